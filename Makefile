@@ -1,0 +1,24 @@
+# Everything runs from .venv; delete it to start over.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: test lint bench clean
+
+.venv/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
+	touch $@
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.ready
+	$(BIN)/python -m benchmarks.engine_share
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,20 @@
+"""rate: is a fine-tuned vision-language model right for the right reasons?
+
+rate.export("timm:resnet18:weights.safetensors", "artifact", classes=Path("classes.txt"))
+summary = rate.evaluate("artifact", "manifest.csv", "run", masks=1000)
+summary.heads["native"].pt.ratio.value
+"""
+
+# The package `rate.export` is imported before the function `export` takes its name here: a package that is imported
+# later would put itself back. Its modules stay importable as `rate.export.artifact` and so on.
+import rate.export
+from rate.api import evaluate as evaluate
+from rate.api import export as export
+from rate.api import load_run as load_run
+from rate.api import masks as masks
+from rate.config import Execution as Execution
+from rate.config import Measurement as Measurement
+from rate.errors import RateError as RateError
+from rate.version import __version__ as __version__
+
+__all__ = ["Execution", "Measurement", "RateError", "__version__", "evaluate", "export", "load_run", "masks"]

@@ -1,0 +1,100 @@
+"""The Python form of the commands: plain dataclasses in and out, no global state.
+
+Every function imports what it needs when it is called, so that `import rate` stays light.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rate.config import Execution, Measurement
+from rate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rate.engine.summary import Summary
+    from rate.export.artifact import Artifact
+    from rate.kernels.saliency import Masks
+
+
+def export(source: str, out: str | Path, **options: Any) -> Artifact:
+    """Export ``source`` (``timm:NAME[:FILE]``, ``onnx:FILE`` or a checkpoint folder) to the artifact folder ``out``.
+
+    ``options`` are the fields of `rate.export.api.ExportOptions`.
+
+    Raises:
+        UsageError: the source is unknown or unusable, or ``out`` exists.
+        ParityError: the exported graph does not reproduce the source's logits.
+    """
+    from rate.export.api import ExportOptions, export_artifact
+
+    return export_artifact(source, Path(out), _options(ExportOptions, options))
+
+
+def evaluate(
+    artifact: str | Path, data: str | Path, out: str | Path | None = None, *, split: str | None = None, **settings: Any
+) -> Summary:
+    """Evaluate an artifact on a manifest; returns accuracy, PT and IR of every head.
+
+    ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. Without ``out`` the run
+    folder is temporary and gone when the function returns.
+
+    Raises:
+        UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
+        BackendError: the runtime failed; the run can be resumed.
+    """
+    from rate.engine.job import job_from_artifact
+    from rate.engine.pipeline import evaluate as run
+    from rate.engine.select import spec_for
+    from rate.export.artifact import load_artifact
+
+    names = {field.name for field in dataclasses.fields(Execution)}
+    execution = _options(Execution, {k: v for k, v in settings.items() if k in names})
+    measurement = _options(Measurement, {k: v for k, v in settings.items() if k not in names})
+    loaded = load_artifact(Path(artifact))
+    job = job_from_artifact(loaded, Path(data), split, measurement, execution)
+    if out is not None:
+        return run(job, spec_for(loaded, execution), Path(out))
+    with tempfile.TemporaryDirectory(prefix="rate-") as folder:
+        return run(job, spec_for(loaded, execution), Path(folder) / "run")
+
+
+def load_run(path: str | Path) -> Summary:
+    """The summary of a run folder, finished or not.
+
+    Raises:
+        RunError: ``path`` is not a run folder, or a part of it is damaged.
+    """
+    from rate.engine.summary import load_summary
+
+    return load_summary(Path(path))
+
+
+def masks(
+    sample_id: str,
+    start: int,
+    stop: int,
+    *,
+    size: int = 224,
+    grid: int = 7,
+    keep: float = 0.5,
+    cells: str = "fixed",
+    seed: int = 0,
+) -> Masks:
+    """The RISE masks ``start`` to ``stop`` - 1 that a run with these settings uses for the sample ``sample_id``.
+
+    Returns grids [n,s,s] and offsets [n,2]; `rate.kernels.reference.masks` expands them to full size.
+    """
+    from rate.engine.job import method_for
+
+    measurement = Measurement(masks=max(stop, 2), grid=grid, keep=keep, cells=cells, seed=seed)
+    return method_for(measurement, size).draw(sample_id, start, stop)
+
+
+def _options(kind: type[Any], values: dict[str, Any]) -> Any:
+    known = [field.name for field in dataclasses.fields(kind)]
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigError(f"unknown setting {', '.join(unknown)}; there are {', '.join(known)}")
+    return kind(**values)

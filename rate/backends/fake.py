@@ -1,0 +1,67 @@
+"""A plain function behind the same boundary: the scheduler, the estimator and the pipeline run on it in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from rate.backends.base import Backend, Logits
+from rate.kernels import reference
+from rate.kernels.separable import Perturbation
+from rate.types import Float32, Rows
+
+Model = Callable[[Float32], Logits]
+"""Masked images [b,3,h,w] -> logits [b,c] per head."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeSpec:
+    """Runs ``model`` on explicitly masked images."""
+
+    model: Model
+    depth: int = 1
+    name: str = "fake"
+    precision: str = "f32"
+
+    @contextmanager
+    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
+        """Make room for ``slots`` images; nothing to release."""
+        size = perturbation.size
+        yield FakeBackend(self.model, perturbation, np.zeros((slots, 3, size, size), np.float32), self.depth)
+
+
+@dataclass(slots=True)
+class FakeBackend:
+    """An open `FakeSpec`."""
+
+    model: Model
+    perturbation: Perturbation
+    pixels: Float32  # [i,3,h,w]
+    depth: int = 1
+    name: str = "fake"
+    precision: str = "f32"
+    device: str = "cpu"
+    version: str = "1"
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        """Copy ``pixels`` into ``slot``."""
+        self.pixels[slot] = pixels
+
+    def submit(self, rows: Rows) -> FakePending:
+        """Mask and evaluate at once."""
+        masks = reference.masks(self.perturbation, rows.grid, rows.offset).astype(np.float32)
+        return FakePending(self.model(self.pixels[rows.slot] * masks[:, None]))
+
+
+@dataclass(frozen=True, slots=True)
+class FakePending:
+    """A batch that is already done."""
+
+    logits: Logits
+
+    def wait(self) -> Logits:
+        """Return the logits."""
+        return self.logits

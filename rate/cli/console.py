@@ -1,0 +1,67 @@
+"""Where output goes: results to stdout, progress and notices to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+PLAIN_EVERY_S = 10.0
+
+
+def results() -> Console:
+    """The console of results; plain text as wide as it needs where stdout is not a terminal."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def notice(message: str) -> None:
+    """Say something that is not a result."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """A result for machines."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+class Steps:
+    """Progress with a rate and the time left: a bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, title: str, total: int, unit: str = "images") -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._began = self._said = time.monotonic()
+        self._last = 0
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Steps:
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True))
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=self._total, detail="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, detail: str = "") -> None:
+        """``done`` of the total are done."""
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, detail=detail)
+        elif done != self._last and (now - self._said >= PLAIN_EVERY_S or done == self._total):
+            self._said, self._last = now, done
+            pace = done / max(now - self._began, 1e-9)
+            left = f", {(self._total - done) / pace:.0f} s left" if pace and done < self._total else ""
+            notice(f"{self._title}: {done}/{self._total} {self._unit}{left}{'  ' + detail if detail else ''}")

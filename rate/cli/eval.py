@@ -1,0 +1,147 @@
+"""`rate eval`: an artifact and a data set to PT and IR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rate.cli.settings import apply_config
+from rate.config import Execution, Measurement
+from rate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rate.backends.base import BackendSpec
+    from rate.engine.job import Job
+    from rate.engine.summary import Summary
+
+_MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
+
+
+def _opt(help: str, panel: str, *names: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*names, help=help, rich_help_panel=panel)
+    return option
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
+    data: Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on in it.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
+    limit: Annotated[int | None, _opt("Only the first rows; the run is then partial.", _EXECUTE)] = None,
+    saliency: Annotated[str, _opt("rise | occlusion", _MEASURE)] = "rise",
+    masks: Annotated[int, _opt("Masks an image (rise).", _MEASURE)] = 1000,
+    grid: Annotated[int, _opt("Side of the mask's grid (rise).", _MEASURE)] = 7,
+    keep: Annotated[float, _opt("Share of cells kept (rise).", _MEASURE)] = 0.5,
+    cells: Annotated[str, _opt("fixed: that share exactly | independent: the reference RISE", _MEASURE)] = "fixed",
+    window: Annotated[int | None, _opt("Side of the window, pixels (occlusion); size / 8.", _MEASURE)] = None,
+    stride: Annotated[int | None, _opt("Its step, pixels (occlusion); window / 2.", _MEASURE)] = None,
+    evidence: Annotated[str, _opt("positive | minmax | raw", _MEASURE)] = "positive",
+    valid: Annotated[str, _opt("midpoint | absolute (the paper's rule)", _MEASURE)] = "midpoint",
+    tau: Annotated[float, _opt("Threshold of the rule.", _MEASURE)] = 0.5,
+    explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
+    score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
+    seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
+    backend: Annotated[str, _opt("auto | onnxruntime", _EXECUTE)] = "auto",
+    batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
+    threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
+    save_maps: Annotated[str, _opt("Maps kept per head and quadrant: none | K | all", _OUTPUT)] = "50",
+    max_errors: Annotated[
+        float, _opt("Failed samples allowed: a share below 1, or a number. More: exit code 4.", _EXECUTE)
+    ] = 0.01,
+    dry_run: Annotated[bool, _opt("Say what it would cost, and stop.", _OUTPUT, "--dry-run")] = False,
+    as_json: Annotated[bool, _opt("Print the summary as JSON.", _OUTPUT, "--json")] = False,
+) -> None:
+    """Evaluate an artifact on a data set: accuracy, PT and IR with intervals, beside chance.
+
+    Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
+    """
+    from rate.engine.job import job_from_artifact
+    from rate.engine.select import spec_for
+    from rate.export.artifact import load_artifact
+
+    measurement = Measurement(
+        saliency=saliency,
+        masks=masks,
+        grid=grid,
+        keep=keep,
+        cells=cells,
+        window=window,
+        stride=stride,
+        evidence=evidence,
+        valid=valid,
+        tau=tau,
+        explain=explain,
+        score=score,
+        seed=seed,
+    )
+    execution = Execution(backend, batch, threads, _maps(save_maps), max_errors, limit)
+    loaded = load_artifact(artifact)
+    job = job_from_artifact(loaded, data, split, measurement, execution)
+    spec = spec_for(loaded, execution)
+    (_dry_run if dry_run else _run)(job, spec, out, as_json)
+
+
+def _run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
+    from rate.cli.console import Steps, notice, print_json, results
+    from rate.engine.pipeline import Progress, evaluate
+    from rate.report.tables import summary_table
+
+    for text in job.notices:
+        notice(text)
+    with Steps("eval", len(job.samples)) as steps:
+
+        def observe(now: Progress) -> None:
+            pace = f"{now.forwards / now.seconds:.1f} forwards/s" if now.seconds else ""
+            steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
+
+        try:
+            summary = evaluate(job, spec, out, observe)
+        except KeyboardInterrupt:
+            notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
+            raise
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        results().print(summary_table(summary))
+    notice(f"next: rate show {out}")
+    _check_errors(job, summary, out)
+
+
+def _check_errors(job: Job, summary: Summary, out: Path) -> None:
+    from rate.errors import TooManyErrors
+
+    allowed = job.execution.errors_allowed(summary.samples)
+    if summary.errors > allowed:
+        raise TooManyErrors(
+            f"{summary.errors} of {summary.samples} samples failed, {allowed} are allowed "
+            f"(--max-errors {job.execution.max_errors:g}); the rows with their errors are in {out}"
+        )
+
+
+def _dry_run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
+    from rate.cli.console import print_json
+    from rate.engine.dryrun import estimate
+
+    cost = estimate(job, spec, out)
+    if as_json:
+        print_json(cost.to_json())
+        return
+    minutes, seconds = divmod(round(cost.seconds), 60)
+    typer.echo(f"run key    {cost.key}")
+    typer.echo(f"samples    {cost.samples} ({cost.stored} stored already)")
+    typer.echo(f"forwards   {cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
+    typer.echo(f"time       about {minutes} min {seconds} s")
+    typer.echo(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
+
+
+def _maps(text: str) -> int | None:
+    if text in ("none", "all"):
+        return 0 if text == "none" else None
+    if text.isdecimal():
+        return int(text)
+    raise ConfigError(f"--save-maps must be none, all, or a number a quadrant; got {text!r}")

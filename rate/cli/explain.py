@@ -1,0 +1,102 @@
+"""`rate explain`: one image, its prediction, and the pixels it rests on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rate.config import Execution, Measurement
+from rate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rate.engine.estimator import Verdict
+    from rate.types import Box
+
+
+def explain(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (.png).")] = Path("heat.png"),
+    label: Annotated[
+        str | None, typer.Option("--class", help="Class to explain; the predicted one if not given.")
+    ] = None,
+    boxes: Annotated[str, typer.Option(help="Object boxes in image pixels: [[x0,y0,x1,y1], ...]")] = "[]",
+    head: Annotated[str | None, typer.Option(help="Head to explain, where there are several.")] = None,
+    saliency: Annotated[str, typer.Option(help="rise | occlusion")] = "rise",
+    masks: Annotated[int, typer.Option(help="Masks (rise).")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the runtime; 0 = all this process may use.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Explain the prediction for one image."""
+    from rate.cli.console import Steps, print_json
+    from rate.engine import explain as engine
+    from rate.engine.select import spec_for
+    from rate.export.artifact import load_artifact
+    from rate.report.heatmap import picture
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ConfigError(f"--out must end in .png, .jpg or .webp, got {str(out)!r}")
+    measurement, execution = Measurement(saliency=saliency, masks=masks, seed=seed), Execution(threads=threads)
+    question = engine.Question(image, _boxes(boxes), label, head)
+    loaded = load_artifact(artifact)
+    with Steps("explain", masks, "forwards") as steps:
+        found = engine.explain(loaded, spec_for(loaded, execution), question, measurement, execution, steps.show)
+    verdict = found.verdict
+    picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry).save(out)
+    if as_json:
+        print_json(_as_json(verdict) | {"picture": str(out)})
+        return
+    prediction = verdict.prediction
+    typer.echo(f"prediction    {prediction.name} (probability {prediction.probability:.3f})")
+    typer.echo(f"explained     {prediction.explained}, effect of the image on its score {prediction.effect:+.3f}")
+    if question.boxes:
+        typer.echo(f"evidence      {_rationale(verdict)}")
+    typer.echo(f"picture       {out}")
+
+
+def _rationale(verdict: Verdict) -> str:
+    if verdict.reason is not None:
+        return f"no verdict: {verdict.reason}"
+    return (
+        f"{'valid' if verdict.valid['run'] else 'not valid'}: relevance mass {verdict.mass['positive']:.3f} inside the "
+        f"boxes ({verdict.bounds.floor:.3f} if all evidence were outside, {verdict.bounds.ceiling:.3f} if all were "
+        f"inside), localization {verdict.localization:.3f}"
+    )
+
+
+def _as_json(verdict: Verdict) -> dict[str, object]:
+    prediction = verdict.prediction
+    return {
+        "prediction": prediction.name,
+        "probability": prediction.probability,
+        "explained": prediction.explained,
+        "effect": prediction.effect,
+        "rma": verdict.mass,
+        "rma_se": verdict.standard_error,
+        "ceiling": verdict.bounds.ceiling,
+        "floor": verdict.bounds.floor,
+        "localization": verdict.localization,
+        "valid": verdict.valid["run"],
+        "undefined_reason": verdict.reason,
+        "forwards": verdict.forwards,
+    }
+
+
+def _boxes(text: str) -> tuple[Box, ...]:
+    expected = f"--boxes must be a JSON list of [x0,y0,x1,y1], got {text!r}"
+    try:
+        found = json.loads(text)
+        boxes = tuple(tuple(float(value) for value in box) for box in (found if _is_nested(found) else [found]))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(expected) from error
+    if any(len(box) != 4 for box in boxes):
+        raise ConfigError(expected)
+    return tuple((box[0], box[1], box[2], box[3]) for box in boxes)
+
+
+def _is_nested(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(box, list) for box in found)

@@ -1,0 +1,98 @@
+"""The command `rate`: registers the verbs and turns exceptions into exit codes and one clear message."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from rate.version import __version__
+from rate.cli import data, finetune
+from rate.cli.eval import evaluate
+from rate.cli.explain import explain
+from rate.cli.export import export
+from rate.cli.inspect import inspect
+from rate.cli.schema import schema
+from rate.cli.show import show
+from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, RateError
+
+app = typer.Typer(
+    name="rate",
+    help="Is a fine-tuned vision-language model right for the right reasons?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "RATE", "help_option_names": ["-h", "--help"]},
+)
+app.command("export")(export)
+app.command("eval")(evaluate)
+app.command("explain")(explain)
+app.command("show")(show)
+app.command("inspect")(inspect)
+app.command("schema")(schema)
+app.add_typer(data.app, name="data")
+app.add_typer(finetune.app, name="finetune")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Is a fine-tuned vision-language model right for the right reasons?"""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns its exit code."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="rate", standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_DONE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except RateError as error:
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away: `rate show RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except Exception as error:
+        typer.echo(
+            f"error: {type(error).__name__}: {error}\nThis is a defect of rate; the traceback is in {_crash_file()}",
+            err=True,
+        )
+        return EXIT_FAILED
+
+
+def _crash_file() -> Path:
+    """Write the current traceback where it can be found: here, or in the temporary folder if here is read-only."""
+    name = f"rate-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    text = f"rate {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+        try:
+            (folder / name).write_text(text, encoding="utf-8")
+        except OSError:
+            continue
+        return folder / name
+    return Path(os.devnull)

@@ -1,0 +1,23 @@
+"""`rate schema`: JSON Schemas of every file that `rate` writes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def schema(
+    name: Annotated[
+        str | None, typer.Argument(help="artifact | checkpoint | run | samples | summary; all if not given.")
+    ] = None,
+) -> None:
+    """Print the JSON Schemas of the files that `rate` writes."""
+    from rate.cli.console import print_json
+    from rate.engine.schemas import all_schemas
+    from rate.errors import UsageError
+
+    known = all_schemas()
+    if name is not None and name not in known:
+        raise UsageError(f"there is no schema {name!r}; there are {', '.join(known)}")
+    print_json(known if name is None else known[name])

@@ -1,0 +1,1 @@
+"""Evaluation sets: manifests, image folders, and the one geometry that image and region share."""

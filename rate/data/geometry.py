@@ -1,0 +1,179 @@
+"""Resize and crop as one map, so that the image and its region pass through the same pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rate.errors import ConfigError
+from rate.types import Bool, Box, Float32, Float64, Int64, Json
+
+CROPS = ("center", "squash")
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How an image becomes model pixels: the artifact's `input`.
+
+    Sizes round as torchvision's `Resize` and `CenterCrop` do. With ``resize >= size`` a crop never leaves the image.
+
+    Raises:
+        ConfigError: a field is outside what it may be.
+    """
+
+    size: int  # side of the square model input, pixels
+    resize: int  # "center": the short side becomes this; "squash": both sides become this (= size)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop: str = "center"  # "center" | "squash"
+    interpolation: str = "bicubic"  # "bicubic" | "bilinear"
+
+    def __post_init__(self) -> None:
+        _check_choice("crop", self.crop, CROPS)
+        _check_choice("interpolation", self.interpolation, tuple(_FILTERS))
+        _check_side("size", self.size)
+        _check_side("resize", self.resize)
+        if self.crop == "squash" and self.resize != self.size:
+            raise ConfigError(f"a squashed image is resized to size = {self.size}, got resize = {self.resize}")
+        if self.resize < self.size:
+            raise ConfigError(f"resize must be at least size = {self.size}, got {self.resize}: the crop has to fit")
+        _check_channels("mean", self.mean)
+        _check_channels("std", self.std)
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be 3 positive numbers, got {self.std}")
+
+    def to_json(self) -> Json:
+        """The fields as plain JSON values; `from_json` reads them back to an equal value."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, value: Json) -> Geometry:
+        """Read what `to_json` wrote; a key too many or too few is refused.
+
+        Raises:
+            ConfigError: the keys or a value are not those of a geometry.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(value) != names:
+            raise ConfigError(f"a geometry has exactly the keys {sorted(names)}, got {sorted(value)}")
+        return cls(**{**value, "mean": _channels("mean", value["mean"]), "std": _channels("std", value["std"])})
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels after the resize and before the crop of a ``width`` x ``height`` image."""
+        if self.crop == "squash":
+            return self.size, self.size
+        longer = int(self.resize * max(width, height) / min(width, height))
+        return (self.resize, longer) if width <= height else (longer, self.resize)
+
+    def image_to_pixels(self, image: Image.Image) -> Float32:
+        """[3,h,w] contiguous, normalised: resize, centre crop, / 255, - mean, / std. EXIF is not looked at."""
+        rgb = to_rgb(image)
+        width, height = self.resized(*rgb.size)
+        left, top = _crop_start(width, self.size), _crop_start(height, self.size)
+        resized = rgb.resize((width, height), _FILTERS[self.interpolation])
+        cropped = resized.crop((left, top, left + self.size, top + self.size))
+        pixels = np.array(np.asarray(cropped).transpose(2, 0, 1), dtype=np.float32, order="C")
+        pixels /= np.float32(255.0)
+        pixels -= np.array(self.mean, np.float32)[:, None, None]
+        pixels /= np.array(self.std, np.float32)[:, None, None]
+        return pixels
+
+    def region_from_boxes(self, boxes: Sequence[Box], image_size_wh: tuple[int, int]) -> Bool:
+        """[h,w] True where a model pixel's centre, mapped back to the original image, lies in a box.
+
+        Args:
+            boxes: [x0, x1) x [y0, y1) in pixels of the original image; what lies outside it counts for nothing.
+            image_size_wh: width and height of the original image, pixels.
+        """
+        axes = _axes(self, *image_size_wh)
+        region = np.zeros((self.size, self.size), np.bool_)
+        for x0, y0, x1, y1 in boxes:
+            rows = (axes.y >= y0) & (axes.y < y1)
+            region |= rows[:, None] & ((axes.x >= x0) & (axes.x < x1))
+        return region
+
+    def region_from_mask(self, mask: NDArray[Any]) -> Bool:
+        """[h,w] True where a model pixel's centre, mapped back, lies on a non-zero pixel of ``mask``.
+
+        Args:
+            mask: [height,width] of the original image, any number type.
+        """
+        height, width = mask.shape
+        axes = _axes(self, width, height)
+        return np.not_equal(mask[axes.row[:, None], axes.column], 0)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode RGB as Pillow converts it: alpha is dropped, grey of 16 bits is clipped at 255."""
+    if image.mode == "RGB":
+        return image
+    if image.mode == "P" and "transparency" in image.info:
+        # Straight to RGB, Pillow warns about a palette with alpha; by way of RGBA the colours are the same.
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Axes:
+    """Where the centres of the model pixels lie in the original image, axis by axis."""
+
+    x: Float64  # [w] pixels, 0 = left border
+    y: Float64  # [h]
+    column: Int64  # [w] the original pixel that holds the centre
+    row: Int64  # [h]
+
+
+@lru_cache(maxsize=256)
+def _axes(geometry: Geometry, width: int, height: int) -> _Axes:
+    resized_width, resized_height = geometry.resized(width, height)
+    x, column = _axis(width, resized_width, geometry.size)
+    y, row = _axis(height, resized_height, geometry.size)
+    return _Axes(x, y, column, row)
+
+
+def _axis(original: int, resized: int, size: int) -> tuple[Float64, Int64]:
+    """Centres and original indices of ``size`` pixels cropped out of ``resized`` that stand for ``original``."""
+    doubled = (2 * (np.arange(size, dtype=np.int64) + _crop_start(resized, size)) + 1) * original
+    centre, index = doubled / (2 * resized), doubled // (2 * resized)
+    for array in (centre, index):
+        array.setflags(write=False)  # the cache hands one array to everybody
+    return centre, index
+
+
+def _crop_start(resized: int, size: int) -> int:
+    """First pixel of a centre crop; halves round to even, as in torchvision."""
+    return round((resized - size) / 2.0)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _check_side(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+        raise ConfigError(f"{name} must be a whole number of pixels, at least 2; got {value!r}")
+
+
+def _check_channels(name: str, value: object) -> None:
+    if not isinstance(value, tuple) or len(value) != 3 or not all(_is_finite(number) for number in value):
+        raise ConfigError(f"{name} must be 3 finite numbers, one a channel; got {value!r}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _channels(name: str, value: object) -> tuple[float, float, float]:
+    if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(_is_finite(number) for number in value):
+        raise ConfigError(f"{name} must be 3 finite numbers, one a channel; got {value!r}")
+    red, green, blue = (float(number) for number in value)
+    return red, green, blue

@@ -1,0 +1,127 @@
+"""Where a manifest may point, and how the bytes come: files below its folder, or fsspec URLs."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from functools import lru_cache
+from pathlib import Path, PureWindowsPath
+
+from rate.errors import SampleError
+
+MAX_BYTES = 1 << 30
+"""Largest image file that is read, bytes: an uncompressed image at the pixel limit is about as large."""
+
+_LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
+
+
+class Folder:
+    """The folder of a manifest: relative paths start there and may not leave it, by `..` or by a symbolic link."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = os.path.abspath(path)
+        self._real = os.path.realpath(path)
+        self._real_parents: dict[str, str] = {}  # of 100,000 images in few folders, the folders are resolved once
+
+    def locate(self, written: str) -> str:
+        """The absolute path, or the URL, of what a manifest names; whether it exists is not looked at.
+
+        Raises:
+            ValueError: it may not be read from here; the message says why, without naming the path.
+        """
+        if "://" in written:
+            _check_url(written)
+            return written
+        if "\0" in written:
+            raise ValueError("holds a NUL character")
+        if os.path.isabs(written) or PureWindowsPath(written).is_absolute():
+            raise ValueError("is an absolute path; write it relative to the manifest's folder")
+        absolute = os.path.normpath(os.path.join(self.path, written))
+        if not _inside(absolute, self.path):
+            raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
+        if not _inside(self._resolved(absolute), self._real):
+            raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
+        return absolute
+
+    def relative(self, located: str) -> str:
+        """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
+        if "://" in located:
+            return located
+        if _inside(located, self.path):
+            return located[len(self.path.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        return Path(os.path.relpath(located, self.path)).as_posix()
+
+    def _resolved(self, absolute: str) -> str:
+        parent, name = os.path.split(absolute)
+        if parent not in self._real_parents:
+            self._real_parents[parent] = os.path.realpath(parent)
+        candidate = os.path.join(self._real_parents[parent], name)
+        return os.path.realpath(candidate) if os.path.islink(candidate) else candidate
+
+
+def read_bytes(location: str) -> bytes:
+    """All bytes of a located file.
+
+    Raises:
+        SampleError: missing, not a file, empty, larger than MAX_BYTES, or the storage failed.
+    """
+    try:
+        data = _remote_bytes(location) if "://" in location else _local_bytes(location)
+    except SampleError:
+        raise
+    except FileNotFoundError as error:
+        raise SampleError(f"{location}: no such file") from error
+    except Exception as error:  # each fsspec backend has its own exceptions, and none may stop a run
+        raise SampleError(f"{location}: cannot be read: {type(error).__name__}: {error}") from error
+    if not data:
+        raise SampleError(f"{location}: the file is empty (0 bytes)")
+    return data
+
+
+def _local_bytes(location: str) -> bytes:
+    status = os.stat(location)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
+        raise SampleError(f"{location}: is not a regular file")
+    _check_length(location, status.st_size)
+    return Path(location).read_bytes()
+
+
+def _remote_bytes(location: str) -> bytes:
+    import fsspec
+
+    with fsspec.open(location, "rb") as stream:
+        _check_length(location, getattr(stream, "size", None) or 0)
+        return bytes(stream.read())
+
+
+def _check_length(location: str, length: int) -> None:
+    if length > MAX_BYTES:
+        raise SampleError(f"{location}: has {length:,} bytes, the limit is {MAX_BYTES:,}")
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _check_url(url: str) -> None:
+    """Refuse every link of a chained URL (`zip://a.png::s3://...`) that fsspec would open on the local disk."""
+    for link in url.split("::"):
+        scheme, separator, _ = link.partition("://")
+        if scheme.lower() in _LOCAL_SCHEMES or not (separator or re.fullmatch("[a-z]+", link)):
+            raise ValueError("is a URL to the local disk; write the path relative to the manifest's folder")
+        reason = _unavailable(scheme)
+        if reason:
+            raise ValueError(f"is a URL that cannot be opened here ({reason})")
+
+
+@lru_cache(maxsize=64)
+def _unavailable(scheme: str) -> str:
+    """Why fsspec cannot open such URLs, or an empty string."""
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return ""

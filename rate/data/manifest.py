@@ -1,0 +1,277 @@
+"""A manifest: which images are evaluated, with which label and region. Nothing is decoded here.
+
+Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; optional `id`, `split`, `group`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rate.data.location import Folder
+from rate.data.rows import CORNERS, Problem, Raw, read_rows
+from rate.errors import DataError
+from rate.types import Box, Sample
+
+SHOWN_PROBLEMS = 20
+_REGIONS = ("mask", "boxes", "x0, y0, x1, y1")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The samples to evaluate, in the order of the file."""
+
+    path: Path  # absolute
+    samples: tuple[Sample, ...]
+    notices: tuple[str, ...] = ()  # what the user should know, one sentence each
+
+    def digest(self) -> str:
+        """Sha256, hex, over what each sample is: id, label, image, region, group. The order of the rows does not matter.
+
+        Paths count as written, relative to the manifest: the set may move. The pixels are not read.
+        """
+        folder = Folder(self.path.parent)
+        lines = sorted(_identity(sample, folder) for sample in self.samples)
+        return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRow:
+    """One row of a manifest after validation: a sample, or the problems that keep it from being one."""
+
+    row: int  # 1-based
+    sample: Sample | None
+    split: str | None
+    problems: tuple[Problem, ...]
+
+
+def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
+    """Read and validate a whole manifest before any work; images and masks need not exist yet.
+
+    Args:
+        path: .csv, .jsonl or .parquet.
+        split: use the rows whose `split` column says so; None = all rows.
+
+    Raises:
+        DataError: the file or a row of it is wrong (each is named), or nobody is in ``split``.
+    """
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    splits: Counter[str | None] = Counter()
+    for parsed in parse_rows(path):
+        problems.extend(parsed.problems)
+        splits[parsed.split] += 1
+        if parsed.sample is not None and split in (None, parsed.split):
+            samples.append(parsed.sample)
+    if problems:
+        raise DataError(_refusal(path, problems))
+    check_split(path, splits, split)
+    return Manifest(path.absolute(), tuple(samples), _notices(path, splits, split))
+
+
+def parse_rows(path: Path) -> Iterator[ParsedRow]:
+    """Every row of the file, valid or not; duplicate ids are a problem of the later row.
+
+    Raises:
+        DataError: the file as a whole cannot be read, lacks a column, or has no rows.
+    """
+    folder = Folder(path.parent)
+    first: dict[str, int] = {}  # id -> the row that has it
+    row = 0
+    for item in read_rows(path):
+        if isinstance(item, Problem):
+            row = item.row
+            yield ParsedRow(row, None, None, (item,))
+            continue
+        row, raw = item
+        parsed = sample_from_row(raw, row, folder)
+        if parsed.sample is not None and first.setdefault(parsed.sample.id, row) != row:
+            parsed = _duplicate(parsed.sample, parsed.split, first[parsed.sample.id])
+        yield parsed
+    if row == 0:
+        raise DataError(f"the manifest {path} has no rows; each row names an image, its label and its region")
+
+
+def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
+    """Validate one raw row; every problem of it is named, not the first alone."""
+    cells = _Cells(raw, row)
+    written = cells.text("image", required=True)
+    cells.id = cells.text("id") or written
+    image = cells.location("image", written, folder)
+    label = cells.label()
+    mask, boxes = cells.region(folder)
+    split, group = cells.text("split"), cells.text("group")
+    if cells.problems or cells.id is None or image is None or label is None:
+        return ParsedRow(row, None, split, tuple(cells.problems))
+    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group and sys.intern(group), row)
+    return ParsedRow(row, sample, split, ())
+
+
+def check_split(path: Path, splits: Counter[str | None], split: str | None) -> None:
+    """Refuse a split that no row is in.
+
+    Args:
+        splits: rows of each split; None = rows that name none.
+
+    Raises:
+        DataError: names the splits there are.
+    """
+    if split is None or splits[split]:
+        return
+    named = _counted(splits)
+    cure = f"it has {named}" if named else "none of its rows names a split: leave --split out to use them all"
+    raise DataError(f"the manifest {path} has no split {split!r}; {cure}")
+
+
+@dataclass(slots=True)
+class _Cells:
+    """One raw row while it is read; problems gather as they are found."""
+
+    raw: Raw
+    row: int
+    id: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, column: str | None, message: str) -> None:
+        self.problems.append(Problem(self.row, self.id, column, message))
+
+    def has(self, column: str) -> bool:
+        value = self.raw.get(column)
+        return not (value is None or (isinstance(value, str) and not value.strip()))
+
+    def text(self, column: str, *, required: bool = False) -> str | None:
+        """A text, or a whole number as text; None = not given, or refused."""
+        value = self.raw.get(column)
+        if not self.has(column):
+            if required:
+                self.refuse(column, "is missing")
+            return None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str):
+            self.refuse(column, f"must be a text, got {_short(value)}")
+            return None
+        if not _is_unicode(value):
+            self.refuse(column, f"is not valid Unicode text: {_short(value)}")
+            return None
+        return value
+
+    def label(self) -> str | None:
+        if isinstance(self.raw.get("label"), int):  # true and false are ints too
+            self.refuse("label", f"must be the name of a class, got {_short(self.raw['label'])}; write it as a text")
+            return None
+        return self.text("label", required=True)
+
+    def location(self, column: str, written: str | None, folder: Folder) -> str | None:
+        if written is None:
+            return None
+        try:
+            return folder.locate(written)
+        except ValueError as error:
+            self.refuse(column, f"{_short(written)} {error}")
+            return None
+
+    def region(self, folder: Folder) -> tuple[str | None, tuple[Box, ...] | None]:
+        """(mask, None) or (None, boxes); (None, None) = refused."""
+        present = (self.has("mask"), self.has("boxes"), any(self.has(name) for name in CORNERS))
+        if sum(present) != 1:
+            given = " and ".join(name for name, there in zip(_REGIONS, present, strict=True) if there)
+            self.refuse(
+                None, f"needs one region, got {given or 'none'}; give one of mask, boxes ([] = empty), x0, y0, x1, y1"
+            )
+            return None, None
+        if present[0]:
+            return self.location("mask", self.text("mask"), folder), None
+        try:
+            return None, _boxes(self.raw["boxes"]) if present[1] else (_box([self.raw.get(name) for name in CORNERS]),)
+        except ValueError as error:
+            self.refuse("boxes" if present[1] else None, str(error))
+            return None, None
+
+
+def _boxes(value: object) -> tuple[Box, ...]:
+    """A list of boxes, or its JSON.
+
+    Raises:
+        ValueError: reads on from the column's name.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"is not JSON ({error}): {_short(value)}; write [[x0, y0, x1, y1], ...]") from error
+    if not isinstance(value, list) or not all(isinstance(corners, list) for corners in value):
+        raise ValueError(f"must be a list of boxes [[x0, y0, x1, y1], ...], got {_short(value)}")
+    return tuple(_box(corners) for corners in value)
+
+
+def _box(corners: Sequence[object]) -> Box:
+    numbers = [_number(corner) for corner in corners]
+    if len(numbers) != 4 or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"must give 4 finite numbers x0, y0, x1, y1, got {_short(list(corners))}")
+    x0, y0, x1, y1 = numbers
+    if x1 < x0 or y1 < y0:
+        raise ValueError(
+            f"must have x0 <= x1 and y0 <= y1, got {_short(numbers)}; boxes are corners, not x, y, width, height"
+        )
+    return x0, y0, x1, y1
+
+
+def _number(value: object) -> float:
+    """The number, or NaN for what is none. Minus zero becomes zero: equal boxes have equal digests."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    try:
+        return float(value) + 0.0
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _duplicate(sample: Sample, split: str | None, first: int) -> ParsedRow:
+    cure = "put all boxes of an image in one row, or give an `id` column"
+    problem = Problem(sample.row, sample.id, "id", f"{_short(sample.id)} is already the id of row {first}; {cure}")
+    return ParsedRow(sample.row, None, split, (problem,))
+
+
+def _identity(sample: Sample, folder: Folder) -> str:
+    mask = None if sample.mask is None else folder.relative(sample.mask)
+    return json.dumps([sample.id, sample.label, folder.relative(sample.image), mask, sample.boxes, sample.group])
+
+
+def _refusal(path: Path, problems: Sequence[Problem]) -> str:
+    shown = [f"  {problem}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        shown.append(f"  and {len(problems) - SHOWN_PROBLEMS} more; `rate data check {path}` names them all")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n".join([f"the manifest {path} cannot be used, {count}:", *shown])
+
+
+def _notices(path: Path, splits: Counter[str | None], split: str | None) -> tuple[str, ...]:
+    if split is not None or len(splits) < 2:
+        return ()
+    return (f"{path} has {_counted(splits)}; all {splits.total()} rows are used: --split NAME takes one of them",)
+
+
+def _counted(splits: Counter[str | None]) -> str:
+    """`the splits test (180 rows), train (270 rows)`, or an empty text when no row names one."""
+    named = sorted((name, count) for name, count in splits.items() if name is not None)
+    return f"the splits {', '.join(f'{name} ({count} rows)' for name, count in named)}" if named else ""

@@ -1,0 +1,1 @@
+"""Artifact and data to results: schedule, run, fold."""

@@ -1,0 +1,84 @@
+"""What a run would cost: forwards, time and disk, from a few timed batches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rate.backends.base import BackendSpec
+from rate.engine.job import Job
+from rate.engine.pipeline import Engine
+from rate.engine.rows import MAP
+from rate.engine.schedule import CLEAN_ROWS, Plan, slots_for
+from rate.engine.store import read_rows, read_run
+from rate.errors import RunError
+from rate.types import Json
+
+ROW_BYTES = 900
+"""Stored bytes a row, sketches included, before compression."""
+
+QUADRANTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is left to do and what it would take on this machine."""
+
+    key: str
+    samples: int
+    stored: int  # samples that the run folder already holds
+    forwards: int
+    forwards_per_s: float
+    seconds: float
+    disk_bytes: int
+
+    def to_json(self) -> Json:
+        """All fields."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def estimate(job: Job, spec: BackendSpec, out: Path, batches: int = 3) -> Estimate:
+    """Time ``batches`` full batches and multiply. Nothing is written.
+
+    Raises:
+        RunError: ``out`` belongs to a run with another key.
+    """
+    key = job.key(spec.name, spec.precision)
+    stored = _stored(out, key)
+    todo = sum(sample.id not in stored for sample in job.samples)
+    method = job.method
+    rows = CLEAN_ROWS + method.count
+    slots = slots_for(job.execution.batch, rows, depth=2)
+    with spec.open(method.perturbation, slots) as backend:
+        engine = Engine(job, method, backend, slots)
+        staged = engine.stage(Plan((), job.execution.batch))
+        times = []
+        for _ in range(batches):
+            began = time.perf_counter()
+            backend.submit(staged).wait()
+            times.append(time.perf_counter() - began)
+    rate = job.execution.batch / statistics.median(times)
+    kept = job.execution.save_maps
+    maps = todo if kept is None else min(todo, kept * QUADRANTS)
+    return Estimate(
+        key=key,
+        samples=len(job.samples),
+        stored=len(job.samples) - todo,
+        forwards=todo * rows,
+        forwards_per_s=rate,
+        seconds=todo * rows / rate,
+        disk_bytes=len(job.heads) * (todo * ROW_BYTES + maps * MAP * MAP * 2),
+    )
+
+
+def _stored(out: Path, key: str) -> frozenset[str]:
+    if not (out / "run.json").exists():
+        return frozenset()
+    run = read_run(out)
+    if run["key"] != key:
+        raise RunError(
+            f"{out} holds a run with other settings (key {run['key'][:12]}, not {key[:12]}); choose another --out"
+        )
+    return frozenset(read_rows(out, run, ["id"]).column("id").to_pylist())

@@ -1,0 +1,91 @@
+"""One image: what the model sees in it, and which pixels that rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rate.backends.base import BackendSpec
+from rate.config import Execution, Measurement
+from rate.data.prepare import prepare
+from rate.engine.estimator import Head, Verdict
+from rate.engine.job import Job
+from rate.engine.pipeline import outcomes
+from rate.engine.store import Work
+from rate.errors import SampleError, UsageError
+from rate.export.artifact import Artifact
+from rate.types import Box, Float32, Sample
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """A verdict beside the pixels it is about."""
+
+    verdict: Verdict
+    pixels: Float32  # [3,h,w] normalised model input
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about one image."""
+
+    image: Path
+    boxes: tuple[Box, ...] = ()  # of the object; without any there is a map and no verdict
+    label: str | None = None  # class to explain; None = the predicted one
+    head: str | None = None  # None = the only one
+
+
+def explain(
+    artifact: Artifact,
+    spec: BackendSpec,
+    question: Question,
+    measurement: Measurement,
+    execution: Execution,
+    tick: Callable[[int], None] = lambda forwards: None,
+) -> Explanation:
+    """The same measurement as in a run, for one image; its masks are those of the file's name as id.
+
+    Raises:
+        UsageError: the image cannot be read, or the head or the class is not one of the artifact's.
+    """
+    head = choose_head(artifact, question.head)
+    if question.label is not None and question.label not in head.classes:
+        known = ", ".join(head.classes[:8]) + (", ..." if len(head.classes) > 8 else "")
+        raise UsageError(f"class {question.label!r} is not one of head {head.name!r}; its classes are {known}")
+    sample = Sample(
+        id=question.image.name,
+        label=question.label or head.classes[0],
+        image=str(question.image.resolve()),
+        boxes=question.boxes,
+    )
+    job = Job(
+        heads=(head,),
+        geometry=artifact.geometry,
+        samples=(sample,),
+        measurement=replace(measurement, explain="label" if question.label else "prediction"),
+        execution=execution,
+        weights=artifact.digest,
+        data="",
+        origin={},
+        available=1,
+    )
+    [(_, outcome)] = outcomes(job, spec, [sample], Work(), lambda work: tick(work.forwards))
+    if isinstance(outcome, SampleError):
+        raise UsageError(str(outcome))
+    return Explanation(outcome[0], prepare(sample, artifact.geometry).pixels)
+
+
+def choose_head(artifact: Artifact, name: str | None) -> Head:
+    """The head called ``name``, or the only one.
+
+    Raises:
+        UsageError: no such head, or several and no name.
+    """
+    heads = {head.name: Head(head.name, tuple(head.classes)) for head in artifact.heads}
+    if name is None and len(heads) == 1:
+        return next(iter(heads.values()))
+    if name is None or name not in heads:
+        asked = "name one of them with --head" if name is None else f"there is no head {name!r}"
+        raise UsageError(f"the artifact has the heads {', '.join(heads)}; {asked}")
+    return heads[name]

@@ -1,0 +1,165 @@
+"""What a run is about to do, resolved and checked before any work: the input of `evaluate` and of `--dry-run`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rate.version import __version__
+from rate.config import Execution, Measurement
+from rate.data.geometry import Geometry
+from rate.data.manifest import read_manifest
+from rate.data.prepare import pixel_path
+from rate.engine.estimator import Head
+from rate.engine.store import RUN_SCHEMA_ID
+from rate.errors import DataError
+from rate.kernels.occlusion import Occlusion
+from rate.kernels.rise import Rise
+from rate.kernels.saliency import Method
+from rate.types import Json, Sample
+
+if TYPE_CHECKING:
+    from rate.export.artifact import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a run needs to know except the device."""
+
+    heads: tuple[Head, ...]
+    geometry: Geometry
+    samples: tuple[Sample, ...]
+    measurement: Measurement
+    execution: Execution
+    weights: str  # digest of what the artifact computes
+    data: str  # digest of the samples, whatever their order
+    origin: Json  # where artifact and data came from, for people
+    available: int  # samples before --limit
+    notices: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> Method:
+        """The saliency method at the model's size."""
+        return method_for(self.measurement, self.geometry.size)
+
+    def identity(self, backend: str, precision: str) -> Json:
+        """What changes a result: a run folder with another identity is refused."""
+        return {
+            "schema": RUN_SCHEMA_ID,
+            "weights": self.weights,
+            "data": self.data,
+            "geometry": self.geometry.to_json(),
+            "pixel_path": pixel_path(),
+            "backend": backend,
+            "precision": precision,
+        }
+
+    def key(self, backend: str, precision: str) -> str:
+        """Digest of identity and measurement; not of batch size, threads or order."""
+        content = {"identity": self.identity(backend, precision), "measurement": self.measurement.to_json()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def about(self, backend: str, precision: str) -> Json:
+        """The descriptive part of run.json."""
+        return {
+            "measurement": self.measurement.to_json(),
+            "identity": self.identity(backend, precision),
+            "rule": self.measurement.rule(),
+            "execution": {name: getattr(self.execution, name) for name in self.execution.__slots__},
+            "origin": self.origin,
+            "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
+            "samples": {"planned": len(self.samples), "available": self.available},
+            "versions": versions(),
+            "machine": {"system": platform.platform(), "processor": _processor(), "python": sys.version.split()[0]},
+        }
+
+
+def method_for(measurement: Measurement, size: int) -> Method:
+    """The saliency method of ``measurement`` for images of ``size`` x ``size`` pixels."""
+    if measurement.saliency == "occlusion":
+        window = measurement.window or max(1, size // 8)
+        return Occlusion(size, window, measurement.stride or max(1, window // 2))
+    return Rise(
+        size=size,
+        side=measurement.grid,
+        keep=measurement.keep,
+        cells=measurement.cells,
+        count=measurement.masks,
+        seed=measurement.seed,
+    )
+
+
+def job_from_artifact(
+    artifact: Artifact, data: Path, split: str | None, measurement: Measurement, execution: Execution
+) -> Job:
+    """Read the manifest and check that it fits the artifact.
+
+    Raises:
+        DataError: the manifest cannot be used, or none of its labels is a class of the artifact.
+    """
+    manifest = read_manifest(data, split=split)
+    samples = manifest.samples[: execution.limit]
+    heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
+    _check_labels(samples, heads, data)
+    return Job(
+        heads=heads,
+        geometry=artifact.geometry,
+        samples=samples,
+        measurement=measurement,
+        execution=execution,
+        weights=artifact.digest,
+        data=data_digest(samples, data.resolve().parent),
+        origin={"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit},
+        available=len(manifest.samples),
+        notices=manifest.notices,
+    )
+
+
+def data_digest(samples: tuple[Sample, ...], folder: Path) -> str:
+    """Digest of what is evaluated, whatever its order and wherever the manifest's ``folder`` lies."""
+
+    def within(path: str | None) -> str | None:
+        return path if path is None or "://" in path else os.path.relpath(path, folder)
+
+    rows = sorted(json.dumps([s.id, s.label, within(s.image), within(s.mask), s.boxes, s.group]) for s in samples)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _check_labels(samples: tuple[Sample, ...], heads: tuple[Head, ...], data: Path) -> None:
+    labels = {sample.label for sample in samples}
+    for head in heads:
+        if labels.isdisjoint(head.classes):
+            raise DataError(
+                f"none of the labels in {data} ({_some(sorted(labels))}) is a class of head {head.name!r} "
+                f"({_some(head.classes)}); labels must be class names of the artifact, see `rate inspect`"
+            )
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names[:4])) + (f", ... {len(names)} in all" if len(names) > 4 else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of `rate` and of the libraries that touch a number."""
+    found = {"rate": __version__}
+    for name in ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,145 @@
+"""One row a sample and head: what a run stores, and how verdicts and errors become rows."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+
+from rate.engine.estimator import Verdict
+from rate.types import Bool, Float64, Json, Sample
+
+SKETCH = 14
+"""Side of the coarse evidence and region kept in every row, from which the shuffled baseline is computed."""
+
+MAP = 56
+"""Side of a saved map."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("head", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("prediction", pa.string()),
+        pa.field("probability", pa.float32()),
+        pa.field("correct", pa.bool_()),
+        pa.field("explained", pa.string()),
+        pa.field("effect", pa.float32()),
+        pa.field("localization", pa.float32()),
+        pa.field("rma_positive", pa.float32()),
+        pa.field("rma_minmax", pa.float32()),
+        pa.field("rma_raw", pa.float32()),
+        pa.field("rma_se", pa.float32()),
+        pa.field("ceiling", pa.float32()),
+        pa.field("floor", pa.float32()),
+        pa.field("area", pa.float32()),
+        pa.field("valid", pa.bool_()),
+        pa.field("valid_midpoint", pa.bool_()),
+        pa.field("valid_absolute", pa.bool_()),
+        pa.field("undefined_reason", pa.string()),
+        pa.field("forwards", pa.int32(), nullable=False),
+        pa.field("settled", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("evidence_sketch", pa.binary()),  # f16 [14,14]: share of the evidence in each block
+        pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
+    ],
+    metadata={"schema": "rate.samples/1"},
+)
+
+MAP_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("head", pa.string(), nullable=False),
+        pa.field("quadrant", pa.string(), nullable=False),  # rr rw wr ww undefined
+        pa.field("rank", pa.uint64(), nullable=False),  # a digest of the id: the K lowest of a quadrant are kept
+        pa.field("side", pa.int32(), nullable=False),
+        pa.field("map", pa.binary(), nullable=False),  # f16 [side,side], evidence with its maximum scaled to 1
+    ],
+    metadata={"schema": "rate.maps/1"},
+)
+
+
+def row_from_verdict(verdict: Verdict) -> Json:
+    """The row of a sample that was predicted."""
+    prediction = verdict.prediction
+    return {
+        "id": verdict.sample.id,
+        "head": prediction.head,
+        "label": verdict.sample.label,
+        "prediction": prediction.name,
+        "probability": prediction.probability,
+        "correct": prediction.correct,
+        "explained": prediction.explained,
+        "effect": prediction.effect,
+        "localization": verdict.localization,
+        "rma_positive": verdict.mass["positive"],
+        "rma_minmax": verdict.mass["minmax"],
+        "rma_raw": verdict.mass["raw"],
+        "rma_se": verdict.standard_error,
+        "ceiling": verdict.bounds.ceiling,
+        "floor": verdict.bounds.floor,
+        "area": verdict.area,
+        "valid": verdict.valid["run"],
+        "valid_midpoint": verdict.valid["midpoint"],
+        "valid_absolute": verdict.valid["absolute"],
+        "undefined_reason": verdict.reason,
+        "forwards": verdict.forwards,
+        "settled": "fixed",
+        "error": None,
+        "group": verdict.sample.group,
+        "evidence_sketch": _shares(verdict.evidence).astype(np.float16).tobytes(),
+        "region_sketch": np.round(255 * _block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
+    }
+
+
+def row_from_error(sample: Sample, head: str, error: str) -> Json:
+    """The row of a sample that could not be evaluated; everything measured is null."""
+    known = {"id": sample.id, "head": head, "label": sample.label, "group": sample.group}
+    return dict.fromkeys(SCHEMA.names) | known | {"error": error, "forwards": 0, "settled": "fixed"}
+
+
+def map_from_verdict(verdict: Verdict) -> Json:
+    """The saved map of a verdict."""
+    side = min(MAP, len(verdict.evidence))
+    coarse = _block_means(verdict.evidence, side)
+    peak = coarse.max()
+    return {
+        "id": verdict.sample.id,
+        "head": verdict.prediction.head,
+        "quadrant": quadrant(verdict),
+        "rank": int.from_bytes(hashlib.blake2b(verdict.sample.id.encode(), digest_size=8).digest(), "little"),
+        "side": side,
+        "map": (coarse / peak if peak > 0 else coarse).astype(np.float16).tobytes(),
+    }
+
+
+def quadrant(verdict: Verdict) -> str:
+    """``rr``, ``rw``, ``wr``, ``ww`` (prediction, rationale), or ``undefined``."""
+    valid = verdict.valid["run"]
+    if valid is None:
+        return "undefined"
+    return ("r" if verdict.prediction.correct else "w") + ("r" if valid else "w")
+
+
+def _shares(evidence: Float64) -> Float64:
+    sums, _ = _blocks(evidence, SKETCH)
+    total = sums.sum()
+    return sums / total if total > 0 else sums
+
+
+def _block_means(values: Float64 | Bool, side: int) -> Float64:
+    sums, areas = _blocks(values, side)
+    return np.asarray(sums / areas)
+
+
+def _blocks(values: Float64 | Bool, side: int) -> tuple[Float64, Float64]:
+    """Sums and areas of ``side`` x ``side`` blocks, as equal as whole pixels allow; a smaller input is repeated."""
+    if len(values) < side:
+        nearest = np.arange(side) * len(values) // side
+        values = values[np.ix_(nearest, nearest)]
+    edges = np.arange(side) * len(values) // side
+    lengths = np.diff(np.append(edges, len(values)))
+    sums = np.add.reduceat(np.add.reduceat(values.astype(np.float64), edges, axis=0), edges, axis=1)
+    return sums, np.outer(lengths, lengths).astype(np.float64)

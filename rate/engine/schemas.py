@@ -1,0 +1,128 @@
+"""JSON Schemas (draft 2020-12) of the files of a run, and of everything else `rate` writes."""
+
+from __future__ import annotations
+
+from rate.engine.rows import SCHEMA
+from rate.engine.store import RUN_SCHEMA_ID
+from rate.engine.summary import SUMMARY_SCHEMA_ID
+from rate.export.schemas import ARTIFACT, CHECKPOINT
+from rate.types import Json
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SHARE: Json = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_TEXT: Json = {"type": "string"}
+_NUMBER: Json = {"type": ["number", "null"]}
+
+
+def _object(required: Json, optional: Json | None = None, title: str | None = None) -> Json:
+    """An object that has at least ``required``; later versions only add."""
+    made: Json = {
+        "type": "object",
+        "required": list(required),
+        "properties": required | (optional or {}),
+    }
+    return made if title is None else {"$schema": _DIALECT, "title": title} | made
+
+
+def _map(values: Json) -> Json:
+    return {"type": "object", "additionalProperties": values}
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+_RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
+_METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
+_BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
+_RULE = _object(
+    {
+        "evidence": {"enum": ["positive", "minmax", "raw"]},
+        "valid": {"enum": ["midpoint", "absolute"]},
+        "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "saliency": {"enum": ["rise", "occlusion"]},
+        "masks": {"type": ["integer", "string"]},
+        "explained": {"enum": ["label", "prediction"]},
+        "score": {"enum": ["logit", "probability"]},
+    }
+)
+_HEAD = _object(
+    {
+        "n": _COUNT,
+        "errors": _COUNT,
+        "undefined": _COUNT,
+        "capped": _COUNT,
+        "forwards_mean": _NUMBER,
+        "rule": _RULE,
+        "accuracy": _object(_RATIO),
+        "counts": _object({"rr": _COUNT, "rw": _COUNT, "wr": _COUNT, "ww": _COUNT}),
+        "pt": _METRIC,
+        "ir": _METRIC,
+        "undefined_by": _map(_COUNT),
+        "also": _list(_object({"evidence": _TEXT, "valid": _TEXT, "pt": _BESIDE_CHANCE, "ir": _BESIDE_CHANCE})),
+        "sweep": _list(_object({"tau": {"type": "number"}, "pt": _SHARE, "ir": _SHARE})),
+        "groups": _map(
+            _object({"n": _COUNT, "accuracy": _object(_RATIO), "pt": _object(_RATIO), "ir": _object(_RATIO)})
+        ),
+    }
+)
+_STATUS: Json = {"enum": ["running", "complete", "partial", "failed"]}
+
+SUMMARY = _object(
+    {
+        "schema": {"const": SUMMARY_SCHEMA_ID},
+        "status": _STATUS,
+        "throughput": _object(
+            {"images_per_s": _NUMBER, "forwards_per_s": _NUMBER, "waiting_for_data": _SHARE, "batch_fill": _SHARE}
+        ),
+        "heads": _map(_HEAD),
+    },
+    title="summary.json",
+)
+
+RUN = _object(
+    {
+        "schema": {"const": RUN_SCHEMA_ID},
+        "status": _STATUS,
+        "key": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "measurement": _map({}),
+        "identity": _map({}),
+        "rule": _RULE,
+        "execution": _map({}),
+        "origin": _map({}),
+        "heads": _list(_object({"name": _TEXT, "classes": _COUNT})),
+        "samples": _object({"planned": _COUNT, "available": _COUNT}),
+        "versions": _map(_TEXT),
+        "machine": _map(_TEXT),
+        "started": _TEXT,
+        "finished": {"type": ["string", "null"]},
+        "sessions": _list(_object({"forwards": _COUNT, "rows": _COUNT, "seconds": _NUMBER, "samples": _COUNT})),
+        "parts": _list(_object({"name": _TEXT, "rows": _COUNT})),
+    },
+    title="run.json",
+)
+
+_COLUMN_TYPES = {
+    "string": "string",
+    "float": "number",
+    "bool": "boolean",
+    "int32": "integer",
+    "binary": "string",
+}
+
+
+def samples() -> Json:
+    """A row of samples/part-*.parquet as an object; binary columns as strings."""
+    properties = {
+        column.name: {
+            "type": [_COLUMN_TYPES[str(column.type)], "null"] if column.nullable else _COLUMN_TYPES[str(column.type)]
+        }
+        for column in SCHEMA
+    }
+    return _object(properties, title="samples/part-*.parquet, one row")
+
+
+def all_schemas() -> dict[str, Json]:
+    """Name of a file -> its schema."""
+    return {"artifact": ARTIFACT, "checkpoint": CHECKPOINT, "run": RUN, "samples": samples(), "summary": SUMMARY}

@@ -1,0 +1,92 @@
+"""The exceptions of `rate`, each with the exit code the command line gives it.
+
+    RateError                 4  anything that stops a command and is understood
+    ├── UsageError            2  the request cannot be met as it stands: nothing was done
+    │   ├── ConfigError       2  an option or a config value
+    │   ├── DataError         2  a manifest or a folder of images as a whole
+    │   ├── ArtifactError     2  an artifact or a checkpoint: missing, changed, malformed
+    │   ├── RunError          2  a run folder: of another key, locked, malformed
+    │   └── MissingExtra      2  an optional package is not installed
+    ├── SampleError           -  one sample; becomes a row with `error`, never stops a run
+    ├── BackendError          4  a runtime failed, or fell back to a device nobody asked for
+    ├── ParityError           4  an exported graph does not compute what the checkpoint computes
+    └── TooManyErrors         4  more sample errors than --max-errors
+
+Interruption (Ctrl-C) is exit code 130. Whatever is not in this tree is a defect: exit code 4 with its traceback in a file.
+Every message names the value, what was expected, and the cure.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+EXIT_DONE = 0
+EXIT_GATE_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+
+class RateError(Exception):
+    """Base of every error that `rate` raises on purpose."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(RateError):
+    """The request cannot be met as it stands; nothing was done."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConfigError(UsageError):
+    """An option or a config value is outside what it may be."""
+
+
+class DataError(UsageError):
+    """A manifest or an image folder cannot be used as a whole."""
+
+
+class ArtifactError(UsageError):
+    """An artifact or a checkpoint is missing, changed or malformed."""
+
+
+class RunError(UsageError):
+    """A run folder belongs to other settings, is in use, or is malformed."""
+
+
+class MissingExtra(UsageError):
+    """An optional package is needed and not installed."""
+
+
+class SampleError(RateError):
+    """One sample cannot be evaluated; it becomes a row with `error`."""
+
+
+class BackendError(RateError):
+    """A runtime failed, or did not run where it was asked to."""
+
+
+class ParityError(RateError):
+    """An exported graph does not reproduce the checkpoint's logits."""
+
+
+class TooManyErrors(RateError):
+    """More samples failed than `--max-errors` allows."""
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import an optional ``module``, or say which extra brings it.
+
+    Raises:
+        MissingExtra: the module, or something it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{module.partition('.')[0]} is needed here and cannot be imported ({error}); "
+            f"install it with: pip install 'rate-engine[{extra}]'"
+        ) from error

@@ -1,0 +1,1 @@
+"""From a checkpoint to an artifact: the perturbed graph, its weights, and the proof that it computes the same."""

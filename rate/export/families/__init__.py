@@ -1,0 +1,1 @@
+"""How to find tower, heads, geometry and classes in each family of models."""

@@ -1,0 +1,170 @@
+"""Artifacts and checkpoints on disk: a folder whose JSON document lists the sha256 of every other file in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rate.errors import ArtifactError, UsageError
+from rate.types import Json
+
+T = TypeVar("T")
+
+
+def check_replaceable(out: Path, marker: str, force: bool) -> None:
+    """Refuse an ``out`` that a new folder must not replace.
+
+    Args:
+        out: where the new folder is to be.
+        marker: document that an older folder of the same kind holds.
+        force: replace such an older folder. Anything else that is not empty is never replaced.
+
+    Raises:
+        UsageError: ``out`` is a file, or a folder with content that may not go.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"--out {out} is a file; a folder is written, so give the name of a new one")
+    if not any(out.iterdir()):
+        return
+    if not (out / marker).is_file():
+        raise UsageError(f"--out {out} is not empty and has no {marker}, so it is not replaced; give a new folder")
+    if not force:
+        raise UsageError(f"--out {out} exists already; add --force to replace it, or give a new folder")
+
+
+@contextmanager
+def replacing(out: Path, marker: str, force: bool) -> Iterator[Path]:
+    """A draft folder beside ``out`` that takes its name when the block ends well, and vanishes when it does not.
+
+    Raises:
+        UsageError: as `check_replaceable`, or the place cannot be written.
+    """
+    check_replaceable(out, marker, force)
+    draft = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"--out {out} cannot be created ({error.strerror}); give a folder in a writable place"
+        ) from error
+    try:
+        yield draft
+        _swap(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _swap(draft: Path, out: Path) -> None:
+    """Give ``draft`` the name of ``out``; at no moment is the older folder half deleted under that name."""
+    if not out.exists():
+        draft.rename(out)
+        return
+    older = draft.with_suffix(".old")
+    out.rename(older)
+    draft.rename(out)
+    shutil.rmtree(older)
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Name -> sha256 of the files ``names`` of ``folder``, sorted by name."""
+    return {name: digest_file(folder / name) for name in sorted(names)}
+
+
+def canonical(document: Any) -> bytes:
+    """One byte string for equal JSON values: sorted keys, no spaces, UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def write_document(path: Path, document: Json) -> None:
+    """Write a JSON document for people and machines; NaN is refused by raising ValueError."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_document(folder: Path, name: str, schema: str) -> Json:
+    """The JSON object in ``folder / name``, which must say that it is of ``schema``.
+
+    Raises:
+        ArtifactError: missing, not JSON, or of another schema.
+    """
+    kind = schema.partition("/")[0].removeprefix("rate.")
+    path = folder / name
+    if not path.is_file():
+        raise ArtifactError(f"{folder} is no {kind}: it has no {name}; {_instead(folder, kind)}")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read as JSON ({error}); make the {kind} again") from error
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != schema:
+        raise ArtifactError(f"{path} has the schema {found!r}, expected {schema!r}; make the {kind} with this version")
+    return dict(document)
+
+
+def _instead(folder: Path, kind: str) -> str:
+    """What to do with a folder that is not what was asked for."""
+    if kind == "artifact" and (folder / "checkpoint.json").is_file():
+        return f"it is a checkpoint; export it first: rate export {folder} --out ARTIFACT"
+    if kind == "checkpoint" and (folder / "artifact.json").is_file():
+        return "it is an artifact, exported already"
+    return f"give the folder that `rate {'export' if kind == 'artifact' else 'finetune'}` wrote"
+
+
+def field(document: Mapping[str, Any], key: str, kind: type[T], where: Path) -> T:
+    """``document[key]``, which must be a ``kind``.
+
+    Raises:
+        ArtifactError: it is missing or of another type; the message names the file ``where``.
+    """
+    value = document.get(key)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ArtifactError(f"{where}: {key!r} must be a {kind.__name__}, got {value!r}; the file is malformed")
+    return value
+
+
+def strings(document: Mapping[str, Any], key: str, where: Path) -> tuple[str, ...]:
+    """``document[key]`` as a list of strings.
+
+    Raises:
+        ArtifactError: it is anything else.
+    """
+    values = field(document, key, list, where)
+    if not all(isinstance(value, str) for value in values):
+        raise ArtifactError(f"{where}: {key!r} must be a list of strings; the file is malformed")
+    return tuple(values)
+
+
+def verify(folder: Path, files: Mapping[str, Any]) -> None:
+    """Compare every listed file with its recorded sha256.
+
+    Raises:
+        ArtifactError: a file is missing, lies outside ``folder``, or has changed; the message names it.
+    """
+    for name, expected in sorted(files.items()):
+        path = folder / name
+        if Path(name).name != name:
+            raise ArtifactError(
+                f"{folder} lists the file {name!r}, which is not a plain name in this folder; malformed"
+            )
+        if not path.is_file():
+            raise ArtifactError(f"{path} is listed and missing; copy the whole folder, or make it again")
+        found = digest_file(path)
+        if found != expected:
+            raise ArtifactError(
+                f"{path} has changed: its sha256 is {found[:12]}..., recorded is {str(expected)[:12]}...; make the folder again"
+            )

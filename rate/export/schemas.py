@@ -1,0 +1,110 @@
+"""JSON Schemas (draft 2020-12) of the documents that export and fine-tuning write."""
+
+from __future__ import annotations
+
+from rate.types import Json
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_NAME = {"type": "string", "minLength": 1}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_CLASSES = {"type": "array", "items": _NAME, "minItems": 1, "uniqueItems": True}
+_FILES = {"type": "object", "additionalProperties": _SHA256, "minProperties": 1}
+_POSITIVE = {"type": "integer", "minimum": 1}
+_PER_HEAD = {"type": "object", "additionalProperties": {"type": "number"}, "minProperties": 1}
+_CHANNELS = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
+
+INPUT: Json = {
+    "description": "How an image becomes model pixels.",
+    "type": "object",
+    "required": ["size", "resize", "mean", "std", "crop", "interpolation"],
+    "properties": {
+        "size": _POSITIVE,
+        "resize": _POSITIVE,
+        "mean": _CHANNELS,
+        "std": _CHANNELS,
+        "crop": {"enum": ["center", "squash"]},
+        "interpolation": {"enum": ["bicubic", "bilinear"]},
+    },
+}
+
+ARTIFACT: Json = {
+    "$schema": _DRAFT,
+    "$id": "rate.artifact/1",
+    "title": "artifact.json: an exported model",
+    "type": "object",
+    "required": [
+        "schema", "family", "source", "weights", "input", "classes", "heads", "graphs", "precision", "opset", "files",
+        "parity", "versions",
+    ],
+    "properties": {
+        "schema": {"const": "rate.artifact/1"},
+        "family": _NAME,
+        "source": _NAME,
+        "weights": {**_SHA256, "description": "digest of the weights that were exported, whatever file they came in"},
+        "input": INPUT,
+        "classes": {**_CLASSES, "description": "of every head that has none of its own, in the order of its logits"},
+        "heads": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["name", "kind", "output"],
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$"},
+                    "kind": {"enum": ["linear", "zero-shot"]},
+                    "output": {"type": "string", "pattern": "^logits_"},
+                    "classes": _CLASSES,
+                },
+                "additionalProperties": False,
+            },
+        },
+        "graphs": {"type": "object", "required": ["pixels"], "additionalProperties": _NAME},
+        "precision": {"enum": ["f32"]},
+        "opset": _POSITIVE,
+        "files": {**_FILES, "description": "file name -> sha256, every file of the folder but this one"},
+        "parity": {
+            "type": "object",
+            "required": ["max_abs", "cosine", "tolerance", "runtime"],
+            "properties": {
+                "max_abs": {**_PER_HEAD, "description": "head -> greatest difference of a logit from the source model"},
+                "cosine": {**_PER_HEAD, "description": "head -> smallest cosine of a row of logits with the source's"},
+                "tolerance": {"type": "number", "exclusiveMinimum": 0},
+                "runtime": _NAME,
+            },
+        },
+        "versions": {"type": "object", "additionalProperties": _NAME},
+    },
+}  # fmt: skip
+
+CHECKPOINT: Json = {
+    "$schema": _DRAFT,
+    "$id": "rate.checkpoint/1",
+    "title": "checkpoint.json: a fine-tuned model",
+    "type": "object",
+    "required": ["schema", "family", "model", "classes", "prompts", "input", "recipe", "base", "files"],
+    "properties": {
+        "schema": {"const": "rate.checkpoint/1"},
+        "family": _NAME,
+        "model": {"type": "object", "required": ["name"], "properties": {"name": _NAME}},
+        "classes": _CLASSES,
+        "prompts": {"type": "array", "items": _NAME, "description": "empty where the model reads no text"},
+        "input": INPUT,
+        "recipe": {
+            "type": "object",
+            "required": ["name", "seed", "train_accuracy"],
+            "properties": {
+                "name": _NAME,
+                "seed": {"type": "integer"},
+                "train_accuracy": {"type": "number", "minimum": 0, "maximum": 1},
+                "val_accuracy": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+            },
+        },
+        "base": {
+            "description": "the weights that fine-tuning started from",
+            "type": "object",
+            "required": ["source", "weights"],
+            "properties": {"source": _NAME, "weights": _SHA256},
+        },
+        "files": _FILES,
+    },
+}

@@ -1,0 +1,1 @@
+"""Fine-tuning recipes in PyTorch that end in a checkpoint folder."""

@@ -1,0 +1,1 @@
+"""Perturbation mathematics. Nothing here sees a model: masks on one side, scores on the other."""

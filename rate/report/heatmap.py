@@ -1,0 +1,58 @@
+"""Evidence as a picture: the model's view of the image beside the same with its evidence on top."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from rate.data.geometry import Geometry
+from rate.types import Bool, Float32, Float64, UInt8
+
+_RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
+"""Anchors of a dark-to-light ramp that stays ordered in grey and for colour-blind readers."""
+
+_OUTLINE = (0, 255, 190)
+
+
+def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry, side: int = 448) -> Image.Image:
+    """Two panels, each ``side`` pixels: the model's view, and its evidence on top with the region outlined.
+
+    Args:
+        pixels: [3,h,w] normalised model input.
+        evidence: [h,w] >= 0; scaled so that its maximum is full heat.
+        region: [h,w]; an empty region draws no outline.
+        geometry: to undo the normalisation.
+        side: of a panel.
+    """
+    view = _view(pixels, geometry)
+    peak = evidence.max()
+    strength = evidence / peak if peak > 0 else np.zeros_like(evidence)
+    opacity = 0.25 + 0.55 * strength[..., None]
+    heat = ((1 - opacity) * view + opacity * colour(strength)).round().astype(np.uint8)
+    panels = [
+        np.asarray(Image.fromarray(panel).resize((side, side), Image.Resampling.BICUBIC)) for panel in (view, heat)
+    ]
+    outlined = panels[1].copy()
+    outlined[_outline(region, side)] = _OUTLINE
+    return Image.fromarray(np.concatenate([panels[0], outlined], axis=1))
+
+
+def colour(strength: Float64) -> Float64:
+    """[h,w] in [0, 1] to [h,w,3] in [0, 255]."""
+    anchors = np.linspace(0, 1, len(_RAMP))
+    return np.stack([np.interp(strength, anchors, _RAMP[:, channel]) for channel in range(3)], axis=-1)
+
+
+def _view(pixels: Float32, geometry: Geometry) -> UInt8:
+    mean, std = np.array(geometry.mean), np.array(geometry.std)
+    unit = pixels.transpose(1, 2, 0) * std + mean
+    return (unit.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _outline(region: Bool, side: int) -> Bool:
+    """[side,side] the inner border of the region, two pixels wide."""
+    nearest = np.arange(side) * len(region) // side
+    large = region[np.ix_(nearest, nearest)]
+    inner = np.pad(large, 2, constant_values=False)
+    shifted = [inner[2 + dy : 2 + dy + side, 2 + dx : 2 + dx + side] for dy in (-2, 0, 2) for dx in (-2, 0, 2)]
+    return np.asarray(large & ~np.logical_and.reduce(shifted))

@@ -1,0 +1,76 @@
+"""The numbers of a run as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rate.engine.summary import HeadSummary, Metric, Summary
+from rate.metrics import Ratio
+from rate.types import Json
+
+
+def summary_table(summary: Summary) -> RenderableType:
+    """One block a head: accuracy, PT, IR with intervals, denominators, chance; the other rules; the counts."""
+    return Group(*(block for name, head in summary.heads.items() for block in _head(name, head, summary.status)))
+
+
+def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]:
+    counts = head.counts
+    undefined = ", ".join(f"{count} {reason}" for reason, count in head.undefined_by.items())
+    yield Text(
+        f"{name}: {head.rows} images, {counts.errors} errors, {counts.undefined} undefined"
+        + (f" ({undefined})" if undefined else "")
+        + ("" if status == "complete" else f"; the run is {status}"),
+        style="bold",
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in ("value", "95 % interval", "of", "chance", "shuffled", "mask noise"):
+        table.add_column(column, justify="right")
+    table.add_row("accuracy", *_ratio(head.accuracy), "", "", "")
+    for title, metric in (("PT", head.pt), ("IR", head.ir)):
+        table.add_row(title, *_metric(metric))
+    yield table
+    yield Text(_rule(head.rule))
+    for other in head.also:
+        yield Text(
+            f"  {other['evidence']} evidence, {other['valid']} rule: {_other(other, 'pt')}, {_other(other, 'ir')}"
+        )
+    yield Text(
+        f"right on valid evidence {counts.rr}, right on invalid {counts.rw}, "
+        f"wrong on valid {counts.wr}, wrong on invalid {counts.ww}"
+    )
+    yield Text("")
+
+
+def _metric(metric: Metric) -> tuple[str, ...]:
+    noise = "" if metric.noise is None else f"± {metric.noise:.3f}"
+    return (*_ratio(metric.ratio), _number(metric.chance), _number(metric.shuffled), noise)
+
+
+def _ratio(ratio: Ratio) -> tuple[str, str, str]:
+    if ratio.value is None or ratio.interval is None:
+        return "undefined", "", f"{ratio.numerator}/0"
+    low, high = ratio.interval
+    return f"{ratio.value:.3f}", f"{low:.3f} - {high:.3f}", f"{ratio.numerator}/{ratio.denominator}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _rule(rule: Json) -> str:
+    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else str(rule["masks"])
+    return (
+        f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
+        f"valid from {rule['valid']} {rule['tau']:g}"
+    )
+
+
+def _other(other: Json, name: str) -> str:
+    metric = other[name]
+    return f"{name.upper()} {_number(metric['value'])} (chance {_number(metric['chance'])}, of {metric['denominator']})"

@@ -1,0 +1,67 @@
+"""Axis glossary and the frozen records that travel between the stages.
+
+Axes, used in every array comment of the package:
+
+    b      rows of one device batch
+    i      resident images (slots)
+    n      masks of one sample
+    s      side of a mask's grid
+    t      rows of an interpolation table
+    c      classes of a head
+    h, w   image height and width in model pixels
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32: TypeAlias = NDArray[np.float32]
+Float64: TypeAlias = NDArray[np.float64]
+Int64: TypeAlias = NDArray[np.int64]
+Bool: TypeAlias = NDArray[np.bool_]
+UInt8: TypeAlias = NDArray[np.uint8]
+Json: TypeAlias = dict[str, Any]
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the original image after EXIF rotation; x1 and y1 are exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of an evaluation set; nothing is decoded yet.
+
+    Exactly one of ``boxes`` and ``mask`` is set. ``boxes`` may be empty: an empty region, undefined by name later.
+    """
+
+    id: str
+    label: str
+    image: str  # absolute path, or an fsspec URL
+    boxes: tuple[Box, ...] | None = None
+    mask: str | None = None  # absolute path, or an fsspec URL; non-zero = object
+    group: str | None = None
+    row: int = 0  # 1-based data row of the manifest, for messages
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A sample in model pixels."""
+
+    sample: Sample
+    pixels: Float32  # [3,h,w] normalised: 0 is the channel mean
+    region: Bool  # [h,w] True = valid evidence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What a backend needs to perturb a batch: about 200 bytes a row for RISE, never a full-size mask."""
+
+    slot: Int64  # [b] resident image of each row
+    grid: Float32  # [b,s,s]
+    offset: Int64  # [b,2] row of the table for y and for x
+
+    def __len__(self) -> int:
+        return len(self.slot)

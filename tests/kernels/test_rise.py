@@ -1,0 +1,166 @@
+"""RISE: masks from (seed, id, i) alone, maps equal to the definition, references equal to sampling."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rate.errors import ConfigError
+from rate.kernels import reference
+from rate.kernels.rise import Rise, moments
+from rate.kernels.saliency import evidence
+from rate.kernels.separable import rise
+
+CELLS = ["fixed", "independent"]
+
+
+def method(**changes) -> Rise:
+    return dataclasses.replace(Rise(size=24, side=5, keep=0.5, cells="fixed", count=64, seed=0), **changes)
+
+
+@pytest.mark.parametrize("cells", CELLS)
+@settings(max_examples=25, deadline=None)
+@given(start=st.integers(0, 500), length=st.integers(1, 20), seed=st.integers(0, 2**63 - 1), name=st.text(max_size=8))
+def test_mask_i_depends_on_seed_id_and_i_alone(cells: str, start: int, length: int, seed: int, name: str) -> None:
+    one = method(cells=cells, seed=seed)
+    together = one.draw(name, start, start + length)
+    for k in range(length):
+        alone = one.draw(name, start + k, start + k + 1)
+        np.testing.assert_array_equal(together.grid[k], alone.grid[0])
+        np.testing.assert_array_equal(together.offset[k], alone.offset[0])
+
+
+def test_the_words_are_those_of_philox_at_the_documented_counter() -> None:
+    one = method(cells="independent", seed=9)
+    masks = one.draw("bird/ü.jpg", 3, 4)
+    digest = hashlib.blake2b((9).to_bytes(8, "little") + "bird/ü.jpg".encode(), digest_size=8).digest()
+    blocks = 7  # ceil((25 + 2) / 4)
+    stream = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"), counter=3 * blocks))
+    np.testing.assert_array_equal(masks.grid[0].ravel(), stream.random(25) < 0.5)
+    np.testing.assert_array_equal(masks.offset[0], stream.bit_generator.random_raw(2) % one.perturbation.offsets)
+
+
+def test_other_ids_and_seeds_give_other_masks() -> None:
+    grids = [method(seed=s).draw(i, 0, 8).grid for s in (0, 1) for i in ("a", "b")]
+    assert all((grids[a] != grids[b]).any() for a in range(4) for b in range(a))
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_fixed_cells_keep_the_same_number_in_every_mask(keep: float) -> None:
+    grid = method(keep=keep).draw("a", 0, 64).grid
+    assert set(grid.sum(axis=(1, 2))) == {round(25 * keep)}
+
+
+def test_independent_cells_keep_the_share_on_average_and_offsets_are_uniform() -> None:
+    masks = method(keep=0.3, cells="independent", count=4000).draw("a", 0, 4000)
+    assert masks.grid.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 100_000))
+    counts = np.bincount(masks.offset.ravel(), minlength=5)
+    assert len(counts) == 5
+    np.testing.assert_allclose(counts / 8000, 0.2, atol=0.02)
+
+
+def test_a_share_that_keeps_all_or_no_cell_is_refused() -> None:
+    with pytest.raises(ConfigError, match="keeps 25 of 25 cells"):
+        method(keep=0.999)
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_maps_equal_the_definitions_on_full_size_masks(cells: str) -> None:
+    one = method(cells=cells)
+    masks = one.draw("a", 0, one.count)
+    full = reference.masks(one.perturbation, masks.grid, masks.offset)
+    scores = np.random.default_rng(0).normal(size=(2, one.count)) + 3.0
+    maps = one.maps(np.zeros(2), scores, masks)
+    for k in range(2):
+        np.testing.assert_allclose(maps.saliency[k], reference.rise_saliency(scores[k], full, one.share), rtol=1e-9)
+        np.testing.assert_allclose(maps.signal[k], reference.covariance(scores[k], full), atol=1e-12)
+
+
+def dense_covariance(one: Rise) -> np.ndarray:
+    """Covariance of the masks over pixels by its definition: every offset pair, the cells' covariance in between."""
+    table = rise(one.size, one.side).table.astype(np.float64)
+    cells, share = one.side**2, one.share
+    if one.cells == "fixed":
+        among = share * (1 - share) * cells / (cells - 1) * (np.eye(cells) - 1 / cells)
+    else:
+        among = share * (1 - share) * np.eye(cells)
+    total = np.zeros((one.size**2,) * 2)
+    for tall in table:
+        for wide in table:
+            spread = np.kron(tall, wide)
+            total += spread @ among @ spread.T
+    return total / len(table) ** 2
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_references_come_from_the_exact_covariance(cells: str) -> None:
+    one = method(size=12, side=3, cells=cells)
+    covariance = dense_covariance(one)
+    region = np.zeros((12, 12), bool)
+    region[2:7, 4:12] = True
+    for seen, expected in ((region, one.bounds(region).ceiling), (~region, one.bounds(region).floor)):
+        observed = np.maximum(covariance @ seen.ravel(), 0).reshape(12, 12)
+        assert expected == pytest.approx(observed[region].sum() / observed.sum(), abs=1e-9)
+    known = moments(12, 3, cells == "fixed")
+    scale = one.share * (1 - one.share) * (9 / 8 if cells == "fixed" else 1.0)
+    assert scale * known.trace == pytest.approx(np.trace(covariance), rel=1e-6)
+    assert scale**2 * known.trace_of_square == pytest.approx(np.trace(covariance @ covariance), rel=1e-6)
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str) -> None:
+    one = method(cells=cells, count=6000)
+    region = np.zeros((24, 24), bool)
+    region[3:12, 6:20] = True
+    masks = one.draw("a", 0, one.count)
+    full = np.einsum(
+        "nhs,nst,nwt->nhw",
+        one.perturbation.table[masks.offset[:, 0]],
+        masks.grid,
+        one.perturbation.table[masks.offset[:, 1]],
+    )
+    scores = np.stack([full[:, region].sum(axis=1), full[:, ~region].sum(axis=1)]).astype(np.float64)
+    positive = evidence(one.maps(np.zeros(2), scores, masks), "positive")
+    mass = positive[:, region].sum(axis=1) / positive.sum(axis=(1, 2))
+    bounds = one.bounds(region)
+    assert mass[0] == pytest.approx(bounds.ceiling, abs=0.02)
+    assert mass[1] == pytest.approx(bounds.floor, abs=0.02)
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_scores_unrelated_to_the_masks_are_not_above_noise(cells: str) -> None:
+    one = method(size=32, side=7, cells=cells, count=128)
+    masks = one.draw("a", 0, one.count)
+    noise = np.random.default_rng(0).normal(size=(400, one.count))
+    flat = one.above_noise(noise, one.maps(np.zeros(400), noise, masks))
+    assert flat.mean() <= 0.03
+    signal = masks.grid[:, 3, 3] * 1.0 + 0.3 * noise[0]
+    assert one.above_noise(signal[None], one.maps(np.zeros(1), signal[None], masks)).all()
+
+
+def test_rounding_is_noise_even_when_it_follows_the_masks() -> None:
+    one = method()
+    masks = one.draw("a", 0, one.count)
+    scores = 12.0 + 1e-7 * masks.grid[:, 2, 2][None].astype(np.float64)
+    assert not one.above_noise(scores, one.maps(np.zeros(1), scores, masks)).any()
+
+
+def test_the_standard_error_of_the_mass_is_that_of_repeated_draws() -> None:
+    one = method(size=32, side=5, cells="independent", count=800)
+    region = np.zeros((32, 32), bool)
+    region[8:24, 8:20] = True
+    rng = np.random.default_rng(0)
+    masses, errors = [], []
+    for repeat in range(60):
+        masks = one.draw(f"sample {repeat}", 0, one.count)
+        scores = (masks.grid[:, 2, 2] + 0.8 * masks.grid[:, 0, 4] + 0.2 * rng.normal(size=one.count))[None]
+        maps = one.maps(np.zeros(1), scores, masks)
+        positive = evidence(maps, "positive")[0]
+        masses.append(positive[region].sum() / positive.sum())
+        errors.append(one.standard_error(scores, masks, maps, region)[0])
+    assert np.mean(errors) == pytest.approx(np.std(masses), rel=0.3)
