@@ -5,9 +5,6 @@ summary = rate.evaluate("artifact", "manifest.csv", "run", masks=1000)
 summary.heads["native"].pt.ratio.value
 """
 
-# The package `rate.export` is imported before the function `export` takes its name here: a package that is imported
-# later would put itself back. Its modules stay importable as `rate.export.artifact` and so on.
-import rate.export
 from rate.api import evaluate as evaluate
 from rate.api import export as export
 from rate.api import load_run as load_run

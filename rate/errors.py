@@ -12,7 +12,7 @@
     ├── ParityError           4  an exported graph does not compute what the checkpoint computes
     └── TooManyErrors         4  more sample errors than --max-errors
 
-Interruption (Ctrl-C) is exit code 130. Whatever is not in this tree is a defect: exit code 4 with its traceback in a file.
+Interruption (Ctrl-C) is exit code 130. Whatever is not in this tree is a defect: exit code 4, its traceback in a file.
 Every message names the value, what was expected, and the cure.
 """
 

@@ -1,4 +1,4 @@
-"""A plain function behind the same boundary: the scheduler, the estimator and the pipeline run on it in milliseconds."""
+"""A plain function behind the same boundary: scheduler, estimator and pipeline run on it in milliseconds."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from typing import Annotated
 import click
 import typer
 
-from rate.version import __version__
 from rate.cli import data, finetune
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
@@ -22,6 +21,7 @@ from rate.cli.inspect import inspect
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, RateError
+from rate.version import __version__
 
 app = typer.Typer(
     name="rate",

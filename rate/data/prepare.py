@@ -158,7 +158,8 @@ def _open(data: bytes) -> Image.Image | None:
         if name not in Image.OPEN:  # a Pillow built without this decoder
             continue
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(data[:16]) is not True:  # a text says what is missing to read it
+        accepted = accept is None or accept(data[:16])
+        if not accepted or isinstance(accepted, str):  # a text says what this Pillow lacks to read it
             continue
         try:
             return factory(io.BytesIO(data), "")

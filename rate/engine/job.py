@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rate.version import __version__
 from rate.config import Execution, Measurement
 from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
@@ -24,6 +23,7 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.types import Json, Sample
+from rate.version import __version__
 
 if TYPE_CHECKING:
     from rate.export.artifact import Artifact
@@ -77,7 +77,7 @@ class Job:
             "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
             "samples": {"planned": len(self.samples), "available": self.available},
             "versions": versions(),
-            "machine": {"system": platform.platform(), "processor": _processor(), "python": sys.version.split()[0]},
+            "machine": {"system": platform.platform(), "processor": processor(), "python": sys.version.split()[0]},
         }
 
 
@@ -157,7 +157,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

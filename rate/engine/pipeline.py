@@ -125,8 +125,7 @@ class Engine:
         """Logits [1,c] of the fully masked image: zero in normalised pixels. Warms the backend up on the way."""
         size = self._method.perturbation.size
         self.backend.put(0, np.zeros((3, size, size), np.float32))
-        clean = Plan((), self.batch)
-        return {name: values[:1] for name, values in self.backend.submit(self.stage(clean)).wait().items()}
+        return self.backend.submit(self.stage(Plan((), 1))).wait()
 
     def stage(self, plan: Plan) -> Rows:
         """The bits of a batch: clean rows and padding leave the image as it is, the others are drawn."""

@@ -248,8 +248,8 @@ def _shuffled(judged: pa.Table, verdicts: Verdicts, rule: str, tau: float) -> Co
 def _sketches(column: pa.ChunkedArray, order: list[int], dtype: type) -> Float64:
     """[m,14*14] coarse maps in the given order."""
     values = column.to_pylist()
-    stacked = [np.frombuffer(values[i], dtype) for i in order]
-    return np.array(stacked, np.float64).reshape(len(order), SKETCH * SKETCH)
+    joined = b"".join(values[i] for i in order)
+    return np.frombuffer(joined, dtype).astype(np.float64).reshape(len(order), SKETCH * SKETCH)
 
 
 def _verdicts(judged: pa.Table, kind: str) -> Verdicts:

@@ -36,7 +36,7 @@ def fold(weights: Float64, grid: Float32, offset: Int64, perturbation: Perturbat
         partial += (weights[:, None, part] * chosen) @ rows
     tall = table.transpose(1, 0, 2).reshape(size, offsets * side)
     summed = tall @ partial.reshape(len(weights), offsets * side, size)
-    return perturbation.a * weights.sum(axis=1)[:, None, None] + perturbation.b * summed
+    return np.asarray(perturbation.a * weights.sum(axis=1)[:, None, None] + perturbation.b * summed)
 
 
 def project(maps: Float64, grid: Float32, offset: Int64, perturbation: Perturbation) -> Float64:
@@ -59,7 +59,7 @@ def project(maps: Float64, grid: Float32, offset: Int64, perturbation: Perturbat
     for part in _chunks(len(grid), len(maps) * side * size):
         cells = narrow[:, offset[part, 0]] @ table[offset[part, 1]]  # [k,n,s,s]
         products[:, part] = np.einsum("knij,nij->kn", cells, grid[part].astype(np.float64))
-    return perturbation.a * maps.sum(axis=(1, 2))[:, None] + perturbation.b * products
+    return np.asarray(perturbation.a * maps.sum(axis=(1, 2))[:, None] + perturbation.b * products)
 
 
 def _chunks(count: int, floats_a_row: int) -> list[slice]:

@@ -13,7 +13,7 @@ from rate.types import Bool, Float32, Float64, Int64
 def mask(perturbation: Perturbation, grid: Float32, offset: Int64) -> Float64:
     """One full-size mask [h,w] of a grid [s,s] and an offset [2], by its definition."""
     tall, wide = perturbation.table[offset[0]].astype(np.float64), perturbation.table[offset[1]].astype(np.float64)
-    return perturbation.a + perturbation.b * (tall @ grid.astype(np.float64) @ wide.T)
+    return np.asarray(perturbation.a + perturbation.b * (tall @ grid.astype(np.float64) @ wide.T))
 
 
 def masks(perturbation: Perturbation, grid: Float32, offset: Int64) -> Float64:

@@ -146,7 +146,7 @@ class Moments:
 
 @lru_cache(maxsize=8)
 def moments(size: int, side: int, fixed: bool) -> Moments:
-    """Exact second moments for a grid of ``side`` x ``side`` cells; ``fixed``: their number is fixed, not each drawn."""
+    """Exact second moments for a grid of ``side`` x ``side`` cells; ``fixed``: the number of kept cells is."""
     table = rise(size, side).table.astype(np.float64)
     kernel = np.einsum("tis,tjs->ij", table, table) / len(table)
     kernel.setflags(write=False)

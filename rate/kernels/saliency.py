@@ -41,9 +41,17 @@ class Bounds:
 class Method(Protocol):
     """RISE, occlusion: the mask bank and the final normalisation, each written once."""
 
-    name: str
-    perturbation: Perturbation
-    count: int  # masks of a sample
+    @property
+    def name(self) -> str:
+        """As `--saliency` names it."""
+
+    @property
+    def perturbation(self) -> Perturbation:
+        """Tables and constants of its masks."""
+
+    @property
+    def count(self) -> int:
+        """Masks of a sample."""
 
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
         """Masks ``start`` to ``stop`` - 1 of a sample; a function of (seed, id, i) alone."""
@@ -79,7 +87,8 @@ def evidence(maps: Maps, kind: str) -> Float64:
         return np.maximum(maps.saliency, 0.0)
     low = maps.saliency.min(axis=(1, 2), keepdims=True)
     spread = maps.saliency.max(axis=(1, 2), keepdims=True) - low
-    return np.divide(maps.saliency - low, spread, out=np.zeros_like(maps.saliency), where=spread > 0)
+    scaled: Float64 = np.divide(maps.saliency - low, spread, out=np.zeros_like(maps.saliency), where=spread > 0)
+    return scaled
 
 
 def mass_inside(weights: Float64, region: Bool) -> float:

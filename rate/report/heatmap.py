@@ -46,7 +46,7 @@ def colour(strength: Float64) -> Float64:
 def _view(pixels: Float32, geometry: Geometry) -> UInt8:
     mean, std = np.array(geometry.mean), np.array(geometry.std)
     unit = pixels.transpose(1, 2, 0) * std + mean
-    return (unit.clip(0, 1) * 255).round().astype(np.uint8)
+    return np.asarray((unit.clip(0, 1) * 255).round(), np.uint8)
 
 
 def _outline(region: Bool, side: int) -> Bool:

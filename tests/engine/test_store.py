@@ -1,0 +1,113 @@
+"""A run folder at the moments when a process can die."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rate.engine import store as store_module
+from rate.engine.files import write_atomically, write_json
+from rate.engine.store import RunStore, read_rows, read_run
+from rate.errors import RunError
+from rate.types import Sample
+
+ABOUT = {"measurement": {"seed": 0}, "identity": {"weights": "w"}, "rule": {}, "heads": [{"name": "a", "classes": 2}]}
+
+
+def opened(folder: Path, key: str = "k") -> RunStore:
+    return RunStore(folder, key, ABOUT, keep_maps=0)
+
+
+def sample(k: int) -> Sample:
+    return Sample(f"s{k}", "x", f"/{k}.png", boxes=())
+
+
+def add(store: RunStore, *numbers: int) -> None:
+    for k in numbers:
+        store.add_error(sample(k), ["a"], "broken")
+
+
+def ids(folder: Path) -> list[str]:
+    return sorted(read_rows(folder, read_run(folder), ["id"]).column("id").to_pylist())
+
+
+def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PART_ROWS", 3)
+    with opened(tmp_path / "run") as store:
+        add(store, *range(7))
+        assert [part["rows"] for part in read_run(tmp_path / "run")["parts"]] == [3, 3]
+        store.finish("complete")
+    assert ids(tmp_path / "run") == [f"s{k}" for k in range(7)]
+    assert read_run(tmp_path / "run")["status"] == "complete"
+
+
+def test_parts_close_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PART_SECONDS", 0.0)
+    with opened(tmp_path / "run") as store:
+        add(store, 1)
+        assert len(read_run(tmp_path / "run")["parts"]) == 1
+        store.finish("complete")
+
+
+def test_a_part_that_was_written_but_not_listed_is_dropped_and_done_again(tmp_path: Path) -> None:
+    """The process died between the rename of the part and the rename of run.json."""
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path / "run") as store:
+        add(store, 1, 2)
+        raise KeyboardInterrupt
+    run = read_run(tmp_path / "run")
+    [part] = run["parts"]
+    write_json(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
+    (tmp_path / "run" / "samples" / ".part-x.parquet.1.tmp").write_bytes(b"torn")
+    with opened(tmp_path / "run") as store:
+        assert store.done == frozenset()
+        add(store, 1, 2)
+        store.finish("complete")
+    assert ids(tmp_path / "run") == ["s1", "s2"]
+    assert [p.name for p in (tmp_path / "run" / "samples").iterdir()] == [part["name"]]
+
+
+def test_an_error_marks_the_run_failed_and_keeps_what_is_settled(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), opened(tmp_path / "run") as store:
+        add(store, 1)
+        raise ZeroDivisionError
+    assert read_run(tmp_path / "run")["status"] == "failed"
+    assert ids(tmp_path / "run") == ["s1"]
+
+
+def test_a_folder_of_another_key_says_what_differs(tmp_path: Path) -> None:
+    with opened(tmp_path / "run") as store:
+        store.finish("complete")
+    other = RunStore(tmp_path / "run", "other", ABOUT | {"identity": {"weights": "v"}}, keep_maps=0)
+    with pytest.raises(RunError, match=r"identity.weights: 'w' there, 'v' now"):
+        other.__enter__()
+    with opened(tmp_path / "run"):  # the refused one let go of the lock
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "other/1"}'])
+def test_a_malformed_run_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+
+    def fails(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fails)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nan_never_reaches_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"value": float("nan")})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,46 @@
+"""Settings are checked once, with the value, what was expected, and the cure."""
+
+from __future__ import annotations
+
+import pytest
+
+from rate.config import Execution, Measurement
+from rate.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (Measurement, {"saliency": "lime"}, "saliency must be one of rise, occlusion; got 'lime'"),
+        (Measurement, {"masks": 1}, "masks must be a whole number from 2"),
+        (Measurement, {"masks": 10.5}, "masks must be a whole number"),
+        (Measurement, {"masks": True}, "masks must be a whole number"),
+        (Measurement, {"grid": 1}, "grid must be a whole number from 2"),
+        (Measurement, {"keep": 1.0}, "keep must lie strictly between 0 and 1"),
+        (Measurement, {"tau": float("nan")}, "tau must lie strictly between 0 and 1"),
+        (Measurement, {"seed": -1}, "seed must be a whole number from 0"),
+        (Measurement, {"evidence": "minmax"}, "add --valid absolute"),
+        (Measurement, {"valid": "best"}, "valid must be one of midpoint, absolute"),
+        (Execution, {"batch": 0}, "batch must be a whole number from 1"),
+        (Execution, {"backend": "tpu"}, "backend must be one of auto, onnxruntime"),
+        (Execution, {"limit": 0}, "limit must be a whole number from 1"),
+        (Execution, {"max_errors": -1.0}, "max-errors must be a share below 1 or a number"),
+    ],
+)
+def test_a_wrong_setting_says_what_was_expected(kind, settings, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(**settings)
+
+
+def test_only_what_the_method_uses_is_part_of_the_measurement() -> None:
+    assert "window" not in Measurement().to_json()
+    occlusion = Measurement(saliency="occlusion", masks=5).to_json()
+    assert occlusion == Measurement(saliency="occlusion", masks=9, seed=4).to_json()
+    assert Measurement(seed=1).to_json() != Measurement().to_json()
+
+
+@pytest.mark.parametrize(
+    ("max_errors", "samples", "allowed"), [(0.01, 1000, 10), (0.01, 10, 0), (0, 50, 0), (3, 50, 3), (99, 50, 49), (0.99, 1, 0)]
+)
+def test_never_may_all_samples_fail(max_errors: float, samples: int, allowed: int) -> None:
+    assert Execution(max_errors=max_errors).errors_allowed(samples) == allowed
