@@ -14,12 +14,14 @@ import click
 import typer
 
 from rate.cli import data, finetune
+from rate.cli.doctor import doctor
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.inspect import inspect
 from rate.cli.schema import schema
 from rate.cli.show import show
+from rate.cli.synth import synth
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, RateError
 from rate.version import __version__
 
@@ -36,6 +38,8 @@ app.command("explain")(explain)
 app.command("show")(show)
 app.command("inspect")(inspect)
 app.command("schema")(schema)
+app.command("doctor")(doctor)
+data.app.command("synth")(synth)
 app.add_typer(data.app, name="data")
 app.add_typer(finetune.app, name="finetune")
 

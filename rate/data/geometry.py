@@ -108,7 +108,7 @@ class Geometry:
         """
         height, width = mask.shape
         axes = _axes(self, width, height)
-        return np.not_equal(mask[axes.row[:, None], axes.column], 0)
+        return np.asarray(mask[axes.row[:, None], axes.column] != 0, np.bool_)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

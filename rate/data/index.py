@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rate.data.location import Folder
 from rate.data.rows import Raw, check_suffix, write_rows
 from rate.errors import ConfigError, DataError
 
-SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .jp2 .avif".split())
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+)
 SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What was written, and what was left out. Paths are relative to the manifest's folder."""
+    """What was written, and what was left out. Paths are relative to the manifest's folder, sorted."""
 
     out: Path
     rows: int
     classes: dict[str, int]  # class -> images
     splits: dict[str, int]  # split -> images; empty without splits
-    without_mask: tuple[str, ...] = ()  # images left out
-    without_image: tuple[str, ...] = ()  # masks no image asked for
-    misplaced: tuple[str, ...] = ()  # images that lie at another depth, left out
+    without_mask: tuple[str, ...]  # images left out
+    without_image: tuple[str, ...]  # masks that belong to no image
+    misplaced: tuple[str, ...]  # images at another depth, left out
 
     def notices(self) -> tuple[str, ...]:
         """One sentence for each kind of file that was left out, naming up to SHOWN of them."""
         kinds = (
-            ("images have no mask and were left out", self.without_mask),
-            ("masks have no image", self.without_image),
-            ("images lie at another depth and were left out", self.misplaced),
+            ("images without a mask were left out", self.without_mask),
+            ("masks belong to no image", self.without_image),
+            ("images at another depth were left out", self.misplaced),
         )
         return tuple(f"{len(paths)} {what}: {_named(paths)}" for what, paths in kinds if paths)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """An image file at its place in the structure."""
+class _Layout:
+    """`[split/]class/file` below the images, `[split/]class/<pattern>` below the masks."""
 
-    path: Path
-    place: Path  # [split/]class
-    mask: Path | None = None
+    images: Path
+    masks: Path
+    pattern: str
+    splits: bool
+
+    @property
+    def depth(self) -> int:
+        return 3 if self.splits else 2
+
+    def mask(self, image: Path) -> Path:
+        """Where the mask of ``image`` has to lie."""
+        names = {"{stem}": image.stem, "{name}": image.name}
+        name = re.sub(r"\{\w+\}", lambda field: names[field.group()], self.pattern)
+        return self.masks / image.relative_to(self.images).parent / name
 
 
 def index_folder(
@@ -67,30 +79,120 @@ def index_folder(
         DataError: a folder is missing or not below that of ``out``, there are no images, or none has a mask.
     """
     check_suffix(out)
-    mask_name = _mask_namer(mask_pattern)
-    folder = Folder(out.parent)
-    found, misplaced = _scan(images, splits, skip=masks)
-    relative = _relative_to(folder, out)
-    _check_found(images, found, misplaced, splits)
+    _check_pattern(mask_pattern)
+    layout = _Layout(images, images if masks is None else masks, mask_pattern, splits)
+    _check_below(out, [layout.images, layout.masks])
+    found, misplaced = _scan(layout, hidden=masks)
     if masks is None:
         raise DataError(_no_masks(images, found))
-    relative(images), relative(masks)
-    paired = [replace(item, mask=masks / item.place / mask_name(item.path)) for item in found]
-    kept = [item for item in paired if item.mask is not None and item.mask.is_file()]
-    if not kept:
+    have = [image for image in found if layout.mask(image).is_file()]
+    if not have:
         raise DataError(
-            f"none of the {len(found)} images in {images} has a mask; the first was looked for at {paired[0].mask}: "
-            "the masks mirror the image folders; --mask-pattern says how they are named, e.g. '{stem}_mask.png'"
+            f"none of the {len(found)} images in {images} has a mask: the first was looked for at "
+            f"{layout.mask(found[0])}; --mask-pattern says how masks are named, e.g. '{{stem}}_mask.png'"
         )
-    rows = sorted((_row(item, relative, splits) for item in kept), key=lambda row: str(row["image"]))
+    folder = Folder(out.parent)
+    rows = [_row(layout, image, folder, out) for image in have]
     write_rows(out, rows)
-    used = {item.mask for item in kept}
+    masked, used = set(have), {layout.mask(image) for image in have}
     return IndexReport(
         out=out,
         rows=len(rows),
         classes=_counts(rows, "label"),
         splits=_counts(rows, "split"),
-        without_mask=tuple(sorted(relative(item.path) for item in paired if item not in kept)),
-        without_image=tuple(sorted(relative(path) for path in _files(masks) if path not in used)),
-        misplaced=tuple(sorted(relative(path) for path in misplaced)),
+        without_mask=_relative(folder, (image for image in found if image not in masked)),
+        without_image=_relative(folder, (mask for mask in _image_files(masks) if mask not in used | masked)),
+        misplaced=_relative(folder, misplaced),
     )
+
+
+def _check_pattern(pattern: str) -> None:
+    fields = set(re.findall(r"\{[^}]*\}?", pattern))
+    if not fields or not fields <= {"{stem}", "{name}"}:
+        raise ConfigError(f"a mask pattern names its image by {{stem}} or {{name}} and nothing else, got {pattern!r}")
+    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        raise ConfigError(f"a mask pattern stays in the folder of the class, got {pattern!r}")
+
+
+def _check_below(out: Path, parts: Sequence[Path]) -> None:
+    """A manifest reaches what lies below its folder, and nothing else."""
+    for part in parts:
+        if not part.is_dir():
+            raise DataError(f"{part} is not a folder")
+        below = out.parent.absolute() in part.absolute().parents, out.parent.resolve() in part.resolve().parents
+        if not all(below):
+            raise DataError(
+                f"{part} does not lie below {out.parent.absolute()}, the folder of the manifest; "
+                f"write the manifest to a folder above it, e.g. --out {part.absolute().parent / out.name}"
+            )
+
+
+def _scan(layout: _Layout, hidden: Path | None) -> tuple[list[Path], list[Path]]:
+    """Images at the depth of the layout, sorted, and those elsewhere; a mask folder among the images is passed by."""
+    files = _image_files(layout.images)
+    if hidden is not None and layout.images in hidden.parents:
+        files = [file for file in files if hidden not in file.parents]
+    depths = [len(file.relative_to(layout.images).parts) for file in files]
+    found = [file for file, depth in zip(files, depths, strict=True) if depth == layout.depth]
+    if not found:
+        deeper = not layout.splits and layout.depth + 1 in depths
+        cure = "; they lie one level deeper: pass --splits if the first level names splits" if deeper else ""
+        form = "/".join([str(layout.images), *(["SPLIT"] if layout.splits else []), "CLASS", "FILE"])
+        raise DataError(f"no image found at {form} ({', '.join(sorted(SUFFIXES))}){cure}")
+    return found, [file for file, depth in zip(files, depths, strict=True) if depth != layout.depth]
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted; what a dot hides is not looked at."""
+
+    def walk(part: Path) -> Iterator[Path]:
+        for entry in part.iterdir():
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not entry.is_symlink():  # a link may lead in a circle
+                yield from walk(entry)
+            elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+                yield entry
+
+    return sorted(walk(folder), key=lambda path: path.as_posix())
+
+
+def _row(layout: _Layout, image: Path, folder: Folder, out: Path) -> Raw:
+    parts = image.relative_to(layout.images).parts
+    row: Raw = {
+        "image": _written(folder, image, out),
+        "label": parts[-2],
+        "mask": _written(folder, layout.mask(image), out),
+    }
+    return {**row, "split": parts[0]} if layout.splits else row
+
+
+def _written(folder: Folder, path: Path, out: Path) -> str:
+    """The path as the manifest has it, refused now if it would be refused when the manifest is read."""
+    written = folder.relative(str(path.absolute()))
+    try:
+        folder.locate(written)
+    except ValueError as error:
+        raise DataError(f"{path} {error} (the manifest is {out})") from error
+    return written
+
+
+def _relative(folder: Folder, paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(folder.relative(str(path.absolute())) for path in paths)
+
+
+def _counts(rows: Sequence[Raw], column: str) -> dict[str, int]:
+    return dict(sorted(Counter(str(row[column]) for row in rows if column in row).items()))
+
+
+def _no_masks(images: Path, found: Sequence[Path]) -> str:
+    return (
+        f"the {len(found)} images in {images} have no region, and PT and IR need one for each: "
+        f"{_named([path.relative_to(images).as_posix() for path in found])}; pass --masks DIR, a folder of masks "
+        "(non-zero = object) in the same structure, or write a manifest with a `boxes` column yourself"
+    )
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more

@@ -20,7 +20,7 @@ class Folder:
     """The folder of a manifest: relative paths start there and may not leave it, by `..` or by a symbolic link."""
 
     def __init__(self, path: Path) -> None:
-        self.path = os.path.abspath(path)
+        self.path = os.path.normpath(path.absolute())
         self._real = os.path.realpath(path)
         self._real_parents: dict[str, str] = {}  # of 100,000 images in few folders, the folders are resolved once
 
@@ -35,9 +35,9 @@ class Folder:
             return written
         if "\0" in written:
             raise ValueError("holds a NUL character")
-        if os.path.isabs(written) or PureWindowsPath(written).is_absolute():
+        if Path(written).is_absolute() or PureWindowsPath(written).is_absolute():
             raise ValueError("is an absolute path; write it relative to the manifest's folder")
-        absolute = os.path.normpath(os.path.join(self.path, written))
+        absolute = os.path.normpath(Path(self.path, written))
         if not _inside(absolute, self.path):
             raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
         if not _inside(self._resolved(absolute), self._real):
@@ -56,8 +56,8 @@ class Folder:
         parent, name = os.path.split(absolute)
         if parent not in self._real_parents:
             self._real_parents[parent] = os.path.realpath(parent)
-        candidate = os.path.join(self._real_parents[parent], name)
-        return os.path.realpath(candidate) if os.path.islink(candidate) else candidate
+        candidate = str(Path(self._real_parents[parent], name))
+        return os.path.realpath(candidate) if _is_link(candidate) else candidate
 
 
 def read_bytes(location: str) -> bytes:
@@ -80,11 +80,12 @@ def read_bytes(location: str) -> bytes:
 
 
 def _local_bytes(location: str) -> bytes:
-    status = os.stat(location)
+    path = Path(location)
+    status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
         raise SampleError(f"{location}: is not a regular file")
     _check_length(location, status.st_size)
-    return Path(location).read_bytes()
+    return path.read_bytes()
 
 
 def _remote_bytes(location: str) -> bytes:
@@ -102,6 +103,13 @@ def _check_length(location: str, length: int) -> None:
 
 def _inside(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:  # not there, not readable, too long a name: found out when it is read
+        return False
 
 
 def _check_url(url: str) -> None:

@@ -32,7 +32,7 @@ class Manifest:
     notices: tuple[str, ...] = ()  # what the user should know, one sentence each
 
     def digest(self) -> str:
-        """Sha256, hex, over what each sample is: id, label, image, region, group. The order of the rows does not matter.
+        """Sha256, hex, over what each sample is: id, label, image, region, group. The order of rows does not matter.
 
         Paths count as written, relative to the manifest: the set may move. The pixels are not read.
         """

@@ -84,7 +84,7 @@ def load_image(location: str) -> Image.Image:
     Raises:
         SampleError: missing, empty, broken, not an image, or larger than MAX_PIXELS.
     """
-    return decode(location, upright_rgb)
+    return read_image(location, upright_rgb)
 
 
 def load_mask(location: str) -> Bool:
@@ -95,7 +95,19 @@ def load_mask(location: str) -> Bool:
     Raises:
         SampleError: as `load_image`.
     """
-    return decode(location, _foreground)
+    return read_image(location, foreground)
+
+
+def check_resize(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> None:
+    """Refuse an image so narrow that the resize would make it huge: 1 x 100,000 pixels become 256 x 25,600,000.
+
+    Raises:
+        SampleError: names both sizes.
+    """
+    width, height = geometry.resized(*size)
+    if width * height > MAX_PIXELS:
+        resized = f"the resize would make it {width} x {height}, over the limit of {MAX_PIXELS:,}"
+        raise SampleError(f"{sample.image}: is {size[0]} x {size[1]} pixels, {resized}")
 
 
 def check_mask_size(sample: Sample, mask: Bool, size: tuple[int, int]) -> None:
@@ -111,7 +123,7 @@ def check_mask_size(sample: Sample, mask: Bool, size: tuple[int, int]) -> None:
         raise SampleError(f"{sample.mask}: {found}; the upright image is {size[0]} x {size[1]}")
 
 
-def decode(location: str, convert: Callable[[Image.Image], _T]) -> _T:
+def read_image(location: str, convert: Callable[[Image.Image], _T]) -> _T:
     """``convert`` applied to the opened file; the pixels are decoded when it asks for them.
 
     Raises:
@@ -138,12 +150,12 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return to_rgb(image if turn is None else image.transpose(turn))
 
 
-def _foreground(image: Image.Image) -> Bool:
-    """Non-zero in any channel but alpha."""
+def foreground(image: Image.Image) -> Bool:
+    """[height,width] True where a channel other than alpha, or the palette index, is not zero."""
     values = np.asarray(image)
     colours = [index for index, band in enumerate(image.getbands()) if band not in ("A", "a")]
     channels = values.reshape(image.height, image.width, -1)[:, :, colours]
-    return np.not_equal(channels, 0).any(axis=2)
+    return np.asarray((channels != 0).any(axis=2), np.bool_)
 
 
 def _open(data: bytes) -> Image.Image | None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 from rate.errors import DataError
 
@@ -18,6 +18,7 @@ Raw: TypeAlias = dict[str, object]
 
 CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
     Raises:
         DataError: the file as a whole cannot be read, or lacks a column.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(_suffix_message(path))
+    reader = _format(path, _READERS)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f"the manifest {path} {what}; `rate data index folder` writes one for a folder of images")
@@ -61,9 +60,7 @@ def write_rows(path: Path, rows: Sequence[Raw]) -> None:
     Raises:
         DataError: unknown suffix, or the file cannot be written.
     """
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise DataError(_suffix_message(path))
+    writer = _format(path, _WRITERS)
     columns = [name for name in COLUMNS if any(name in row for row in rows)]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -78,8 +75,19 @@ def write_rows(path: Path, rows: Sequence[Raw]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _suffix_message(path: Path) -> str:
-    return f"{path} ends in {path.suffix!r}; a manifest ends in .csv, .jsonl or .parquet"
+def check_suffix(path: Path) -> None:
+    """Refuse a name that no manifest format has.
+
+    Raises:
+        DataError: names the formats.
+    """
+    _format(path, _WRITERS)
+
+
+def _format(path: Path, known: dict[str, _T]) -> _T:
+    if path.suffix.lower() not in known:
+        raise DataError(f"{path} ends in {path.suffix!r}; a manifest ends in {', '.join(known)}")
+    return known[path.suffix.lower()]
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:

@@ -56,7 +56,7 @@ class Job:
             "weights": self.weights,
             "data": self.data,
             "geometry": self.geometry.to_json(),
-            "pixel_path": pixel_path(),
+            "pixel_path": pixel_path(self.geometry.interpolation),
             "backend": backend,
             "precision": precision,
         }

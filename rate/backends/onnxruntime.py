@@ -1,0 +1,157 @@
+"""ONNX Runtime on the CPU, in f32: the backend that runs every artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rate.backends.base import Backend, Graph, Logits
+from rate.backends.cores import usable_cores
+from rate.errors import BackendError, UsageError, need
+from rate.kernels.separable import Perturbation
+from rate.types import Float32, Rows
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_FATAL_ONLY = 4  # severity of the runtime's own log; what matters arrives as an exception
+
+
+@dataclass(frozen=True, slots=True)
+class OrtSpec:
+    """An f32 graph on one of ONNX Runtime's execution providers."""
+
+    graph: Graph
+    threads: int = 0  # 0 = all this process may use
+    provider: str = "cpu"
+    name: str = "onnxruntime"
+    precision: str = "f32"  # of the arithmetic
+
+    def __post_init__(self) -> None:
+        if self.provider not in _PROVIDERS:
+            raise UsageError(f"ONNX Runtime provider {self.provider!r} is not supported; {', '.join(_PROVIDERS)} is")
+        if self.graph.precision != self.precision:
+            raise UsageError(f"{self.graph.path} is a {self.graph.precision} graph; ONNX Runtime on the CPU runs f32 ones")
+
+    @contextmanager
+    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
+        """Load the graph; see `BackendSpec`."""
+        _check_fits(self.graph, perturbation, slots)
+        try:
+            session = open_session(str(self.graph.path), self.threads)
+        except RuntimeFailure as error:
+            raise BackendError(f"ONNX Runtime cannot load {self.graph.path}: {error}; export the artifact again") from error
+        yield OrtBackend(session, self, perturbation, slots)
+
+
+class RuntimeFailure(Exception):
+    """What ONNX Runtime raised, whichever of its exception types it was."""
+
+
+def open_session(model: str | bytes, threads: int = 0, folder: Path | None = None) -> Any:
+    """A session on the CPU that can fall back nowhere.
+
+    Args:
+        model: path of the graph, or its bytes.
+        threads: inside one operator; 0 = all this process may use.
+        folder: where the external weights of a graph given as bytes are.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+        RuntimeFailure: the graph cannot be loaded.
+        BackendError: the session would run on another provider.
+    """
+    ort = need("onnxruntime", "cpu")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _FATAL_ONLY
+    # waiting threads that spin take cores from decoding and from other processes, and gain nothing measurable
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    wanted = [_PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(model, options, providers=wanted)
+    except Exception as error:  # its exception types share no base class
+        raise RuntimeFailure(str(error)) from error
+    session.disable_fallback()
+    if session.get_providers() != wanted:
+        raise BackendError(
+            f"ONNX Runtime would run on {session.get_providers()}, asked for {wanted}; "
+            "install one of onnxruntime and onnxruntime-gpu, never both"
+        )
+    return session
+
+
+class OrtBackend:
+    """An open `OrtSpec`: `submit` computes, so one batch is in flight at a time."""
+
+    depth = 1
+
+    def __init__(self, session: Any, spec: OrtSpec, perturbation: Perturbation, slots: int) -> None:
+        self.name, self.precision, self.device = spec.name, spec.precision, spec.provider
+        self.version = str(need("onnxruntime", "cpu").__version__)
+        self._session = session
+        self._heads = spec.graph.heads
+        self._outputs = [f"logits_{head}" for head in self._heads]
+        self._side = perturbation.side
+        self._pixels: Float32 = np.zeros((slots, 3, perturbation.size, perturbation.size), np.float32)
+        self._resident = {
+            "pixels": self._pixels,
+            "table": np.ascontiguousarray(perturbation.table),
+            "a": np.array(perturbation.a, np.float32),
+            "b": np.array(perturbation.b, np.float32),
+        }
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        """Copy ``pixels`` [3,h,w] into the resident images."""
+        self._pixels[slot] = pixels
+
+    def submit(self, rows: Rows) -> OrtPending:
+        """Compute the logits of ``rows``; see `Backend`."""
+        self._check(rows)
+        feeds = self._resident | {"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}
+        try:
+            outputs = self._session.run(self._outputs, feeds)
+        except Exception as error:  # its exception types share no base class
+            raise BackendError(
+                f"ONNX Runtime failed on a batch of {len(rows)} rows: {error}; a smaller --batch needs less memory"
+            ) from error
+        return OrtPending(dict(zip(self._heads, outputs, strict=True)))
+
+    def _check(self, rows: Rows) -> None:
+        count, side = len(rows), self._side
+        expected = {
+            "slot": (rows.slot, (count,), np.int64),
+            "grid": (rows.grid, (count, side, side), np.float32),
+            "offset": (rows.offset, (count, 2), np.int64),
+        }
+        for name, (array, shape, dtype) in expected.items():
+            if array.shape != shape or array.dtype != dtype:
+                raise BackendError(
+                    f"{name} must be {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape} in a batch of {count} rows"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class OrtPending:
+    """A batch that is done."""
+
+    logits: Logits
+
+    def wait(self) -> Logits:
+        """The logits, owned by the caller."""
+        return self.logits
+
+
+def _check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
+    if perturbation.size != graph.size:
+        raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")
+    if slots < 1:
+        raise BackendError(f"at least one resident image is needed, got {slots} slots")

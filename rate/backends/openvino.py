@@ -1,0 +1,109 @@
+"""OpenVINO on the CPU: f32, or bf16 where the CPU computes in it; batches overlap on two streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rate.backends.base import Backend, Graph, Logits
+from rate.backends.cores import usable_cores
+from rate.errors import BackendError, need
+from rate.kernels.separable import Perturbation
+from rate.types import Float32, Rows
+
+HINTS = {"f32": "f32", "bf16": "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoSpec:
+    """An f32 graph on OpenVINO's CPU plugin."""
+
+    graph: Graph
+    precision: str = "f32"  # of the arithmetic: f32 | bf16
+    threads: int = 0  # 0 = all this process may use
+    name: str = "openvino"
+
+    @contextmanager
+    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
+        """Compile the graph. The precision is set, never left to the plugin: its own default is bf16 on such CPUs."""
+        openvino = need("openvino", "cpu")
+        core = openvino.Core()
+        if self.precision == "bf16" and not has_bf16(core):
+            raise BackendError(
+                "precision bf16 was asked for and this CPU does not compute in it; use --precision f32 or --backend auto"
+            )
+        threads = self.threads or usable_cores()
+        streams = min(2, threads)
+        options = {
+            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            "NUM_STREAMS": str(streams),
+            "INFERENCE_NUM_THREADS": str(threads),
+            "ENABLE_CPU_PINNING": False,  # cores may be shared with decoding and with other processes
+        }
+        try:
+            compiled = core.compile_model(str(self.graph.path), "CPU", options)
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO cannot load {self.graph.path}: {error}") from error
+        version = str(openvino.get_version()).partition("-")[0]
+        yield OpenVinoBackend(compiled, self, perturbation, slots, streams, version)
+
+
+def has_bf16(core: Any) -> bool:
+    """Whether the CPU plugin computes in bf16 natively."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVinoBackend:
+    """An open `OpenVinoSpec`: as many requests as streams, taken in turn."""
+
+    def __init__(
+        self, compiled: Any, spec: OpenVinoSpec, perturbation: Perturbation, slots: int, streams: int, version: str
+    ) -> None:
+        self.name, self.precision, self.device, self.version = spec.name, spec.precision, "cpu", version
+        self.depth = streams
+        self._heads = spec.graph.heads
+        size = perturbation.size
+        self._pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
+        self._constant = {
+            "table": perturbation.table,
+            "a": np.array(perturbation.a, np.float32),
+            "b": np.array(perturbation.b, np.float32),
+        }
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._turn = 0
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        """Copy ``pixels`` [3,h,w] into the resident images."""
+        self._pixels[slot] = pixels
+
+    def submit(self, rows: Rows) -> OpenVinoPending:
+        """Start a batch on the next request; it must have been waited for before."""
+        request = self._requests[self._turn]
+        self._turn = (self._turn + 1) % len(self._requests)
+        feeds = {"pixels": self._pixels, "slot": rows.slot, "grid": rows.grid, "offset": rows.offset} | self._constant
+        try:
+            request.start_async(feeds, share_inputs=True)
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO refused a batch of {len(rows)} rows: {error}") from error
+        return OpenVinoPending(request, self._heads, feeds)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoPending:
+    """A batch in flight; holds on to its inputs, which the request shares."""
+
+    request: Any
+    heads: tuple[str, ...]
+    feeds: dict[str, np.ndarray]
+
+    def wait(self) -> Logits:
+        """Wait and copy the logits out of the request."""
+        try:
+            self.request.wait()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed in a batch: {error}") from error
+        return {head: np.array(self.request.get_tensor(f"logits_{head}").data) for head in self.heads}

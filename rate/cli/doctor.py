@@ -1,0 +1,23 @@
+"""`rate doctor`: what is installed, what it can use, what follows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+    """Say what this machine has and what `rate` would use of it."""
+    from rate.cli.console import print_json
+    from rate.engine.doctor import diagnose
+
+    findings = list(diagnose(Path.cwd()))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+        return
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        typer.echo(f"{finding.topic:<{width}}  {finding.found}{'  -> ' + finding.remark if finding.remark else ''}")

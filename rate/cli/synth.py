@@ -1,0 +1,28 @@
+"""`rate data synth`: a set with planted truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def synth(
+    out: Annotated[Path, typer.Option(help="New folder for images, masks and manifest.csv.")],
+    train: Annotated[int, typer.Option(help="Images of split train.")] = 2000,
+    test: Annotated[int, typer.Option(help="Images of split test, and as many of test-broken.")] = 400,
+    size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 96,
+    shortcut: Annotated[str, typer.Option(help="none | scene | tag: what gives the class away outside the object.")] = "tag",
+    rho: Annotated[float, typer.Option(help="Share of train and test in which the shortcut agrees with the class.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
+) -> None:
+    """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object."""
+    from rate.backends.cores import usable_cores
+    from rate.cli.console import Steps
+    from rate.data.synth import Synthetic, write_set
+
+    settings = Synthetic(train=train, test=test, size=size, shortcut=shortcut, rho=rho, seed=seed)
+    with Steps("synth", train + 2 * test) as steps:
+        manifest = write_set(settings, out, usable_cores(), lambda done, total: steps.show(done))
+    typer.echo(f"{manifest}: {train} train, {test} test, {test} test-broken; shortcut {shortcut}, rho {rho:g}")

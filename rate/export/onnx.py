@@ -1,0 +1,108 @@
+"""From tower and heads to `pixels.onnx`: export, clean, and prove that the axes are dynamic where they must be."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from rate.errors import RateError, need
+from rate.export.perturbed import INPUTS, Perturbed, dims, sample_inputs
+from rate.export.protos import shape, strip_traces
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 20
+
+
+def export_graph(tower: nn.Module, heads: Mapping[str, nn.Module], size: int, path: Path) -> None:
+    """Write the perturbed graph to ``path`` and its weights, once, to ``path`` + ".data".
+
+    Args:
+        tower: pixels [b,3,h,w] -> features [b,d], in eval mode, on the CPU.
+        heads: output name -> module, features [b,d] -> logits [b,c].
+        size: side of the square input, pixels.
+        path: the .onnx file.
+
+    Raises:
+        RateError: the model cannot be exported with dynamic axes.
+    """
+    module = Perturbed(tower, list(heads.values())).eval()
+    program = _trace(module, list(heads), size)
+    program.save(str(path), external_data=True)
+    _clean(path, size)
+
+
+def _trace(module: Perturbed, outputs: list[str], size: int) -> torch.onnx.ONNXProgram:
+    with warnings.catch_warnings():
+        # torch warns about its own code; nobody who exports a model can do anything about it
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+        try:
+            program = torch.onnx.export(
+                module,
+                sample_inputs(size),
+                input_names=INPUTS,
+                output_names=outputs,
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=_dynamic(size),
+                verbose=False,
+            )
+        except Exception as error:  # the exporter raises what its passes raise
+            raise RateError(
+                f"torch cannot export this model ({type(error).__name__}: {_first_line(error)}); "
+                "export it yourself with a dynamic batch axis and give it as onnx:FILE --classes FILE"
+            ) from error
+    if program is None:
+        raise RateError("torch.onnx.export returned no program; this version of torch is too old, install 2.6 or newer")
+    return program
+
+
+def _dynamic(size: int) -> tuple[dict[int, object], ...]:
+    """Axis -> its name where the name is new, DYNAMIC where it repeats: torch would warn about a second naming.
+
+    Both forms raise where a `Dim` object would silently make the axis static.
+    """
+    seen: set[str] = set()
+    found: list[dict[int, object]] = []
+    for axes in dims(size).values():
+        named: dict[int, object] = {}
+        for position, axis in enumerate(axes):
+            if isinstance(axis, str):
+                named[position] = torch.export.Dim.DYNAMIC if axis in seen else axis
+                seen.add(axis)
+        found.append(named)
+    return tuple(found)
+
+
+def _clean(path: Path, size: int) -> None:
+    onnx = need("onnx", "export")
+    model = onnx.load(str(path), load_external_data=False)
+    strip_traces(model)
+    check_inputs(model, size)
+    onnx.save(model, str(path))
+
+
+def check_inputs(model: ModelProto, size: int) -> None:
+    """The graph's inputs are exactly those of the contract, dynamic and static where they must be.
+
+    Raises:
+        RateError: an axis is static that must be dynamic, or the other way round.
+    """
+    found = {value.name: shape(value) for value in model.graph.input}
+    expected = dims(size)
+    if found != expected:
+        wrong = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
+        raise RateError(
+            f"the exported graph has inputs {wrong}, expected { ({name: expected[name] for name in wrong}) }: "
+            "the model fixes an axis that must be free; make its forward independent of the batch size"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

@@ -1,0 +1,111 @@
+"""What `export` may be told, checked before any work."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rate.errors import ConfigError, UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Options of an export. The second group describes a bare ONNX model; other sources know these themselves."""
+
+    classes: Path | None = None  # class names of the source's own classifier, one a line, in the order of its logits
+    heads: tuple[str, ...] = ()  # further heads on the same tower: NAME=linear:CHECKPOINT_DIR
+    precision: str = "f32"
+    format: str = "onnx"
+    force: bool = False  # replace an artifact that exists
+    size: int | None = None  # side of the square input, pixels; None = as the graph says
+    mean: tuple[float, ...] | None = None  # per channel, of pixels in [0, 1]
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None  # bicubic | bilinear
+    crop_pct: float | None = None  # size / resize, as timm counts: 0.875 resizes the short side to 256 for 224
+    input: str | None = None  # of the graph, where it has several
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision != "f32":
+            raise ConfigError(f"--precision {self.precision} cannot be exported yet; f32 can")
+        if self.format != "onnx":
+            raise ConfigError(f"--format {self.format} cannot be exported yet; onnx can")
+        if self.crop_pct is not None and not (math.isfinite(self.crop_pct) and 0.0 < self.crop_pct <= 1.0):
+            raise ConfigError(f"--crop-pct must lie in (0, 1], got {self.crop_pct}; 0.875 is usual")
+        for flag, values in (("--mean", self.mean), ("--std", self.std)):
+            if values is not None and len(values) != 3:
+                raise ConfigError(f"{flag} needs three numbers, one a channel, got {list(values)}")
+
+    def refuse_graph_options(self, family: str) -> None:
+        """Options of bare ONNX models say nothing to a source that knows its own geometry.
+
+        Raises:
+            ConfigError: one of them is set.
+        """
+        given = [name for name in _GEOMETRY if getattr(self, name) is not None]
+        if given:
+            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ConfigError(
+                f"{flags}: only for onnx: sources; a {family} source knows its input itself, leave it out"
+            )
+
+
+def parse_head(text: str) -> tuple[str, Path]:
+    """`NAME=linear:CHECKPOINT_DIR` as (name, folder).
+
+    Raises:
+        UsageError: it has another form.
+    """
+    name, equals, rest = text.partition("=")
+    kind, colon, folder = rest.partition(":")
+    if not (equals and colon and folder) or kind != "linear":
+        raise UsageError(f"--head {text!r}: expected NAME=linear:CHECKPOINT_DIR, such as lp=linear:checkpoints/lp")
+    check_head_name(name)
+    return name, Path(folder)
+
+
+def check_head_name(name: str) -> None:
+    """Refuse a head name that cannot be part of an output's name or of RUN@HEAD.
+
+    Raises:
+        UsageError: names the characters there may be.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"head name {name!r}: letters, digits, '_', '.' and '-' only, starting with a letter or digit")
+
+
+def read_classes(path: Path, count: int | None) -> tuple[str, ...]:
+    """Class names of a text file, one a line, in the order of the logits.
+
+    Args:
+        path: UTF-8; empty lines at the end do not count.
+        count: how many there must be; None = any number from 2 on.
+
+    Raises:
+        UsageError: the file cannot be read, a line is empty or repeats, or the number is another.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--classes {path} cannot be read ({error}); give a UTF-8 text file, one class a line"
+        ) from error
+    names = tuple(line.strip() for line in lines)
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise UsageError(f"--classes {path}: line {number} is empty; one class a line")
+        if first.setdefault(name, number) != number:
+            raise UsageError(
+                f"--classes {path}: {name!r} is on lines {first[name]} and {number}; class names must differ"
+            )
+    if count is not None and len(names) != count:
+        raise UsageError(f"--classes {path} has {len(names)} names, the model has {count} classes; one line for each")
+    if len(names) < 2:
+        raise UsageError(f"--classes {path} has {len(names)} names; at least 2 are needed, one a line")
+    return names

@@ -1,0 +1,97 @@
+"""Reading and cleaning ONNX protobufs: graphs inside nodes included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+
+_EXTERNAL_FROM = 1024  # bytes of a tensor
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """``graph`` and every graph inside its nodes (branches, loop bodies)."""
+    yield graph
+    for node in graph.node:
+        for inner in _subgraphs(node):
+            yield from graphs(inner)
+
+
+def reads(node: NodeProto) -> Iterator[str]:
+    """Names that a node reads, those of the graphs inside it included; empty names are inputs left out."""
+    yield from node.input
+    for inner in _subgraphs(node):
+        for graph in graphs(inner):
+            yield from (output.name for output in graph.output)
+            for inner_node in graph.node:
+                yield from inner_node.input
+
+
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor stored in a model: initializers and attributes, of functions too."""
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+        yield from _attribute_tensors(graph.node)
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for function in model.functions:
+        yield from _attribute_tensors(function.node)
+
+
+def shape(value: ValueInfoProto) -> tuple[str | int | None, ...]:
+    """Axis sizes of an input or output: a number, a name, or None where nothing is known."""
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None)
+        for dim in value.type.tensor_type.shape.dim
+    )
+
+
+def strip_traces(model: ModelProto) -> None:
+    """Remove what an exporter noted down about its own run: stack traces name the folders of this machine."""
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    for graph in graphs(model.graph):
+        for owner in (graph, *graph.value_info, *graph.initializer, *graph.input, *graph.output, *graph.node):
+            owner.ClearField("metadata_props")
+            owner.ClearField("doc_string")
+    for function in model.functions:
+        for node in function.node:
+            node.ClearField("metadata_props")
+            node.ClearField("doc_string")
+
+
+def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def save(model: ModelProto, path: Path) -> None:
+    """Write a model to ``path`` and its larger weights to ``path`` + ".data"."""
+    from onnx.external_data_helper import set_external_data
+
+    data = path.with_name(path.name + ".data")
+    with data.open("wb") as stream:
+        for graph in graphs(model.graph):
+            for tensor in graph.initializer:
+                if len(tensor.raw_data) >= _EXTERNAL_FROM:
+                    start = stream.tell()
+                    stream.write(tensor.raw_data)
+                    set_external_data(tensor, data.name, start, len(tensor.raw_data))
+                    tensor.ClearField("raw_data")
+        empty = stream.tell() == 0
+    if empty:
+        data.unlink()
+    path.write_bytes(model.SerializeToString())

@@ -1,0 +1,261 @@
+"""What can be exported, and how a SOURCE string becomes a model.
+
+    timm:NAME[:FILE]    a timm model; FILE = weights, or `pretrained` to download them
+    onnx:FILE           an ONNX model from images to logits
+    CHECKPOINT_DIR      a folder that `rate finetune` wrote
+
+A family is one module of `rate.export.families`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rate.backends.base import Logits
+from rate.data.geometry import Geometry
+from rate.errors import UsageError
+from rate.export.artifact import HeadInfo
+from rate.export.options import ExportOptions, parse_head
+from rate.types import Float32, Json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rate.export.checkpoint import Checkpoint
+
+FORMS = {"timm": "timm:NAME[:FILE]", "onnx": "onnx:FILE"}
+_TORCH = ("timm",)
+_LATER = ("open_clip", "hf")
+
+
+class Source(Protocol):
+    """A model that can be exported."""
+
+    @property
+    def family(self) -> str:
+        """Name of the family that opened it."""
+
+    @property
+    def source(self) -> str:
+        """The SOURCE as it was written."""
+
+    @property
+    def weights(self) -> str:
+        """Digest of the weights."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """How an image becomes its pixels."""
+
+    @property
+    def infos(self) -> tuple[HeadInfo, ...]:
+        """Its heads, in the order of the graph's outputs."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know, one sentence each."""
+
+    def write_graph(self, path: Path) -> int:
+        """Write the perturbed graph to ``path``, its weights beside it; returns the opset.
+
+        Raises:
+            RateError: the model has no form that can be exported.
+        """
+
+    def logits(self, images: Float32) -> Logits:
+        """Logits [b,c] per head of the bare model, in its own runtime, for pixels [b,3,h,w]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head(HeadInfo):
+    """A head with its module: features [b,d] -> logits [b,c]."""
+
+    module: nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class SourceModel:
+    """A torch tower with any number of heads on it."""
+
+    family: str
+    source: str
+    config: Json  # what the family's `build_tower` needs to make the tower again
+    tower: nn.Module  # pixels [b,3,h,w] -> features [b,dim], eval mode, CPU, f32
+    dim: int
+    heads: tuple[Head, ...]
+    geometry: Geometry
+    weights: str  # digest of the tower's weights
+    notices: tuple[str, ...] = ()
+
+    @property
+    def infos(self) -> tuple[HeadInfo, ...]:
+        """The heads without their modules."""
+        return tuple(HeadInfo(head.name, head.kind, head.classes) for head in self.heads)
+
+    def write_graph(self, path: Path) -> int:
+        """Export with torch; returns the opset."""
+        from rate.export.onnx import OPSET, export_graph
+
+        export_graph(self.tower, {head.output: head.module for head in self.heads}, self.geometry.size, path)
+        return OPSET
+
+    def logits(self, images: Float32) -> Logits:
+        """The bare tower and heads in torch."""
+        import torch
+
+        with torch.inference_mode():
+            features = self.tower(torch.from_numpy(images))
+            return {head.name: head.module(features).numpy() for head in self.heads}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A SOURCE string, split on its first two colons."""
+
+    text: str
+    family: str
+    name: str
+    file: str | None
+
+
+class Family(Protocol):
+    """What a family's module offers for torch models."""
+
+    def open_model(self, reference: Reference, classes: Path | None, native: bool) -> SourceModel:
+        """The model behind ``reference``; ``native``: with its own classifier as head `native`, where it has one.
+
+        Args:
+            classes: names of the native classes; None = those the family knows.
+        """
+
+    def build_tower(self, config: Json, state: Mapping[str, Tensor]) -> nn.Module:
+        """The tower of a checkpoint in eval mode, from `SourceModel.config` and its weights."""
+
+
+def open_source(source: str, options: ExportOptions) -> Source:
+    """The model that SOURCE names, with all the heads that ``options`` asks for.
+
+    Raises:
+        UsageError: SOURCE is unknown, or source and options do not go together.
+    """
+    reference = parse_source(source)
+    if reference is not None and reference.family == "onnx":
+        from rate.export.families.onnx import open_onnx
+
+        return open_onnx(reference, options)
+    options.refuse_graph_options(reference.family if reference else "checkpoint")
+    if reference is None and options.classes is not None:
+        raise UsageError("--classes: a checkpoint knows its classes itself; leave it out")
+    model = _open_torch(source, reference, options.classes, native=True)
+    return _with_heads(model, options.heads)
+
+
+def open_tower(source: str) -> SourceModel:
+    """The tower that SOURCE names, without heads, to be fine-tuned.
+
+    Raises:
+        UsageError: SOURCE is unknown or has no torch tower.
+    """
+    reference = parse_source(source)
+    if reference is not None and reference.family == "onnx":
+        raise UsageError(f"{source} has no PyTorch tower to fine-tune; use {FORMS['timm']} or a checkpoint folder")
+    return replace(_open_torch(source, reference, None, native=False), heads=())
+
+
+def parse_source(source: str) -> Reference | None:
+    """SOURCE split on its first two colons; None = a checkpoint folder.
+
+    Raises:
+        UsageError: neither a family that can be exported nor such a folder.
+    """
+    family, colon, rest = source.partition(":")
+    if family in FORMS and colon:
+        name, separator, file = rest.partition(":")
+        if not name:
+            raise UsageError(f"SOURCE {source!r} names no model; expected {FORMS[family]}")
+        return Reference(source, family, name, file if separator else None)
+    if (Path(source) / "checkpoint.json").is_file():
+        return None
+    raise UsageError(_unknown(source, family if colon else ""))
+
+
+def _unknown(source: str, family: str) -> str:
+    expected = f"expected {', '.join(FORMS.values())}, or a checkpoint folder"
+    if family in _LATER:
+        return f"SOURCE {source!r}: {family} models cannot be exported yet; {expected}"
+    if (Path(source) / "artifact.json").is_file():
+        return f"SOURCE {source!r} is an artifact already: rate eval {source} DATA --out RUN"
+    if Path(source).is_file() and source.endswith(".onnx"):
+        return f"SOURCE {source!r} is a file: write onnx:{source}"
+    close = difflib.get_close_matches(family or source, FORMS, n=1)
+    meant = f"; did you mean {FORMS[close[0]]}?" if close else ""
+    return f"SOURCE {source!r} is neither a known kind of model nor a folder with checkpoint.json; {expected}{meant}"
+
+
+def _family(name: str) -> Family:
+    """The module of a torch family; its two functions are the protocol."""
+    if name not in _TORCH:
+        raise UsageError(f"a checkpoint of the family {name!r} cannot be opened; known are {', '.join(_TORCH)}")
+    module: Family = importlib.import_module(f"rate.export.families.{name}")
+    return module
+
+
+def _open_torch(source: str, reference: Reference | None, classes: Path | None, native: bool) -> SourceModel:
+    if reference is not None:
+        return _family(reference.family).open_model(reference, classes, native)
+    from rate.export.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(Path(source))
+    state, head = checkpoint.read()
+    tower = _family(checkpoint.family).build_tower(checkpoint.model, state)
+    name = str(checkpoint.recipe["name"])
+    return SourceModel(
+        family=checkpoint.family,
+        source=source,
+        config=checkpoint.model,
+        tower=tower,
+        dim=head.in_features,
+        heads=(Head(name, "linear", checkpoint.classes, head),),
+        geometry=checkpoint.geometry,
+        weights=_tower_digest(state),
+    )
+
+
+def _with_heads(model: SourceModel, asked: tuple[str, ...]) -> SourceModel:
+    extra = tuple(_linear_head(model, *parse_head(text)) for text in asked)
+    heads = model.heads + extra
+    if not heads:
+        raise UsageError(f"{model.source} has no classifier of its own; add one with --head NAME=linear:CHECKPOINT_DIR")
+    names = [head.name for head in heads]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two heads are named {repeated[0]!r}; the source has {[head.name for head in model.heads]}")
+    return replace(model, heads=heads)
+
+
+def _linear_head(model: SourceModel, name: str, folder: Path) -> Head:
+    from rate.export.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(folder)
+    state, module = checkpoint.read()
+    _check_same_tower(model, checkpoint, _tower_digest(state))
+    return Head(name, "linear", checkpoint.classes, module)
+
+
+def _check_same_tower(model: SourceModel, checkpoint: Checkpoint, digest: str) -> None:
+    if (digest, checkpoint.geometry) != (model.weights, model.geometry):
+        raise UsageError(
+            f"the head in {checkpoint.path} stands on another tower (weights {digest[:12]}..., trained from "
+            f"{checkpoint.base['source']}) than {model.source} (weights {model.weights[:12]}...); "
+            "heads of one artifact share a tower, so export it on its own"
+        )
+
+
+def _tower_digest(state: Mapping[str, Tensor]) -> str:
+    from rate.export.weights import state_digest
+
+    return state_digest(state)

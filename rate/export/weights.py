@@ -1,0 +1,105 @@
+"""Weights in and out of files, and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rate.errors import UsageError, need
+
+State = dict[str, Tensor]
+
+_PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+_SHOWN = 4
+
+
+def read_state(path: Path) -> State:
+    """The tensors of a weights file by name; one outer "state_dict" or "model" and a "module." prefix are taken off.
+
+    Raises:
+        UsageError: the file is missing, of an unknown kind, broken, or needs more than tensors to be unpickled.
+    """
+    if not path.is_file():
+        raise UsageError(f"weights file {path} does not exist; expected .safetensors, or .pt/.pth with tensors only")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in _PICKLED:
+        return _tensors(_read_pickled(path), path)
+    raise UsageError(f"weights file {path} ends in {path.suffix!r}; expected .safetensors, {', '.join(_PICKLED)}")
+
+
+def _read_safetensors(path: Path) -> State:
+    torch_io = need("safetensors.torch", "export")
+    try:
+        state: State = torch_io.load_file(path)
+    except Exception as error:  # SafetensorError is not exported by its package
+        raise UsageError(f"weights file {path} cannot be read as safetensors ({error}); it may be truncated") from error
+    return state
+
+
+def _read_pickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"weights file {path} holds more than tensors, and unpickling that could run any code, so it is refused; "
+            "save the state dict alone (torch.save(model.state_dict(), FILE)) or as .safetensors"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise UsageError(f"weights file {path} cannot be read ({_line(error)}); it may be truncated") from error
+
+
+def _tensors(found: Any, path: Path) -> State:
+    for outer in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(outer), Mapping):
+            found = found[outer]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UsageError(f"weights file {path} is no state dict (name -> tensor); save model.state_dict()")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Copy ``state`` into ``module``; every name and shape must match.
+
+    Raises:
+        UsageError: names the first that do not; ``what`` says whose weights they are.
+    """
+    own = module.state_dict()
+    problems = {
+        "missing": [name for name in own if name not in state],
+        "unexpected": [name for name in state if name not in own],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in state and state[name].shape != value.shape
+        ],
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+        raise UsageError(f"{what} do not fit the model: {told}; they belong to another architecture or naming")
+    module.load_state_dict(dict(state))
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes: equal weights have equal digests whatever file they come in."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
