@@ -34,7 +34,9 @@ class OrtSpec:
         if self.provider not in _PROVIDERS:
             raise UsageError(f"ONNX Runtime provider {self.provider!r} is not supported; {', '.join(_PROVIDERS)} is")
         if self.graph.precision != self.precision:
-            raise UsageError(f"{self.graph.path} is a {self.graph.precision} graph; ONNX Runtime on the CPU runs f32 ones")
+            raise UsageError(
+                f"{self.graph.path} is a {self.graph.precision} graph; ONNX Runtime on the CPU runs f32 ones"
+            )
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
@@ -43,7 +45,9 @@ class OrtSpec:
         try:
             session = open_session(str(self.graph.path), self.threads)
         except RuntimeFailure as error:
-            raise BackendError(f"ONNX Runtime cannot load {self.graph.path}: {error}; export the artifact again") from error
+            raise BackendError(
+                f"ONNX Runtime cannot load {self.graph.path}: {error}; export the artifact again"
+            ) from error
         yield OrtBackend(session, self, perturbation, slots)
 
 
@@ -127,7 +131,7 @@ class OrtBackend:
 
     def _check(self, rows: Rows) -> None:
         count, side = len(rows), self._side
-        expected = {
+        expected: dict[str, tuple[np.ndarray, tuple[int, ...], type[np.generic]]] = {
             "slot": (rows.slot, (count,), np.int64),
             "grid": (rows.grid, (count, side, side), np.float32),
             "offset": (rows.offset, (count, 2), np.int64),
@@ -135,7 +139,7 @@ class OrtBackend:
         for name, (array, shape, dtype) in expected.items():
             if array.shape != shape or array.dtype != dtype:
                 raise BackendError(
-                    f"{name} must be {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape} in a batch of {count} rows"
+                    f"{name} must be {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}: the batch is malformed"
                 )
 
 

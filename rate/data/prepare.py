@@ -19,7 +19,7 @@ from rate.errors import SampleError
 from rate.types import Bool, Prepared, Sample
 
 MAX_PIXELS = 178_956_970
-"""Largest image that is decoded or made by the resize, pixels: Pillow's own limit against decompression bombs."""
+"""Largest image that is decoded or made by the resize, pixels: where Pillow, too, refuses a decompression bomb."""
 
 PIXEL_PATH = "pillow"
 
@@ -51,12 +51,7 @@ def prepare(sample: Sample, geometry: Geometry) -> Prepared:
             the file and the cause.
     """
     image = load_image(sample.image)
-    width, height = geometry.resized(*image.size)
-    if width * height > MAX_PIXELS:
-        size = f"{image.width} x {image.height}"
-        raise SampleError(
-            f"{sample.image}: is {size} pixels, too narrow to resize: {width} x {height} is over the limit"
-        )
+    check_resize(sample, geometry, image.size)
     return Prepared(sample, geometry.image_to_pixels(image), region_of(sample, geometry, image.size))
 
 

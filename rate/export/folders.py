@@ -166,5 +166,6 @@ def verify(folder: Path, files: Mapping[str, Any]) -> None:
         found = digest_file(path)
         if found != expected:
             raise ArtifactError(
-                f"{path} has changed: its sha256 is {found[:12]}..., recorded is {str(expected)[:12]}...; make the folder again"
+                f"{path} has changed: its sha256 is {found[:12]}..., recorded is {str(expected)[:12]}...; "
+                "make the folder again"
             )

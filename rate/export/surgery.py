@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rate.errors import UsageError, need
+from rate.errors import need
+from rate.export.artifact import HeadInfo
 from rate.export.perturbed import INPUTS, dims
 from rate.export.protos import graphs, reads
 
@@ -37,34 +38,34 @@ def before_softmax(model: Any, output: str) -> str | None:
     return str(node.input[0]) if not axes or axes[0] in (1, -1) else None
 
 
-def set_output(model: Any, name: str, classes: int | None = None) -> None:
+def set_output(model: Any, name: str) -> None:
     """Make the tensor ``name`` [b,c] the model's only output, and drop the nodes that nothing needs then."""
     onnx = need("onnx", "export")
     del model.graph.output[:]
-    value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", classes])
+    value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", None])
     model.graph.output.append(value)
     _prune(model)
 
 
-def perturb(model: Any, image: str, logits: str, size: int, head: str) -> None:
+def perturb(model: Any, image: str, size: int, head: HeadInfo) -> None:
     """Turn a model from images to logits into a perturbed graph, in place.
 
     Args:
-        model: its input ``image`` is f32 [b,3,h,w], its only output ``logits`` f32 [b,c].
+        model: its input ``image`` is f32 [b,3,h,w], its only output the logits f32 [b,c].
         image: name of the input.
-        logits: name of the output.
         size: side of the square input, pixels.
-        head: the output becomes `logits_<head>`.
+        head: what the output is called from then on.
     """
     onnx = need("onnx", "export")
     graph = model.graph
-    renamed = _free_names(model, {*INPUTS, f"logits_{head}"})
-    image, logits = renamed.get(image, image), renamed.get(logits, logits)
-    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    renamed = _free_names(model, {*INPUTS, head.output})
+    image, logits = renamed.get(image, image), graph.output[0].name
     del graph.input[:], graph.output[:], graph.value_info[:]  # shapes noted for another batch may be wrong for this one
     graph.input.extend(_inputs(size))
-    graph.output.append(onnx.helper.make_tensor_value_info(f"logits_{head}", onnx.TensorProto.FLOAT, ["B", classes]))
-    nodes = [*_mask_nodes(image, opset(model)), *graph.node, onnx.helper.make_node("Identity", [logits], [f"logits_{head}"])]
+    axes = ["B", len(head.classes)]
+    graph.output.append(onnx.helper.make_tensor_value_info(head.output, onnx.TensorProto.FLOAT, axes))
+    last = onnx.helper.make_node("Identity", [logits], [head.output], name=f"{_PREFIX}Identity")
+    nodes = [*_mask_nodes(image, opset(model)), *graph.node, last]
     del graph.node[:]
     graph.node.extend(nodes)
     # since 4, initializers need not be listed among the inputs, where they would be taken for something to feed

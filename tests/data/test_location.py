@@ -53,7 +53,7 @@ def test_what_does_not_exist_is_no_concern_yet(folder, written):
         ("zip://a.png::/etc/secret.zip", "local disk"),
         ("zip://a.png::file:///etc/secret.zip", "local disk"),
         ("simplecache::file:///etc/passwd", "local disk"),
-        ("simplecache::", "local disk"),
+        ("simplecache::memory://a.jpg::", "local disk"),
         ("nosuchscheme://bucket/a.jpg", "cannot be opened here"),
         ("c://etc/passwd", "cannot be opened here"),
     ],

@@ -25,8 +25,12 @@ from rate.kernels.separable import rise
 from rate.types import Float32, Rows
 
 HEAD = "native"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_INTERPOLATION, _CROP_PCT = "bilinear", 0.875
+_USUAL: dict[str, object] = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bilinear",
+    "crop_pct": 0.875,
+}
 _SAME = 1e-4
 
 
@@ -56,7 +60,7 @@ class OnnxSource:
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         onnx.load_external_data_for_model(model, str(self.path.parent))
-        perturb(model, self.image, model.graph.output[0].name, self.geometry.size, HEAD)
+        perturb(model, self.image, self.geometry.size, self.infos[0])
         strip_traces(model)
         check_inputs(model, self.geometry.size)
         save(model, path)
@@ -106,7 +110,9 @@ def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
     """
     path = Path(reference.name if reference.file is None else f"{reference.name}:{reference.file}")
     if options.heads:
-        raise UsageError(f"--head {options.heads[0]}: an ONNX model has no tower to stand on; only its own output is exported")
+        raise UsageError(
+            f"--head {options.heads[0]}: an ONNX model has no tower to stand on; only its own output is exported"
+        )
     model = read_model(path)
     image = _image_input(model, path, options.input)
     size, batch = _size_and_batch(model, image, path, options.size)
@@ -168,7 +174,9 @@ def check_location(location: str, path: Path) -> None:
     forms = (PurePosixPath(location), PureWindowsPath(location))
     inside = not any(form.is_absolute() or form.drive or ".." in form.parts for form in forms)
     if not (inside and (folder / location).resolve().is_relative_to(folder)):
-        raise UsageError(f"{path} keeps weights in {location!r}, outside its own folder, which is refused; put them beside it")
+        raise UsageError(
+            f"{path} keeps weights in {location!r}, outside its own folder, which is refused; put them beside it"
+        )
     if not (folder / location).is_file():
         raise UsageError(f"{path} keeps weights in {location!r}, which is not beside it; copy that file too")
 
@@ -195,12 +203,14 @@ def _image_input(model: Any, path: Path, asked: str | None) -> str:
         raise UsageError(f"--input {asked!r}: {path} has the inputs {', '.join(inputs)}")
     if len(inputs) != 1:
         raise UsageError(f"{path} has the inputs {', '.join(inputs) or 'none'}; a model with one image input is needed")
-    name, value = next(iter(inputs.items()))
+    name, value = str(next(iter(inputs))), next(iter(inputs.values()))
     kind, axes = value.type.tensor_type.elem_type, shape(value)
     if kind != onnx.TensorProto.FLOAT:
         found = onnx.TensorProto.DataType.Name(kind)
-        raise UsageError(f"input {name!r} of {path} is {found}; only float32 inputs can be perturbed, export it in float32")
-    if len(axes) != 4 or axes[1] not in (3, None) and not isinstance(axes[1], str):
+        raise UsageError(
+            f"input {name!r} of {path} is {found}; only float32 inputs can be perturbed, export it in float32"
+        )
+    if len(axes) != 4 or (isinstance(axes[1], int) and axes[1] != 3):
         cure = "; transpose it to channels first" if len(axes) == 4 and axes[3] == 3 else ""
         raise UsageError(f"input {name!r} of {path} has the shape {axes}; expected [n, 3, height, width]{cure}")
     return name
@@ -221,9 +231,10 @@ def _size_and_batch(model: Any, image: str, path: Path, asked: int | None) -> tu
 
 def _geometry(size: int, options: ExportOptions) -> tuple[Geometry, tuple[str, ...]]:
     """Geometry from the options, and a notice of what had to be assumed."""
-    usual = {"mean": _MEAN, "std": _STD, "interpolation": _INTERPOLATION, "crop_pct": _CROP_PCT}
-    values = {name: getattr(options, name) if getattr(options, name) is not None else usual[name] for name in usual}
-    assumed = [f"--{name.replace('_', '-')} {_flag(usual[name])}" for name in usual if getattr(options, name) is None]
+    values: dict[str, Any] = dict(_USUAL)
+    given = {name: getattr(options, name) for name in values if getattr(options, name) is not None}
+    assumed = [f"--{name.replace('_', '-')} {_flag(value)}" for name, value in values.items() if name not in given]
+    values |= given
     resize = math.floor(size / values["crop_pct"])
     geometry = Geometry(size, resize, values["mean"], values["std"], "center", values["interpolation"])
     notice = f"assumed {' '.join(assumed)}: wrong ones give wrong numbers, so give those the model was trained with"
@@ -262,13 +273,17 @@ def _count_classes(session: Any, image: str, batch: int, size: int, path: Path) 
     except RuntimeFailure as error:
         raise UsageError(f"{path} cannot be run on images of {size} x {size} pixels: {error}") from error
     if logits.ndim != 2 or logits.dtype != np.float32 or logits.shape[0] != batch:
-        raise UsageError(f"{path} gives {logits.dtype} {logits.shape} for {batch} images; expected float32 logits [n, classes]")
+        raise UsageError(
+            f"{path} gives {logits.dtype} {logits.shape} for {batch} images; expected float32 logits [n, classes]"
+        )
     return int(logits.shape[1])
 
 
 def _class_names(options: ExportOptions, count: int, path: Path) -> tuple[str, ...]:
     if options.classes is None:
-        raise UsageError(f"{path} has {count} classes without names; add --classes FILE, one name a line in their order")
+        raise UsageError(
+            f"{path} has {count} classes without names; add --classes FILE, one name a line in their order"
+        )
     return read_classes(options.classes, count)
 
 

@@ -67,7 +67,7 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
     """
     name = str(config.get("name"))
     check_name(name)
-    tower = _make(name, num_classes=0)
+    tower: nn.Module = _make(name, num_classes=0)
     load_into(tower, state, "the checkpoint's tower weights")
     return tower
 
@@ -160,7 +160,7 @@ def _check_splits(name: str, classifier: Any, features: Tensor, whole: Tensor) -
         if split.shape == whole.shape and float((split - whole).abs().max()) <= _SAME:
             return
     raise UsageError(
-        f"timm {name} is not a tower followed by one classifier; export it with torch.onnx.export and give it as onnx:FILE"
+        f"timm {name} is not a tower followed by one classifier; use torch.onnx.export and give the result as onnx:FILE"
     )
 
 

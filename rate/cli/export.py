@@ -1,0 +1,71 @@
+"""`rate export`: a model to an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rate.errors import ConfigError
+
+_BARE = "Bare ONNX models only"
+
+
+def export(
+    source: Annotated[str, typer.Argument(help="timm:NAME[:FILE|:pretrained], onnx:FILE, or a checkpoint folder.")],
+    out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
+    classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,
+    head: Annotated[
+        list[str] | None, typer.Option(help="Further head on the same tower: NAME=linear:CHECKPOINT_DIR; repeatable.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="f32")] = "f32",
+    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    size: Annotated[int | None, typer.Option(help="Side of the square input, pixels.", rich_help_panel=_BARE)] = None,
+    mean: Annotated[str | None, typer.Option(help="Channel means: R,G,B.", rich_help_panel=_BARE)] = None,
+    std: Annotated[str | None, typer.Option(help="Channel deviations: R,G,B.", rich_help_panel=_BARE)] = None,
+    interpolation: Annotated[str | None, typer.Option(help="bicubic | bilinear", rich_help_panel=_BARE)] = None,
+    crop_pct: Annotated[float | None, typer.Option(help="size / resize, in (0, 1].", rich_help_panel=_BARE)] = None,
+    input: Annotated[str | None, typer.Option(help="Name of the image input.", rich_help_panel=_BARE)] = None,
+    output: Annotated[str | None, typer.Option(help="Name of the logits.", rich_help_panel=_BARE)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an artifact that exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print artifact.json.")] = False,
+) -> None:
+    """Export a model with the perturbation in its graph, and prove that it computes the same.
+
+    Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's logits.
+    """
+    from rate.cli.console import notice, print_json
+    from rate.cli.inspect import describe
+    from rate.export.api import export_artifact
+    from rate.export.options import ExportOptions
+
+    options = ExportOptions(
+        classes=classes,
+        heads=tuple(head or ()),
+        precision=precision,
+        format=format,
+        force=force,
+        size=size,
+        mean=_channels("--mean", mean),
+        std=_channels("--std", std),
+        interpolation=interpolation,
+        crop_pct=crop_pct,
+        input=input,
+        output=output,
+    )
+    artifact = export_artifact(source, out, options, notice)
+    if as_json:
+        print_json(artifact.to_json())
+    else:
+        typer.echo(describe(artifact))
+    notice(f"next: rate eval {out} DATA --out RUN")
+
+
+def _channels(flag: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{flag} must be three numbers such as 0.485,0.456,0.406; got {text!r}") from error

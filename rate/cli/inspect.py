@@ -1,0 +1,62 @@
+"""`rate inspect`: what an artifact is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rate.data.geometry import Geometry
+    from rate.export.artifact import Artifact
+
+_SHOWN_CLASSES = 4
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print artifact.json with the artifact's digest.")] = False,
+) -> None:
+    """Check every file of an artifact against its sha256 and say what it holds."""
+    from rate.cli.console import print_json
+    from rate.export.artifact import load_artifact
+
+    loaded = load_artifact(artifact)
+    if as_json:
+        print_json(loaded.to_json() | {"digest": loaded.digest})
+    else:
+        typer.echo(describe(loaded))
+
+
+def describe(artifact: Artifact) -> str:
+    """A few aligned lines about an artifact."""
+    lines = [
+        ("artifact", str(artifact.path)),
+        ("digest", artifact.digest),
+        ("source", f"{artifact.source} ({artifact.family}, weights {artifact.weights[:12]})"),
+        ("input", _input(artifact.geometry)),
+        *(("head", f"{head.name} ({head.kind}): {_classes(head.classes)}") for head in artifact.heads),
+        ("graph", f"opset {artifact.opset}, {artifact.precision}"),
+        ("parity", _parity(artifact)),
+        *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
+        ("made with", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),
+    ]
+    return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    more = ", ..." if len(names) > _SHOWN_CLASSES else ""
+    return f"{len(names)} classes ({', '.join(names[:_SHOWN_CLASSES])}{more})"
+
+
+def _input(geometry: Geometry) -> str:
+    before = f"squash to {geometry.size}" if geometry.crop == "squash" else f"resize {geometry.resize}, centre crop"
+    mean, std = (",".join(f"{value:g}" for value in values) for values in (geometry.mean, geometry.std))
+    return f"{geometry.size}x{geometry.size}, {geometry.interpolation}, {before}, mean {mean}, std {std}"
+
+
+def _parity(artifact: Artifact) -> str:
+    found = artifact.parity
+    worst = ", ".join(f"{head} {value:.1e}" for head, value in found["max_abs"].items())
+    return f"max abs of the logits: {worst} (allowed {found['tolerance']:g}, {found['runtime']})"

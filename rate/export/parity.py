@@ -1,0 +1,215 @@
+"""The proof that an exported graph computes what the source computes, carried along in `parity.npz`.
+
+The reference never sees the perturbed graph: masks are made here in numpy, multiplied into the images, and given to
+the bare model.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rate.backends.base import Backend, BackendSpec, Logits
+from rate.errors import ArtifactError, ParityError
+from rate.export.artifact import PARITY, Artifact
+from rate.kernels.rise import Rise
+from rate.kernels.separable import Perturbation, rise
+from rate.types import Float32, Json, Rows
+
+TOLERANCE = 1e-4
+"""Greatest allowed difference of an f32 logit."""
+
+COSINE = 0.999
+"""Smallest allowed cosine of a row of logits in a lower precision."""
+
+_IMAGES, _MASKS, _SIDE = 3, 5, 7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParitySample:
+    """Fixed inputs and what the bare source makes of them."""
+
+    perturbation: Perturbation
+    images: Float32  # [i,3,h,w] normalised
+    rows: Rows  # clean, nothing, and RISE masks
+    logits: Logits  # head -> [b,c]
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a backend's logits are from the source's, per head."""
+
+    max_abs: dict[str, float]
+    cosine: dict[str, float]  # smallest over the rows
+    top1: dict[str, bool]  # same first class wherever the reference's margin exceeds max_abs
+    precision: str
+    runtime: str
+
+    def to_json(self) -> Json:
+        """The part of artifact.json."""
+        return {"max_abs": self.max_abs, "cosine": self.cosine, "tolerance": TOLERANCE, "runtime": self.runtime}
+
+    def problems(self) -> list[str]:
+        """What keeps this from being parity, one sentence each; f32 is judged by size, the rest by direction."""
+        if self.precision == "f32":
+            wrong = {head: value for head, value in self.max_abs.items() if not value <= TOLERANCE}
+            return [
+                f"logits_{head} differ by up to {value:.2e}, allowed is {TOLERANCE:g}" for head, value in wrong.items()
+            ]
+        found = [
+            f"logits_{head} have a cosine of {value:.5f} to the f32 ones, at least {COSINE} is needed"
+            for head, value in self.cosine.items()
+            if not value >= COSINE
+        ]
+        return found + [f"logits_{head} put another class first" for head, same in self.top1.items() if not same]
+
+
+def make_sample(size: int, logits: Callable[[Float32], Logits]) -> ParitySample:
+    """The sample of a model for ``size`` x ``size`` pixels.
+
+    Args:
+        logits: the bare model, pixels [b,3,h,w] -> logits [b,c] per head.
+    """
+    side = min(_SIDE, size)
+    perturbation = rise(size, side)
+    images = _images(perturbation)
+    drawn = Rise(size, side, 0.5, "fixed", _MASKS, 0).draw("parity", 0, _MASKS)
+    clean = perturbation.clean[None]
+    grid = np.concatenate([clean, np.zeros_like(clean), drawn.grid])
+    offset = np.concatenate([np.zeros((2, 2), np.int64), drawn.offset])
+    rows = Rows(np.arange(len(grid), dtype=np.int64) % _IMAGES, grid, offset)
+    return ParitySample(perturbation, images, rows, logits(masked(perturbation, images, rows)))
+
+
+def masked(perturbation: Perturbation, images: Float32, rows: Rows) -> Float32:
+    """images[slot] * (a + b * (T_y @ grid @ T_x^T)) in full size, [b,3,h,w]."""
+    table = perturbation.table.astype(np.float64)
+    tall, wide = table[rows.offset[:, 0]], table[rows.offset[:, 1]]
+    masks = perturbation.a + perturbation.b * (tall @ rows.grid @ wide.transpose(0, 2, 1))
+    return np.asarray(images[rows.slot] * masks[:, None], np.float32)
+
+
+def save_sample(sample: ParitySample, folder: Path) -> None:
+    """Write `parity.npz`."""
+    rows, perturbation = sample.rows, sample.perturbation
+    arrays: dict[str, Any] = {
+        "images": sample.images,
+        "slot": rows.slot,
+        "grid": rows.grid,
+        "offset": rows.offset,
+        "table": perturbation.table,
+        "a": np.float32(perturbation.a),
+        "b": np.float32(perturbation.b),
+        "clean": perturbation.clean,
+    }
+    arrays |= {f"logits_{head}": values for head, values in sample.logits.items()}
+    np.savez(folder / PARITY, **arrays)
+
+
+def load_sample(artifact: Artifact) -> ParitySample:
+    """Read an artifact's `parity.npz`.
+
+    Raises:
+        ArtifactError: an array is missing.
+    """
+    path = artifact.path / PARITY
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            perturbation = Perturbation(
+                "parity", arrays["table"], float(arrays["a"]), float(arrays["b"]), arrays["clean"]
+            )
+            rows = Rows(arrays["slot"], arrays["grid"], arrays["offset"])
+            logits = {head.name: arrays[head.output] for head in artifact.heads}
+            return ParitySample(perturbation, arrays["images"], rows, logits)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
+
+
+def check_parity(artifact: Artifact, spec: BackendSpec) -> Parity:
+    """Self-test of a backend on an artifact's own sample.
+
+    Raises:
+        ParityError: the backend's logits are too far from the source's for its precision.
+        BackendError: the backend failed.
+    """
+    return judge(load_sample(artifact), spec)
+
+
+def judge(sample: ParitySample, spec: BackendSpec) -> Parity:
+    """Run ``spec`` on the sample: as it is, one row at a time, and with other slots and another batch size.
+
+    Raises:
+        ParityError: see `check_parity`.
+    """
+    found = []
+    images, count = len(sample.images), len(sample.rows)
+    with spec.open(sample.perturbation, images) as backend:
+        runtime = f"{backend.name} {backend.version}"
+        _put(backend, sample.images, 0)
+        every = np.arange(count)
+        found += [_measure(backend, sample, every, 0), _measure(backend, sample, every[-1:], 0)]
+    spare = 2
+    with spec.open(sample.perturbation, images + spare) as backend:
+        _put(backend, sample.images, spare)
+        found.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
+    parity = _worst(found, spec.precision, runtime)
+    if problems := parity.problems():
+        raise ParityError(
+            f"{spec.name} in {spec.precision} does not reproduce the source model: {'; '.join(problems)}; "
+            "use another --backend or --precision, or report the model"
+        )
+    return parity
+
+
+@dataclass(frozen=True, slots=True)
+class _Distance:
+    max_abs: float
+    cosine: float
+    top1: bool
+
+
+def _put(backend: Backend, images: Float32, first: int) -> None:
+    for slot, pixels in enumerate(images, first):
+        backend.put(slot, pixels)
+
+
+def _measure(backend: Backend, sample: ParitySample, chosen: np.ndarray, shift: int) -> dict[str, _Distance]:
+    rows = Rows(sample.rows.slot[chosen] + shift, sample.rows.grid[chosen], sample.rows.offset[chosen])
+    logits = backend.submit(rows).wait()
+    return {head: _distance(logits[head], expected[chosen]) for head, expected in sample.logits.items()}
+
+
+def _distance(found: Float32, expected: Float32) -> _Distance:
+    if found.shape != expected.shape or not np.isfinite(expected).all():
+        return _Distance(math.inf, -1.0, False)
+    ours, theirs = found.astype(np.float64), expected.astype(np.float64)
+    max_abs = float(np.abs(ours - theirs).max())
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    cosine = float(((ours * theirs).sum(axis=1) / np.where(norms > 0, norms, 1.0)).min())
+    ordered = np.sort(theirs, axis=1)
+    clear = ordered[:, -1] - ordered[:, -2] > max_abs if theirs.shape[1] > 1 else np.zeros(len(theirs), np.bool_)
+    return _Distance(max_abs, cosine, bool((ours.argmax(axis=1) == theirs.argmax(axis=1))[clear].all()))
+
+
+def _worst(found: list[dict[str, _Distance]], precision: str, runtime: str) -> Parity:
+    heads = found[0]
+    return Parity(
+        max_abs={head: max(one[head].max_abs for one in found) for head in heads},
+        cosine={head: min(one[head].cosine for one in found) for head in heads},
+        top1={head: all(one[head].top1 for one in found) for head in heads},
+        precision=precision,
+        runtime=runtime,
+    )
+
+
+def _images(perturbation: Perturbation) -> Float32:
+    """[i,3,h,w] smooth images about as bright as normalised photographs, always the same."""
+    table = perturbation.table[0].astype(np.float64)
+    coarse = np.random.default_rng(0).normal(0.0, 1.5, (_IMAGES, 3, perturbation.side, perturbation.side))
+    return np.asarray((table @ coarse @ table.T).clip(-2.5, 2.5), np.float32)

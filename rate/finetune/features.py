@@ -1,0 +1,94 @@
+"""Features of a frozen tower, computed once for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rate.backends.cores import usable_cores
+from rate.data.prepare import prepare
+from rate.engine.prefetch import Prefetch
+from rate.errors import DataError, SampleError
+from rate.types import Float32, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rate.data.geometry import Geometry
+    from rate.export.sources import SourceModel
+
+DECODE_BATCH = 32  # images a forward; what is computed does not depend on it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What the tower makes of the samples that could be read."""
+
+    values: torch.Tensor  # f32 [n,d]
+    labels: tuple[str, ...]  # [n]
+    failed: tuple[tuple[str, str], ...]  # id and message of the samples left out
+
+
+def extract(
+    model: SourceModel, samples: Sequence[Sample], threads: int, tick: Callable[[int], None] = lambda done: None
+) -> Features:
+    """Features of ``samples`` in their order, un-augmented: decoded and prepared as for an evaluation.
+
+    Args:
+        model: its tower is used in eval mode and left as it is.
+        samples: rows of a manifest.
+        threads: of the decoders and of torch; 0 = the cores this process may use.
+        tick: told how many samples are done.
+
+    Raises:
+        DataError: not a single sample could be read; the message names the first.
+    """
+    threads = threads or usable_cores()
+    values: list[torch.Tensor] = []
+    labels: list[str] = []
+    failed: list[tuple[str, str]] = []
+    with torch_threads(threads), _prefetch(samples, model.geometry, threads) as ahead:
+        pixels: list[Float32] = []
+        for done in range(1, len(samples) + 1):
+            if (outcome := ahead.next()) is None:
+                break
+            sample, prepared = outcome
+            if isinstance(prepared, SampleError):
+                failed.append((sample.id, str(prepared)))
+            else:
+                labels.append(sample.label)
+                pixels.append(prepared.pixels)
+            if len(pixels) == DECODE_BATCH or (done == len(samples) and pixels):
+                values.append(_forward(model, pixels))
+                pixels = []
+            tick(done)
+    if not values:
+        raise DataError(f"none of the {len(samples)} samples could be read; the first: {failed[0][1]}")
+    return Features(torch.cat(values), tuple(labels), tuple(failed))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """``count`` threads inside torch's operators in the block; the number is the process's, so it is restored."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _prefetch(samples: Sequence[Sample], geometry: Geometry, threads: int) -> AbstractContextManager[Prefetch]:
+    return Prefetch(samples, partial(prepare, geometry=geometry), threads, ahead=2 * DECODE_BATCH)
+
+
+def _forward(model: SourceModel, pixels: list[Float32]) -> torch.Tensor:
+    with torch.inference_mode():
+        features: torch.Tensor = model.tower(torch.from_numpy(np.stack(pixels)))
+    return features.clone()

@@ -1,0 +1,142 @@
+"""`rate data`: what is printed where, and what ends in exit code 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from rate.cli.data import app
+from rate.data.manifest import read_manifest
+from rate.errors import EXIT_USAGE, ConfigError, DataError
+
+
+def rate_data(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("images/dog/a.jpg", "images/cat/b.jpg", "images/cat/c.jpg", "masks/dog/a.png", "masks/cat/b.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("L", (8, 8))
+        image.paste(255, (0, 0, 4, 4))
+        image.save(path)
+    return tmp_path
+
+
+def test_index_then_check(root):
+    out = root / "m.csv"
+    indexed = rate_data("index", "folder", root / "images", "--masks", root / "masks", "--out", out)
+    assert indexed.exit_code == 0
+    assert indexed.stdout == f"{out}: 2 rows\nclass    cat: 1\nclass    dog: 1\n"
+    assert "1 images without a mask were left out: images/cat/c.jpg" in indexed.stderr
+    assert len(read_manifest(out).samples) == 2
+    checked = rate_data("check", out)
+    assert checked.exit_code == 0
+    assert checked.stdout.splitlines() == [
+        f"{out}: 2 rows, 2 samples looked at",
+        "class    cat: 1",
+        "class    dog: 1",
+        "0 errors, 0 warnings",
+    ]
+
+
+def test_index_with_splits_and_a_pattern(root):
+    (root / "images").rename(root / "test")
+    (root / "i").mkdir()
+    (root / "m").mkdir()
+    (root / "test").rename(root / "i/test")
+    (root / "masks").rename(root / "m/test")
+    arguments = ("--masks", root / "m", "--out", root / "m.jsonl", "--splits", "--mask-pattern", "{stem}.png")
+    assert "split    test: 2" in rate_data("index", "folder", root / "i", *arguments).stdout
+    assert len(read_manifest(root / "m.jsonl", split="test").samples) == 2
+
+
+def test_index_without_masks_is_a_usage_error(root):
+    result = rate_data("index", "folder", root / "images", "--out", root / "m.csv")
+    assert isinstance(result.exception, DataError)
+    assert result.exception.exit_code == EXIT_USAGE
+    assert "--masks DIR" in str(result.exception)
+
+
+def test_index_refuses_a_pattern(root):
+    arguments = ("--masks", root / "masks", "--out", root / "m.csv", "--mask-pattern", "x.png")
+    assert isinstance(rate_data("index", "folder", root / "images", *arguments).exception, ConfigError)
+
+
+@pytest.fixture
+def broken(root: Path) -> Path:
+    path = root / "broken.csv"
+    path.write_text(
+        "image,label,boxes,split\n"
+        "images/dog/a.jpg,dog,[],test\n"
+        'images/cat/none.jpg,cat,"[[0,0,1,1]]",test\n'
+        "/etc/passwd,cat,[],train\n"
+    )
+    return path
+
+
+def test_check_prints_every_problem_and_then_fails(broken):
+    result = rate_data("check", broken)
+    lines = result.stdout.splitlines()
+    assert lines[1:5] == ["split    test: 2", "split    train: 1", "class    cat: 1", "class    dog: 1"]
+    assert lines[5].startswith("warning  row 1: gives an empty region")
+    assert lines[6].startswith("error    row 2: image ")
+    assert lines[6].endswith("none.jpg: no such file")
+    assert lines[7].startswith("error    row 3: image '/etc/passwd' is an absolute path")
+    assert lines[8] == "2 errors, 1 warning"
+    assert isinstance(result.exception, DataError)
+    assert str(result.exception) == f"{broken} has 2 errors; each is named above with its row"
+
+
+def test_warnings_alone_are_no_failure(root):
+    path = root / "m.csv"
+    path.write_text("image,label,boxes\nimages/dog/a.jpg,dog,[]\n")
+    result = rate_data("check", path)
+    assert result.exit_code == 0
+    assert result.stdout.endswith("0 errors, 1 warning\n")
+
+
+def test_check_for_machines(broken):
+    result = rate_data("check", broken, "--json")
+    assert isinstance(result.exception, DataError)
+    report = json.loads(result.stdout)
+    assert (report["rows"], report["errors"], report["warnings"]) == (3, 2, 1)
+    assert [problem["row"] for problem in report["problems"]] == [1, 2, 3]
+
+
+def test_check_options(root, broken):
+    classes = root / "classes.txt"
+    classes.write_text("dog\n\n cow \n")
+    result = rate_data("check", broken, "--no-decode", "--split", "test", "--classes", classes, "--threads", "1")
+    assert "row 2: label 'cat' is none of the 2 classes" in result.stdout
+    assert "empty region" not in result.stdout
+    assert "no split 'val'" in rate_data("check", broken, "--split", "val").stdout
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xff"])
+def test_class_files_that_are_none(root, broken, content):
+    path = root / "classes.txt"
+    if content is not None:
+        path.write_bytes(content)
+    result = rate_data("check", broken, "--classes", path)
+    assert isinstance(result.exception, DataError)
+    assert "one name a line" in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_a_manifest_that_is_not_there(root):
+    result = rate_data("check", root / "none.csv")
+    assert isinstance(result.exception, DataError)
+    assert "does not exist" in result.stdout
+
+
+def test_help_shows_both():
+    text = rate_data("--help").stdout
+    assert "index" in text
+    assert "check" in text
