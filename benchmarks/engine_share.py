@@ -61,7 +61,8 @@ def main() -> None:
         raw = raw_forward(folder, arguments.model, arguments.batch)
         with spec.open(job.method.perturbation, slots=8) as backend:
             opened = AlreadyOpen(backend, spec.name, spec.precision)
-            rounds = [measure(job, opened, raw, arguments.batch, folder / f"run{k}") for k in range(arguments.rounds + 1)]
+            runs = [folder / f"run{k}" for k in range(arguments.rounds + 1)]
+            rounds = [measure(job, opened, raw, arguments.batch, run) for run in runs]
     shares = [engine / bare for engine, bare in rounds[1:]]  # the first round warms up
     record.write(
         f"engine_share_{arguments.model}",

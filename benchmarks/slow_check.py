@@ -57,7 +57,8 @@ def main() -> None:
         found = slow_rma(model, document["input"], path, boxes[row["id"]], label, settings, row["id"])
         for name, value in found.items():
             differences[name] = max(differences[name], abs(value - row[name]))
-        print(f"{number}/{len(chosen)} {row['id']}: " + ", ".join(f"{k} {v:.6f} ({row[k]:.6f})" for k, v in found.items()))
+        pairs = ", ".join(f"{name} {value:.6f} ({row[name]:.6f})" for name, value in found.items())
+        print(f"{number}/{len(chosen)} {row['id']}: {pairs}")
     figures = {
         "samples": len(chosen),
         "masks": settings["masks"],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rate.errors import ConfigError
-from rate.types import Json
+
+if TYPE_CHECKING:
+    from rate.types import Json  # brings numpy, which `rate --help` can do without
 
 _CHOICES = {
     "saliency": ("rise", "occlusion"),

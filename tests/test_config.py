@@ -40,7 +40,8 @@ def test_only_what_the_method_uses_is_part_of_the_measurement() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_errors", "samples", "allowed"), [(0.01, 1000, 10), (0.01, 10, 0), (0, 50, 0), (3, 50, 3), (99, 50, 49), (0.99, 1, 0)]
+    ("max_errors", "samples", "allowed"),
+    [(0.01, 1000, 10), (0.01, 10, 0), (0, 50, 0), (3, 50, 3), (99, 50, 49), (0.99, 1, 0)],
 )
 def test_never_may_all_samples_fail(max_errors: float, samples: int, allowed: int) -> None:
     assert Execution(max_errors=max_errors).errors_allowed(samples) == allowed

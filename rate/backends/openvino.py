@@ -34,7 +34,7 @@ class OpenVinoSpec:
         core = openvino.Core()
         if self.precision == "bf16" and not has_bf16(core):
             raise BackendError(
-                "precision bf16 was asked for and this CPU does not compute in it; use --precision f32 or --backend auto"
+                "this CPU does not compute in bf16, which was asked for; use --precision f32 or --backend auto"
             )
         threads = self.threads or usable_cores()
         streams = min(2, threads)
@@ -68,7 +68,8 @@ class OpenVinoBackend:
         self._heads = spec.graph.heads
         size = perturbation.size
         self._pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
-        self._constant = {
+        self._resident: dict[str, np.ndarray] = {
+            "pixels": self._pixels,
             "table": perturbation.table,
             "a": np.array(perturbation.a, np.float32),
             "b": np.array(perturbation.b, np.float32),
@@ -84,7 +85,7 @@ class OpenVinoBackend:
         """Start a batch on the next request; it must have been waited for before."""
         request = self._requests[self._turn]
         self._turn = (self._turn + 1) % len(self._requests)
-        feeds = {"pixels": self._pixels, "slot": rows.slot, "grid": rows.grid, "offset": rows.offset} | self._constant
+        feeds = self._resident | {"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}
         try:
             request.start_async(feeds, share_inputs=True)
         except RuntimeError as error:

@@ -8,9 +8,8 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from rate.cli import data, finetune
@@ -22,8 +21,11 @@ from rate.cli.inspect import inspect
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.cli.synth import synth
-from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, RateError
+from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError
 from rate.version import __version__
+
+# The base of all usage errors. Typer carries its own copy of click or imports it, by version; this is right for both.
+_USAGE: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="rate",
@@ -69,18 +71,18 @@ def run(arguments: list[str]) -> int:
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="rate", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_DONE
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except RateError as error:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away: `rate show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    except _USAGE as error:
+        error.show()
+        return EXIT_USAGE
     except Exception as error:
         typer.echo(
             f"error: {type(error).__name__}: {error}\nThis is a defect of rate; the traceback is in {_crash_file()}",

@@ -13,8 +13,8 @@ def synth(
     train: Annotated[int, typer.Option(help="Images of split train.")] = 2000,
     test: Annotated[int, typer.Option(help="Images of split test, and as many of test-broken.")] = 400,
     size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 96,
-    shortcut: Annotated[str, typer.Option(help="none | scene | tag: what gives the class away outside the object.")] = "tag",
-    rho: Annotated[float, typer.Option(help="Share of train and test in which the shortcut agrees with the class.")] = 0.9,
+    shortcut: Annotated[str, typer.Option(help="none | scene | tag: what gives the class away beside it.")] = "tag",
+    rho: Annotated[float, typer.Option(help="Share of train and test in which the shortcut is right.")] = 0.9,
     seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
 ) -> None:
     """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object."""

@@ -15,7 +15,7 @@ SUPERSAMPLE = 3
 
 
 def _disc(u: Float64, v: Float64) -> Bool:
-    return u * u + v * v < 1
+    return np.asarray(u * u + v * v < 1)
 
 
 def _square(u: Float64, v: Float64) -> Bool:
@@ -23,7 +23,7 @@ def _square(u: Float64, v: Float64) -> Bool:
 
 
 def _triangle(u: Float64, v: Float64) -> Bool:
-    return (v < 0.5) & (v > -1 + 1.732 * abs(u))
+    return np.asarray((v < 0.5) & (v > -1 + 1.732 * abs(u)))
 
 
 def _star(u: Float64, v: Float64) -> Bool:
@@ -33,7 +33,7 @@ def _star(u: Float64, v: Float64) -> Bool:
     tip, dent = 1.0, 0.5
     # The edge from the tip (angle 0) to the dent (angle pi / 5), in polar form.
     edge = tip * dent * np.sin(sector) / (tip * np.sin(folded) + dent * np.sin(sector - folded))
-    return np.hypot(u, v) < edge
+    return np.asarray(np.hypot(u, v) < edge)
 
 
 def _cross(u: Float64, v: Float64) -> Bool:
@@ -94,11 +94,11 @@ def texture(size: int, rng: np.random.Generator) -> Float64:
     u = (np.cos(angle) * axis[None, :] + np.sin(angle) * axis[:, None]) * 2 * np.pi / period
     v = (-np.sin(angle) * axis[None, :] + np.cos(angle) * axis[:, None]) * 2 * np.pi / period
     if kind == 0:
-        return 0.5 + 0.5 * np.sin(u)
+        return np.asarray(0.5 + 0.5 * np.sin(u))
     if kind == 1:
-        return (np.sin(u) * np.sin(v) > 0).astype(np.float64)
+        return np.asarray(np.sin(u) * np.sin(v) > 0, np.float64)
     if kind == 2:
-        return (np.cos(u) + np.cos(v) > 0.7).astype(np.float64)
+        return np.asarray(np.cos(u) + np.cos(v) > 0.7, np.float64)
     if kind == 3:
         return rng.random((size, size))
     return np.full((size, size), rng.random())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,28 +81,26 @@ def index_folder(
     """
     check_suffix(out)
     _check_pattern(mask_pattern)
-    layout = _Layout(images, images if masks is None else masks, mask_pattern, splits)
-    _check_below(out, [layout.images, layout.masks])
+    images, masks = _plain(images), masks and _plain(masks)
+    layout = _Layout(images, masks or images, mask_pattern, splits)
+    folder = Folder(out.parent)
+    for part in (layout.images, layout.masks):
+        _check_below(folder, part, out)
     found, misplaced = _scan(layout, hidden=masks)
     if masks is None:
         raise DataError(_no_masks(images, found))
-    have = [image for image in found if layout.mask(image).is_file()]
-    if not have:
-        raise DataError(
-            f"none of the {len(found)} images in {images} has a mask: the first was looked for at "
-            f"{layout.mask(found[0])}; --mask-pattern says how masks are named, e.g. '{{stem}}_mask.png'"
-        )
-    folder = Folder(out.parent)
+    targets = {layout.mask(image) for image in found}  # masks may lie beside their images
+    have = _with_mask(layout, [image for image in found if image not in targets] or found)
     rows = [_row(layout, image, folder, out) for image in have]
     write_rows(out, rows)
-    masked, used = set(have), {layout.mask(image) for image in have}
+    named = {*have, *targets}
     return IndexReport(
         out=out,
         rows=len(rows),
         classes=_counts(rows, "label"),
         splits=_counts(rows, "split"),
-        without_mask=_relative(folder, (image for image in found if image not in masked)),
-        without_image=_relative(folder, (mask for mask in _image_files(masks) if mask not in used | masked)),
+        without_mask=_relative(folder, (image for image in found if image not in named)),
+        without_image=_relative(folder, (mask for mask in _image_files(masks) if mask not in named)),
         misplaced=_relative(folder, misplaced),
     )
 
@@ -114,17 +113,22 @@ def _check_pattern(pattern: str) -> None:
         raise ConfigError(f"a mask pattern stays in the folder of the class, got {pattern!r}")
 
 
-def _check_below(out: Path, parts: Sequence[Path]) -> None:
+def _check_below(folder: Folder, part: Path, out: Path) -> None:
     """A manifest reaches what lies below its folder, and nothing else."""
-    for part in parts:
-        if not part.is_dir():
-            raise DataError(f"{part} is not a folder")
-        below = out.parent.absolute() in part.absolute().parents, out.parent.resolve() in part.resolve().parents
-        if not all(below):
-            raise DataError(
-                f"{part} does not lie below {out.parent.absolute()}, the folder of the manifest; "
-                f"write the manifest to a folder above it, e.g. --out {part.absolute().parent / out.name}"
-            )
+    if not part.is_dir():
+        raise DataError(f"{part} is not a folder")
+    try:
+        folder.locate(folder.relative(str(part)))
+    except ValueError as error:
+        raise DataError(
+            f"{part} does not lie below {folder.path}, the folder of the manifest; "
+            f"write the manifest to a folder above it, e.g. --out {part.parent / out.name}"
+        ) from error
+
+
+def _plain(path: Path) -> Path:
+    """Absolute and without `..`: paths are compared."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _scan(layout: _Layout, hidden: Path | None) -> tuple[list[Path], list[Path]]:
@@ -145,16 +149,29 @@ def _scan(layout: _Layout, hidden: Path | None) -> tuple[list[Path], list[Path]]
 def _image_files(folder: Path) -> list[Path]:
     """All image files below a folder, sorted; what a dot hides is not looked at."""
 
-    def walk(part: Path) -> Iterator[Path]:
+    def walk(part: Path, above: frozenset[Path]) -> Iterator[Path]:
+        real = part.resolve()
+        if real in above:  # a link that leads in a circle
+            return
         for entry in part.iterdir():
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir() and not entry.is_symlink():  # a link may lead in a circle
-                yield from walk(entry)
+            if entry.is_dir():
+                yield from walk(entry, above | {real})
             elif entry.suffix.lower() in SUFFIXES and entry.is_file():
                 yield entry
 
-    return sorted(walk(folder), key=lambda path: path.as_posix())
+    return sorted(walk(folder, frozenset()), key=lambda path: path.as_posix())
+
+
+def _with_mask(layout: _Layout, images: Sequence[Path]) -> list[Path]:
+    have = [image for image in images if layout.mask(image) != image and layout.mask(image).is_file()]
+    if not have:
+        raise DataError(
+            f"none of the {len(images)} images in {layout.images} has a mask: the first was looked for at "
+            f"{layout.mask(images[0])}; --mask-pattern says how masks are named, e.g. '{{stem}}_mask.png'"
+        )
+    return have
 
 
 def _row(layout: _Layout, image: Path, folder: Folder, out: Path) -> Raw:
@@ -169,7 +186,7 @@ def _row(layout: _Layout, image: Path, folder: Folder, out: Path) -> Raw:
 
 def _written(folder: Folder, path: Path, out: Path) -> str:
     """The path as the manifest has it, refused now if it would be refused when the manifest is read."""
-    written = folder.relative(str(path.absolute()))
+    written = folder.relative(str(path))
     try:
         folder.locate(written)
     except ValueError as error:
@@ -178,7 +195,7 @@ def _written(folder: Folder, path: Path, out: Path) -> str:
 
 
 def _relative(folder: Folder, paths: Iterable[Path]) -> tuple[str, ...]:
-    return tuple(folder.relative(str(path.absolute())) for path in paths)
+    return tuple(folder.relative(str(path)) for path in paths)
 
 
 def _counts(rows: Sequence[Raw], column: str) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """A synthetic set with planted truth: objects on scenes with exact masks, and a shortcut outside the object.
 
-Class = shape of the object; its size, place, angle, texture and colours are chance. A shortcut (the scene's family, or a
-tag in a corner) agrees with the class in a share ``rho`` of train and test, and says nothing in test-broken. A model that
-can only use the object has PT near 1, one that can only use the shortcut has PT near 0.
+Class = shape of the object; its size, place, angle, texture and colours are chance. A shortcut (the scene's family, or
+a tag in a corner) agrees with the class in a share ``rho`` of train and test, and says nothing in test-broken. A model
+that can only use the object has PT near 1, one that can only use the shortcut has PT near 0.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _packages() -> Iterator[Finding]:
     for name in _PACKAGES:
         yield Finding(name, _version(name) or "not installed")
     if both:
-        yield Finding("conflict", "onnxruntime and onnxruntime-gpu", "they share one folder: uninstall both, install one")
+        yield Finding("conflict", "onnxruntime and onnxruntime-gpu", "they share a folder: uninstall both, install one")
 
 
 def _version(name: str) -> str:

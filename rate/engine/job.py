@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,32 +103,22 @@ def job_from_artifact(
     Raises:
         DataError: the manifest cannot be used, or none of its labels is a class of the artifact.
     """
-    manifest = read_manifest(data, split=split)
-    samples = manifest.samples[: execution.limit]
+    whole = read_manifest(data, split=split)
+    manifest = replace(whole, samples=whole.samples[: execution.limit])
     heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
-    _check_labels(samples, heads, data)
+    _check_labels(manifest.samples, heads, data)
     return Job(
         heads=heads,
         geometry=artifact.geometry,
-        samples=samples,
+        samples=manifest.samples,
         measurement=measurement,
         execution=execution,
         weights=artifact.digest,
-        data=data_digest(samples, data.resolve().parent),
+        data=manifest.digest(),
         origin={"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit},
-        available=len(manifest.samples),
+        available=len(whole.samples),
         notices=manifest.notices,
     )
-
-
-def data_digest(samples: tuple[Sample, ...], folder: Path) -> str:
-    """Digest of what is evaluated, whatever its order and wherever the manifest's ``folder`` lies."""
-
-    def within(path: str | None) -> str | None:
-        return path if path is None or "://" in path else os.path.relpath(path, folder)
-
-    rows = sorted(json.dumps([s.id, s.label, within(s.image), within(s.mask), s.boxes, s.group]) for s in samples)
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def _check_labels(samples: tuple[Sample, ...], heads: tuple[Head, ...], data: Path) -> None:
@@ -158,6 +147,7 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
+    """Name of the CPU, for records."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rate.errors import RateError, need
 from rate.export.perturbed import INPUTS, Perturbed, dims, sample_inputs
@@ -43,20 +44,23 @@ def _trace(module: Perturbed, outputs: list[str], size: int) -> torch.onnx.ONNXP
         # torch warns about its own code; nobody who exports a model can do anything about it
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
         try:
-            program = torch.onnx.export(
-                module,
-                sample_inputs(size),
-                input_names=INPUTS,
-                output_names=outputs,
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes=_dynamic(size),
-                verbose=False,
-            )
+            # The trace takes over the memory layout of the kernel it meets, and the graph is made of the plain form of
+            # attention: traced through a fused kernel, a masked attention cannot be exported.
+            with sdpa_kernel(SDPBackend.MATH):
+                program = torch.onnx.export(
+                    module,
+                    sample_inputs(size),
+                    input_names=INPUTS,
+                    output_names=outputs,
+                    opset_version=OPSET,
+                    dynamo=True,
+                    dynamic_shapes=_dynamic(size),
+                    verbose=False,
+                )
         except Exception as error:  # the exporter raises what its passes raise
             raise RateError(
-                f"torch cannot export this model ({type(error).__name__}: {_first_line(error)}); "
-                "export it yourself with a dynamic batch axis and give it as onnx:FILE --classes FILE"
+                f"torch cannot export this model: {_cause(error)}; another version of torch may, "
+                "or give a graph made by other means as onnx:FILE"
             ) from error
     if program is None:
         raise RateError("torch.onnx.export returned no program; this version of torch is too old, install 2.6 or newer")
@@ -104,5 +108,9 @@ def check_inputs(model: ModelProto, size: int) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+def _cause(error: BaseException) -> str:
+    """First line of the innermost cause; the exporter wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {line}"

@@ -20,7 +20,7 @@ from rate.errors import ArtifactError, ParityError
 from rate.export.artifact import PARITY, Artifact
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation, rise
-from rate.types import Float32, Json, Rows
+from rate.types import Float32, Float64, Json, Rows
 
 TOLERANCE = 1e-4
 """Greatest allowed difference of an f32 logit."""
@@ -186,15 +186,23 @@ def _measure(backend: Backend, sample: ParitySample, chosen: np.ndarray, shift: 
 
 
 def _distance(found: Float32, expected: Float32) -> _Distance:
-    if found.shape != expected.shape or not np.isfinite(expected).all():
+    if found.shape != expected.shape or not (np.isfinite(found) & np.isfinite(expected)).all():
         return _Distance(math.inf, -1.0, False)
     ours, theirs = found.astype(np.float64), expected.astype(np.float64)
     max_abs = float(np.abs(ours - theirs).max())
-    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    cosine = float(((ours * theirs).sum(axis=1) / np.where(norms > 0, norms, 1.0)).min())
     ordered = np.sort(theirs, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > max_abs if theirs.shape[1] > 1 else np.zeros(len(theirs), np.bool_)
-    return _Distance(max_abs, cosine, bool((ours.argmax(axis=1) == theirs.argmax(axis=1))[clear].all()))
+    return _Distance(
+        max_abs, _smallest_cosine(ours, theirs), bool((ours.argmax(axis=1) == theirs.argmax(axis=1))[clear].all())
+    )
+
+
+def _smallest_cosine(ours: Float64, theirs: Float64) -> float:
+    """Over the rows [b,c]; of two rows of zeros it is 1, of one it is 0."""
+    norms = np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1)
+    both_zero = (norms[0] == 0) & (norms[1] == 0)
+    product = np.where(norms[0] * norms[1] > 0, norms[0] * norms[1], 1.0)
+    return float(np.where(both_zero, 1.0, (ours * theirs).sum(axis=1) / product).min())
 
 
 def _worst(found: list[dict[str, _Distance]], precision: str, runtime: str) -> Parity:

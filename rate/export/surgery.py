@@ -39,7 +39,7 @@ def before_softmax(model: Any, output: str) -> str | None:
 
 
 def set_output(model: Any, name: str) -> None:
-    """Make the tensor ``name`` [b,c] the model's only output, and drop the nodes that nothing needs then."""
+    """Make the tensor ``name`` [b,c] the model's only output, and drop what nothing needs then."""
     onnx = need("onnx", "export")
     del model.graph.output[:]
     value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", None])
@@ -152,7 +152,7 @@ def _fresh_name(name: str, taken: set[str]) -> str:
 
 
 def _prune(model: Any) -> None:
-    """Drop nodes and initializers that no output depends on."""
+    """Drop nodes, weights and inputs that no output depends on."""
     graph = model.graph
     needed = {output.name for output in graph.output}
     kept: list[Any] = []
@@ -163,6 +163,7 @@ def _prune(model: Any) -> None:
     kept.reverse()
     del graph.node[:]
     graph.node.extend(kept)
-    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
+    for stored in (graph.initializer, graph.input):
+        used = [entry for entry in stored if entry.name in needed]
+        del stored[:]
+        stored.extend(used)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rate.data.geometry import Geometry
     from rate.export.sources import SourceModel
 
-DECODE_BATCH = 32  # images a forward; what is computed does not depend on it
+FORWARD_BATCH = 32  # images a forward; what is computed does not depend on it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def extract(
             else:
                 labels.append(sample.label)
                 pixels.append(prepared.pixels)
-            if len(pixels) == DECODE_BATCH or (done == len(samples) and pixels):
+            if len(pixels) == FORWARD_BATCH or (done == len(samples) and pixels):
                 values.append(_forward(model, pixels))
                 pixels = []
             tick(done)
@@ -85,7 +85,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def _prefetch(samples: Sequence[Sample], geometry: Geometry, threads: int) -> AbstractContextManager[Prefetch]:
-    return Prefetch(samples, partial(prepare, geometry=geometry), threads, ahead=2 * DECODE_BATCH)
+    return Prefetch(samples, partial(prepare, geometry=geometry), threads, ahead=2 * FORWARD_BATCH)
 
 
 def _forward(model: SourceModel, pixels: list[Float32]) -> torch.Tensor:

@@ -58,6 +58,9 @@ def test_relative_paths(root, monkeypatch):
     monkeypatch.chdir(root)
     index_folder(Path("images"), Path("m.csv"), masks=Path("masks"))
     assert len(read_manifest(Path("m.csv")).samples) == 4
+    monkeypatch.chdir(root / "masks")
+    index_folder(Path("../images"), Path("../m.jsonl"), masks=Path())
+    assert read_manifest(root / "m.jsonl").samples == read_manifest(root / "m.csv").samples
 
 
 def test_splits(tmp_path):
@@ -83,10 +86,30 @@ def test_a_stem_with_braces_is_only_a_name(tmp_path):
     assert index_folder(tmp_path / "images", tmp_path / "m.csv", masks=tmp_path / "masks").rows == 1
 
 
-def test_masks_beside_their_images_and_below_them(tmp_path):
+def test_masks_below_their_images(tmp_path):
     touch(tmp_path, "images/dog/a.jpg", "images/dog/b.jpg", "images/masks/dog/a.png", "images/masks/dog/b.png")
     report = index_folder(tmp_path / "images", tmp_path / "m.csv", masks=tmp_path / "images/masks")
-    assert (report.rows, report.classes, report.misplaced) == (2, {"dog": 2}, ())
+    assert (report.rows, report.classes, report.notices()) == (2, {"dog": 2}, ())
+
+
+def test_masks_beside_their_images(tmp_path):
+    images = tmp_path / "images"
+    touch(images, "dog/a.jpg", "dog/a_mask.png", "dog/b.jpg", "dog/c_mask.png")
+    report = index_folder(images, tmp_path / "m.csv", masks=images, mask_pattern="{stem}_mask.png")
+    assert [sample.id for sample in read_manifest(tmp_path / "m.csv").samples] == ["images/dog/a.jpg"]
+    assert report.without_mask == ("images/dog/b.jpg", "images/dog/c_mask.png")
+    (tmp_path / "m.csv").unlink()
+    assert "none of the 4 images" in refusal(images, tmp_path / "m.csv", masks=images, mask_pattern="{name}")
+
+
+def test_links_inside_the_folder_are_followed_but_not_in_circles(root):
+    (root / "images/puppy").symlink_to("dog", target_is_directory=True)
+    (root / "images/dog/round").symlink_to("..", target_is_directory=True)
+    (root / "masks/puppy").symlink_to("dog", target_is_directory=True)
+    report = index_folder(root / "images", root / "m.csv", masks=root / "masks")
+    assert report.classes == {"cat": 2, "dog": 2, "puppy": 2}
+    assert report.misplaced == ()
+    assert len(read_manifest(root / "m.csv").samples) == 6
 
 
 def test_what_is_left_out_is_counted_and_named(root):

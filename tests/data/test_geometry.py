@@ -70,6 +70,14 @@ def test_boxes_follow_the_region_rule(geometry, width, height, corners):
     np.testing.assert_array_equal(geometry.region_from_boxes(boxes, (width, height)), expected)
 
 
+def test_a_box_owns_the_centres_on_its_first_edge_and_not_on_its_last():
+    same = Geometry(4, 4, MEAN, STD)
+    region = same.region_from_boxes([(0.5, 1.5, 2.5, 3.5)], (4, 4))
+    expected = np.zeros((4, 4), bool)
+    expected[1:3, 0:2] = True
+    np.testing.assert_array_equal(region, expected)
+
+
 @given(geometries, sides, sides, st.integers(0, 2**32 - 1))
 @settings(max_examples=150, deadline=None)
 def test_masks_follow_the_region_rule(geometry, width, height, seed):

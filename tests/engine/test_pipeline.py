@@ -17,7 +17,7 @@ from rate.config import Execution, Measurement
 from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine.estimator import Head, softmax
-from rate.engine.job import Job, data_digest
+from rate.engine.job import Job
 from rate.engine.pipeline import evaluate
 from rate.engine.store import RunStore, read_rows, read_run
 from rate.engine.summary import Summary, load_summary
@@ -43,17 +43,17 @@ def model(x: Float32) -> dict[str, Float32]:
 def job(manifest: Path, **changes: object) -> Job:
     measurement = Measurement(**{"masks": 40, "grid": 4} | {k: v for k, v in changes.items() if k in MEASURED})
     execution = Execution(**{"batch": 8} | {k: v for k, v in changes.items() if k not in MEASURED})
-    samples = read_manifest(manifest).samples
+    read = read_manifest(manifest)
     return Job(
         heads=HEADS,
         geometry=GEOMETRY,
-        samples=samples,
+        samples=read.samples,
         measurement=measurement,
         execution=execution,
         weights="w",
-        data=data_digest(samples, manifest.parent),
+        data=read.digest(),
         origin={},
-        available=len(samples),
+        available=len(read.samples),
     )
 
 

@@ -29,6 +29,12 @@ def add(store: RunStore, *numbers: int) -> None:
         store.add_error(sample(k), ["a"], "broken")
 
 
+def break_off(folder: Path, error: type[BaseException]) -> None:
+    with opened(folder) as store:
+        add(store, 1, 2)
+        raise error
+
+
 def ids(folder: Path) -> list[str]:
     return sorted(read_rows(folder, read_run(folder), ["id"]).column("id").to_pylist())
 
@@ -53,9 +59,8 @@ def test_parts_close_after_their_time(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_part_that_was_written_but_not_listed_is_dropped_and_done_again(tmp_path: Path) -> None:
     """The process died between the rename of the part and the rename of run.json."""
-    with pytest.raises(KeyboardInterrupt), opened(tmp_path / "run") as store:
-        add(store, 1, 2)
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        break_off(tmp_path / "run", KeyboardInterrupt)
     run = read_run(tmp_path / "run")
     [part] = run["parts"]
     write_json(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
@@ -69,11 +74,10 @@ def test_a_part_that_was_written_but_not_listed_is_dropped_and_done_again(tmp_pa
 
 
 def test_an_error_marks_the_run_failed_and_keeps_what_is_settled(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), opened(tmp_path / "run") as store:
-        add(store, 1)
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        break_off(tmp_path / "run", ZeroDivisionError)
     assert read_run(tmp_path / "run")["status"] == "failed"
-    assert ids(tmp_path / "run") == ["s1"]
+    assert ids(tmp_path / "run") == ["s1", "s2"]
 
 
 def test_a_folder_of_another_key_says_what_differs(tmp_path: Path) -> None:

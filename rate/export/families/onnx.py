@@ -114,11 +114,11 @@ def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
             f"--head {options.heads[0]}: an ONNX model has no tower to stand on; only its own output is exported"
         )
     model = read_model(path)
+    output, softmax = _logits_output(model, path, options.output)
+    set_output(model, output)
     image = _image_input(model, path, options.input)
     size, batch = _size_and_batch(model, image, path, options.size)
     geometry, notices = _geometry(size, options)
-    output, softmax = _logits_output(model, path, options.output)
-    set_output(model, output)
     session = _session(model, path)
     count = _count_classes(session, image, batch or 1, size, path)
     return OnnxSource(

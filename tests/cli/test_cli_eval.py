@@ -1,0 +1,288 @@
+"""`rate eval` and what reads its runs, on a real artifact in ONNX Runtime, from the command line inwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+from rate.cli.main import run
+from rate.engine.store import read_rows, read_run
+
+FEW = ("--masks", "24", "--batch", "8", "--threads", "1")
+
+
+def rows_of(folder: Path) -> dict[str, dict]:
+    rows = read_rows(folder, read_run(folder)).to_pylist()
+    found = {row["id"]: row for row in rows}
+    assert len(found) == len(rows), "a sample was stored twice"
+    return found
+
+
+def assert_same_verdicts(one: Path, two: Path) -> None:
+    first, second = rows_of(one), rows_of(two)
+    assert first.keys() == second.keys()
+    for key, row in first.items():
+        for name in ("prediction", "correct", "valid", "valid_midpoint", "valid_absolute", "undefined_reason", "error"):
+            assert second[key][name] == row[name], (key, name)
+        for name in ("rma_positive", "rma_minmax", "ceiling", "floor", "area"):
+            assert second[key][name] == pytest.approx(row[name], abs=1e-5), (key, name)
+
+
+@pytest.fixture(scope="module")
+def finished(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *FEW]) == 0
+    return out
+
+
+def test_every_file_of_a_run_follows_its_schema(finished: Path, trained, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    schemas = json.loads(capsys.readouterr().out)
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    for name, path in {
+        "run": finished / "run.json",
+        "summary": finished / "summary.json",
+        "artifact": trained.artifact / "artifact.json",
+        "checkpoint": trained.checkpoint / "checkpoint.json",
+    }.items():
+        jsonschema.validate(json.loads(path.read_text()), schemas[name])
+    for row in rows_of(finished).values():
+        plain = {k: v.hex() if isinstance(v, bytes) else v for k, v in row.items()}
+        jsonschema.validate(plain, schemas["samples"])
+
+
+def test_show_prints_what_the_summary_holds(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", str(finished), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((finished / "summary.json").read_text())
+    assert run(["show", str(finished)]) == 0
+    shown = capsys.readouterr().out
+    head = json.loads((finished / "summary.json").read_text())["heads"]["lp"]
+    for text in ("accuracy", "PT", "IR", "lp: 8 images", f"{head['accuracy']['value']:.3f}"):
+        assert text in shown
+
+
+@pytest.mark.parametrize("changes", [["--batch", "32"], ["--batch", "3"], ["--threads", "2"]])
+def test_batch_and_threads_change_no_verdict(trained, finished: Path, tmp_path: Path, changes: list[str]) -> None:
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run")]
+    assert run([*arguments, *FEW, *changes]) == 0
+    assert_same_verdicts(finished, tmp_path / "run")
+
+
+def start(trained, out: Path, masks: int = 400) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), "--out", str(out)]
+    environment = os.environ | {"RATE_TEST_PART_SECONDS": "0"}
+    return subprocess.Popen(
+        [*command, "--masks", str(masks), "--batch", "8", "--threads", "1"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
+    """Until the process has opened its run and computes."""
+    deadline = time.monotonic() + 60
+    while not (out / "run.json").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.6)
+    assert process.poll() is None, f"finished before it could be stopped: {process.communicate()}"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, how: signal.Signals) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--masks", "400", "--batch", "8", "--out"]
+    assert run([*arguments, str(whole)]) == 0
+    with start(trained, cut) as process:
+        wait_for_rows(process, cut)
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130, said
+        assert "run the same command again" in said
+        assert read_run(cut)["status"] == "partial"
+    else:
+        assert process.returncode == -signal.SIGKILL
+        assert read_run(cut)["status"] == "running"
+    assert len(rows_of(cut)) < 8
+    assert run([*arguments, str(cut)]) == 0
+    assert read_run(cut)["status"] == "complete"
+    assert_same_verdicts(whole, cut)
+
+
+def test_a_dry_run_counts_and_writes_nothing(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--dry-run", "--json"]) == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert cost["forwards"] == 8 * 1001
+    assert cost["samples"] == 8
+    assert cost["seconds"] == pytest.approx(cost["forwards"] / cost["forwards_per_s"])
+    assert not out.exists()
+
+
+def copied(manifest: Path, folder: Path, text: str) -> Path:
+    folder.mkdir()
+    for path in manifest.parent.glob("*.png"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "manifest.csv").write_text(text)
+    return folder / "manifest.csv"
+
+
+def test_bad_samples_decide_the_exit_code_and_the_rest_is_kept(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = copied(trained.manifest, tmp_path / "set", trained.manifest.read_text())
+    (manifest.parent / "0.png").write_bytes(b"not an image")
+    arguments = ["eval", str(trained.artifact), str(manifest), "--out", str(tmp_path / "run"), *FEW]
+    assert run(arguments) == 4
+    assert "1 of 8 samples failed" in capsys.readouterr().err
+    rows = rows_of(tmp_path / "run")
+    assert "0.png" in rows["s0"]["error"]
+    assert sum(row["error"] is None for row in rows.values()) == 7
+    assert run([*arguments, "--max-errors", "1"]) == 0
+    assert run([*arguments, "--max-errors", "0.5"]) == 0
+
+
+def test_a_run_in_which_everything_failed_never_exits_with_0(trained, tmp_path: Path) -> None:
+    manifest = copied(trained.manifest, tmp_path / "set", trained.manifest.read_text())
+    for path in manifest.parent.glob("*.png"):
+        path.unlink()
+    arguments = ["eval", str(trained.artifact), str(manifest), "--out", str(tmp_path / "run"), *FEW]
+    assert run([*arguments, "--max-errors", "1000"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("label", "klass", 1), "label"),
+        (lambda text: text.replace("s1,", "s0,"), "s0"),
+        (lambda text: text.replace("dark", "ebony").replace("light", "ivory"), "none of the labels"),
+        (lambda text: text.splitlines()[0] + "\n", "no rows"),
+        (lambda text: text.replace("3.png", "../../3.png"), "leaves the manifest's folder"),
+    ],
+    ids=["missing column", "duplicate id", "foreign labels", "empty", "path out of the folder"],
+)
+def test_a_set_that_cannot_be_used_is_refused_before_any_work(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], change, message: str
+) -> None:
+    manifest = copied(trained.manifest, tmp_path / "set", change(trained.manifest.read_text()))
+    assert run(["eval", str(trained.artifact), str(manifest), "--out", str(tmp_path / "run"), *FEW]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_artifact_is_refused_by_file(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    for path in trained.artifact.iterdir():
+        (artifact / path.name).write_bytes(path.read_bytes())
+    weights = artifact / "pixels.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert run(["eval", str(artifact), str(trained.manifest), "--out", str(tmp_path / "run"), *FEW]) == 2
+    assert "pixels.onnx.data has changed" in capsys.readouterr().err
+
+
+def test_another_key_is_refused_with_the_difference(
+    trained, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "run.json").read_bytes()
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(finished), *FEW]
+    assert run([*arguments, "--masks", "25"]) == 2
+    assert "measurement.masks: 24 there, 25 now" in capsys.readouterr().err
+    assert run([*arguments, "--masks", "25", "--dry-run"]) == 2
+    assert (finished / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--saliency", "lime"], "saliency must be one of"),
+        (["--maks", "3"], "No such option"),
+        (["--save-maps", "some"], "--save-maps must be none, all, or a number"),
+        (["--config", "absent.toml"], "absent.toml cannot be read"),
+        (["--split", "nope"], "nope"),
+    ],
+)
+def test_a_wrong_option_is_exit_code_2(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    base = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run")]
+    assert run([*base, *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_flag_beats_environment_beats_file_beats_default(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[eval]\nmasks = 30\nsave-maps = 'none'\n")
+    base = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run"), "--dry-run", "--json"]
+
+    def forwards(*more: str) -> int:
+        assert run([*base, *more]) == 0
+        return json.loads(capsys.readouterr().out)["forwards"] // 8 - 1
+
+    assert forwards() == 1000
+    assert forwards("--config", str(config)) == 30
+    monkeypatch.setenv("RATE_EVAL_MASKS", "20")
+    assert forwards("--config", str(config)) == 20
+    assert forwards("--config", str(config), "--masks", "10") == 10
+    config.write_text("maks = 3\n")
+    assert run([*base, "--config", str(config)]) == 2
+    assert "sets maks, which `rate eval` does not have" in capsys.readouterr().err
+
+
+def test_limit_makes_a_partial_run(trained, tmp_path: Path) -> None:
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run"), *FEW]
+    assert run([*arguments, "--limit", "2"]) == 0
+    assert read_run(tmp_path / "run")["status"] == "partial"
+    assert len(rows_of(tmp_path / "run")) == 2
+
+
+def test_explain_writes_a_picture_and_says_what_it_rests_on(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, out = trained.manifest.parent / "1.png", tmp_path / "heat.png"
+    arguments = ["explain", str(trained.artifact), str(image), "--out", str(out), "--masks", "40"]
+    assert run([*arguments, "--boxes", "[[0, 0, 40, 40]]", "--class", "light", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["explained"] == "light"
+    assert 0 <= found["rma"]["positive"] <= 1
+    assert np.asarray(Image.open(out)).shape == (448, 896, 3)
+    assert run(arguments) == 0
+    said = capsys.readouterr().out
+    assert "prediction" in said
+    assert "evidence" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--class", "purple"], "class 'purple' is not one of head 'lp'; its classes are dark, light"),
+        (["--head", "zs"], "there is no head 'zs'"),
+        (["--boxes", "[1, 2]"], "must be a JSON list of"),
+        (["--out", "heat.gif"], "must end in .png"),
+    ],
+)
+def test_explain_refuses_what_it_cannot_do(
+    trained, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(["explain", str(trained.artifact), str(trained.manifest.parent / "1.png"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_explain_of_a_missing_image_names_it(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", str(trained.artifact), str(tmp_path / "absent.jpg"), "--out", str(tmp_path / "x.png")]) == 2
+    assert "absent.jpg" in capsys.readouterr().err

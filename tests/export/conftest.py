@@ -1,0 +1,27 @@
+"""Artifacts that cost seconds to make and are only read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx_models
+import pytest
+
+from rate.export.api import ExportOptions, export_artifact
+from rate.export.artifact import Artifact
+
+
+@pytest.fixture(scope="session")
+def shared_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A small exported ONNX model; copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("artifact")
+    source = onnx_models.Model(channels=16).save(folder / "model.onnx")
+    classes = onnx_models.write_classes(folder / "classes.txt")
+    return export_artifact(f"onnx:{source}", folder / "artifact", ExportOptions(classes=classes))
+
+
+@pytest.fixture
+def artifact_copy(shared_artifact: Artifact, tmp_path: Path) -> Path:
+    """A folder of one's own."""
+    return Path(shutil.copytree(shared_artifact.path, tmp_path / "artifact"))

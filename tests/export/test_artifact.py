@@ -1,0 +1,162 @@
+"""Artifacts on disk: what is loaded is what was written, and anything else is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from rate.errors import ArtifactError, UsageError
+from rate.export import folders
+from rate.export.artifact import Artifact, HeadInfo, check_heads, load_artifact
+from rate.export.schemas import ARTIFACT
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_loading_gives_what_was_written(shared_artifact) -> None:
+    assert load_artifact(shared_artifact.path) == shared_artifact
+
+
+def test_the_document_obeys_its_schema_and_lists_every_other_file(shared_artifact) -> None:
+    document = json.loads((shared_artifact.path / "artifact.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(ARTIFACT)
+    jsonschema.Draft202012Validator(ARTIFACT).validate(document)
+    on_disk = {path.name for path in shared_artifact.path.iterdir()} - {"artifact.json"}
+    assert set(document["files"]) == on_disk
+    graph = shared_artifact.graph()
+    assert (graph.path.name, graph.heads, graph.size, graph.precision) == ("pixels.onnx", ("native",), 24, "f32")
+
+
+@pytest.mark.parametrize("name", ["pixels.onnx", "pixels.onnx.data", "parity.npz"])
+def test_a_changed_file_is_named(name, artifact_copy) -> None:
+    path = artifact_copy / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{name} has changed: its sha256 is"):
+        load_artifact(artifact_copy)
+    path.unlink()
+    with pytest.raises(ArtifactError, match=rf"{name} is listed and missing"):
+        load_artifact(artifact_copy)
+
+
+MALFORMED = {
+    "schema": ({"schema": "rate.artifact/9"}, "has the schema 'rate.artifact/9', expected 'rate.artifact/1'"),
+    "classes": ({"classes": "cat"}, "'classes' must be a list"),
+    "class names": ({"classes": ["cat", 3]}, "'classes' must be a list of strings"),
+    "repeated class": ({"classes": ["cat", "cat"]}, "repeated: .'cat'"),
+    "empty class": ({"classes": ["cat", ""]}, "not empty"),
+    "no heads": ({"heads": []}, "heads of different names"),
+    "head": ({"heads": ["native"]}, "must be a list of objects"),
+    "head output": ({"heads": [{"name": "x", "kind": "linear", "output": "y"}]}, "must be 'logits_x', got 'y'"),
+    "input": ({"input": {"size": 24}}, "'input' is malformed"),
+    "graphs": ({"graphs": {}}, "must name a 'pixels' graph"),
+    "opset": ({"opset": True}, "'opset' must be a int, got True"),
+    "missing": ({"source": None}, "'source' must be a str, got None"),
+    "escape": ({"files": {"../x": "0" * 64}}, "not a plain name"),
+    "unlisted": ({"files": {}}, "does not list parity.npz, pixels.onnx"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_document_is_refused_by_the_field_at_fault(name, artifact_copy) -> None:
+    values, message = MALFORMED[name]
+    change(artifact_copy, **values)
+    with pytest.raises(ArtifactError, match=message):
+        load_artifact(artifact_copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
+def test_what_is_not_a_json_object_is_refused(text, artifact_copy) -> None:
+    (artifact_copy / "artifact.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ArtifactError, match="artifact.json (cannot be read as JSON|has the schema None)"):
+        load_artifact(artifact_copy)
+
+
+def test_a_folder_of_another_kind_says_what_to_do(tmp_path) -> None:
+    with pytest.raises(ArtifactError, match="has no artifact.json; give the folder that `rate export` wrote"):
+        load_artifact(tmp_path)
+    (tmp_path / "checkpoint.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="it is a checkpoint; export it first: rate export"):
+        load_artifact(tmp_path)
+    with pytest.raises(ArtifactError, match="is no artifact"):
+        load_artifact(tmp_path / "gone")
+
+
+def test_the_digest_is_of_what_changes_a_result(shared_artifact) -> None:
+    a = shared_artifact
+    (head,) = a.heads
+    same = [replace(a, path=Path("/else")), replace(a, source="x"), replace(a, versions={}), replace(a, parity={})]
+    same.append(replace(a, files=a.files | {"parity.npz": "0" * 64}))
+    other = [
+        replace(a, files=a.files | {"pixels.onnx": "0" * 64}),
+        replace(a, files=a.files | {"pixels.onnx.data": "0" * 64}),
+        replace(a, geometry=replace(a.geometry, resize=30)),
+        replace(a, heads=(replace(head, classes=head.classes[::-1]),)),
+        replace(a, heads=(replace(head, name="other"),)),
+    ]
+    assert {one.digest for one in same} == {a.digest}
+    assert len({one.digest for one in [a, *other]}) == 1 + len(other)
+
+
+def test_heads_keep_their_own_classes(shared_artifact) -> None:
+    two = replace(shared_artifact, heads=(*shared_artifact.heads, HeadInfo("lp", "linear", ("x", "y"))))
+    document = two.to_json()
+    jsonschema.Draft202012Validator(ARTIFACT).validate(document)
+    assert document["classes"] == list(shared_artifact.heads[0].classes)
+    assert "classes" not in document["heads"][0]
+    assert document["heads"][1]["classes"] == ["x", "y"]
+    with pytest.raises(UsageError, match="different names, got .'native', 'native'."):
+        check_heads(shared_artifact.heads * 2, UsageError)
+
+
+def draft(out: Path, force: bool = False, fail: bool = False) -> None:
+    with folders.replacing(out, "artifact.json", force) as folder:
+        (folder / "artifact.json").write_text("new")
+        if fail:
+            raise KeyboardInterrupt
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        draft(tmp_path / "a", fail=True)
+    assert list(tmp_path.iterdir()) == []
+    draft(tmp_path / "deep" / "a")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a"]
+    (tmp_path / "empty").mkdir()
+    draft(tmp_path / "empty")
+    assert (tmp_path / "empty" / "artifact.json").read_text() == "new"
+
+
+def test_only_an_artifact_is_replaced_and_only_by_force(tmp_path) -> None:
+    out = tmp_path / "a"
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"is not empty and has no artifact.json, so it is not replaced"):
+            draft(out, force)
+    assert (out / "thesis.tex").read_text() == "precious"
+    (out / "artifact.json").write_text("old")
+    with pytest.raises(UsageError, match="exists already; add --force"):
+        draft(out)
+    draft(out, force=True)
+    assert [path.name for path in out.iterdir()] == ["artifact.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(UsageError, match="is a file"):
+        draft(out / "artifact.json", force=True)
+    with pytest.raises(UsageError, match="cannot be created"):
+        draft(out / "artifact.json" / "b")
+
+
+def test_an_artifact_can_be_moved(shared_artifact, artifact_copy) -> None:
+    moved = load_artifact(artifact_copy)
+    assert moved.digest == shared_artifact.digest
+    assert isinstance(moved, Artifact)
+    assert moved.graph().path == artifact_copy / "pixels.onnx"
