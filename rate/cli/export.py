@@ -13,11 +13,15 @@ _BARE = "Bare ONNX models only"
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="timm:NAME[:FILE|:pretrained], onnx:FILE, or a checkpoint folder.")],
+    source: Annotated[str, typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], onnx:FILE, or a checkpoint.")],
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
     classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help='Prompt templates, one a line, each with {}; "a photo of a {}" if not given.')
+    ] = None,
     head: Annotated[
-        list[str] | None, typer.Option(help="Further head on the same tower: NAME=linear:CHECKPOINT_DIR; repeatable.")
+        list[str] | None,
+        typer.Option(help="Further head: NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES]; repeatable."),
     ] = None,
     precision: Annotated[str, typer.Option(help="f32")] = "f32",
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
@@ -42,6 +46,7 @@ def export(
 
     options = ExportOptions(
         classes=classes,
+        templates=templates,
         heads=tuple(head or ()),
         precision=precision,
         format=format,

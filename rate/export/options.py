@@ -18,7 +18,8 @@ class ExportOptions:
     """Options of an export. The second group describes a bare ONNX model; other sources know these themselves."""
 
     classes: Path | None = None  # class names of the source's own classifier, one a line, in the order of its logits
-    heads: tuple[str, ...] = ()  # further heads on the same tower: NAME=linear:CHECKPOINT_DIR
+    templates: Path | None = None  # prompt templates for those names, one a line, each with one {}
+    heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
     precision: str = "f32"
     format: str = "onnx"
     force: bool = False  # replace an artifact that exists
@@ -55,18 +56,34 @@ class ExportOptions:
             )
 
 
-def parse_head(text: str) -> tuple[str, Path]:
-    """`NAME=linear:CHECKPOINT_DIR` as (name, folder).
+@dataclass(frozen=True, slots=True)
+class HeadRequest:
+    """A further head on the source's tower."""
+
+    name: str
+    kind: str  # "linear" | "zero-shot"
+    path: Path  # linear: checkpoint folder; zero-shot: file with the classes
+    templates: Path | None = None  # zero-shot: file with prompt templates
+
+
+def parse_head(text: str) -> HeadRequest:
+    """`NAME=linear:CHECKPOINT_DIR` or `NAME=zero-shot:CLASSES[:TEMPLATES]`.
 
     Raises:
         UsageError: it has another form.
     """
     name, equals, rest = text.partition("=")
-    kind, colon, folder = rest.partition(":")
-    if not (equals and colon and folder) or kind != "linear":
-        raise UsageError(f"--head {text!r}: expected NAME=linear:CHECKPOINT_DIR, such as lp=linear:checkpoints/lp")
+    kind, colon, path = rest.partition(":")
+    if not (equals and colon and path) or kind not in ("linear", "zero-shot"):
+        raise UsageError(
+            f"--head {text!r}: expected NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES], "
+            "such as lp=linear:checkpoints/lp"
+        )
     check_head_name(name)
-    return name, Path(folder)
+    if kind == "linear":
+        return HeadRequest(name, kind, Path(path))
+    classes, _, templates = path.partition(":")
+    return HeadRequest(name, kind, Path(classes), Path(templates) if templates else None)
 
 
 def check_head_name(name: str) -> None:

@@ -1,8 +1,9 @@
 """What can be exported, and how a SOURCE string becomes a model.
 
-    timm:NAME[:FILE]    a timm model; FILE = weights, or `pretrained` to download them
-    onnx:FILE           an ONNX model from images to logits
-    CHECKPOINT_DIR      a folder that `rate finetune` wrote
+    timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
+    open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
+    onnx:FILE                     an ONNX model from images to logits
+    CHECKPOINT_DIR                a folder that `rate finetune` wrote
 
 A family is one module of `rate.export.families`.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,7 +21,8 @@ from rate.backends.base import Logits
 from rate.data.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.artifact import HeadInfo
-from rate.export.options import ExportOptions, parse_head
+from rate.export.options import ExportOptions, HeadRequest, parse_head
+from rate.export.prompts import read_prompts
 from rate.types import Float32, Json
 
 if TYPE_CHECKING:
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
 
     from rate.export.checkpoint import Checkpoint
 
-FORMS = {"timm": "timm:NAME[:FILE]", "onnx": "onnx:FILE"}
-_TORCH = ("timm",)
-_LATER = ("open_clip", "hf")
+FORMS = {"timm": "timm:NAME[:FILE]", "open_clip": "open_clip:NAME[:WEIGHTS]", "onnx": "onnx:FILE"}
+ZERO_SHOT = "zs"
+"""Name of the zero-shot head that --classes makes on an image-text model."""
+
+_TORCH = ("timm", "open_clip")
+_LATER = ("hf",)
 
 
 class Source(Protocol):
@@ -91,6 +96,7 @@ class SourceModel:
     geometry: Geometry
     weights: str  # digest of the tower's weights
     notices: tuple[str, ...] = ()
+    zero_shot: Callable[[Sequence[str], Sequence[str]], nn.Module] | None = None  # (names, templates) -> head
 
     @property
     def infos(self) -> tuple[HeadInfo, ...]:
@@ -151,8 +157,13 @@ def open_source(source: str, options: ExportOptions) -> Source:
     options.refuse_graph_options(reference.family if reference else "checkpoint")
     if reference is None and options.classes is not None:
         raise UsageError("--classes: a checkpoint knows its classes itself; leave it out")
+    asked = [parse_head(text) for text in options.heads]
     model = _open_torch(source, reference, options.classes, native=True)
-    return _with_heads(model, options.heads)
+    if model.zero_shot is not None and options.classes is not None:
+        asked.insert(0, HeadRequest(ZERO_SHOT, "zero-shot", options.classes, options.templates))
+    elif options.templates is not None:
+        raise UsageError("--templates: only for image-text models, together with --classes")
+    return _with_heads(model, asked)
 
 
 def open_tower(source: str) -> SourceModel:
@@ -226,24 +237,36 @@ def _open_torch(source: str, reference: Reference | None, classes: Path | None, 
     )
 
 
-def _with_heads(model: SourceModel, asked: tuple[str, ...]) -> SourceModel:
-    extra = tuple(_linear_head(model, *parse_head(text)) for text in asked)
-    heads = model.heads + extra
+def _with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel:
+    make = {"linear": _linear_head, "zero-shot": _zero_shot_head}
+    heads = model.heads + tuple(make[request.kind](model, request) for request in asked)
     if not heads:
-        raise UsageError(f"{model.source} has no classifier of its own; add one with --head NAME=linear:CHECKPOINT_DIR")
+        classes = "give --classes FILE for a zero-shot head, or " if model.zero_shot is not None else ""
+        raise UsageError(
+            f"{model.source} has no classifier of its own; {classes}add one with --head NAME=linear:CHECKPOINT_DIR"
+        )
     names = [head.name for head in heads]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"two heads are named {repeated[0]!r}; the source has {[head.name for head in model.heads]}")
     return replace(model, heads=heads)
 
 
-def _linear_head(model: SourceModel, name: str, folder: Path) -> Head:
+def _linear_head(model: SourceModel, request: HeadRequest) -> Head:
     from rate.export.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(request.path)
     state, module = checkpoint.read()
     _check_same_tower(model, checkpoint, _tower_digest(state))
-    return Head(name, "linear", checkpoint.classes, module)
+    return Head(request.name, "linear", checkpoint.classes, module)
+
+
+def _zero_shot_head(model: SourceModel, request: HeadRequest) -> Head:
+    if model.zero_shot is None:
+        raise UsageError(
+            f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need an open_clip source"
+        )
+    prompts = read_prompts(request.path, request.templates)
+    return Head(request.name, "zero-shot", prompts.classes, model.zero_shot(prompts.names, prompts.templates))
 
 
 def _check_same_tower(model: SourceModel, checkpoint: Checkpoint, digest: str) -> None:

@@ -143,7 +143,7 @@ def train_head(
             total += float(loss.detach()) * len(rows)
             right += int((logits.argmax(dim=1) == targets[rows]).sum())
         watch.epoch(epoch, total / len(features), right / len(features))
-    return head.eval()
+    return head.eval().requires_grad_(False)
 
 
 def accuracy(head: nn.Linear, features: torch.Tensor, targets: torch.Tensor) -> float:

@@ -144,7 +144,12 @@ def test_a_head_of_another_tower_or_form_is_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("resnet10", "resnet10t"), ("test_vitt", "test_vit"), ("resnet10t.c3_in1", "resnet10t.c3_in1k"), ("?", "there are")],
+    [
+        ("resnet10", "resnet10t"),
+        ("test_vitt", "test_vit"),
+        ("resnet10t.c3_in1", "resnet10t.c3_in1k"),
+        ("?", "there are"),
+    ],
 )
 def test_an_unknown_name_is_refused_before_any_work_with_close_ones(name, meant, tmp_path) -> None:
     with pytest.raises(UsageError, match=f"timm has no .*{meant}"):

@@ -1,0 +1,71 @@
+"""Class names and templates: what a zero-shot head is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rate.errors import UsageError
+from rate.export.options import read_classes
+
+DEFAULT_TEMPLATES = ("a photo of a {}",)
+"""The paper's prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The classes of a zero-shot head."""
+
+    classes: tuple[str, ...]  # labels as the data has them
+    names: tuple[str, ...]  # the same as they stand in a prompt
+    templates: tuple[str, ...]  # each with one {}
+
+
+def read_prompts(classes: Path, templates: Path | None) -> Prompts:
+    """Read classes and templates.
+
+    Args:
+        classes: text, one class a line, the label or `label<TAB>name in the prompt`; or a .json object {label: name}.
+        templates: text, one template a line, each with one `{}`; None = the paper's "a photo of a {}".
+
+    Raises:
+        UsageError: a file cannot be read, a name is empty or repeats, or a template has no place for the name.
+    """
+    if classes.suffix == ".json":
+        pairs = _from_json(classes)
+    else:
+        lines = [line.partition("\t") for line in read_classes(classes, None)]
+        pairs = {label.strip(): name.strip() or label.strip() for label, _, name in lines}
+        if len(pairs) < len(lines):
+            raise UsageError(f"--classes {classes}: a label stands on two lines; labels must differ")
+    return Prompts(tuple(pairs), tuple(pairs.values()), _templates(templates))
+
+
+def _from_json(path: Path) -> dict[str, str]:
+    expected = f"--classes {path}: expected a JSON object from label to the name in the prompt, at least 2 of them"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{expected} ({error})") from error
+    if not isinstance(found, dict) or len(found) < 2:
+        raise UsageError(expected)
+    if wrong := [label for label, name in found.items() if not (label and isinstance(name, str) and name.strip())]:
+        raise UsageError(f"{expected}; {wrong[0]!r} has no name")
+    return found
+
+
+def _templates(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return DEFAULT_TEMPLATES
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--templates {path} cannot be read ({error}); give a UTF-8 text file") from error
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise UsageError(f"--templates {path} is empty; one template a line, such as {DEFAULT_TEMPLATES[0]!r}")
+    for template in found:
+        if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+            raise UsageError(f"--templates {path}: {template!r} must hold one {{}} for the class, and no other brace")
+    return found
