@@ -18,7 +18,8 @@ _CHOICES = {
     "valid": ("midpoint", "absolute"),
     "explain": ("label", "prediction"),
     "score": ("logit", "probability"),
-    "backend": ("auto", "onnxruntime"),
+    "backend": ("auto", "openvino", "onnxruntime"),
+    "precision": ("auto", "f32", "bf16"),
 }
 
 
@@ -79,6 +80,7 @@ class Execution:
     """How a run is carried out. Nothing here changes a verdict."""
 
     backend: str = "auto"
+    precision: str = "auto"  # of the arithmetic: auto | f32 | bf16
     batch: int = 32  # rows a forward
     threads: int = 0  # threads of the runtime; 0 = the cores this process may use
     save_maps: int | None = 50  # maps kept per head and quadrant; None = all
@@ -87,6 +89,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend)
+        _check_choice("precision", self.precision)
         _check_range("batch", self.batch, 1, 4096)
         _check_range("threads", self.threads, 0, 1024)
         if self.save_maps is not None:

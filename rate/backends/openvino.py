@@ -11,7 +11,7 @@ import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
 from rate.backends.cores import usable_cores
-from rate.errors import BackendError, need
+from rate.errors import BackendError, MissingExtra, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
@@ -32,7 +32,7 @@ class OpenVinoSpec:
         """Compile the graph. The precision is set, never left to the plugin: its own default is bf16 on such CPUs."""
         openvino = need("openvino", "cpu")
         core = openvino.Core()
-        if self.precision == "bf16" and not has_bf16(core):
+        if self.precision == "bf16" and not _has_bf16(core):
             raise BackendError(
                 "this CPU does not compute in bf16, which was asked for; use --precision f32 or --backend auto"
             )
@@ -52,8 +52,16 @@ class OpenVinoSpec:
         yield OpenVinoBackend(compiled, self, perturbation, slots, streams, version)
 
 
-def has_bf16(core: Any) -> bool:
-    """Whether the CPU plugin computes in bf16 natively."""
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO is installed and its CPU plugin computes in bf16 natively."""
+    try:
+        core = need("openvino", "cpu").Core()
+    except MissingExtra:
+        return False
+    return _has_bf16(core)
+
+
+def _has_bf16(core: Any) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

@@ -46,7 +46,8 @@ def evaluate(
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
-    backend: Annotated[str, _opt("auto | onnxruntime", _EXECUTE)] = "auto",
+    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _EXECUTE)] = "auto",
+    precision: Annotated[str, _opt("auto | f32 | bf16", _EXECUTE)] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
     save_maps: Annotated[str, _opt("Maps kept per head and quadrant: none | K | all", _OUTPUT)] = "50",
@@ -60,6 +61,7 @@ def evaluate(
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
+    from rate.cli.console import notice
     from rate.engine.job import job_from_artifact
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
@@ -79,10 +81,10 @@ def evaluate(
         score=score,
         seed=seed,
     )
-    execution = Execution(backend, batch, threads, _maps(save_maps), max_errors, limit)
+    execution = Execution(backend, precision, batch, threads, _maps(save_maps), max_errors, limit)
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    spec = spec_for(loaded, execution)
+    spec = spec_for(loaded, execution, notice)
     (_dry_run if dry_run else _run)(job, spec, out, as_json)
 
 

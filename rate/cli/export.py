@@ -13,7 +13,9 @@ _BARE = "Bare ONNX models only"
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], onnx:FILE, or a checkpoint.")],
+    source: Annotated[
+        str, typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], onnx:FILE, or a checkpoint.")
+    ],
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
     classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,
     templates: Annotated[
@@ -21,7 +23,9 @@ def export(
     ] = None,
     head: Annotated[
         list[str] | None,
-        typer.Option(help="Further head: NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES]; repeatable."),
+        typer.Option(
+            help="Further head: NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES]; repeatable."
+        ),
     ] = None,
     precision: Annotated[str, typer.Option(help="f32")] = "f32",
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",

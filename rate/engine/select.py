@@ -1,14 +1,57 @@
-"""Which runtime carries an artifact out."""
+"""Which runtime carries an artifact out, and in which precision."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from rate.backends.base import BackendSpec
+from rate.backends.onnxruntime import OrtSpec
+from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.config import Execution
+from rate.errors import BackendError, MissingExtra, ParityError, UsageError
 from rate.export.artifact import Artifact
+from rate.export.parity import check_parity
 
 
-def spec_for(artifact: Artifact, execution: Execution) -> BackendSpec:
-    """The backend that ``execution`` asks for; ``auto`` is ONNX Runtime, the one that runs every artifact."""
-    from rate.backends.onnxruntime import OrtSpec
+def spec_for(artifact: Artifact, execution: Execution, notify: Callable[[str], None] = lambda _: None) -> BackendSpec:
+    """The first backend that is installed and passes the self-test on the artifact's parity sample.
 
-    return OrtSpec(artifact.graph(), threads=execution.threads)
+    ``auto`` tries OpenVINO in bf16 where the CPU computes in it, OpenVINO in f32, ONNX Runtime in f32. A backend or
+    precision that was asked for by name is used or refused, never replaced.
+
+    Args:
+        artifact: whose graph is to run.
+        execution: ``backend`` and ``precision``, each a name or ``auto``.
+        notify: told why a candidate was passed over.
+
+    Raises:
+        UsageError: no runtime is installed, or the one asked for cannot do the precision asked for.
+        ParityError: the backend asked for does not reproduce the source's logits.
+        BackendError: the backend asked for cannot load the graph.
+    """
+    candidates = list(_candidates(artifact, execution))
+    if not candidates:
+        raise UsageError(f"--backend {execution.backend} does not compute in --precision {execution.precision}")
+    for last, spec in ((spec is candidates[-1], spec) for spec in candidates):
+        try:
+            check_parity(artifact, spec, quick=True)
+        except (MissingExtra, ParityError, BackendError) as error:
+            if last:
+                raise
+            notify(f"{spec.name} in {spec.precision} is passed over: {error}")
+        else:
+            return spec
+    raise AssertionError("the last candidate is returned or raises")
+
+
+def _candidates(artifact: Artifact, execution: Execution) -> Iterator[BackendSpec]:
+    graph, threads = artifact.graph(), execution.threads
+    wanted = execution.precision
+    if execution.backend in ("auto", "openvino"):
+        # Named, a precision is tried even where the CPU lacks it: the message then says so.
+        if wanted == "bf16" or (wanted == "auto" and cpu_has_bf16()):
+            yield OpenVinoSpec(graph, "bf16", threads)
+        if wanted in ("auto", "f32"):
+            yield OpenVinoSpec(graph, "f32", threads)
+    if execution.backend in ("auto", "onnxruntime") and wanted in ("auto", "f32"):
+        yield OrtSpec(graph, threads)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from rate.data.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
+from rate.export.families.open_clip import ZeroShot
 from rate.export.folders import digest_files, field, read_document, replacing, strings, verify, write_document
 from rate.export.weights import State, load_into, read_state
 from rate.types import Json
@@ -17,6 +19,11 @@ from rate.types import Json
 CHECKPOINT = "checkpoint.json"
 CHECKPOINT_SCHEMA_ID = "rate.checkpoint/1"
 WEIGHTS = "model.safetensors"
+LINEAR, ZERO_SHOT = "linear", "zero-shot"
+_EXPECTED = {
+    LINEAR: "tower.* and head.weight",
+    ZERO_SHOT: "tower.*, head.weight, head.scale, head.bias and text.*",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +38,38 @@ class Checkpoint:
     geometry: Geometry
     recipe: Json  # {"name": ..., "seed": ..., "train_accuracy": ..., hyper-parameters}
     base: Json  # {"source": ..., "weights": digest of the tower it started from}
+    head: str = LINEAR  # kind of its head; with a zero-shot head the weights hold the text tower, too
 
-    def read(self) -> tuple[State, nn.Linear]:
+    def read(self) -> tuple[State, nn.Linear | ZeroShot]:
         """The tower's weights, and the head as a module in eval mode.
 
         Raises:
-            ArtifactError: the weights are not those of a tower and a linear head for these classes.
+            ArtifactError: the weights are not those of a tower and a head of this kind for these classes.
         """
         tensors = read_state(self.path / WEIGHTS)
-        tower = {name.removeprefix("tower."): value for name, value in tensors.items() if name.startswith("tower.")}
-        head = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
-        if not tower or "weight" not in head or len(tower) + len(head) < len(tensors):
-            raise ArtifactError(f"{self.path / WEIGHTS} must hold tower.* and head.weight; make the checkpoint again")
-        linear = nn.Linear(head["weight"].shape[-1], len(self.classes), bias="bias" in head)
+        tower, head, text = (_part(tensors, prefix) for prefix in ("tower.", "head.", "text."))
+        whole = bool(tower) and "weight" in head and bool(text) == (self.head == ZERO_SHOT)
+        if not whole or len(tower) + len(head) + len(text) < len(tensors):
+            raise ArtifactError(f"{self.path / WEIGHTS} must hold {_EXPECTED[self.head]}; make the checkpoint again")
+        module = self._empty_head(head["weight"].shape[-1], "bias" in head)
         try:
-            load_into(linear, head, f"the head's weights in {self.path / WEIGHTS}")
+            load_into(module, head, f"the head's weights in {self.path / WEIGHTS}")
         except UsageError as error:
             raise ArtifactError(f"{error}; it has {len(self.classes)} classes") from error
-        return tower, linear.eval()
+        return tower, module.eval()
+
+    def read_text(self) -> State:
+        """The weights of the model beside its image tower, as they were saved; empty for a linear head.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        return _part(read_state(self.path / WEIGHTS), "text.")
+
+    def _empty_head(self, dim: int, bias: bool) -> nn.Linear | ZeroShot:
+        if self.head == ZERO_SHOT:
+            return ZeroShot(torch.zeros(len(self.classes), dim), 1.0, 0.0)
+        return nn.Linear(dim, len(self.classes), bias=bias)
 
     def to_json(self, files: Mapping[str, str]) -> Json:
         """The content of checkpoint.json; ``files``: name -> sha256."""
@@ -58,6 +79,7 @@ class Checkpoint:
             "model": self.model,
             "classes": list(self.classes),
             "prompts": list(self.prompts),
+            "head": {"kind": self.head},
             "input": self.geometry.to_json(),
             "recipe": self.recipe,
             "base": self.base,
@@ -65,8 +87,21 @@ class Checkpoint:
         }
 
 
-def save_checkpoint(checkpoint: Checkpoint, tower: Mapping[str, Tensor], head: nn.Linear, force: bool) -> None:
+def save_checkpoint(
+    checkpoint: Checkpoint,
+    tower: Mapping[str, Tensor],
+    head: nn.Module,
+    force: bool,
+    text: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write the folder ``checkpoint.path``, whole or not at all.
+
+    Args:
+        checkpoint: the facts.
+        tower: weights of the image tower.
+        head: of the kind that ``checkpoint`` says.
+        force: replace a checkpoint that exists.
+        text: weights of the rest of an image-text model; goes with a zero-shot head.
 
     Raises:
         UsageError: it exists and may not be replaced.
@@ -74,6 +109,7 @@ def save_checkpoint(checkpoint: Checkpoint, tower: Mapping[str, Tensor], head: n
     torch_io = need("safetensors.torch", "export")
     named = {f"tower.{name}": value for name, value in tower.items()}
     named |= {f"head.{name}": value for name, value in head.state_dict().items()}
+    named |= {f"text.{name}": value for name, value in (text or {}).items()}
     with replacing(checkpoint.path, CHECKPOINT, force) as draft:
         # a copy each: safetensors refuses tensors that share memory
         torch_io.save_file(
@@ -111,4 +147,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         geometry=geometry,
         recipe=recipe,
         base=base,
+        head=_head_kind(document, where),
     )
+
+
+def _head_kind(document: Json, where: Path) -> str:
+    """Documents older than zero-shot heads do not name theirs: it is linear."""
+    kind = field(document, "head", dict, where).get("kind") if "head" in document else LINEAR
+    if kind not in _EXPECTED:
+        raise ArtifactError(f"{where}: the head's kind must be {' or '.join(_EXPECTED)}, got {kind!r}; it is malformed")
+    return str(kind)
+
+
+def _part(tensors: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -39,7 +39,7 @@ def read_prompts(classes: Path, templates: Path | None) -> Prompts:
         pairs = {label.strip(): name.strip() or label.strip() for label, _, name in lines}
         if len(pairs) < len(lines):
             raise UsageError(f"--classes {classes}: a label stands on two lines; labels must differ")
-    return Prompts(tuple(pairs), tuple(pairs.values()), _templates(templates))
+    return Prompts(tuple(pairs), tuple(pairs.values()), read_templates(templates))
 
 
 def _from_json(path: Path) -> dict[str, str]:
@@ -55,7 +55,12 @@ def _from_json(path: Path) -> dict[str, str]:
     return found
 
 
-def _templates(path: Path | None) -> tuple[str, ...]:
+def read_templates(path: Path | None) -> tuple[str, ...]:
+    """Prompt templates of a text file; None = the paper's own.
+
+    Raises:
+        UsageError: as `read_prompts`.
+    """
     if path is None:
         return DEFAULT_TEMPLATES
     try:

@@ -88,6 +88,12 @@ CHECKPOINT: Json = {
         "model": {"type": "object", "required": ["name"], "properties": {"name": _NAME}},
         "classes": _CLASSES,
         "prompts": {"type": "array", "items": _NAME, "description": "empty where the model reads no text"},
+        "head": {
+            "description": "absent in older documents: linear",
+            "type": "object",
+            "required": ["kind"],
+            "properties": {"kind": {"enum": ["linear", "zero-shot"]}},
+        },
         "input": INPUT,
         "recipe": {
             "type": "object",

@@ -34,6 +34,9 @@ FORMS = {"timm": "timm:NAME[:FILE]", "open_clip": "open_clip:NAME[:WEIGHTS]", "o
 ZERO_SHOT = "zs"
 """Name of the zero-shot head that --classes makes on an image-text model."""
 
+ZeroShotMaker = Callable[[Sequence[str], Sequence[str]], "nn.Module"]
+"""(names, templates) -> head."""
+
 _TORCH = ("timm", "open_clip")
 _LATER = ("hf",)
 
@@ -96,7 +99,7 @@ class SourceModel:
     geometry: Geometry
     weights: str  # digest of the tower's weights
     notices: tuple[str, ...] = ()
-    zero_shot: Callable[[Sequence[str], Sequence[str]], nn.Module] | None = None  # (names, templates) -> head
+    zero_shot: ZeroShotMaker | None = None
 
     @property
     def infos(self) -> tuple[HeadInfo, ...]:
@@ -166,8 +169,8 @@ def open_source(source: str, options: ExportOptions) -> Source:
     return _with_heads(model, asked)
 
 
-def open_tower(source: str) -> SourceModel:
-    """The tower that SOURCE names, without heads, to be fine-tuned.
+def open_tower(source: str, keep_head: bool = False) -> SourceModel:
+    """The tower that SOURCE names, to be fine-tuned; ``keep_head``: with the head of a checkpoint, else with none.
 
     Raises:
         UsageError: SOURCE is unknown or has no torch tower.
@@ -175,7 +178,8 @@ def open_tower(source: str) -> SourceModel:
     reference = parse_source(source)
     if reference is not None and reference.family == "onnx":
         raise UsageError(f"{source} has no PyTorch tower to fine-tune; use {FORMS['timm']} or a checkpoint folder")
-    return replace(_open_torch(source, reference, None, native=False), heads=())
+    model = _open_torch(source, reference, None, native=False)
+    return model if keep_head else replace(model, heads=())
 
 
 def parse_source(source: str) -> Reference | None:
@@ -220,25 +224,38 @@ def _open_torch(source: str, reference: Reference | None, classes: Path | None, 
     if reference is not None:
         return _family(reference.family).open_model(reference, classes, native)
     from rate.export.checkpoint import load_checkpoint
+    from rate.export.weights import state_digest
 
     checkpoint = load_checkpoint(Path(source))
     state, head = checkpoint.read()
-    tower = _family(checkpoint.family).build_tower(checkpoint.model, state)
+    tower, zero_shot = _tower_of(checkpoint, state)
     name = str(checkpoint.recipe["name"])
     return SourceModel(
         family=checkpoint.family,
         source=source,
         config=checkpoint.model,
         tower=tower,
-        dim=head.in_features,
-        heads=(Head(name, "linear", checkpoint.classes, head),),
+        dim=head.weight.shape[1],
+        heads=(Head(name, checkpoint.head, checkpoint.classes, head),),
         geometry=checkpoint.geometry,
-        weights=_tower_digest(state),
+        weights=state_digest(state),
+        zero_shot=zero_shot,
     )
 
 
+def _tower_of(checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> tuple[nn.Module, ZeroShotMaker | None]:
+    """The tower of a checkpoint and, where its weights hold a text tower, what makes zero-shot heads with that."""
+    family = _family(checkpoint.family)
+    if not (text := checkpoint.read_text()):
+        return family.build_tower(checkpoint.model, state), None
+    from rate.export.families import open_clip
+
+    encoder = open_clip.build_encoder(checkpoint.model, state, text)
+    return encoder.model.visual, lambda names, templates: open_clip.zero_shot(encoder, names, templates)
+
+
 def _with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel:
-    make = {"linear": _linear_head, "zero-shot": _zero_shot_head}
+    make = {"linear": _checkpoint_head, "zero-shot": _zero_shot_head}
     heads = model.heads + tuple(make[request.kind](model, request) for request in asked)
     if not heads:
         classes = "give --classes FILE for a zero-shot head, or " if model.zero_shot is not None else ""
@@ -251,16 +268,24 @@ def _with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel
     return replace(model, heads=heads)
 
 
-def _linear_head(model: SourceModel, request: HeadRequest) -> Head:
+def _checkpoint_head(model: SourceModel, request: HeadRequest) -> Head:
     from rate.export.checkpoint import load_checkpoint
+    from rate.export.weights import state_digest
 
     checkpoint = load_checkpoint(request.path)
+    if checkpoint.head != request.kind or request.templates is not None:
+        raise UsageError(
+            f"--head {request.name}={request.kind}: {request.path} holds a {checkpoint.head} head, finished; "
+            f"write --head {request.name}={checkpoint.head}:{request.path}"
+        )
     state, module = checkpoint.read()
-    _check_same_tower(model, checkpoint, _tower_digest(state))
-    return Head(request.name, "linear", checkpoint.classes, module)
+    _check_same_tower(model, checkpoint, state_digest(state))
+    return Head(request.name, checkpoint.head, checkpoint.classes, module)
 
 
 def _zero_shot_head(model: SourceModel, request: HeadRequest) -> Head:
+    if (request.path / "checkpoint.json").is_file():
+        return _checkpoint_head(model, request)
     if model.zero_shot is None:
         raise UsageError(
             f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need an open_clip source"
@@ -276,9 +301,3 @@ def _check_same_tower(model: SourceModel, checkpoint: Checkpoint, digest: str) -
             f"{checkpoint.base['source']}) than {model.source} (weights {model.weights[:12]}...); "
             "heads of one artifact share a tower, so export it on its own"
         )
-
-
-def _tower_digest(state: Mapping[str, Tensor]) -> str:
-    from rate.export.weights import state_digest
-
-    return state_digest(state)

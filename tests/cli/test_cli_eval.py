@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from PIL import Image
 from rate.cli.main import run
 from rate.engine.store import read_rows, read_run
 
-FEW = ("--masks", "24", "--batch", "8", "--threads", "1")
+FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 
 
 def rows_of(folder: Path) -> dict[str, dict]:
@@ -81,13 +80,11 @@ def test_batch_and_threads_change_no_verdict(trained, finished: Path, tmp_path: 
 
 def start(trained, out: Path, masks: int = 400) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), "--out", str(out)]
-    environment = os.environ | {"RATE_TEST_PART_SECONDS": "0"}
     return subprocess.Popen(
-        [*command, "--masks", str(masks), "--batch", "8", "--threads", "1"],
+        [*command, "--masks", str(masks), "--batch", "8", "--threads", "1", "--backend", "onnxruntime"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
     )
 
 
@@ -103,7 +100,18 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, how: signal.Signals) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--masks", "400", "--batch", "8", "--out"]
+    arguments = [
+        "eval",
+        str(trained.artifact),
+        str(trained.manifest),
+        "--masks",
+        "400",
+        "--batch",
+        "8",
+        "--backend",
+        "onnxruntime",
+        "--out",
+    ]
     assert run([*arguments, str(whole)]) == 0
     with start(trained, cut) as process:
         wait_for_rows(process, cut)

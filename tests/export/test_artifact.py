@@ -76,12 +76,12 @@ def test_a_malformed_document_is_refused_by_the_field_at_fault(name, artifact_co
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
 def test_what_is_not_a_json_object_is_refused(text, artifact_copy) -> None:
     (artifact_copy / "artifact.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ArtifactError, match="artifact.json (cannot be read as JSON|has the schema None)"):
+    with pytest.raises(ArtifactError, match=r"artifact.json (cannot be read as JSON|has the schema None)"):
         load_artifact(artifact_copy)
 
 
 def test_a_folder_of_another_kind_says_what_to_do(tmp_path) -> None:
-    with pytest.raises(ArtifactError, match="has no artifact.json; give the folder that `rate export` wrote"):
+    with pytest.raises(ArtifactError, match=r"has no artifact.json; give the folder that `rate export` wrote"):
         load_artifact(tmp_path)
     (tmp_path / "checkpoint.json").write_text("{}")
     with pytest.raises(ArtifactError, match="it is a checkpoint; export it first: rate export"):
@@ -113,7 +113,7 @@ def test_heads_keep_their_own_classes(shared_artifact) -> None:
     assert document["classes"] == list(shared_artifact.heads[0].classes)
     assert "classes" not in document["heads"][0]
     assert document["heads"][1]["classes"] == ["x", "y"]
-    with pytest.raises(UsageError, match="different names, got .'native', 'native'."):
+    with pytest.raises(UsageError, match=r"different names, got .'native', 'native'."):
         check_heads(shared_artifact.heads * 2, UsageError)
 
 

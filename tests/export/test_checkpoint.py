@@ -67,10 +67,10 @@ def test_a_changed_or_missing_file_is_named(saved) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="model.safetensors has changed"):
+    with pytest.raises(ArtifactError, match=r"model.safetensors has changed"):
         load_checkpoint(saved)
     path.unlink()
-    with pytest.raises(ArtifactError, match="model.safetensors is listed and missing"):
+    with pytest.raises(ArtifactError, match=r"model.safetensors is listed and missing"):
         load_checkpoint(saved)
 
 
@@ -103,7 +103,7 @@ def test_weights_that_are_not_a_tower_and_a_head_are_refused(saved) -> None:
     some = torch.zeros(2, 4)
     for tensors in ({"tower.a": some}, {"head.weight": some}, {"tower.a": some, "head.weight": some, "text.b": some}):
         rewrite(saved, {name: value.clone() for name, value in tensors.items()})
-        with pytest.raises(ArtifactError, match="must hold tower.* and head.weight"):
+        with pytest.raises(ArtifactError, match=r"must hold tower.* and head.weight"):
             load_checkpoint(saved).read()
     rewrite(saved, {"tower.a": some.clone(), "head.weight": torch.zeros(5, 4), "head.bias": torch.zeros(5)})
     with pytest.raises(ArtifactError, match=r"head.weight|weight \(5, 4\) instead of \(2, 4\)"):

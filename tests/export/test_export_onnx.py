@@ -107,7 +107,7 @@ def test_the_asked_output_is_taken_and_the_rest_is_dropped(tmp_path) -> None:
         export(model, tmp_path)
     with pytest.raises(UsageError, match="--output 'logit'"):
         export(model, tmp_path, output="logit")
-    with pytest.raises(UsageError, match="--input 'picture': .* has the inputs image"):
+    with pytest.raises(UsageError, match=r"--input 'picture': .* has the inputs image"):
         export(model, tmp_path, output="scores", input="picture")
     artifact = export(model, tmp_path, output="scores")
     check_equals_raw(artifact, tmp_path / "model.onnx", "scores")
@@ -144,7 +144,7 @@ def test_branches_that_read_outer_names_survive_the_renaming(tmp_path) -> None:
 
 def test_a_batch_fixed_inside_the_graph_is_refused_with_a_cure(tmp_path) -> None:
     with pytest.raises(
-        UsageError, match="fixed to a batch of 1 inside the graph.*export it again with a dynamic batch"
+        UsageError, match=r"fixed to a batch of 1 inside the graph.*export it again with a dynamic batch"
     ):
         export(Model(batch=1, hard_batch=1), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.txt", "model.onnx"]

@@ -143,8 +143,8 @@ def test_an_artifact_s_own_sample_serves_any_backend(shared_artifact) -> None:
 def test_a_malformed_sample_is_named(shared_artifact, artifact_copy) -> None:
     copied = replace(shared_artifact, path=artifact_copy)
     np.savez(artifact_copy / "parity.npz", images=np.zeros(3))
-    with pytest.raises(ArtifactError, match="parity.npz is malformed"):
+    with pytest.raises(ArtifactError, match=r"parity.npz is malformed"):
         load_sample(copied)
     (artifact_copy / "parity.npz").write_bytes(b"PK")
-    with pytest.raises(ArtifactError, match="parity.npz is malformed"):
+    with pytest.raises(ArtifactError, match=r"parity.npz is malformed"):
         load_sample(copied)

@@ -31,8 +31,7 @@ def test_only_the_first_two_colons_split(source, parts) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("open_clip:ViT-B-32", "open_clip models cannot be exported yet; expected timm:NAME"),
-        ("hf:openai/clip", "hf models cannot be exported yet"),
+        ("hf:openai/clip", "hf models cannot be exported yet; expected timm:NAME"),
         ("tim:resnet18", "did you mean timm:NAME"),
         ("resnet18", "neither a known kind of model nor a folder with checkpoint.json"),
         ("timm", "did you mean timm:NAME"),

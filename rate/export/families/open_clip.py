@@ -42,6 +42,14 @@ class DualEncoder:
 class ZeroShot(nn.Module):
     """Cosine of image and class embeddings, scaled: logits [b,c] from features [b,d]."""
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
     def __init__(self, weight: Tensor, scale: float, bias: float) -> None:
         """``weight`` [c,d], rows of unit length; ``scale`` multiplies the cosine, ``bias`` is added (SigLIP)."""
         super().__init__()
@@ -95,6 +103,18 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
     return tower
 
 
+def build_encoder(config: Json, tower: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> DualEncoder:
+    """The whole model of a checkpoint: ``text`` holds all of its weights but those of the image ``tower``.
+
+    Raises:
+        UsageError: this open_clip cannot make the architecture, or the weights do not fit.
+    """
+    model, tokenizer = _create(config, "the checkpoint's model")
+    whole = {f"visual.{name}": value for name, value in tower.items()} | dict(text)
+    load_into(model, whole, "the checkpoint's weights")
+    return DualEncoder(model.eval(), tokenizer, config, geometry_of(model, str(config.get("name"))))
+
+
 def zero_shot(encoder: DualEncoder, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
     """Class embeddings as open_clip makes them: every template encoded and normalised, averaged, normalised.
 
@@ -104,7 +124,10 @@ def zero_shot(encoder: DualEncoder, names: Sequence[str], templates: Sequence[st
         templates: each with one `{}`.
     """
     open_clip = need("open_clip", "train")
-    weight = open_clip.build_zero_shot_classifier(encoder.model, encoder.tokenizer, list(names), list(templates))
+    device = encoder.model.logit_scale.device
+    weight = open_clip.build_zero_shot_classifier(
+        encoder.model, encoder.tokenizer, list(names), list(templates), device=device
+    )
     bias = getattr(encoder.model, "logit_bias", None)
     scale = float(encoder.model.logit_scale.detach().exp())
     return ZeroShot(weight.T.contiguous(), scale, 0.0 if bias is None else float(bias.detach()))

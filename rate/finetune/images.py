@@ -1,0 +1,136 @@
+"""Decoded images of a set in their order, kept in memory as far as they fit."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from rate.data.geometry import Geometry
+from rate.data.prepare import check_resize, load_image
+from rate.errors import DataError, SampleError
+from rate.types import Sample, UInt8
+
+CACHE_BYTES = 1 << 30
+"""Of decoded images kept in memory, both splits together; the rest is decoded again every epoch."""
+
+ROOM = 1.15
+"""Short side of an image to be augmented, in sides of the model's input: a crop of it keeps its resolution."""
+
+Convert = Callable[[Sample], UInt8]
+
+
+class Images:
+    """The images of ``samples`` that can be read, as `convert` makes them: u8 [3,h,w] each."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        convert: Convert,
+        threads: int,
+        cache_bytes: int = CACHE_BYTES,
+        tick: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Decodes every sample once.
+
+        Args:
+            samples: in the order of the indices.
+            convert: thread-safe; raises SampleError for what cannot be read.
+            threads: that decode.
+            cache_bytes: of images that may stay in memory.
+            tick: told how many samples were looked at.
+
+        Raises:
+            DataError: not a single sample could be read; the message names the first.
+        """
+        self._convert, self._threads = convert, threads
+        self._cache: dict[int, UInt8] = {}  # by index in `samples`
+        self.samples: list[Sample] = []
+        self.failed: list[tuple[str, str]] = []
+        self.bytes = 0
+        for done, (sample, image) in enumerate(_decoded(samples, convert, threads), 1):
+            if isinstance(image, SampleError):
+                self.failed.append((sample.id, str(image)))
+            else:
+                if self.bytes + image.nbytes <= cache_bytes:
+                    self._cache[len(self.samples)] = image
+                    self.bytes += image.nbytes
+                self.samples.append(sample)
+            tick(done)
+        if not self.samples:
+            raise DataError(f"none of the {len(samples)} samples could be read; the first: {self.failed[0][1]}")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def stream(self, batches: Sequence[Sequence[int]]) -> Iterator[list[UInt8]]:
+        """The images of each batch of indices; what is not in memory is decoded ahead by threads.
+
+        Raises:
+            DataError: an image that could be read before cannot be read any more.
+        """
+        absent = [self.samples[index] for batch in batches for index in batch if index not in self._cache]
+        fresh = _decoded(absent, self._convert, self._threads)
+        for batch in batches:
+            yield [self._cache[index] if index in self._cache else _must(next(fresh)) for index in batch]
+
+
+def roomy(geometry: Geometry) -> Convert:
+    """A decoder to augmentable images: the resize alone, with some room around, uncropped."""
+    side = max(geometry.resize, math.ceil(ROOM * geometry.size))
+    resize = replace(geometry, resize=side, size=side if geometry.crop == "squash" else geometry.size)
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+    def convert(sample: Sample) -> UInt8:
+        image = load_image(sample.image)
+        check_resize(sample, resize, image.size)
+        resized = image.resize(resize.resized(*image.size), filters[resize.interpolation])
+        return np.array(np.asarray(resized, np.uint8).transpose(2, 0, 1), order="C")
+
+    return convert
+
+
+def exact(geometry: Geometry) -> Convert:
+    """A decoder to the pixels of an evaluation, [3,size,size], before they are normalised."""
+    plain = replace(geometry, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def convert(sample: Sample) -> UInt8:
+        image = load_image(sample.image)
+        check_resize(sample, plain, image.size)
+        levels: UInt8 = np.rint(plain.image_to_pixels(image) * 255.0).astype(np.uint8)
+        return levels
+
+    return convert
+
+
+def _decoded(samples: Sequence[Sample], convert: Convert, threads: int) -> Iterator[tuple[Sample, UInt8 | SampleError]]:
+    """In order, decoded by threads no further ahead than keeps them busy."""
+    if not samples:
+        return
+    rest = iter(samples)
+    with ThreadPoolExecutor(threads, thread_name_prefix="rate-decode") as pool:
+        ahead = deque(
+            (sample, pool.submit(convert, sample)) for sample, _ in zip(rest, range(8 * threads), strict=False)
+        )
+        try:
+            while ahead:
+                sample, future = ahead.popleft()
+                try:
+                    yield sample, future.result()
+                except SampleError as error:
+                    yield sample, error
+                if (following := next(rest, None)) is not None:
+                    ahead.append((following, pool.submit(convert, following)))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _must(decoded: tuple[Sample, UInt8 | SampleError]) -> UInt8:
+    if isinstance(decoded[1], SampleError):
+        raise DataError(f"an image that could be read before is gone: {decoded[1]}; restore it and run this again")
+    return decoded[1]

@@ -1,0 +1,124 @@
+"""What all recipes share: who is told what, what comes of it, and which classes are trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rate.data.manifest import Manifest, read_manifest
+from rate.errors import ConfigError, DataError
+from rate.types import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told what, while it happens."""
+
+    notice: Callable[[str], None] = lambda message: None
+    features: Callable[[int, int], None] = lambda done, total: None  # images of the split in work
+    epoch: Callable[[int, float, float], None] = lambda number, loss, accuracy: None  # 1-based; over the training rows
+    images: Callable[[int, int], None] = lambda done, total: None  # decoded, of the split in work
+    rows: Callable[[int, int, int], None] = lambda epoch, done, total: None  # trained on, within an epoch
+    validated: Callable[[int, float], None] = lambda number, accuracy: None  # after an epoch, before `epoch`
+
+
+@dataclass(frozen=True, slots=True)
+class Finetuned:
+    """What came of it."""
+
+    path: Path
+    classes: tuple[str, ...]
+    samples: int  # rows trained on
+    failed: tuple[tuple[str, str], ...]  # id and message of the rows left out, of both splits
+    train_accuracy: float
+    val_accuracy: float | None  # None = no --val-split
+
+    def to_json(self) -> Json:
+        """The result for machines."""
+        return {
+            "checkpoint": str(self.path),
+            "classes": list(self.classes),
+            "samples": self.samples,
+            "failed": [{"id": id, "error": message} for id, message in self.failed],
+            "train_accuracy": self.train_accuracy,
+            "val_accuracy": self.val_accuracy,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The rows of a fine-tuning."""
+
+    train: Manifest
+    val: Manifest | None
+
+    @property
+    def all(self) -> tuple[Manifest, ...]:
+        """The sets there are."""
+        return (self.train,) if self.val is None else (self.train, self.val)
+
+
+def check_least(settings: object, least: dict[str, int]) -> None:
+    """Refuse a whole number below its bound.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    for name, low in least.items():
+        if getattr(settings, name) < low:
+            raise ConfigError(f"{name} must be at least {low}, got {getattr(settings, name)}")
+
+
+def check_rate(lr: float, usual: str) -> None:
+    """Refuse a learning rate that is not a positive number.
+
+    Raises:
+        ConfigError: with the one that is usual.
+    """
+    if not (math.isfinite(lr) and lr > 0.0):
+        raise ConfigError(f"lr must be a positive number, got {lr}; {usual} is usual")
+
+
+def read_sets(data: Path, split: str | None, val_split: str | None) -> Sets:
+    """The training rows, and those that accuracy is measured on.
+
+    Raises:
+        DataError: as `read_manifest`.
+    """
+    train = read_manifest(data, split=split)
+    return Sets(train, None if val_split is None else read_manifest(data, split=val_split))
+
+
+def labels_of(manifest: Manifest) -> tuple[str, ...]:
+    """The labels of the rows, sorted: the classes where no file gives them.
+
+    Raises:
+        DataError: there is one alone.
+    """
+    found = tuple(sorted({sample.label for sample in manifest.samples}))
+    if len(found) < 2:
+        raise DataError(f"{manifest.path} has the one label {found[0]!r} to train on; at least 2 classes are needed")
+    return found
+
+
+def check_labels(sets: Sets, classes: Sequence[str]) -> None:
+    """Refuse a label that is none of the classes.
+
+    Raises:
+        DataError: names the first.
+    """
+    known = set(classes)
+    for manifest in sets.all:
+        if strange := sorted({sample.label for sample in manifest.samples} - known):
+            raise DataError(
+                f"{manifest.path} has the label {strange[0]!r}, which is not one of the {len(classes)} classes trained "
+                "on; give all of them with --classes FILE, or correct the label"
+            )
+
+
+def targets_of(labels: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The index in ``classes`` of every label."""
+    index = {name: number for number, name in enumerate(classes)}
+    return [index[label] for label in labels]
