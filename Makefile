@@ -2,12 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint bench clean
+.PHONY: demo test lint bench clean
 
 .venv/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
 	touch $@
+
+demo: .venv/.ready
+	rm -rf build/demo
+	$(BIN)/rate demo --out build/demo
 
 test: .venv/.ready
 	$(BIN)/python -m pytest

@@ -1,9 +1,11 @@
 """Masked forwards/s of the whole engine over raw forwards/s of the same backend, threads and batch.
 
-Raw: ONNX Runtime on the bare model, pre-masked images in memory. Engine: decode, schedule, perturb in the graph, fold,
+Raw: the same runtime on the bare model, pre-masked images in memory, as many batches in flight.
+Engine: decode, schedule, perturb in the graph, fold,
 verdict, store. Rounds are interleaved in one process; model loading is outside both. Target: 0.97.
 
     python -m benchmarks.engine_share [--model vit_base_patch32_224] [--masks 256] [--images 4] [--batch 32]
+        [--backend onnxruntime|openvino] [--precision f32|bf16]
 """
 
 from __future__ import annotations
@@ -12,15 +14,14 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from benchmarks import record
+from benchmarks import photographs, record
 from rate.backends.base import Backend, BackendSpec
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
@@ -53,19 +54,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--backend", default="onnxruntime", choices=sorted(RAW))
+    parser.add_argument("--precision", default="f32")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measurement = Measurement(masks=arguments.masks)
-        job, spec = prepare(folder, arguments.model, arguments.images, measurement, Execution(batch=arguments.batch))
-        raw = raw_forward(folder, arguments.model, arguments.batch)
+        execution = Execution(arguments.backend, arguments.precision, arguments.batch)
+        job, spec = prepare(folder, arguments.model, arguments.images, measurement, execution)
+        raw = RAW[arguments.backend](bare_graph(folder, arguments.model), arguments.precision)
         with spec.open(job.method.perturbation, slots=8) as backend:
             opened = AlreadyOpen(backend, spec.name, spec.precision)
             runs = [folder / f"run{k}" for k in range(arguments.rounds + 1)]
             rounds = [measure(job, opened, raw, arguments.batch, run) for run in runs]
     shares = [engine / bare for engine, bare in rounds[1:]]  # the first round warms up
     record.write(
-        f"engine_share_{arguments.model}",
+        f"engine_share_{arguments.model}_{spec.name}_{spec.precision}",
         {
             "model": arguments.model,
             "backend": spec.name,
@@ -89,22 +93,13 @@ def prepare(
     folder: Path, model: str, images: int, measurement: Measurement, execution: Execution
 ) -> tuple[Job, BackendSpec]:
     """An artifact with random weights and a small set of photographs' size."""
-    classes = folder / "classes.txt"
-    classes.write_text("\n".join(f"class {k}" for k in range(1000)))
+    data, classes = photographs.write(folder, images, 1000)
     artifact = export_artifact(f"timm:{model}", folder / "artifact", ExportOptions(classes=classes))
-    rng = np.random.default_rng(0)
-    rows = ["image,label,x0,y0,x1,y1"]
-    for k in range(images):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{k}.jpg", quality=92)
-        rows.append(f"{k}.jpg,class {k},120,80,360,300")
-    (folder / "data.csv").write_text("\n".join(rows) + "\n")
-    return job_from_artifact(artifact, folder / "data.csv", None, measurement, execution), spec_for(artifact, execution)
+    return job_from_artifact(artifact, data, None, measurement, execution), spec_for(artifact, execution)
 
 
-def raw_forward(folder: Path, model: str, batch: int) -> object:
-    """ONNX Runtime session of the bare model, with the options of the backend."""
-    import onnxruntime
+def bare_graph(folder: Path, model: str) -> Path:
+    """The model without perturbation, as one would export it."""
     import timm
     import torch
 
@@ -114,24 +109,67 @@ def raw_forward(folder: Path, model: str, batch: int) -> object:
     torch.onnx.export(
         bare, (example,), str(path), dynamo=True, opset_version=20, dynamic_shapes=({0: "B"},), verbose=False
     )
+    return path
+
+
+Raw = Callable[[np.ndarray, int], None]
+"""Runs the same batch of images so many times."""
+
+
+def raw_onnxruntime(graph: Path, precision: str) -> Raw:
+    """ONNX Runtime with the options of the backend."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = usable_cores(), 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(pixels: np.ndarray, batches: int) -> None:
+        for _ in range(batches):
+            session.run(None, {name: pixels})
+
+    return run
 
 
-def measure(job: Job, spec: BackendSpec, raw: object, batch: int, run: Path) -> tuple[float, float]:
+def raw_openvino(graph: Path, precision: str) -> Raw:
+    """OpenVINO with the options of the backend, two requests in flight."""
+    import openvino
+
+    streams = min(2, usable_cores())
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": str(streams),
+        "INFERENCE_NUM_THREADS": str(usable_cores()),
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled = openvino.Core().compile_model(str(graph), "CPU", options)
+    requests = [compiled.create_infer_request() for _ in range(streams)]
+
+    def run(pixels: np.ndarray, batches: int) -> None:
+        for k in range(batches):
+            requests[k % streams].wait()
+            requests[k % streams].start_async({0: pixels}, share_inputs=True)
+        for request in requests:
+            request.wait()
+
+    return run
+
+
+RAW: dict[str, Callable[[Path, str], Raw]] = {"onnxruntime": raw_onnxruntime, "openvino": raw_openvino}
+
+
+def measure(job: Job, spec: BackendSpec, raw: Raw, batch: int, run: Path) -> tuple[float, float]:
     """(engine, raw) forwards/s over the same number of full batches, one after the other."""
     rows = len(job.samples) * (1 + job.method.count)
     began = time.perf_counter()
     evaluate(job, spec, run)
     engine = rows / (time.perf_counter() - began)
     pixels = np.random.default_rng(1).normal(size=(batch, 3, 224, 224)).astype(np.float32)
-    name = raw.get_inputs()[0].name
     batches = -(-rows // batch)
     began = time.perf_counter()
-    for _ in range(batches):
-        raw.run(None, {name: pixels})
+    raw(pixels, batches)
     return engine, batches * batch / (time.perf_counter() - began)
 
 

@@ -23,6 +23,7 @@ ORDER = [
     ("export",),
     ("engine",),
     ("finetune", "report"),
+    ("demo",),
     ("cli", "api", "__init__", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

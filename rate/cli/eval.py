@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,9 @@ def evaluate(
     max_errors: Annotated[
         float, _opt("Failed samples allowed: a share below 1, or a number. More: exit code 4.", _EXECUTE)
     ] = 0.01,
+    compare_precision: Annotated[
+        int, _opt("Afterwards, this many samples once more in f32: what the precision changes.", _EXECUTE)
+    ] = 0,
     dry_run: Annotated[bool, _opt("Say what it would cost, and stop.", _OUTPUT, "--dry-run")] = False,
     as_json: Annotated[bool, _opt("Print the summary as JSON.", _OUTPUT, "--json")] = False,
 ) -> None:
@@ -61,10 +65,11 @@ def evaluate(
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
-    from rate.cli.console import notice
+    from rate.cli.console import notice, print_json, results
     from rate.engine.job import job_from_artifact
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
+    from rate.report.tables import summary_table
 
     measurement = Measurement(
         saliency=saliency,
@@ -85,13 +90,23 @@ def evaluate(
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
     spec = spec_for(loaded, execution, notice)
-    (_dry_run if dry_run else _run)(job, spec, out, as_json)
+    if dry_run:
+        _dry_run(job, spec, out, as_json)
+        return
+    summary = _run(job, spec, out)
+    if compare_precision:
+        _compare(job, spec_for(loaded, replace(execution, backend="auto", precision="f32")), out, compare_precision)
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        results().print(summary_table(summary))
+    notice(f"next: rate show {out}")
+    _check_errors(job, summary, out)
 
 
-def _run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
-    from rate.cli.console import Steps, notice, print_json, results
+def _run(job: Job, spec: BackendSpec, out: Path) -> Summary:
+    from rate.cli.console import Steps, notice
     from rate.engine.pipeline import Progress, evaluate
-    from rate.report.tables import summary_table
 
     for text in job.notices:
         notice(text)
@@ -102,16 +117,23 @@ def _run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
         try:
-            summary = evaluate(job, spec, out, observe)
+            return evaluate(job, spec, out, observe)
         except KeyboardInterrupt:
             notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
             raise
-    if as_json:
-        print_json(summary.to_json())
-    else:
-        results().print(summary_table(summary))
-    notice(f"next: rate show {out}")
-    _check_errors(job, summary, out)
+
+
+def _compare(job: Job, reference: BackendSpec, out: Path, samples: int) -> None:
+    from rate.cli.console import Steps, notice
+    from rate.engine.precision import compare_precision
+
+    with Steps("f32", min(samples, len(job.samples))) as steps:
+        found = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
+    for flips in found:
+        notice(
+            f"against f32, {flips.head}: {flips.verdicts} of {flips.samples} verdicts and {flips.predictions} "
+            f"predictions differ, relevance mass by at most {flips.max_abs_rma or 0:.4f}"
+        )
 
 
 def _check_errors(job: Job, summary: Summary, out: Path) -> None:

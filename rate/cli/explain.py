@@ -32,8 +32,9 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Explain the prediction for one image."""
-    from rate.cli.console import Steps, print_json
+    from rate.cli.console import Steps, notice, print_json
     from rate.engine import explain as engine
+    from rate.engine.job import method_for
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
     from rate.report.heatmap import picture
@@ -43,8 +44,11 @@ def explain(
     measurement, execution = Measurement(saliency=saliency, masks=masks, seed=seed), Execution(threads=threads)
     question = engine.Question(image, _boxes(boxes), label, head)
     loaded = load_artifact(artifact)
-    with Steps("explain", masks, "forwards") as steps:
-        found = engine.explain(loaded, spec_for(loaded, execution), question, measurement, execution, steps.show)
+    forwards = 1 + method_for(measurement, loaded.geometry.size).count
+    with Steps("explain", forwards, "forwards") as steps:
+        found = engine.explain(
+            loaded, spec_for(loaded, execution, notice), question, measurement, execution, steps.show
+        )
     verdict = found.verdict
     picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry).save(out)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,37 @@ import typer
 
 if TYPE_CHECKING:
     from rate.cli.console import Steps
+    from rate.finetune.recipe import Finetuned, Watch
+
+_Source = Annotated[
+    str, typer.Argument(help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], or a checkpoint folder.")
+]
+_Encoder = Annotated[
+    str, typer.Argument(help="open_clip:NAME[:WEIGHTS] or open_clip:CONFIG.json[:WEIGHTS], or a checkpoint of flcp.")
+]
+_Data = Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")]
+_Out = Annotated[Path, typer.Option(help="Checkpoint folder to write.")]
+_Split = Annotated[str, typer.Option(help="Rows to train on.")]
+_ValAfter = Annotated[str | None, typer.Option(help="Rows to measure accuracy on afterwards.")]
+_ValEach = Annotated[str | None, typer.Option(help="Rows to measure accuracy on after every epoch.")]
+_Epochs = Annotated[int, typer.Option(help="Passes over the rows.")]
+_Lr = Annotated[float, typer.Option(help="Learning rate of Adam.")]
+_Batch = Annotated[int, typer.Option(help="Rows a step.")]
+_Seed = Annotated[int, typer.Option(help="Of the order of the rows, and of the augmentation.")]
+_Classes = Annotated[Path | None, typer.Option(help="Class names, one a line; the labels, sorted.")]
+_Names = Annotated[
+    Path | None, typer.Option("--classes", help="Labels, one a line, or LABEL<TAB>NAME IN THE PROMPT; or .json.")
+]
+_Templates = Annotated[Path | None, typer.Option(help="Prompts, one a line, each with one {}; 'a photo of a {}'.")]
+_Temperature = Annotated[float, typer.Option(help="Of the contrastive loss; it stays as it is.")]
+_Augment = Annotated[bool, typer.Option(help="Random resized crop, flip, rotation, colour jitter.")]
+_Device = Annotated[str, typer.Option(help="cpu | cuda (mixed precision).")]
+_Threads = Annotated[int, typer.Option(help="0 = all this process may use.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace a checkpoint that exists.")]
+_ForceAll = Annotated[
+    bool, typer.Option("--force", help="Replace a checkpoint that exists; drop another, interrupted training.")
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(help="Fine-tune a model on a data set.", no_args_is_help=True)
 
@@ -21,23 +53,22 @@ def root() -> None:
 
 @app.command("lp")
 def lp(
-    source: Annotated[str, typer.Argument(help="timm:NAME[:FILE|:pretrained], or a checkpoint folder.")],
-    data: Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")],
-    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
-    split: Annotated[str, typer.Option(help="Rows to train on.")] = "train",
-    val_split: Annotated[str | None, typer.Option(help="Rows to measure accuracy on afterwards.")] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the rows.")] = 100,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
-    batch: Annotated[int, typer.Option(help="Rows a step.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the order of the rows.")] = 0,
-    classes: Annotated[Path | None, typer.Option(help="Class names, one a line; the labels, sorted.")] = None,
-    threads: Annotated[int, typer.Option(help="0 = all this process may use.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint that exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    source: _Source,
+    data: _Data,
+    out: _Out,
+    split: _Split = "train",
+    val_split: _ValAfter = None,
+    epochs: _Epochs = 100,
+    lr: _Lr = 1e-3,
+    batch: _Batch = 64,
+    seed: _Seed = 0,
+    classes: _Classes = None,
+    threads: _Threads = 0,
+    force: _Force = False,
+    as_json: _AsJson = False,
 ) -> None:
     """Linear probing: freeze the tower, train a linear classifier on its features."""
-    from rate.cli.console import notice, print_json
-    from rate.finetune.lp import LpSettings, Watch, finetune_lp
+    from rate.finetune.lp import LpSettings, finetune_lp
 
     settings = LpSettings(
         split=split,
@@ -50,9 +81,95 @@ def lp(
         threads=threads,
         force=force,
     )
+    _carry_out(lambda watch: finetune_lp(source, data, out, settings, watch), epochs, as_json)
+
+
+@app.command("ft")
+def ft(
+    source: _Source,
+    data: _Data,
+    out: _Out,
+    split: _Split = "train",
+    val_split: _ValEach = None,
+    epochs: _Epochs = 10,
+    lr: _Lr = 1e-5,
+    batch: _Batch = 64,
+    seed: _Seed = 0,
+    classes: _Classes = None,
+    augment: _Augment = True,
+    device: _Device = "cpu",
+    threads: _Threads = 0,
+    force: _ForceAll = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Full fine-tuning: train the tower and a linear classifier on it. Interrupted, it goes on where it was."""
+    from rate.finetune.full import FtSettings, finetune_ft
+
+    settings = FtSettings(
+        split=split,
+        val_split=val_split,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        seed=seed,
+        classes=classes,
+        augment=augment,
+        device=device,
+        threads=threads,
+        force=force,
+    )
+    _carry_out(lambda watch: finetune_ft(source, data, out, settings, watch), epochs, as_json)
+
+
+@app.command("flcp")
+def flcp(
+    source: _Encoder,
+    data: _Data,
+    out: _Out,
+    split: _Split = "train",
+    val_split: _ValEach = None,
+    epochs: _Epochs = 10,
+    lr: _Lr = 1e-5,
+    batch: _Batch = 64,
+    seed: _Seed = 0,
+    classes: _Names = None,
+    templates: _Templates = None,
+    temperature: _Temperature = 0.07,
+    augment: _Augment = True,
+    device: _Device = "cpu",
+    threads: _Threads = 0,
+    force: _ForceAll = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Fine-tuning like CLIP's pre-training: train both towers on images and the prompts of their classes."""
+    from rate.finetune.contrastive import FlcpSettings, finetune_flcp
+
+    settings = FlcpSettings(
+        split=split,
+        val_split=val_split,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        seed=seed,
+        classes=classes,
+        templates=templates,
+        temperature=temperature,
+        augment=augment,
+        device=device,
+        threads=threads,
+        force=force,
+    )
+    _carry_out(lambda watch: finetune_flcp(source, data, out, settings, watch), epochs, as_json)
+
+
+def _carry_out(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:
+    """Do it under progress, print the result, say what comes next."""
+    from rate.cli.console import notice, print_json
+    from rate.finetune.recipe import Watch
+
     with ExitStack() as stages:
-        progress = _Progress(stages, epochs)
-        result = finetune_lp(source, data, out, settings, Watch(notice, progress.features, progress.epoch))
+        shown = _Progress(stages, epochs)
+        result = work(Watch(notice, shown.features, shown.epoch, shown.images, shown.rows, shown.validated))
     if as_json:
         print_json(result.to_json())
     else:
@@ -62,24 +179,44 @@ def lp(
         typer.echo(f"train accuracy  {result.train_accuracy:.4f}")
         if result.val_accuracy is not None:
             typer.echo(f"val accuracy    {result.val_accuracy:.4f}")
-    notice(f"next: rate export {out} --out ARTIFACT")
+    notice(f"next: rate export {result.path} --out ARTIFACT")
 
 
 class _Progress:
-    """One row of progress a stage: features, training, features of the held-out rows."""
+    """One row of progress a stage: features or images, training, features of the held-out rows."""
 
     def __init__(self, stages: ExitStack, epochs: int) -> None:
         self._stages, self._epochs = stages, epochs
-        self._title = ""
+        self._title = self._detail = self._val = ""
+        self._rows = 0  # of an epoch, where the recipe tells them
         self._steps: Steps | None = None
 
     def features(self, done: int, total: int) -> None:
         """``done`` of ``total`` images have their features."""
         self._show("features", total, "images", done)
 
+    def images(self, done: int, total: int) -> None:
+        """``done`` of ``total`` images are decoded."""
+        self._show("decoding", total, "images", done)
+
+    def rows(self, epoch: int, done: int, total: int) -> None:
+        """``done`` of ``total`` rows of an epoch have been trained on; `epoch` tells its end."""
+        self._rows = total
+        if done < total:
+            self._show("training", self._epochs * total, "images", (epoch - 1) * total + done, self._detail)
+
+    def validated(self, number: int, accuracy: float) -> None:
+        """The accuracy on the held-out rows after epoch ``number``."""
+        self._val = f", val accuracy {accuracy:.4f}"
+
     def epoch(self, number: int, loss: float, accuracy: float) -> None:
         """Epoch ``number``, from 1 on, is over."""
-        self._show("training", self._epochs, "epochs", number, f"loss {loss:.4f}, accuracy {accuracy:.4f}")
+        self._detail = f"loss {loss:.4f}, accuracy {accuracy:.4f}{self._val}"
+        if self._rows:
+            self._detail = f"epoch {number}: {self._detail}"
+            self._show("training", self._epochs * self._rows, "images", number * self._rows, self._detail)
+        else:
+            self._show("training", self._epochs, "epochs", number, self._detail)
 
     def _show(self, title: str, total: int, unit: str, done: int, detail: str = "") -> None:
         from rate.cli.console import Steps

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from rate.cli import data, finetune
+from rate.cli.demo import demo
 from rate.cli.doctor import doctor
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
@@ -41,6 +42,7 @@ app.command("show")(show)
 app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)
+app.command("demo")(demo)
 data.app.command("synth")(synth)
 app.add_typer(data.app, name="data")
 app.add_typer(finetune.app, name="finetune")

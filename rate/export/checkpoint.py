@@ -14,6 +14,7 @@ from rate.errors import ArtifactError, ConfigError, UsageError, need
 from rate.export.families.open_clip import ZeroShot
 from rate.export.folders import digest_files, field, read_document, replacing, strings, verify, write_document
 from rate.export.weights import State, load_into, read_state
+from rate.export.weights import state_digest as state_digest
 from rate.types import Json
 
 CHECKPOINT = "checkpoint.json"

@@ -133,7 +133,7 @@ class Reference:
 
 
 class Family(Protocol):
-    """What a family's module offers for torch models."""
+    """What a family's module offers."""
 
     def open_model(self, reference: Reference, classes: Path | None, native: bool) -> SourceModel:
         """The model behind ``reference``; ``native``: with its own classifier as head `native`, where it has one.
@@ -223,8 +223,7 @@ def _family(name: str) -> Family:
 def _open_torch(source: str, reference: Reference | None, classes: Path | None, native: bool) -> SourceModel:
     if reference is not None:
         return _family(reference.family).open_model(reference, classes, native)
-    from rate.export.checkpoint import load_checkpoint
-    from rate.export.weights import state_digest
+    from rate.export.checkpoint import load_checkpoint, state_digest
 
     checkpoint = load_checkpoint(Path(source))
     state, head = checkpoint.read()
@@ -245,9 +244,8 @@ def _open_torch(source: str, reference: Reference | None, classes: Path | None, 
 
 def _tower_of(checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> tuple[nn.Module, ZeroShotMaker | None]:
     """The tower of a checkpoint and, where its weights hold a text tower, what makes zero-shot heads with that."""
-    family = _family(checkpoint.family)
     if not (text := checkpoint.read_text()):
-        return family.build_tower(checkpoint.model, state), None
+        return _family(checkpoint.family).build_tower(checkpoint.model, state), None
     from rate.export.families import open_clip
 
     encoder = open_clip.build_encoder(checkpoint.model, state, text)
@@ -269,8 +267,7 @@ def _with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel
 
 
 def _checkpoint_head(model: SourceModel, request: HeadRequest) -> Head:
-    from rate.export.checkpoint import load_checkpoint
-    from rate.export.weights import state_digest
+    from rate.export.checkpoint import load_checkpoint, state_digest
 
     checkpoint = load_checkpoint(request.path)
     if checkpoint.head != request.kind or request.templates is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,12 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def converted(self, convert: Convert) -> Images:
+        """The same images by another converter, none of them in memory; nothing is decoded yet."""
+        other = copy.copy(self)
+        other._convert, other._cache, other.bytes = convert, {}, 0
+        return other
 
     def stream(self, batches: Sequence[Sequence[int]]) -> Iterator[list[UInt8]]:
         """The images of each batch of indices; what is not in memory is decoded ahead by threads.

@@ -6,9 +6,10 @@ What a step sees is a function of (seed, epoch, row): order, augmentation and dr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from rate.backends.cores import usable_cores
 from rate.data.geometry import Geometry
 from rate.errors import ConfigError, DataError, UsageError
 from rate.finetune.augment import augment, draws, plain
-from rate.finetune.images import CACHE_BYTES, Convert, Images, exact, roomy
+from rate.finetune.images import CACHE_BYTES, Images, exact, roomy
 from rate.finetune.recipe import Sets, Watch, check_least, check_rate, targets_of
 from rate.finetune.state import TrainingState
 from rate.types import Json
@@ -75,6 +76,9 @@ class Learner(Protocol):
     def outputs(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         """What the loss is made of; on a GPU in mixed precision."""
 
+    def text(self) -> Mapping[str, Tensor]:
+        """Weights of an image-text model beside its tower; empty without a text tower."""
+
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss of the rows of a batch, and how many of them are right; ``outputs`` are f32."""
 
@@ -109,10 +113,10 @@ def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: Train
     """
     found: list[Rows] = []
     room = CACHE_BYTES
-    for manifest, convert in zip(sets.all, (_training(geometry, settings), exact(geometry)), strict=False):
-        total = len(manifest.samples)
-        threads = settings.threads or usable_cores()
-        images = Images(manifest.samples, convert, threads, room, lambda done, total=total: watch.images(done, total))
+    converters = (roomy(geometry) if settings.augment else exact(geometry), exact(geometry))
+    for manifest, convert in zip(sets.all, converters, strict=False):
+        tick = partial(_tick, watch, len(manifest.samples))
+        images = Images(manifest.samples, convert, settings.threads or usable_cores(), room, tick)
         for id, message in images.failed:
             watch.notice(f"left out {id}: {message}")
         room -= images.bytes
@@ -121,8 +125,8 @@ def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: Train
     return Data(found[0], found[1] if len(found) > 1 else None, geometry)
 
 
-def _training(geometry: Geometry, settings: TrainSettings) -> Convert:
-    return roomy(geometry) if settings.augment else exact(geometry)
+def _tick(watch: Watch, total: int, done: int) -> None:
+    watch.images(done, total)
 
 
 class Trainer:
@@ -169,6 +173,7 @@ class Trainer:
         head, right = self._learner.head().eval(), 0
         batches = list(range(0, len(rows.images), self._settings.batch))
         order = [range(k, min(k + self._settings.batch, len(rows.images))) for k in batches]
+        head = head.to(self._device)
         with torch.inference_mode():
             for batch, images in zip(order, rows.images.stream(order), strict=True):
                 with self._autocast():
@@ -183,7 +188,8 @@ class Trainer:
         self._learner.module.train()
         devices = [torch.cuda.current_device()] if self._device == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_words(self._settings.seed, epoch, 2)[0])  # dropout, the choice of a template
+            # of dropout and of the choice of a template
+            torch.manual_seed(int(np.random.SeedSequence((self._settings.seed, epoch, 2)).generate_state(1)[0]))
             for batch, pixels in self._batches(epoch):
                 loss, hits = self._step(pixels, rows.targets[batch].to(self._device))
                 done += len(batch)
@@ -234,17 +240,13 @@ class Trainer:
         """The number of epochs behind it."""
         if (found := state.restore()) is None:
             return 0
-        if found["rows"] != len(self._data.train.images):
+        if found["rows"] != (rows := len(self._data.train.images)):
             raise DataError(
-                f"{found['rows']} training rows could be read when this training began, now {len(self._data.train.images)}"
-                " can; restore the images, or add --force to start anew"
+                f"{found['rows']} training rows could be read when this training began, now {rows}; "
+                f"put the images back, or delete {state.folder} to start anew"
             )
         self._learner.module.load_state_dict(found["module"])
         self._optimizer.load_state_dict(found["optimizer"])
         self._scaler.load_state_dict(found["scaler"])
         self._watch.notice(f"going on after epoch {found['epoch']} of {self._settings.epochs}: {state.folder}")
         return int(found["epoch"])
-
-
-def _words(*numbers: int) -> list[int]:
-    return [int(word) for word in np.random.SeedSequence(numbers).generate_state(1, np.uint64) >> np.uint64(1)]

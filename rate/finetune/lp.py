@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +9,22 @@ import torch
 from torch import nn
 
 from rate.backends.cores import usable_cores
-from rate.data.manifest import Manifest, read_manifest
-from rate.errors import ConfigError, DataError
+from rate.data.manifest import Manifest
 from rate.export.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rate.export.folders import check_replaceable
 from rate.export.options import read_classes
 from rate.export.sources import SourceModel, open_tower
 from rate.finetune.features import Features, extract, torch_threads
-from rate.types import Json
+from rate.finetune.recipe import (
+    Finetuned,
+    Watch,
+    check_labels,
+    check_least,
+    check_rate,
+    labels_of,
+    read_sets,
+    targets_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +42,8 @@ class LpSettings:
     force: bool = False  # replace a checkpoint that exists
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch", 1), ("threads", 0), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        if not (math.isfinite(self.lr) and self.lr > 0.0):
-            raise ConfigError(f"lr must be a positive number, got {self.lr}; 1e-3 is usual")
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who is told what, while it happens."""
-
-    notice: Callable[[str], None] = lambda message: None
-    features: Callable[[int, int], None] = lambda done, total: None  # images of the split in work
-    epoch: Callable[[int, float, float], None] = lambda number, loss, accuracy: None  # 1-based; over the training rows
-
-
-@dataclass(frozen=True, slots=True)
-class Finetuned:
-    """What came of it."""
-
-    path: Path
-    classes: tuple[str, ...]
-    samples: int  # rows trained on
-    failed: tuple[tuple[str, str], ...]  # id and message of the rows left out, of both splits
-    train_accuracy: float
-    val_accuracy: float | None  # None = no --val-split
-
-    def to_json(self) -> Json:
-        """The result for machines."""
-        return {
-            "checkpoint": str(self.path),
-            "classes": list(self.classes),
-            "samples": self.samples,
-            "failed": [{"id": id, "error": message} for id, message in self.failed],
-            "train_accuracy": self.train_accuracy,
-            "val_accuracy": self.val_accuracy,
-        }
+        check_least(self, {"epochs": 1, "batch": 1, "threads": 0, "seed": 0})
+        check_rate(self.lr, "1e-3")
 
 
 def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch: Watch | None = None) -> Finetuned:
@@ -81,7 +52,7 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     Equal inputs, settings and thread counts give equal heads.
 
     Args:
-        source: `timm:NAME[:FILE]` or a checkpoint folder.
+        source: `timm:NAME[:FILE]`, `open_clip:NAME[:WEIGHTS]` or a checkpoint folder.
         data: manifest; regions are not used, but a row whose region cannot be read is left out like any other.
         out: checkpoint folder; whole or absent.
         settings: recipe.
@@ -93,18 +64,15 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)
     model = open_tower(source)
-    manifest = read_manifest(data, split=settings.split)
-    held_out = None if settings.val_split is None else read_manifest(data, split=settings.val_split)
-    classes = _classes(manifest, settings)
-    for one in (manifest, held_out):
-        if one is not None:
-            _check_labels(one, classes)
-    for text in (*model.notices, *manifest.notices):
+    sets = read_sets(data, settings.split, settings.val_split)
+    classes = labels_of(sets.train) if settings.classes is None else read_classes(settings.classes, None)
+    check_labels(sets, classes)
+    for text in (*model.notices, *sets.train.notices):
         watch.notice(text)
-    train = _extract(model, manifest, settings, watch)
+    train = _extract(model, sets.train, settings, watch)
     with torch_threads(settings.threads or usable_cores()):
         head = train_head(train.values, _targets(train, classes), len(classes), settings, watch)
-    val = None if held_out is None else _extract(model, held_out, settings, watch)
+    val = None if sets.val is None else _extract(model, sets.val, settings, watch)
     result = Finetuned(
         path=out,
         classes=classes,
@@ -152,24 +120,6 @@ def accuracy(head: nn.Linear, features: torch.Tensor, targets: torch.Tensor) -> 
         return float((head(features).argmax(dim=1) == targets).float().mean())
 
 
-def _classes(manifest: Manifest, settings: LpSettings) -> tuple[str, ...]:
-    if settings.classes is not None:
-        return read_classes(settings.classes, None)
-    found = tuple(sorted({sample.label for sample in manifest.samples}))
-    if len(found) < 2:
-        raise DataError(f"{manifest.path} has the one label {found[0]!r} to train on; at least 2 classes are needed")
-    return found
-
-
-def _check_labels(manifest: Manifest, classes: tuple[str, ...]) -> None:
-    known = set(classes)
-    if strange := sorted({sample.label for sample in manifest.samples} - known):
-        raise DataError(
-            f"{manifest.path} has the label {strange[0]!r}, which is not one of the {len(classes)} classes trained on; "
-            "give all of them with --classes FILE, or correct the label"
-        )
-
-
 def _extract(model: SourceModel, manifest: Manifest, settings: LpSettings, watch: Watch) -> Features:
     total = len(manifest.samples)
     found = extract(model, manifest.samples, settings.threads, lambda done: watch.features(done, total))
@@ -179,8 +129,7 @@ def _extract(model: SourceModel, manifest: Manifest, settings: LpSettings, watch
 
 
 def _targets(features: Features, classes: tuple[str, ...]) -> torch.Tensor:
-    index = {name: number for number, name in enumerate(classes)}
-    return torch.tensor([index[label] for label in features.labels])
+    return torch.tensor(targets_of(features.labels, classes))
 
 
 def _save(model: SourceModel, head: nn.Linear, result: Finetuned, settings: LpSettings) -> None:

@@ -36,18 +36,11 @@ class TrainingState:
         self._found: Json | None = None
         if not (self.folder / _FILE).is_file():
             return
-        found = {} if force else self._read()
-        theirs = json.loads(found["key"]) if found else {}
-        differs = sorted(name for name in key.keys() | theirs.keys() if key.get(name) != theirs.get(name))
-        if not differs:
-            self._found = found
-        elif force:
-            self._found = self._if_mine()
-        else:
-            raise UsageError(
-                f"{self.folder} holds another training to {out}, interrupted after epoch {found['epoch']} (it differs "
-                f"in {', '.join(differs)}); repeat its command to go on with it, or add --force to drop it"
-            )
+        try:
+            self._found = self._mine(self._read())
+        except UsageError:
+            if not force:
+                raise
 
     def restore(self) -> Json | None:
         """What `save` was given last, None = nothing; "epoch" says after which."""
@@ -76,6 +69,16 @@ class TrainingState:
     def discard(self) -> None:
         """Forget it: the training is over, or led nowhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _mine(self, found: Json) -> Json:
+        theirs = json.loads(found["key"])
+        names = sorted(self._key.keys() | theirs.keys())
+        if differs := [name for name in names if self._key.get(name) != theirs.get(name)]:
+            raise UsageError(
+                f"{self.folder} holds another training, interrupted after epoch {found['epoch']}; it differs in "
+                f"{', '.join(differs)}: repeat its command to go on with it, or add --force to drop it"
+            )
+        return found
 
     def _read(self) -> Json:
         try:

@@ -252,6 +252,23 @@ def test_flag_beats_environment_beats_file_beats_default(
     assert "sets maks, which `rate eval` does not have" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("precision", ["f32", "auto"])
+def test_the_effect_of_a_precision_is_counted(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--masks", "24"]
+    assert run([*arguments, "--backend", "openvino", "--precision", precision, "--compare-precision", "5"]) == 0
+    assert "of 5 verdicts" in capsys.readouterr().err
+    found = json.loads((out / "precision.json").read_text())
+    assert found["reference"]["precision"] == "f32"
+    assert found["heads"]["lp"]["samples"] == 5
+    if precision == "f32":
+        assert found["heads"]["lp"]["verdicts"] == 0
+        assert found["heads"]["lp"]["max_abs_rma"] < 1e-5
+    assert len(rows_of(out)) == 8
+
+
 def test_limit_makes_a_partial_run(trained, tmp_path: Path) -> None:
     arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run"), *FEW]
     assert run([*arguments, "--limit", "2"]) == 0

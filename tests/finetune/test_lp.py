@@ -20,7 +20,8 @@ from rate.export.options import ExportOptions
 from rate.export.schemas import CHECKPOINT
 from rate.export.sources import open_source, open_tower
 from rate.finetune.features import FORWARD_BATCH, extract
-from rate.finetune.lp import LpSettings, Watch, finetune_lp, train_head
+from rate.finetune.lp import LpSettings, finetune_lp, train_head
+from rate.finetune.recipe import Watch
 
 SOURCE = "timm:test_vit"
 ImageSet = Callable[..., Path]

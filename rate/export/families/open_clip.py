@@ -46,10 +46,6 @@ class ZeroShot(nn.Module):
     scale: Tensor
     bias: Tensor
 
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor
-
     def __init__(self, weight: Tensor, scale: float, bias: float) -> None:
         """``weight`` [c,d], rows of unit length; ``scale`` multiplies the cosine, ``bias`` is added (SigLIP)."""
         super().__init__()

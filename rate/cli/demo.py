@@ -1,0 +1,65 @@
+"""`rate demo`: the main job from nothing, in minutes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rate.cli.console import Steps
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="New folder for everything that is made.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
+) -> None:
+    """Make data, train a small dual encoder, export it, and see which of two heads is right for the right reasons."""
+    from rate.cli.console import notice, results
+    from rate.demo import DemoSettings, Listener, in_words, run_demo
+    from rate.report.tables import summary_table
+
+    began = time.monotonic()
+    bars = _Bars()
+    done = run_demo(out, DemoSettings(seed=seed), Listener(bars.say, bars.step))
+    bars.close()
+    for title, summary in (("The tag agrees with the class", done.agreeing), ("The tag says nothing", done.broken)):
+        typer.echo(f"\n{title}\n")
+        results().print(summary_table(summary))
+    for sentence in in_words(done):
+        typer.echo(sentence)
+    notice(f"\n{time.monotonic() - began:.0f} s; everything is in {done.folder}. Next:")
+    for command in done.commands:
+        notice(f"  {command}")
+
+
+class _Bars:
+    """One row of progress at a time."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._steps: Steps | None = None
+
+    def say(self, text: str) -> None:
+        """Announce a step."""
+        from rate.cli.console import notice
+
+        self.close()
+        notice(text)
+
+    def step(self, title: str, done: int, total: int) -> None:
+        """``done`` of ``total`` within a step."""
+        from rate.cli.console import Steps
+
+        if self._steps is None or title != self._title:
+            self.close()
+            self._title, self._steps = title, Steps(title, total, "done").__enter__()
+        self._steps.show(done)
+
+    def close(self) -> None:
+        """End the row in work."""
+        if self._steps is not None:
+            self._steps.__exit__(None, None, None)
+            self._steps = None

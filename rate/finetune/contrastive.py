@@ -1,0 +1,148 @@
+"""Fine-tuning like CLIP's pre-training: image tower and text tower by the contrastive loss of images and prompts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from rate.errors import ConfigError, UsageError
+from rate.export.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_checkpoint
+from rate.export.families import open_clip
+from rate.export.families.open_clip import DualEncoder
+from rate.export.folders import check_replaceable
+from rate.export.prompts import Prompts, read_prompts, read_templates
+from rate.export.sources import FORMS, parse_source
+from rate.export.weights import state_digest
+from rate.finetune.course import carry_out
+from rate.finetune.loop import TrainSettings
+from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
+from rate.types import Json
+
+_IMAGE = "visual."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlcpSettings(TrainSettings):
+    """The recipe FLCP, and how it is carried out; ``classes`` may give each label its name in a prompt."""
+
+    templates: Path | None = None  # one a line, each with one {}; None = "a photo of a {}"
+    temperature: float = 0.07  # fixed; the logit scale is its inverse
+
+    def __post_init__(self) -> None:
+        TrainSettings.__post_init__(self)  # super() does not work in a dataclass with slots
+        if self.batch < 2:
+            raise ConfigError(f"batch must be at least 2 for a contrastive loss, got {self.batch}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0.0):
+            raise ConfigError(f"temperature must be a positive number, got {self.temperature}; 0.07 is usual")
+
+    def to_json(self) -> Json:
+        """What changes the course of the training."""
+        return {**TrainSettings.to_json(self), "temperature": self.temperature}
+
+
+def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, watch: Watch | None = None) -> Finetuned:
+    """Train both towers of SOURCE on images and the prompts of their classes, and write a checkpoint folder.
+
+    The loss is CLIP's, symmetric over the images and the texts of a batch. Rows of the same class are not negatives
+    of each other: the target of a row is spread evenly over all rows of its class. The head of the checkpoint is the
+    zero-shot head of the trained text tower. Determinism and resumption: as `finetune_ft`.
+
+    Args:
+        source: `open_clip:NAME[:WEIGHTS]`, or a checkpoint folder that this recipe wrote.
+        data: manifest; regions and captions are not used.
+        out: checkpoint folder; whole or absent.
+        settings: recipe.
+        watch: told notices and progress.
+
+    Raises:
+        UsageError: source, data or settings cannot be used, ``out`` may not be replaced, or the loss diverged.
+    """
+    watch = watch or Watch()
+    check_replaceable(out, CHECKPOINT, settings.force)
+    encoder = open_encoder(source)
+    base = {"source": source, "weights": state_digest(encoder.model.visual.state_dict())}
+    sets = read_sets(data, settings.split, settings.val_split)
+    prompts = _prompts(settings, lambda: labels_of(sets.train))
+    check_labels(sets, prompts.classes)
+    for text in (*encoder.notices, *sets.train.notices):
+        watch.notice(text)
+    draft = Checkpoint(
+        path=out,
+        family="open_clip",
+        model=encoder.config,
+        classes=prompts.classes,
+        prompts=tuple(template.format(name) for name in prompts.names for template in prompts.templates),
+        geometry=encoder.geometry,
+        recipe={"name": "flcp", "optimizer": "adam", **settings.to_json()},
+        base=base,
+        head=ZERO_SHOT,
+    )
+    return carry_out(draft, Contrastive(encoder, prompts, settings.temperature), sets, settings, watch)
+
+
+def open_encoder(source: str) -> DualEncoder:
+    """Both towers of SOURCE.
+
+    Raises:
+        UsageError: it reads no text.
+    """
+    reference = parse_source(source)
+    if reference is not None and reference.family == "open_clip":
+        return open_clip.load(reference)
+    if reference is None and (checkpoint := load_checkpoint(Path(source))).head == ZERO_SHOT:
+        return open_clip.build_encoder(checkpoint.model, checkpoint.read()[0], checkpoint.read_text())
+    raise UsageError(
+        f"{source} has no text tower to train; flcp needs {FORMS['open_clip']} or a checkpoint of `rate finetune flcp`"
+    )
+
+
+class Contrastive:
+    """An image-text model, learning to tell the prompts of its classes apart; see `loop.Learner`."""
+
+    def __init__(self, encoder: DualEncoder, prompts: Prompts, temperature: float) -> None:
+        self.module = encoder.model
+        self.tower = encoder.model.visual
+        self._encoder, self._prompts, self._temperature = encoder, prompts, temperature
+        texts = [template.format(name) for name in prompts.names for template in prompts.templates]
+        self._tokens = encoder.tokenizer(texts).unflatten(0, (len(prompts.names), len(prompts.templates)))  # [c,t,*]
+        with torch.no_grad():  # of zero-shot heads; no part of the loss, so it stays
+            encoder.model.logit_scale.fill_(math.log(1.0 / temperature))
+
+    def head(self) -> nn.Module:
+        """The zero-shot head of the text tower as it stands."""
+        return open_clip.zero_shot(self._encoder, self._prompts.names, self._prompts.templates)
+
+    def text(self) -> Mapping[str, Tensor]:
+        """All weights but those of the image tower."""
+        return {name: value for name, value in self.module.state_dict().items() if not name.startswith(_IMAGE)}
+
+    def outputs(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """Image embeddings [b,d] and embeddings of the classes in the batch [u,d], sorted, one template each."""
+        present = torch.unique(targets).cpu()
+        template = torch.randint(self._tokens.shape[1], present.shape)
+        tokens = self._tokens[present, template].to(pixels.device)
+        return self.tower(pixels), self.module.encode_text(tokens)
+
+    def loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Symmetric cross entropy [b,b] with targets even over the rows of a class; right = its prompt is nearest."""
+        images, texts = (normalize(output, dim=-1) for output in outputs)
+        _, place = torch.unique(targets, return_inverse=True)
+        by_class = images @ texts.T / self._temperature  # [b,u]
+        logits = by_class[:, place]  # [b,b]: column j is the text of row j
+        same = (targets[:, None] == targets[None, :]).float()
+        wanted = same / same.sum(dim=1, keepdim=True)
+        loss = (cross_entropy(logits, wanted) + cross_entropy(logits.T, wanted)) / 2.0
+        return loss, (by_class.argmax(dim=1) == place).sum()
+
+
+def _prompts(settings: FlcpSettings, labels: Callable[[], tuple[str, ...]]) -> Prompts:
+    if settings.classes is not None:
+        return read_prompts(settings.classes, settings.templates)
+    found = labels()
+    return Prompts(found, found, read_templates(settings.templates))

@@ -1,0 +1,80 @@
+"""A whole fine-tuning of a tower: decode, train, measure, write the checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rate.backends.cores import usable_cores
+from rate.export.checkpoint import Checkpoint, save_checkpoint
+from rate.export.weights import state_digest
+from rate.finetune.features import torch_threads
+from rate.finetune.images import exact
+from rate.finetune.loop import Learner, Rows, Trainer, TrainSettings, load
+from rate.finetune.recipe import Finetuned, Sets, Watch
+from rate.finetune.state import TrainingState
+from rate.types import Json, Sample
+
+
+def carry_out(draft: Checkpoint, learner: Learner, sets: Sets, settings: TrainSettings, watch: Watch) -> Finetuned:
+    """Train ``learner`` and write its checkpoint; an interrupted training goes on from its last epoch.
+
+    Args:
+        draft: the checkpoint, but for what the training will tell; its recipe holds all that changes the training.
+        learner: with the weights to start from.
+        sets: the rows.
+        settings: of the training.
+        watch: told notices and progress.
+
+    Raises:
+        UsageError: another training is under way to the same folder, no image can be read, or the loss diverged.
+        RateError: the state cannot be written.
+    """
+    state = TrainingState(draft.path, _key(draft, learner, sets), settings.force)
+    with torch_threads(settings.threads or usable_cores()):
+        data = load(sets, draft.classes, draft.geometry, settings, watch)
+        trainer = Trainer(learner, data, settings, watch)
+        val_accuracy = trainer.run(state)
+        measured = Rows(data.train.images.converted(exact(draft.geometry)), data.train.targets)
+        train_accuracy = trainer.accuracy(measured)
+        trainer.finish()
+    result = Finetuned(
+        path=draft.path,
+        classes=draft.classes,
+        samples=len(data.train.images),
+        failed=data.failed,
+        train_accuracy=train_accuracy,
+        val_accuracy=val_accuracy,
+    )
+    _save(draft, learner, result, settings.force)
+    state.discard()
+    return result
+
+
+def _save(draft: Checkpoint, learner: Learner, result: Finetuned, force: bool) -> None:
+    told = {
+        "samples": result.samples,
+        "failed": len(result.failed),
+        "train_accuracy": result.train_accuracy,
+        "val_accuracy": result.val_accuracy,
+    }
+    checkpoint = replace(draft, recipe=draft.recipe | told)
+    save_checkpoint(checkpoint, learner.tower.state_dict(), learner.head(), force, learner.text())
+
+
+def _key(draft: Checkpoint, learner: Learner, sets: Sets) -> Json:
+    """All that a training depends on but the pixels; its recipe's entries stand beside the rest."""
+    return {
+        **draft.recipe,
+        "classes": list(draft.classes),
+        "prompts": list(draft.prompts),
+        "data": sets.train.digest(),
+        "rows": _ids(sets.train.samples),
+        "weights": state_digest(learner.module.state_dict()),
+    }
+
+
+def _ids(samples: Sequence[Sample]) -> str:
+    """The digest of the data does not see the order of its rows; a training does."""
+    return hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()

@@ -1,0 +1,94 @@
+"""Full fine-tuning: the tower and a linear classifier on its features are trained together, by cross entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from rate.export.checkpoint import CHECKPOINT, LINEAR, Checkpoint
+from rate.export.folders import check_replaceable
+from rate.export.options import read_classes
+from rate.export.sources import SourceModel, open_tower
+from rate.finetune.course import carry_out
+from rate.finetune.loop import TrainSettings
+from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FtSettings(TrainSettings):
+    """The recipe FT, and how it is carried out."""
+
+
+def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch: Watch | None = None) -> Finetuned:
+    """Train the tower of SOURCE with a linear head on it, Adam on the cross entropy, and write a checkpoint folder.
+
+    The head of a checkpoint for the same classes is trained further; any other head starts at zero. On the CPU,
+    equal inputs, settings and thread counts give equal weights. The state after each epoch is kept beside ``out``
+    (`.NAME.training`): the same call goes on from there.
+
+    Args:
+        source: `timm:NAME[:FILE]`, `open_clip:NAME[:WEIGHTS]` or a checkpoint folder.
+        data: manifest; regions are not used.
+        out: checkpoint folder; whole or absent.
+        settings: recipe.
+        watch: told notices and progress.
+
+    Raises:
+        UsageError: source, data or settings cannot be used, ``out`` may not be replaced, or the loss diverged.
+    """
+    watch = watch or Watch()
+    check_replaceable(out, CHECKPOINT, settings.force)
+    model = open_tower(source, keep_head=True)
+    sets = read_sets(data, settings.split, settings.val_split)
+    classes = labels_of(sets.train) if settings.classes is None else read_classes(settings.classes, None)
+    check_labels(sets, classes)
+    for text in (*model.notices, *sets.train.notices):
+        watch.notice(text)
+    draft = Checkpoint(
+        path=out,
+        family=model.family,
+        model=model.config,
+        classes=classes,
+        prompts=(),
+        geometry=model.geometry,
+        recipe={"name": "ft", "optimizer": "adam", **settings.to_json()},
+        base={"source": model.source, "weights": model.weights},
+        head=LINEAR,
+    )
+    return carry_out(draft, _Classifier(model.tower, _first_head(model, classes, watch)), sets, settings, watch)
+
+
+class _Classifier:
+    """A tower with a linear head, learning by cross entropy; see `loop.Learner`."""
+
+    def __init__(self, tower: nn.Module, head: nn.Linear) -> None:
+        self.tower = tower
+        self.module = nn.ModuleDict({"tower": tower, "head": head})
+        self._head = head
+
+    def head(self) -> nn.Module:
+        return self._head
+
+    def text(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def outputs(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return (self._head(self.tower(pixels)),)
+
+    def loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
+        (logits,) = outputs
+        return nn.functional.cross_entropy(logits, targets), (logits.argmax(dim=1) == targets).sum()
+
+
+def _first_head(model: SourceModel, classes: tuple[str, ...], watch: Watch) -> nn.Linear:
+    for head in model.heads:
+        if isinstance(head.module, nn.Linear) and head.classes == classes:
+            watch.notice(f"the head {head.name!r} of {model.source} is for the same classes and is trained further")
+            return head.module
+    linear = nn.Linear(model.dim, len(classes))
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
