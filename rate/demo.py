@@ -26,6 +26,9 @@ from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
 
 SIZE = 64
+SMALLEST = 0.12
+"""Area of the smallest object: at 64 pixels, smaller ones cannot be told apart."""
+
 ENCODER = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32, "patch_size": None},
@@ -48,7 +51,7 @@ class DemoSettings:
 
     train: int = 2000  # images for the encoder, and as many for the probe
     test: int = 160
-    epochs: int = 20
+    epochs: int = 24
     masks: int = 400
     seed: int = 0
 
@@ -85,7 +88,15 @@ def _pictures(folder: Path, settings: DemoSettings, listener: Listener) -> tuple
     listener.say("drawing pictures: shapes on scenes, with a coloured tag in the corner")
     manifests = []
     for name, rho, seed in (("plain", 1 / len(CLASSES), 0), ("shortcut", 1.0, 1)):
-        made = Synthetic(settings.train, settings.test, SIZE, "tag", rho, 2 * settings.seed + seed)
+        made = Synthetic(
+            train=settings.train,
+            test=settings.test,
+            size=SIZE,
+            shortcut="tag",
+            rho=rho,
+            seed=2 * settings.seed + seed,
+            smallest=SMALLEST,
+        )
         title = f"pictures, {name}"
         tick = _titled(listener, title)
         manifests.append(write_set(made, folder / name, usable_cores(), tick))

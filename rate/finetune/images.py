@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,9 @@ CACHE_BYTES = 1 << 30
 
 ROOM = 1.15
 """Short side of an image to be augmented, in sides of the model's input: a crop of it keeps its resolution."""
+
+_AHEAD = 8
+"""Images decoded ahead, a thread."""
 
 Convert = Callable[[Sample], UInt8]
 
@@ -121,9 +125,7 @@ def _decoded(samples: Sequence[Sample], convert: Convert, threads: int) -> Itera
         return
     rest = iter(samples)
     with ThreadPoolExecutor(threads, thread_name_prefix="rate-decode") as pool:
-        ahead = deque(
-            (sample, pool.submit(convert, sample)) for sample, _ in zip(rest, range(8 * threads), strict=False)
-        )
+        ahead = deque((sample, pool.submit(convert, sample)) for sample in islice(rest, _AHEAD * threads))
         try:
             while ahead:
                 sample, future = ahead.popleft()
