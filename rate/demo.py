@@ -1,22 +1,25 @@
 """The demonstration: from nothing, offline, to two heads of which one is right for the wrong reasons.
 
-A small CLIP-style dual encoder is trained on synthetic pictures in which a tag in the corner says nothing. A linear
-probe on its tower is then trained where the tag gives the class away. Both heads share one export and one run.
+A small CLIP-style dual encoder is trained on synthetic pictures whose scene often gives the class away. A linear probe
+on its tower is then trained where the scene says nothing. Both heads share one export and one run.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
+from rate.data.manifest import read_manifest
 from rate.data.synth import CLASSES, Synthetic, write_set
+from rate.engine.explain import Question, explain
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
+from rate.engine.store import read_rows, read_run
 from rate.engine.summary import HeadSummary, Summary
 from rate.errors import DataError
 from rate.export.api import ExportOptions, export_artifact
@@ -24,8 +27,12 @@ from rate.export.artifact import Artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
+from rate.report.heatmap import picture
 
 SIZE = 64
+RHO = 0.7
+"""Share of the encoder's training pictures in which the scene gives the class away."""
+
 SMALLEST = 0.12
 """Area of the smallest object: at 64 pixels, smaller ones cannot be told apart."""
 
@@ -51,7 +58,7 @@ class DemoSettings:
 
     train: int = 2000  # images for the encoder, and as many for the probe
     test: int = 160
-    epochs: int = 24
+    epochs: int = 30
     masks: int = 400
     seed: int = 0
 
@@ -62,9 +69,10 @@ class Demo:
 
     folder: Path
     artifact: Artifact
-    agreeing: Summary  # the tag agrees with the class
-    broken: Summary  # the tag says nothing
-    commands: tuple[str, ...] = field(default=())  # what to run next
+    agreeing: Summary  # the scene agrees with the class as often as in the encoder's training
+    broken: Summary  # the scene says nothing
+    pictures: dict[str, Path]  # head -> its evidence for one and the same image; empty where no image tells them apart
+    commands: tuple[str, ...]  # what to run next
 
 
 def run_demo(folder: Path, settings: DemoSettings, listener: Listener) -> Demo:
@@ -77,22 +85,24 @@ def run_demo(folder: Path, settings: DemoSettings, listener: Listener) -> Demo:
         raise DataError(f"{folder} exists and is not an empty folder; give another --out, or remove it")
     plain, shortcut = _pictures(folder, settings, listener)
     artifact = _models(folder, plain, shortcut, settings, listener)
-    listener.say("evaluating both heads in one run, first where the tag agrees with the class")
+    listener.say("evaluating both heads in one run, on pictures like those of the encoder's training")
     agreeing = _evaluated(artifact, shortcut, "test", folder / "run", settings, listener)
-    listener.say("and where the tag says nothing")
+    listener.say("and where the scene says nothing")
     broken = _evaluated(artifact, shortcut, "test-broken", folder / "run-broken", settings, listener)
-    return Demo(folder, artifact, agreeing, broken, _commands(folder))
+    listener.say("drawing the evidence of both heads for one picture")
+    pictures = _evidence(folder, artifact, shortcut)
+    return Demo(folder, artifact, agreeing, broken, pictures, _commands(folder))
 
 
 def _pictures(folder: Path, settings: DemoSettings, listener: Listener) -> tuple[Path, Path]:
-    listener.say("drawing pictures: shapes on scenes, with a coloured tag in the corner")
+    listener.say(f"drawing pictures: shapes on scenes; in one set the scene gives the shape away in {100 * RHO:.0f} %")
     manifests = []
-    for name, rho, seed in (("plain", 1 / len(CLASSES), 0), ("shortcut", 1.0, 1)):
+    for name, rho, seed in (("plain", 1 / len(CLASSES), 0), ("shortcut", RHO, 1)):
         made = Synthetic(
             train=settings.train,
             test=settings.test,
             size=SIZE,
-            shortcut="tag",
+            shortcut="scene",
             rho=rho,
             seed=2 * settings.seed + seed,
             smallest=SMALLEST,
@@ -104,14 +114,16 @@ def _pictures(folder: Path, settings: DemoSettings, listener: Listener) -> tuple
 
 
 def _models(folder: Path, plain: Path, shortcut: Path, settings: DemoSettings, listener: Listener) -> Artifact:
-    listener.say("training a small dual encoder on pictures and prompts; the tag says nothing here")
+    listener.say("training a small dual encoder on pictures and prompts, where the scene gives the class away")
     config = folder / "encoder.json"
     config.write_text(json.dumps({"model_cfg": ENCODER, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
-    contrastive = FlcpSettings(split="train", epochs=settings.epochs, lr=2e-3, batch=64, seed=settings.seed)
+    contrastive = FlcpSettings(
+        split="train", epochs=settings.epochs, lr=2e-3, batch=32, augment=False, seed=settings.seed
+    )
     watch = Watch(epoch=lambda number, loss, accuracy: listener.step("encoder", number, settings.epochs))
-    finetune_flcp(f"open_clip:{config}", plain, folder / "encoder", contrastive, watch)
-    listener.say("training a linear probe on its tower; here the tag gives the class away")
-    finetune_lp(str(folder / "encoder"), shortcut, folder / "lp", LpSettings(split="train", seed=settings.seed))
+    finetune_flcp(f"open_clip:{config}", shortcut, folder / "encoder", contrastive, watch)
+    listener.say("training a linear probe on its tower, where the scene says nothing")
+    finetune_lp(str(folder / "encoder"), plain, folder / "lp", LpSettings(split="train", seed=settings.seed))
     listener.say("exporting tower and heads, perturbation included, and comparing with PyTorch")
     options = ExportOptions(heads=(f"lp=linear:{folder / 'lp'}",))
     return export_artifact(str(folder / "encoder"), folder / "artifact", options)
@@ -126,14 +138,40 @@ def _evaluated(
     return evaluate(job, spec_for(artifact, execution), out, lambda now: tick(now.done, len(job.samples)))
 
 
+def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
+    """The picture that tells the heads apart most: both right, one on the object and one beside it."""
+    run = folder / "run"
+    columns = ["id", "head", "correct", "valid", "localization"]
+    rows = read_rows(run, read_run(run), columns).to_pylist()
+    first, second = (
+        {row["id"]: row for row in rows if row["head"] == head.name and row["correct"] and row["valid"] is not None}
+        for head in artifact.heads
+    )
+    telling = [name for name in first.keys() & second.keys() if first[name]["valid"] != second[name]["valid"]]
+    if not telling:
+        return {}
+    best = max(sorted(telling), key=lambda name: abs(first[name]["localization"] - second[name]["localization"]))
+    sample = next(sample for sample in read_manifest(data).samples if sample.id == best)
+    found = {}
+    for head in artifact.heads:
+        question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
+        execution = Execution()
+        explained = explain(artifact, spec_for(artifact, execution), question, Measurement(), execution)
+        found[head.name] = folder / f"evidence-{head.name}.png"
+        verdict = explained.verdict
+        picture(explained.pixels, verdict.evidence, verdict.region, artifact.geometry).save(found[head.name])
+    return found
+
+
 def _titled(listener: Listener, title: str) -> Callable[[int, int], None]:
     return lambda done, total: listener.step(title, done, total)
 
 
 def _commands(folder: Path) -> tuple[str, ...]:
-    image = folder / "shortcut" / "images" / "test" / "000000.png"
+    data = folder / "shortcut"
+    region = f"--mask {data / 'masks' / 'test' / '000000.png'}"
     return (
-        f"rate explain {folder / 'artifact'} {image} --head lp --out heat.png",
+        f"rate explain {folder / 'artifact'} {data / 'images' / 'test' / '000000.png'} {region} --head lp",
         f"rate show {folder / 'run'}",
         "rate finetune lp timm:NAME:WEIGHTS MANIFEST --out CHECKPOINT    # your own model and data",
     )
@@ -141,24 +179,45 @@ def _commands(folder: Path) -> tuple[str, ...]:
 
 def in_words(demo: Demo) -> list[str]:
     """What the numbers say, one sentence each, from the numbers alone."""
-    zs, lp = (demo.agreeing.heads[name] for name in demo.agreeing.heads)
-    zs_broken, lp_broken = (demo.broken.heads[name] for name in demo.agreeing.heads)
-    names = list(demo.agreeing.heads)
+    first, second = demo.agreeing.heads
+    seen, broken = demo.agreeing.heads, demo.broken.heads
     return [
-        f"{names[0]} is right in {_percent(zs.accuracy.value)} of the pictures, {names[1]} in "
-        f"{_percent(lp.accuracy.value)}: by accuracy {_better(zs, lp, names)}.",
-        f"Of its correct predictions, {names[0]} rests {_percent(zs.pt.ratio.value)} on the object (PT), {names[1]} "
-        f"{_percent(lp.pt.ratio.value)}; a model that looks everywhere alike would reach {_percent(lp.pt.chance)}.",
-        f"Where the tag says nothing, {names[0]} is right in {_percent(zs_broken.accuracy.value)} and {names[1]} in "
-        f"{_percent(lp_broken.accuracy.value)}: what PT saw beforehand, without that second test set.",
+        f"By accuracy {_ranking(first, second, seen, _accuracy)}.",
+        f"By PT {_ranking(first, second, seen, _pt)}: that share of the correct predictions rests on the object. A map "
+        f"that looks everywhere alike would give {_percent(seen[first].pt.chance)}, other pictures' objects "
+        f"{_percent(seen[first].pt.shuffled)} and {_percent(seen[second].pt.shuffled)}.",
+        f"Where the scene says nothing, {_ranking(first, second, broken, _accuracy)}. {_moral(first, second, demo)}",
     ]
 
 
-def _better(zs: HeadSummary, lp: HeadSummary, names: list[str]) -> str:
-    first, second = zs.accuracy.value or 0.0, lp.accuracy.value or 0.0
-    if first == second:
-        return "the two are equal"
-    return f"{names[1] if second > first else names[0]} is the better model"
+def _moral(first: str, second: str, demo: Demo) -> str:
+    """Whether PT on the familiar pictures ranked the heads as accuracy on the broken ones does."""
+
+    def leads(heads: dict[str, HeadSummary], metric: Callable[[HeadSummary], float]) -> bool:
+        return metric(heads[first]) > metric(heads[second])
+
+    by_pt, later = leads(demo.agreeing.heads, _pt), leads(demo.broken.heads, _accuracy)
+    if by_pt != later:
+        return "PT did not rank the two heads so this time."
+    known = "as accuracy did too" if leads(demo.agreeing.heads, _accuracy) == later else "which accuracy did not"
+    return f"PT ranked the two heads so beforehand, without those pictures, {known}."
+
+
+def _ranking(first: str, second: str, heads: dict[str, HeadSummary], metric: Callable[[HeadSummary], float]) -> str:
+    values = {name: metric(heads[name]) for name in (first, second)}
+    best = max(values, key=lambda name: values[name])
+    other = second if best == first else first
+    if values[best] == values[other]:
+        return f"{first} and {second} are equal at {_percent(values[best])}"
+    return f"{best} ({_percent(values[best])}) is ahead of {other} ({_percent(values[other])})"
+
+
+def _accuracy(head: HeadSummary) -> float:
+    return head.accuracy.value or 0.0
+
+
+def _pt(head: HeadSummary) -> float:
+    return head.pt.ratio.value or 0.0
 
 
 def _percent(value: float | None) -> str:

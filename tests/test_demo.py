@@ -19,8 +19,9 @@ def test_everything_from_pictures_to_words(tmp_path: Path) -> None:
     assert {head.kind for head in done.artifact.heads} == {"zero-shot", "linear"}
     assert done.agreeing.status == done.broken.status == "complete"
     assert all(head.rows == 16 and head.counts.errors == 0 for head in done.agreeing.heads.values())
-    assert len(said) == 6
+    assert len(said) == 7
     assert {title for title, _, _ in steps} >= {"encoder", "pictures, plain", "eval, test"}
+    assert all(path.is_file() for path in done.pictures.values())
     words = " ".join(in_words(done))
     for head in done.agreeing.heads.values():
         assert f"{100 * (head.accuracy.value or 0):.0f} %" in words

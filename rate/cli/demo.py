@@ -25,11 +25,16 @@ def demo(
     bars = _Bars()
     done = run_demo(out, DemoSettings(seed=seed), Listener(bars.say, bars.step))
     bars.close()
-    for title, summary in (("The tag agrees with the class", done.agreeing), ("The tag says nothing", done.broken)):
+    for title, summary in (
+        ("Pictures like those of the encoder's training", done.agreeing),
+        ("Pictures whose scene says nothing", done.broken),
+    ):
         typer.echo(f"\n{title}\n")
         results().print(summary_table(summary))
     for sentence in in_words(done):
         typer.echo(sentence)
+    for head, picture in done.pictures.items():
+        typer.echo(f"The evidence of {head} for one and the same picture: {picture}")
     notice(f"\n{time.monotonic() - began:.0f} s; everything is in {done.folder}. Next:")
     for command in done.commands:
         notice(f"  {command}")

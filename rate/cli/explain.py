@@ -24,6 +24,7 @@ def explain(
         str | None, typer.Option("--class", help="Class to explain; the predicted one if not given.")
     ] = None,
     boxes: Annotated[str, typer.Option(help="Object boxes in image pixels: [[x0,y0,x1,y1], ...]")] = "[]",
+    mask: Annotated[Path | None, typer.Option(help="Object mask instead of boxes: non-zero = object.")] = None,
     head: Annotated[str | None, typer.Option(help="Head to explain, where there are several.")] = None,
     saliency: Annotated[str, typer.Option(help="rise | occlusion")] = "rise",
     masks: Annotated[int, typer.Option(help="Masks (rise).")] = 1000,
@@ -41,8 +42,10 @@ def explain(
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError(f"--out must end in .png, .jpg or .webp, got {str(out)!r}")
+    if mask is not None and boxes != "[]":
+        raise ConfigError("--mask and --boxes both give the region; give one of them")
     measurement, execution = Measurement(saliency=saliency, masks=masks, seed=seed), Execution(threads=threads)
-    question = engine.Question(image, _boxes(boxes), label, head)
+    question = engine.Question(image, _boxes(boxes), mask, label, head)
     loaded = load_artifact(artifact)
     forwards = 1 + method_for(measurement, loaded.geometry.size).count
     with Steps("explain", forwards, "forwards") as steps:
@@ -57,7 +60,7 @@ def explain(
     prediction = verdict.prediction
     typer.echo(f"prediction    {prediction.name} (probability {prediction.probability:.3f})")
     typer.echo(f"explained     {prediction.explained}, effect of the image on its score {prediction.effect:+.3f}")
-    if question.boxes:
+    if question.boxes or question.mask:
         typer.echo(f"evidence      {_rationale(verdict)}")
     typer.echo(f"picture       {out}")
 
@@ -67,7 +70,7 @@ def _rationale(verdict: Verdict) -> str:
         return f"no verdict: {verdict.reason}"
     return (
         f"{'valid' if verdict.valid['run'] else 'not valid'}: relevance mass {verdict.mass['positive']:.3f} inside the "
-        f"boxes ({verdict.bounds.floor:.3f} if all evidence were outside, {verdict.bounds.ceiling:.3f} if all were "
+        f"region ({verdict.bounds.floor:.3f} if all evidence were outside, {verdict.bounds.ceiling:.3f} if all were "
         f"inside), localization {verdict.localization:.3f}"
     )
 

@@ -31,7 +31,8 @@ class Question:
     """What is asked about one image."""
 
     image: Path
-    boxes: tuple[Box, ...] = ()  # of the object; without any there is a map and no verdict
+    boxes: tuple[Box, ...] = ()  # of the object; without region there is a map and no verdict
+    mask: Path | None = None  # of the object, instead of boxes
     label: str | None = None  # class to explain; None = the predicted one
     head: str | None = None  # None = the only one
 
@@ -57,7 +58,8 @@ def explain(
         id=question.image.name,
         label=question.label or head.classes[0],
         image=str(question.image.resolve()),
-        boxes=question.boxes,
+        boxes=question.boxes if question.mask is None else None,
+        mask=None if question.mask is None else str(question.mask.resolve()),
     )
     job = Job(
         heads=(head,),

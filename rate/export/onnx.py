@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def export_graph(tower: nn.Module, heads: Mapping[str, nn.Module], size: int, pa
 
 
 def _trace(module: Perturbed, outputs: list[str], size: int) -> torch.onnx.ONNXProgram:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("onnxscript"):
         # torch warns about its own code; nobody who exports a model can do anything about it
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
         try:
@@ -65,6 +67,18 @@ def _trace(module: Perturbed, outputs: list[str], size: int) -> torch.onnx.ONNXP
     if program is None:
         raise RateError("torch.onnx.export returned no program; this version of torch is too old, install 2.6 or newer")
     return program
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without the warnings of a library's logger: it reports optimisations that it does not make, node by node."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _dynamic(size: int) -> tuple[dict[int, object], ...]:
