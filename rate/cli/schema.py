@@ -9,7 +9,8 @@ import typer
 
 def schema(
     name: Annotated[
-        str | None, typer.Argument(help="artifact | checkpoint | run | samples | summary; all if not given.")
+        str | None,
+        typer.Argument(help="artifact | checkpoint | run | samples | summary | precision; all if not given."),
     ] = None,
 ) -> None:
     """Print the JSON Schemas of the files that `rate` writes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
 from rate.engine.store import RUN_SCHEMA_ID
 from rate.engine.summary import SUMMARY_SCHEMA_ID
@@ -103,6 +104,20 @@ RUN = _object(
     title="run.json",
 )
 
+PRECISION = _object(
+    {
+        "schema": {"const": PRECISION_SCHEMA_ID},
+        "precision": _TEXT,
+        "reference": _object({"backend": _TEXT, "precision": _TEXT}),
+        "heads": _map(
+            _object(
+                {"head": _TEXT, "samples": _COUNT, "predictions": _COUNT, "verdicts": _COUNT, "max_abs_rma": _NUMBER}
+            )
+        ),
+    },
+    title="precision.json",
+)
+
 _COLUMN_TYPES = {
     "string": "string",
     "float": "number",
@@ -125,4 +140,11 @@ def samples() -> Json:
 
 def all_schemas() -> dict[str, Json]:
     """Name of a file -> its schema."""
-    return {"artifact": ARTIFACT, "checkpoint": CHECKPOINT, "run": RUN, "samples": samples(), "summary": SUMMARY}
+    return {
+        "artifact": ARTIFACT,
+        "checkpoint": CHECKPOINT,
+        "run": RUN,
+        "samples": samples(),
+        "summary": SUMMARY,
+        "precision": PRECISION,
+    }

@@ -38,7 +38,7 @@ def spec_for(artifact: Artifact, execution: Execution, notify: Callable[[str], N
         except (MissingExtra, ParityError, BackendError) as error:
             if last:
                 raise
-            notify(f"{spec.name} in {spec.precision} is passed over: {error}")
+            notify(f"passed over: {str(error).partition(';')[0]}")
         else:
             return spec
     raise AssertionError("the last candidate is returned or raises")

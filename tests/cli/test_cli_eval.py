@@ -78,7 +78,7 @@ def test_batch_and_threads_change_no_verdict(trained, finished: Path, tmp_path: 
     assert_same_verdicts(finished, tmp_path / "run")
 
 
-def start(trained, out: Path, masks: int = 400) -> subprocess.Popen[str]:
+def start(trained, out: Path, masks: int = 600) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), "--out", str(out)]
     return subprocess.Popen(
         [*command, "--masks", str(masks), "--batch", "8", "--threads", "1", "--backend", "onnxruntime"],
@@ -93,7 +93,7 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
     deadline = time.monotonic() + 60
     while not (out / "run.json").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
-    time.sleep(0.6)
+    time.sleep(0.4)
     assert process.poll() is None, f"finished before it could be stopped: {process.communicate()}"
 
 
@@ -105,7 +105,7 @@ def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, 
         str(trained.artifact),
         str(trained.manifest),
         "--masks",
-        "400",
+        "600",
         "--batch",
         "8",
         "--backend",
@@ -262,6 +262,8 @@ def test_the_effect_of_a_precision_is_counted(
     assert "of 5 verdicts" in capsys.readouterr().err
     found = json.loads((out / "precision.json").read_text())
     assert found["reference"]["precision"] == "f32"
+    assert run(["schema", "precision"]) == 0
+    jsonschema.validate(found, json.loads(capsys.readouterr().out))
     assert found["heads"]["lp"]["samples"] == 5
     if precision == "f32":
         assert found["heads"]["lp"]["verdicts"] == 0
