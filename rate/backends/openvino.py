@@ -15,8 +15,6 @@ from rate.errors import BackendError, MissingExtra, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
-HINTS = {"f32": "f32", "bf16": "bf16"}
-
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoSpec:
@@ -39,7 +37,7 @@ class OpenVinoSpec:
         threads = self.threads or usable_cores()
         streams = min(2, threads)
         options = {
-            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            "INFERENCE_PRECISION_HINT": self.precision,
             "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
             "ENABLE_CPU_PINNING": False,  # cores may be shared with decoding and with other processes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import pyarrow.compute as pc
 from rate.engine.files import write_json
 from rate.engine.rows import SKETCH
 from rate.engine.store import read_rows, read_run
-from rate.errors import RunError
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
 from rate.types import Float64, Json
 
@@ -279,16 +277,3 @@ def _throughput(sessions: list[Json]) -> Json:
         "waiting_for_data": total["waiting_s"] / seconds if seconds else None,
         "batch_fill": total["forwards"] / rows if rows else None,
     }
-
-
-def read_summary(folder: Path) -> Json:
-    """summary.json as it was written.
-
-    Raises:
-        RunError: there is none.
-    """
-    try:
-        found: Json = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} has no readable summary.json ({error}); `rate eval` writes it last") from error
-    return found
