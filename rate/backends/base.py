@@ -54,7 +54,8 @@ class Backend(Protocol):
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``: pixels[slot] * mask(grid, offset) through the tower and every head.
 
-        All batches of a run have one size but the first, which has one row; a backend of fixed shape pads.
+        All batches of a run have one size but the first, of one row, and in f32 the last; a backend of fixed shape
+        pads.
 
         Raises:
             BackendError: the runtime refused the batch.

@@ -64,13 +64,13 @@ def _has_bf16(core: Any) -> bool:
 
 
 class OpenVinoBackend:
-    """An open `OpenVinoSpec`: as many requests as streams, taken in turn."""
+    """An open `OpenVinoSpec`: one request more than streams, taken in turn."""
 
     def __init__(
         self, compiled: Any, spec: OpenVinoSpec, perturbation: Perturbation, slots: int, streams: int, version: str
     ) -> None:
         self.name, self.precision, self.device, self.version = spec.name, spec.precision, "cpu", version
-        self.depth = streams
+        self.depth = streams + 1  # one waits, so that no stream idles while its last batch is folded
         self._heads = spec.graph.heads
         size = perturbation.size
         self._pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
@@ -80,7 +80,7 @@ class OpenVinoBackend:
             "a": np.array(perturbation.a, np.float32),
             "b": np.array(perturbation.b, np.float32),
         }
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
         self._turn = 0
 
     def put(self, slot: int, pixels: Float32) -> None:

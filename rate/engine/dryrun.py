@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rate.backends.base import BackendSpec
 from rate.engine.job import Job
-from rate.engine.pipeline import Engine
+from rate.engine.pipeline import DEPTH, Engine
 from rate.engine.rows import MAP
 from rate.engine.schedule import CLEAN_ROWS, Plan, slots_for
 from rate.engine.store import read_rows, read_run
@@ -50,7 +50,7 @@ def estimate(job: Job, spec: BackendSpec, out: Path, batches: int = 3) -> Estima
     todo = sum(sample.id not in stored for sample in job.samples)
     method = job.method
     rows = CLEAN_ROWS + method.count
-    slots = slots_for(job.execution.batch, rows, depth=2)
+    slots = slots_for(job.execution.batch, rows, DEPTH)
     with spec.open(method.perturbation, slots) as backend:
         engine = Engine(job, method, backend, slots)
         staged = engine.stage(Plan((), job.execution.batch))

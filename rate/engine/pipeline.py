@@ -28,6 +28,10 @@ from rate.kernels.saliency import Method
 from rate.types import Rows, Sample
 
 
+DEPTH = 3
+"""Batches in flight that slots are provided for; no backend keeps more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a session is."""
@@ -95,7 +99,7 @@ def outcomes(
     if not runnable:
         return
     method = job.method
-    slots = slots_for(job.execution.batch, CLEAN_ROWS + method.count, depth=2)
+    slots = slots_for(job.execution.batch, CLEAN_ROWS + method.count, depth=DEPTH)
     decode = partial(prepare, geometry=job.geometry)
     with (
         spec.open(method.perturbation, slots) as backend,
@@ -127,11 +131,19 @@ class Engine:
         self.backend.put(0, np.zeros((3, size, size), np.float32))
         return self.backend.submit(self.stage(Plan((), 1))).wait()
 
+    def rows(self, plan: Plan) -> int:
+        """Rows that are computed for a batch: f32 leaves the last one short, other precisions pad it.
+
+        Below f32 a logit may depend on the size of its batch, and which rows come last depends on the order.
+        """
+        return plan.filled if plan.spans and self.backend.precision == "f32" else plan.batch
+
     def stage(self, plan: Plan) -> Rows:
         """The bits of a batch: clean rows and padding leave the image as it is, the others are drawn."""
         perturbation = self._method.perturbation
-        slot, offset = np.zeros(plan.batch, np.int64), np.zeros((plan.batch, 2), np.int64)
-        grid = np.repeat(perturbation.clean[None], plan.batch, axis=0)
+        count = self.rows(plan)
+        slot, offset = np.zeros(count, np.int64), np.zeros((count, 2), np.int64)
+        grid = np.repeat(perturbation.clean[None], count, axis=0)
         at = 0
         for span in plan.spans:
             first = at + (CLEAN_ROWS if span.start == 0 else 0)
@@ -169,7 +181,7 @@ def _settle(engine: Engine, source: Prefetch, work: Work, tick: Callable[[Work],
 def _fold_oldest(engine: Engine, work: Work) -> Iterator[Outcome]:
     plan, pending = engine.in_flight.popleft()
     settled = engine.estimator.fold(plan, pending.wait())
-    work.forwards, work.rows = work.forwards + plan.filled, work.rows + plan.batch
+    work.forwards, work.rows = work.forwards + plan.filled, work.rows + engine.rows(plan)
     engine.scheduler.folded(plan, [ticket for ticket, _ in settled])
     for ticket, outcome in settled:
         yield engine.samples.pop(ticket), outcome
