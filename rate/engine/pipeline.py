@@ -27,7 +27,6 @@ from rate.errors import SampleError
 from rate.kernels.saliency import Method
 from rate.types import Rows, Sample
 
-
 DEPTH = 3
 """Batches in flight that slots are provided for; no backend keeps more."""
 
