@@ -139,6 +139,13 @@ def test_what_cannot_be_opened_is_named(source: str, message: str, classes: Path
         open_source(source, ExportOptions(classes=classes))
 
 
+def test_a_flat_config_is_the_same_model(tiny: str, classes: Path, tmp_path: Path) -> None:
+    (tmp_path / "flat.json").write_text(json.dumps(TINY | {"preprocess_cfg": {"mean": [0.5] * 3}}))
+    flat = open_source(f"open_clip:{tmp_path / 'flat.json'}", ExportOptions(classes=classes))
+    nested = open_source(tiny, ExportOptions(classes=classes))
+    assert (flat.weights, flat.geometry) == (nested.weights, nested.geometry)
+
+
 def test_a_model_without_heads_says_how_to_give_it_one(tiny: str) -> None:
     with pytest.raises(UsageError, match="give --classes FILE for a zero-shot head"):
         open_source(tiny, ExportOptions())

@@ -204,7 +204,8 @@ def _read_config(path: Path) -> Json:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as an open_clip config ({error})") from error
-    model_cfg = found.get("model_cfg", found) if isinstance(found, dict) else {}
+    flat = {key: value for key, value in found.items() if key != "preprocess_cfg"} if isinstance(found, dict) else {}
+    model_cfg = flat.get("model_cfg", flat)
     if not {"embed_dim", "vision_cfg", "text_cfg"} <= set(model_cfg):
         raise UsageError(f"{path} is not an open_clip config: it must give embed_dim, vision_cfg and text_cfg")
     return {"name": path.stem, "model_cfg": model_cfg, "preprocess_cfg": found.get("preprocess_cfg", {})}
