@@ -5,8 +5,10 @@ summary = rate.evaluate("artifact", "manifest.csv", "run", masks=1000)
 summary.heads["native"].pt.ratio.value
 """
 
+from rate.api import compare as compare
 from rate.api import evaluate as evaluate
 from rate.api import export as export
+from rate.api import gate as gate
 from rate.api import load_run as load_run
 from rate.api import masks as masks
 from rate.config import Execution as Execution
@@ -14,4 +16,15 @@ from rate.config import Measurement as Measurement
 from rate.errors import RateError as RateError
 from rate.version import __version__ as __version__
 
-__all__ = ["Execution", "Measurement", "RateError", "__version__", "evaluate", "export", "load_run", "masks"]
+__all__ = [
+    "Execution",
+    "Measurement",
+    "RateError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "export",
+    "gate",
+    "load_run",
+    "masks",
+]

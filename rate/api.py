@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rate.engine.summary import Summary
     from rate.export.artifact import Artifact
     from rate.kernels.saliency import Masks
+    from rate.report.compare import Comparison
+    from rate.report.gate import Decision
+    from rate.report.policy import PolicySource
 
 
 def export(source: str, out: str | Path, **options: Any) -> Artifact:
@@ -75,6 +78,46 @@ def load_run(path: str | Path) -> Summary:
     from rate.engine.summary import load_summary
 
     return load_summary(Path(path))
+
+
+def compare(*references: str | Path, baseline: str | Path | None = None, by_group: bool = True) -> Comparison:
+    """Compare heads over the same samples with the first one named: differences with paired intervals, moves, McNemar.
+
+    A reference is RUN or RUN@HEAD; a run of several heads stands for all of them. ``baseline`` names another first one.
+
+    Raises:
+        UsageError: fewer than two heads are named, or a run has no such head.
+        RunError: a run is missing or damaged, or two of them measured different things.
+    """
+    from rate.report.compare import compare as compare_heads
+
+    return compare_heads(
+        [str(reference) for reference in references],
+        None if baseline is None else str(baseline),
+        by_group=by_group,
+    )
+
+
+def gate(
+    run: str | Path, policy: PolicySource, baseline: str | Path | None = None, allow_partial: bool = False
+) -> Decision:
+    """Hold a run against a policy; the decision has ``passed``, ``verdict``, ``exit_code`` and every result.
+
+    A reference is RUN, or RUN@HEAD where the run has several heads. ``policy`` is the path of a gate.toml, its content
+    as a mapping, or a list of checks. In a test: ``assert decision.passed, str(decision)``.
+
+    Raises:
+        ConfigError: the policy cannot be read or says something impossible.
+        RunError: a run is missing, damaged or not complete, or the two measured different things.
+        UsageError: a run has several heads and none is named, or a check needs a baseline.
+    """
+    from rate.report.gate import decide
+    from rate.report.policy import read_policy
+    from rate.report.reference import load_head
+
+    checks = read_policy(policy)
+    before = None if baseline is None else load_head(str(baseline))
+    return decide(checks, load_head(str(run)), before, allow_partial=allow_partial)
 
 
 def masks(

@@ -17,7 +17,7 @@ PACKAGE = Path(rate.__file__).parent
 ORDER = [
     ("types", "errors", "version"),
     ("config",),
-    ("kernels", "metrics"),
+    ("kernels", "metrics", "paired"),
     ("data",),
     ("backends",),
     ("export",),

@@ -1,12 +1,30 @@
-"""How many cores this process may use; a runtime's own guess ignores affinity and containers."""
+"""The cores of this process: how many it may use, and who may take them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadpoolctl import threadpool_limits
 
 
 def usable_cores() -> int:
-    """Cores in this process's affinity mask where the system has one, else all."""
+    """Cores in this process's affinity mask where the system has one, else all.
+
+    A runtime's own guess ignores affinity and containers.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep numpy's matrix products to the thread that asks for them.
+
+    A second BLAS thread spins for a while after every product, and takes more from a runtime that fills the cores
+    than it gives: engine over raw forwards/s in bf16 on two cores is 0.91 with two threads and 0.98 with one.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

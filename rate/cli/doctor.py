@@ -9,12 +9,17 @@ from typing import Annotated
 import typer
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+def doctor(
+    artifact: Annotated[
+        Path | None, typer.Argument(help="Artifact to try the runtimes on, as `--backend auto` does.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
     """Say what this machine has and what `rate` would use of it."""
     from rate.cli.console import print_json
     from rate.engine.doctor import diagnose
 
-    findings = list(diagnose(Path.cwd()))
+    findings = list(diagnose(Path.cwd(), artifact))
     if as_json:
         print_json([asdict(finding) for finding in findings])
         return

@@ -13,12 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from rate.cli import data, finetune
+from rate.cli.compare import compare
 from rate.cli.demo import demo
 from rate.cli.doctor import doctor
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
+from rate.cli.gate import gate
 from rate.cli.inspect import inspect
+from rate.cli.report import report
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.cli.synth import synth
@@ -39,6 +42,9 @@ app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("explain")(explain)
 app.command("show")(show)
+app.command("report")(report)
+app.command("compare")(compare)
+app.command("gate")(gate)
 app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)

@@ -10,7 +10,9 @@ import typer
 def schema(
     name: Annotated[
         str | None,
-        typer.Argument(help="artifact | checkpoint | run | samples | summary | precision; all if not given."),
+        typer.Argument(
+            help="artifact | checkpoint | run | samples | summary | precision | comparison | gate; all if not given."
+        ),
     ] = None,
 ) -> None:
     """Print the JSON Schemas of the files that `rate` writes."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits, Pending
-from rate.backends.cores import usable_cores
+from rate.backends.cores import one_blas_thread, usable_cores
 from rate.data.prepare import prepare
 from rate.engine.estimator import Estimator, Verdict
 from rate.engine.job import Job
@@ -103,6 +103,7 @@ def outcomes(
     with (
         spec.open(method.perturbation, slots) as backend,
         Prefetch(runnable, decode, threads=_decode_threads(job.execution.threads), ahead=2 * slots) as source,
+        one_blas_thread(),
     ):
         yield from _settle(Engine(job, method, backend, slots), source, work, tick)
 

@@ -7,7 +7,11 @@ from rate.engine.rows import SCHEMA
 from rate.engine.store import RUN_SCHEMA_ID
 from rate.engine.summary import SUMMARY_SCHEMA_ID
 from rate.export.schemas import ARTIFACT, CHECKPOINT
+from rate.paired import METRICS, STATES
 from rate.types import Json
+
+COMPARISON_SCHEMA_ID = "rate.comparison/1"
+GATE_SCHEMA_ID = "rate.gate/1"
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SHARE: Json = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
@@ -118,6 +122,95 @@ PRECISION = _object(
     title="precision.json",
 )
 
+_DIFFERENCE: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
+_STATE: Json = {"enum": list(STATES)}
+_MCNEMAR = _object({"only_first": _COUNT, "only_second": _COUNT, "p": {"type": "number", "minimum": 0, "maximum": 1}})
+_PAIR = _object(
+    {
+        "first": _TEXT,
+        "second": _TEXT,
+        "paired": _COUNT,
+        "only_first": _COUNT,
+        "only_second": _COUNT,
+        "groups": {"type": ["integer", "null"], "minimum": 1},
+        "differences": _object(
+            dict.fromkeys(
+                METRICS,
+                _object(
+                    {
+                        "first": _object(_RATIO),
+                        "second": _object(_RATIO),
+                        "value": _DIFFERENCE,
+                        "low": _DIFFERENCE,
+                        "high": _DIFFERENCE,
+                        "method": {"enum": ["bootstrap", "mover", "cluster-bootstrap", "undefined"]},
+                    }
+                ),
+            )
+        ),
+        "mcnemar": _object({"accuracy": _MCNEMAR, "validity": _MCNEMAR}),
+        "moves": _object(dict.fromkeys(STATES, _object(dict.fromkeys(STATES, _COUNT)))),
+        "changed": _list(_object({"id": _TEXT, "from": _STATE, "to": _STATE})),
+        "conclusions": _list(_TEXT),
+    }
+)
+
+COMPARISON = _object(
+    {
+        "schema": {"const": COMPARISON_SCHEMA_ID},
+        "baseline": _TEXT,
+        "heads": _list(_object({"name": _TEXT, "run": _TEXT, "head": _TEXT, "status": _STATUS})),
+        "pairs": _list(_PAIR),
+        "notices": _list(_TEXT),
+        "caveat": {"type": ["string", "null"]},
+    },
+    title="rate compare --json",
+)
+
+_IDENTITY = _object(
+    {"name": _TEXT, "folder": _TEXT, "head": _TEXT, "status": _STATUS, "key": _TEXT, "weights": _TEXT, "n": _COUNT}
+)
+_CHECK = _object(
+    {
+        "name": _TEXT,
+        "metric": {"enum": ["pt", "ir", "accuracy", "undefined", "capped", "errors", "forwards", "images_per_s"]},
+        "bound": {"enum": ["min", "max", "max_drop", "max_drop_relative"]},
+        "threshold": {"type": "number", "minimum": 0},
+        "use": {"enum": ["interval", "value"]},
+        "min_samples": {"type": "integer", "minimum": 1},
+        "severity": {"enum": ["error", "warn"]},
+        "slice_by": {"enum": ["class", "group", None]},
+        "slice": {"type": ["string", "null"]},
+        "state": {"enum": ["pass", "fail", "warn", "inconclusive", "error", "skipped"]},
+        "limit": _NUMBER,
+        "value": _NUMBER,
+        "low": _NUMBER,
+        "high": _NUMBER,
+        "numerator": {"type": ["integer", "null"], "minimum": 0},
+        "denominator": _COUNT,
+        "n": _COUNT,
+        "candidate": _NUMBER,
+        "baseline": _NUMBER,
+        "samples_needed": {"type": ["integer", "null"], "minimum": 1},
+        "message": _TEXT,
+    }
+)
+
+GATE = _object(
+    {
+        "schema": {"const": GATE_SCHEMA_ID},
+        "verdict": {"enum": ["passed", "failed", "inconclusive"]},
+        "exit_code": {"enum": [0, 1, 3]},
+        "run": _IDENTITY,
+        "baseline": {"anyOf": [_IDENTITY, {"type": "null"}]},
+        "policy": _object({"source": _TEXT, "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}),
+        "counts": _map(_COUNT),
+        "notices": _list(_TEXT),
+        "checks": _list(_CHECK),
+    },
+    title="rate gate --json",
+)
+
 _COLUMN_TYPES = {
     "string": "string",
     "float": "number",
@@ -147,4 +240,6 @@ def all_schemas() -> dict[str, Json]:
         "samples": samples(),
         "summary": SUMMARY,
         "precision": PRECISION,
+        "comparison": COMPARISON,
+        "gate": GATE,
     }

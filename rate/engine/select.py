@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from rate.backends.base import BackendSpec
 from rate.backends.onnxruntime import OrtSpec
@@ -29,7 +29,7 @@ def spec_for(artifact: Artifact, execution: Execution, notify: Callable[[str], N
         ParityError: the backend asked for does not reproduce the source's logits.
         BackendError: the backend asked for cannot load the graph.
     """
-    candidates = list(_candidates(artifact, execution))
+    candidates = [_spec(artifact, *choice, execution.threads) for choice in preferences(execution)]
     if not candidates:
         raise UsageError(f"--backend {execution.backend} does not compute in --precision {execution.precision}")
     for last, spec in ((spec is candidates[-1], spec) for spec in candidates):
@@ -44,14 +44,21 @@ def spec_for(artifact: Artifact, execution: Execution, notify: Callable[[str], N
     raise AssertionError("the last candidate is returned or raises")
 
 
-def _candidates(artifact: Artifact, execution: Execution) -> Iterator[BackendSpec]:
-    graph, threads = artifact.graph(), execution.threads
-    wanted = execution.precision
+def preferences(execution: Execution) -> list[tuple[str, str]]:
+    """(backend, precision) in the order in which they are tried; none where the two asked for exclude each other."""
+    wanted, found = execution.precision, []
     if execution.backend in ("auto", "openvino"):
         # Named, a precision is tried even where the CPU lacks it: the message then says so.
         if wanted == "bf16" or (wanted == "auto" and cpu_has_bf16()):
-            yield OpenVinoSpec(graph, "bf16", threads)
+            found.append(("openvino", "bf16"))
         if wanted in ("auto", "f32"):
-            yield OpenVinoSpec(graph, "f32", threads)
+            found.append(("openvino", "f32"))
     if execution.backend in ("auto", "onnxruntime") and wanted in ("auto", "f32"):
-        yield OrtSpec(graph, threads)
+        found.append(("onnxruntime", "f32"))
+    return found
+
+
+def _spec(artifact: Artifact, backend: str, precision: str, threads: int) -> BackendSpec:
+    if backend == "openvino":
+        return OpenVinoSpec(artifact.graph(), precision, threads)
+    return OrtSpec(artifact.graph(), threads)

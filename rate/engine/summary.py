@@ -148,7 +148,7 @@ def ratio_json(ratio: Ratio) -> Json:
 def _head(rows: pa.Table, rule: Json) -> HeadSummary:
     predicted = rows.filter(pc.is_null(rows["error"]))
     judged = predicted.filter(pc.is_null(predicted["undefined_reason"]))
-    counts = _counts(rows)
+    counts = counts_of(rows)
     verdicts = _verdicts(judged, rule["evidence"])
     trust, reliability = _beside(judged, verdicts, rule, counts)
     return HeadSummary(
@@ -168,7 +168,7 @@ def _head(rows: pa.Table, rule: Json) -> HeadSummary:
     )
 
 
-def _counts(rows: pa.Table) -> Counts:
+def counts_of(rows: pa.Table) -> Counts:
     """Counts from the stored verdicts under the run's own rule."""
     predicted = rows.filter(pc.is_null(rows["error"]))
     judged = predicted.filter(pc.is_null(predicted["undefined_reason"]))
@@ -184,7 +184,7 @@ def _counts(rows: pa.Table) -> Counts:
 
 
 def _group(rows: pa.Table) -> Json:
-    counts = _counts(rows)
+    counts = counts_of(rows)
     return {
         "n": len(rows),
         "accuracy": ratio_json(accuracy(counts)),

@@ -1,0 +1,39 @@
+"""`rate compare`: what changed between heads over the same samples."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN[@HEAD]...", help="The first head is the baseline of all others.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN[@HEAD]", help="Another baseline than the first head.")
+    ] = None,
+    changed: Annotated[int, typer.Option(min=0, help="How many samples that changed are named.")] = 10,
+    ignore_groups: Annotated[
+        bool, typer.Option("--ignore-groups", help="Resample samples even where the data has groups.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, with all samples.")] = False,
+) -> None:
+    """Compare accuracy, PT and IR of heads over the same samples, with paired intervals.
+
+    A run of several heads stands for all of them: `rate compare RUN` compares the heads of one run.
+
+    Exit codes: 0 done whatever was found (a threshold is for `rate gate`), 2 runs that cannot be compared.
+    """
+    from rate.cli.console import notice, print_json, results
+    from rate.report.compare import compare as compare_heads
+    from rate.report.comparison_table import comparison_table
+
+    comparison = compare_heads(runs, baseline, by_group=not ignore_groups)
+    for text in comparison.notices:
+        notice(text)
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        results().print(comparison_table(comparison, changed))

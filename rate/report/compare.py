@@ -1,0 +1,274 @@
+"""Heads over the same samples: what changed between a baseline and each of the others, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from rate.engine.schemas import COMPARISON_SCHEMA_ID
+from rate.engine.summary import ratio_json
+from rate.errors import UsageError
+from rate.paired import METRICS, MIN_GROUPS, STATES, Difference, difference, joint, joint_by_group, mcnemar
+from rate.report.pairing import group_codes, in_common, states
+from rate.report.reference import HeadRun, load_head, load_heads, require_comparable
+from rate.types import Int64, Json
+
+_RIGHT = ("rr", "rw", "undefined_right")
+_VALID = ("rr", "wr")
+_JUDGED = ("rr", "rw", "wr", "ww")
+_NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
+"""Parts of a run's identity that may differ between two heads and move their numbers without any change of weights."""
+
+TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Samples that have a property in one head only, and the exact two-sided p that neither head has it more often."""
+
+    only_first: int
+    only_second: int
+
+    @property
+    def p(self) -> float:
+        """In [0, 1]; 1 where no sample differs."""
+        return mcnemar(self.only_first, self.only_second)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A sample that is in another state of `STATES` in the second head than in the first."""
+
+    id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two heads over the samples that both have."""
+
+    first: HeadRun
+    second: HeadRun
+    titles: tuple[str, str]  # what to call the two; RUN@HEAD, longer where two folders share their name
+    paired: int
+    unpaired: tuple[int, int]  # samples that only the first has, only the second
+    groups: int | None  # units that were resampled instead of samples
+    differences: dict[str, Difference]  # by metric
+    mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, where both have a verdict
+    moves: Int64  # [7,7] by `STATES`
+    changed: tuple[Change, ...]  # in order of id
+
+    @property
+    def conclusions(self) -> tuple[str, ...]:
+        """One plain sentence a metric on what its interval allows to say."""
+        return tuple(_conclusion(self, TITLES[name], found) for name, found in self.differences.items())
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader of the numbers has to know about this pair."""
+        return tuple(_pair_notices(self))
+
+    def to_json(self) -> Json:
+        """An entry of ``pairs`` in a comparison."""
+        return {
+            "first": self.titles[0],
+            "second": self.titles[1],
+            "paired": self.paired,
+            "only_first": self.unpaired[0],
+            "only_second": self.unpaired[1],
+            "groups": self.groups,
+            "differences": {name: _difference_json(found) for name, found in self.differences.items()},
+            "mcnemar": {
+                name: {"only_first": test.only_first, "only_second": test.only_second, "p": test.p}
+                for name, test in self.mcnemar.items()
+            },
+            "moves": {
+                before: dict(zip(STATES, map(int, row), strict=True))
+                for before, row in zip(STATES, self.moves, strict=True)
+            },
+            "changed": [{"id": change.id, "from": change.before, "to": change.after} for change in self.changed],
+            "conclusions": list(self.conclusions),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A baseline, ``heads[0]``, with which every other head is compared."""
+
+    heads: tuple[HeadRun, ...]
+    pairs: tuple[Pair, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def caveat(self) -> str | None:
+        """What several comparisons together do not say; None for one."""
+        if len(self.pairs) < 2:
+            return None
+        return (
+            f"each interval is for its own comparison with {self.pairs[0].titles[0]}, not for all {len(self.pairs)} "
+            "at once: the more comparisons, the likelier that one of them excludes 0 by chance"
+        )
+
+    def to_json(self) -> Json:
+        """The form with schema ``rate.comparison/1``."""
+        titles = _titles(self.heads)
+        return {
+            "schema": COMPARISON_SCHEMA_ID,
+            "baseline": titles[0],
+            "heads": [
+                {"name": title, "run": str(head.folder), "head": head.head, "status": head.status}
+                for title, head in zip(titles, self.heads, strict=True)
+            ],
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "notices": list(self.notices),
+            "caveat": self.caveat,
+        }
+
+
+def compare(references: Sequence[str], baseline: str | None = None, *, by_group: bool = True) -> Comparison:
+    """Compare every head that ``references`` name with the first of them, or with ``baseline``.
+
+    Args:
+        references: RUN[@HEAD]; a run of several heads without ``@`` stands for all of them in its order.
+        baseline: one head that goes before all others; named again among ``references`` it is not compared with itself.
+        by_group: whether intervals resample the data's groups where it has some; else samples.
+
+    Raises:
+        UsageError: fewer than two heads are named.
+        RunError: a run is missing or damaged, or two of them measured different things.
+    """
+    heads = [head for reference in references for head in load_heads(reference)]
+    if baseline is not None:
+        first = load_head(baseline)
+        heads = [first, *(head for head in heads if _place(head) != _place(first))]
+    if len(heads) < 2:
+        raise UsageError(
+            f"a comparison needs two heads or more, {' '.join(references) or 'nothing'} names "
+            f"{heads[0].name if heads else 'none'} alone; add another RUN[@HEAD]"
+        )
+    require_comparable(heads)
+    titles = _titles(heads)
+    pairs = tuple(
+        replace(pair(heads[0], head, by_group=by_group), titles=(titles[0], title))
+        for head, title in zip(heads[1:], titles[1:], strict=True)
+    )
+    return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
+
+
+def pair(first: HeadRun, second: HeadRun, *, by_group: bool = True) -> Pair:
+    """Hold two heads against each other, sample by sample, joined by id.
+
+    Where any of the samples has a group, whole groups are resampled; a sample without one is then its own group.
+
+    Raises:
+        RunError: the two measured different things, or have no sample in common.
+    """
+    require_comparable([first, second])
+    rows_1, rows_2 = in_common(first, second)
+    states_1, states_2 = states(rows_1), states(rows_2)
+    groups = group_codes(rows_1["group"]) if by_group else None
+    moves = joint(states_1, states_2)
+    tables = moves if groups is None else joint_by_group(states_1, states_2, groups)
+    first_title, second_title = _titles([first, second])
+    return Pair(
+        first=first,
+        second=second,
+        titles=(first_title, second_title),
+        paired=len(rows_1),
+        unpaired=(len(first.rows) - len(rows_1), len(second.rows) - len(rows_1)),
+        groups=None if groups is None else len(tables),
+        differences={metric: difference(metric, tables) for metric in METRICS},
+        mcnemar={"accuracy": _mcnemar(moves, _RIGHT, STATES[:-1]), "validity": _mcnemar(moves, _VALID, _JUDGED)},
+        moves=moves,
+        changed=tuple(_changes(rows_1["id"], states_1, states_2)),
+    )
+
+
+def _mcnemar(moves: Int64, having: Iterable[str], among: Iterable[str]) -> McNemar:
+    """Samples in states ``among`` in both heads that are in states ``having`` in one of them only."""
+    has = np.isin(STATES, list(having))
+    lacks = np.isin(STATES, list(among)) & ~has
+    return McNemar(int(moves[np.ix_(has, lacks)].sum()), int(moves[np.ix_(lacks, has)].sum()))
+
+
+def _changes(ids: pa.ChunkedArray, first: Int64, second: Int64) -> Iterator[Change]:
+    at = np.flatnonzero(first != second)
+    for name, before, after in zip(ids.take(at).to_pylist(), first[at], second[at], strict=True):
+        yield Change(name, STATES[before], STATES[after])
+
+
+def _place(head: HeadRun) -> tuple[str, str]:
+    return str(head.folder.resolve()), head.head
+
+
+def _titles(heads: Sequence[HeadRun]) -> list[str]:
+    """RUN@HEAD with the folder's own name, or its whole path where two different heads would be called the same."""
+    places: dict[str, set[tuple[str, str]]] = {}
+    for head in heads:
+        places.setdefault(head.name, set()).add(_place(head))
+    return [head.name if len(places[head.name]) == 1 else f"{head.folder}@{head.head}" for head in heads]
+
+
+def _notices(heads: Sequence[HeadRun], pairs: Sequence[Pair]) -> Iterator[str]:
+    for folder, head in {head.folder: head for head in heads}.items():
+        if head.status != "complete":
+            yield f"{folder} is {head.status}: its numbers are those of the samples it has"
+    yield from dict.fromkeys(text for compared in pairs for text in compared.notices)
+
+
+def _pair_notices(compared: Pair) -> Iterator[str]:
+    first, second = compared.first, compared.second
+    one, other = compared.titles
+    same_head = first.head == second.head
+    if _place(first) == _place(second):
+        yield f"{one} is compared with itself: every difference is 0 by construction"
+    elif same_head and first.run["identity"]["weights"] == second.run["identity"]["weights"]:
+        yield f"{one} and {other} have the same weights: this compares two evaluations, not two models"
+    for name in _NO_MATTER_OF_THE_MODEL:
+        a, b = (head.run["identity"].get(name) for head in (first, second))
+        if a != b:
+            yield f"{name} differs: {a} in {one}, {b} in {other}; part of a difference may come from it"
+    for title, missing in zip(compared.titles, reversed(compared.unpaired), strict=True):
+        if missing:
+            yield f"{missing} samples that {title} lacks are left out"
+    if compared.groups is not None:
+        few = f": fewer than {MIN_GROUPS} allow no interval" if compared.groups < MIN_GROUPS else ""
+        yield f"intervals of {one} against {other} resample {compared.groups} groups, not samples{few}"
+
+
+def _difference_json(found: Difference) -> Json:
+    return {
+        "first": ratio_json(found.first),
+        "second": ratio_json(found.second),
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "method": found.method,
+    }
+
+
+def _conclusion(compared: Pair, title: str, found: Difference) -> str:
+    """What may be said: a fall or rise where the interval excludes 0, else that no difference can be claimed."""
+    if found.value is None:
+        without = [
+            name
+            for name, ratio in zip(compared.titles, (found.first, found.second), strict=True)
+            if ratio.value is None
+        ]
+        return f"{title}: undefined in {' and '.join(without)}, so there is no difference to speak of"
+    if found.low is None or found.high is None:
+        return f"{title}: no difference can be claimed; {signed(found.value)} has no interval"
+    interval = f"[{signed(found.low)}, {signed(found.high)}]"
+    if found.low <= 0.0 <= found.high:
+        return f"{title}: no difference can be claimed; {signed(found.value)} {interval} includes 0"
+    moved = "fell" if found.value < 0 else "rose"
+    return f"{title} {moved} by {signed(abs(found.value))[1:]} {interval}; the interval excludes 0"
+
+
+def signed(value: float) -> str:
+    """Three decimals with a sign; two significant digits where three decimals would show a difference as 0."""
+    return f"{value:+.2g}" if 0.0 < abs(value) < 0.0005 else f"{value + 0.0:+.3f}"

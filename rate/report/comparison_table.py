@@ -1,0 +1,109 @@
+"""A comparison as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rate.metrics import Ratio
+from rate.paired import STATES, Difference
+from rate.report.compare import TITLES, Comparison, Pair, signed
+
+_PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
+_QUADRANTS = ("rr", "rw", "wr", "ww")
+
+
+def comparison_table(comparison: Comparison, changed: int = 10) -> RenderableType:
+    """One block a pair: metrics with the interval of their difference, moves, changed samples, what may be claimed.
+
+    Args:
+        comparison: what `rate.report.compare.compare` found.
+        changed: how many changed samples are named, in order of id.
+    """
+    blocks = [block for pair in comparison.pairs for block in _pair(pair, changed)]
+    return Group(*blocks, *(Text(text) for text in (comparison.caveat,) if text))
+
+
+def _pair(pair: Pair, changed: int) -> Iterator[RenderableType]:
+    one, other = pair.titles
+    yield Text(f"{one} -> {other}: {pair.paired} images", style="bold")
+    yield _metrics(pair)
+    yield Text(f"intervals by {_methods(pair)}")
+    for name, test in pair.mcnemar.items():
+        yield Text(
+            f"{_PROPERTIES[name]} in the first only {test.only_first}, in the second only {test.only_second}; "
+            f"McNemar p {p_value(test.p)}"
+        )
+    yield Text("")
+    yield _moves(pair)
+    yield from _changed(pair, changed)
+    yield Text("")
+    yield from (Text(sentence) for sentence in pair.conclusions)
+    yield Text("")
+
+
+def _metrics(pair: Pair) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in ("first", "second", "difference", "95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, found in pair.differences.items():
+        table.add_row(TITLES[name], _share(found.first), _share(found.second), *_interval(found))
+    return table
+
+
+def _share(ratio: Ratio) -> str:
+    value = "undefined" if ratio.value is None else f"{ratio.value:.3f}"
+    return f"{value} ({ratio.numerator}/{ratio.denominator})"
+
+
+def _interval(found: Difference) -> tuple[str, str]:
+    value = "undefined" if found.value is None else signed(found.value)
+    if found.low is None or found.high is None:
+        return value, "none"
+    return value, f"{signed(found.low)} to {signed(found.high)}"
+
+
+def _methods(pair: Pair) -> str:
+    """The method of all metrics, or each metric's where they differ."""
+    methods = {TITLES[name]: found.method for name, found in pair.differences.items() if found.low is not None}
+    if len(set(methods.values())) <= 1 and len(methods) in (0, len(pair.differences)):
+        return next(iter(methods.values()), "no method: all are undefined")
+    return ", ".join(f"{method} ({title})" for title, method in methods.items())
+
+
+def _moves(pair: Pair) -> Table:
+    """Rows: state in the first head; columns: in the second. Of the states beyond the quadrants, those that occur."""
+    shown = [k for k, name in enumerate(STATES) if name in _QUADRANTS or pair.moves[k].any() or pair.moves[:, k].any()]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("first \\ second")
+    for k in shown:
+        table.add_column(STATES[k].replace("_", "\n"), justify="right", vertical="bottom")
+    for i in shown:
+        table.add_row(state_title(STATES[i]), *(str(pair.moves[i, j]) for j in shown))
+    return table
+
+
+def _changed(pair: Pair, limit: int) -> Iterator[Text]:
+    count = len(pair.changed)
+    if not count:
+        yield Text(f"none of {pair.paired} images changed")
+        return
+    shown = pair.changed[:limit]
+    some = "" if not shown else ":" if len(shown) == count else f"; the first {len(shown)}:"
+    yield Text(f"{count} of {pair.paired} images changed{some}")
+    for change in shown:
+        yield Text(f"  {change.id}  {state_title(change.before)} -> {state_title(change.after)}")
+
+
+def state_title(state: str) -> str:
+    """A state for readers; quadrants as they are."""
+    return state.replace("_", " ")
+
+
+def p_value(p: float) -> str:
+    """Two significant digits, never 0."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"

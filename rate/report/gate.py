@@ -1,0 +1,279 @@
+"""The release gate: one decision, from which the table, JSON, JUnit, Markdown and the exit code are all made."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rate.engine.schemas import GATE_SCHEMA_ID
+from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, RunError, UsageError
+from rate.metrics import Z95
+from rate.report.compare import Pair, pair
+from rate.report.policy import Check, Policy
+from rate.report.reading import Reading, measured, number, readings
+from rate.report.reference import HeadRun
+from rate.types import Json
+
+STATES = ("fail", "error", "inconclusive", "warn", "skipped", "pass")
+"""Of a result, the worst first. ``warn``: violated, and of severity warn. ``error``: it could not be computed."""
+
+_EXIT = {"passed": EXIT_DONE, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
+_OF = {"pt": "correct predictions", "ir": "predictions on valid evidence", "accuracy": "predictions"}
+_NO_INTERVAL = "there is no interval: too few groups to resample, or too few samples behind a ratio"
+_ROUNDING = 1e-12  # a difference of two shares is off by less; a drop of exactly the allowed size is allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a check, for the whole head or for one slice of it."""
+
+    check: Check
+    slice: str | None  # name of the class or group
+    state: str  # one of `STATES`
+    reading: Reading
+    limit: float | None  # what the value is held against; of a relative drop in the metric's own unit
+    why: str
+    needed: int | None = None  # about how large the denominator would have to be to decide; None = not known
+
+    @property
+    def name(self) -> str:
+        """Name of the check, and of the slice."""
+        return self.check.name if self.slice is None else f"{self.check.name} [{self.slice}]"
+
+    @property
+    def message(self) -> str:
+        """What was measured and what follows, in one line."""
+        said = measured(self.reading)
+        return f"{said}: {self.why}" if said else self.why
+
+    def to_json(self) -> Json:
+        """As in the JSON of a decision."""
+        check, reading = self.check.to_json(), self.reading
+        return check | {
+            "slice_by": self.check.slice,
+            "slice": self.slice,
+            "state": self.state,
+            "limit": self.limit,
+            "value": reading.value,
+            "low": reading.low,
+            "high": reading.high,
+            "numerator": reading.numerator,
+            "denominator": reading.denominator,
+            "n": reading.n,
+            "candidate": reading.candidate,
+            "baseline": reading.baseline,
+            "samples_needed": self.needed,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Decision:
+    """The verdict of a gate with everything it rests on."""
+
+    policy: Policy
+    run: Json  # identity of the candidate
+    baseline: Json | None
+    results: tuple[Result, ...]  # in the order of the policy; slices in order of name
+    notices: tuple[str, ...]
+    undecided: str | None  # why it cannot pass whatever the checks say
+
+    @property
+    def verdict(self) -> str:
+        """``failed``, ``inconclusive`` or ``passed``: the worst of the checks of severity error."""
+        states = {result.state for result in self.results if result.check.blocks}
+        if "fail" in states:
+            return "failed"
+        return "inconclusive" if states & {"error", "inconclusive"} or self.undecided else "passed"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model may be released."""
+        return self.verdict == "passed"
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 failed, 3 inconclusive."""
+        return _EXIT[self.verdict]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Results by state, the states that occur, the worst first."""
+        found = Counter(result.state for result in self.results)
+        return {state: found[state] for state in STATES if found[state]}
+
+    def __str__(self) -> str:
+        """The verdict, then everything that is not a pass, the worst first: for assertions and logs."""
+        notable = sorted((r for r in self.results if r.state != "pass"), key=lambda r: STATES.index(r.state))
+        return "\n".join(
+            [
+                self.headline,
+                *(f"  {r.state}: {r.name}: {r.message}" for r in notable),
+                *(f"  {n}" for n in self.remarks),
+            ]
+        )
+
+    __repr__ = __str__
+
+    @property
+    def headline(self) -> str:
+        """Verdict, run and the number of results by state, in one line."""
+        counted = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        against = f" against {self.baseline['name']}" if self.baseline else ""
+        return f"gate {self.verdict}: {self.run['name']}{against}, {self.policy.source} ({counted})"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Notices, and why nothing could be decided."""
+        return self.notices if self.undecided is None else (*self.notices, self.undecided)
+
+    def to_json(self) -> Json:
+        """`rate gate --json`."""
+        return {
+            "schema": GATE_SCHEMA_ID,
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "run": self.run,
+            "baseline": self.baseline,
+            "policy": {"source": self.policy.source, "digest": self.policy.digest},
+            "counts": self.counts,
+            "notices": list(self.remarks),
+            "checks": [result.to_json() for result in self.results],
+        }
+
+
+def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allow_partial: bool = False) -> Decision:
+    """Hold a head against a policy.
+
+    Args:
+        policy: the checks.
+        candidate: the head that is to be released.
+        baseline: the head that drops are measured against.
+        allow_partial: go on with runs that are not complete; the decision then says so.
+
+    Raises:
+        RunError: a run is not complete, or the two measured different things.
+        UsageError: a check is a drop and there is no baseline.
+    """
+    _require_complete([candidate] if baseline is None else [candidate, baseline], allow_partial)
+    for check in policy.checks:
+        if check.is_drop and baseline is None:
+            raise UsageError(
+                f"{policy.source}: check {check.name!r} is a drop and needs a baseline; add --baseline RUN"
+            )
+    against = None if baseline is None else pair(baseline, candidate)
+    results = tuple(result for check in policy.checks for result in _results(check, candidate, against))
+    return Decision(
+        policy=policy,
+        run=_identity(candidate, candidate.name if against is None else against.titles[1]),
+        baseline=None if against is None else _identity(against.first, against.titles[0]),
+        results=results,
+        notices=tuple(_notices(candidate, against)),
+        undecided=_undecided(candidate, results),
+    )
+
+
+def _results(check: Check, candidate: HeadRun, against: Pair | None) -> Iterator[Result]:
+    results = [_judge(check, name, reading) for name, reading in readings(check, candidate, against)]
+    yield from results
+    if not results:
+        yield Result(check, None, "skipped", Reading(len(candidate.rows), 0), None, f"no sample has a {check.slice}")
+
+
+def _judge(check: Check, name: str | None, reading: Reading) -> Result:
+    """One reading against one bound."""
+    if reading.missing is not None:
+        return Result(check, name, "error", reading, None, reading.missing)
+    limit = _limit(check, reading)
+    of = _OF.get(check.metric, "samples")
+    if reading.support < check.min_samples or limit is None or reading.value is None:
+        few = f"{reading.support} {of}, min_samples is {check.min_samples}"
+        why = few if reading.support else f"undefined, there are no {of}"
+        return Result(check, name, "inconclusive", reading, limit, why, check.min_samples)
+    ends = (reading.value, reading.value) if check.use == "value" else (reading.low, reading.high)
+    if ends[0] is None or ends[1] is None:
+        return Result(check, name, "inconclusive", reading, limit, _NO_INTERVAL)
+    return _compare(check, name, reading, limit, (ends[0], ends[1]))
+
+
+def _compare(check: Check, name: str | None, reading: Reading, limit: float, ends: tuple[float, float]) -> Result:
+    """The rule itself: both ends keep the limit, both break it, or neither."""
+    most = check.bound == "max"
+    slack = _ROUNDING if check.is_drop else 0.0
+    kept = [end <= limit if most else end >= limit - slack for end in ends]
+    what = "the value" if check.use == "value" else "the interval"
+    beyond, within = ("above", "at or below") if most else ("below", "at or above")
+    if all(kept):
+        return Result(check, name, "pass", reading, limit, f"{what} lies {within} {number(limit)}")
+    if not any(kept):
+        return Result(
+            check, name, "fail" if check.blocks else "warn", reading, limit, f"{what} lies {beyond} {number(limit)}"
+        )
+    needed = _needed(check, reading, limit)
+    cure = f"; about {needed:,} {_OF.get(check.metric, 'samples')} would decide" if needed else ""
+    return Result(check, name, "inconclusive", reading, limit, f"the interval holds {number(limit)}{cure}", needed)
+
+
+def _limit(check: Check, reading: Reading) -> float | None:
+    """What the value is held against; a drop is a negative difference, a relative one a share of the baseline."""
+    if not check.is_drop:
+        return check.threshold
+    if check.bound == "max_drop":
+        return 0.0 - check.threshold  # not -0.0, which would be shown with its sign
+    return None if reading.baseline is None else 0.0 - check.threshold * reading.baseline
+
+
+def _needed(check: Check, reading: Reading, limit: float) -> int | None:
+    """About which denominator would decide, were the value to stay as it is.
+
+    Wilson's interval leaves out t exactly where |value - t| > z sqrt(t (1 - t) / m) (Wilson 1927), which is solved for
+    m. The interval of a difference shrinks with 1 / sqrt(m) from what it is now.
+    """
+    value, low, high = reading.value, reading.low, reading.high
+    if value is None or low is None or high is None or (gap := abs(value - limit)) < _ROUNDING:
+        return None
+    if not check.is_drop:
+        return math.ceil(Z95**2 * limit * (1 - limit) / gap**2)
+    reach = value - low if value > limit else high - value
+    return math.ceil(reading.denominator * (reach / gap) ** 2)
+
+
+def _require_complete(heads: list[HeadRun], allow_partial: bool) -> None:
+    for head in heads:
+        if head.status != "complete" and not allow_partial:
+            raise RunError(
+                f"{head.name} is {head.status}, and a gate needs a complete run; finish it with the `rate eval` that "
+                f"began it, or add --allow-partial to decide on what is there"
+            )
+
+
+def _notices(candidate: HeadRun, against: Pair | None) -> Iterator[str]:
+    for head in (candidate,) if against is None else (candidate, against.first):
+        if head.status != "complete":
+            available = head.run["samples"]["available"]
+            yield f"{head.folder} is {head.status}: decided on {len(head.rows)} of {available} samples"
+    if against is not None:
+        yield from against.notices
+
+
+def _undecided(candidate: HeadRun, results: tuple[Result, ...]) -> str | None:
+    """A gate that looked at nothing is not passed."""
+    if candidate.rows["prediction"].null_count == len(candidate.rows):
+        return f"no sample of {candidate.name} has a prediction, so the gate cannot pass"
+    if all(result.state == "skipped" for result in results):
+        return "every check was skipped, so the gate cannot pass"
+    return None
+
+
+def _identity(head: HeadRun, name: str) -> Json:
+    return {
+        "name": name,
+        "folder": str(head.folder),
+        "head": head.head,
+        "status": head.status,
+        "key": head.run["key"],
+        "weights": head.run["identity"]["weights"],
+        "n": len(head.rows),
+    }

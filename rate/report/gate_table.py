@@ -1,0 +1,78 @@
+"""A gate's decision as text for a terminal or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from rate.report.gate import Decision, Result
+from rate.report.reading import interval_text, number
+
+FOLDED_FROM = 10
+"""A check of more passing slices than this shows their number instead of a line each."""
+
+_STYLES = {
+    "fail": "bold red",
+    "error": "bold red",
+    "inconclusive": "yellow",
+    "warn": "yellow",
+    "skipped": "dim",
+    "pass": "green",
+    "failed": "bold red",
+    "passed": "bold green",
+}
+
+Line = tuple[str, ...]  # state, check, value, interval, of, why
+
+
+def gate_table(decision: Decision) -> RenderableType:
+    """One line a result in the order of the policy, then what has to be known, then the verdict."""
+    lines = [line for results in _by_check(decision) for line in _lines(results)]
+    widths = [max(cell_len(line[k]) for line in lines) for k in range(5)]
+    return Group(
+        *(_padded(line, widths) for line in lines),
+        *(Text(f"note: {_printable(remark)}", style="yellow") for remark in decision.remarks),
+        Text(_printable(decision.headline), style=_STYLES.get(decision.verdict, "bold yellow")),
+    )
+
+
+def _by_check(decision: Decision) -> Iterator[list[Result]]:
+    for check in decision.policy.checks:
+        yield [result for result in decision.results if result.check == check]
+
+
+def _lines(results: list[Result]) -> Iterator[Line]:
+    """The results of one check."""
+    passing = [result for result in results if result.state == "pass"]
+    folded = len(passing) > FOLDED_FROM
+    for result in results:
+        if not (folded and result.state == "pass"):
+            yield _line(result)
+    if folded:
+        name, by = _printable(results[0].check.name), results[0].check.slice
+        yield "pass", name, "", "", "", f"{len(passing)} of {len(results)} slices by {by}"
+
+
+def _line(result: Result) -> Line:
+    reading = result.reading
+    return (
+        result.state,
+        _printable(result.name),
+        "undefined" if reading.value is None else number(reading.value),
+        interval_text(reading),
+        str(reading.denominator) if reading.numerator is None else f"{reading.numerator}/{reading.denominator}",
+        _printable(result.why),
+    )
+
+
+def _padded(line: Line, widths: list[int]) -> Text:
+    cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=False)]
+    return Text.assemble((cells[0], _STYLES[line[0]]), "  ", "  ".join([*cells[1:], line[5]]))
+
+
+def _printable(text: str) -> str:
+    """Names of classes come from a file: nothing in them may move the cursor or start a new line."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -1,0 +1,211 @@
+"""Coordinates of the drawings; the templates only put them into SVG elements.
+
+A drawing is WIDTH x HEIGHT units with the margins below; y grows downwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from rate.report.reference import HeadRun
+from rate.types import Bool, Float64
+
+WIDTH, HEIGHT = 360.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 38.0, 22.0, 18.0, 34.0
+
+BIN = 0.05
+"""Width of a bar of the distribution, in units of localization or relevance mass."""
+
+BEYOND = 0.2
+"""Localization is drawn this far below 0 and above 1; what lies further out is in the outermost bars."""
+
+_LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
+_LINE_HEIGHT = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A labelled place on an axis."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Images of one quadrant within [low, high)."""
+
+    quadrant: str
+    count: int
+    low: float
+    high: float
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Correct predictions above the axis, wrong ones below; the threshold separates valid from invalid evidence."""
+
+    quantity: str  # "localization" | "relevance mass"
+    tau: float
+    judged: int
+    bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
+    levels: tuple[Tick, ...]
+    axis: float  # y of the zero line
+    threshold: float  # x of tau
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One metric over tau."""
+
+    name: str
+    path: str  # broken where the metric is undefined
+    end: Tick | None  # where its name stands: y
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """PT and IR as functions of tau."""
+
+    lines: tuple[Line, ...]
+    ticks: tuple[Tick, ...]
+    levels: tuple[Tick, ...]
+    threshold: float
+    tau: float
+
+
+def histograms(heads: Sequence[HeadRun]) -> list[Histogram | None]:
+    """One a head, all with the same vertical scale; None where no image has a verdict."""
+    counted = [_counted(head) for head in heads]
+    shares = [counts / max(1, counts.sum()) for counts, _ in counted]
+    up = max((float(share[:2].sum(axis=0).max()) for share in shares), default=0.0)
+    down = max((float(share[2:].sum(axis=0).max()) for share in shares), default=0.0)
+    return [
+        _histogram(head, counts, edges, up, down) if counts.sum() else None
+        for head, (counts, edges) in zip(heads, counted, strict=True)
+    ]
+
+
+def sweep_of(head: HeadRun) -> Sweep | None:
+    """The stored sweep; None where masks were adaptive: stopping early for one tau biases the others."""
+    rule, points = head.summary.rule, head.summary.sweep
+    if not points or is_adaptive(head):
+        return None
+    lines = []
+    for name in ("pt", "ir"):
+        values = [(float(point["tau"]), point[name]) for point in points]
+        known = [(_x(tau, 0, 1), _y(value)) for tau, value in values if value is not None]
+        lines.append(Line(name.upper(), _broken(values), Tick(known[-1][1], name.upper()) if known else None))
+    return Sweep(
+        lines=_apart(lines),
+        ticks=tuple(Tick(_x(value, 0, 1), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
+        levels=tuple(Tick(_y(value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
+        threshold=_x(rule["tau"], 0, 1),
+        tau=rule["tau"],
+    )
+
+
+def is_adaptive(head: HeadRun) -> bool:
+    """Whether masks were drawn until a verdict was settled."""
+    return head.summary.rule["masks"] == "auto" or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
+
+
+def _counted(head: HeadRun) -> tuple[Float64, Float64]:
+    """Counts [rr rw wr ww, bins] and the edges of the bins, which have the threshold among them."""
+    rule = head.summary.rule
+    midpoint, tau = rule["valid"] == "midpoint", float(rule["tau"])
+    column = "localization" if midpoint else f"rma_{rule['evidence']}"
+    judged = head.rows.filter(pc.is_valid(head.rows["valid"]))
+    values = np.asarray(judged[column].to_numpy(), np.float64)
+    correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
+    edges = _bin_edges(tau, *((-BEYOND, 1 + BEYOND) if midpoint else (0.0, 1.0)))
+    # The stored verdict decides the side of the threshold, not a value rounded to f32.
+    values = np.where(valid, np.maximum(values, tau), np.minimum(values, np.nextafter(tau, -1)))
+    values = values.clip(edges[0], edges[-1])
+    counts = [np.histogram(values[chosen], edges)[0] for chosen in _quadrants(correct, valid)]
+    return np.asarray(counts, np.float64), edges
+
+
+def _quadrants(correct: Bool, valid: Bool) -> tuple[Bool, Bool, Bool, Bool]:
+    return correct & valid, correct & ~valid, ~correct & valid, ~correct & ~valid
+
+
+def _bin_edges(tau: float, low: float, high: float) -> Float64:
+    first, last = math.floor((low - tau) / BIN + 1e-9), math.ceil((high - tau) / BIN - 1e-9)
+    return np.asarray(tau + BIN * np.arange(first, last + 1), np.float64)
+
+
+def _histogram(head: HeadRun, counts: Float64, edges: Float64, up: float, down: float) -> Histogram:
+    rule, judged = head.summary.rule, int(counts.sum())
+    scale = (HEIGHT - TOP - BOTTOM) / (up + down)
+    axis = TOP + scale * up
+    first, last = float(edges[0]), float(edges[-1])
+    bars = []
+    for name, row in zip(("rr", "rw", "wr", "ww"), counts, strict=True):
+        for k in np.flatnonzero(row).tolist():
+            left, right = _x(float(edges[k]), first, last), _x(float(edges[k + 1]), first, last)
+            height = scale * float(row[k]) / judged
+            top = axis - height if name[0] == "r" else axis
+            bars.append(
+                Bar(name, int(row[k]), float(edges[k]), float(edges[k + 1]), left, top, right - left - 1, height)
+            )
+    return Histogram(
+        quantity="localization" if rule["valid"] == "midpoint" else "relevance mass",
+        tau=rule["tau"],
+        judged=judged,
+        bars=tuple(bars),
+        ticks=tuple(Tick(_x(value, first, last), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
+        levels=tuple(_levels(up, down, axis, scale)),
+        axis=axis,
+        threshold=_x(rule["tau"], first, last),
+    )
+
+
+def _levels(up: float, down: float, axis: float, scale: float) -> list[Tick]:
+    """Round shares, few enough that their labels stand apart."""
+    step = next((s for s in _LEVELS if scale * s >= 1.6 * _LINE_HEIGHT), 1.0)
+    numbers = range(-math.floor(down / step + 1e-9), math.floor(up / step + 1e-9) + 1)
+    return [Tick(axis - scale * step * k, f"{100 * step * abs(k):g} %") for k in numbers]
+
+
+def _apart(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The two names never on top of each other."""
+    first, second = lines
+    if first.end is None or second.end is None or abs(first.end.at - second.end.at) >= _LINE_HEIGHT:
+        return first, second
+    middle = (first.end.at + second.end.at) / 2
+    middle = min(max(middle, TOP + _LINE_HEIGHT / 2), HEIGHT - BOTTOM - _LINE_HEIGHT / 2)
+    shift = _LINE_HEIGHT / 2 if first.end.at > second.end.at else -_LINE_HEIGHT / 2
+    return (
+        Line(first.name, first.path, Tick(middle + shift, first.name)),
+        Line(second.name, second.path, Tick(middle - shift, second.name)),
+    )
+
+
+def _broken(values: Sequence[tuple[float, float | None]]) -> str:
+    path, pen = [], "M"
+    for tau, value in values:
+        if value is None:
+            pen = "M"
+            continue
+        path.append(f"{pen}{_x(tau, 0, 1):.1f} {_y(value):.1f}")
+        pen = "L"
+    return "".join(path)
+
+
+def _x(value: float, low: float, high: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low)
+
+
+def _y(share: float) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)

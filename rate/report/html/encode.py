@@ -1,0 +1,47 @@
+"""Pictures and maps as data URIs, small enough that two hundred of them fit a page of three megabytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from rate.report.heatmap import colour
+from rate.types import Float64
+
+PICTURE_BYTES = 6_500
+"""A picture is made coarser until it takes no more than this."""
+
+_TRIES = ((224, 75), (224, 50), (224, 30), (160, 40), (112, 30))
+"""(side in pixels, WebP quality), best first."""
+
+LEVELS = 48
+"""Colours of a map: finer steps cannot be told apart on top of a picture, and cost bytes."""
+
+
+def picture_uri(picture: Image.Image) -> str:
+    """A square picture as WebP."""
+    for side, quality in _TRIES:
+        small = picture if picture.width <= side else picture.resize((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=quality, method=4)
+        if buffer.tell() <= PICTURE_BYTES:
+            break
+    return _uri("image/webp", buffer)
+
+
+def heat_uri(heat: Float64) -> str:
+    """Map [h,w] in [0, 1] as a PNG whose palette carries colour and opacity: strong evidence hides the picture."""
+    strength = np.linspace(0, 1, LEVELS)
+    image = Image.fromarray((heat * (LEVELS - 1)).round().astype(np.uint8))
+    image.putpalette(colour(strength[None])[0].round().astype(np.uint8).tobytes())
+    opacity = (255 * (0.12 + 0.8 * strength)).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, transparency=opacity.tobytes())
+    return _uri("image/png", buffer)
+
+
+def _uri(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,0 +1,235 @@
+"""The page: what the parts found, put into the templates, safe to open wherever the class names came from."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from rate.engine.files import write_atomically
+from rate.engine.summary import HeadSummary
+from rate.errors import ConfigError, UsageError
+from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
+from rate.report.html.gallery import Gallery, gallery_of
+from rate.report.html.pictures import Pictures
+from rate.report.html.record import data_name, failures, record, runs_of
+from rate.report.html.selection import QUADRANTS
+from rate.report.html.slices import COLUMNS, slice_rows
+from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
+from rate.report.reference import HeadRun, incompatibilities
+from rate.types import Json
+from rate.version import __version__
+
+REPORT_SCHEMA_ID = "rate.report/1"
+
+MAX_SAMPLES = 200
+"""Samples shown unless another number is asked for."""
+
+_FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written."""
+
+    path: Path
+    bytes: int
+    heads: tuple[str, ...]
+    samples: int  # shown in the gallery
+    pictures: int  # of those, with their picture
+    notices: tuple[str, ...]  # what could not be shown, one sentence each
+
+    def to_json(self) -> Json:
+        """For machines."""
+        return {
+            "report": str(self.path),
+            "bytes": self.bytes,
+            "heads": list(self.heads),
+            "samples": self.samples,
+            "pictures": self.pictures,
+            "notices": list(self.notices),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """One head as the templates see it."""
+
+    position: int
+    name: str
+    status: str
+    summary: HeadSummary
+    answer: list[str]
+    note: str  # whose evidence the maps show
+    rule: str
+    histogram: Histogram | None
+    sweep: Sweep | None
+    adaptive: bool
+
+
+def write_report(
+    heads: Sequence[HeadRun],
+    out: Path,
+    *,
+    data: Path | None = None,
+    max_samples: int = MAX_SAMPLES,
+    force: bool = False,
+) -> Report:
+    """Write the report of ``heads``, side by side, to one file that loads nothing from elsewhere.
+
+    Args:
+        heads: from `rate.report.reference.load_heads`; they need not be comparable, the page then says why not.
+        out: the .html file; whole or absent, never half written.
+        data: manifest to take the pictures from, if the one that was evaluated is elsewhere now.
+        max_samples: samples shown over all heads.
+        force: replace ``out`` if it exists.
+
+    Raises:
+        ConfigError: ``max_samples`` is negative, or ``out`` does not end in .html.
+        UsageError: ``out`` exists, or no head is given.
+        RunError: the saved maps of a run cannot be read.
+    """
+    _check(heads, out, max_samples, force)
+    pictures = Pictures(data)
+    gallery = gallery_of(heads, pictures, max_samples)
+    page = render(heads, gallery).encode("utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, lambda path: _write(path, page))
+    shown = sum(card.picture is not None for card in gallery.cards)
+    return Report(out, len(page), tuple(titles(heads)), len(gallery.cards), shown, pictures.notices())
+
+
+def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
+    """The page as text. The same heads and gallery give the same page."""
+    style, script = _template("report.css"), _template("report.js")
+    names = titles(heads)
+    views = _views(heads, names)
+    runs = runs_of(heads)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rate.report.html", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "share": share, "data_name": data_name}
+    return environment.get_template("report.html.j2").render(
+        policy=content_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        data=embedded_json(_data(heads, names)),
+        heads=views,
+        runs=runs,
+        record=record(runs),
+        failures=failures(heads),
+        unfinished=[run for run in runs if run.status != "complete"],
+        differences=[text for other in heads[1:] for text in incompatibilities(heads[0], other)],
+        gallery=gallery,
+        quadrants=QUADRANTS,
+        reasons=REASONS,
+        notes=list(dict.fromkeys(view.note for view in views)),
+        frame=_FRAME,
+        version=__version__,
+    )
+
+
+def titles(heads: Sequence[HeadRun]) -> list[str]:
+    """As short as is unique: the head alone where all are of one run, else RUN@HEAD, else with the whole path."""
+    forms = (
+        [head.head for head in heads],
+        [head.name for head in heads],
+        [f"{head.folder}@{head.head}" for head in heads],
+    )
+    one_run = len({head.folder for head in heads}) == 1
+    return next((form for form in forms[0 if one_run else 1 :] if len(set(form)) == len(form)), forms[-1])
+
+
+def embedded_json(value: Any) -> Markup:
+    """JSON for a script element: nothing in it can end the element or start another."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def content_policy(style: str, script: str) -> str:
+    """The Content-Security-Policy: this style, this script, embedded images, and nothing else whatever."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def number(value: float | None) -> str:
+    """Three decimals, as `rate show` prints it."""
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage of a count."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def _check(heads: Sequence[HeadRun], out: Path, max_samples: int, force: bool) -> None:
+    if not heads:
+        raise UsageError("a report needs at least one RUN[@HEAD]")
+    if max_samples < 0:
+        raise ConfigError(f"max-samples must be 0 or more, got {max_samples}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--out must end in .html, got {str(out)!r}")
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; --out names the file to write, such as {out / 'report.html'}")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists; give another --out, or --force to replace it")
+
+
+def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
+    drawn = histograms(heads)
+    return [
+        HeadView(
+            position=position,
+            name=names[position],
+            status=head.status,
+            summary=head.summary,
+            answer=answer(head.summary),
+            note=explained_note(head.summary.rule),
+            rule=rule_in_words(head.summary.rule),
+            histogram=drawn[position],
+            sweep=sweep_of(head),
+            adaptive=is_adaptive(head),
+        )
+        for position, head in enumerate(heads)
+    ]
+
+
+def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
+    return {
+        "schema": REPORT_SCHEMA_ID,
+        "rate": __version__,
+        "heads": [
+            {"name": name, "run": str(head.folder), "head": head.head, "status": head.status}
+            | {"summary": head.summary.to_json()}
+            for name, head in zip(names, heads, strict=True)
+        ],
+        "slices": {"columns": COLUMNS, "rows": slice_rows(heads)},
+    }
+
+
+def _template(name: str) -> str:
+    return (resources.files("rate.report.html") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _write(path: Path, page: bytes) -> None:
+    path.write_bytes(page)

@@ -1,0 +1,110 @@
+"""The pictures and regions of samples as the model saw them, from the manifest that was evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rate.data.geometry import Geometry
+from rate.data.manifest import Manifest, read_manifest
+from rate.data.prepare import prepare
+from rate.errors import ConfigError, DataError, SampleError
+from rate.report.reference import HeadRun
+from rate.types import Bool, Float32, Json, Sample
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A sample in model pixels."""
+
+    picture: Image.Image
+    region: Bool  # [h,w]
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Where the samples of a report are found. What cannot be read is left out, and said once."""
+
+    data: Path | None = None  # used instead of what the runs name
+    _manifests: dict[tuple[str, str | None], dict[str, Sample]] = field(default_factory=dict)
+    _views: dict[tuple[str, str | None, str, str], View | None] = field(default_factory=dict)
+    _notices: list[str] = field(default_factory=list)
+    _missing: list[str] = field(default_factory=list)
+
+    def view(self, head: HeadRun, identifier: str) -> View | None:
+        """The sample's picture and region; None where the data, the sample or its image is not there."""
+        path, split, geometry = *self._source(head), _geometry(head.run)
+        key = (path, split, repr(geometry), identifier)
+        if key not in self._views:
+            sample = self._samples(head, path, split).get(identifier)
+            self._views[key] = None if sample is None or geometry is None else self._read(sample, geometry)
+        return self._views[key]
+
+    def key(self, head: HeadRun, identifier: str) -> tuple[str, str | None, str, str]:
+        """Equal where `view` gives the same."""
+        return (*self._source(head), repr(_geometry(head.run)), identifier)
+
+    def notices(self) -> tuple[str, ...]:
+        """What could not be read, one sentence each."""
+        if not self._missing:
+            return tuple(self._notices)
+        named = "; ".join(self._missing[:_NAMED])
+        more = f"; and {len(self._missing) - _NAMED} more" if len(self._missing) > _NAMED else ""
+        return (*self._notices, f"shown without its picture: {named}{more}")
+
+    def _source(self, head: HeadRun) -> tuple[str, str | None]:
+        origin = head.run.get("origin", {})
+        split = origin.get("split")
+        return str(self.data or origin.get("data", "")), split if isinstance(split, str) else None
+
+    def _samples(self, head: HeadRun, path: str, split: str | None) -> dict[str, Sample]:
+        if (path, split) not in self._manifests:
+            try:
+                if not path:
+                    raise DataError("its run.json does not name them")
+                manifest = read_manifest(Path(path), split=split)
+            except DataError as error:
+                self._notices.append(
+                    f"the pictures of {head.folder} are left out, its data cannot be read: {error}; "
+                    "if the data moved, give --data MANIFEST"
+                )
+                self._manifests[path, split] = {}
+            else:
+                self._compare(head, manifest)
+                self._manifests[path, split] = {sample.id: sample for sample in manifest.samples}
+        return self._manifests[path, split]
+
+    def _compare(self, head: HeadRun, manifest: Manifest) -> None:
+        samples = manifest.samples[: head.run.get("origin", {}).get("limit")]
+        digest = Manifest(manifest.path, samples).digest()
+        if digest != head.run.get("identity", {}).get("data"):
+            self._notices.append(
+                f"{manifest.path} is not what {head.folder} evaluated (other samples, labels or regions); "
+                "pictures are matched by id"
+            )
+
+    def _read(self, sample: Sample, geometry: Geometry) -> View | None:
+        try:
+            prepared = prepare(sample, geometry)
+        except SampleError as error:
+            self._missing.append(str(error))
+            return None
+        return View(_picture(prepared.pixels, geometry), prepared.region)
+
+
+def _geometry(run: Json) -> Geometry | None:
+    try:
+        return Geometry.from_json(run["identity"]["geometry"])
+    except (KeyError, TypeError, ConfigError):
+        return None
+
+
+def _picture(pixels: Float32, geometry: Geometry) -> Image.Image:
+    """Model input [3,h,w], its normalisation undone."""
+    unit = pixels.transpose(1, 2, 0) * np.array(geometry.std) + np.array(geometry.mean)
+    return Image.fromarray((unit.clip(0, 1) * 255).round().astype(np.uint8))

@@ -1,0 +1,111 @@
+"""What a run was: the part of a report that lets somebody else do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from rate.report.html.words import rule_in_words
+from rate.report.reference import HeadRun
+from rate.types import Json
+
+SHOWN_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One property, and its value for every run."""
+
+    name: str
+    values: tuple[str, ...]
+    code: bool = False  # a digest, a path: set in a fixed width
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Samples of a head without a prediction."""
+
+    head: int
+    count: int
+    shown: tuple[tuple[str, str], ...]  # id, message
+
+
+def runs_of(heads: Sequence[HeadRun]) -> list[HeadRun]:
+    """One head of every run folder, in order."""
+    return list({head.folder.resolve(): head for head in reversed(heads)}.values())[::-1]
+
+
+def data_name(head: HeadRun) -> str:
+    """File and folder of the manifest: enough to recognise it by."""
+    return "/".join(Path(_text(head.run.get("origin", {}).get("data"))).parts[-2:])
+
+
+def record(runs: Sequence[HeadRun]) -> list[Entry]:
+    """The properties of runs, side by side."""
+    columns = [dict(_properties(head)) for head in runs]
+    code = {"Run folder", "Data", "Data digest", "Artifact", "Weights digest", "Run key"}
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    return [Entry(name, tuple(column.get(name, "") for column in columns), name in code) for name in names]
+
+
+def failures(heads: Sequence[HeadRun]) -> list[Failures]:
+    """The errors of every head that has any; the first of them by id."""
+    found = []
+    for position, head in enumerate(heads):
+        rows = head.rows.filter(pc.is_valid(head.rows["error"])).select(["id", "error"])
+        if len(rows):
+            shown = tuple((row["id"], row["error"]) for row in rows.slice(0, SHOWN_ERRORS).to_pylist())
+            found.append(Failures(position, len(rows), shown))
+    return found
+
+
+def _properties(head: HeadRun) -> Iterable[tuple[str, str]]:
+    run = head.run
+    identity, origin, measurement = (run.get(name, {}) for name in ("identity", "origin", "measurement"))
+    samples = run.get("samples", {})
+    yield "Run folder", str(head.folder)
+    yield "Status", head.status
+    yield "Images", f"{head.whole.samples} of {samples.get('planned')} planned, {samples.get('available')} in the data"
+    yield "Heads", ", ".join(f"{entry['name']} ({entry['classes']} classes)" for entry in run["heads"])
+    yield "Data", _text(origin.get("data")) + (f", split {origin['split']}" if origin.get("split") else "")
+    yield "Data digest", _text(identity.get("data"))
+    yield "Artifact", _text(origin.get("artifact"))
+    yield "Weights digest", _text(identity.get("weights"))
+    yield "Measured", rule_in_words(head.summary.rule)
+    yield "Settings", _pairs(measurement)
+    yield "Geometry", _pairs(identity.get("geometry", {}))
+    yield "Pixel path", _text(identity.get("pixel_path"))
+    yield "Backend", f"{_text(identity.get('backend'))}, {_text(identity.get('precision'))}"
+    yield "Execution", _pairs(run.get("execution", {}))
+    yield "Throughput", _throughput(head)
+    yield "Time", f"{_text(run.get('started'))} to {_text(run.get('finished'))}, sessions: {len(run['sessions'])}"
+    yield "Versions", _pairs(run.get("versions", {}))
+    yield "Machine", _pairs(run.get("machine", {}))
+    yield "Run key", _text(run.get("key"))
+
+
+def _throughput(head: HeadRun) -> str:
+    pace = head.whole.throughput
+    if pace["images_per_s"] is None or pace["forwards_per_s"] is None:
+        return "not known"
+    mean = head.summary.forwards_mean
+    return (
+        f"{pace['images_per_s']:,.1f} images/s, {pace['forwards_per_s']:,.0f} forwards/s"
+        + (f", {mean:,.0f} forwards an image" if mean is not None else "")
+        + f", waiting for data {100 * (pace['waiting_for_data'] or 0):.1f} %"
+        + f", batch fill {100 * (pace['batch_fill'] or 0):.1f} %"
+    )
+
+
+def _pairs(values: Json) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in values.items() if value is not None)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_text(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else "not known" if value is None else str(value)

@@ -1,0 +1,128 @@
+"""Which samples are shown: a few of every head and quadrant, the same ones whenever it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rate.engine.rows import MAP_SCHEMA, SKETCH
+from rate.errors import RunError
+from rate.report.reference import HeadRun
+from rate.types import Bool, Float64, Json
+
+QUADRANTS = ("rr", "rw", "wr", "ww", "undefined")
+
+_LARGEST_SIDE = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One head's view of one sample."""
+
+    head: int  # position among the heads of the report
+    quadrant: str
+    rank: int
+    row: Json  # `rate.engine.rows.SCHEMA`
+    heat: Float64 | None  # [side,side] in [0, 1]
+    coarse: bool  # from the sketch that every row carries: no map was saved
+
+    @property
+    def id(self) -> str:
+        """Of the sample."""
+        return str(self.row["id"])
+
+    @property
+    def coarse_region(self) -> Bool:
+        """[14,14] the region as the row keeps it."""
+        region = self.row["region_sketch"]
+        if region is None or len(region) != SKETCH * SKETCH:
+            return np.zeros((SKETCH, SKETCH), np.bool_)
+        return np.asarray(np.frombuffer(region, np.uint8).reshape(SKETCH, SKETCH) >= 128)
+
+
+def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
+    """At most ``most`` samples over all heads, in turn one of every head and quadrant, lowest ranks first.
+
+    Where a head has saved maps, only samples with a map take part; else all that were predicted.
+
+    Raises:
+        RunError: the saved maps of a run cannot be read.
+    """
+    strata: dict[tuple[int, str], list[Shown]] = {}
+    for position, head in enumerate(heads):
+        for shown in _candidates(position, head):
+            strata.setdefault((position, shown.quadrant), []).append(shown)
+    queues = [
+        sorted(strata.get((position, quadrant), ()), key=lambda shown: (shown.rank, shown.id))
+        for quadrant in QUADRANTS
+        for position in range(len(heads))
+    ]
+    turns = (shown for turn in itertools.zip_longest(*queues) for shown in turn if shown is not None)
+    return sorted(itertools.islice(turns, most), key=_order)
+
+
+def rank_of(identifier: str) -> int:
+    """The rank that a saved map of this sample has."""
+    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little")
+
+
+def _order(shown: Shown) -> tuple[int, int, str, int]:
+    """Of two heads in one quadrant, the same sample stands side by side."""
+    return QUADRANTS.index(shown.quadrant), shown.rank, shown.id, shown.head
+
+
+def _candidates(position: int, head: HeadRun) -> Iterator[Shown]:
+    rows = {row["id"]: row for row in head.rows.to_pylist() if row["error"] is None}
+    maps = [saved for saved in _saved_maps(head) if saved["id"] in rows]
+    if not maps:
+        for name, row in rows.items():
+            heat = _heat(row["evidence_sketch"], SKETCH)
+            yield Shown(position, _quadrant(row), rank_of(name), row, heat, coarse=True)
+    for saved in maps:
+        row = rows[saved["id"]]
+        yield Shown(position, _quadrant(row), saved["rank"], row, _heat(saved["map"], saved["side"]), coarse=False)
+
+
+def _saved_maps(head: HeadRun) -> list[Json]:
+    """The saved maps of a head; of a run that was broken off, those of its listed parts."""
+    folder = head.folder / "maps"
+    names = ["maps.parquet", *(str(part["name"]) for part in head.run["parts"])]
+    found = {
+        saved["id"]: saved
+        for path in (folder / name for name in names)
+        if path.exists()
+        for saved in _read_maps(path, head.head)
+    }
+    return list(found.values())
+
+
+def _read_maps(path: Path, head: str) -> list[Json]:
+    try:
+        table = pq.read_table(path, schema=MAP_SCHEMA, filters=[("head", "=", head)])
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} cannot be read as saved maps ({error}); without this file the report is made"
+        ) from error
+    return list(table.to_pylist())
+
+
+def _heat(data: bytes | None, side: int) -> Float64 | None:
+    """[side,side], its maximum 1; None for what is no map."""
+    if data is None or not 0 < side <= _LARGEST_SIDE or len(data) != 2 * side * side:
+        return None
+    values = np.nan_to_num(np.frombuffer(data, np.float16).astype(np.float64), posinf=0.0).clip(0.0)
+    peak = values.max()
+    return np.asarray((values / peak if peak > 0 else values).reshape(side, side))
+
+
+def _quadrant(row: Json) -> str:
+    if row["valid"] is None:
+        return "undefined"
+    return ("r" if row["correct"] else "w") + ("r" if row["valid"] else "w")

@@ -1,0 +1,191 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const one = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const data = JSON.parse(one("#report-data").textContent);
+
+  function element(name, text, kind) {
+    const made = document.createElement(name);
+    if (text !== undefined) made.textContent = text;
+    if (kind) made.className = kind;
+    return made;
+  }
+
+  // Theme: the system's until the button is used.
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  function nameTheme() {
+    one("#theme").textContent = isDark() ? "Light theme" : "Dark theme";
+  }
+  one("#theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    nameTheme();
+  });
+  system.addEventListener("change", nameTheme);
+  nameTheme();
+
+  // Classes: one table, sorted and filtered as a list.
+  const place = Object.fromEntries(data.slices.columns.map((name, index) => [name, index]));
+  const order = { key: "name", down: false };
+  const collator = new Intl.Collator("en", { numeric: true });
+
+  function sortValue(row, key) {
+    const value = row[place[key]];
+    if (Array.isArray(value)) return value[1] ? value[0] / value[1] : null;
+    return key === "head" ? data.heads[value].name : value;
+  }
+
+  function compare(a, b) {
+    const [x, y] = [sortValue(a, order.key), sortValue(b, order.key)];
+    if (x === null || y === null) return (x === null) - (y === null); // undefined comes last, either way
+    const way = typeof x === "string" ? collator.compare(x, y) : x - y;
+    return (order.down ? -way : way) || collator.compare(a[place.name], b[place.name]) || a[place.head] - b[place.head];
+  }
+
+  function valueCell([part, whole, low, high]) {
+    const cell = element("td");
+    if (!whole) {
+      cell.append(element("small", "undefined, of 0"));
+      return cell;
+    }
+    const box = element("div", undefined, "value");
+    const meter = element("span", undefined, "meter");
+    const interval = element("i");
+    const point = element("b");
+    interval.style.left = `${100 * low}%`;
+    interval.style.right = `${100 * (1 - high)}%`;
+    point.style.left = `calc(${(100 * part) / whole}% - 1px)`;
+    meter.append(interval, point);
+    meter.title = `${low.toFixed(2)} to ${high.toFixed(2)}`;
+    box.append(element("b", (part / whole).toFixed(3)), meter, element("small", `${part} of ${whole}`));
+    cell.append(box);
+    return cell;
+  }
+
+  function sliceRow(row) {
+    const made = element("tr");
+    const name = element("th");
+    name.scope = "row";
+    name.append(element("bdi", row[place.name]));
+    made.append(name, element("td", data.heads[row[place.head]].name), element("td", row[place.images]));
+    for (const key of ["accuracy", "pt", "ir"]) made.append(valueCell(row[place[key]]));
+    for (const key of ["undefined", "errors"]) made.append(element("td", row[place[key]]));
+    return made;
+  }
+
+  function showSlices() {
+    const kind = one("#slice-kind").value;
+    const head = one("#slice-head").value;
+    const part = one("#slice-name").value.toLowerCase();
+    const rows = data.slices.rows.filter(
+      (row) =>
+        row[place.slice] === kind &&
+        (head === "" || row[place.head] === Number(head)) &&
+        row[place.name].toLowerCase().includes(part),
+    );
+    one("#slice-table tbody").replaceChildren(...rows.sort(compare).map(sliceRow));
+    one("#slice-count").textContent = `${rows.length} row${rows.length === 1 ? "" : "s"}`;
+    for (const title of all("#slice-table thead th")) {
+      const sorted = title.dataset.key === order.key;
+      title.setAttribute("aria-sort", sorted ? (order.down ? "descending" : "ascending") : "none");
+    }
+  }
+
+  for (const title of all("#slice-table thead th")) {
+    one("button", title).addEventListener("click", () => {
+      order.down = title.dataset.key === order.key && !order.down;
+      order.key = title.dataset.key;
+      showSlices();
+    });
+  }
+  one("#slice-controls").addEventListener("input", showSlices);
+  one("#slice-controls").addEventListener("submit", (event) => event.preventDefault());
+  const grouped = data.slices.rows.some((row) => row[place.slice] === "group");
+  one("#slice-kind").parentElement.hidden = !grouped;
+  showSlices();
+
+  // Samples: filters, the opacity of the maps, and one sample enlarged.
+  function startSamples(section) {
+    const first = 16; // of a group, until more are asked for
+    const groups = all(".group", section);
+    const viewer = one("#viewer");
+    let current = null;
+
+    function show() {
+      const [quadrant, head, label] = ["quadrant", "head", "class"].map((name) => one(`#sample-${name}`).value);
+      let matching = 0;
+      for (const group of groups) {
+        const cards = all(".card", group).filter(
+          (card) => (head === "" || card.dataset.head === head) && (label === "" || card.dataset.class === label),
+        );
+        const wanted = quadrant === "" || group.dataset.quadrant === quadrant ? cards : [];
+        const visible = new Set(group.dataset.all ? wanted : wanted.slice(0, first));
+        for (const card of all(".card", group)) card.hidden = !visible.has(card);
+        group.hidden = wanted.length === 0;
+        const more = one(".more", group);
+        more.hidden = visible.size === wanted.length;
+        more.textContent = `Show all ${wanted.length}`;
+        matching += wanted.length;
+      }
+      one("#sample-count").textContent = `${matching} sample${matching === 1 ? "" : "s"}`;
+      one("#no-samples").hidden = matching !== 0;
+    }
+
+    function enlarge(card) {
+      current = card;
+      const picture = one(".shot svg", card).cloneNode(true);
+      for (const named of all("[id]", picture)) named.removeAttribute("id");
+      one("#viewer-title").textContent = one(".says", card).textContent;
+      one("#viewer-body").replaceChildren(picture, one(".facts", card).cloneNode(true));
+      if (!viewer.open) viewer.showModal();
+    }
+
+    function step(by) {
+      const cards = all(".card", section).filter((card) => !card.hidden && !card.closest(".group").hidden);
+      enlarge(cards[(cards.indexOf(current) + by + cards.length) % cards.length]);
+    }
+
+    one("#sample-controls").addEventListener("input", (event) => {
+      if (event.target.id === "heat") root.style.setProperty("--heat", event.target.value / 100);
+      else if (event.target.id === "outline") root.classList.toggle("bare", !event.target.checked);
+      else show();
+    });
+    one("#sample-controls").addEventListener("submit", (event) => event.preventDefault());
+    for (const group of groups) {
+      one(".more", group).addEventListener("click", () => {
+        const next = all(".card", group).find((card) => card.hidden);
+        group.dataset.all = "yes";
+        show();
+        if (next && !next.hidden) one("button", next).focus();
+      });
+    }
+    for (const link of all("a[data-quadrant]")) {
+      link.addEventListener("click", () => {
+        one("#sample-quadrant").value = link.dataset.quadrant;
+        one("#sample-head").value = link.dataset.head;
+        one("#sample-class").value = "";
+        show();
+      });
+    }
+    section.addEventListener("click", (event) => {
+      const shot = event.target.closest(".shot");
+      if (shot) enlarge(shot.closest(".card"));
+    });
+    one("#previous").addEventListener("click", () => step(-1));
+    one("#next").addEventListener("click", () => step(1));
+    viewer.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowLeft") step(-1);
+      if (event.key === "ArrowRight") step(1);
+    });
+    viewer.addEventListener("click", (event) => {
+      if (event.target === viewer) viewer.close();
+    });
+    viewer.addEventListener("close", () => {
+      if (current) one(".shot", current).focus();
+    });
+    show();
+  }
+  if (one("#samples")) startSamples(one("#samples"));
+  root.dataset.ready = "yes";
+})();

@@ -1,0 +1,93 @@
+"""What the numbers of a head say, in sentences made from the numbers alone."""
+
+from __future__ import annotations
+
+from rate.engine.summary import HeadSummary, Metric
+from rate.types import Json
+
+REASONS = {
+    "empty-region": "the region is empty in model pixels",
+    "full-region": "the region fills the whole image",
+    "zero-evidence": "the map has no evidence anywhere",
+    "unresolvable": "the perturbation cannot tell inside from outside, as with very small regions",
+    "no-evidence": "the map is not above its own noise",
+}
+
+
+def answer(summary: HeadSummary) -> list[str]:
+    """Accuracy, PT and IR of one head, each beside what it must be read against."""
+    right = summary.accuracy
+    first = f"{right.numerator:,} of {right.denominator:,} images are predicted right."
+    return [first, _trust(summary.pt), _reliability(summary.ir, summary.rule)]
+
+
+def rule_in_words(rule: Json) -> str:
+    """What was measured and when evidence counts as valid."""
+    masks = f"{rule['masks']:,} masks an image" if isinstance(rule["masks"], int) else f"{rule['masks']}"
+    tau = f"{rule['tau']:g}"
+    condition = (
+        f"localization of at least {tau}"
+        if rule["valid"] == "midpoint"
+        else f"relevance mass inside the region of at least {tau}"
+    )
+    return (
+        f"{rule['saliency'].upper() if rule['saliency'] == 'rise' else rule['saliency'].capitalize()} "
+        f"({masks}) on the {rule['score']} of the {_explained(rule)}; {rule['evidence']} evidence; valid from a "
+        f"{condition}"
+    )
+
+
+def explained_note(rule: Json) -> str:
+    """Whose evidence the maps show, and what that means for IR."""
+    if rule["explained"] == "prediction":
+        return (
+            "The maps explain the predicted class. A wrong prediction on valid evidence rests on the object and still "
+            "names another class."
+        )
+    return (
+        "The maps explain the labelled class, as in the paper. A wrong prediction on valid evidence therefore means: "
+        "the evidence for the true label lies on the object while another class was predicted. IR is no statement "
+        "about the evidence for that other class."
+    )
+
+
+def _trust(metric: Metric) -> str:
+    ratio = metric.ratio
+    if ratio.value is None:
+        return "PT is undefined: no correct prediction has a verdict."
+    return (
+        f"Of the {ratio.denominator:,} right predictions with a verdict, {ratio.numerator:,} rest on valid evidence; "
+        f"PT {ratio.value:.3f}{_clear(metric)}"
+    )
+
+
+def _reliability(metric: Metric, rule: Json) -> str:
+    ratio = metric.ratio
+    if ratio.value is None:
+        return "IR is undefined: no prediction rests on valid evidence."
+    return (
+        f"Of the {ratio.denominator:,} predictions with valid evidence for the {_explained(rule)}, "
+        f"{ratio.numerator:,} are right; IR {ratio.value:.3f}{_clear(metric)}"
+    )
+
+
+def _clear(metric: Metric) -> str:
+    """Where the interval lies beside chance and shuffled."""
+    low, high = metric.ratio.interval or (0.0, 1.0)
+    beside = {"chance": metric.chance, "shuffled": metric.shuffled}
+    known = {name: value for name, value in beside.items() if value is not None}
+    if not known:
+        return ", without a baseline to hold it against."
+    above = [name for name, value in known.items() if low > value]
+    below = [name for name, value in known.items() if high < value]
+    within = [name for name in known if name not in above + below]
+    parts = [
+        f"{verb} {' and '.join(names)}"
+        for verb, names in (("lies above", above), ("includes", within), ("lies below", below))
+        if names
+    ]
+    return f", its interval {' and '.join(parts)}."
+
+
+def _explained(rule: Json) -> str:
+    return "labelled class" if rule["explained"] == "label" else "predicted class"

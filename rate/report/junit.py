@@ -1,0 +1,82 @@
+"""A gate's decision as JUnit XML: a suite for the run and head, a test case for every check and slice.
+
+A violated check is a ``failure``; one that could not be computed or decided is an ``error``; both only for checks that
+can stop a release, so that the file is red exactly where the exit code is not 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from xml.etree import ElementTree as ET
+
+from rate.report.gate import Decision, Result
+
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to hold, escaped or not (section 2.2 of the recommendation)."""
+
+_ELEMENTS = ("failure", "error", "skipped")
+
+
+def junit(decision: Decision) -> bytes:
+    """The decision as an XML document in UTF-8; characters that XML cannot hold become U+FFFD."""
+    cases = [_case(result, decision.run["name"]) for result in decision.results]
+    if decision.undecided is not None:
+        case = _element("testcase", name="gate", classname=decision.run["name"], time="0")
+        _add(case, "error", decision.undecided, "inconclusive")
+        cases.append(case)
+    suite = _element("testsuite", name=decision.run["name"], time="0", **_counts(cases))
+    properties = ET.SubElement(suite, "properties")
+    properties.extend(_element("property", name=name, value=value) for name, value in _properties(decision))
+    suite.extend(cases)
+    if decision.notices:
+        ET.SubElement(suite, "system-out").text = _clean("\n".join(decision.notices))
+    suites = _element("testsuites", name="rate gate", time="0", **_counts(cases))
+    suites.append(suite)
+    ET.indent(suites)
+    document: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return document
+
+
+def _case(result: Result, run: str) -> ET.Element:
+    case = _element("testcase", name=result.name, classname=run, time="0")
+    if result.state == "fail":
+        _add(case, "failure", result.message, result.check.bound)
+    elif result.state in ("error", "inconclusive") and result.check.blocks:
+        _add(case, "error", result.message, "not-computed" if result.state == "error" else "inconclusive")
+    elif result.state in ("error", "inconclusive", "skipped"):
+        _add(case, "skipped", f"{result.state}: {result.message}")
+    else:
+        said = result.message if result.state == "pass" else f"warning: {result.message}"
+        ET.SubElement(case, "system-out").text = _clean(said)
+    return case
+
+
+def _add(case: ET.Element, tag: str, message: str, kind: str | None = None) -> None:
+    outcome = _element(tag, message=message, **({} if kind is None else {"type": kind}))
+    outcome.text = _clean(message)  # some readers show the attribute only, some the text only
+    case.append(outcome)
+
+
+def _counts(cases: Iterable[ET.Element]) -> dict[str, str]:
+    cases = list(cases)
+    failures, errors, skipped = (sum(case.find(tag) is not None for case in cases) for tag in _ELEMENTS)
+    return {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors), "skipped": str(skipped)}
+
+
+def _properties(decision: Decision) -> Iterable[tuple[str, str]]:
+    yield "verdict", decision.verdict
+    yield "exit_code", str(decision.exit_code)
+    yield "policy", decision.policy.source
+    yield "policy_digest", decision.policy.digest
+    for role, identity in (("run", decision.run), ("baseline", decision.baseline)):
+        if identity is not None:
+            yield from ((f"{role}_{name}", str(identity[name])) for name in ("name", "status", "key", "weights"))
+
+
+def _element(tag: str, **attributes: str) -> ET.Element:
+    return ET.Element(tag, {name: _clean(value) for name, value in attributes.items()})
+
+
+def _clean(text: str) -> str:
+    return _NOT_IN_XML.sub("\ufffd", text)

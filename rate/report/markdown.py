@@ -1,0 +1,86 @@
+"""A gate's decision as Markdown, for the summary of a CI step."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from rate.report.gate import STATES, Decision, Result
+from rate.report.reading import interval_text, number
+
+LIMIT = 900_000
+"""Bytes of a summary file that are used; GitHub drops one above 1024 k without showing any of it."""
+
+_SIGNS = {"fail": "❌", "error": "❌", "inconclusive": "❔", "warn": "⚠️", "skipped": "➖", "pass": "✅"}
+_VERDICTS = {"passed": "✅ passed", "failed": "❌ failed", "inconclusive": "❔ inconclusive"}
+_COLUMNS = ("", "check", "slice", "value", "95 % interval", "of", "what it means")
+_RESERVE = 200  # for the line that says how many rows are left out
+
+
+def markdown(decision: Decision, limit: int = LIMIT) -> str:
+    """Verdict, identities and a table of all results, the worst first.
+
+    Rows that would take the text above ``limit`` bytes of UTF-8 are left out, from the end, and counted in a last line.
+    """
+    lines = [*_heading(decision), "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
+    rows = [_row(result) for result in sorted(decision.results, key=lambda result: STATES.index(result.state))]
+    left = limit - _RESERVE - _size(lines)
+    shown = 0
+    for row in rows:
+        left -= _size([row])
+        if left < 0:
+            break
+        shown += 1
+    if shown < len(rows):
+        rows[shown:] = ["", f"{len(rows) - shown} of {len(rows)} rows are left out: the summary would be too long."]
+    return "\n".join([*lines, *rows, "", ""])
+
+
+def append_markdown(path: Path, decision: Decision) -> None:
+    """Append the decision to ``path``, as the summary of a CI step asks for; a missing file is made."""
+    there = path.stat().st_size if path.exists() else 0
+    text = markdown(decision, max(0, LIMIT - there))
+    with path.open("ab") as file:
+        file.write((f"\n{text}" if there else text).encode(errors="replace"))
+
+
+def _heading(decision: Decision) -> list[str]:
+    run, baseline = decision.run, decision.baseline
+    against = "" if baseline is None else f" against {_cell(baseline['name'])} (weights `{baseline['weights'][:12]}`)"
+    counted = ", ".join(f"{count} {state}" for state, count in decision.counts.items())
+    return [
+        f"## rate gate: {_VERDICTS[decision.verdict]}",
+        "",
+        f"{_cell(run['name'])} (weights `{run['weights'][:12]}`, {run['n']} samples, {run['status']}){against}; "
+        f"policy {_cell(decision.policy.source)} `{decision.policy.digest[:12]}`; {counted}",
+        *(line for remark in decision.remarks for line in ("", f"**{_cell(remark)}**")),
+    ]
+
+
+def _row(result: Result) -> str:
+    reading = result.reading
+    of = str(reading.denominator) if reading.numerator is None else f"{reading.numerator}/{reading.denominator}"
+    value = "undefined" if reading.value is None else number(reading.value)
+    cells = (
+        f"{_SIGNS[result.state]} {result.state}",
+        _cell(result.check.name),
+        _cell(result.slice or ""),
+        value,
+        interval_text(reading),
+        of,
+        _cell(result.why),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~#$"} | {"@": "&#64;"})
+
+
+def _cell(text: str) -> str:
+    """Text that stays text inside a table: one line, no HTML, no Markdown, no mention of anybody."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return html.escape(line, quote=False).translate(_SPECIAL)
+
+
+def _size(lines: list[str]) -> int:
+    return sum(len(line.encode(errors="replace")) + 1 for line in lines)

@@ -1,0 +1,219 @@
+"""gate.toml: what a model must reach before it is released, read into frozen records and checked key by key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rate.errors import ConfigError
+from rate.types import Json
+
+PolicySource: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""A path to a TOML file, its content as a mapping, or the list of checks alone."""
+
+RATIOS = ("pt", "ir", "accuracy")
+"""Shares with an interval of their own; more is better."""
+
+COUNTED = ("undefined", "capped", "errors")
+"""Samples counted among all samples of the head; fewer is better."""
+
+MEASURED = ("forwards", "images_per_s")
+"""Numbers without an interval: mean forwards a sample, and samples a second of the whole run."""
+
+METRICS = RATIOS + COUNTED + MEASURED
+BOUNDS = ("min", "max", "max_drop", "max_drop_relative")
+SLICES = ("class", "group")
+SEVERITIES = ("error", "warn")
+USES = ("interval", "ci_low", "ci_high", "value")
+
+_DROPPING = (*RATIOS, "images_per_s")
+_END = {"min": "ci_low", "max": "ci_high", "max_drop": "ci_low", "max_drop_relative": "ci_low"}
+"""The end of the interval on which a bound is passed: the one nearer to the threshold's wrong side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One [[check]]: a metric and the one bound it must keep."""
+
+    metric: str
+    bound: str  # one of `BOUNDS`
+    threshold: float
+    use: str  # interval: all of it must keep the bound | value: the point estimate decides
+    min_samples: int  # of the metric's own denominator
+    slice: str | None  # class | group | None: the whole head
+    severity: str  # error | warn
+    name: str
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether a baseline is needed."""
+        return self.bound in ("max_drop", "max_drop_relative")
+
+    @property
+    def is_count(self) -> bool:
+        """Whether the threshold is a number of samples instead of a share; 0 is none either way."""
+        return self.metric in COUNTED and self.threshold >= 1
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it can stop a release; a check of severity warn cannot."""
+        return self.severity == "error"
+
+    def to_json(self) -> Json:
+        """All fields."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All checks of a gate."""
+
+    checks: tuple[Check, ...]
+    source: str  # the file, for people
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what is checked, whatever file, order of keys or comments it came with."""
+        content = json.dumps([check.to_json() for check in self.checks], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def read_policy(source: PolicySource) -> Policy:
+    """Read and check a policy.
+
+    Raises:
+        ConfigError: it cannot be read, is empty, or a check of it says something impossible; the message names the
+            number of the check (from 1) and the key.
+    """
+    if isinstance(source, str | Path):
+        return _policy(_toml(Path(source)), str(source))
+    return _policy(source if isinstance(source, Mapping) else {"check": list(source)}, "policy")
+
+
+def _toml(path: Path) -> Json:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"policy {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"policy {path} is not valid TOML: {error}") from error
+
+
+def _policy(content: Mapping[str, Any], source: str) -> Policy:
+    if unknown := sorted(map(str, set(content) - {"check"})):
+        raise ConfigError(f"{source}: unknown key {unknown[0]!r}; a policy is a list of [[check]] tables")
+    found = content.get("check", [])
+    if not isinstance(found, list) or not all(isinstance(table, Mapping) for table in found):
+        raise ConfigError(f"{source}: check must be a list of tables, each begun by [[check]]")
+    if not found:
+        raise ConfigError(f"{source} has no checks, so it could not stop anything; add a [[check]]")
+    checks = tuple(_Reader(source, number, table).check() for number, table in enumerate(found, 1))
+    _refuse_same_names(checks, source)
+    return Policy(checks, source)
+
+
+def _refuse_same_names(checks: tuple[Check, ...], source: str) -> None:
+    seen: dict[str, int] = {}
+    for number, check in enumerate(checks, 1):
+        if (first := seen.setdefault(check.name, number)) != number:
+            raise ConfigError(
+                f"{source}: checks {first} and {number} have the same name {check.name!r}; drop one, or give them names"
+            )
+
+
+class _Reader:
+    """One [[check]] table; every message names the file, the number of the check and the key."""
+
+    def __init__(self, source: str, number: int, table: Mapping[str, Any]) -> None:
+        self._where, self._table = f"{source}: check {number}", table
+
+    def check(self) -> Check:
+        known = ("metric", *BOUNDS, *(f.name for f in fields(Check) if f.name not in ("metric", "bound", "threshold")))
+        if unknown := [str(key) for key in self._table if key not in known]:
+            raise self._refused(unknown[0], f"is not a key of a check; there are {', '.join(known)}")
+        if "metric" not in self._table:
+            raise self._refused("metric", f"is missing; it is one of {', '.join(METRICS)}")
+        metric = self._choice("metric", METRICS, METRICS[0])
+        bound = self._bound()
+        threshold = self._threshold(metric, bound)
+        use = self._use(metric, bound, threshold)
+        slice = self._choice("slice", SLICES, None) if "slice" in self._table else None
+        if slice and metric == "images_per_s":
+            raise self._refused("slice", "does not apply to images_per_s, which is measured for the run as a whole")
+        return Check(
+            metric=metric,
+            bound=bound,
+            threshold=threshold,
+            use=use,
+            min_samples=self._min_samples(),
+            slice=slice,
+            severity=self._choice("severity", SEVERITIES, "error"),
+            name=self._name(f"{metric} {bound} {threshold:g}" + (f" by {slice}" if slice else "")),
+        )
+
+    def _refused(self, key: str, why: str) -> ConfigError:
+        return ConfigError(f"{self._where}: {key} {why}")
+
+    def _choice(self, key: str, choices: tuple[str, ...], default: str | None) -> str:
+        value = self._table.get(key, default)
+        if not isinstance(value, str) or value not in choices:
+            raise self._refused(key, f"must be one of {', '.join(choices)}; got {value!r}")
+        return value
+
+    def _bound(self) -> str:
+        given = [bound for bound in BOUNDS if bound in self._table]
+        if len(given) != 1:
+            got = f"got {' and '.join(given)}" if given else "got none"
+            raise self._refused("bound", f"must be exactly one of {', '.join(BOUNDS)}; {got}")
+        return given[0]
+
+    def _threshold(self, metric: str, bound: str) -> float:
+        value = self._table[bound]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+            raise self._refused(bound, f"must be a number from 0 on, got {value!r}")
+        if metric in COUNTED and bound != "max":
+            raise self._refused(bound, f"does not apply to {metric}, of which fewer are better; use max")
+        if bound in ("max_drop", "max_drop_relative") and metric not in _DROPPING:
+            raise self._refused(bound, f"does not apply to {metric}; it does to {', '.join(_DROPPING)}. Use max")
+        if metric in RATIOS and value > 1:
+            raise self._refused(bound, f"must be a share from 0 to 1 for {metric}, got {value!r}; 80 % is 0.8")
+        if bound == "max_drop_relative" and value >= 1:
+            raise self._refused(bound, f"must be a share below 1 of the baseline's value, got {value!r}; 10 % is 0.1")
+        if metric in COUNTED and value >= 1 and value != int(value):
+            raise self._refused(bound, f"must be a share below 1 or a whole number of samples, got {value!r}")
+        return float(value)
+
+    def _use(self, metric: str, bound: str, threshold: float) -> str:
+        """``interval`` or ``value``; a named end of the interval must be the one that the bound is passed on."""
+        use = self._choice("use", USES, "interval" if metric in RATIOS else "value")
+        if use == "value":
+            return use
+        if use not in ("interval", _END[bound]):
+            raise self._refused("use", f"= {use!r} is the lenient end for {bound}; use {_END[bound]!r}, or 'value'")
+        if metric in MEASURED:
+            raise self._refused("use", f"must be 'value' for {metric}, which has no interval; got {use!r}")
+        if metric in COUNTED and threshold >= 1:
+            raise self._refused(
+                "use", f"must be 'value' for a number of samples ({bound} = {threshold:g}); got {use!r}"
+            )
+        if (bound, threshold) in (("min", 1.0), ("max", 0.0)):
+            raise self._refused(bound, f'= {threshold:g} cannot be kept by a whole interval; add use = "value"')
+        return "interval"
+
+    def _min_samples(self) -> int:
+        value = self._table.get("min_samples", 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self._refused("min_samples", f"must be a whole number from 1 on, got {value!r}")
+        return value
+
+    def _name(self, default: str) -> str:
+        value = self._table.get("name", default)
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            raise self._refused("name", f"must be one line of text, got {value!r}")
+        return value

@@ -1,0 +1,165 @@
+"""What a check of a gate reads: a metric of one head, or its drop against another, for the whole head or by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rate.engine.summary import counts_of
+from rate.metrics import Counts, Ratio, accuracy, ir, pt
+from rate.paired import Difference, difference, joint, joint_by_group
+from rate.report.compare import Pair
+from rate.report.pairing import group_codes, in_common, states
+from rate.report.policy import COUNTED, Check
+from rate.report.reference import HeadRun
+from rate.types import Int64
+
+COLUMN = {"class": "label", "group": "group"}
+"""The column of a row that names its slice; a class is the true one."""
+
+_RATIOS = {"pt": pt, "ir": ir, "accuracy": accuracy}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A metric as measured. Of a drop, value and interval are those of candidate - baseline."""
+
+    n: int  # samples of the slice or of the head; of a drop, those that both heads have
+    denominator: int  # of the metric itself
+    numerator: int | None = None  # None for a mean or a rate
+    value: float | None = None  # None where it is undefined
+    low: float | None = None  # 95 %; None where there is no interval
+    high: float | None = None
+    candidate: float | None = None  # the two values behind a drop
+    baseline: float | None = None
+    baseline_denominator: int | None = None  # None where it is no ratio's drop
+    missing: str | None = None  # why nothing could be computed
+
+    @property
+    def support(self) -> int:
+        """How many samples the value rests on: of a drop, on the weaker side."""
+        return (
+            self.denominator if self.baseline_denominator is None else min(self.denominator, self.baseline_denominator)
+        )
+
+
+Named = Iterator[tuple[str | None, Reading]]
+
+
+def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
+    """(slice, reading) of every slice of a check in order of name, or (None, reading) of the whole head.
+
+    Args:
+        check: what to read.
+        candidate: the head under test.
+        pair: baseline and candidate; None where there is no baseline, and then ``check`` is no drop.
+    """
+    before = pair if check.is_drop else None
+    if check.metric == "images_per_s":
+        yield None, _throughput(candidate, before.first if before else None)
+    elif before is None:
+        for name, at in _slices(candidate.rows, check.slice):
+            yield name, _read(check, candidate.rows.take(at))
+    elif check.slice is None:
+        yield None, _drop(before.differences[check.metric], before.paired)
+    else:
+        yield from _drops(check.metric, check.slice, before)
+
+
+def measured(reading: Reading) -> str:
+    """Value, interval and fraction, as far as there are any."""
+    said = "" if reading.value is None else number(reading.value)
+    if interval := interval_text(reading):
+        said += f" [{interval}]"
+    if reading.candidate is not None and reading.baseline is not None:
+        said += f" ({number(reading.candidate)} after {number(reading.baseline)})"
+    if reading.numerator is not None:
+        said += f"{', ' if said else ''}{reading.numerator}/{reading.denominator}"
+    return said
+
+
+def interval_text(reading: Reading) -> str:
+    """Both ends of the interval, empty where there is none."""
+    if reading.low is None or reading.high is None:
+        return ""
+    return f"{number(reading.low)} to {number(reading.high)}"
+
+
+def number(value: float) -> str:
+    """Four figures, and never an exponent for a large count."""
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _slices(rows: pa.Table, by: str | None) -> Iterator[tuple[str | None, Int64]]:
+    """(name, positions of its rows) of every slice in order of name; rows without one are in none."""
+    if by is None:
+        yield None, np.arange(len(rows))
+        return
+    column = COLUMN[by]
+    order = np.asarray(pc.sort_indices(rows, sort_keys=[(column, "ascending")]))  # those without a name come last
+    start = 0
+    for found in pc.value_counts(rows[column].take(order).drop_null()).to_pylist():
+        yield found["values"], order[start : start + found["counts"]]
+        start += found["counts"]
+
+
+def _read(check: Check, rows: pa.Table) -> Reading:
+    n = len(rows)
+    if check.metric == "forwards":
+        used = rows.filter(pc.is_null(rows["error"]))["forwards"]
+        return Reading(n, len(used), value=pc.mean(used).as_py())
+    counts = counts_of(rows)
+    if check.is_count:
+        count = int(getattr(counts, check.metric))
+        return Reading(n, n, count, float(count))
+    ratio = _ratio(check.metric, counts, n)
+    low, high = ratio.interval or (None, None)
+    return Reading(n, ratio.denominator, ratio.numerator, ratio.value, low, high)
+
+
+def _ratio(metric: str, counts: Counts, n: int) -> Ratio:
+    return Ratio(getattr(counts, metric), n) if metric in COUNTED else _RATIOS[metric](counts)
+
+
+def _drops(metric: str, by: str, pair: Pair) -> Named:
+    """The drop of every slice. Groups are resampled within a class; within one group only samples are left to."""
+    before, after = in_common(pair.first, pair.second)
+    first, second = states(before), states(after)
+    for name, at in _slices(after, by):
+        groups = group_codes(after["group"].take(at)) if by == "class" and pair.groups is not None else None
+        moved = first[at], second[at]
+        tables = joint(*moved) if groups is None else joint_by_group(*moved, groups)
+        yield name, _drop(difference(metric, tables), len(at))
+
+
+def _drop(found: Difference, n: int) -> Reading:
+    return Reading(
+        n=n,
+        denominator=found.second.denominator,
+        numerator=found.second.numerator,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        candidate=found.second.value,
+        baseline=found.first.value,
+        baseline_denominator=found.first.denominator,
+    )
+
+
+def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:
+    """Of the whole run; a run that was never timed has none."""
+    n = len(candidate.rows)
+    paces: list[float] = []
+    for head in (candidate, baseline):
+        if head is None:
+            continue
+        if (pace := head.whole.throughput["images_per_s"]) is None:
+            return Reading(n, n, missing=f"{head.folder} recorded no time, so it has no images per second")
+        paces.append(pace)
+    if baseline is None:
+        return Reading(n, n, value=paces[0])
+    return Reading(n, n, value=paces[0] - paces[1], candidate=paces[0], baseline=paces[1])

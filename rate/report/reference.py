@@ -1,0 +1,117 @@
+"""RUN[@HEAD]: one head of a run folder with its rows, and whether two of them can be held against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rate.engine.store import read_rows, read_run
+from rate.engine.summary import HeadSummary, Summary, load_summary
+from rate.errors import RunError, UsageError
+from rate.types import Json
+
+_SAME_IDENTITY = ("data",)
+"""What must be equal beside the measurement. Weights, geometry, backend and precision are what one compares."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadRun:
+    """One head of a run."""
+
+    folder: Path
+    head: str
+    run: Json  # run.json
+    rows: pa.Table  # `rate.engine.rows.SCHEMA`, one row a sample, in order of id
+    whole: Summary  # of all heads of the folder
+
+    @property
+    def name(self) -> str:
+        """RUN@HEAD, with the folder's own name."""
+        return f"{self.folder.resolve().name}@{self.head}"
+
+    @property
+    def summary(self) -> HeadSummary:
+        """Accuracy, PT and IR of this head."""
+        return self.whole.heads[self.head]
+
+    @property
+    def status(self) -> str:
+        """``complete``, ``partial``, ``failed`` or ``running``."""
+        return str(self.run["status"])
+
+
+def load_heads(reference: str) -> list[HeadRun]:
+    """Every head that ``reference`` names: the one after ``@``, else all heads of the run in its own order.
+
+    Raises:
+        RunError: there is no such run, or it is damaged.
+        UsageError: the run has no such head.
+    """
+    folder, wanted = split_reference(reference)
+    run, whole = read_run(folder), load_summary(folder)
+    if wanted is not None and wanted not in whole.heads:
+        raise UsageError(f"{folder} has no head {wanted!r}; it has {', '.join(whole.heads)}")
+    rows = read_rows(folder, run).sort_by("id")
+    return [
+        HeadRun(folder, name, run, rows.filter(pc.equal(rows["head"], name)), whole)
+        for name in whole.heads
+        if wanted in (None, name)
+    ]
+
+
+def load_head(reference: str) -> HeadRun:
+    """The one head that ``reference`` names; a run of one head needs no ``@``.
+
+    Raises:
+        RunError: there is no such run, or it is damaged.
+        UsageError: the run has no such head, or several and none is named.
+    """
+    heads = load_heads(reference)
+    if len(heads) > 1:
+        folder, _ = split_reference(reference)
+        names = ", ".join(f"{folder}@{head.head}" for head in heads)
+        raise UsageError(f"{folder} has {len(heads)} heads and one is needed; name it: {names}")
+    return heads[0]
+
+
+def split_reference(reference: str) -> tuple[Path, str | None]:
+    """Folder and head of RUN[@HEAD]; a folder whose own name has an ``@`` in it is taken as it is."""
+    if Path(reference).exists() or "@" not in reference:
+        return Path(reference), None
+    folder, _, head = reference.rpartition("@")
+    return Path(folder), head
+
+
+def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:
+    """What forbids to compare two heads, each as ``name: value of the first, value of the second``."""
+    pairs = [
+        (f"{section}.{name}", first.run[section].get(name), second.run[section].get(name))
+        for section, names in (
+            ("measurement", sorted(first.run["measurement"].keys() | second.run["measurement"].keys())),
+            ("identity", list(_SAME_IDENTITY)),
+        )
+        for name in names
+    ]
+    return [f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}" for name, a, b in pairs if a != b]
+
+
+def require_comparable(heads: list[HeadRun]) -> None:
+    """Refuse heads whose data, saliency, evidence, rule or tau differ.
+
+    Raises:
+        RunError: they differ; the message says in what.
+    """
+    for other in heads[1:]:
+        if differing := incompatibilities(heads[0], other):
+            raise RunError(
+                f"{heads[0].name} and {other.name} cannot be compared, they measured different things: "
+                f"{'; '.join(differing)}. Evaluate both on the same data with the same settings"
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) > 40 else repr(value)

@@ -1,0 +1,120 @@
+"""The XML parses, counts right, and is red exactly where the exit code is not 0."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import defusedxml.ElementTree
+import pytest
+from gate_runs import decided, head_run, states
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rate.report.gate import Decision, Result
+from rate.report.junit import junit
+from rate.report.policy import read_policy
+from rate.report.reading import Reading
+
+HEAD = head_run(states(rr=60, rw=20, wr=10))
+PASSING = {"metric": "pt", "min": 0.1}
+
+
+def suite_of(decision: Decision) -> ET.Element:
+    [suite] = defusedxml.ElementTree.fromstring(junit(decision))
+    return suite
+
+
+def outcome(case: ET.Element) -> str:
+    return next((tag for tag in ("failure", "error", "skipped") if case.find(tag) is not None), "passed")
+
+
+def made(outcomes: list[tuple[str, bool]], undecided: str | None = None) -> Decision:
+    """A decision with results of the given (state, whether the check blocks)."""
+    tables = [
+        {"metric": "pt", "min": 0.5, "name": f"c{k}", "severity": "error" if blocks else "warn"}
+        for k, (_, blocks) in enumerate(outcomes)
+    ]
+    policy = read_policy(tables or [PASSING])
+    results = tuple(
+        Result(check, None, state, Reading(9, 8, 7, 0.875, 0.5, 0.9), 0.5, "so it is")
+        for check, (state, _) in zip(policy.checks, outcomes, strict=False)
+    )
+    return replace(decided(PASSING, HEAD), policy=policy, results=results, undecided=undecided)
+
+
+OUTCOMES = st.tuples(st.sampled_from(["fail", "error", "inconclusive", "skipped", "pass"]), st.just(True)) | st.tuples(
+    st.sampled_from(["warn", "error", "inconclusive", "skipped", "pass"]), st.just(False)
+)
+
+
+@given(st.lists(OUTCOMES, max_size=8), st.none() | st.just("nothing was decided"))
+@settings(max_examples=80, deadline=None)
+def test_counts_are_those_of_the_cases_and_red_is_a_code_other_than_0(outcomes: list, undecided: str | None) -> None:
+    decision = made(outcomes, undecided)
+    suite = suite_of(decision)
+    found = [outcome(case) for case in suite.iter("testcase")]
+    assert int(suite.get("tests")) == len(found) == len(outcomes) + (undecided is not None)
+    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        assert int(suite.get(attribute)) == found.count(kind)
+    assert found.count("failure") == decision.counts.get("fail", 0)
+    assert (("failure" in found) or ("error" in found)) == (decision.exit_code != 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "blocks", "tag", "kind"),
+    [
+        ("fail", True, "failure", "min"),
+        ("error", True, "error", "not-computed"),
+        ("inconclusive", True, "error", "inconclusive"),
+        ("skipped", True, "skipped", None),
+        ("inconclusive", False, "skipped", None),
+        ("error", False, "skipped", None),
+    ],
+)
+def test_every_state_has_its_element_with_value_interval_and_count(
+    state: str, blocks: bool, tag: str, kind: str | None
+) -> None:
+    [case] = suite_of(made([(state, blocks)])).iter("testcase")
+    assert outcome(case) == tag
+    element = case.find(tag)
+    assert element.get("type") == kind
+    assert "0.875 [0.5 to 0.9], 7/8: so it is" in element.get("message")
+
+
+@pytest.mark.parametrize(("state", "said"), [("pass", "0.875"), ("warn", "warning: 0.875")])
+def test_what_stops_nothing_is_a_passed_case_that_says_so(state: str, said: str) -> None:
+    [case] = suite_of(made([(state, state == "pass")])).iter("testcase")
+    assert outcome(case) == "passed"
+    assert case.find("system-out").text.startswith(said)
+
+
+def test_who_was_held_against_what_is_in_the_properties() -> None:
+    before = head_run(states(rr=70, rw=20), name="before")
+    decision = decided({"metric": "pt", "max_drop": 0.5}, HEAD, before)
+    found = {element.get("name"): element.get("value") for element in suite_of(decision).iter("property")}
+    assert found["verdict"] == decision.verdict
+    assert found["policy_digest"] == decision.policy.digest
+    assert found["run_name"] == "run@ft"
+    assert found["baseline_name"] == "before@ft"
+    assert found["run_status"] == "complete"
+
+
+@given(st.text(min_size=1).map(lambda text: text.encode(errors="replace").decode()))
+@settings(max_examples=100, deadline=None)
+def test_any_class_name_survives_or_is_replaced_character_by_character(name: str) -> None:
+    head = head_run(["rr"], labels=[name])
+    decision = decided(PASSING | {"slice": "class", "name": "c"}, head)
+    [case] = suite_of(decision).iter("testcase")
+    shown = case.get("name").removeprefix("c [").removesuffix("]")
+    assert len(shown) == len(name)
+    for ours, theirs in zip(shown, name, strict=True):
+        assert ours in (theirs, "\ufffd")
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x08", "\x1b", "\x1f", "\ufffe", "\uffff"])
+def test_what_xml_cannot_hold_is_replaced(character: str) -> None:
+    decision = made([("fail", True)])
+    decision = replace(decision, results=(replace(decision.results[0], why=f"a{character}b <&>"),))
+    [case] = suite_of(decision).iter("testcase")
+    assert case.find("failure").text.endswith("a\ufffdb <&>")

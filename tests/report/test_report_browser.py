@@ -1,0 +1,295 @@
+"""The page in a real browser, driven over the DevTools protocol: what a reader does with mouse and keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import Plan, write_run
+
+from rate.report.html.page import write_report
+from rate.report.reference import load_heads
+
+EVIL = '"><img src=x onerror=alert(1)>'
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the report is NOT checked in a browser")
+
+
+class Browser:
+    """One page of a headless Chromium; speaks NUL-ended JSON over two pipes."""
+
+    def __init__(self, profile: Path) -> None:
+        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = os.pipe()
+
+        def place() -> None:  # Chromium reads from 3 and writes to 4
+            reading, writing = os.dup(theirs_in), os.dup(theirs_out)
+            os.dup2(reading, 3)
+            os.dup2(writing, 4)
+
+        options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe")
+        self._process = subprocess.Popen(
+            [str(CHROMIUM), *options, f"--user-data-dir={profile}", "--window-size=1280,900", "about:blank"],
+            preexec_fn=place,
+            pass_fds=(3, 4),
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._in, self._out = os.fdopen(ours_in, "rb"), os.fdopen(ours_out, "wb")
+        self._number = 0
+        self._session = ""
+        self._loaded = False
+        self.complaints: list[str] = []
+        page = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log", "Page"):
+            self.call(f"{domain}.enable")
+
+    def close(self) -> None:
+        self._session = ""
+        self.call("Browser.close")
+        self._process.wait(timeout=30)
+        self._in.close()
+        self._out.close()
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        self._out.write(json.dumps(message).encode() + b"\0")
+        self._out.flush()
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def _read(self) -> dict[str, Any]:
+        data = bytearray()
+        while (byte := self._in.read(1)) != b"\0":
+            assert byte, "the browser is gone"
+            data += byte
+        message = json.loads(data)
+        if message.get("method") in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
+            self.complaints.append(json.dumps(message["params"])[:500])
+        self._loaded |= message.get("method") == "Page.loadEventFired"
+        if message.get("method") == "Page.javascriptDialogOpening":
+            self.complaints.append("an alert was opened")
+        return message
+
+    def ask(self, expression: str) -> Any:
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def key(self, name: str, code: int, text: str = "") -> None:
+        for kind in ("keyDown", "keyUp"):
+            pressed = {"text": text} if text and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **pressed)
+        self.settle()
+
+    def settle(self) -> None:
+        self.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+
+    def open(self, path: Path) -> None:
+        self._loaded = False
+        self.call("Page.navigate", url=path.as_uri())
+        while not self._loaded:
+            self._read()
+        assert self.ask("document.documentElement.dataset.ready") == "yes"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("page")
+    classes = ("ant", "bee", EVIL, "</script><script>alert(2)</script>")
+    folder = write_run(root, Plan(count=120, heads=("zs", "lp"), classes=classes, group=True, errors=1))
+    return write_report(load_heads(str(folder)), root / "report.html").path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    started = Browser(tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, report: Path) -> Iterator[Browser]:
+    browser.complaints.clear()
+    browser.open(report)
+    yield browser
+    browser.settle()
+    assert browser.complaints == []
+
+
+def names(page: Browser) -> list[str]:
+    return page.ask("[...document.querySelectorAll('#slice-table tbody th')].map((cell) => cell.textContent)")
+
+
+def visible(page: Browser) -> list[list[str]]:
+    return page.ask(
+        "[...document.querySelectorAll('.card')].filter((card) => card.checkVisibility())"
+        ".map((card) => [card.closest('.group').dataset.quadrant, card.dataset.head, card.dataset.class])"
+    )
+
+
+def choose(page: Browser, control: str, value: str) -> None:
+    page.ask(
+        f"(() => {{ const box = document.querySelector('{control}'); box.value = {json.dumps(value)};"
+        "box.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+
+
+def test_names_from_the_data_become_neither_elements_nor_scripts(page: Browser) -> None:
+    assert page.ask("document.querySelectorAll('img').length") == 0
+    assert page.ask("document.querySelectorAll('script').length") == 2
+    assert EVIL in names(page)
+
+
+def test_nothing_is_wider_than_the_window(page: Browser) -> None:
+    for width in (1280, 800, 400):
+        page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        page.settle()
+        assert page.ask("document.documentElement.scrollWidth") <= width
+        first = page.ask(
+            "document.querySelector('.answer tbody td:nth-of-type(2) strong').getBoundingClientRect().bottom"
+        )
+        assert 0 < first < 900
+    page.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_sorting_by_keyboard_and_by_click(page: Browser) -> None:
+    assert page.ask("document.querySelector('[data-key=name]').ariaSort") == "ascending"
+    page.ask("document.querySelector('[data-key=images] button').focus()")
+    page.key("Enter", 13, "\r")
+    assert page.ask("document.querySelector('[data-key=images]').ariaSort") == "ascending"
+    assert page.ask("document.querySelector('[data-key=name]').ariaSort") == "none"
+    ascending = page.ask(
+        "[...document.querySelectorAll('#slice-table tbody tr')].map((r) => Number(r.cells[2].textContent))"
+    )
+    assert ascending == sorted(ascending)
+    page.ask("document.querySelector('[data-key=pt] button').click()")
+    page.ask("document.querySelector('[data-key=pt] button').click()")
+    assert page.ask("document.querySelector('[data-key=pt]').ariaSort") == "descending"
+    values = page.ask(
+        "[...document.querySelectorAll('#slice-table tbody tr')].map((r) => parseFloat(r.cells[4].textContent))"
+    )
+    assert values == sorted(values, reverse=True)
+
+
+def test_classes_are_filtered_by_head_name_and_kind(page: Browser) -> None:
+    assert len(names(page)) == 8
+    choose(page, "#slice-head", "1")
+    assert len(names(page)) == 4
+    choose(page, "#slice-name", "BEE")
+    assert names(page) == ["bee"]
+    choose(page, "#slice-name", "")
+    choose(page, "#slice-kind", "group")
+    assert names(page) == ["g0", "g1"]
+    assert page.ask("document.querySelector('#slice-count').textContent") == "2 rows"
+
+
+def test_samples_are_filtered_by_quadrant_head_and_class(page: Browser) -> None:
+    assert {quadrant for quadrant, _, _ in visible(page)} == {"rr", "rw", "wr", "ww", "undefined"}
+    choose(page, "#sample-quadrant", "rw")
+    assert {quadrant for quadrant, _, _ in visible(page)} == {"rw"}
+    choose(page, "#sample-head", "1")
+    assert {head for _, head, _ in visible(page)} == {"1"}
+    choose(page, "#sample-class", EVIL)
+    assert {label for _, _, label in visible(page)} <= {EVIL}
+    choose(page, "#sample-class", "")
+    choose(page, "#sample-quadrant", "")
+    choose(page, "#sample-head", "")
+
+
+def test_more_are_shown_when_asked_for(page: Browser) -> None:
+    before = len(visible(page))
+    page.ask("document.querySelector('.group[data-quadrant=rr] .more').click()")
+    assert len(visible(page)) > before
+    assert page.ask("document.activeElement.className") == "shot"
+
+
+def test_a_quadrant_leads_to_its_samples(page: Browser) -> None:
+    page.ask("document.querySelector('a[data-quadrant=wr][data-head=\"1\"]').click()")
+    assert {(quadrant, head) for quadrant, head, _ in visible(page)} == {("wr", "1")}
+
+
+def test_opacity_and_outline(page: Browser) -> None:
+    heat = "getComputedStyle(document.querySelector('.heat')).opacity"
+    assert page.ask(heat) == "0.7"
+    choose(page, "#heat", "20")
+    assert page.ask(heat) == "0.2"
+    outline = "getComputedStyle(document.querySelector('.outline')).display"
+    assert page.ask(outline) != "none"
+    page.ask("document.querySelector('#outline').click()")
+    assert page.ask(outline) == "none"
+
+
+def test_pictures_and_maps_are_drawn(page: Browser) -> None:
+    """Decoded under the page's own policy, and over the whole card."""
+    shape = page.ask(
+        "(() => { const svg = document.querySelector('.shot svg'); const all = svg.getBoundingClientRect();"
+        "return ['use', '.heat'].map((part) => { const box = svg.querySelector(part).getBoundingClientRect();"
+        "return [box.width / all.width, box.height / all.height]; }); })()"
+    )
+    assert shape == [pytest.approx([1, 1], abs=0.02)] * 2
+    sizes = page.ask(
+        "Promise.all([...document.querySelectorAll('image')].slice(0, 8).map(async (image) => {"
+        "const made = new Image(); made.src = image.getAttribute('href'); await made.decode(); return made.width; }))"
+    )
+    assert all(size in (48, 56) for size in sizes)
+
+
+def test_the_theme_follows_the_system_until_the_button_is_used(page: Browser) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    seen = {}
+    for system in ("light", "dark"):
+        page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": system}])
+        page.settle()
+        seen[system] = page.ask(colour)
+    assert seen["light"] != seen["dark"]
+    page.ask("document.querySelector('#theme').focus()")
+    page.key("Enter", 13, "\r")
+    assert page.ask(colour) == seen["light"]
+    assert page.ask("document.querySelector('#theme').textContent") == "Dark theme"
+    page.call("Emulation.setEmulatedMedia", features=[])
+
+
+def test_a_sample_is_enlarged_stepped_and_closed_by_keyboard(page: Browser) -> None:
+    page.ask("document.querySelector('.shot').focus()")
+    page.key("Enter", 13, "\r")
+    assert page.ask("document.querySelector('#viewer').open") is True
+    first = page.ask("document.querySelector('#viewer-body dd').textContent")
+    page.key("ArrowRight", 39)
+    page.key("ArrowRight", 39)
+    assert page.ask("document.querySelector('#viewer-body dd').textContent") != first
+    page.key("ArrowLeft", 37)
+    page.key("ArrowLeft", 37)
+    assert page.ask("document.querySelector('#viewer-body dd').textContent") == first
+    page.key("Escape", 27)
+    assert page.ask("document.querySelector('#viewer').open") is False
+    assert page.ask("document.activeElement === document.querySelector('.shot')") is True
+
+
+def test_the_first_stop_of_the_keyboard_skips_to_the_answer(page: Browser) -> None:
+    page.key("Tab", 9)
+    assert page.ask("document.activeElement.className") == "skip"
+    assert page.ask("document.activeElement.getBoundingClientRect().width") > 50
+    page.key("Enter", 13, "\r")
+    assert page.ask("document.activeElement.id") == "answer"
+
+
+def test_what_the_keyboard_is_on_can_be_seen(page: Browser) -> None:
+    for _ in range(4):
+        page.key("Tab", 9)
+    assert page.ask("getComputedStyle(document.activeElement).outlineStyle") == "solid"
