@@ -12,10 +12,12 @@ One graph serves every separable perturbation. `INPUTS` is its contract with the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from rate.types import Float32
 
 INPUTS = ("pixels", "slot", "grid", "offset", "table", "a", "b")
 
@@ -65,3 +67,18 @@ def sample_inputs(size: int) -> tuple[Tensor, ...]:
         torch.tensor(0.0),
         torch.tensor(1.0),
     )
+
+
+def bare_logits(tower: nn.Module, heads: Mapping[str, nn.Module], images: Float32) -> dict[str, Float32]:
+    """Logits [b,c] of each head for pixels [b,3,h,w], without perturbation: what an export is compared with.
+
+    Matrix products are f32 here, whatever precision the process allows itself elsewhere.
+    """
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode():
+            features = tower(torch.from_numpy(images))
+            return {name: head(features).numpy() for name, head in heads.items()}
+    finally:
+        torch.set_float32_matmul_precision(allowed)

@@ -115,11 +115,9 @@ class SourceModel:
 
     def logits(self, images: Float32) -> Logits:
         """The bare tower and heads in torch."""
-        import torch
+        from rate.export.perturbed import bare_logits
 
-        with torch.inference_mode():
-            features = self.tower(torch.from_numpy(images))
-            return {head.name: head.module(features).numpy() for head in self.heads}
+        return bare_logits(self.tower, {head.name: head.module for head in self.heads}, images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry
         geometry: to undo the normalisation.
         side: of a panel.
     """
-    view = _view(pixels, geometry)
+    view = levels(pixels, geometry)
     peak = evidence.max()
     strength = evidence / peak if peak > 0 else np.zeros_like(evidence)
     opacity = 0.25 + 0.55 * strength[..., None]
@@ -43,7 +43,8 @@ def colour(strength: Float64) -> Float64:
     return np.stack([np.interp(strength, anchors, _RAMP[:, channel]) for channel in range(3)], axis=-1)
 
 
-def _view(pixels: Float32, geometry: Geometry) -> UInt8:
+def levels(pixels: Float32, geometry: Geometry) -> UInt8:
+    """Model input [3,h,w] as an image [h,w,3], its normalisation undone."""
     mean, std = np.array(geometry.mean), np.array(geometry.std)
     unit = pixels.transpose(1, 2, 0) * std + mean
     return np.asarray((unit.clip(0, 1) * 255).round(), np.uint8)

@@ -104,6 +104,17 @@ def test_the_same_source_has_the_same_digest(exported, tmp_path) -> None:
     assert again.weights == exported["test_resnet"].weights
 
 
+def test_a_process_that_allows_itself_low_precision_still_exports_exactly(tmp_path) -> None:
+    """On CPUs with bf16, `medium` moves these logits by 1e-3: the comparison must not be made with it."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        artifact = export_artifact("timm:test_vit", tmp_path / "artifact", ExportOptions())
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert max(artifact.parity["max_abs"].values()) < 1e-4
+
+
 def test_several_heads_share_one_tower(tmp_path) -> None:
     safetensors.torch.save_file(weights(classes=5), tmp_path / "five.safetensors")
     source = f"timm:test_vit:{tmp_path / 'five.safetensors'}"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from rate.data.geometry import Geometry
 from rate.data.manifest import Manifest, read_manifest
 from rate.data.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError
+from rate.report.heatmap import levels
 from rate.report.reference import HeadRun
-from rate.types import Bool, Float32, Json, Sample
+from rate.types import Bool, Json, Sample
 
 _NAMED = 3
 
@@ -94,7 +94,7 @@ class Pictures:
         except SampleError as error:
             self._missing.append(str(error))
             return None
-        return View(_picture(prepared.pixels, geometry), prepared.region)
+        return View(Image.fromarray(levels(prepared.pixels, geometry)), prepared.region)
 
 
 def _geometry(run: Json) -> Geometry | None:
@@ -102,9 +102,3 @@ def _geometry(run: Json) -> Geometry | None:
         return Geometry.from_json(run["identity"]["geometry"])
     except (KeyError, TypeError, ConfigError):
         return None
-
-
-def _picture(pixels: Float32, geometry: Geometry) -> Image.Image:
-    """Model input [3,h,w], its normalisation undone."""
-    unit = pixels.transpose(1, 2, 0) * np.array(geometry.std) + np.array(geometry.mean)
-    return Image.fromarray((unit.clip(0, 1) * 255).round().astype(np.uint8))
