@@ -1,0 +1,119 @@
+"""Pictures with planted reasons as a model sees them, and the logits of their masks, kept on disk once computed."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.planted import SIZE
+from rate.backends.base import Backend, Pending
+from rate.config import Execution
+from rate.data.manifest import read_manifest
+from rate.data.prepare import prepare
+from rate.data.synth import CLASSES
+from rate.engine.select import spec_for
+from rate.export.artifact import Artifact
+from rate.kernels.rise import Rise
+from rate.kernels.saliency import Method
+from rate.types import Bool, Float32, Float64, Prepared, Rows
+
+TAG = round(SIZE * 0.14)
+BATCH = 50
+SLOTS = 8  # more than batches in flight, whatever a picture's masks
+_PLAIN = Rise(SIZE, 7, 0.5, "fixed", 2, 0).perturbation
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One picture with its regions, and what a model makes of it."""
+
+    prepared: Prepared
+    regions: dict[str, Bool]
+    label: int
+    clean: Float64  # [c] logits
+    rests_as_planted: bool  # taking the reason away changes the answer, taking the other away does not
+
+
+def cases_of(artifact: Artifact, data: Path, shortcut: str, kind: str) -> list[Case]:
+    """Every picture of the split test, for a model of one ``kind``: object, or the name of the shortcut."""
+    found = []
+    with spec_for(artifact, Execution()).open(_PLAIN, 1) as backend:
+        for sample in read_manifest(data, split="test").samples:
+            prepared = prepare(sample, artifact.geometry)
+            label = artifact.heads[0].classes.index(sample.label)
+            regions = _regions(prepared.region, shortcut)
+            hole = _grown(regions["box"], 3)
+            away = _tag_block(TAG + 2) if shortcut == "tag" else ~hole
+            pixels = prepared.pixels
+            clean, no_object, no_shortcut = (
+                _forward(backend, image) for image in (pixels, pixels * ~hole, pixels * ~away)
+            )
+            own, other = (no_object, no_shortcut) if kind == "object" else (no_shortcut, no_object)
+            planted_so = own.argmax() != label and other.argmax() == label
+            found.append(Case(prepared, regions, label, clean, bool(planted_so)))
+    return found
+
+
+def _regions(mask: Bool, shortcut: str) -> dict[str, Bool]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = np.zeros_like(mask)
+    box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    regions = {"mask": mask, "box": box}
+    if shortcut == "tag":
+        regions |= {"q75": ~_tag_block(SIZE // 2), "a96": ~_tag_block(SIZE // 5)}
+    return regions
+
+
+def _tag_block(side: int) -> Bool:
+    block = np.zeros((SIZE, SIZE), np.bool_)
+    block[:side, :side] = True
+    return block
+
+
+def _grown(region: Bool, by: int) -> Bool:
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    grown = np.zeros_like(region)
+    grown[max(rows[0] - by, 0) : rows[-1] + 1 + by, max(columns[0] - by, 0) : columns[-1] + 1 + by] = True
+    return grown
+
+
+def _forward(backend: Backend, pixels: Float32) -> Float64:
+    backend.put(0, pixels.astype(np.float32))
+    grid = _PLAIN.clean[None]
+    [logits] = backend.submit(Rows(np.zeros(1, np.int64), grid, np.zeros((1, 2), np.int64))).wait().values()
+    return logits[0].astype(np.float64)
+
+
+def logits_of(work: Path, artifact: Artifact, who: str, name: str, method: Method, cases: list[Case]) -> Float32:
+    """[m,n,c] logits of every mask of every case; kept on disk, so that a second call computes nothing."""
+    path = work / "logits" / f"{who}-{name.replace(' ', '_').replace('/', '_')}-{len(cases)}.npy"
+    if path.exists():
+        return np.asarray(np.load(path))
+    found = np.empty((len(cases), method.count, len(CLASSES)), np.float32)
+    spec = spec_for(artifact, Execution())
+    waiting: deque[tuple[int, slice, Pending]] = deque()
+    with spec.open(method.perturbation, SLOTS) as backend:
+        for k, case in enumerate(cases):
+            backend.put(k % SLOTS, case.prepared.pixels)
+            masks = method.draw(case.prepared.sample.id, 0, method.count)
+            for start in range(0, method.count, BATCH):
+                part = slice(start, min(start + BATCH, method.count))
+                slot = np.full(part.stop - start, k % SLOTS, np.int64)
+                waiting.append((k, part, backend.submit(Rows(slot, masks.grid[part], masks.offset[part]))))
+                while len(waiting) >= backend.depth:
+                    _collect(waiting, found)
+        while waiting:
+            _collect(waiting, found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, found)
+    print(f"{who}: {name}, {len(cases)} pictures, {spec.name} {spec.precision}", flush=True)
+    return found
+
+
+def _collect(waiting: deque[tuple[int, slice, Pending]], found: Float32) -> None:
+    k, part, pending = waiting.popleft()
+    [logits] = pending.wait().values()
+    found[k, part] = logits

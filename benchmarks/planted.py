@@ -1,0 +1,114 @@
+"""Models whose reasons are known: each was trained where only one thing in the picture gives its answer away.
+
+Object and shortcut are drawn independently of each other, so a model that learns the object's class can use nothing
+but the object, and one that learns the shortcut's class nothing but the shortcut. On pictures where both agree, both
+models are right, for reasons that are known.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rate.backends.cores import usable_cores
+from rate.data.synth import CLASSES, Synthetic, write_set
+from rate.export.api import ExportOptions, export_artifact
+from rate.export.artifact import Artifact, load_artifact
+from rate.finetune.full import FtSettings, finetune_ft
+from rate.finetune.recipe import Watch
+
+SIZE = 96
+TOWERS = {
+    "cnn": {"layers": [1, 1, 1, 1], "width": 24, "head_width": 48, "patch_size": None},
+    "vit": {"layers": 4, "width": 128, "head_width": 32, "patch_size": 12},
+}
+"""A ResNet of one block a stage, and a vision transformer of 64 patches, in open_clip's own words."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a model learns."""
+
+    images: int
+    epochs: int
+    lr: float
+
+
+COURSES = {
+    ("cnn", "object"): Course(16000, 8, 1e-3),
+    ("vit", "object"): Course(24000, 14, 7e-4),
+    ("cnn", "tag"): Course(2000, 6, 1e-3),
+    ("vit", "tag"): Course(4000, 12, 5e-4),
+    ("cnn", "scene"): Course(2000, 6, 1e-3),
+    ("vit", "scene"): Course(4000, 12, 5e-4),
+}
+"""(tower, what it learns) -> course. Each is long enough for the model to be right; see `validity`'s table."""
+
+
+def independent(folder: Path, shortcut: str, images: int) -> Path:
+    """Manifest of pictures in which object and ``shortcut`` know nothing of each other; train and test."""
+    made = Synthetic(train=images, test=400, size=SIZE, shortcut=shortcut, rho=1 / len(CLASSES), seed=11)
+    return _written(made, folder / f"independent-{shortcut}-{images}")
+
+
+def agreeing(folder: Path, shortcut: str, images: int) -> Path:
+    """Manifest of pictures in which object and ``shortcut`` always name the same class; split test."""
+    made = Synthetic(train=0, test=images, size=SIZE, shortcut=shortcut, rho=1.0, seed=12)
+    return _written(made, folder / f"agreeing-{shortcut}-{images}")
+
+
+def model(folder: Path, tower: str, reason: str) -> Artifact:
+    """The exported model of one tower that can use one ``reason``: object, tag or scene. Made once."""
+    out = folder / f"{tower}-{reason}"
+    if (out / "artifact").is_dir():
+        return load_artifact(out / "artifact")
+    course = COURSES[tower, reason]
+    data = independent(folder, "scene" if reason == "scene" else "tag", course.images)
+    if reason != "object":
+        data = _relabelled(data)
+    out.mkdir(parents=True, exist_ok=True)
+    config = out / "tower.json"
+    tower_config = {"embed_dim": 128, "vision_cfg": {"image_size": SIZE, **TOWERS[tower]}, "text_cfg": TEXT}
+    config.write_text(json.dumps({"model_cfg": tower_config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
+    torch.set_float32_matmul_precision("medium")
+    settings = FtSettings(
+        split="train",
+        val_split="test",
+        epochs=course.epochs,
+        lr=course.lr,
+        batch=64,
+        augment=False,
+    )
+    report = Watch(
+        epoch=lambda number, loss, right: print(f"{out.name}: epoch {number}, loss {loss:.3f}, right {right:.3f}"),
+        validated=lambda number, right: print(f"{out.name}: epoch {number}, held out {right:.3f}", flush=True),
+    )
+    torch.manual_seed(1)  # of the first weights
+    if not (out / "checkpoint").is_dir():
+        finetune_ft(f"open_clip:{config}", data, out / "checkpoint", settings, report)
+    torch.set_float32_matmul_precision("highest")  # the export's parity is that of f32
+    return export_artifact(str(out / "checkpoint"), out / "artifact", ExportOptions())
+
+
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
+"""A text tower that open_clip wants and nothing here reads."""
+
+
+def _written(made: Synthetic, out: Path) -> Path:
+    return out / "manifest.csv" if out.is_dir() else write_set(made, out, usable_cores())
+
+
+def _relabelled(manifest: Path) -> Path:
+    """The same pictures, labelled with the class that the shortcut names."""
+    path = manifest.with_name("shortcut.csv")
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = [{**row, "label": row["shortcut"]} for row in csv.DictReader(file)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
