@@ -14,7 +14,8 @@ import rate
 from rate.errors import ConfigError
 from rate.report.policy import BOUNDS, METRICS, SEVERITIES, SLICES, USES, read_policy
 
-GUIDE = Path(rate.__file__).parent.parent / "docs" / "gates.md"
+README = Path(rate.__file__).parent.parent / "README.md"
+GUIDE = README.parent / "docs" / "gates.md"
 GOOD = {"metric": "pt", "min": 0.8}
 
 
@@ -164,8 +165,9 @@ def test_whatever_is_written_is_a_policy_or_one_clear_refusal(tables: list[dict]
     assert said.startswith("policy") != (len(checks) == len(tables) > 0)
 
 
-def test_every_policy_in_the_guide_is_one() -> None:
-    snippets = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("page", [GUIDE, README], ids=lambda path: path.name)
+def test_every_policy_in_the_documents_is_one(page: Path) -> None:
+    snippets = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert snippets
     for snippet in snippets:
         assert read_policy(tomllib.loads(snippet)).checks
