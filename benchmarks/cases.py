@@ -36,6 +36,10 @@ class Case:
     clean: Float64  # [c] logits
     rests_as_planted: bool  # taking the reason away changes the answer, taking the other away does not
 
+    def holds_object(self, region: str) -> bool:
+        """Whether the whole object lies in the region: only then should evidence on it count as valid."""
+        return not (self.regions["mask"] & ~self.regions[region]).any()
+
 
 def cases_of(artifact: Artifact, data: Path, shortcut: str, kind: str) -> list[Case]:
     """Every picture of the split test, for a model of one ``kind``: object, or the name of the shortcut."""

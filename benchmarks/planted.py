@@ -40,11 +40,11 @@ class Course:
 
 COURSES = {
     ("cnn", "object"): Course(16000, 8, 1e-3),
-    ("vit", "object"): Course(24000, 14, 7e-4),
+    ("vit", "object"): Course(16000, 18, 7e-4),
     ("cnn", "tag"): Course(2000, 6, 1e-3),
-    ("vit", "tag"): Course(4000, 12, 5e-4),
+    ("vit", "tag"): Course(2000, 12, 7e-4),
     ("cnn", "scene"): Course(2000, 6, 1e-3),
-    ("vit", "scene"): Course(4000, 12, 5e-4),
+    ("vit", "scene"): Course(2000, 8, 7e-4),
 }
 """(tower, what it learns) -> course. Each is long enough for the model to be right; see `validity`'s table."""
 

@@ -127,7 +127,7 @@ def masks(
     *,
     size: int = 224,
     grid: int = 7,
-    keep: float = 0.5,
+    keep: float = 0.7,
     cells: str = "fixed",
     seed: int = 0,
 ) -> Masks:

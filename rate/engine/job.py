@@ -83,7 +83,7 @@ class Job:
 def method_for(measurement: Measurement, size: int) -> Method:
     """The saliency method of ``measurement`` for images of ``size`` x ``size`` pixels."""
     if measurement.saliency == "occlusion":
-        window = measurement.window or max(1, size // 8)
+        window = measurement.window or max(1, size // 6)
         return Occlusion(size, window, measurement.stride or max(1, window // 2))
     return Rise(
         size=size,
