@@ -3,7 +3,7 @@
 Every step is a command of `rate`, started in its own process as a user would; the transcript is the result. The data
 is a folder with `caltech101-boxes` and `open_clip_efflite0_caltech`, named by RATE_TEST_DATA.
 
-    RATE_TEST_DATA=FOLDER python -m benchmarks.caltech [--work build/caltech] [--masks 256] [--epochs 5]
+    RATE_TEST_DATA=FOLDER python -m benchmarks.caltech [--work build/caltech] [--epochs 4]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ min_samples = 100
 
 [[check]]
 metric = "accuracy"
-min = 0.90
+min = 0.85
 """
 FAILS = """
 [[check]]
@@ -81,8 +81,7 @@ def main() -> None:
     """Run and record."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/caltech"))
-    parser.add_argument("--masks", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args()
     shared, work = os.environ["RATE_TEST_DATA"], arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -94,7 +93,7 @@ def main() -> None:
     prompts.write_text(json.dumps({name: PROMPTS.get(name, name) for name in names}))
     finetune(transcript, work, source, data, prompts, arguments.epochs)
     for name in ("zs-lp", "ft", "flcp"):
-        transcript.run(f"rate eval {work}/{name} {data} --split test --masks {arguments.masks} --out {work}/run-{name}")
+        transcript.run(f"rate eval {work}/{name} {data} --split test --out {work}/run-{name}")
     runs = f"{work}/run-zs-lp {work}/run-ft {work}/run-flcp"
     transcript.run(f"rate compare {runs}")
     transcript.run(f"rate report {runs} --out {work}/report.html --force")

@@ -23,7 +23,7 @@ from rate.types import Bool, Float32, Float64, Prepared, Rows
 TAG = round(SIZE * 0.14)
 BATCH = 50
 SLOTS = 8  # more than batches in flight, whatever a picture's masks
-_PLAIN = Rise(SIZE, 7, 0.5, "fixed", 2, 0).perturbation
+_PLAIN = Rise(SIZE, 7, (0.5,), "fixed", 2, 0).perturbation
 
 
 @dataclass(frozen=True, eq=False)

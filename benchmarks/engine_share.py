@@ -139,7 +139,7 @@ def raw_openvino(graph: Path, precision: str) -> Raw:
 
     streams = min(2, usable_cores())
     options = {
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
         "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": str(usable_cores()),
         "ENABLE_CPU_PINNING": False,

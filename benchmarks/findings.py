@@ -5,7 +5,7 @@ FT and FLCP, on pictures whose scene gives the class away in a share rho. Zero-s
 under the same masks on pictures with the same shortcut and on pictures with the shortcut broken; every difference is
 paired with ZS by sample.
 
-    python -m benchmarks.findings [--work build/findings] [--seeds 3] [--masks 400] [--test 320]
+    python -m benchmarks.findings [--work build/findings] [--seeds 3] [--test 240]
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from rate.report.pairing import states
 from rate.report.reference import HeadRun, load_heads
 
 METHODS = ("ZS", "LP", "FT", "FLCP")
-SETTINGS = ("rho", "masks", "test", "seeds", "pretrain", "pretrain_epochs", "train", "epochs")
+SETTINGS = ("rho", "test", "seeds", "pretrain", "pretrain_epochs", "train", "epochs")
 SPLITS = {"test": "same shortcut", "test-broken": "shortcut broken"}
 
 
@@ -48,9 +48,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/findings"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rho", type=float, default=0.9)
-    parser.add_argument("--masks", type=int, default=400)
-    parser.add_argument("--test", type=int, default=320)
-    parser.add_argument("--pretrain", type=int, default=6000, help="pictures of the pre-training")
+    parser.add_argument("--test", type=int, default=240)
+    parser.add_argument("--pretrain", type=int, default=4000, help="pictures of the pre-training")
     parser.add_argument("--pretrain-epochs", type=int, default=24)
     parser.add_argument("--train", type=int, default=2000, help="pictures of the adaptation")
     parser.add_argument("--epochs", type=int, default=10)
@@ -67,7 +66,6 @@ def main() -> None:
         "findings",
         {
             "rho": arguments.rho,
-            "masks": arguments.masks,
             "test": arguments.test,
             "seeds": arguments.seeds,
             "rows": rows,
@@ -86,7 +84,7 @@ def _seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, HeadR
         for split in SPLITS:
             out = folder / f"run-{name}-{split}"
             execution = Execution(save_maps=0)
-            measurement = Measurement(masks=arguments.masks)
+            measurement = Measurement()
             job = job_from_artifact(artifact, shortcut, split, measurement, execution)
             evaluate(job, spec_for(artifact, execution), out)
             for head in load_heads(str(out)):

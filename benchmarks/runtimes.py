@@ -1,6 +1,7 @@
 """Raw forwards/s of one model in the CPU runtimes and precisions, rounds interleaved in one process.
 
-The same bare graph, the same batch in memory, each runtime with the options of its backend.
+The same bare graph, the same batch in memory, each runtime with the options of its backend. In int8 the graph is
+quantized as an export does it, on noise: right for speed, not for what int8 changes.
 
     python -m benchmarks.runtimes [--model vit_base_patch32_224] [--batch 32] [--batches 8] [--rounds 5]
 """
@@ -19,8 +20,10 @@ from benchmarks import record
 from benchmarks.engine_share import RAW, bare_graph
 from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
+from rate.export.int8 import quantize
 
 BASE = "onnxruntime_f32"
+CALIBRATED = 8
 
 
 def main() -> None:
@@ -32,11 +35,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     ladder = [("onnxruntime", "f32"), ("openvino", "f32"), *([("openvino", "bf16")] if cpu_has_bf16() else [])]
+    ladder += [("openvino", "int8")]
     pixels = np.random.default_rng(1).normal(size=(arguments.batch, 3, 224, 224)).astype(np.float32)
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         graph = bare_graph(Path(folder), arguments.model)
-        runners = {f"{runtime}_{precision}": RAW[runtime](graph, precision) for runtime, precision in ladder}
+        int8 = quantized(graph, pixels[:CALIBRATED])
+        runners = {
+            f"{runtime}_{precision}": RAW[runtime](int8 if precision == "int8" else graph, precision)
+            for runtime, precision in ladder
+        }
         for _ in range(arguments.rounds + 1):
             for name, run in runners.items():
                 began = time.perf_counter()
@@ -62,6 +70,15 @@ def main() -> None:
             },
         },
     )
+
+
+def quantized(graph: Path, pixels: np.ndarray) -> Path:
+    """The graph in int8, beside it."""
+    import openvino
+
+    name = openvino.Core().read_model(str(graph)).inputs[0].any_name
+    quantize(graph, graph.with_suffix(".xml"), [{name: image[None]} for image in pixels])
+    return graph.with_suffix(".xml")
 
 
 def _ratios(values: list[float], base: list[float]) -> list[float]:

@@ -20,39 +20,42 @@ import numpy as np
 
 from benchmarks import planted, record
 from benchmarks.cases import Case, cases_of, logits_of
+from rate.config import KEEP
 from rate.kernels.occlusion import Occlusion
-from rate.kernels.rise import Rise, moments
-from rate.kernels.saliency import Bounds, Method, evidence
+from rate.kernels.rise import Rise, moments, within
+from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.metrics import UNRESOLVABLE_BELOW, Verdicts, relevance_mass, verdict_noise
 from rate.types import Bool, Float32, Float64
 
 SIZE = planted.SIZE
 DESIGNS: dict[str, Method] = {
-    "rise s7 p.7 fixed": Rise(SIZE, 7, 0.7, "fixed", 1000, 0),
-    "rise s7 p.3 fixed": Rise(SIZE, 7, 0.3, "fixed", 500, 0),
-    "rise s7 p.5 fixed": Rise(SIZE, 7, 0.5, "fixed", 500, 0),
-    "rise s7 p.8 fixed": Rise(SIZE, 7, 0.8, "fixed", 500, 0),
-    "rise s7 p.9 fixed": Rise(SIZE, 7, 0.9, "fixed", 500, 0),
-    "rise s7 p.5 independent": Rise(SIZE, 7, 0.5, "independent", 500, 0),
-    "rise s7 p.7 independent": Rise(SIZE, 7, 0.7, "independent", 500, 0),
-    "rise s5 p.7 fixed": Rise(SIZE, 5, 0.7, "fixed", 500, 0),
-    "rise s10 p.7 fixed": Rise(SIZE, 10, 0.7, "fixed", 500, 0),
+    "rise s7 levels fixed": Rise(SIZE, 7, KEEP, "fixed", 500, 0),
+    "rise s7 levels independent": Rise(SIZE, 7, KEEP, "independent", 250, 0),
+    "rise s5 levels fixed": Rise(SIZE, 5, KEEP, "fixed", 250, 0),
+    "rise s10 levels fixed": Rise(SIZE, 10, KEEP, "fixed", 250, 0),
+    "rise s7 p.2 p.8 fixed": Rise(SIZE, 7, (0.2, 0.8), "fixed", 250, 0),
+    "rise s7 p.1 fixed": Rise(SIZE, 7, (0.1,), "fixed", 250, 0),
+    "rise s7 p.3 fixed": Rise(SIZE, 7, (0.3,), "fixed", 250, 0),
+    "rise s7 p.5 fixed": Rise(SIZE, 7, (0.5,), "fixed", 250, 0),
+    "rise s7 p.7 fixed": Rise(SIZE, 7, (0.7,), "fixed", 250, 0),
+    "rise s7 p.9 fixed": Rise(SIZE, 7, (0.9,), "fixed", 250, 0),
+    "rise s7 p.5 independent": Rise(SIZE, 7, (0.5,), "independent", 250, 0),
     "occlusion 24/12": Occlusion(SIZE, 24, 12),
     "occlusion 16/8": Occlusion(SIZE, 16, 8),
     "occlusion 12/6": Occlusion(SIZE, 12, 6),
 }
 """Windows and strides of occlusion in pixels of 96."""
 
-DEFAULT = "rise s7 p.7 fixed"
+DEFAULT = "rise s7 levels fixed"
 ON_SCENES = (DEFAULT, "rise s7 p.5 fixed", "occlusion 24/12")
-COUNTS = (100, 250, 500, 1000)
-REPEAT = 250
+COUNTS = (100, 250, 500)
+REPEAT = 125
 """Masks of one of several separate draws."""
 
 SCORES = ("logit", "probability", "log-odds")
 RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute", "energy")
-CHOSEN = (DEFAULT, 1000, "logit", "midpoint")
-"""What `rate eval` does unless told otherwise."""
+CHOSEN = (DEFAULT, 500, "logit", "midpoint")
+"""What `rate eval` does unless told otherwise, but that it stops where a verdict is clear."""
 
 SIZES = {"small": (0.0, 0.08), "medium": (0.08, 0.2), "large": (0.2, 1.0)}
 
@@ -98,7 +101,7 @@ def main() -> None:
 def _study(
     arguments: argparse.Namespace, tower: str, shortcut: str, repeats: list[dict[str, object]]
 ) -> Iterator[dict[str, object]]:
-    data = planted.agreeing(arguments.work, shortcut, 300)
+    data = planted.agreeing(arguments.work, tower, shortcut, 300)
     artifacts = {kind: planted.model(arguments.work, tower, kind) for kind in ("object", shortcut)}
     cases = {kind: cases_of(artifact, data, shortcut, kind) for kind, artifact in artifacts.items()}
     for kind, found in cases.items():
@@ -120,7 +123,12 @@ def _study(
             yield {"tower": tower, "shortcut": shortcut, **row}
         if name == DEFAULT:
             repeats += [
-                {"tower": tower, "shortcut": shortcut, "model": kind, **_repeated(method, cases[kind], logits[kind])}
+                {
+                    "tower": tower,
+                    "shortcut": shortcut,
+                    "model": kind,
+                    **_repeated(method, cases[kind][:count], logits[kind]),
+                }
                 for kind in cases
             ]
 
@@ -166,7 +174,7 @@ def _judge(method: Method, case: Case, logits: Float64, count: int) -> list[dict
     kinds = {kind: evidence(maps, kind) for kind in ("positive", "minmax", "raw")}
     found: list[dict[str, Judged]] = [{} for _ in SCORES]
     for name, region in case.regions.items():
-        bounds, energy = method.bounds(region), _energy(method, maps.signal, scores, region)
+        bounds, energy = method.bounds(region), _energy(method, maps.signal, scores, masks, region)
         for s, judged in enumerate(found):
             judged[name] = _statistics(
                 {kind: values[s] for kind, values in kinds.items()}, region, bounds, float(energy[s])
@@ -174,7 +182,7 @@ def _judge(method: Method, case: Case, logits: Float64, count: int) -> list[dict
     return found
 
 
-def _energy(method: Method, signal: Float64, scores: Float64, region: Bool) -> Float64:
+def _energy(method: Method, signal: Float64, scores: Float64, masks: Masks, region: Bool) -> Float64:
     """[k] localization of the squared signal less 0.5, the share that unrelated scores would give taken off.
 
     Not a rule of `rate`: a candidate that asks what the score depends on, in either direction.
@@ -182,10 +190,11 @@ def _energy(method: Method, signal: Float64, scores: Float64, region: Bool) -> F
     if not isinstance(method, Rise):
         return np.full(len(scores), np.nan)
     fixed = method.cells == "fixed"
-    kernel, common = moments(method.size, method.side, fixed).kernel, 1.0 / method.side**2 if fixed else 0.0
+    kernel, common = moments(method.perturbation, fixed).kernel, 1.0 / method.side**2 if fixed else 0.0
     variance = np.outer(np.diag(kernel), np.diag(kernel)) - common
-    scale = method.share * (1 - method.share) / (1 - common)
-    squared = signal**2 - (scores.var(axis=1) / scores.shape[1])[:, None, None] * scale * variance
+    scale = np.array([share * (1 - share) / (1 - common) for share in method.shares])[masks.level]
+    noise = within(scores, masks.level) ** 2 @ scale / scores.shape[1] ** 2
+    squared = signal**2 - noise[:, None, None] * variance
     seen, unseen = (
         (kernel @ part.astype(np.float64) @ kernel - common * part.sum()) ** 2 for part in (region, ~region)
     )
@@ -213,7 +222,7 @@ def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds, energy:
     return Judged(
         rules(mass["positive"], mass["minmax"], mass["raw"]),
         ceiling - floor >= UNRESOLVABLE_BELOW,
-        {rule: value >= 0 for rule, value in uniform.items()},
+        {rule: value >= 0 for rule, value in uniform.items() if rule != "energy"},
     )
 
 
@@ -269,7 +278,7 @@ def _figures(
             chosen = [(case, judged) for case, judged in planted_so if low <= case.regions["mask"].mean() < high]
             row[f"pt_{who}_{size}"] = _share(chosen, rule)
         if who == "object":
-            chance = [judged.chance[rule] for _, judged in right]
+            chance = [judged.chance[rule] for _, judged in right if rule in judged.chance]
             row["pt_chance"] = round(float(np.mean(chance)), 4) if chance else None
     row["auc"] = _auc(separated["object"], separated["shortcut"])
     return row

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rate.config import Execution, Measurement
+from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
 
 # The package `rate.export` must be imported before `rate` gives its name to the function below: a package that is
@@ -34,11 +34,12 @@ def export(source: str, out: str | Path, **options: Any) -> Artifact:
 
     Raises:
         UsageError: the source is unknown or unusable, or ``out`` exists.
-        ParityError: the exported graph does not reproduce the source's logits.
+        ParityError: the exported graph does not reproduce the source's logits, or int8 changes too many verdicts.
     """
-    from rate.export.api import ExportOptions, export_artifact
+    from rate.engine.quantized import export as export_measured
+    from rate.export.api import ExportOptions
 
-    return export_artifact(source, Path(out), _options(ExportOptions, options))
+    return export_measured(source, Path(out), _options(ExportOptions, options))
 
 
 def evaluate(
@@ -63,10 +64,11 @@ def evaluate(
     measurement = _options(Measurement, {k: v for k, v in settings.items() if k not in names})
     loaded = load_artifact(Path(artifact))
     job = job_from_artifact(loaded, Path(data), split, measurement, execution)
+    spec = spec_for(loaded, execution, form=measurement.form)
     if out is not None:
-        return run(job, spec_for(loaded, execution), Path(out))
+        return run(job, spec, Path(out))
     with tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        return run(job, spec_for(loaded, execution), Path(folder) / "run")
+        return run(job, spec, Path(folder) / "run")
 
 
 def load_run(path: str | Path) -> Summary:
@@ -127,7 +129,7 @@ def masks(
     *,
     size: int = 224,
     grid: int = 7,
-    keep: float = 0.7,
+    keep: tuple[float, ...] | float = KEEP,
     cells: str = "fixed",
     seed: int = 0,
 ) -> Masks:

@@ -12,14 +12,31 @@ if TYPE_CHECKING:
     from rate.types import Json  # brings numpy, which `rate --help` can do without
 
 _CHOICES = {
-    "saliency": ("rise", "occlusion"),
+    "saliency": ("rise", "occlusion", "rise-tokens"),
     "cells": ("fixed", "independent"),
     "evidence": ("positive", "minmax", "raw"),
     "valid": ("midpoint", "absolute"),
     "explain": ("label", "prediction"),
     "score": ("logit", "probability"),
     "backend": ("auto", "openvino", "onnxruntime"),
-    "precision": ("auto", "f32", "bf16"),
+    "precision": ("auto", "f32", "bf16", "int8"),
+}
+
+
+KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of cells that RISE masks keep. RISE's authors have 0.5 alone; planted truth speaks for several."""
+
+FIXED_MASKS = 1000
+"""Masks an image where nothing tells how sure a verdict is: with evidence other than positive."""
+
+KEEP_TOKENS = (0.5,)
+"""Share of patches that rise-tokens keeps: one, since a forward has room for a fixed number of patches."""
+
+_AUTO = ("min_masks", "max_masks", "confidence")
+_UNUSED = {
+    "rise": ("window", "stride"),
+    "occlusion": ("masks", "grid", "keep", "cells", "seed", *_AUTO),
+    "rise-tokens": ("window", "stride", "grid"),
 }
 
 
@@ -27,10 +44,13 @@ _CHOICES = {
 class Measurement:
     """What is measured. Two runs with equal measurements on equal data and weights give equal verdicts."""
 
-    saliency: str = "rise"  # rise | occlusion
-    masks: int = 1000  # masks an image (rise)
+    saliency: str = "rise"  # rise | occlusion | rise-tokens: the patches of a ViT, dropped instead of painted over
+    masks: int | str | None = None  # an image (rise, rise-tokens) | auto: until its verdict is clear; None: as fits
+    min_masks: int = 64  # auto: before the first look
+    max_masks: int = 2048  # auto: of an image that never becomes clear
+    confidence: float = 0.99  # auto: how sure a verdict must be
     grid: int = 7  # side of the mask's grid (rise)
-    keep: float = 0.7  # share of cells kept (rise); RISE's authors have 0.5, which planted truth speaks against
+    keep: tuple[float, ...] | float | None = None  # shares of cells kept, taken in turn; None = KEEP or KEEP_TOKENS
     cells: str = "fixed"  # fixed: that share exactly | independent: the reference RISE
     window: int | None = None  # side of the window in pixels (occlusion); None = size / 6
     stride: int | None = None  # its step in pixels (occlusion); None = window / 2
@@ -44,23 +64,79 @@ class Measurement:
     def __post_init__(self) -> None:
         for name in ("saliency", "cells", "evidence", "valid", "explain", "score"):
             _check_choice(name, getattr(self, name))
-        _check_range("masks", self.masks, 2, 10_000_000)
+        self._check_masks()
         _check_range("grid", self.grid, 2, 64)
         _check_range("seed", self.seed, 0, 2**63 - 1)
-        for name, usual in (("keep", 0.7), ("tau", 0.5)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and 0.0 < value < 1.0):
-                raise ConfigError(f"{name} must lie strictly between 0 and 1, got {value}; the default is {usual}")
+        shares = self._usual if self.keep is None else self.keep
+        shares = tuple(shares) if isinstance(shares, (tuple, list)) else (shares,)
+        if not shares:
+            raise ConfigError(
+                "keep must be one share of cells or several, got none; the default is 0.1,0.3,0.5,0.7,0.9"
+            )
+        object.__setattr__(self, "keep", shares)
+        for name, values in (("keep", shares), ("tau", (self.tau,))):
+            for value in values:
+                if not (math.isfinite(value) and 0.0 < value < 1.0):
+                    raise ConfigError(f"{name} must lie strictly between 0 and 1, got {value}; such as 0.5")
+        if self.saliency == "rise-tokens":
+            self._check_tokens(shares)
         if self.valid == "midpoint" and self.evidence != "positive":
             raise ConfigError(
                 f"evidence {self.evidence!r} has no floor and ceiling, so valid must be 'absolute' with it; "
                 "add --valid absolute, or use --evidence positive"
             )
+        if self.masks == "auto" and self.evidence != "positive":
+            raise ConfigError(
+                f"masks 'auto' knows how sure a verdict is for positive evidence alone, got {self.evidence!r}; "
+                "give a number, such as --masks 1000"
+            )
+
+    def _check_masks(self) -> None:
+        if self.masks is None:
+            object.__setattr__(self, "masks", "auto" if self.evidence == "positive" else FIXED_MASKS)
+        if self.masks != "auto":
+            if isinstance(self.masks, str):
+                raise ConfigError(f"masks must be auto or a whole number, got {self.masks!r}")
+            _check_range("masks", self.masks, 2, 10_000_000)
+        _check_range("min-masks", self.min_masks, 16, 10_000_000)
+        _check_range("max-masks", self.max_masks, self.min_masks, 10_000_000)
+        if not 0.96 < self.confidence < 1.0:
+            raise ConfigError(f"confidence must lie between 0.96 and 1, got {self.confidence}; the default is 0.99")
+
+    @property
+    def most_masks(self) -> int:
+        """Masks of an image that needs the most."""
+        return self.masks if isinstance(self.masks, int) else self.max_masks
+
+    def _check_tokens(self, shares: tuple[float, ...]) -> None:
+        if self.grid != 7:
+            raise ConfigError(f"grid {self.grid}: the cells of rise-tokens are the model's patches; leave --grid out")
+        if len(shares) != 1 or self.cells != "fixed":
+            raise ConfigError(
+                f"rise-tokens keeps the same number of patches in every mask, got keep {','.join(map(str, shares))} "
+                f"and cells {self.cells!r}; give one share, such as --keep 0.5, and leave --cells out"
+            )
 
     def to_json(self) -> Json:
         """The settings that matter for this saliency method, by name."""
-        unused = {"rise": ("window", "stride"), "occlusion": ("masks", "grid", "keep", "cells", "seed")}[self.saliency]
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        settings = asdict(self) | {"keep": list(self.shares)}
+        unused = _UNUSED[self.saliency] + (() if self.masks == "auto" else _AUTO)
+        return {name: value for name, value in settings.items() if name not in unused}
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """``keep`` as a tuple, also where it is one number or none was given."""
+        keep = self._usual if self.keep is None else self.keep
+        return keep if isinstance(keep, tuple) else (keep,)
+
+    @property
+    def _usual(self) -> tuple[float, ...]:
+        return KEEP_TOKENS if self.saliency == "rise-tokens" else KEEP
+
+    @property
+    def form(self) -> str:
+        """The graph of an artifact that this is measured with: pixels | tokens."""
+        return "tokens" if self.saliency == "rise-tokens" else "pixels"
 
     def rule(self) -> Json:
         """The short form that a summary prints beside PT and IR."""
@@ -69,7 +145,7 @@ class Measurement:
             "valid": self.valid,
             "tau": self.tau,
             "saliency": self.saliency,
-            "masks": self.masks if self.saliency == "rise" else "windows",
+            "masks": "windows" if self.saliency == "occlusion" else self.masks,
             "explained": self.explain,
             "score": self.score,
         }
@@ -80,7 +156,7 @@ class Execution:
     """How a run is carried out. Nothing here changes a verdict."""
 
     backend: str = "auto"
-    precision: str = "auto"  # of the arithmetic: auto | f32 | bf16
+    precision: str = "auto"  # of the arithmetic: auto | f32 | bf16 | int8
     batch: int = 32  # rows a forward
     threads: int = 0  # threads of the runtime; 0 = the cores this process may use
     save_maps: int | None = 50  # maps kept per head and quadrant; None = all
@@ -110,6 +186,6 @@ def _check_choice(name: str, value: Any) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
+def _check_range(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(f"{name} must be a whole number from {low} to {high}, got {value!r}")

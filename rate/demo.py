@@ -59,7 +59,7 @@ class DemoSettings:
     train: int = 2000  # images for the encoder, and as many for the probe
     test: int = 160
     epochs: int = 30
-    masks: int = 400
+    masks: int | str = "auto"
     seed: int = 0
 
 
@@ -172,7 +172,8 @@ def _commands(folder: Path) -> tuple[str, ...]:
     region = f"--mask {data / 'masks' / 'test' / '000000.png'}"
     return (
         f"rate explain {folder / 'artifact'} {data / 'images' / 'test' / '000000.png'} {region} --head lp",
-        f"rate show {folder / 'run'}",
+        f"rate compare {folder / 'run'}",
+        f"rate report {folder / 'run'} --out {folder / 'report.html'}",
         "rate finetune lp timm:NAME:WEIGHTS MANIFEST --out CHECKPOINT    # your own model and data",
     )
 

@@ -54,9 +54,14 @@ def undefined_reason(area: float, mass: float | None, ceiling: float, floor: flo
     return next((reason for reason, it_does in zip(UNDEFINED_REASONS, holds, strict=True) if it_does), None)
 
 
+def threshold(ceiling: float, floor: float, rule: str, tau: float) -> float:
+    """Least valid relevance mass: ``midpoint``: where localization is tau; ``absolute`` (the paper): tau."""
+    return floor + tau * (ceiling - floor) if rule == "midpoint" else tau
+
+
 def is_valid(mass: float, ceiling: float, floor: float, rule: str, tau: float) -> bool:
-    """Whether evidence is valid: ``midpoint``: localization >= tau; ``absolute`` (the paper): RMA >= tau."""
-    return mass >= (floor + tau * (ceiling - floor) if rule == "midpoint" else tau)
+    """Whether evidence with this relevance mass is valid under a rule; see `threshold`."""
+    return mass >= threshold(ceiling, floor, rule, tau)
 
 
 @dataclass(frozen=True, slots=True)

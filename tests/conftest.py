@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,3 +65,34 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     finetune_lp("timm:test_efficientnet", manifest, root / "lp", LpSettings(split="test", epochs=20, threads=1))
     export_artifact(str(root / "lp"), root / "artifact", ExportOptions())
     return Trained(root / "artifact", root / "lp", manifest)
+
+
+TINY_CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+"""A CLIP of 4 x 4 patches."""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A vision transformer with random weights and a zero-shot head for dark and light, exported in both forms."""
+
+    source: str
+    classes: Path
+    artifact: Path
+    manifest: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """An open_clip model of 32 pixels, pixel form and token form."""
+    from rate.export.api import ExportOptions, export_artifact
+
+    root = tmp_path_factory.mktemp("tiny-vit")
+    (root / "tiny.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {"mean": [0.5] * 3}}))
+    (root / "classes.txt").write_text("dark\nlight\n")
+    source = f"open_clip:{root / 'tiny.json'}"
+    export_artifact(source, root / "artifact", ExportOptions(classes=root / "classes.txt", tokens=True))
+    return Tiny(source, root / "classes.txt", root / "artifact", write_images(root / "set", 4, 40))

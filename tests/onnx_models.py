@@ -35,6 +35,7 @@ class Model:
     names: dict[str, str] = field(default_factory=dict)  # inner name -> another
     initializers_as_inputs: bool = False
     channels: int = 4
+    deep: bool = False  # a second convolution and a hidden layer, between the first one and the head
 
     def name(self, inner: str) -> str:
         """The name in the graph of an inner tensor."""
@@ -43,12 +44,19 @@ class Model:
     def weights(self) -> dict[str, np.ndarray]:
         """Always the same."""
         rng = np.random.default_rng(7)
-        return {
+        found = {
             self.name("w"): rng.normal(0, 0.4, (self.channels, 3, 3, 3)).astype(np.float32),
             self.name("bias"): rng.normal(0, 0.2, self.channels).astype(np.float32),
             self.name("fc"): rng.normal(0, 2.0, (self.channels * 4, len(CLASSES))).astype(np.float32),
             self.name("shape"): np.array([self.hard_batch or 0, -1], np.int64),
         }
+        if self.deep:
+            width = 4 * self.channels
+            found[self.name("w2")] = rng.uniform(0, 0.1, (self.channels, self.channels, 3, 3)).astype(np.float32)
+            mixing = rng.normal(0, 0.02, (width, width)) + np.eye(width)
+            found[self.name("hidden")] = mixing.astype(np.float32)
+            found[self.name("fc")] = rng.uniform(0.5, 2.0, (width, len(CLASSES))).astype(np.float32)
+        return found
 
     def nodes(self) -> list[Any]:
         """The graph's nodes."""
@@ -61,6 +69,10 @@ class Model:
             helper.make_node("Reshape", [n("pool"), n("shape")], [n("flat")]),
             helper.make_node("MatMul", [n("flat"), n("fc")], [logits]),
         ]
+        if self.deep:
+            nodes[2].input[0], nodes[4].input[0] = n("conv2"), n("middle")
+            nodes.insert(2, helper.make_node("Conv", [n("relu"), n("w2")], [n("conv2")], pads=[1, 1, 1, 1]))
+            nodes.insert(5, helper.make_node("MatMul", [n("flat"), n("hidden")], [n("middle")]))
         if self.extra_input == "used":
             nodes[-1].output[0] = n("unshifted")
             nodes.append(helper.make_node("Add", [n("unshifted"), "prompt"], [logits]))

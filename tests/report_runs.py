@@ -96,7 +96,7 @@ def document(plan: Plan, manifest: Path, rows: int) -> dict[str, Any]:
             "weights": "w" * 64,
             "data": read_manifest(manifest).digest(),
             "geometry": geometry.to_json(),
-            "pixel_path": "pillow-bicubic/1",
+            "pixel_path": "pillow-bicubic/2",
             "backend": "onnxruntime",
             "precision": "f32",
         },

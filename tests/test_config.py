@@ -11,7 +11,7 @@ from rate.errors import ConfigError
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (Measurement, {"saliency": "lime"}, "saliency must be one of rise, occlusion; got 'lime'"),
+        (Measurement, {"saliency": "lime"}, "saliency must be one of rise, occlusion, rise-tokens; got 'lime'"),
         (Measurement, {"masks": 1}, "masks must be a whole number from 2"),
         (Measurement, {"masks": 10.5}, "masks must be a whole number"),
         (Measurement, {"masks": True}, "masks must be a whole number"),

@@ -26,6 +26,7 @@ class Graph:
     heads: tuple[str, ...]  # output `logits_<head>` of each
     size: int  # side of the square input in pixels
     precision: str = "f32"
+    patches: int | None = None  # a side, of a token graph: it drops patches; None = a graph that masks pixels
 
 
 class Pending(Protocol):
@@ -55,7 +56,7 @@ class Backend(Protocol):
         """Start the forward of ``rows``: pixels[slot] * mask(grid, offset) through the tower and every head.
 
         All batches of a run have one size but the first, of one row, and in f32 the last; a backend of fixed shape
-        pads.
+        pads. On a token graph a row keeps the patches whose bit in the grid is set, and loses the others.
 
         Raises:
             BackendError: the runtime refused the batch.

@@ -12,6 +12,7 @@ import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
 from rate.backends.cores import usable_cores
+from rate.backends.tokens import check_patches, join, split
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
@@ -106,12 +107,14 @@ class OrtBackend:
         self._outputs = [f"logits_{head}" for head in self._heads]
         self._side = perturbation.side
         self._pixels: Float32 = np.zeros((slots, 3, perturbation.size, perturbation.size), np.float32)
-        self._resident = {
-            "pixels": self._pixels,
-            "table": np.ascontiguousarray(perturbation.table),
-            "a": np.array(perturbation.a, np.float32),
-            "b": np.array(perturbation.b, np.float32),
-        }
+        self._tokens = spec.graph.patches is not None
+        self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
+        if not self._tokens:
+            self._resident |= {
+                "table": np.ascontiguousarray(perturbation.table),
+                "a": np.array(perturbation.a, np.float32),
+                "b": np.array(perturbation.b, np.float32),
+            }
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into the resident images."""
@@ -120,14 +123,19 @@ class OrtBackend:
     def submit(self, rows: Rows) -> OrtPending:
         """Compute the logits of ``rows``; see `Backend`."""
         self._check(rows)
-        feeds = self._resident | {"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}
+        if self._tokens:
+            return OrtPending(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
+        return OrtPending(self._run({"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}))
+
+    def _run(self, feeds: dict[str, np.ndarray]) -> Logits:
         try:
-            outputs = self._session.run(self._outputs, feeds)
+            outputs = self._session.run(self._outputs, self._resident | feeds)
         except Exception as error:  # its exception types share no base class
             raise BackendError(
-                f"ONNX Runtime failed on a batch of {len(rows)} rows: {error}; a smaller --batch needs less memory"
+                f"ONNX Runtime failed on a batch of {len(feeds['slot'])} rows: {error}; "
+                "a smaller --batch needs less memory"
             ) from error
-        return OrtPending(dict(zip(self._heads, outputs, strict=True)))
+        return dict(zip(self._heads, outputs, strict=True))
 
     def _check(self, rows: Rows) -> None:
         count, side = len(rows), self._side
@@ -157,5 +165,6 @@ class OrtPending:
 def _check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
     if perturbation.size != graph.size:
         raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")
+    check_patches(graph, perturbation)
     if slots < 1:
         raise BackendError(f"at least one resident image is needed, got {slots} slots")

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: f32, or bf16 where the CPU computes in it; batches overlap on two streams."""
+"""OpenVINO on the CPU: f32, bf16 where the CPU computes in it, int8 graphs; batches overlap on two streams."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Graph, Logits
+from rate.backends.base import Backend, Graph, Logits, Pending
 from rate.backends.cores import usable_cores
-from rate.errors import BackendError, MissingExtra, need
+from rate.backends.tokens import SplitPending, check_patches, split
+from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoSpec:
-    """An f32 graph on OpenVINO's CPU plugin."""
+    """An f32 or int8 graph on OpenVINO's CPU plugin."""
 
     graph: Graph
-    precision: str = "f32"  # of the arithmetic: f32 | bf16
+    precision: str = "f32"  # of the arithmetic: f32 | bf16 | int8: as the graph says, f32 where it says nothing
     threads: int = 0  # 0 = all this process may use
     name: str = "openvino"
+
+    def __post_init__(self) -> None:
+        if (self.precision == "int8") != (self.graph.precision == "int8"):
+            raise UsageError(
+                f"{self.graph.path} is a {self.graph.precision} graph and cannot be computed in {self.precision}; "
+                "an artifact exported with --precision int8 holds one of each"
+            )
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Compile the graph. The precision is set, never left to the plugin: its own default is bf16 on such CPUs."""
+        check_patches(self.graph, perturbation)
         openvino = need("openvino", "cpu")
         core = openvino.Core()
         if self.precision == "bf16" and not _has_bf16(core):
@@ -37,7 +46,7 @@ class OpenVinoSpec:
         threads = self.threads or usable_cores()
         streams = min(2, threads)
         options = {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
             "ENABLE_CPU_PINNING": False,  # cores may be shared with decoding and with other processes
@@ -74,28 +83,38 @@ class OpenVinoBackend:
         self._heads = spec.graph.heads
         size = perturbation.size
         self._pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
-        self._resident: dict[str, np.ndarray] = {
-            "pixels": self._pixels,
-            "table": perturbation.table,
-            "a": np.array(perturbation.a, np.float32),
-            "b": np.array(perturbation.b, np.float32),
-        }
+        self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
+        self._tokens = spec.graph.patches is not None
+        if not self._tokens:
+            self._resident |= {
+                "table": perturbation.table,
+                "a": np.array(perturbation.a, np.float32),
+                "b": np.array(perturbation.b, np.float32),
+            }
         self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
         self._turn = 0
+        self._aside = compiled.create_infer_request()  # of rows that are waited for at once
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into the resident images."""
         self._pixels[slot] = pixels
 
-    def submit(self, rows: Rows) -> OpenVinoPending:
+    def submit(self, rows: Rows) -> Pending:
         """Start a batch on the next request; it must have been waited for before."""
         request = self._requests[self._turn]
         self._turn = (self._turn + 1) % len(self._requests)
-        feeds = self._resident | {"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}
+        if not self._tokens:
+            return self._start(request, {"slot": rows.slot, "grid": rows.grid, "offset": rows.offset})
+        *few, most = split(rows, pad=self.precision != "f32")
+        done = [(part, self._start(self._aside, part.feeds).wait()) for part in few]
+        return SplitPending(len(rows), done, most, self._start(request, most.feeds))
+
+    def _start(self, request: Any, inputs: dict[str, np.ndarray]) -> OpenVinoPending:
+        feeds = self._resident | inputs
         try:
             request.start_async(feeds, share_inputs=True)
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO refused a batch of {len(rows)} rows: {error}") from error
+            raise BackendError(f"OpenVINO refused a batch of {len(inputs['slot'])} rows: {error}") from error
         return OpenVinoPending(request, self._heads, feeds)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.cli.settings import apply_config
-from rate.config import Execution, Measurement
+from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rate.engine.job import Job
     from rate.engine.summary import Summary
 
+_KEEP = ",".join(map(str, KEEP))
 _MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
 
 
@@ -34,10 +35,17 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
     limit: Annotated[int | None, _opt("Only the first rows; the run is then partial.", _EXECUTE)] = None,
-    saliency: Annotated[str, _opt("rise | occlusion", _MEASURE)] = "rise",
-    masks: Annotated[int, _opt("Masks an image (rise).", _MEASURE)] = 1000,
+    saliency: Annotated[str, _opt("rise | occlusion | rise-tokens", _MEASURE)] = "rise",
+    masks: Annotated[
+        str | None, _opt("auto: until the verdict is clear (positive evidence) | N an image (1000 else).", _MEASURE)
+    ] = None,
+    min_masks: Annotated[int, _opt("auto: masks before the first look.", _MEASURE)] = 64,
+    max_masks: Annotated[int, _opt("auto: masks of an image that never becomes clear.", _MEASURE)] = 2048,
+    confidence: Annotated[float, _opt("auto: how sure a verdict must be.", _MEASURE)] = 0.99,
     grid: Annotated[int, _opt("Side of the mask's grid (rise).", _MEASURE)] = 7,
-    keep: Annotated[float, _opt("Share of cells kept (rise).", _MEASURE)] = 0.7,
+    keep: Annotated[
+        str | None, _opt(f"Share of cells kept, or several taken in turn; {_KEEP} (rise), 0.5 (rise-tokens).", _MEASURE)
+    ] = None,
     cells: Annotated[str, _opt("fixed: that share exactly | independent: the reference RISE", _MEASURE)] = "fixed",
     window: Annotated[int | None, _opt("Side of the window, pixels (occlusion); size / 6.", _MEASURE)] = None,
     stride: Annotated[int | None, _opt("Its step, pixels (occlusion); window / 2.", _MEASURE)] = None,
@@ -48,7 +56,7 @@ def evaluate(
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
     backend: Annotated[str, _opt("auto | openvino | onnxruntime", _EXECUTE)] = "auto",
-    precision: Annotated[str, _opt("auto | f32 | bf16", _EXECUTE)] = "auto",
+    precision: Annotated[str, _opt("auto | f32 | bf16 | int8", _EXECUTE)] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
     save_maps: Annotated[str, _opt("Maps kept per head and quadrant: none | K | all", _OUTPUT)] = "50",
@@ -69,13 +77,16 @@ def evaluate(
     from rate.engine.job import job_from_artifact
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
-    from rate.report.tables import summary_table
+    from rate.report.tables import pace, summary_table
 
     measurement = Measurement(
         saliency=saliency,
-        masks=masks,
+        masks=_number_or_word(masks),
+        min_masks=min_masks,
+        max_masks=max_masks,
+        confidence=confidence,
         grid=grid,
-        keep=keep,
+        keep=None if keep is None else _shares(keep),
         cells=cells,
         window=window,
         stride=stride,
@@ -89,18 +100,20 @@ def evaluate(
     execution = Execution(backend, precision, batch, threads, _maps(save_maps), max_errors, limit)
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    spec = spec_for(loaded, execution, notice)
+    spec = spec_for(loaded, execution, notice, measurement.form)
     if dry_run:
         _dry_run(job, spec, out, as_json)
         return
     summary = _run(job, spec, out)
     if compare_precision:
-        _compare(job, spec_for(loaded, replace(execution, backend="auto", precision="f32")), out, compare_precision)
+        exact = replace(execution, backend="auto", precision="f32")
+        _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)
     if as_json:
         print_json(summary.to_json())
     else:
         results().print(summary_table(summary))
-    notice(f"next: rate show {out}")
+        results().print(pace(summary))
+    notice(f"next: rate report {out} --out report.html")
     _check_errors(job, summary, out)
 
 
@@ -158,9 +171,21 @@ def _dry_run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
     minutes, seconds = divmod(round(cost.seconds), 60)
     typer.echo(f"run key    {cost.key}")
     typer.echo(f"samples    {cost.samples} ({cost.stored} stored already)")
-    typer.echo(f"forwards   {cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
-    typer.echo(f"time       about {minutes} min {seconds} s")
+    most = "at most " if job.stopping.boundary is not None else ""
+    typer.echo(f"forwards   {most}{cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
+    typer.echo(f"time       {most or 'about '}{minutes} min {seconds} s")
     typer.echo(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
+
+
+def _number_or_word(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--keep must be shares between 0 and 1 with commas between them, got {text!r}") from None
 
 
 def _maps(text: str) -> int | None:

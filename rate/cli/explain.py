@@ -12,7 +12,7 @@ from rate.config import Execution, Measurement
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rate.engine.estimator import Verdict
+    from rate.engine.judge import Verdict
     from rate.types import Box
 
 
@@ -26,8 +26,8 @@ def explain(
     boxes: Annotated[str, typer.Option(help="Object boxes in image pixels: [[x0,y0,x1,y1], ...]")] = "[]",
     mask: Annotated[Path | None, typer.Option(help="Object mask instead of boxes: non-zero = object.")] = None,
     head: Annotated[str | None, typer.Option(help="Head to explain, where there are several.")] = None,
-    saliency: Annotated[str, typer.Option(help="rise | occlusion")] = "rise",
-    masks: Annotated[int, typer.Option(help="Masks (rise).")] = 1000,
+    saliency: Annotated[str, typer.Option(help="rise | occlusion | rise-tokens")] = "rise",
+    masks: Annotated[int, typer.Option(help="Masks (rise, rise-tokens).")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the runtime; 0 = all this process may use.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -47,11 +47,10 @@ def explain(
     measurement, execution = Measurement(saliency=saliency, masks=masks, seed=seed), Execution(threads=threads)
     question = engine.Question(image, _boxes(boxes), mask, label, head)
     loaded = load_artifact(artifact)
-    forwards = 1 + method_for(measurement, loaded.geometry.size).count
+    forwards = 1 + method_for(measurement, loaded.geometry.size, loaded.patches).count
+    spec = spec_for(loaded, execution, notice, measurement.form)
     with Steps("explain", forwards, "forwards") as steps:
-        found = engine.explain(
-            loaded, spec_for(loaded, execution, notice), question, measurement, execution, steps.show
-        )
+        found = engine.explain(loaded, spec, question, measurement, execution, steps.show)
     verdict = found.verdict
     picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry).save(out)
     if as_json:

@@ -10,6 +10,7 @@ import typer
 from rate.errors import ConfigError
 
 _BARE = "Bare ONNX models only"
+_INT8 = "int8 only"
 
 
 def export(
@@ -27,8 +28,19 @@ def export(
             help="Further head: NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES]; repeatable."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="f32")] = "f32",
+    precision: Annotated[str, typer.Option(help="f32 | int8: a quantized graph beside the f32 one.")] = "f32",
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Also the form that drops patches (plain ViTs), for rise-tokens.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Manifest of images like those to evaluate.", rich_help_panel=_INT8)
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only its rows of this split.", rich_help_panel=_INT8)] = None,
+    calibration_images: Annotated[int, typer.Option(help="Images at most.", rich_help_panel=_INT8)] = 300,
+    max_flips: Annotated[
+        float, typer.Option(help="Largest share of verdicts or predictions it may change.", rich_help_panel=_INT8)
+    ] = 0.02,
     size: Annotated[int | None, typer.Option(help="Side of the square input, pixels.", rich_help_panel=_BARE)] = None,
     mean: Annotated[str | None, typer.Option(help="Channel means: R,G,B.", rich_help_panel=_BARE)] = None,
     std: Annotated[str | None, typer.Option(help="Channel deviations: R,G,B.", rich_help_panel=_BARE)] = None,
@@ -41,11 +53,12 @@ def export(
 ) -> None:
     """Export a model with the perturbation in its graph, and prove that it computes the same.
 
-    Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's logits.
+    Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's
+    logits, or int8 changes too many verdicts.
     """
     from rate.cli.console import notice, print_json
     from rate.cli.inspect import describe
-    from rate.export.api import export_artifact
+    from rate.engine.quantized import export as export_measured
     from rate.export.options import ExportOptions
 
     options = ExportOptions(
@@ -53,8 +66,13 @@ def export(
         templates=templates,
         heads=tuple(head or ()),
         precision=precision,
+        calibrate=calibrate,
+        split=split,
+        calibration_images=calibration_images,
+        max_flips=max_flips,
         format=format,
         force=force,
+        tokens=tokens,
         size=size,
         mean=_channels("--mean", mean),
         std=_channels("--std", std),
@@ -63,7 +81,7 @@ def export(
         input=input,
         output=output,
     )
-    artifact = export_artifact(source, out, options, notice)
+    artifact = export_measured(source, out, options, notice)
     if as_json:
         print_json(artifact.to_json())
     else:

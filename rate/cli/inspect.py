@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rate.data.geometry import Geometry
     from rate.export.artifact import Artifact
+    from rate.types import Json
 
 _SHOWN_CLASSES = 4
 
@@ -37,12 +38,32 @@ def describe(artifact: Artifact) -> str:
         ("source", f"{artifact.source} ({artifact.family}, weights {artifact.weights[:12]})"),
         ("input", _input(artifact.geometry)),
         *(("head", f"{head.name} ({head.kind}): {_classes(head.classes)}") for head in artifact.heads),
-        ("graph", f"opset {artifact.opset}, {artifact.precision}"),
-        ("parity", _parity(artifact)),
+        ("graph", f"opset {artifact.opset}, f32"),
+        ("parity", _parity(artifact.parity)),
+        *(
+            ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(found)}")
+            for found in _tokens(artifact)
+        ),
+        *(("int8", text) for text in _int8(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
         ("made with", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),
     ]
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _int8(artifact: Artifact) -> list[str]:
+    """What the int8 graph was made with and what it changes; nothing where there is none."""
+    if artifact.int8 is None:
+        return []
+    made, flips = artifact.int8["calibration"], artifact.int8["flips"]
+    heads = (
+        f"{head}: {found['verdicts']} of {found['samples']} verdicts and {found['predictions']} predictions differ"
+        for head, found in flips["heads"].items()
+    )
+    return [
+        f"calibrated on {made['images']} images, {flips['calibrated_on']} of the {flips['images']} compared among them",
+        *(f"against f32 under {flips['masks']} masks, {text}" for text in heads),
+    ]
 
 
 def _classes(names: tuple[str, ...]) -> str:
@@ -56,7 +77,11 @@ def _input(geometry: Geometry) -> str:
     return f"{geometry.size}x{geometry.size}, {geometry.interpolation}, {before}, mean {mean}, std {std}"
 
 
-def _parity(artifact: Artifact) -> str:
-    found = artifact.parity
+def _tokens(artifact: Artifact) -> list[Json]:
+    """Parity of the token form, where there is one."""
+    return [artifact.parity["tokens"]] if "tokens" in artifact.parity else []
+
+
+def _parity(found: Json) -> str:
     worst = ", ".join(f"{head} {value:.1e}" for head, value in found["max_abs"].items())
     return f"max abs of the logits: {worst} (allowed {found['tolerance']:g}, {found['runtime']})"

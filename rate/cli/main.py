@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from rate.cli import data, finetune
+from rate.cli.bench import bench
 from rate.cli.compare import compare
 from rate.cli.demo import demo
 from rate.cli.doctor import doctor
@@ -45,6 +46,7 @@ app.command("show")(show)
 app.command("report")(report)
 app.command("compare")(compare)
 app.command("gate")(gate)
+app.command("bench")(bench)
 app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)

@@ -11,7 +11,7 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="artifact | checkpoint | run | samples | summary | precision | comparison | gate; all if not given."
+            help="artifact | checkpoint | run | samples | summary | precision | comparison | gate | bench; all if none."
         ),
     ] = None,
 ) -> None:

@@ -15,10 +15,11 @@ def show(
     """Show accuracy, PT and IR of a run."""
     from rate.cli.console import print_json, results
     from rate.engine.summary import load_summary
-    from rate.report.tables import summary_table
+    from rate.report.tables import pace, summary_table
 
     summary = load_summary(run)
     if as_json:
         print_json(summary.to_json())
     else:
         results().print(summary_table(summary))
+        results().print(pace(summary))

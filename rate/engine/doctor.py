@@ -135,7 +135,8 @@ def _auto() -> Finding:
     return Finding(
         "auto",
         f"{', then '.join(order)} ({bf16})",
-        "the first that reproduces the artifact's stored logits; `rate doctor ARTIFACT` tries",
+        "the first that reproduces the artifact's stored logits, int8 before them where the artifact holds it; "
+        "`rate doctor ARTIFACT` tries",
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
 from rate.data.prepare import prepare
-from rate.engine.estimator import Head, Verdict
 from rate.engine.job import Job
+from rate.engine.judge import Head, Verdict
 from rate.engine.pipeline import outcomes
 from rate.engine.store import Work
 from rate.errors import SampleError, UsageError
@@ -71,6 +71,7 @@ def explain(
         data="",
         origin={},
         available=1,
+        patches=artifact.patches,
     )
     [(_, outcome)] = outcomes(job, spec, [sample], Work(), lambda work: tick(work.forwards))
     if isinstance(outcome, SampleError):

@@ -15,12 +15,14 @@ from rate.config import Execution, Measurement
 from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.data.prepare import pixel_path
-from rate.engine.estimator import Head
+from rate.engine.judge import Head
+from rate.engine.stopping import Stopping, stopping_for
 from rate.engine.store import RUN_SCHEMA_ID
-from rate.errors import DataError
+from rate.errors import DataError, UsageError
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
+from rate.kernels.tokens import RiseTokens
 from rate.types import Json, Sample
 from rate.version import __version__
 
@@ -42,11 +44,23 @@ class Job:
     origin: Json  # where artifact and data came from, for people
     available: int  # samples before --limit
     notices: tuple[str, ...] = ()
+    patches: int | None = None  # a side, of the artifact's token graph; None = it has none
 
     @property
     def method(self) -> Method:
         """The saliency method at the model's size."""
-        return method_for(self.measurement, self.geometry.size)
+        return method_for(self.measurement, self.geometry.size, self.patches)
+
+    @property
+    def stopping(self) -> Stopping:
+        """When a sample has seen enough masks."""
+        return stopping_for(self.measurement, self.method)
+
+    @property
+    def settings(self) -> Json:
+        """The measurement as it is carried out: the grid of rise-tokens comes from the model."""
+        grid = {"grid": self.patches} if self.measurement.form == "tokens" else {}
+        return self.measurement.to_json() | grid
 
     def identity(self, backend: str, precision: str) -> Json:
         """What changes a result: a run folder with another identity is refused."""
@@ -62,13 +76,13 @@ class Job:
 
     def key(self, backend: str, precision: str) -> str:
         """Digest of identity and measurement; not of batch size, threads or order."""
-        content = {"identity": self.identity(backend, precision), "measurement": self.measurement.to_json()}
+        content = {"identity": self.identity(backend, precision), "measurement": self.settings}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def about(self, backend: str, precision: str) -> Json:
         """The descriptive part of run.json."""
         return {
-            "measurement": self.measurement.to_json(),
+            "measurement": self.settings,
             "identity": self.identity(backend, precision),
             "rule": self.measurement.rule(),
             "execution": {name: getattr(self.execution, name) for name in self.execution.__slots__},
@@ -80,17 +94,30 @@ class Job:
         }
 
 
-def method_for(measurement: Measurement, size: int) -> Method:
-    """The saliency method of ``measurement`` for images of ``size`` x ``size`` pixels."""
+def method_for(measurement: Measurement, size: int, patches: int | None = None) -> Method:
+    """The saliency method of ``measurement`` for images of ``size`` x ``size`` pixels in ``patches`` patches a side.
+
+    Raises:
+        UsageError: the method needs patches, and the model has none.
+    """
     if measurement.saliency == "occlusion":
         window = measurement.window or max(1, size // 6)
         return Occlusion(size, window, measurement.stride or max(1, window // 2))
-    return Rise(
+    kind: type[Rise] = Rise
+    side = measurement.grid
+    if measurement.saliency == "rise-tokens":
+        if patches is None:
+            raise UsageError(
+                "rise-tokens drops patches, and this artifact has no token graph: export it again with --tokens, "
+                "or use --saliency rise"
+            )
+        kind, side = RiseTokens, patches
+    return kind(
         size=size,
-        side=measurement.grid,
-        keep=measurement.keep,
+        side=side,
+        keep=measurement.shares,
         cells=measurement.cells,
-        count=measurement.masks,
+        count=measurement.most_masks,
         seed=measurement.seed,
     )
 
@@ -118,6 +145,7 @@ def job_from_artifact(
         origin={"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit},
         available=len(whole.samples),
         notices=manifest.notices,
+        patches=artifact.patches,
     )
 
 

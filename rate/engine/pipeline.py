@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,16 @@ import numpy as np
 from rate.backends.base import Backend, BackendSpec, Logits, Pending
 from rate.backends.cores import one_blas_thread, usable_cores
 from rate.data.prepare import prepare
-from rate.engine.estimator import Estimator, Verdict
+from rate.engine.estimator import Estimator
 from rate.engine.job import Job
+from rate.engine.judge import Judge, Verdict
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
 from rate.engine.store import RunStore, Work
 from rate.engine.summary import Summary, summarize, write_summary
 from rate.errors import SampleError
 from rate.kernels.saliency import Method
-from rate.types import Rows, Sample
+from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3
 """Batches in flight that slots are provided for; no backend keeps more."""
@@ -86,9 +87,17 @@ Outcome = tuple[Sample, "list[Verdict] | SampleError"]
 
 
 def outcomes(
-    job: Job, spec: BackendSpec, todo: list[Sample], work: Work, tick: Callable[[Work], None] = lambda _: None
-) -> Iterator[Outcome]:
-    """Every sample with its verdicts or its error, in the order in which they settle; ``tick`` after each batch."""
+    job: Job,
+    spec: BackendSpec,
+    todo: list[Sample],
+    work: Work,
+    tick: Callable[[Work], None] = lambda _: None,
+    decode: Callable[[Sample], Prepared] | None = None,
+) -> Generator[Outcome, None, None]:
+    """Every sample with its verdicts or its error, in the order in which they settle; ``tick`` after each batch.
+
+    Samples are read from their files unless ``decode`` gets their pixels from elsewhere.
+    """
     runnable = []
     for sample in todo:
         if (foreign := _not_a_class(job, sample)) is None:
@@ -98,14 +107,19 @@ def outcomes(
     if not runnable:
         return
     method = job.method
-    slots = slots_for(job.execution.batch, CLEAN_ROWS + method.count, depth=DEPTH)
-    decode = partial(prepare, geometry=job.geometry)
+    slots = slots_of(job)
+    decode = decode or partial(prepare, geometry=job.geometry)
     with (
         spec.open(method.perturbation, slots) as backend,
         Prefetch(runnable, decode, threads=_decode_threads(job.execution.threads), ahead=2 * slots) as source,
         one_blas_thread(),
     ):
         yield from _settle(Engine(job, method, backend, slots), source, work, tick)
+
+
+def slots_of(job: Job) -> int:
+    """Resident images that a job needs for full batches."""
+    return slots_for(job.execution.batch, job.stopping.step, DEPTH)
 
 
 def _not_a_class(job: Job, sample: Sample) -> SampleError | None:
@@ -121,7 +135,8 @@ class Engine:
     def __init__(self, job: Job, method: Method, backend: Backend, slots: int) -> None:
         self.backend, self.batch, self._method = backend, job.execution.batch, method
         self.scheduler = Scheduler(self.batch, slots)
-        self.estimator = Estimator(method, job.heads, job.measurement, self._logits_of_nothing())
+        judge = Judge(method, job.heads, job.measurement, self._logits_of_nothing())
+        self.estimator = Estimator(judge, job.stopping)
         self.samples: dict[int, Sample] = {}  # ticket -> sample
         self.in_flight: deque[tuple[Plan, Pending]] = deque()
 
@@ -163,7 +178,7 @@ def _settle(engine: Engine, source: Prefetch, work: Work, tick: Callable[[Work],
             if isinstance(prepared, SampleError):
                 yield sample, prepared
                 continue
-            ticket, slot = engine.scheduler.admit(engine.estimator.rows)
+            ticket, slot = engine.scheduler.admit(engine.estimator.first_rows, engine.estimator.most_rows)
             engine.backend.put(slot, prepared.pixels)
             engine.estimator.begin(ticket, prepared)
             engine.samples[ticket] = sample
@@ -180,10 +195,12 @@ def _settle(engine: Engine, source: Prefetch, work: Work, tick: Callable[[Work],
 
 def _fold_oldest(engine: Engine, work: Work) -> Iterator[Outcome]:
     plan, pending = engine.in_flight.popleft()
-    settled = engine.estimator.fold(plan, pending.wait())
+    folded = engine.estimator.fold(plan, pending.wait())
     work.forwards, work.rows = work.forwards + plan.filled, work.rows + engine.rows(plan)
-    engine.scheduler.folded(plan, [ticket for ticket, _ in settled])
-    for ticket, outcome in settled:
+    for ticket, rows in folded.wanted.items():
+        engine.scheduler.want(ticket, rows)
+    engine.scheduler.folded(plan, [ticket for ticket, _ in folded.settled])
+    for ticket, outcome in folded.settled:
         yield engine.samples.pop(ticket), outcome
 
 

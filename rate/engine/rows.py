@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from rate.engine.estimator import Verdict
+from rate.engine.judge import Verdict
 from rate.types import Bool, Float64, Json, Sample
 
 SKETCH = 14
@@ -86,7 +86,7 @@ def row_from_verdict(verdict: Verdict) -> Json:
         "valid_absolute": verdict.valid["absolute"],
         "undefined_reason": verdict.reason,
         "forwards": verdict.forwards,
-        "settled": "fixed",
+        "settled": verdict.settled,
         "error": None,
         "group": verdict.sample.group,
         "evidence_sketch": _shares(verdict.evidence).astype(np.float16).tobytes(),

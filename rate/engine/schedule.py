@@ -38,7 +38,8 @@ class Plan:
 @dataclass(slots=True)
 class _Active:
     slot: int
-    rows: int  # rows the sample needs in all
+    rows: int  # rows that are wanted of the sample so far
+    most: int  # rows it can ever need
     planned: int = 0
     in_flight: int = 0  # batches that use its slot and are not folded yet
     finished: bool = False
@@ -56,36 +57,43 @@ class Scheduler:
     @property
     def wants_more(self) -> bool:
         """Whether the next batch would have holes that another sample could fill."""
-        waiting = sum(sample.rows - sample.planned for sample in self._active.values())
+        waiting = sum(max(sample.rows - sample.planned, 0) for sample in self._active.values() if not sample.finished)
         return bool(self._free) and waiting < self._batch
 
-    def admit(self, rows: int) -> tuple[int, int]:
-        """Take a sample that needs ``rows`` rows; returns (ticket, slot). Only when `wants_more`."""
+    def admit(self, rows: int, most: int | None = None) -> tuple[int, int]:
+        """Take a sample that needs ``rows`` rows, at most ``most``; returns (ticket, slot). Only when `wants_more`."""
         ticket, slot = self._next_ticket, self._free.pop()
         self._next_ticket += 1
-        self._active[ticket] = _Active(slot, rows)
+        self._active[ticket] = _Active(slot, rows, rows if most is None else most)
         return ticket, slot
 
+    def want(self, ticket: int, rows: int) -> None:
+        """The sample needs ``rows`` rows in all."""
+        self._active[ticket].rows = rows
+
     def schedule(self) -> Plan | None:
-        """The next batch, or None when every admitted row is planned."""
-        spans: list[Span] = []
-        room = self._batch
-        for ticket, sample in self._active.items():
-            take = min(room, sample.rows - sample.planned)
-            if take > 0:
-                spans.append(Span(ticket, sample.slot, sample.planned, sample.planned + take))
+        """The next batch, or None when every row that any sample may need is planned.
+
+        Room that the wanted rows leave is filled with rows that may be wanted next: the device would idle otherwise.
+        """
+        taken: dict[int, Span] = {}
+        for ahead in (False, True):
+            for ticket, sample in self._active.items():
+                room = self._batch - sum(map(len, taken.values()))
+                take = min(room, (sample.most if ahead else sample.rows) - sample.planned)
+                if take <= 0 or sample.finished:
+                    continue
+                start = taken[ticket].start if ticket in taken else sample.planned
+                sample.in_flight += ticket not in taken
                 sample.planned += take
-                sample.in_flight += 1
-                room -= take
-            if room == 0:
-                break
-        return Plan(tuple(spans), self._batch) if spans else None
+                taken[ticket] = Span(ticket, sample.slot, start, sample.planned)
+        return Plan(tuple(taken.values()), self._batch) if taken else None
 
     def folded(self, plan: Plan, settled: Iterable[int]) -> None:
         """The batch is done, and the tickets ``settled`` need no more rows; slots that nothing uses become free."""
         for ticket in settled:
             sample = self._active[ticket]
-            sample.rows, sample.finished = sample.planned, True
+            sample.finished = True
         for span in plan.spans:
             sample = self._active[span.ticket]
             sample.in_flight -= 1
@@ -93,6 +101,9 @@ class Scheduler:
                 self._free.append(self._active.pop(span.ticket).slot)
 
 
-def slots_for(batch: int, rows: int, depth: int) -> int:
-    """Resident images that keep every batch full when each sample needs ``rows`` rows and ``depth`` are in flight."""
-    return depth * -(-batch // rows) + 1
+def slots_for(batch: int, step: int, depth: int) -> int:
+    """Resident images that keep every batch full when a sample asks for ``step`` rows or more at a time.
+
+    ``depth`` batches are in flight, and the samples in them may all wait for their outcome.
+    """
+    return depth * (-(-batch // step) + 1) + 1

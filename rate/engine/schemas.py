@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from rate.engine.bench_schema import BENCH
 from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
+from rate.engine.schema_words import COUNT as _COUNT
+from rate.engine.schema_words import NUMBER as _NUMBER
+from rate.engine.schema_words import SHARE as _SHARE
+from rate.engine.schema_words import TEXT as _TEXT
+from rate.engine.schema_words import array_of as _list
+from rate.engine.schema_words import map_of as _map
+from rate.engine.schema_words import object_with as _object
 from rate.engine.store import RUN_SCHEMA_ID
 from rate.engine.summary import SUMMARY_SCHEMA_ID
 from rate.export.schemas import ARTIFACT, CHECKPOINT
@@ -13,31 +21,6 @@ from rate.types import Json
 COMPARISON_SCHEMA_ID = "rate.comparison/1"
 GATE_SCHEMA_ID = "rate.gate/1"
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_SHARE: Json = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-_COUNT: Json = {"type": "integer", "minimum": 0}
-_TEXT: Json = {"type": "string"}
-_NUMBER: Json = {"type": ["number", "null"]}
-
-
-def _object(required: Json, optional: Json | None = None, title: str | None = None) -> Json:
-    """An object that has at least ``required``; later versions only add."""
-    made: Json = {
-        "type": "object",
-        "required": list(required),
-        "properties": required | (optional or {}),
-    }
-    return made if title is None else {"$schema": _DIALECT, "title": title} | made
-
-
-def _map(values: Json) -> Json:
-    return {"type": "object", "additionalProperties": values}
-
-
-def _list(items: Json) -> Json:
-    return {"type": "array", "items": items}
-
-
 _RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
 _METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
 _BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
@@ -46,7 +29,7 @@ _RULE = _object(
         "evidence": {"enum": ["positive", "minmax", "raw"]},
         "valid": {"enum": ["midpoint", "absolute"]},
         "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "saliency": {"enum": ["rise", "occlusion"]},
+        "saliency": {"enum": ["rise", "occlusion", "rise-tokens"]},
         "masks": {"type": ["integer", "string"]},
         "explained": {"enum": ["label", "prediction"]},
         "score": {"enum": ["logit", "probability"]},
@@ -242,4 +225,5 @@ def all_schemas() -> dict[str, Json]:
         "precision": PRECISION,
         "comparison": COMPARISON,
         "gate": GATE,
+        "bench": BENCH,
     }

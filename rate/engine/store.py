@@ -23,8 +23,8 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rate.engine.estimator import Verdict
 from rate.engine.files import write_atomically, write_json
+from rate.engine.judge import Verdict
 from rate.engine.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, row_from_error, row_from_verdict
 from rate.errors import RunError
 from rate.types import Json, Sample

@@ -160,12 +160,17 @@ def _head(rows: pa.Table, rule: Json) -> HeadSummary:
         pt=trust,
         ir=reliability,
         also=tuple(_also(judged, rule)),
-        sweep=tuple({"tau": tau, "pt": p, "ir": i} for tau, p, i in sweep(verdicts, rule["valid"])),
+        sweep=() if rule["masks"] == "auto" else _swept(verdicts, rule["valid"]),
         groups={
             name: _group(rows.filter(pc.equal(rows["group"], name)))
             for name in sorted(set(rows["group"].drop_null().to_pylist()))
         },
     )
+
+
+def _swept(verdicts: Verdicts, rule: str) -> tuple[Json, ...]:
+    """PT and IR over the thresholds. Stopping early for one threshold would bias the others."""
+    return tuple({"tau": tau, "pt": trust, "ir": reliability} for tau, trust, reliability in sweep(verdicts, rule))
 
 
 def counts_of(rows: pa.Table) -> Counts:

@@ -10,12 +10,14 @@ from pathlib import Path
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, need
-from rate.export.artifact import ARTIFACT, GRAPH, Artifact, check_heads, write_artifact
+from rate.export.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
 from rate.export.folders import check_replaceable, digest_files, replacing
+from rate.export.int8 import Prove, add_int8, read_calibration
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
-from rate.export.parity import judge, make_sample, save_sample
+from rate.export.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.export.sources import Source, open_source
+from rate.export.token_source import TokenSource, token_source
 from rate.version import __version__
 
 Notify = Callable[[str], None]
@@ -25,7 +27,9 @@ def _silent(message: str) -> None:
     """Nobody listens."""
 
 
-def export_artifact(source: str, out: Path, options: ExportOptions, notify: Notify = _silent) -> Artifact:
+def export_artifact(
+    source: str, out: Path, options: ExportOptions, notify: Notify = _silent, prove: Prove | None = None
+) -> Artifact:
     """Export SOURCE (see `rate.export.sources`) to the artifact folder ``out``.
 
     Args:
@@ -33,6 +37,7 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
         out: the folder; it appears when everything is proven, else nothing is left behind.
         options: what the source cannot say itself.
         notify: told notices and the steps taken, one sentence each.
+        prove: int8 only: says what the int8 graph changes, or refuses it; see `rate.engine.quantized`.
 
     Raises:
         UsageError: source and options cannot be used, or ``out`` may not be replaced.
@@ -42,26 +47,35 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
     check_replaceable(out, ARTIFACT, options.force)
     for module, extra in (("onnx", "export"), ("onnxruntime", "cpu")):
         need(module, extra)
+    data = read_calibration(options, prove) if options.precision == "int8" else None
     model = open_source(source, options)
     for info in model.infos:
         check_head_name(info.name)
     check_heads(model.infos, UsageError)
     for notice in model.notices:
         notify(notice)
+    tokens = token_source(model) if options.tokens else None
     with replacing(out, ARTIFACT, options.force) as draft:
-        artifact = _build(model, draft, options, notify)
+        artifact = _build(model, tokens, draft, notify)
+        if data is not None and prove is not None:
+            notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
+            artifact = add_int8(artifact, data, model.logits, options, prove)
     return replace(artifact, path=out)
 
 
-def _build(model: Source, folder: Path, options: ExportOptions, notify: Notify) -> Artifact:
+def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Notify) -> Artifact:
     notify(f"exporting the graph of {model.source}")
     opset = model.write_graph(folder / GRAPH)
     notify("comparing its logits with the source model's")
     heads = tuple(info.name for info in model.infos)
-    graph = Graph(folder / GRAPH, heads, model.geometry.size, options.precision)
+    graph = Graph(folder / GRAPH, heads, model.geometry.size)
     sample = make_sample(model.geometry.size, model.logits)
     parity = judge(sample, OrtSpec(graph))
     save_sample(sample, folder)
+    proven = parity.to_json()
+    if tokens is not None:
+        notify("exporting the token form, and comparing its logits on dropped patches")
+        proven["tokens"] = _add_tokens(tokens, graph).to_json()
     names = sorted(path.name for path in folder.iterdir())
     artifact = Artifact(
         path=folder,
@@ -70,15 +84,26 @@ def _build(model: Source, folder: Path, options: ExportOptions, notify: Notify) 
         weights=model.weights,
         geometry=model.geometry,
         heads=model.infos,
-        precision=options.precision,
+        precision="f32",
         opset=opset,
-        graphs={"pixels": GRAPH},
+        graphs={"pixels": GRAPH} | ({} if tokens is None else {"tokens": TOKENS}),
         files=digest_files(folder, names),
-        parity=parity.to_json(),
+        parity=proven,
         versions=_versions(),
+        patches=None if tokens is None else tokens.patches,
     )
     write_artifact(artifact)
     return artifact
+
+
+def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
+    """Write the token graph beside the graph ``pixels``, and hold it against torch on explicitly dropped patches."""
+    graph = replace(pixels, path=pixels.path.with_name(TOKENS), patches=tokens.patches)
+    tokens.write_graph(graph.path, pixels.path)
+    sample = make_token_sample(graph.size, tokens.patches, tokens.logits)
+    parity = judge(sample, OrtSpec(graph))
+    save_sample(sample, graph.path.parent, PARITY_TOKENS)
+    return parity
 
 
 def _versions() -> dict[str, str]:

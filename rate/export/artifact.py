@@ -10,14 +10,18 @@ from typing import Any
 
 from rate.backends.base import Graph
 from rate.data.geometry import Geometry
-from rate.errors import ArtifactError, ConfigError
+from rate.errors import ArtifactError, ConfigError, UsageError
 from rate.export.folders import canonical, field, read_document, strings, verify, write_document
 from rate.types import Json
 
 ARTIFACT = "artifact.json"
 ARTIFACT_SCHEMA_ID = "rate.artifact/1"
 GRAPH = "pixels.onnx"
+TOKENS = "tokens.onnx"
+INT8 = "pixels.xml"
 PARITY = "parity.npz"
+PARITY_TOKENS = "parity-tokens.npz"
+PARITY_INT8 = "parity-int8.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,35 @@ class Artifact:
     weights: str  # digest of the source's weights
     geometry: Geometry
     heads: tuple[HeadInfo, ...]
-    precision: str
+    precision: str  # the lowest it holds: f32 | int8
     opset: int
-    graphs: dict[str, str]  # form ("pixels") -> file name
+    graphs: dict[str, str]  # form ("pixels", "tokens", "pixels-int8") -> file name
     files: dict[str, str]  # file name -> sha256
     parity: Json
     versions: dict[str, str]
+    patches: int | None = None  # a side, of the token graph; None = it has none
+    int8: Json | None = None  # calibration, parity and flips of the int8 graph
 
-    def graph(self) -> Graph:
-        """The perturbed graph as a backend needs to know it."""
+    def graph(self, form: str = "pixels", precision: str = "f32") -> Graph:
+        """The graph of a form as a backend needs to know it; ``precision``: "f32", or "int8" for the quantized one.
+
+        Raises:
+            UsageError: the artifact has no graph of that form and precision.
+        """
+        if precision == "int8" and f"{form}-int8" not in self.graphs:
+            raise UsageError(
+                f"{self.path} has no {form} graph in int8; use --precision auto or --saliency rise, or export it again "
+                "with --precision int8 --calibrate MANIFEST"
+            )
+        if form not in self.graphs:
+            raise UsageError(
+                f"{self.path} has no {form} graph, only {', '.join(self.graphs)}; export it again with --{form}, "
+                "or use --saliency rise"
+            )
         heads = tuple(head.name for head in self.heads)
-        return Graph(self.path / self.graphs["pixels"], heads, self.geometry.size, self.precision)
+        patches = self.patches if form == "tokens" else None
+        name = self.graphs[f"{form}-int8" if precision == "int8" else form]
+        return Graph(self.path / name, heads, self.geometry.size, precision, patches)
 
     @property
     def digest(self) -> str:
@@ -62,7 +84,8 @@ class Artifact:
 
         The parity sample is left out: its logits differ in the last bits from one machine to the next.
         """
-        computing = {name: sha for name, sha in self.files.items() if name.startswith(tuple(self.graphs.values()))}
+        stems = {Path(name).stem for name in self.graphs.values()}
+        computing = {name: sha for name, sha in self.files.items() if name.partition(".")[0] in stems}
         document = self.to_json()
         content = {"files": computing} | {key: document[key] for key in ("input", "classes", "heads")}
         return hashlib.sha256(canonical(content)).hexdigest()
@@ -84,7 +107,7 @@ class Artifact:
             "files": self.files,
             "parity": self.parity,
             "versions": self.versions,
-        }
+        } | {key: value for key, value in (("patches", self.patches), ("int8", self.int8)) if value is not None}
 
 
 def load_artifact(path: Path) -> Artifact:
@@ -96,7 +119,10 @@ def load_artifact(path: Path) -> Artifact:
     document = read_document(path, ARTIFACT, ARTIFACT_SCHEMA_ID)
     artifact = _from_json(path, document)
     verify(path, artifact.files)
-    if missing := sorted({*artifact.graphs.values(), PARITY} - set(artifact.files)):
+    needed = {*artifact.graphs.values(), PARITY} | ({PARITY_TOKENS} if "tokens" in artifact.graphs else set())
+    if "pixels-int8" in artifact.graphs:
+        needed |= {PARITY_INT8, Path(artifact.graphs["pixels-int8"]).with_suffix(".bin").name}
+    if missing := sorted(needed - set(artifact.files)):
         raise ArtifactError(f"{path / ARTIFACT} does not list {', '.join(missing)} under 'files'; it is malformed")
     return artifact
 
@@ -155,6 +181,8 @@ def _from_json(path: Path, document: Json) -> Artifact:
         files=files,
         parity=field(document, "parity", dict, where),
         versions=field(document, "versions", dict, where),
+        patches=field(document, "patches", int, where) if "tokens" in graphs else None,
+        int8=field(document, "int8", dict, where) if "pixels-int8" in graphs else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""From tower and heads to `pixels.onnx`: export, clean, and prove that the axes are dynamic where they must be."""
+"""From tower and heads to an ONNX graph: export, clean, and prove that the axes are dynamic where they must be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rate.errors import RateError, need
-from rate.export.perturbed import INPUTS, Perturbed, dims, sample_inputs
+from rate.export import perturbed, tokens
+from rate.export.perturbed import Perturbed, dims
 from rate.export.protos import shape, strip_traces
 
 if TYPE_CHECKING:
@@ -36,12 +37,44 @@ def export_graph(tower: nn.Module, heads: Mapping[str, nn.Module], size: int, pa
         RateError: the model cannot be exported with dynamic axes.
     """
     module = Perturbed(tower, list(heads.values())).eval()
-    program = _trace(module, list(heads), size)
+    _write(module, list(heads), dims(size), perturbed.sample_inputs(size), path)
+
+
+def export_tokens(tower: nn.Module, heads: Mapping[str, nn.Module], cut: tokens.Cut, size: int, path: Path) -> None:
+    """Write the token graph to ``path`` and its weights to ``path`` + ".data"; arguments as in `export_graph`.
+
+    Args:
+        tower: see `export_graph`.
+        heads: see `export_graph`.
+        cut: where ``tower`` drops patches.
+        size: side of the square input, pixels.
+        path: the .onnx file.
+
+    Raises:
+        RateError: the model cannot be exported with dynamic axes.
+    """
+    module = tokens.TokenForm(tower, list(heads.values()), cut).eval()
+    with cut.replaced(module.gather):
+        _write(module, list(heads), tokens.dims(size), tokens.sample_inputs(size), path)
+
+
+Axes = Mapping[str, tuple[str | int, ...]]
+"""Input name -> its shape; a string is a dynamic axis."""
+
+
+def _write(module: nn.Module, outputs: list[str], axes: Axes, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
+    program = _trace(module, outputs, axes, inputs)
     program.save(str(path), external_data=True)
-    _clean(path, size)
+    onnx = need("onnx", "export")
+    model = onnx.load(str(path), load_external_data=False)
+    strip_traces(model)
+    check_inputs(model, axes)
+    onnx.save(model, str(path))
 
 
-def _trace(module: Perturbed, outputs: list[str], size: int) -> torch.onnx.ONNXProgram:
+def _trace(
+    module: nn.Module, outputs: list[str], axes: Axes, inputs: tuple[torch.Tensor, ...]
+) -> torch.onnx.ONNXProgram:
     with warnings.catch_warnings(), _quiet("onnxscript"):
         # torch warns about its own code; nobody who exports a model can do anything about it
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
@@ -51,12 +84,12 @@ def _trace(module: Perturbed, outputs: list[str], size: int) -> torch.onnx.ONNXP
             with sdpa_kernel(SDPBackend.MATH):
                 program = torch.onnx.export(
                     module,
-                    sample_inputs(size),
-                    input_names=INPUTS,
+                    inputs,
+                    input_names=list(axes),
                     output_names=outputs,
                     opset_version=OPSET,
                     dynamo=True,
-                    dynamic_shapes=_dynamic(size),
+                    dynamic_shapes=_dynamic(axes),
                     verbose=False,
                 )
         except Exception as error:  # the exporter raises what its passes raise
@@ -81,14 +114,14 @@ def _quiet(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _dynamic(size: int) -> tuple[dict[int, object], ...]:
+def _dynamic(shapes: Axes) -> tuple[dict[int, object], ...]:
     """Axis -> its name where the name is new, DYNAMIC where it repeats: torch would warn about a second naming.
 
     Both forms raise where a `Dim` object would silently make the axis static.
     """
     seen: set[str] = set()
     found: list[dict[int, object]] = []
-    for axes in dims(size).values():
+    for axes in shapes.values():
         named: dict[int, object] = {}
         for position, axis in enumerate(axes):
             if isinstance(axis, str):
@@ -98,22 +131,13 @@ def _dynamic(size: int) -> tuple[dict[int, object], ...]:
     return tuple(found)
 
 
-def _clean(path: Path, size: int) -> None:
-    onnx = need("onnx", "export")
-    model = onnx.load(str(path), load_external_data=False)
-    strip_traces(model)
-    check_inputs(model, size)
-    onnx.save(model, str(path))
-
-
-def check_inputs(model: ModelProto, size: int) -> None:
+def check_inputs(model: ModelProto, expected: Axes) -> None:
     """The graph's inputs are exactly those of the contract, dynamic and static where they must be.
 
     Raises:
         RateError: an axis is static that must be dynamic, or the other way round.
     """
     found = {value.name: shape(value) for value in model.graph.input}
-    expected = dims(size)
     if found != expected:
         wrong = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
         raise RateError(

@@ -20,9 +20,14 @@ class ExportOptions:
     classes: Path | None = None  # class names of the source's own classifier, one a line, in the order of its logits
     templates: Path | None = None  # prompt templates for those names, one a line, each with one {}
     heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
-    precision: str = "f32"
+    precision: str = "f32"  # f32 | int8: a quantized graph beside the f32 one
+    calibrate: Path | str | None = None  # int8: manifest of images like those that it will be evaluated on
+    split: str | None = None  # of that manifest; None = all rows
+    calibration_images: int = 300  # of those at most
+    max_flips: float = 0.02  # int8: largest share of predictions or of verdicts that may change against f32
     format: str = "onnx"
     force: bool = False  # replace an artifact that exists
+    tokens: bool = False  # also the token form, which drops patches: plain vision transformers only
     size: int | None = None  # side of the square input, pixels; None = as the graph says
     mean: tuple[float, ...] | None = None  # per channel, of pixels in [0, 1]
     std: tuple[float, ...] | None = None
@@ -32,8 +37,11 @@ class ExportOptions:
     output: str | None = None
 
     def __post_init__(self) -> None:
-        if self.precision != "f32":
-            raise ConfigError(f"--precision {self.precision} cannot be exported yet; f32 can")
+        if self.precision not in ("f32", "int8"):
+            raise ConfigError(
+                f"--precision {self.precision} cannot be exported yet; f32 and int8 can, and f32 runs in bf16 too"
+            )
+        self._check_int8()
         if self.format != "onnx":
             raise ConfigError(f"--format {self.format} cannot be exported yet; onnx can")
         if self.crop_pct is not None and not (math.isfinite(self.crop_pct) and 0.0 < self.crop_pct <= 1.0):
@@ -41,6 +49,20 @@ class ExportOptions:
         for flag, values in (("--mean", self.mean), ("--std", self.std)):
             if values is not None and len(values) != 3:
                 raise ConfigError(f"{flag} needs three numbers, one a channel, got {list(values)}")
+
+    def _check_int8(self) -> None:
+        if self.precision == "int8" and self.calibrate is None:
+            raise ConfigError(
+                "--precision int8 needs --calibrate MANIFEST: images like those that the model will be evaluated on"
+            )
+        if self.precision != "int8" and (self.calibrate is not None or self.split is not None):
+            raise ConfigError("--calibrate and --split are for --precision int8; leave them out, or add it")
+        if isinstance(self.calibration_images, bool) or not 1 <= self.calibration_images <= 1_000_000:
+            raise ConfigError(
+                f"--calibration-images must be from 1 to 1000000, got {self.calibration_images}; 300 is usual"
+            )
+        if not 0.0 <= self.max_flips <= 1.0:
+            raise ConfigError(f"--max-flips must be a share from 0 to 1, got {self.max_flips}; the default is 0.02")
 
     def refuse_graph_options(self, family: str) -> None:
         """Options of bare ONNX models say nothing to a source that knows its own geometry.

@@ -17,9 +17,10 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.errors import ArtifactError, ParityError
-from rate.export.artifact import PARITY, Artifact
+from rate.export.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation, rise
+from rate.kernels.tokens import RiseTokens
 from rate.types import Float32, Float64, Json, Rows
 
 TOLERANCE = 1e-4
@@ -28,7 +29,10 @@ TOLERANCE = 1e-4
 COSINE = 0.999
 """Smallest allowed cosine of a row of logits in a lower precision."""
 
-_IMAGES, _MASKS, _SIDE = 3, 5, 7
+IMAGES = 3
+"""Images of a sample."""
+
+_MASKS, _SIDE = 5, 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,21 +74,41 @@ class Parity:
         return found + [f"logits_{head} put another class first" for head, same in self.top1.items() if not same]
 
 
-def make_sample(size: int, logits: Callable[[Float32], Logits]) -> ParitySample:
+def make_sample(size: int, logits: Callable[[Float32], Logits], photographs: Float32 | None = None) -> ParitySample:
     """The sample of a model for ``size`` x ``size`` pixels.
 
     Args:
         logits: the bare model, pixels [b,3,h,w] -> logits [b,c] per head.
+        photographs: [i,3,h,w] normalised, `IMAGES` of them, for a graph that is made for such; else smooth noise.
     """
-    side = min(_SIDE, size)
-    perturbation = rise(size, side)
-    images = _images(perturbation)
-    drawn = Rise(size, side, 0.5, "fixed", _MASKS, 0).draw("parity", 0, _MASKS)
-    clean = perturbation.clean[None]
-    grid = np.concatenate([clean, np.zeros_like(clean), drawn.grid])
-    offset = np.concatenate([np.zeros((2, 2), np.int64), drawn.offset])
-    rows = Rows(np.arange(len(grid), dtype=np.int64) % _IMAGES, grid, offset)
+    method = Rise(size, min(_SIDE, size), (0.5,), "fixed", _MASKS, 0)
+    perturbation = method.perturbation
+    images = _images(perturbation) if photographs is None else photographs
+    clean = perturbation.clean
+    rows = _rows(method, np.stack([clean, np.zeros_like(clean)]))
     return ParitySample(perturbation, images, rows, logits(masked(perturbation, images, rows)))
+
+
+def make_token_sample(size: int, patches: int, logits: Callable[[Float32, Rows], Logits]) -> ParitySample:
+    """The sample of a token graph: clean images, and masks that keep half of the patches.
+
+    Args:
+        size: side of the square image, pixels.
+        patches: a side.
+        logits: the source on the kept patches: images [i,3,h,w] and rows -> logits [b,c] per head.
+    """
+    method = RiseTokens(size, patches, (0.5,), "fixed", _MASKS, 0)
+    images = _images(rise(size, min(_SIDE, size)))
+    rows = _rows(method, np.stack([method.perturbation.clean] * 2))
+    return ParitySample(method.perturbation, images, rows, logits(images, rows))
+
+
+def _rows(method: Rise, first: Float32) -> Rows:
+    """Rows with the grids ``first`` [n,s,s], then with the masks of ``method``, over all images in turn."""
+    drawn = method.draw("parity", 0, _MASKS)
+    grid = np.concatenate([first, drawn.grid])
+    offset = np.concatenate([np.zeros((len(first), 2), np.int64), drawn.offset])
+    return Rows(np.arange(len(grid), dtype=np.int64) % IMAGES, grid, offset)
 
 
 def masked(perturbation: Perturbation, images: Float32, rows: Rows) -> Float32:
@@ -95,8 +119,8 @@ def masked(perturbation: Perturbation, images: Float32, rows: Rows) -> Float32:
     return np.asarray(images[rows.slot] * masks[:, None], np.float32)
 
 
-def save_sample(sample: ParitySample, folder: Path) -> None:
-    """Write `parity.npz`."""
+def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
+    """Write `parity.npz`, or another ``name``."""
     rows, perturbation = sample.rows, sample.perturbation
     arrays: dict[str, Any] = {
         "images": sample.images,
@@ -109,16 +133,17 @@ def save_sample(sample: ParitySample, folder: Path) -> None:
         "clean": perturbation.clean,
     }
     arrays |= {f"logits_{head}": values for head, values in sample.logits.items()}
-    np.savez(folder / PARITY, **arrays)
+    np.savez(folder / name, **arrays)
 
 
-def load_sample(artifact: Artifact) -> ParitySample:
-    """Read an artifact's `parity.npz`.
+def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32") -> ParitySample:
+    """Read an artifact's `parity.npz`, or that of another form of its graph, or of its int8 graph.
 
     Raises:
         ArtifactError: an array is missing.
     """
-    path = artifact.path / PARITY
+    own = PARITY_INT8 if precision == "int8" else PARITY
+    path = artifact.path / (PARITY_TOKENS if form == "tokens" else own)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             perturbation = Perturbation(
@@ -131,14 +156,16 @@ def load_sample(artifact: Artifact) -> ParitySample:
         raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
 
 
-def check_parity(artifact: Artifact, spec: BackendSpec, quick: bool = False) -> Parity:
+def check_parity(artifact: Artifact, spec: BackendSpec, quick: bool = False, form: str = "pixels") -> Parity:
     """Self-test of a backend on an artifact's own sample; ``quick``: the sample as it is, and nothing else.
+
+    ``form``: of the graph that ``spec`` runs.
 
     Raises:
         ParityError: the backend's logits are too far from the source's for its precision.
         BackendError: the backend failed.
     """
-    return judge(load_sample(artifact), spec, quick)
+    return judge(load_sample(artifact, form, spec.precision), spec, quick)
 
 
 def judge(sample: ParitySample, spec: BackendSpec, quick: bool = False) -> Parity:
@@ -222,5 +249,5 @@ def _worst(found: list[dict[str, _Distance]], precision: str, runtime: str) -> P
 def _images(perturbation: Perturbation) -> Float32:
     """[i,3,h,w] smooth images about as bright as normalised photographs, always the same."""
     table = perturbation.table[0].astype(np.float64)
-    coarse = np.random.default_rng(0).normal(0.0, 1.5, (_IMAGES, 3, perturbation.side, perturbation.side))
+    coarse = np.random.default_rng(0).normal(0.0, 1.5, (IMAGES, 3, perturbation.side, perturbation.side))
     return np.asarray((table @ coarse @ table.T).clip(-2.5, 2.5), np.float32)

@@ -27,6 +27,56 @@ INPUT: Json = {
     },
 }
 
+_COUNT = {"type": "integer", "minimum": 0}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+
+INT8: Json = {
+    "description": "The int8 graph, where there is one: what it was calibrated on and what it changes.",
+    "type": "object",
+    "required": ["calibration", "parity", "flips"],
+    "properties": {
+        "calibration": {
+            "type": "object",
+            "required": ["data", "split", "images", "unreadable"],
+            "properties": {
+                "data": _SHA256,
+                "split": {"type": ["string", "null"]},
+                "images": _POSITIVE,
+                "unreadable": _COUNT,
+            },
+        },
+        "parity": {
+            "type": "object",
+            "required": ["max_abs", "cosine", "runtime"],
+            "properties": {"max_abs": _PER_HEAD, "cosine": _PER_HEAD, "runtime": _NAME},
+        },
+        "flips": {
+            "description": "against f32 under the same masks",
+            "type": "object",
+            "required": ["images", "calibrated_on", "masks", "allowed", "heads"],
+            "properties": {
+                "images": _POSITIVE,
+                "calibrated_on": {**_COUNT, "description": "of the images: those that int8 was calibrated on too"},
+                "masks": _POSITIVE,
+                "allowed": _SHARE,
+                "heads": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "object",
+                        "required": ["samples", "predictions", "verdicts", "max_abs_rma"],
+                        "properties": {
+                            "samples": _COUNT,
+                            "predictions": _COUNT,
+                            "verdicts": _COUNT,
+                            "max_abs_rma": {"type": ["number", "null"]},
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+
 ARTIFACT: Json = {
     "$schema": _DRAFT,
     "$id": "rate.artifact/1",
@@ -58,8 +108,13 @@ ARTIFACT: Json = {
                 "additionalProperties": False,
             },
         },
-        "graphs": {"type": "object", "required": ["pixels"], "additionalProperties": _NAME},
-        "precision": {"enum": ["f32"]},
+        "graphs": {
+            "description": "form -> file: pixels masks the image, tokens drops patches, pixels-int8: in int8",
+            "type": "object",
+            "required": ["pixels"],
+            "additionalProperties": _NAME,
+        },
+        "precision": {"enum": ["f32", "int8"], "description": "the lowest of its graphs"},
         "opset": _POSITIVE,
         "files": {**_FILES, "description": "file name -> sha256, every file of the folder but this one"},
         "parity": {
@@ -73,6 +128,8 @@ ARTIFACT: Json = {
             },
         },
         "versions": {"type": "object", "additionalProperties": _NAME},
+        "patches": {"type": "integer", "minimum": 2, "description": "a side, of the token graph where there is one"},
+        "int8": INT8,
     },
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rate.kernels.fold import fold, project
-from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, mass_inside
+from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, occlusion
 from rate.types import Bool, Float64
 
@@ -34,12 +34,18 @@ class Occlusion:
         """Windows of an image."""
         return self.perturbation.side**2
 
+    @property
+    def sampled(self) -> bool:
+        """False: the windows are the windows."""
+        return False
+
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
         """Windows ``start`` to ``stop`` - 1, row by row; the same for every sample."""
         side = self.perturbation.side
         grid = np.zeros((stop - start, side * side), np.float32)
         grid[np.arange(stop - start), np.arange(start, stop)] = 1.0
-        return Masks(grid.reshape(-1, side, side), np.zeros((stop - start, 2), np.int64))
+        count = stop - start
+        return Masks(grid.reshape(-1, side, side), np.zeros((count, 2), np.int64), np.zeros(count, np.int64))
 
     def maps(self, clean: Float64, scores: Float64, masks: Masks) -> Maps:
         """Mean fall of the score over the windows that cover a pixel; it has no constant to take away."""
@@ -61,10 +67,15 @@ class Occlusion:
         inside, outside = self._mean_over_windows(hidden, masks)
         return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
-    def above_noise(self, scores: Float64, maps: Maps) -> Bool:
+    def above_noise(self, scores: Float64, masks: Masks, maps: Maps) -> Bool:
         """[k] whether the scores differ by more than float32 rounding; windows have no sampling noise."""
         resolution = RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
         return np.asarray(np.ptp(scores, axis=1) > resolution)
 
     def standard_error(self, scores: Float64, masks: Masks, maps: Maps, region: Bool) -> None:
         """None: nothing was sampled."""
+
+    def clearance(self, scores: Float64, masks: Masks, maps: Maps, region: Bool, threshold: float) -> Float64:
+        """[k] infinite, on the side of the threshold where the evidence is: nothing was sampled."""
+        above = (evidence(maps, "positive") * (region - threshold)).sum(axis=(1, 2))
+        return np.where(above >= 0, np.inf, -np.inf)

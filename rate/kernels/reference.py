@@ -46,6 +46,12 @@ def rise_mask(bits: Float32, offset: Int64, size: int) -> Float64:
     return np.array([[sample(y0 + row, x0 + column) for column in range(size)] for row in range(size)])
 
 
+def patch_mask(bits: Float32, size: int) -> Float64:
+    """The mask [h,w] of patches ``bits`` [s,s], pixel by pixel: every pixel has the bit of the patch it lies in."""
+    patch = size // len(bits)
+    return np.array([[float(bits[row // patch, column // patch]) for column in range(size)] for row in range(size)])
+
+
 def fold(weights: Float64, full: Float64) -> Float64:
     """sum_n weights[k,n] * masks[n] over full-size masks [n,h,w]; [k,h,w]."""
     return np.stack([sum(w * m for w, m in zip(row, full, strict=True)) for row in weights])
@@ -64,12 +70,14 @@ def rise_saliency(scores: Float64, full: Float64, share: float) -> Float64:
     return total / len(scores) / share
 
 
-def covariance(scores: Float64, full: Float64) -> Float64:
-    """Covariance over masks of score [n] and mask value [n,h,w] at every pixel, divided by n; [h,w]."""
-    mean_score, mean_mask = scores.mean(), full.mean(axis=0)
+def covariance(scores: Float64, full: Float64, level: Int64) -> Float64:
+    """Covariance within levels [n] of score [n] and mask value [n,h,w] at every pixel, divided by n; [h,w]."""
     total = np.zeros(full.shape[1:])
-    for score, one in zip(scores, full, strict=True):
-        total += (score - mean_score) * (one - mean_mask)
+    for which in set(level.tolist()):
+        own = level == which
+        mean_score, mean_mask = scores[own].mean(), full[own].mean(axis=0)
+        for score, one in zip(scores[own], full[own], strict=True):
+            total += (score - mean_score) * (one - mean_mask)
     return total / len(scores)
 
 

@@ -2,6 +2,10 @@
 
 S = sum_n f(M_n) M_n / (N p) is their equation 6. The signal is the covariance of score and mask at each pixel, which
 is S without the large constant that comes from the mean score.
+
+Masks may take turns between several shares of kept cells. The signal is then the mean of the covariances within each
+share: what a score gains from a cell is asked for in company large and small, as in a Shapley value, and the score's
+dependence on how much is visible at all does not enter.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from rate.errors import ConfigError
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, rise
-from rate.types import Bool, Float64
+from rate.types import Bool, Float64, Int64
 
 NOISE_Z = 3.0
 """A map counts as signal when its energy lies this many standard deviations above that of unrelated scores."""
@@ -29,18 +33,21 @@ class Rise:
 
     size: int  # side of the square image, pixels
     side: int  # side s of the grid
-    keep: float  # share of cells kept
+    keep: tuple[float, ...]  # shares of cells kept; mask i has number i modulo their count
     cells: str  # "fixed": that share exactly | "independent": each with that probability
     count: int  # masks of a sample
     seed: int
     name: str = "rise"
 
     def __post_init__(self) -> None:
-        if self.cells == "fixed" and not 0 < self._kept < self.side**2:
-            raise ConfigError(
-                f"keep {self.keep} of a {self.side}x{self.side} grid keeps {self._kept} of {self.side**2} cells: "
-                "nothing would vary; use a share nearer to 0.5"
-            )
+        if self.cells != "fixed":
+            return
+        for keep, kept in zip(self.keep, self._kept, strict=True):
+            if not 0 < kept < self.side**2:
+                raise ConfigError(
+                    f"keep {keep} of a {self.side}x{self.side} grid keeps {kept} of {self.side**2} cells: "
+                    "nothing would vary; use a share nearer to 0.5"
+                )
 
     @property
     def perturbation(self) -> Perturbation:
@@ -48,20 +55,30 @@ class Rise:
         return rise(self.size, self.side)
 
     @property
-    def _kept(self) -> int:
-        return round(self.keep * self.side**2)
+    def _kept(self) -> tuple[int, ...]:
+        return tuple(round(keep * self.side**2) for keep in self.keep)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Mean of the masks of each level, at every pixel."""
+        return tuple(kept / self.side**2 for kept in self._kept) if self.cells == "fixed" else self.keep
 
     @property
     def share(self) -> float:
         """Mean of a mask, at every pixel: the p of S."""
-        return self._kept / self.side**2 if self.cells == "fixed" else self.keep
+        return sum(self.shares) / len(self.shares)
+
+    @property
+    def sampled(self) -> bool:
+        """True: see `Method`."""
+        return True
 
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
         """Masks ``start`` to ``stop`` - 1 of a sample, a function of (seed, id, i) alone.
 
         Philox 4x64-10, key = blake2b-64 of the seed (8 bytes, little endian) and the id in UTF-8. Mask i owns the
         ``ceil((s * s + 2) / 4)`` counter blocks from i times that number on: s * s words for the cells, row by row,
-        then one for the y and one for the x offset.
+        then one for the y and one for the x offset. Its share of kept cells is number i modulo the number of shares.
         """
         cells = self.side**2
         blocks = math.ceil((cells + 2) / 4)
@@ -69,24 +86,26 @@ class Rise:
         stream = np.random.Philox(key=int.from_bytes(key, "little"), counter=start * blocks)
         words = stream.random_raw((stop - start) * blocks * 4).reshape(stop - start, blocks * 4)
         offset = (words[:, cells : cells + 2] % np.uint64(self.perturbation.offsets)).astype(np.int64)
-        grid = self._grid(words[:, :cells]).astype(np.float32)
-        return Masks(grid.reshape(-1, self.side, self.side), offset)
+        level = np.arange(start, stop) % len(self.keep)
+        grid = self._grid(words[:, :cells], level).astype(np.float32)
+        return Masks(grid.reshape(-1, self.side, self.side), offset, level)
 
-    def _grid(self, words: np.ndarray) -> Bool:
+    def _grid(self, words: np.ndarray, level: Int64) -> Bool:
         if self.cells == "independent":
-            return np.asarray((words >> np.uint64(11)) * 2.0**-53 < self.keep)
+            return np.asarray((words >> np.uint64(11)) * 2.0**-53 < np.array(self.keep)[level, None])
         grid = np.zeros(words.shape, np.bool_)
-        smallest = np.argpartition(words, self._kept - 1, axis=1)[:, : self._kept]
-        np.put_along_axis(grid, smallest, True, axis=1)
+        smallest_first = np.arange(words.shape[1]) < np.array(self._kept)[level, None]
+        np.put_along_axis(grid, words.argsort(axis=1), smallest_first, axis=1)
         return grid
 
     def maps(self, clean: Float64, scores: Float64, masks: Masks) -> Maps:
-        """Fold scores [k,n] into S and into the covariance of score and mask (divided by n)."""
-        mean = scores.mean(axis=1, keepdims=True)
-        weights = np.concatenate([scores - mean, np.ones((1, scores.shape[1]))]) / scores.shape[1]
+        """Fold scores [k,n] into S and into the covariance of score and mask within each level (divided by n)."""
+        heads, count = scores.shape
+        centred = within(scores, masks.level)
+        weights = np.concatenate([centred, scores - centred]) / count
         folded = fold(weights, masks.grid, masks.offset, self.perturbation)
-        signal, coverage = folded[:-1], folded[-1]
-        return Maps(saliency=(signal + mean[:, :, None] * coverage) / self.share, signal=signal)
+        signal = folded[:heads]
+        return Maps(saliency=(signal + folded[heads:]) / self.share, signal=signal)
 
     def bounds(self, region: Bool) -> Bounds:
         """Relevance mass of max(0, C R) and of max(0, C (1 - R)), C the exact covariance of the masks."""
@@ -102,37 +121,61 @@ class Rise:
 
     @cached_property
     def _moments(self) -> Moments:
-        return moments(self.size, self.side, self.cells == "fixed")
+        return moments(self.perturbation, self.cells == "fixed")
 
-    def above_noise(self, scores: Float64, maps: Maps) -> Bool:
+    def above_noise(self, scores: Float64, masks: Masks, maps: Maps) -> Bool:
         """[k] whether the signal's energy exceeds that of scores unrelated to the masks by `NOISE_Z` deviations.
 
-        Were score and mask independent, the sampled covariance would have covariance var(f) C / n over the pixels, so
-        its energy would have mean var(f) tr(C) / n and standard deviation var(f) sqrt(2 tr(C^2)) / n. Scores whose
-        spread is below float32 resolution are noise whatever their energy.
+        Were score and mask independent within each level, the sampled covariance would have covariance var(f) C / n
+        over the pixels, so its energy would have mean var(f) tr(C) / n and standard deviation
+        var(f) sqrt(2 tr(C^2)) / n; var(f) C is a mean over the levels, whose C differ by a factor. Scores whose spread
+        is below float32 resolution are noise whatever their energy.
         """
+        spread_of = np.array([q * (1 - q) for q in self.shares])[masks.level]
+        if self.cells == "fixed":
+            spread_of *= self.side**2 / (self.side**2 - 1)
         count = scores.shape[1]
-        scale = self.share * (1 - self.share) * (self.side**2 / (self.side**2 - 1) if self.cells == "fixed" else 1.0)
-        expected = scores.var(axis=1) * scale * self._moments.trace / count
+        expected = (within(scores, masks.level) ** 2 @ spread_of) * self._moments.trace / count**2
         energy = (maps.signal**2).sum(axis=(1, 2))
         spread = math.sqrt(2.0 * self._moments.trace_of_square) / self._moments.trace
         resolved = scores.std(axis=1) > RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
         return np.asarray(resolved & (energy > expected * (1.0 + NOISE_Z * spread)))
 
     def standard_error(self, scores: Float64, masks: Masks, maps: Maps, region: Bool) -> Float64:
-        """[k] standard error of the relevance mass by its influence function; 0 where there is no evidence.
-
-        The mass is sum(E R) / sum(E) with E = max(0, cov(f, M)); mask n moves it by
-        (f_n - mean f)(w_n - mean w) / sum(E), w_n = sum over the pixels with evidence of (R - RMA) M_n.
-        """
+        """[k] standard error of the relevance mass; 0 where there is no evidence."""
         positive = evidence(maps, "positive")
-        total = positive.sum(axis=(1, 2))
-        safe = np.where(total > 0, total, 1.0)
-        mass = positive[:, region].sum(axis=1) / safe
-        pull = (positive > 0) * (region - mass[:, None, None])
-        moved = project(pull, masks.grid, masks.offset, self.perturbation)
-        influence = (scores - scores.mean(axis=1, keepdims=True)) * (moved - moved.mean(axis=1, keepdims=True))
-        return np.asarray(influence.std(axis=1) / math.sqrt(scores.shape[1]) / safe)
+        total, inside = positive.sum(axis=(1, 2)), positive[:, region].sum(axis=1)
+        mass = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
+        error = self._error(scores, masks, positive, region - mass[:, None, None])
+        found: Float64 = np.divide(error, total, out=np.zeros_like(total), where=total > 0)
+        return found
+
+    def clearance(self, scores: Float64, masks: Masks, maps: Maps, region: Bool, threshold: float) -> Float64:
+        """[k] sum(E (R - threshold)), which has the sign of the verdict, in units of its own standard error."""
+        positive = evidence(maps, "positive")
+        above = (positive * (region - threshold)).sum(axis=(1, 2))
+        error = self._error(scores, masks, positive, np.broadcast_to(region - threshold, positive.shape))
+        found: Float64 = np.divide(above, error, out=np.zeros_like(above), where=error > 0)
+        return found
+
+    def _error(self, scores: Float64, masks: Masks, positive: Float64, weight: Float64) -> Float64:
+        """[k] standard error of sum(E weight) by its influence function.
+
+        E = max(0, cov(f, M)), so mask n moves the sum by (f_n - mean f)(w_n - mean w), means within its level,
+        w_n = sum over the pixels with evidence of weight * M_n.
+        """
+        moved = project((positive > 0) * weight, masks.grid, masks.offset, self.perturbation)
+        influence = within(within(scores, masks.level) * within(moved, masks.level), masks.level)
+        count = scores.shape[1]
+        free = max(count - len(self.keep), 1)
+        return np.asarray(np.sqrt((influence**2).sum(axis=1) / free / count))
+
+
+def within(values: Float64, level: Int64) -> Float64:
+    """Values [k,n] less the mean of their level [n]."""
+    members = np.eye(int(level.max()) + 1)[level]  # [n,l]
+    counts = np.maximum(members.sum(axis=0), 1.0)
+    return np.asarray(values - ((values @ members) / counts) @ members.T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,9 +188,10 @@ class Moments:
 
 
 @lru_cache(maxsize=8)
-def moments(size: int, side: int, fixed: bool) -> Moments:
-    """Exact second moments for a grid of ``side`` x ``side`` cells; ``fixed``: the number of kept cells is."""
-    table = rise(size, side).table.astype(np.float64)
+def moments(perturbation: Perturbation, fixed: bool) -> Moments:
+    """Exact second moments of masks whose table rows sum to 1; ``fixed``: the number of kept cells is."""
+    size, side = perturbation.size, perturbation.side
+    table = perturbation.table.astype(np.float64)
     kernel = np.einsum("tis,tjs->ij", table, table) / len(table)
     kernel.setflags(write=False)
     common = 1.0 / side**2 if fixed else 0.0

@@ -17,6 +17,7 @@ class Masks:
 
     grid: Float32  # [n,s,s]
     offset: Int64  # [n,2]
+    level: Int64  # [n] which of the method's distributions a mask is drawn from; scores compare within a level
 
     def __len__(self) -> int:
         return len(self.grid)
@@ -53,6 +54,10 @@ class Method(Protocol):
     def count(self) -> int:
         """Masks of a sample."""
 
+    @property
+    def sampled(self) -> bool:
+        """Whether masks are drawn from a distribution, so that fewer of them say less of the same."""
+
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
         """Masks ``start`` to ``stop`` - 1 of a sample; a function of (seed, id, i) alone."""
 
@@ -62,11 +67,14 @@ class Method(Protocol):
     def bounds(self, region: Bool) -> Bounds:
         """References for ``region`` [h,w], from the distribution of the masks: no forward, no sampling."""
 
-    def above_noise(self, scores: Float64, maps: Maps) -> Bool:
+    def above_noise(self, scores: Float64, masks: Masks, maps: Maps) -> Bool:
         """[k] whether a map is more than what scores unrelated to the masks would give."""
 
     def standard_error(self, scores: Float64, masks: Masks, maps: Maps, region: Bool) -> Float64 | None:
         """[k] sampling error of the relevance mass of the positive evidence; None where nothing was sampled."""
+
+    def clearance(self, scores: Float64, masks: Masks, maps: Maps, region: Bool, threshold: float) -> Float64:
+        """[k] standard errors by which the positive evidence's relevance mass lies above ``threshold``."""
 
 
 RESOLUTION = 1e-6

@@ -12,10 +12,23 @@ from rate.engine.summary import HeadSummary, Metric, Summary
 from rate.metrics import Ratio
 from rate.types import Json
 
+_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window"}
+
 
 def summary_table(summary: Summary) -> RenderableType:
     """One block a head: accuracy, PT, IR with intervals, denominators, chance; the other rules; the counts."""
     return Group(*(block for name, head in summary.heads.items() for block in _head(name, head, summary.status)))
+
+
+def pace(summary: Summary) -> str:
+    """One line: how fast the run was, and how long its device had no picture."""
+    found = summary.throughput
+    if found["images_per_s"] is None:
+        return "nothing was evaluated"
+    return (
+        f"{found['images_per_s']:.3g} images/s, {found['forwards_per_s']:.4g} forwards/s, "
+        f"waiting for data {100 * found['waiting_for_data']:.1f} % of the time"
+    )
 
 
 def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]:
@@ -36,6 +49,8 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         table.add_row(title, *_metric(metric))
     yield table
     yield Text(_rule(head.rule))
+    if head.rule["masks"] == "auto" and head.forwards_mean is not None:
+        yield Text(f"{head.forwards_mean:.0f} forwards an image on average, {counts.capped} verdicts not clear")
     for other in head.also:
         yield Text(
             f"  {other['evidence']} evidence, {other['valid']} rule: {_other(other, 'pt')}, {_other(other, 'ir')}"
@@ -64,7 +79,7 @@ def _number(value: float | None) -> str:
 
 
 def _rule(rule: Json) -> str:
-    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else str(rule["masks"])
+    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
     return (
         f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
         f"valid from {rule['valid']} {rule['tau']:g}"

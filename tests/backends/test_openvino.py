@@ -29,7 +29,7 @@ def batches(method, count: int) -> list[Rows]:
 @pytest.mark.parametrize("kind", ["rise", "occlusion"])
 def test_logits_equal_those_of_onnxruntime_with_batches_in_flight(artifact, kind: str) -> None:
     size = artifact.geometry.size
-    method = Rise(size, 7, 0.5, "fixed", 64, 0) if kind == "rise" else Occlusion(size, size // 4, size // 8)
+    method = Rise(size, 7, (0.5,), "fixed", 64, 0) if kind == "rise" else Occlusion(size, size // 4, size // 8)
     images = np.random.default_rng(0).normal(size=(3, 3, size, size)).astype(np.float32)
     found = []
     for spec in (OrtSpec(artifact.graph(), 1), OpenVinoSpec(artifact.graph(), "f32", 2)):
@@ -53,7 +53,7 @@ def test_f32_passes_the_self_test(artifact) -> None:
 
 def test_bf16_is_bf16_or_refused(artifact) -> None:
     spec = OpenVinoSpec(artifact.graph(), "bf16")
-    method = Rise(artifact.geometry.size, 7, 0.5, "fixed", 8, 0)
+    method = Rise(artifact.geometry.size, 7, (0.5,), "fixed", 8, 0)
     if not cpu_has_bf16():
         with pytest.raises(BackendError, match="does not compute in bf16"):
             spec.open(method.perturbation, 1).__enter__()
@@ -75,4 +75,4 @@ def test_a_graph_that_is_none_is_refused(artifact, tmp_path) -> None:
     (tmp_path / "pixels.onnx").write_bytes(b"nothing")
     spec = OpenVinoSpec(replace(artifact.graph(), path=tmp_path / "pixels.onnx"), "f32")
     with pytest.raises(BackendError, match="cannot load"):
-        spec.open(Rise(artifact.geometry.size, 7, 0.5, "fixed", 8, 0).perturbation, 1).__enter__()
+        spec.open(Rise(artifact.geometry.size, 7, (0.5,), "fixed", 8, 0).perturbation, 1).__enter__()

@@ -16,7 +16,7 @@ FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxrunt
 @pytest.fixture(scope="module")
 def finished(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "run"
-    assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *FEW]) == 0
+    assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *FEW, "--keep", "0.5"]) == 0
     return out
 
 

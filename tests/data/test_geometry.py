@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -141,9 +141,41 @@ def test_pixels_are_those_of_torchvision(geometry, size):
     plain = Geometry(
         geometry.size, geometry.resize, (0.0,) * 3, (1.0,) * 3, geometry.crop, geometry.interpolation
     ).image_to_pixels(image)
-    np.testing.assert_array_equal(np.rint(plain * 255).astype(np.uint8), np.asarray(expected).transpose(2, 0, 1))
-    normalised = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])(expected)
+    levels = np.rint(plain * 255).astype(np.uint8).transpose(1, 2, 0)
+    # Pillow 13 resizes some shapes down before across, and there an intermediate level rounds otherwise.
+    assert np.abs(levels.astype(int) - np.asarray(expected)).max() <= 1
+    normalised = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])(levels)
     np.testing.assert_array_equal(geometry.image_to_pixels(image), normalised.numpy())
+
+
+@given(
+    st.integers(2, 60),
+    st.integers(0, 40),
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.sampled_from(["bicubic", "bilinear"]),
+    st.sampled_from(["center", "squash"]),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_pixels_are_those_of_the_whole_resized_image(size, more, width, height, interpolation, crop, smooth):
+    """Up and down, odd sizes, narrow images; noise is the hardest picture, since every neighbour counts.
+
+    The whole image is resized one axis after the other: of both at once, Pillow's order depends on its version.
+    """
+    resize = size if crop == "squash" else size + more
+    geometry = Geometry(size, resize, (0.0,) * 3, (1.0,) * 3, crop, interpolation)
+    target = geometry.resized(width, height)
+    assume(target[0] * target[1] <= 1_000_000)
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = picture(5, 4).resize((width, height)) if smooth else Image.fromarray(noise)
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    across = image.resize((target[0], height), filters[interpolation])
+    whole = np.asarray(across.resize(target, filters[interpolation])).astype(int)
+    left, top = (round((side - size) / 2) for side in target)
+    expected = whole[top : top + size, left : left + size].transpose(2, 0, 1)
+    found = np.rint(geometry.image_to_pixels(image) * 255).astype(int)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_pixels_have_the_promised_form():

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from rate.data import prepare as module
 from rate.data.geometry import Geometry
-from rate.data.prepare import load_image, load_mask, pixel_path, prepare
+from rate.data.prepare import check_resize, load_image, load_mask, pixel_path, prepare
 from rate.errors import SampleError
 from rate.types import Sample
 
@@ -49,8 +49,8 @@ def failure(item: Sample) -> str:
 
 
 def test_pixel_path_names_what_changes_pixels():
-    assert pixel_path() == "pillow-bicubic/1"
-    assert pixel_path("bilinear") == "pillow-bilinear/1"
+    assert pixel_path() == "pillow-bicubic/2"
+    assert pixel_path("bilinear") == "pillow-bilinear/2"
 
 
 def test_a_sample_becomes_pixels_and_region(tmp_path):
@@ -326,3 +326,11 @@ def test_a_real_photograph_through_torchvision(shared_data):
         with Image.open(path) as image:
             expected = reference(image.convert("RGB")).numpy()
         np.testing.assert_array_equal(prepare(sample(str(path)), geometry).pixels, expected)
+
+
+def test_a_column_that_grows_huge_in_between_is_refused_before_it_is_resized():
+    squash = Geometry(224, 224, (0.5,) * 3, (0.25,) * 3, "squash")
+    sample = Sample("s", "dark", "tall.png", boxes=())
+    check_resize(sample, squash, (1, 100_000))
+    with pytest.raises(SampleError, match=r"tall\.png: is 1 x 1000000 pixels, .* 224 x 1000000 in between"):
+        check_resize(sample, squash, (1, 1_000_000))

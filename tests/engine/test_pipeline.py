@@ -16,8 +16,8 @@ from rate.backends.fake import FakeSpec
 from rate.config import Execution, Measurement
 from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
-from rate.engine.estimator import Head, softmax
 from rate.engine.job import Job
+from rate.engine.judge import Head, softmax
 from rate.engine.pipeline import evaluate
 from rate.engine.store import RunStore, read_rows, read_run
 from rate.engine.summary import Summary, load_summary
@@ -86,7 +86,7 @@ def test_every_head_and_sample_has_one_row_with_the_verdict_of_the_slow_computat
             scores = logits[head.name][:, column].astype(np.float64)
             saliency = reference.rise_saliency(scores, full, one.method.share)
             shifted = (saliency - saliency.min()) / (saliency.max() - saliency.min())
-            positive = np.maximum(reference.covariance(scores, full), 0)
+            positive = np.maximum(reference.covariance(scores, full, masks.level), 0)
             assert row["rma_positive"] == pytest.approx(reference.relevance_mass(positive, prepared.region), abs=1e-5)
             assert row["rma_minmax"] == pytest.approx(reference.relevance_mass(shifted, prepared.region), abs=1e-5)
             assert row["prediction"] == head.classes[int(clean[head.name][0].argmax())]

@@ -12,8 +12,8 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 
 METHODS = [
-    Rise(size=23, side=7, keep=0.5, cells="fixed", count=9, seed=1),
-    Rise(size=16, side=2, keep=0.3, cells="independent", count=1, seed=1),
+    Rise(size=23, side=7, keep=(0.5,), cells="fixed", count=9, seed=1),
+    Rise(size=16, side=2, keep=(0.3,), cells="independent", count=1, seed=1),
     Occlusion(size=17, window=6, stride=5),
 ]
 
@@ -35,7 +35,7 @@ def test_fold_and_project_match_the_reference(method, heads: int) -> None:
 
 
 def test_chunking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Rise(size=32, side=4, keep=0.5, cells="fixed", count=50, seed=3)
+    method = Rise(size=32, side=4, keep=(0.5,), cells="fixed", count=50, seed=3)
     masks = method.draw("x", 0, 50)
     weights = np.random.default_rng(1).normal(size=(2, 50))
     maps = np.random.default_rng(2).normal(size=(2, 32, 32))

@@ -17,10 +17,11 @@ from rate.kernels.saliency import evidence
 from rate.kernels.separable import rise
 
 CELLS = ["fixed", "independent"]
+KEEPS = [(0.5,), (0.2, 0.5, 0.8)]
 
 
 def method(**changes) -> Rise:
-    return dataclasses.replace(Rise(size=24, side=5, keep=0.5, cells="fixed", count=64, seed=0), **changes)
+    return dataclasses.replace(Rise(size=24, side=5, keep=(0.5,), cells="fixed", count=64, seed=0), **changes)
 
 
 @pytest.mark.parametrize("cells", CELLS)
@@ -52,12 +53,12 @@ def test_other_ids_and_seeds_give_other_masks() -> None:
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
 def test_fixed_cells_keep_the_same_number_in_every_mask(keep: float) -> None:
-    grid = method(keep=keep).draw("a", 0, 64).grid
+    grid = method(keep=(keep,)).draw("a", 0, 64).grid
     assert set(grid.sum(axis=(1, 2))) == {round(25 * keep)}
 
 
 def test_independent_cells_keep_the_share_on_average_and_offsets_are_uniform() -> None:
-    masks = method(keep=0.3, cells="independent", count=4000).draw("a", 0, 4000)
+    masks = method(keep=(0.3,), cells="independent", count=4000).draw("a", 0, 4000)
     assert masks.grid.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 100_000))
     counts = np.bincount(masks.offset.ravel(), minlength=5)
     assert len(counts) == 5
@@ -66,19 +67,29 @@ def test_independent_cells_keep_the_share_on_average_and_offsets_are_uniform() -
 
 def test_a_share_that_keeps_all_or_no_cell_is_refused() -> None:
     with pytest.raises(ConfigError, match="keeps 25 of 25 cells"):
-        method(keep=0.999)
+        method(keep=(0.999,))
 
 
 @pytest.mark.parametrize("cells", CELLS)
-def test_maps_equal_the_definitions_on_full_size_masks(cells: str) -> None:
-    one = method(cells=cells)
+def test_masks_take_the_shares_in_turn(cells: str) -> None:
+    one = method(keep=(0.2, 0.5, 0.8), cells=cells)
+    masks = one.draw("a", 7, 3007)
+    np.testing.assert_array_equal(masks.level, np.arange(7, 3007) % 3)
+    for level, share in enumerate(one.shares):
+        assert masks.grid[masks.level == level].mean() == pytest.approx(share, abs=0.02 * (cells == "independent"))
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+@pytest.mark.parametrize("cells", CELLS)
+def test_maps_equal_the_definitions_on_full_size_masks(cells: str, keep: tuple[float, ...]) -> None:
+    one = method(cells=cells, keep=keep)
     masks = one.draw("a", 0, one.count)
     full = reference.masks(one.perturbation, masks.grid, masks.offset)
     scores = np.random.default_rng(0).normal(size=(2, one.count)) + 3.0
     maps = one.maps(np.zeros(2), scores, masks)
     for k in range(2):
         np.testing.assert_allclose(maps.saliency[k], reference.rise_saliency(scores[k], full, one.share), rtol=1e-9)
-        np.testing.assert_allclose(maps.signal[k], reference.covariance(scores[k], full), atol=1e-12)
+        np.testing.assert_allclose(maps.signal[k], reference.covariance(scores[k], full, masks.level), atol=1e-12)
 
 
 def dense_covariance(one: Rise) -> np.ndarray:
@@ -106,15 +117,23 @@ def test_references_come_from_the_exact_covariance(cells: str) -> None:
     for seen, expected in ((region, one.bounds(region).ceiling), (~region, one.bounds(region).floor)):
         observed = np.maximum(covariance @ seen.ravel(), 0).reshape(12, 12)
         assert expected == pytest.approx(observed[region].sum() / observed.sum(), abs=1e-9)
-    known = moments(12, 3, cells == "fixed")
+    known = moments(rise(12, 3), cells == "fixed")
     scale = one.share * (1 - one.share) * (9 / 8 if cells == "fixed" else 1.0)
     assert scale * known.trace == pytest.approx(np.trace(covariance), rel=1e-6)
     assert scale**2 * known.trace_of_square == pytest.approx(np.trace(covariance @ covariance), rel=1e-6)
 
 
+def test_what_depends_on_the_number_of_visible_cells_alone_is_no_signal() -> None:
+    one = method(keep=(0.2, 0.5, 0.8), count=300)
+    masks = one.draw("a", 0, one.count)
+    scores = 5.0 * masks.grid.sum(axis=(1, 2))[None].astype(np.float64)
+    assert abs(one.maps(np.zeros(1), scores, masks).signal).max() < 1e-9
+
+
+@pytest.mark.parametrize("keep", KEEPS)
 @pytest.mark.parametrize("cells", CELLS)
-def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str) -> None:
-    one = method(cells=cells, count=6000)
+def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str, keep: tuple[float, ...]) -> None:
+    one = method(cells=cells, keep=keep, count=6000)
     region = np.zeros((24, 24), bool)
     region[3:12, 6:20] = True
     masks = one.draw("a", 0, one.count)
@@ -132,26 +151,28 @@ def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str) -
     assert mass[1] == pytest.approx(bounds.floor, abs=0.02)
 
 
+@pytest.mark.parametrize("keep", KEEPS)
 @pytest.mark.parametrize("cells", CELLS)
-def test_scores_unrelated_to_the_masks_are_not_above_noise(cells: str) -> None:
-    one = method(size=32, side=7, cells=cells, count=128)
+def test_scores_unrelated_to_the_masks_are_not_above_noise(cells: str, keep: tuple[float, ...]) -> None:
+    one = method(size=32, side=7, cells=cells, keep=keep, count=128)
     masks = one.draw("a", 0, one.count)
-    noise = np.random.default_rng(0).normal(size=(400, one.count))
-    flat = one.above_noise(noise, one.maps(np.zeros(400), noise, masks))
+    noise = np.random.default_rng(0).normal(size=(400, one.count)) * (1.0 + masks.level) + 7.0 * masks.level
+    flat = one.above_noise(noise, masks, one.maps(np.zeros(400), noise, masks))
     assert flat.mean() <= 0.03
-    signal = masks.grid[:, 3, 3] * 1.0 + 0.3 * noise[0]
-    assert one.above_noise(signal[None], one.maps(np.zeros(1), signal[None], masks)).all()
+    signal = masks.grid[:, 3, 3] * 2.0 + 0.3 * noise[0]
+    assert one.above_noise(signal[None], masks, one.maps(np.zeros(1), signal[None], masks)).all()
 
 
 def test_rounding_is_noise_even_when_it_follows_the_masks() -> None:
     one = method()
     masks = one.draw("a", 0, one.count)
     scores = 12.0 + 1e-7 * masks.grid[:, 2, 2][None].astype(np.float64)
-    assert not one.above_noise(scores, one.maps(np.zeros(1), scores, masks)).any()
+    assert not one.above_noise(scores, masks, one.maps(np.zeros(1), scores, masks)).any()
 
 
-def test_the_standard_error_of_the_mass_is_that_of_repeated_draws() -> None:
-    one = method(size=32, side=5, cells="independent", count=800)
+@pytest.mark.parametrize("keep", KEEPS)
+def test_the_standard_error_of_the_mass_is_that_of_repeated_draws(keep: tuple[float, ...]) -> None:
+    one = method(size=32, side=5, cells="independent", keep=keep, count=800)
     region = np.zeros((32, 32), bool)
     region[8:24, 8:20] = True
     rng = np.random.default_rng(0)

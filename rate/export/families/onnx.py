@@ -18,6 +18,7 @@ from rate.export.artifact import HeadInfo
 from rate.export.folders import digest_file
 from rate.export.onnx import check_inputs
 from rate.export.options import ExportOptions, read_classes
+from rate.export.perturbed import dims
 from rate.export.protos import save, shape, strip_traces, tensors
 from rate.export.sources import Reference
 from rate.export.surgery import OLDEST_OPSET, before_softmax, opset, perturb, set_output
@@ -62,7 +63,7 @@ class OnnxSource:
         onnx.load_external_data_for_model(model, str(self.path.parent))
         perturb(model, self.image, self.geometry.size, self.infos[0])
         strip_traces(model)
-        check_inputs(model, self.geometry.size)
+        check_inputs(model, dims(self.geometry.size))
         save(model, path)
         if self.batch is not None:
             self._check_any_batch(path)

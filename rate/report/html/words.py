@@ -13,6 +13,9 @@ REASONS = {
     "no-evidence": "the map is not above its own noise",
 }
 
+_METHODS = {"rise": "RISE", "occlusion": "Occlusion", "rise-tokens": "RISE on the patches that the model sees"}
+_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window"}
+
 
 def answer(summary: HeadSummary) -> list[str]:
     """Accuracy, PT and IR of one head, each beside what it must be read against."""
@@ -23,7 +26,7 @@ def answer(summary: HeadSummary) -> list[str]:
 
 def rule_in_words(rule: Json) -> str:
     """What was measured and when evidence counts as valid."""
-    masks = f"{rule['masks']:,} masks an image" if isinstance(rule["masks"], int) else f"{rule['masks']}"
+    masks = f"{rule['masks']:,} masks an image" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
     tau = f"{rule['tau']:g}"
     condition = (
         f"localization of at least {tau}"
@@ -31,7 +34,7 @@ def rule_in_words(rule: Json) -> str:
         else f"relevance mass inside the region of at least {tau}"
     )
     return (
-        f"{rule['saliency'].upper() if rule['saliency'] == 'rise' else rule['saliency'].capitalize()} "
+        f"{_METHODS.get(rule['saliency'], rule['saliency'])} "
         f"({masks}) on the {rule['score']} of the {_explained(rule)}; {rule['evidence']} evidence; valid from a "
         f"{condition}"
     )

@@ -1,0 +1,93 @@
+"""Rows as a token graph takes them: batches with equally many kept patches.
+
+A batch of the engine mixes masks, which all keep the same number of patches, with clean images, which keep all. It is
+split here, so that nothing else knows of it. Each clean image is a forward of its own, and below f32 the masks are
+padded to the size of the whole batch: how a batch is filled then changes no logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rate.backends.base import Graph, Logits, Pending
+from rate.errors import BackendError
+from rate.kernels.separable import Perturbation
+from rate.types import Int64, Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Rows of a batch with equally many kept patches."""
+
+    at: Int64  # [m] their places in the batch
+    taken: Int64  # [m] which of the n computed rows belongs to each place
+    slot: Int64  # [n] n < m where rows are equal, n > m where they are padded
+    kept: Int64  # [n,k] kept patches, row-major, ascending
+
+    @property
+    def feeds(self) -> dict[str, np.ndarray]:
+        """The graph's inputs, pixels aside."""
+        return {"slot": self.slot, "kept": self.kept}
+
+
+def split(rows: Rows, pad: bool) -> list[Part]:
+    """The parts of a batch, those that keep the most patches first.
+
+    Args:
+        rows: grids [b,s,s] hold the kept patches.
+        pad: bring the masks of a part to b rows.
+    """
+    bits = rows.grid.reshape(len(rows), -1) > 0
+    counts = bits.sum(axis=1)
+    found: list[Part] = []
+    for count in np.unique(counts)[::-1]:
+        at = np.flatnonzero(counts == count)
+        kept = np.nonzero(bits[at])[1].reshape(len(at), count)
+        if count == bits.shape[1]:
+            for slot in np.unique(rows.slot[at]):
+                same = at[rows.slot[at] == slot]
+                found.append(Part(same, np.zeros(len(same), np.int64), np.array([slot]), kept[:1]))
+        else:
+            source = np.resize(np.arange(len(at)), len(rows)) if pad else np.arange(len(at))
+            found.append(Part(at, np.arange(len(at)), rows.slot[at][source], kept[source]))
+    return found
+
+
+def join(rows: int, results: Iterable[tuple[Part, Logits]]) -> Logits:
+    """Logits [b,c] of a batch of ``rows`` rows from those of its parts."""
+    joined: Logits = {}
+    for part, logits in results:
+        for head, values in logits.items():
+            whole = joined.setdefault(head, np.empty((rows, values.shape[1]), np.float32))
+            whole[part.at] = values[part.taken]
+    return joined
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitPending:
+    """A batch whose last part is in flight."""
+
+    rows: int
+    done: list[tuple[Part, Logits]]
+    part: Part
+    pending: Pending
+
+    def wait(self) -> Logits:
+        """Wait for the last part; see `Pending`."""
+        return join(self.rows, [*self.done, (self.part, self.pending.wait())])
+
+
+def check_patches(graph: Graph, perturbation: Perturbation) -> None:
+    """Refuse masks that are not made of the model's patches.
+
+    Raises:
+        BackendError: the graph is a token graph with another number of patches a side.
+    """
+    if graph.patches is not None and graph.patches != perturbation.side:
+        raise BackendError(
+            f"{graph.path} has {graph.patches} patches a side, the masks are made for {perturbation.side}; "
+            "a token graph takes the masks of --saliency rise-tokens alone"
+        )

@@ -1,0 +1,161 @@
+"""`rate bench`: how fast an artifact is on this machine, and what the engine costs on top of the backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rate.cli.settings import apply_config
+from rate.errors import ConfigError, RateError
+
+if TYPE_CHECKING:
+    from rate.engine.bench_plan import BenchSettings, Images
+    from rate.engine.bench_result import BenchResult
+    from rate.export.artifact import Artifact
+    from rate.report.bench_rows import Row
+
+_LADDERS, _CONDUCT, _OUTPUT = "Ladders, values separated by commas", "How it is carried out", "Output"
+
+
+def _opt(help: str, panel: str, *names: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*names, help=help, rich_help_panel=panel)
+    return option
+
+
+def bench(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
+    ] = None,
+    batch: Annotated[str, _opt("Rows a forward: 8,32,64", _LADDERS)] = "32",
+    masks: Annotated[str, _opt("Masks an image: 256,1000,auto", _LADDERS)] = "256",
+    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _LADDERS)] = "auto",
+    precision: Annotated[
+        str, _opt("auto | f32 | bf16 | int8; auto measures all that `rate eval` would try", _LADDERS)
+    ] = "auto",
+    data: Annotated[
+        Path | None, _opt("Manifest of real images, decoding included; without it, the parity sample.", _CONDUCT)
+    ] = None,
+    split: Annotated[str | None, _opt("Only rows of this split of --data.", _CONDUCT)] = None,
+    rounds: Annotated[int, _opt("Measurements of everything, interleaved.", _CONDUCT)] = 3,
+    warm_up: Annotated[int, _opt("Whole rounds thrown away first.", _CONDUCT)] = 0,
+    seconds: Annotated[float, _opt("Aimed at by one measurement; the engine does one image at least.", _CONDUCT)] = 3.0,
+    threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _CONDUCT)] = 0,
+    csv: Annotated[Path | None, _opt("Append one row a configuration and quantity.", _OUTPUT)] = None,
+    against: Annotated[
+        Path | None, _opt("Compare with the last rows of the same configurations and machine in this --csv.", _OUTPUT)
+    ] = None,
+    as_json: Annotated[bool, _opt("Print the figures as JSON.", _OUTPUT, "--json")] = False,
+) -> None:
+    """Measure the throughput of an artifact: the backend alone, the whole engine, and their ratio.
+
+    Only ratios within one run mean much: forwards/s and images/s are those of this machine as it was just now.
+    A machine is its processor and the number of usable cores.
+
+    Exit codes: 0 done, whatever was found; 2 nothing was measured; 4 a backend failed, or a file could not be
+    written; 130 interrupted. A regression does not fail the command: it is printed, and `regression` in the JSON;
+    a threshold is for `rate gate`.
+    """
+    from rate.cli.console import notice, print_json, results
+    from rate.engine.bench_plan import BenchSettings, manifest_images, parity_images
+    from rate.export.artifact import load_artifact
+    from rate.report.bench_rows import append, compare, rows_of
+    from rate.report.bench_table import bench_table
+
+    if split is not None and data is None:
+        raise ConfigError(f"--split {split} needs the manifest that it is a split of; add --data MANIFEST")
+    settings = BenchSettings(
+        batches=_numbers("--batch", batch),
+        masks=_masks(masks),
+        backends=_names(backend),
+        precisions=_names(precision),
+        rounds=rounds,
+        warm_up=warm_up,
+        seconds=seconds,
+        threads=threads,
+    )
+    stored = _stored(csv, against)
+    loaded = load_artifact(artifact)
+    images = parity_images(loaded) if data is None else manifest_images(loaded, data, split, notice)
+    result = _measure(loaded, settings, images)
+    rows = rows_of(result)
+    found = None if against is None else compare(rows, stored, str(against))
+    if as_json:
+        compared = {
+            "regression": None if found is None else found.regression,
+            "against": None if found is None else found.to_json(),
+        }
+        print_json(result.to_json() | compared)
+    else:
+        results().print(bench_table(result, found))
+    if csv is not None:
+        try:
+            append(csv, rows)
+        except OSError as error:
+            raise RateError(
+                f"--csv {csv} cannot be written: {error.strerror}; the figures are printed above"
+            ) from error
+
+
+def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:
+    from rate.backends.cores import usable_cores
+    from rate.cli.console import Steps, notice
+    from rate.engine.bench import opened
+    from rate.engine.bench_plan import candidates
+    from rate.engine.bench_result import BenchResult
+
+    specs, refused = candidates(artifact, settings, notice)
+    notice(
+        f"to measure: {', '.join(f'{spec.name} {spec.precision}' for spec in specs)}; "
+        f"batch {_list(settings.batches)}; masks {_list(settings.masks)}; "
+        f"{f'{settings.warm_up} rounds to warm up, ' if settings.warm_up else ''}{settings.rounds} rounds; "
+        f"images: {images.name}"
+    )
+    with opened(artifact, settings, images, specs, notice) as ready:
+        notice(f"{ready.total} measurements, about {ready.seconds:.0f} s")
+        with Steps("bench", ready.total, "measurements") as steps:
+            figures = ready.measure(steps.show)
+    return BenchResult(
+        artifact=artifact.digest,
+        source=artifact.source,
+        data=images.key,
+        images=images.name,
+        threads=settings.threads or usable_cores(),
+        rounds=settings.rounds,
+        figures=figures,
+        refused=tuple(refused),
+    )
+
+
+def _stored(csv: Path | None, against: Path | None) -> list[Row]:
+    """What is there to compare with; files that cannot be used are refused before anything is measured."""
+    from rate.report.bench_rows import append, read_stored
+
+    if csv is not None:
+        try:
+            append(csv, [])
+        except OSError as error:
+            raise ConfigError(f"--csv {csv} cannot be written: {error.strerror}; name another file") from error
+        read_stored(csv, "--csv")
+    return [] if against is None else read_stored(against, "--against")
+
+
+def _masks(text: str) -> tuple[int | str, ...]:
+    return tuple(part for one in _names(text) for part in (["auto"] if one == "auto" else _numbers("--masks", one)))
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    values = _names(text)
+    if wrong := [value for value in values if not value.isdecimal()]:
+        raise ConfigError(f"{option} must be whole numbers separated by commas, as 8,32,64; got {wrong[0]!r}")
+    return tuple(map(int, values))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _list(values: tuple[int | str, ...]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,206 @@
+"""Throughput of an artifact on this machine: the backend alone, the whole engine, and their ratio within one run.
+
+Every backend is open at once and the rounds go over all of them in turn, forwards and backwards, so that a machine
+that slows down slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+
+from rate.backends.base import Backend, BackendSpec
+from rate.backends.cores import one_blas_thread
+from rate.config import Execution, Measurement
+from rate.engine.bench_plan import BenchSettings, Images, Say
+from rate.engine.bench_result import Figures, MaskedFigures, Spread
+from rate.engine.bench_stream import RAW_SLOTS, Metered, Raw, Stream, Window
+from rate.engine.job import Job
+from rate.engine.pipeline import slots_of
+from rate.engine.schedule import CLEAN_ROWS
+from rate.export.artifact import Artifact
+
+LEAST_BATCHES = 4
+"""Of one measurement."""
+
+AUTO_WARM_UP = 256
+"""Masks after which the warm-up of ``auto`` gives up on an image."""
+
+Observe = Callable[[int, str], None]
+"""Told how many measurements are done, and which configuration the last one was of."""
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """The engine at one setting of masks, between two measurements."""
+
+    stream: Stream
+    masks: int | str
+    images: int  # a round
+    rows: int  # of an image
+    windows: list[Window] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """One backend, precision and batch."""
+
+    backend: str
+    precision: str
+    batch: int
+    raw: Raw
+    batches: int  # of the backend alone, a round
+    pace: float  # forwards/s in the warm-up
+    runs: list[_Run] = field(default_factory=list)
+    paces: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.backend} {self.precision} batch {self.batch}"
+
+    @property
+    def seconds(self) -> float:
+        """About how long a round takes."""
+        return (self.batches * self.batch + sum(run.images * run.rows for run in self.runs)) / self.pace
+
+    def round(self, keep: bool) -> Iterator[None]:
+        """One measurement of everything; an item after each."""
+        pace = self.raw.measure(self.batches)
+        if keep:
+            self.paces.append(pace)
+        yield
+        for run in self.runs:
+            window = run.stream.measure(run.images)
+            if keep:
+                run.windows.append(window)
+            yield
+
+    def figures(self) -> Figures:
+        """What the rounds came to."""
+        return Figures(
+            self.backend,
+            self.precision,
+            self.batch,
+            Spread(tuple(self.paces)),
+            tuple(self._masked(run) for run in self.runs),
+        )
+
+    def _masked(self, run: _Run) -> MaskedFigures:
+        engine = tuple(window.forwards_per_s for window in run.windows)
+        return MaskedFigures(
+            masks=run.masks,
+            images=run.images,
+            engine=Spread(engine),
+            over_raw=Spread(tuple(ours / raw for ours, raw in zip(engine, self.paces, strict=True))),
+            images_per_s=Spread(tuple(window.images_per_s for window in run.windows)),
+        )
+
+
+class Bench:
+    """Open backends with their streams, warmed up and standing still."""
+
+    def __init__(self, lanes: Sequence[_Lane], settings: BenchSettings) -> None:
+        self._lanes, self._settings = lanes, settings
+
+    @property
+    def total(self) -> int:
+        """Measurements to come."""
+        return self._rounds * sum(1 + len(lane.runs) for lane in self._lanes)
+
+    @property
+    def seconds(self) -> float:
+        """About how long they take, from the pace of the warm-up."""
+        return self._rounds * sum(lane.seconds for lane in self._lanes)
+
+    @property
+    def _rounds(self) -> int:
+        return self._settings.warm_up + self._settings.rounds
+
+    def measure(self, observe: Observe = lambda done, what: None) -> tuple[Figures, ...]:
+        """All rounds, interleaved; call it once.
+
+        Raises:
+            BackendError: a runtime failed.
+        """
+        done = 0
+        for k in range(self._rounds):
+            for lane in self._lanes[:: 1 if k % 2 == 0 else -1]:
+                for _ in lane.round(keep=k >= self._settings.warm_up):
+                    done += 1
+                    observe(done, lane.name)
+        return tuple(lane.figures() for lane in self._lanes)
+
+
+@contextmanager
+def opened(
+    artifact: Artifact, settings: BenchSettings, images: Images, specs: Sequence[BackendSpec], say: Say = lambda _: None
+) -> Iterator[Bench]:
+    """Load and warm up everything that is to be measured; nothing of it is timed.
+
+    Raises:
+        BackendError: a runtime failed.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(one_blas_thread())
+        lanes: list[_Lane] = []
+        for spec in specs:
+            jobs = [
+                images.job(artifact, Measurement(masks=masks), Execution(batch=batch, threads=settings.threads))
+                for batch in settings.batches
+                for masks in settings.masks
+            ]
+            slots = RAW_SLOTS + sum(map(slots_of, jobs))
+            backend = stack.enter_context(spec.open(jobs[0].method.perturbation, slots))
+            for lane in _lanes(backend, jobs, images, settings):
+                say(f"{lane.name}: about {lane.pace:.1f} forwards/s")
+                lanes.append(lane)
+                for run in lane.runs:
+                    stack.callback(run.stream.close)
+        yield Bench(lanes, settings)
+
+
+def _lanes(backend: Backend, jobs: list[Job], images: Images, settings: BenchSettings) -> Iterator[_Lane]:
+    """The lanes of one backend; every stream has slots of its own."""
+    first = RAW_SLOTS
+    for batch in settings.batches:
+        lane = _raw_lane(backend, batch, jobs[0], images, settings)
+        for job in (job for job in jobs if job.execution.batch == batch):
+            room = slots_of(job)
+            lane.runs.append(_run(Metered(backend, first, room), job, images, settings, lane.pace))
+            first += room
+        yield lane
+
+
+def _raw_lane(backend: Backend, batch: int, job: Job, images: Images, settings: BenchSettings) -> _Lane:
+    raw = Raw(Metered(backend, 0, RAW_SLOTS), job.method.perturbation, batch, images)
+    streams = max(1, backend.depth - 1)  # whole turns of the streams: with a batch left over, one of them would idle
+    raw.measure(1)
+    pace = raw.measure(max(2, streams))
+    turns = math.ceil(max(LEAST_BATCHES, settings.seconds * pace / batch) / streams)
+    return _Lane(backend.name, backend.precision, batch, raw, turns * streams, pace)
+
+
+def _run(backend: Metered, job: Job, images: Images, settings: BenchSettings, pace: float) -> _Run:
+    rows = _warm_up(backend, job, images)
+    each = math.ceil(max(settings.seconds * pace, LEAST_BATCHES * job.execution.batch) / rows)
+    count = (settings.warm_up + settings.rounds) * each
+    masks = job.measurement.masks if isinstance(job.measurement.masks, int) else "auto"
+    return _Run(Stream(job, backend, images, count), masks, each, rows)
+
+
+def _warm_up(backend: Metered, job: Job, images: Images) -> int:
+    """One image, cut short: tables that are made once and kept, the batch's shape in the runtime.
+
+    Returns about how many rows an image takes.
+    """
+    measurement, masks = job.measurement, job.measurement.masks
+    if isinstance(masks, int):
+        short = replace(measurement, masks=min(masks, max(2, job.execution.batch)))
+    else:
+        short = replace(measurement, max_masks=min(measurement.max_masks, max(measurement.min_masks, AUTO_WARM_UP)))
+    with closing(Stream(replace(job, measurement=short), backend, images, 1)) as stream:
+        window = stream.measure(1)
+    return CLEAN_ROWS + masks if isinstance(masks, int) else window.forwards

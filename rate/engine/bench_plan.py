@@ -1,0 +1,169 @@
+"""What a bench is about to measure: its settings, the backends that pass the self-test, the images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from rate.backends.base import BackendSpec
+from rate.config import Execution, Measurement
+from rate.data.prepare import prepare
+from rate.engine.job import Job, job_from_artifact
+from rate.engine.judge import Head
+from rate.engine.select import preferences, spec_for
+from rate.errors import BackendError, ConfigError, DataError, ParityError, RateError, SampleError, UsageError
+from rate.export.artifact import Artifact
+from rate.export.parity import load_sample
+from rate.types import Prepared, Sample
+
+IMAGES = 64
+"""Images of a manifest that are used, over and over; their content does not change the time of a forward."""
+
+PARITY = "parity sample"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """The ladders, and how often and how long everything on them is measured."""
+
+    batches: tuple[int, ...] = (32,)
+    masks: tuple[int | str, ...] = (256,)  # settings of `Measurement.masks`
+    backends: tuple[str, ...] = ("auto",)
+    precisions: tuple[str, ...] = ("auto",)
+    rounds: int = 3
+    warm_up: int = 0  # whole rounds thrown away before those that count
+    seconds: float = 3.0  # aimed at by one measurement; the engine's has one image at least
+    threads: int = 0  # 0 = the cores this process may use
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "masks", "backends", "precisions"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} must name at least one value, got none")
+        for name, least, most in (("rounds", 1, 1000), ("warm_up", 0, 1000)):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} must be a whole number from {least} to {most}, got {getattr(self, name)}")
+        if not (math.isfinite(self.seconds) and 0 < self.seconds <= 3600):
+            raise ConfigError(f"seconds must lie above 0 and be at most 3600, got {self.seconds}")
+        for masks in self.masks:
+            Measurement(masks=masks)
+        for backend, precision, batch in product(self.backends, self.precisions, self.batches):
+            Execution(backend, precision, batch, self.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A backend that was asked for, or that `auto` would try, and that is not measured."""
+
+    backend: str
+    precision: str
+    reason: str
+
+
+Say = Callable[[str], None]
+
+
+def candidates(
+    artifact: Artifact, settings: BenchSettings, say: Say = lambda _: None
+) -> tuple[list[BackendSpec], list[Refused]]:
+    """Every backend and precision of the ladders, those of `auto` in its order, split by the self-test.
+
+    Raises:
+        RateError: none passes; the message has every reason.
+    """
+    passed: list[BackendSpec] = []
+    refused: list[Refused] = []
+    errors: list[RateError] = []
+    int8 = "pixels-int8" in artifact.graphs
+    asked = [Execution(*choice) for choice in product(settings.backends, settings.precisions)]
+    for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, int8)):
+        say(f"self-test of {backend} in {precision}")
+        try:
+            passed.append(spec_for(artifact, Execution(backend, precision, threads=settings.threads)))
+        except (UsageError, ParityError, BackendError) as error:
+            errors.append(error)
+            refused.append(Refused(backend, precision, str(error).partition(";")[0]))
+    refused += [
+        Refused(one.backend, one.precision, f"{one.backend} does not compute in {one.precision}")
+        for one in asked
+        if not preferences(one)
+    ]
+    if not passed:
+        reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)
+        raise (type(errors[-1]) if errors else ConfigError)(
+            f"no backend is left to measure ({reasons}); choose another --backend or --precision, see `rate doctor`"
+        )
+    return passed, refused
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the engine is fed, for as long as it takes."""
+
+    name: str  # for people
+    key: str  # equal = the same images: `PARITY`, or the digest of a manifest
+    heads: tuple[Head, ...]
+    samples: tuple[Sample, ...]
+    decode: Callable[[Sample], Prepared]
+
+    def job(self, artifact: Artifact, measurement: Measurement, execution: Execution) -> Job:
+        """These images as an evaluation of ``artifact``."""
+        return Job(
+            heads=self.heads,
+            geometry=artifact.geometry,
+            samples=self.samples,
+            measurement=measurement,
+            execution=execution,
+            weights=artifact.digest,
+            data=self.key,
+            origin={"artifact": str(artifact.path), "data": self.name},
+            available=len(self.samples),
+        )
+
+
+def parity_images(artifact: Artifact) -> Images:
+    """The pixels that the artifact carries along: no data is needed, and nothing is decoded.
+
+    Classes are numbers here, so that heads of different classes share a label.
+    """
+    pixels = load_sample(artifact).images
+    size = artifact.geometry.size
+    region = np.zeros((size, size), np.bool_)
+    region[size // 4 : -(-3 * size // 4), size // 4 : -(-3 * size // 4)] = True
+    samples = tuple(Sample(id=str(k), label="0", image="") for k in range(len(pixels)))
+    heads = tuple(Head(head.name, tuple(map(str, range(len(head.classes))))) for head in artifact.heads)
+    return Images(PARITY, PARITY, heads, samples, lambda one: Prepared(one, pixels[int(one.id)], region))
+
+
+def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say = lambda _: None) -> Images:
+    """The first `IMAGES` images of a manifest, decoded anew each time; those that cannot be used are passed over.
+
+    Raises:
+        DataError: the manifest cannot be used, or none of these images can.
+    """
+    job = job_from_artifact(artifact, data, split, Measurement(), Execution(limit=IMAGES))
+    decode = partial(prepare, geometry=job.geometry)
+    problems = {sample.id: _problem(sample, job.heads, decode) for sample in job.samples}
+    usable = tuple(sample for sample in job.samples if problems[sample.id] is None)
+    first = next((f"{name}: {text}" for name, text in problems.items() if text is not None), "")
+    if not usable:
+        raise DataError(f"none of the first {len(job.samples)} images of {data} can be used; {first}")
+    if first:
+        say(f"{len(problems) - len(usable)} of {len(problems)} images are passed over; {first}")
+    return Images(f"{len(usable)} images of {data}, decoding included", job.data, job.heads, usable, decode)
+
+
+def _problem(sample: Sample, heads: Iterable[Head], decode: Callable[[Sample], Prepared]) -> str | None:
+    for head in heads:
+        if sample.label not in head.classes:
+            return f"label {sample.label!r} is not a class of head {head.name!r}"
+    try:
+        decode(sample)
+    except SampleError as error:
+        return str(error)
+    return None

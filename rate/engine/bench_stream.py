@@ -1,0 +1,169 @@
+"""An engine that stands still between measurements, and the backend's own pace to hold it against.
+
+A measurement begins and ends with nothing on the device, so another one can run in between on the same cores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+
+import numpy as np
+
+from rate.backends.base import Backend, Logits, Pending
+from rate.engine.bench_plan import Images
+from rate.engine.job import Job
+from rate.engine.pipeline import outcomes, slots_of
+from rate.engine.store import Work
+from rate.errors import BackendError, SampleError
+from rate.kernels.separable import Perturbation
+from rate.types import Float32, Prepared, Rows, Sample
+
+RAW_SLOTS = 3
+"""Resident images of the backend alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One measurement of the engine."""
+
+    rows: int  # rows computed
+    seconds: float
+    images: int  # settled
+    forwards: int  # rows that these images took, clean rows included
+
+    @property
+    def forwards_per_s(self) -> float:
+        """Rows computed a second."""
+        return self.rows / self.seconds
+
+    @property
+    def images_per_s(self) -> float:
+        """Images a second at this pace."""
+        return self.forwards_per_s * self.images / self.forwards
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A batch that two may wait for: the engine, and whoever wants the device idle."""
+
+    pending: Pending
+    logits: Logits | None = None
+
+    def wait(self) -> Logits:
+        if self.logits is None:
+            self.logits = self.pending.wait()
+        return self.logits
+
+
+class Metered:
+    """Slots ``first`` to ``first + room`` of an open backend, with a count of the rows. Also its own `BackendSpec`."""
+
+    def __init__(self, backend: Backend, first: int, room: int) -> None:
+        self.name, self.precision = backend.name, backend.precision
+        self.device, self.version, self.depth = backend.device, backend.version, backend.depth
+        self.rows = 0
+        self._backend, self._first, self._room = backend, first, room
+        self._held: list[_Held] = []
+
+    @contextmanager
+    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
+        """Loading the graph is no part of a measurement, so it is open already."""
+        if slots > self._room:
+            raise ValueError(f"{slots} slots are asked for, {self._room} are reserved")
+        yield self
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        """See `Backend`."""
+        self._backend.put(self._first + slot, pixels)
+
+    def submit(self, rows: Rows) -> Pending:
+        """See `Backend`."""
+        pending = self._backend.submit(Rows(rows.slot + self._first, rows.grid, rows.offset))
+        held = _Held(pending)
+        self._held = [*(one for one in self._held if one.logits is None), held]
+        self.rows += len(rows)
+        return held
+
+    def drain(self) -> None:
+        """Wait until the device has nothing left to do."""
+        for held in self._held:
+            held.wait()
+
+
+class Stream:
+    """An evaluation that is carried on image by image. Close it: it has decoding threads."""
+
+    def __init__(self, job: Job, backend: Metered, images: Images, count: int) -> None:
+        """Set the engine up and run its one-row forward; ``count``: images that will be asked for in all."""
+        primer = replace(images.samples[0], id="")
+
+        def decode(sample: Sample) -> Prepared:
+            # Fails on purpose: the engine is then set up, and stands still before its first image.
+            if sample is primer:
+                raise SampleError("the first sample only opens the stream")
+            return images.decode(sample)
+
+        # Some more than are asked for, so that no batch has holes.
+        supply = [primer, *islice(cycle(images.samples), 2 * (count + slots_of(job)))]
+        self._backend, self._fixed = backend, isinstance(job.measurement.masks, int)
+        self._outcomes = outcomes(job, backend, supply, Work(), decode=decode)
+        next(self._outcomes)
+
+    def measure(self, images: int) -> Window:
+        """Go on until ``images`` or a few more have their verdicts and the device is idle again.
+
+        Batches are kept in flight up to the last moment, so what is computed in advance for the next images takes part
+        in rows and seconds alike. On a device of several streams the last batch may run alone: up to half a batch of
+        time more than in a long run.
+
+        Raises:
+            BackendError: the model's logits are not finite.
+        """
+        before, settled, forwards, began = self._backend.rows, 0, 0, time.perf_counter()
+        for sample, outcome in self._outcomes:
+            if isinstance(outcome, SampleError):
+                raise BackendError(
+                    f"{self._backend.name} in {self._backend.precision} fails on {sample.id or 'an image'}: {outcome}; "
+                    "try another --backend or --precision"
+                )
+            settled, forwards = settled + 1, forwards + outcome[0].forwards
+            if settled >= images and self._backend.rows > before:  # one batch can settle many images
+                break
+        self._backend.drain()
+        rows, seconds = self._backend.rows - before, time.perf_counter() - began
+        # Of a given number of masks the images' own rows are known, to the row. Where masks are drawn ahead of a look,
+        # some are for nothing; they are a cost all the same.
+        return Window(rows, seconds, settled, forwards if self._fixed else rows)
+
+    def close(self) -> None:
+        """Wait for the device and stop the threads."""
+        self._backend.drain()
+        self._outcomes.close()
+
+
+class Raw:
+    """The backend alone: one batch of images as they are, submitted over and over, as many in flight as it keeps."""
+
+    def __init__(self, backend: Metered, perturbation: Perturbation, batch: int, images: Images) -> None:
+        pixels = [images.decode(sample).pixels for sample in images.samples[: min(RAW_SLOTS, batch)]]
+        for slot, image in enumerate(pixels):
+            backend.put(slot, image)
+        slots = np.arange(batch, dtype=np.int64) % len(pixels)
+        self._rows = Rows(slots, np.repeat(perturbation.clean[None], batch, axis=0), np.zeros((batch, 2), np.int64))
+        self._backend = backend
+
+    def measure(self, batches: int) -> float:
+        """Forwards/s over ``batches`` batches, from an idle device to an idle device."""
+        flying: deque[Pending] = deque()
+        began = time.perf_counter()
+        for _ in range(batches):
+            if len(flying) >= self._backend.depth:
+                flying.popleft().wait()
+            flying.append(self._backend.submit(self._rows))
+        self._backend.drain()
+        return batches * len(self._rows) / (time.perf_counter() - began)

@@ -1,0 +1,184 @@
+"""Logits to predictions, scores to verdicts: no state, no order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rate.backends.base import Logits
+from rate.config import Measurement
+from rate.engine.schedule import CLEAN_ROWS
+from rate.kernels.saliency import Bounds, Method, evidence
+from rate.metrics import is_valid, localization, relevance_mass, threshold, undefined_reason
+from rate.types import Bool, Float64, Prepared, Sample
+
+EVIDENCE_KINDS = ("positive", "minmax", "raw")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A classifier on the shared tower."""
+
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a head says about the image as it is, and how much the explained class depends on there being an image."""
+
+    head: str
+    name: str  # predicted class
+    probability: float
+    correct: bool
+    explained: str  # class whose score is explained
+    score: float  # of that class on the clean image
+    effect: float  # its score on the clean image minus its score on nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What one head's prediction of one sample rests on."""
+
+    sample: Sample
+    prediction: Prediction
+    mass: dict[str, float | None]  # evidence kind -> relevance mass; None without evidence
+    standard_error: float | None  # of the mass of the positive evidence
+    bounds: Bounds
+    area: float  # share of the image inside the region
+    localization: float | None  # of the positive evidence
+    reason: str | None  # why there is no verdict; None: there is one
+    valid: dict[str, bool | None]  # rule -> valid; "run" is the run's own; None where undefined
+    forwards: int  # clean row included
+    settled: str  # fixed: after a given number of masks | decided: it was clear | capped: it never was
+    evidence: Float64  # [h,w] of the run's kind
+    region: Bool  # [h,w]
+
+
+
+class Judge:
+    """What every head says about images, and what its scores say about that."""
+
+    def __init__(self, method: Method, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
+        self.heads = heads
+        self._method, self._measurement = method, measurement
+        self._nothing = {name: values[0].astype(np.float64) for name, values in nothing.items()}
+        self._column = {head.name: {name: i for i, name in enumerate(head.classes)} for head in heads}
+
+    def predictions(self, sample: Sample, clean: dict[str, Float64]) -> tuple[Prediction, ...]:
+        """One prediction a head from the clean image's logits [c]."""
+        return tuple(self._prediction(head, sample, clean[head.name]) for head in self.heads)
+
+    def _prediction(self, head: Head, sample: Sample, logits: Float64) -> Prediction:
+        best = int(np.argmax(logits))
+        label = self._column[head.name][sample.label]
+        explained = label if self._measurement.explain == "label" else best
+        clean, nothing = (float(self._score(values, explained)) for values in (logits, self._nothing[head.name]))
+        return Prediction(
+            head=head.name,
+            name=head.classes[best],
+            probability=float(softmax(logits)[best]),
+            correct=best == label,
+            explained=head.classes[explained],
+            score=clean,
+            effect=clean - nothing,
+        )
+
+    def scores(self, predictions: tuple[Prediction, ...], logits: dict[str, np.ndarray]) -> Float64:
+        """[k,n] score of each head's explained class from its logits [n,c]."""
+        columns = [(p.head, self._column[p.head][p.explained]) for p in predictions]
+        return np.stack([self._score(logits[head].astype(np.float64), column) for head, column in columns])
+
+    def _score(self, logits: Float64, column: int) -> Float64:
+        chosen = logits if self._measurement.score == "logit" else softmax(logits)
+        return np.asarray(chosen[..., column])
+
+    def weigh(self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64) -> Weighed:
+        """The evidence in the scores [k,n] of a sample's first n masks, for the head of each prediction."""
+        return Weighed(self._method, self._measurement, prepared, predictions, scores)
+
+
+class Weighed:
+    """The evidence of one sample after some of its masks, for k heads."""
+
+    def __init__(
+        self,
+        method: Method,
+        measurement: Measurement,
+        prepared: Prepared,
+        predictions: tuple[Prediction, ...],
+        scores: Float64,
+    ) -> None:
+        self._method, self._measurement = method, measurement
+        self._prepared, self._predictions, self._scores = prepared, predictions, scores
+        self._masks = method.draw(prepared.sample.id, 0, scores.shape[1])
+        self._maps = method.maps(np.array([p.score for p in predictions]), scores, self._masks)
+        self._above_noise = method.above_noise(scores, self._masks, self._maps)
+        exact = method.bounds(prepared.region)
+        self._bounds = Bounds(float(np.float32(exact.ceiling)), float(np.float32(exact.floor)))
+        self._area = float(prepared.region.mean())
+
+    @cached_property
+    def clearance(self) -> list[float | None]:
+        """Standard errors by which each head's evidence clears its threshold, signed.
+
+        0 for a map that is not above its own noise; None where no further mask would change that there is no verdict.
+        """
+        ceiling, floor = self._bounds.ceiling, self._bounds.floor
+        if undefined_reason(self._area, 0.0, ceiling, floor, above_noise=True) is not None:
+            return [None] * len(self._predictions)
+        needed = threshold(ceiling, floor, self._measurement.valid, self._measurement.tau)
+        found = self._method.clearance(self._scores, self._masks, self._maps, self._prepared.region, needed)
+        return [float(value) for value in np.where(self._above_noise, found, 0.0)]
+
+    @cached_property
+    def _errors(self) -> Float64 | None:
+        return self._method.standard_error(self._scores, self._masks, self._maps, self._prepared.region)
+
+    @cached_property
+    def _evidence(self) -> dict[str, Float64]:
+        return {kind: evidence(self._maps, kind) for kind in EVIDENCE_KINDS}
+
+    def verdict(self, k: int, settled: str) -> Verdict:
+        """The verdict of head ``k``, as it stands."""
+        measurement, region = self._measurement, self._prepared.region
+        ceiling, floor = self._bounds.ceiling, self._bounds.floor
+        mass = {kind: _stored(relevance_mass(maps[k], region)) for kind, maps in self._evidence.items()}
+        own, positive = mass[measurement.evidence], mass["positive"]
+        reason = undefined_reason(self._area, own, ceiling, floor, bool(self._above_noise[k]))
+
+        def judged(value: float | None, rule: str) -> bool | None:
+            return None if reason or value is None else is_valid(value, ceiling, floor, rule, measurement.tau)
+
+        return Verdict(
+            sample=self._prepared.sample,
+            prediction=self._predictions[k],
+            mass=mass,
+            standard_error=None if self._errors is None else float(self._errors[k]),
+            bounds=self._bounds,
+            area=self._area,
+            localization=None if positive is None else localization(positive, ceiling, floor),
+            reason=reason,
+            valid={
+                "run": judged(own, measurement.valid),
+                "midpoint": judged(positive, "midpoint"),
+                "absolute": judged(own, "absolute"),
+            },
+            forwards=CLEAN_ROWS + self._scores.shape[1],
+            settled=settled,
+            evidence=self._evidence[measurement.evidence][k],
+            region=region,
+        )
+
+
+def _stored(value: float | None) -> float | None:
+    """As a row stores it: a verdict recomputed from the stored columns is then the verdict, to the last bit."""
+    return None if value is None else float(np.float32(value))
+
+
+def softmax(logits: Float64) -> Float64:
+    """Softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

@@ -1,0 +1,32 @@
+"""The words that the JSON Schemas are written in."""
+
+from __future__ import annotations
+
+from rate.types import Json
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SHARE: Json = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+COUNT: Json = {"type": "integer", "minimum": 0}
+TEXT: Json = {"type": "string"}
+NUMBER: Json = {"type": ["number", "null"]}
+POSITIVE: Json = {"type": "number", "exclusiveMinimum": 0}
+
+
+def object_with(required: Json, optional: Json | None = None, title: str | None = None) -> Json:
+    """An object that has at least ``required``; later versions only add."""
+    made: Json = {
+        "type": "object",
+        "required": list(required),
+        "properties": required | (optional or {}),
+    }
+    return made if title is None else {"$schema": _DIALECT, "title": title} | made
+
+
+def map_of(values: Json) -> Json:
+    """An object of any keys."""
+    return {"type": "object", "additionalProperties": values}
+
+
+def array_of(items: Json) -> Json:
+    """A list."""
+    return {"type": "array", "items": items}

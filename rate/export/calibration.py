@@ -1,0 +1,115 @@
+"""Images for an int8 graph: those that its ranges are taken from, and those that it is held against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rate.config import Measurement
+from rate.data.geometry import Geometry
+from rate.data.prepare import prepare
+from rate.errors import DataError, SampleError
+from rate.export.artifact import HeadInfo
+from rate.kernels.rise import Rise
+from rate.types import Float32, Sample
+
+CHECKED = 100
+"""Images whose verdicts are compared."""
+
+Feed = dict[str, np.ndarray]
+"""Graph input -> its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Samples in an order of their own, so that every class is among the first ones."""
+
+    learn: tuple[Sample, ...]
+    check: tuple[Sample, ...]  # from the other end: none of `learn` where the set is large enough
+
+    @property
+    def shared(self) -> int:
+        """Samples that are in both."""
+        return len({sample.id for sample in self.learn} & {sample.id for sample in self.check})
+
+
+def choose(samples: Sequence[Sample], heads: Sequence[HeadInfo], images: int, source: str) -> Calibration:
+    """Up to ``images`` samples to learn from and `CHECKED` to check on; the order of the manifest does not matter.
+
+    Args:
+        samples: of the manifest.
+        heads: a sample is checked on only where its label is a class of each.
+        images: to learn from, at most.
+        source: where the samples come from, for the message.
+
+    Raises:
+        DataError: no label is a class of every head.
+    """
+    mixed = sorted(samples, key=lambda sample: hashlib.blake2b(sample.id.encode(), digest_size=8).digest())
+    usable = [sample for sample in mixed if all(sample.label in head.classes for head in heads)]
+    if not usable:
+        raise DataError(
+            f"--calibrate {source}: no label, such as {mixed[0].label!r}, is a class of every head "
+            f"({', '.join(heads[0].classes[:4])}, ...); labels must be class names of the model"
+        )
+    return Calibration(tuple(mixed[:images]), tuple(usable[-CHECKED:]))
+
+
+class Feeds:
+    """Inputs of the perturbed graph, one feed an image: as it is, wholly masked, and under a mask of every share.
+
+    Iterated several times; images are decoded anew, so that memory does not grow with their number.
+    """
+
+    def __init__(self, samples: Sequence[Sample], geometry: Geometry) -> None:
+        usual = Measurement()
+        side, shares = min(usual.grid, geometry.size), usual.shares
+        self._method = Rise(geometry.size, side, shares, "fixed", len(shares), usual.seed)
+        self._samples, self._geometry = samples, geometry
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Feed]:
+        for sample in self._samples:
+            yield self._feed(sample.id, prepare(sample, self._geometry).pixels)
+
+    def _feed(self, name: str, pixels: Float32) -> Feed:
+        perturbation = self._method.perturbation
+        drawn = self._method.draw(name, 0, self._method.count)
+        clean = perturbation.clean[None]
+        grid = np.concatenate([clean, np.zeros_like(clean), drawn.grid]).astype(np.float32)
+        return {
+            "pixels": pixels[None],
+            "slot": np.zeros(len(grid), np.int64),
+            "grid": grid,
+            "offset": np.concatenate([np.zeros((2, 2), np.int64), drawn.offset]),
+            "table": perturbation.table,
+            "a": np.array(perturbation.a, np.float32),
+            "b": np.array(perturbation.b, np.float32),
+        }
+
+
+def readable(samples: Sequence[Sample], geometry: Geometry, count: int | None = None) -> list[Sample]:
+    """The first ``count`` samples whose files can be decoded; all of them by default.
+
+    Raises:
+        DataError: none can; with the message of the first.
+    """
+    found: list[Sample] = []
+    failed: SampleError | None = None
+    for sample in samples:
+        if count is not None and len(found) == count:
+            break
+        try:
+            prepare(sample, geometry)
+        except SampleError as error:
+            failed = failed or error
+        else:
+            found.append(sample)
+    if not found:
+        raise DataError(f"--calibrate: no image can be read: {failed}; see `rate data check`")
+    return found

@@ -1,0 +1,196 @@
+"""Figures of a bench as tidy rows in a CSV file, and what became slower since the rows that are stored there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rate.engine.bench_result import BenchResult, Spread
+from rate.errors import ConfigError
+from rate.types import Json
+
+FASTER, SLOWER, SAME, UNJUDGED, NEW = "faster", "slower", "same", "unjudged", "new"
+STATES = (SLOWER, FASTER, SAME, UNJUDGED, NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One quantity of one configuration. More is better in all of them."""
+
+    date: str  # UTC
+    machine: str  # processor and usable cores
+    versions: str  # "name version" of everything that touches a number
+    artifact: str  # digest
+    data: str  # key of the images
+    backend: str
+    precision: str
+    batch: int
+    threads: int
+    masks: str  # "" where it does not matter
+    quantity: str
+    median: float
+    min: float
+    max: float
+    rounds: int
+
+    @property
+    def identity(self) -> tuple[str | int, ...]:
+        """What two rows share that may be compared: machine, artifact, images, configuration, quantity."""
+        return (
+            *(self.machine, self.artifact, self.data, self.backend, self.precision),
+            *(self.batch, self.threads, self.masks, self.quantity),
+        )
+
+    @property
+    def name(self) -> str:
+        """Configuration and quantity for people."""
+        masks = f" masks {self.masks}" if self.masks else ""
+        return f"{self.backend} {self.precision} batch {self.batch}{masks} {self.quantity}"
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_NUMBERS = {"batch": int, "threads": int, "median": float, "min": float, "max": float, "rounds": int}
+_KINDS: dict[str, Callable[[str], str | int | float]] = {name: _NUMBERS.get(name, str) for name in COLUMNS}
+
+
+def rows_of(result: BenchResult) -> list[Row]:
+    """The figures, one row a configuration and quantity."""
+    return [
+        Row(
+            date=result.date,
+            machine=result.machine,
+            versions=", ".join(f"{name} {version}" for name, version in result.versions.items()),
+            artifact=result.artifact,
+            data=result.data,
+            backend=backend,
+            precision=precision,
+            batch=batch,
+            threads=result.threads,
+            masks=masks,
+            quantity=quantity,
+            median=spread.median,
+            min=min(spread.values),
+            max=max(spread.values),
+            rounds=len(spread.values),
+        )
+        for backend, precision, batch, masks, quantity, spread in _quantities(result)
+    ]
+
+
+def _quantities(result: BenchResult) -> Iterator[tuple[str, str, int, str, str, Spread]]:
+    for one in result.figures:
+        at = one.backend, one.precision, one.batch
+        yield *at, "", "raw_forwards_per_s", one.raw
+        for masked in one.masked:
+            yield *at, str(masked.masks), "engine_forwards_per_s", masked.engine
+            yield *at, str(masked.masks), "engine_over_raw", masked.over_raw
+            yield *at, str(masked.masks), "images_per_s", masked.images_per_s
+
+
+def read_stored(path: Path, option: str) -> list[Row]:
+    """The rows of a file that `append` wrote, oldest first.
+
+    Raises:
+        ConfigError: the file cannot be read or is another one; the message names ``option`` and the line.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{option} {path} cannot be read: {error}; `rate bench --csv {path}` writes one") from error
+    if not lines or tuple(lines[0]) != COLUMNS:
+        raise ConfigError(
+            f"{option} {path} is no file of `rate bench`: its first line must be {','.join(COLUMNS)}; name another file"
+        )
+    return [_row(cells, f"{option} {path} line {number}") for number, cells in enumerate(lines[1:], 2) if cells]
+
+
+def _row(cells: list[str], where: str) -> Row:
+    if len(cells) != len(COLUMNS):
+        raise ConfigError(f"{where} has {len(cells)} cells, {len(COLUMNS)} are expected; delete the line")
+    text = dict(zip(COLUMNS, cells, strict=True))
+    try:
+        values: Json = {name: kind(text[name]) for name, kind in _KINDS.items()}
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}; delete the line") from error
+    if not all(math.isfinite(values[name]) and values[name] > 0 for name in ("median", "min", "max", "rounds")):
+        raise ConfigError(f"{where}: median, min, max and rounds must be above 0, got {cells[-4:]}; delete the line")
+    return Row(**values)
+
+
+def append(path: Path, rows: Sequence[Row]) -> None:
+    """Add rows to a file, with the line of names if it is new.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    present = path.read_bytes() if path.exists() else b""
+    if not present:
+        writer.writeheader()
+    elif not present.endswith(b"\n"):
+        text.write("\n")
+    writer.writerows(asdict(row) for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row and the last one stored of the same identity."""
+
+    now: Row
+    before: Row | None
+
+    @property
+    def state(self) -> str:
+        """Slower or faster where not one round of either side lies within the other side's spread."""
+        if self.before is None:
+            return NEW
+        if min(self.now.rounds, self.before.rounds) < 2:
+            return UNJUDGED
+        if self.now.max < self.before.min:
+            return SLOWER
+        return FASTER if self.now.min > self.before.max else SAME
+
+    def to_json(self) -> Json:
+        """Both rows with the state."""
+        return {
+            "name": self.now.name,
+            "state": self.state,
+            "now": asdict(self.now),
+            "before": None if self.before is None else asdict(self.before),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A bench held against what a file has of the same machine and configurations."""
+
+    file: str
+    changes: tuple[Change, ...]
+
+    @property
+    def regression(self) -> bool | None:
+        """Whether anything is slower; None where nothing could be judged."""
+        judged = [change.state for change in self.changes if change.state in (SLOWER, FASTER, SAME)]
+        return SLOWER in judged if judged else None
+
+    def of(self, state: str) -> list[Change]:
+        """The changes of one state."""
+        return [change for change in self.changes if change.state == state]
+
+    def to_json(self) -> Json:
+        """File and changes."""
+        return {"file": self.file, "compared": [change.to_json() for change in self.changes]}
+
+
+def compare(rows: Sequence[Row], stored: Sequence[Row], file: str) -> Against:
+    """Each row beside the last stored one of its identity."""
+    last = {row.identity: row for row in stored}
+    return Against(file, tuple(Change(row, last.get(row.identity)) for row in rows))

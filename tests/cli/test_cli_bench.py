@@ -1,0 +1,126 @@
+"""`rate bench` on real runtimes, from the command line inwards."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from rate.cli.main import run
+from rate.engine.schemas import all_schemas
+from rate.report.bench_rows import COLUMNS
+
+QUICK = ("--seconds", "0.02", "--masks", "12,20", "--batch", "4,8", "--threads", "1", "--rounds", "2")
+
+
+def bench(artifact: Path, *arguments: str | Path) -> int:
+    return run(["bench", str(artifact), *QUICK, *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def two_heads(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("heads") / "artifact"
+    heads = [text for name in ("a", "b") for text in ("--head", f"{name}=linear:{trained.checkpoint}")]
+    assert run(["export", str(trained.checkpoint), "--out", str(out), *heads]) == 0
+    return out
+
+
+def test_every_backend_and_rung_is_measured_and_the_document_is_as_its_schema_says(
+    two_heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "bench.csv"
+    assert bench(two_heads, "--json", "--csv", rows) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    jsonschema.Draft202012Validator(all_schemas()["bench"]).validate(found)
+    assert {(one["backend"], one["precision"]) for one in found["configurations"]} >= {
+        ("openvino", "f32"),
+        ("onnxruntime", "f32"),
+    }
+    assert [one["batch"] for one in found["configurations"]] == [4, 8] * (len(found["configurations"]) // 2)
+    for one in found["configurations"]:
+        raw = one["raw_forwards_per_s"]
+        assert raw["min"] <= raw["median"] <= raw["max"]
+        assert [engine["masks"] for engine in one["engine"]] == [12, 20]
+        for engine in one["engine"]:
+            shares = zip(engine["engine_forwards_per_s"]["rounds"], raw["rounds"], strict=True)
+            assert engine["engine_over_raw"]["rounds"] == pytest.approx([ours / bare for ours, bare in shares])
+            speed = engine["engine_forwards_per_s"]["median"] / (1 + engine["masks"])
+            assert engine["images_per_s"]["median"] == pytest.approx(speed)
+    assert found["regression"] is None
+    assert "to measure: " in captured.err
+    assert "2 rounds; images: parity sample" in captured.err
+    stored = list(csv.DictReader(io.StringIO(rows.read_text())))
+    assert tuple(stored[0]) == COLUMNS
+    assert len(stored) == len(found["configurations"]) * (1 + 2 * 3)
+
+
+def test_a_planted_regression_is_flagged_and_does_not_fail(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stored figures are those of a machine a thousand times as fast."""
+    path, one = tmp_path / "bench.csv", ("--backend", "onnxruntime", "--precision", "f32")
+    assert bench(trained.artifact, *one, "--csv", path, "--against", path) == 0
+    assert "nothing of this machine" in capsys.readouterr().out
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    for row in rows:
+        if row["quantity"].endswith("per_s"):
+            row |= {name: repr(1000 * float(row[name])) for name in ("median", "min", "max")}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    assert bench(trained.artifact, *one, "--against", path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator(all_schemas()["bench"]).validate(found)
+    assert found["regression"] is True
+    states = {(change["now"]["quantity"], change["state"]) for change in found["against"]["compared"]}
+    assert {quantity for quantity, state in states if state == "slower"} >= {"raw_forwards_per_s", "images_per_s"}
+    assert bench(trained.artifact, *one, "--against", path) == 0
+    assert "REGRESSION" in capsys.readouterr().out
+
+
+def test_real_images_are_decoded(trained, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--data", trained.manifest, "--split", "test", "--backend", "onnxruntime", "--masks", "auto")
+    arguments += ("--batch", "8", "--rounds", "1")
+    assert bench(trained.artifact, *arguments) == 0
+    table = capsys.readouterr().out
+    assert "8 images of " in table
+    assert table.splitlines()[1].split()[3] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--batch", "8,x"), "--batch must be whole numbers separated by commas, as 8,32,64; got 'x'"),
+        (("--masks", "12,many"), "--masks must be whole numbers"),
+        (("--masks", "1"), "masks must be a whole number from 2"),
+        (("--backend", "cuda9"), "backend must be one of"),
+        (("--rounds", "0"), "rounds must be a whole number from 1"),
+        (("--split", "test"), "--split test needs the manifest"),
+        (("--against", "absent.csv"), "--against absent.csv cannot be read"),
+        (("--csv", "."), "--csv . cannot be written"),
+        (("--backend", "onnxruntime", "--precision", "bf16"), "onnxruntime does not compute in bf16"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_work(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench(trained.artifact, *arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def test_a_file_of_something_else_is_not_appended_to(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "thesis.csv"
+    mine.write_text("chapter,pages\n1,20\n")
+    assert bench(trained.artifact, "--csv", mine) == 2
+    assert mine.read_text() == "chapter,pages\n1,20\n"

@@ -1,0 +1,85 @@
+"""Verdicts that end when they are clear: the same whatever else is in flight, and those of a run of that length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rate.backends.fake import FakeSpec
+from rate.engine.pipeline import evaluate
+from rate.engine.summary import load_summary
+from rate.types import Float32
+from tests.engine.test_pipeline import Interrupting, assert_same_rows, job, model, rows_of
+
+AUTO = {"masks": "auto", "min_masks": 16, "max_masks": 200}
+
+
+def test_each_row_is_that_of_a_run_with_its_number_of_masks(image_set, tmp_path: Path) -> None:
+    manifest = image_set(8)
+    evaluate(job(manifest, **AUTO), FakeSpec(model), tmp_path / "auto")
+    adaptive = rows_of(tmp_path / "auto")
+    lengths = {row["forwards"] for row in adaptive.values()}
+    assert len(lengths) > 1, "some verdicts are clear before others"
+    for forwards in lengths:
+        evaluate(job(manifest, masks=forwards - 1), FakeSpec(model), tmp_path / str(forwards))
+        fixed = rows_of(tmp_path / str(forwards))
+        for key, row in adaptive.items():
+            if row["forwards"] == forwards:
+                assert fixed[key]["rma_positive"] == pytest.approx(row["rma_positive"], abs=1e-6)
+                assert fixed[key]["valid"] == row["valid"]
+                assert row["settled"] in ("decided", "capped")
+
+
+@pytest.mark.parametrize(
+    ("changes", "depth"), [({"batch": 1}, 1), ({"batch": 7}, 3), ({"batch": 64}, 2), ({"batch": 300}, 1)]
+)
+def test_batch_size_and_batches_in_flight_change_nothing(
+    image_set, tmp_path: Path, changes: dict[str, int], depth: int
+) -> None:
+    manifest = image_set(6)
+    evaluate(job(manifest, **AUTO), FakeSpec(model), tmp_path / "one")
+    evaluate(job(manifest, **AUTO, **changes), FakeSpec(model, depth=depth), tmp_path / "two")
+    assert_same_rows(rows_of(tmp_path / "one"), rows_of(tmp_path / "two"))
+
+
+@pytest.mark.parametrize("at", [2, 9, 20])
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(image_set, tmp_path: Path, at: int) -> None:
+    manifest = image_set(6)
+    whole = evaluate(job(manifest, **AUTO), FakeSpec(model), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(job(manifest, **AUTO), FakeSpec(Interrupting(at)), tmp_path / "cut")
+    assert evaluate(job(manifest, **AUTO), FakeSpec(model), tmp_path / "cut").heads == whole.heads
+    assert_same_rows(rows_of(tmp_path / "whole"), rows_of(tmp_path / "cut"))
+
+
+def test_a_model_that_sees_nothing_is_capped_and_has_no_verdict(image_set, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def blind(x: Float32) -> dict[str, Float32]:
+        return {head: rng.normal(size=(len(x), classes)).astype(np.float32) for head, classes in (("a", 2), ("b", 3))}
+
+    summary = evaluate(job(image_set(6), **AUTO), FakeSpec(blind), tmp_path / "run")
+    rows = rows_of(tmp_path / "run").values()
+    unseen = [row for row in rows if row["undefined_reason"] == "no-evidence"]
+    assert len(unseen) >= 0.75 * len(rows)
+    assert {row["settled"] for row in unseen} == {"capped"}
+    assert load_summary(tmp_path / "run").heads == summary.heads
+
+
+def test_batches_stay_full_to_the_end(image_set, tmp_path: Path) -> None:
+    sizes = []
+
+    def counted(x: Float32) -> dict[str, Float32]:
+        sizes.append(len(x))
+        return model(x)
+
+    summary = evaluate(job(image_set(30), **AUTO), FakeSpec(counted, depth=3), tmp_path / "run")
+    assert set(sizes[1:-1]) == {8}
+    spent = sum(
+        max(row["forwards"] for key, row in rows_of(tmp_path / "run").items() if key[0] == sample)
+        for sample in {key[0] for key in rows_of(tmp_path / "run")}
+    )
+    assert sum(sizes[1:]) - spent <= 3 * 8 + 7 * 8, "what is computed ahead is a few batches at the end"
+    assert summary.throughput is not None

@@ -1,0 +1,267 @@
+"""What a measurement counts, that nothing runs outside it, and that streams on one device do not disturb each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from rate.backends.base import Backend, Logits, Pending
+from rate.backends.fake import FakeBackend, FakeSpec
+from rate.config import Execution, Measurement
+from rate.engine.bench import opened
+from rate.engine.bench_plan import BenchSettings, Images
+from rate.engine.bench_stream import RAW_SLOTS, Metered, Raw, Stream
+from rate.engine.job import Job
+from rate.engine.judge import Head
+from rate.engine.pipeline import slots_of
+from rate.errors import BackendError
+from rate.export.artifact import Artifact, load_artifact
+from rate.kernels.separable import Perturbation
+from rate.types import Float32, Prepared, Rows, Sample
+
+SIZE = 24
+HEADS = (Head("a", ("0", "1")), Head("b", ("0", "1", "2")))
+
+
+def model(x: Float32) -> Logits:
+    level = x.mean(axis=(1, 2, 3))
+    return {"a": np.stack([level, -level], 1), "b": np.stack([level, -level, 0 * level], 1)}
+
+
+def images() -> Images:
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
+    region = np.zeros((SIZE, SIZE), np.bool_)
+    region[6:18, 6:18] = True
+
+    def decode(sample: Sample) -> Prepared:
+        return Prepared(sample, pixels[int(sample.id)], region)
+
+    samples = tuple(Sample(id=str(k), label="0", image="") for k in range(3))
+    return Images("noise", "noise", HEADS, samples, decode)
+
+
+@pytest.fixture
+def artifact(trained) -> Artifact:
+    found = load_artifact(trained.artifact)
+    return replace(found, geometry=replace(found.geometry, size=SIZE, resize=SIZE))
+
+
+def job(artifact: Artifact, masks: int, batch: int) -> Job:
+    return images().job(artifact, Measurement(masks=masks), Execution(batch=batch))
+
+
+@dataclass
+class Lazy:
+    """A device that computes when it is waited for, and knows what was left with it."""
+
+    backend: Backend
+    depth: int = 3
+    name: str = "lazy"
+    precision: str = "f32"
+    device: str = "cpu"
+    version: str = "1"
+    sizes: list[int] = field(default_factory=list)
+    unfinished: int = 0
+    most: int = 0
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        self.backend.put(slot, pixels)
+
+    def submit(self, rows: Rows) -> Pending:
+        self.sizes.append(len(rows))
+        self.unfinished += 1
+        self.most = max(self.most, self.unfinished)
+        return LazyPending(self, rows)
+
+
+@dataclass
+class LazyPending:
+    device: Lazy
+    rows: Rows
+    done: bool = False
+
+    def wait(self) -> Logits:
+        assert not self.done, "a request was waited for twice, and may be another batch's by now"
+        self.done = True
+        self.device.unfinished -= 1
+        return self.device.backend.submit(self.rows).wait()
+
+
+def lazy(one: Job, room: int, depth: int = 3) -> Lazy:
+    plain = FakeBackend(model, one.method.perturbation, np.zeros((room, 3, SIZE, SIZE), np.float32))
+    return Lazy(plain, depth)
+
+
+@pytest.mark.parametrize(("masks", "batch"), [(40, 8), (5, 32), (31, 32), (2, 1)])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_measurement_counts_what_was_computed_in_it(artifact, masks: int, batch: int, depth: int) -> None:
+    """Full batches only, as many in flight as the device keeps, none left over, and the images' own forwards."""
+    one = job(artifact, masks, batch)
+    device = lazy(one, slots_of(one), depth)
+    stream = Stream(one, Metered(device, 0, slots_of(one)), images(), 7)
+    assert device.sizes == [1], "setting up is one row, and no part of a measurement"
+    settled = 0
+    for count in (1, 2, 4):
+        before = len(device.sizes)
+        window = stream.measure(count)
+        computed = device.sizes[before:]
+        assert set(computed) == {batch}
+        assert window.rows == sum(computed)
+        assert device.unfinished == 0
+        assert count <= window.images <= count + batch // (1 + masks)
+        assert window.forwards == window.images * (1 + masks)
+        settled += window.images
+        assert window.forwards_per_s == window.rows / window.seconds
+        assert window.images_per_s == pytest.approx(window.forwards_per_s / (1 + masks))
+    assert device.most == depth
+    assert (
+        settled * (1 + masks) <= sum(device.sizes) - 1 <= (settled + batch // (1 + masks)) * (1 + masks) + depth * batch
+    )
+    stream.close()
+
+
+def test_masks_drawn_for_nothing_are_a_cost_of_an_image(artifact) -> None:
+    """`auto` has no number of masks to divide by: images a second are those that were settled in that time."""
+    one = images().job(artifact, Measurement(masks="auto", max_masks=128), Execution(batch=8))
+    device = lazy(one, slots_of(one))
+    stream = Stream(one, Metered(device, 0, slots_of(one)), images(), 3)
+    window = stream.measure(3)
+    assert window.forwards == window.rows == sum(device.sizes) - 1
+    assert window.images_per_s == pytest.approx(window.images / window.seconds)
+    stream.close()
+
+
+def test_a_measurement_cannot_be_faster_than_the_device(artifact) -> None:
+    """Neither figure may profit from what is computed in advance: a row takes a millisecond, in the engine or alone."""
+
+    def slow(x: Float32) -> Logits:
+        time.sleep(0.001 * len(x))
+        return model(x)
+
+    spec, settings = FakeSpec(slow), BenchSettings(batches=(8,), masks=(23,), rounds=3, seconds=0.05)
+    with opened(artifact, settings, images(), [spec]) as ready:
+        [found] = ready.measure()
+    for spread in (found.raw, found.masked[0].engine):
+        assert max(spread.values) <= 1000
+    assert found.masked[0].images_per_s.median == pytest.approx(found.masked[0].engine.median / 24)
+    shares = [a / b for a, b in zip(found.masked[0].engine.values, found.raw.values, strict=True)]
+    assert found.masked[0].over_raw.values == pytest.approx(shares)
+
+
+def test_slots_of_one_device_are_kept_apart(artifact) -> None:
+    """The logits are those of the own image, whatever else is resident."""
+    one = job(artifact, 5, 4)
+    device = FakeBackend(model, one.method.perturbation, np.zeros((4, 3, SIZE, SIZE), np.float32))
+    low, high = Metered(device, 0, 2), Metered(device, 2, 2)
+    clean = one.method.perturbation.clean[None]
+    rows = Rows(np.array([1]), clean, np.zeros((1, 2), np.int64))
+    low.put(1, np.full((3, SIZE, SIZE), 2.0, np.float32))
+    high.put(1, np.full((3, SIZE, SIZE), 3.0, np.float32))
+    assert low.submit(rows).wait()["a"][0, 0] == pytest.approx(2.0)
+    assert high.submit(rows).wait()["a"][0, 0] == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="3 slots are asked for, 2 are reserved"), low.open(one.method.perturbation, 3):
+        pass
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_backend_alone_gets_clean_rows_of_one_batch(artifact, batch: int) -> None:
+    one = job(artifact, 5, batch)
+    device = lazy(one, RAW_SLOTS)
+    seen: list[Rows] = []
+    plain = device.backend.submit
+    device.backend = replace_submit(device.backend, lambda rows: (seen.append(rows), plain(rows))[1])
+    raw = Raw(Metered(device, 0, RAW_SLOTS), one.method.perturbation, batch, images())
+    assert raw.measure(6) > 0
+    assert device.sizes == [batch] * 6
+    assert device.most == 3
+    assert all((rows.grid == one.method.perturbation.clean).all() for rows in seen)
+
+
+def replace_submit(backend: Backend, submit) -> Backend:
+    class Watched:
+        put = staticmethod(backend.put)
+
+    watched = Watched()
+    watched.submit = submit
+    return watched
+
+
+def test_rounds_go_over_all_configurations_forwards_and_backwards_and_warm_up_does_not_count(artifact) -> None:
+    settings = BenchSettings(batches=(2, 4), masks=(3, 6), rounds=2, warm_up=1, seconds=0.001)
+    seen: list[tuple[int, str]] = []
+    said: list[str] = []
+    specs = [FakeSpec(model), FakeSpec(model, depth=3, name="other")]
+    with opened(artifact, settings, images(), specs, said.append) as ready:
+        assert ready.total == 3 * 4 * 3
+        assert ready.seconds > 0
+        figures = ready.measure(lambda done, what: seen.append((done, what)))
+    order = ["fake f32 batch 2", "fake f32 batch 4"]
+    assert [done for done, _ in seen] == list(range(1, 37))
+    names = [what for _, what in seen][::3]
+    assert names[4:8] == names[:4][::-1] == names[8:][::-1]
+    assert names[:2] == order
+    assert [(one.backend, one.batch, [m.masks for m in one.masked]) for one in figures] == [
+        ("fake", batch, [3, 6]) for batch in (2, 4, 2, 4)
+    ]
+    assert all(len(one.raw.values) == 2 and len(one.masked[1].engine.values) == 2 for one in figures)
+    assert len(said) == 4
+
+
+def test_a_model_that_fails_ends_the_bench_with_its_name(artifact) -> None:
+    calls = iter(range(1000))
+
+    def fails(x: Float32) -> Logits:
+        found = model(x)
+        return {name: values * (np.nan if next(calls) > 40 else 1) for name, values in found.items()}
+
+    with (
+        opened(
+            artifact, BenchSettings(batches=(4,), masks=(11,), seconds=0.001, rounds=20), images(), [FakeSpec(fails)]
+        ) as ready,
+        pytest.raises(BackendError, match=r"fake in f32 fails on .*not finite"),
+    ):
+        ready.measure()
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """Counts how many of its backends are open."""
+
+    open_now: list[int]
+    name: str = "fake"
+    precision: str = "f32"
+
+    @contextmanager
+    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
+        self.open_now[0] += 1
+        try:
+            with FakeSpec(model).open(perturbation, slots) as backend:
+                yield backend
+        finally:
+            self.open_now[0] -= 1
+
+
+def test_an_interrupted_bench_leaves_nothing_open(artifact) -> None:
+    import threading
+
+    count, threads = [0], threading.active_count()
+    settings = BenchSettings(batches=(2,), masks=(3,), seconds=0.001)
+
+    def interrupt(done: int, what: str) -> None:
+        assert count == [2]
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), opened(artifact, settings, images(), [Leaky(count)] * 2) as ready:
+        ready.measure(interrupt)
+    assert count == [0]
+    deadline = time.monotonic() + 10
+    while threading.active_count() > threads:
+        assert time.monotonic() < deadline, "decoding threads are still there"
+        time.sleep(0.01)

@@ -1,0 +1,88 @@
+"""What a bench would measure: settings, candidates, images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rate.config import Execution
+from rate.engine.bench_plan import BenchSettings, candidates, manifest_images, parity_images
+from rate.engine.select import preferences
+from rate.errors import ConfigError, DataError, ParityError
+from rate.export.artifact import load_artifact
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 0}, "rounds must be a whole number from 1 to 1000, got 0"),
+        ({"warm_up": -1}, "warm_up must be"),
+        ({"seconds": float("nan")}, "seconds must lie above 0"),
+        ({"batches": (8, 0)}, "batch must be a whole number from 1 to 4096, got 0"),
+        ({"batches": ()}, "batches must name at least one value"),
+        ({"masks": (1,)}, "masks must be"),
+        ({"backends": ("cuda9",)}, "backend must be one of"),
+        ({"precisions": ("f99",)}, "precision must be one of"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BenchSettings(**changes)
+
+
+def test_the_candidates_are_those_of_auto_in_its_order(trained) -> None:
+    passed, refused = candidates(load_artifact(trained.artifact), BenchSettings(threads=1))
+    assert [(one.name, one.precision) for one in passed] == [
+        pair for pair in preferences(Execution()) if pair not in {(one.backend, one.precision) for one in refused}
+    ]
+
+
+def test_a_precision_that_a_backend_does_not_have_is_shown_as_refused(trained) -> None:
+    settings = BenchSettings(backends=("onnxruntime",), precisions=("f32", "bf16"), threads=1)
+    [passed], [refused] = candidates(load_artifact(trained.artifact), settings)
+    assert (passed.name, passed.precision) == ("onnxruntime", "f32")
+    assert refused.reason == "onnxruntime does not compute in bf16"
+
+
+def test_without_any_candidate_every_reason_is_told(trained, tmp_path: Path) -> None:
+    """A parity sample that says otherwise stands for runtimes that are wrong."""
+    broken = tmp_path / "artifact"
+    broken.mkdir()
+    for path in trained.artifact.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    with np.load(broken / "parity.npz") as arrays:
+        changed = dict(arrays)
+    changed["logits_lp"] = changed["logits_lp"][:, ::-1] + 1
+    np.savez(broken / "parity.npz", **changed)
+    document = json.loads((broken / "artifact.json").read_text())
+    document["files"]["parity.npz"] = hashlib.sha256((broken / "parity.npz").read_bytes()).hexdigest()
+    (broken / "artifact.json").write_text(json.dumps(document))
+    with pytest.raises(ParityError, match=r"openvino f32: .*reproduce.*onnxruntime f32: .*; choose another"):
+        candidates(load_artifact(broken), BenchSettings(precisions=("f32",), threads=1))
+
+
+def test_the_parity_sample_needs_no_data_and_has_a_label_for_every_head(trained) -> None:
+    found = parity_images(load_artifact(trained.artifact))
+    assert all(sample.label in head.classes for sample in found.samples for head in found.heads)
+    prepared = found.decode(found.samples[1])
+    assert prepared.pixels.shape == (3, *prepared.region.shape)
+    assert 0.2 < prepared.region.mean() < 0.3
+
+
+def test_images_that_cannot_be_used_are_passed_over_and_told(trained, image_set) -> None:
+    manifest = image_set(4)
+    (manifest.parent / "1.png").write_bytes(b"")
+    said: list[str] = []
+    loaded = load_artifact(trained.artifact)
+    found = manifest_images(loaded, manifest, None, said.append)
+    assert [sample.id for sample in found.samples] == ["s0", "s2", "s3"]
+    assert len(said) == 1
+    assert said[0].startswith("1 of 4 images are passed over; s1: ")
+    for path in manifest.parent.glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"none of the first 4 images .* can be used; s0: "):
+        manifest_images(loaded, manifest, None)
