@@ -54,7 +54,8 @@ def main() -> None:
     for number, row in enumerate(chosen, 1):
         path = arguments.data.parent / row["id"]
         label = document["classes"].index(row["label"])
-        found = slow_rma(model, document["input"], path, boxes[row["id"]], label, settings, row["id"])
+        own = settings | {"masks": row["forwards"] - 1}
+        found = slow_rma(model, document["input"], path, boxes[row["id"]], label, own, row["id"])
         for name, value in found.items():
             differences[name] = max(differences[name], abs(value - row[name]))
         pairs = ", ".join(f"{name} {value:.6f} ({row[name]:.6f})" for name, value in found.items())
@@ -103,7 +104,7 @@ def slow_rma(
         settings["masks"],
         size=size,
         grid=settings["grid"],
-        keep=settings["keep"],
+        keep=tuple(settings["keep"]),
         cells=settings["cells"],
         seed=settings["seed"],
     )
@@ -119,14 +120,13 @@ def slow_rma(
             for part in np.array_split(masks, -(-len(masks) // 50))
         ]
     )
-    share = masks.mean() if settings["cells"] == "independent" else drawn.grid[0].mean()
-    saliency = np.zeros((size, size))
+    saliency = sum(score * mask for score, mask in zip(scores, masks, strict=True))  # its scale cancels
     covariance = np.zeros((size, size))
-    mean_mask, mean_score = masks.mean(axis=0), scores.mean()
-    for score, mask in zip(scores, masks, strict=True):
-        saliency += score * mask
-        covariance += (score - mean_score) * (mask - mean_mask)
-    saliency /= len(masks) * share
+    for turn in range(len(settings["keep"])):
+        own = slice(turn, None, len(settings["keep"]))
+        mean_mask, mean_score = masks[own].mean(axis=0), scores[own].mean()
+        for score, mask in zip(scores[own], masks[own], strict=True):
+            covariance += (score - mean_score) * (mask - mean_mask)
     region = region_of(box, image.size, size, short)
     positive = np.maximum(covariance, 0)
     scaled = (saliency - saliency.min()) / (saliency.max() - saliency.min())

@@ -83,7 +83,16 @@ def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
         "rule": RULE,
         "heads": [{"name": head, "classes": 2} for head in heads],
         "samples": {"planned": count, "available": count},
-        "sessions": [{"forwards": 25 * count, "rows": 25 * count, "seconds": 2.0, "waiting_s": 0.0, "samples": count}],
+        "sessions": [
+            {
+                "forwards": 25 * count,
+                "used": 25 * count,
+                "rows": 25 * count,
+                "seconds": 2.0,
+                "waiting_s": 0.0,
+                "samples": count,
+            }
+        ],
         "parts": [],
     } | changes
 

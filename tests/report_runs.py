@@ -86,7 +86,14 @@ def document(plan: Plan, manifest: Path, rows: int) -> dict[str, Any]:
     """run.json."""
     measurement = Measurement(**{"masks": 100} | plan.measurement)
     geometry = Geometry(size=plan.side, resize=plan.side, mean=GEOMETRY.mean, std=GEOMETRY.std)
-    work = {"forwards": 10 * rows, "rows": 10 * rows, "seconds": 2.0, "waiting_s": 0.1, "samples": rows}
+    work = {
+        "forwards": 10 * rows,
+        "used": 10 * rows,
+        "rows": 10 * rows,
+        "seconds": 2.0,
+        "waiting_s": 0.1,
+        "samples": rows,
+    }
     return {
         "schema": "rate.run/1",
         "status": plan.status,

@@ -57,7 +57,6 @@ class Verdict:
     region: Bool  # [h,w]
 
 
-
 class Judge:
     """What every head says about images, and what its scores say about that."""
 

@@ -201,6 +201,8 @@ def _fold_oldest(engine: Engine, work: Work) -> Iterator[Outcome]:
         engine.scheduler.want(ticket, rows)
     engine.scheduler.folded(plan, [ticket for ticket, _ in folded.settled])
     for ticket, outcome in folded.settled:
+        if not isinstance(outcome, SampleError):
+            work.used += max(verdict.forwards for verdict in outcome)
         yield engine.samples.pop(ticket), outcome
 
 

@@ -85,7 +85,9 @@ RUN = _object(
         "machine": _map(_TEXT),
         "started": _TEXT,
         "finished": {"type": ["string", "null"]},
-        "sessions": _list(_object({"forwards": _COUNT, "rows": _COUNT, "seconds": _NUMBER, "samples": _COUNT})),
+        "sessions": _list(
+            _object({"forwards": _COUNT, "used": _COUNT, "rows": _COUNT, "seconds": _NUMBER, "samples": _COUNT})
+        ),
         "parts": _list(_object({"name": _TEXT, "rows": _COUNT})),
     },
     title="run.json",

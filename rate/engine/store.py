@@ -38,7 +38,8 @@ RUN_SCHEMA_ID = "rate.run/1"
 class Work:
     """What a session has done so far; added up over the sessions of a run."""
 
-    forwards: int = 0  # rows that did work
+    forwards: int = 0  # rows of samples
+    used: int = 0  # of those, rows that a verdict was taken from
     rows: int = 0  # rows computed, padding included
     seconds: float = 0.0
     waiting_s: float = 0.0  # the device had no image

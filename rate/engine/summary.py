@@ -273,12 +273,15 @@ def _bools(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _throughput(sessions: list[Json]) -> Json:
-    """Over all sessions: images and forwards a second, share of the time without data, share of rows that worked."""
+    """Over all sessions: images and forwards a second, and two shares.
+
+    ``waiting_for_data``: of the time; ``batch_fill``: of the rows computed, those that a verdict was taken from.
+    """
     total = {name: sum(session[name] for session in sessions) for name in sessions[0]} if sessions else {}
     seconds, rows = total.get("seconds", 0), total.get("rows", 0)
     return {
         "images_per_s": total["samples"] / seconds if seconds else None,
         "forwards_per_s": total["forwards"] / seconds if seconds else None,
         "waiting_for_data": total["waiting_s"] / seconds if seconds else None,
-        "batch_fill": total["forwards"] / rows if rows else None,
+        "batch_fill": total["used"] / rows if rows else None,
     }

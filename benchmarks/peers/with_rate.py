@@ -1,0 +1,82 @@
+"""`rate` as a worker: the whole engine from the image file to the stored row, the model held open.
+
+Every request is a run of its own, with its decoding, its Parquet files and its summary. Run by the interpreter of
+`rate`, from the folder that holds `benchmarks`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import worker
+
+from benchmarks.engine_share import AlreadyOpen
+from rate.config import Execution, Measurement
+from rate.engine.job import job_from_artifact
+from rate.engine.pipeline import evaluate, slots_of
+from rate.engine.select import spec_for
+from rate.engine.store import read_rows, read_run
+from rate.export.artifact import load_artifact
+from rate.version import __version__
+
+
+class Rate:
+    """An open backend, and the job of all images."""
+
+    def __init__(self, setup: worker.Setup) -> None:
+        artifact = load_artifact(Path(setup.files[setup.options["artifact"]]))
+        execution = Execution(
+            setup.options["backend"], setup.options["precision"], worker.BATCH, setup.threads, save_maps=None
+        )
+        measurement = Measurement(masks="auto", seed=setup.options.get("seed", 0))
+        job = job_from_artifact(artifact, Path(setup.files["manifest"]), setup.options["split"], measurement, execution)
+        samples = {sample.id: sample for sample in job.samples}
+        self._samples = [samples[name] for name in setup.options["ids"]]
+        self._job, self._classes = job, artifact.heads[0].classes
+        self._held = ExitStack()
+        spec = spec_for(artifact, execution)
+        backend = self._held.enter_context(spec.open(job.method.perturbation, slots_of(job)))
+        self._spec = AlreadyOpen(backend, spec.name, spec.precision)
+        self.about = {
+            "version": __version__,
+            "runtime": f"{backend.name} {backend.version}",
+            "precision": backend.precision,
+        }
+
+    def predict(self, image: int) -> tuple[int, float]:
+        """As `worker.Tool`."""
+        rows, _ = self._run([image], worker.WARM_UP)
+        return self._classes.index(rows[0]["prediction"]), rows[0]["probability"]
+
+    def explain(self, images: Sequence[int], masks: int | str) -> worker.Explained:
+        """As `worker.Tool`; ``masks`` may be auto."""
+        rows, maps = self._run(images, masks)
+        verdicts = [{name: row[name] for name in ("id", "valid", "settled", "undefined_reason")} for row in rows]
+        return worker.Explained(maps, sum(row["forwards"] for row in rows), {"verdicts": verdicts})
+
+    def _run(self, images: Sequence[int], masks: int | str) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+        samples = tuple(self._samples[image] for image in images)
+        measurement = replace(self._job.measurement, masks=masks)
+        job = replace(self._job, samples=samples, available=len(samples), measurement=measurement)
+        with tempfile.TemporaryDirectory(prefix="rate-") as folder:
+            out = Path(folder) / "run"
+            evaluate(job, self._spec, out)
+            rows = read_rows(out, read_run(out)).to_pylist()
+            return rows, saved_maps(out)
+
+
+def saved_maps(run: Path) -> list[np.ndarray]:
+    """Maps [side,side] of a run."""
+    rows = pq.read_table(run / "maps" / "maps.parquet").to_pylist()
+    return [np.frombuffer(row["map"], np.float16).reshape(row["side"], row["side"]) for row in rows]
+
+
+if __name__ == "__main__":
+    worker.serve(Rate)

@@ -1,0 +1,159 @@
+"""The tables of docs/validity.md, from the results of `benchmarks.validity`, `.coverage`, `.findings` and `.stopping`.
+
+python -m benchmarks.validity_table
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks import record
+
+TOWERS = {"cnn": "ResNet", "vit": "ViT", "contour": "ResNet, contours"}
+RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute", "energy")
+
+
+def main() -> None:
+    """Print them."""
+    with (record.RESULTS / "validity.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figures = _figures("validity")
+    chosen = figures["default"][0]
+    same = {"design": chosen["design"], "masks": str(chosen["masks"]), "score": "logit", "rule": "midpoint"}
+    print("\n## default\n")
+    _table(
+        ("model", "shortcut", "region", "PT object", "small", "medium", "large", "PT shortcut", "chance", "AUC"),
+        (_default_row(row) for row in _where(rows, **same) if row["n_object_checked"] != "0"),
+    )
+    print("\n## designs\n")
+    designs = list(dict.fromkeys(row["design"] for row in rows))
+    _table(
+        ("masks of an image", *(f"{name}: PT object / shortcut, AUC" for name in TOWERS.values())),
+        (
+            (f"{design}, {count}", *(_cell(rows, tower, design, count) for tower in TOWERS))
+            for design in designs
+            for count in sorted({int(row["masks"]) for row in rows if row["design"] == design})[-2:]
+        ),
+    )
+    print("\n## rules, mask / a96\n")
+    _table(
+        ("rule", *TOWERS.values()), ((rule, *(_rule(rows, same, tower, rule) for tower in TOWERS)) for rule in RULES)
+    )
+    print("\n## scores\n")
+    _table(
+        ("score", *TOWERS.values()),
+        (
+            (
+                score,
+                *(
+                    _pair(_one(rows, **{**same, "score": score}, tower=tower, shortcut="tag", region="mask"))
+                    for tower in TOWERS
+                ),
+            )
+            for score in ("logit", "probability", "log-odds")
+        ),
+    )
+    print("\n## repeats\n")
+    _table(
+        ("model", "PT of four draws", "spread", "stated"),
+        (
+            (
+                f"{TOWERS[r['tower']]}, {r['model']} ({r['shortcut']})",
+                ", ".join(map(str, r["pt"])),
+                r["spread"],
+                r["stated"],
+            )
+            for r in figures["repeats"]
+        ),
+    )
+    findings()
+
+
+def findings() -> None:
+    """Methods against zero-shot."""
+    print("\n## findings\n")
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in _figures("findings")["rows"]:
+        found.setdefault((row["set"], row["method"]), {})[row["metric"]] = row
+    _table(
+        ("pictures", "method", "accuracy", "PT", "IR"),
+        (
+            (pictures, method, *(_difference(metrics[name], method) for name in ("accuracy", "pt", "ir")))
+            for (pictures, method), metrics in found.items()
+        ),
+    )
+
+
+def _difference(row: dict[str, Any], method: str) -> str:
+    value = f"{row['pooled']['value']:.3f}"
+    return value if method == "ZS" else f"{value} ({row['minus_zs']:+.3f}; {row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def _figures(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((record.RESULTS / f"{name}.json").read_text(encoding="utf-8"))["figures"]
+    return found
+
+
+def _where(rows: list[dict[str, str]], **values: str) -> list[dict[str, str]]:
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
+
+
+def _one(rows: list[dict[str, str]], **values: str) -> dict[str, str] | None:
+    return next(iter(_where(rows, **values)), None)
+
+
+def _default_row(row: dict[str, str]) -> tuple[str, ...]:
+    sizes = (row[f"pt_object_{size}"] for size in ("small", "medium", "large"))
+    return (
+        TOWERS[row["tower"]],
+        row["shortcut"],
+        row["region"],
+        row["pt_object_checked"],
+        *sizes,
+        row["pt_shortcut_checked"],
+        row["pt_chance"],
+        row["auc"],
+    )
+
+
+def _cell(rows: list[dict[str, str]], tower: str, design: str, count: int) -> str:
+    return _pair(
+        _one(
+            rows,
+            tower=tower,
+            shortcut="tag",
+            design=design,
+            masks=str(count),
+            score="logit",
+            region="mask",
+            rule="midpoint",
+        )
+    )
+
+
+def _rule(rows: list[dict[str, str]], same: dict[str, str], tower: str, rule: str) -> str:
+    cells = (
+        _pair(_one(rows, **{**same, "rule": rule}, tower=tower, shortcut="tag", region=region))
+        for region in ("mask", "a96")
+    )
+    return "; ".join(cells)
+
+
+def _pair(row: dict[str, str] | None) -> str:
+    if row is None:
+        return ""
+    return f"{float(row['pt_object_checked']):.2f} / {float(row['pt_shortcut_checked']):.2f}, {float(row['auc']):.3f}"
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    names = list(header)
+    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    for row in rows:
+        print(f"| {' | '.join(str(value) for value in row)} |")
+
+
+if __name__ == "__main__":
+    main()
