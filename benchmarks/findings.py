@@ -68,6 +68,7 @@ def main() -> None:
             "rho": arguments.rho,
             "test": arguments.test,
             "seeds": arguments.seeds,
+            "engine": _engine({head.folder: head for run in runs for split in run.values() for head in split.values()}),
             "rows": rows,
         },
     )
@@ -153,6 +154,19 @@ def _rows(heads: list[HeadRun], base: list[HeadRun]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _engine(heads: dict[Path, HeadRun]) -> dict[str, Any]:
+    """How full the batches were and how long the device waited, of all runs: the worst of each; mean forwards."""
+    work = [head.whole.throughput for head in heads.values()]
+    return {
+        "runs": len(work),
+        "least_batch_fill": round(min(one["batch_fill"] for one in work), 4),
+        "longest_wait_for_data": round(max(one["waiting_for_data"] for one in work), 6),
+        "forwards_of_a_sample": round(
+            float(np.mean([np.mean(head.rows["forwards"].to_pylist()) for head in heads.values()])), 1
+        ),
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -21,7 +21,7 @@ from benchmarks import record
 from rate.export.api import ExportOptions, export_artifact
 
 SIZE, FILES, CLASSES = 64, 50, 4
-FEW_MASKS, FEW_SAMPLES = 4, 60
+FEW_MASKS, FEW_SAMPLES = 10, 60
 """Of the runs that grow in samples, and of those that grow in masks."""
 
 RUN = """

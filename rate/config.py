@@ -108,6 +108,19 @@ class Measurement:
         """Masks of an image that needs the most."""
         return self.masks if isinstance(self.masks, int) else self.max_masks
 
+    def check_evidence(self) -> None:
+        """Refuse masks that can show nothing, which a measurement of speed may still want.
+
+        Raises:
+            ConfigError: there are fewer than two of a share; scores are compared among those alone.
+        """
+        fewest = 2 * len(self.shares)
+        if self.saliency == "rise" and self.most_masks < fewest:
+            raise ConfigError(
+                f"masks {self.masks}: scores are compared among masks that keep equally much, so {fewest // 2} "
+                f"shares need at least {fewest} masks; give more, or one share, such as --keep 0.5"
+            )
+
     def _check_tokens(self, shares: tuple[float, ...]) -> None:
         if self.grid != 7:
             raise ConfigError(f"grid {self.grid}: the cells of rise-tokens are the model's patches; leave --grid out")

@@ -45,3 +45,10 @@ def test_only_what_the_method_uses_is_part_of_the_measurement() -> None:
 )
 def test_never_may_all_samples_fail(max_errors: float, samples: int, allowed: int) -> None:
     assert Execution(max_errors=max_errors).errors_allowed(samples) == allowed
+
+
+def test_masks_that_can_show_nothing_are_refused_where_evidence_is_wanted() -> None:
+    Measurement(masks=10).check_evidence()
+    Measurement(masks=2, keep=0.5).check_evidence()
+    with pytest.raises(ConfigError, match="5 shares need at least 10 masks; give more, or one share"):
+        Measurement(masks=9).check_evidence()

@@ -41,7 +41,13 @@ def evaluate(
     ] = None,
     min_masks: Annotated[int, _opt("auto: masks before the first look.", _MEASURE)] = 64,
     max_masks: Annotated[int, _opt("auto: masks of an image that never becomes clear.", _MEASURE)] = 2048,
-    confidence: Annotated[float, _opt("auto: how sure a verdict must be.", _MEASURE)] = 0.99,
+    confidence: Annotated[
+        float,
+        _opt(
+            "auto: share of verdicts that are to be right; calibrated for the usual --min-masks and --max-masks.",
+            _MEASURE,
+        ),
+    ] = 0.99,
     grid: Annotated[int, _opt("Side of the mask's grid (rise).", _MEASURE)] = 7,
     keep: Annotated[
         str | None, _opt(f"Share of cells kept, or several taken in turn; {_KEEP} (rise), 0.5 (rise-tokens).", _MEASURE)

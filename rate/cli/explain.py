@@ -58,7 +58,8 @@ def explain(
         return
     prediction = verdict.prediction
     typer.echo(f"prediction    {prediction.name} (probability {prediction.probability:.3f})")
-    typer.echo(f"explained     {prediction.explained}, effect of the image on its score {prediction.effect:+.3f}")
+    effect = "undefined" if prediction.effect is None else f"{prediction.effect:+.3f}"
+    typer.echo(f"explained     {prediction.explained}, effect of the image on its score {effect}")
     if question.boxes or question.mask:
         typer.echo(f"evidence      {_rationale(verdict)}")
     typer.echo(f"picture       {out}")

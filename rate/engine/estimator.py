@@ -11,7 +11,7 @@ from rate.engine.judge import Judge, Prediction, Verdict
 from rate.engine.schedule import CLEAN_ROWS, Plan
 from rate.engine.stopping import Stopping
 from rate.errors import SampleError
-from rate.types import Float64, Prepared
+from rate.types import Bool, Float64, Prepared
 
 Settled = tuple[int, "list[Verdict] | SampleError"]
 """A ticket, and one verdict a head, or why there is none."""
@@ -45,7 +45,8 @@ class Estimator:
     def begin(self, ticket: int, prepared: Prepared) -> None:
         """Expect the rows of ``prepared`` under ``ticket``."""
         heads = len(self._judge.heads)
-        self._open[ticket] = _Open(prepared, np.empty((heads, self._stopping.most)), [None] * heads)
+        shape = (heads, self._stopping.most)
+        self._open[ticket] = _Open(prepared, np.empty(shape), np.empty(shape, np.bool_), [None] * heads)
 
     def fold(self, plan: Plan, logits: Logits) -> Folded:
         """Take the logits of a batch."""
@@ -72,17 +73,21 @@ class Estimator:
         return folded
 
     def _take(self, sample: _Open, start: int, rows: Logits) -> None:
-        for name, values in rows.items():
-            if not np.isfinite(values).all():
-                raise SampleError(f"the logits of head {name!r} are not finite (NaN or infinity)")
         if start == 0:
             clean = {name: values[0].astype(np.float64) for name, values in rows.items()}
+            for name, values in clean.items():
+                _check_finite(name, np.isfinite(values))
             sample.predictions = self._judge.predictions(sample.prepared.sample, clean)
         masked = {name: values[CLEAN_ROWS if start == 0 else 0 :] for name, values in rows.items()}
-        scores = self._judge.scores(sample.predictions, masked)
+        finite: dict[str, Bool] = {name: np.asarray(np.isfinite(v).all(axis=1)) for name, v in masked.items()}
+        # Rows may lie beyond the look that settles the sample: only a look may say that they are broken.
+        known = {name: np.where(finite[name][:, None], values, 0.0) for name, values in masked.items()}
+        scores = self._judge.scores(sample.predictions, known)
         first = max(start - CLEAN_ROWS, 0)
-        sample.scores[:, first : first + scores.shape[1]] = scores
-        sample.masks = first + scores.shape[1]
+        part = slice(first, first + scores.shape[1])
+        sample.scores[:, part] = scores
+        sample.finite[:, part] = np.stack([finite[prediction.head] for prediction in sample.predictions])
+        sample.masks = part.stop
 
     def _look(self, sample: _Open) -> None:
         """Take the verdicts that are clear at the looks which the sample's masks have reached."""
@@ -92,6 +97,8 @@ class Estimator:
             sample.looks += 1
             open_heads = [k for k, verdict in enumerate(sample.verdicts) if verdict is None]
             predictions = tuple(sample.predictions[k] for k in open_heads)
+            for k, prediction in zip(open_heads, predictions, strict=True):
+                _check_finite(prediction.head, sample.finite[k, :masks])
             weighed = self._judge.weigh(sample.prepared, predictions, sample.scores[open_heads, :masks])
             early = self._stopping.boundary is not None
             clearance = weighed.clearance if early else [None] * len(open_heads)
@@ -100,12 +107,18 @@ class Estimator:
                     sample.verdicts[k] = weighed.verdict(at, settled)
 
 
+def _check_finite(head: str, finite: Bool) -> None:
+    if not finite.all():
+        raise SampleError(f"the logits of head {head!r} are not finite (NaN or infinity)")
+
+
 @dataclass(slots=True, eq=False)
 class _Open:
     """A sample whose rows are coming in."""
 
     prepared: Prepared
     scores: Float64  # [k,n] of the explained class of each head
+    finite: Bool  # [k,n] whether all logits of that head and mask are
     verdicts: list[Verdict | None]  # of each head
     predictions: tuple[Prediction, ...] = ()
     masks: int = 0  # seen so far

@@ -49,7 +49,9 @@ def explain(
 
     Raises:
         UsageError: the image cannot be read, or the head or the class is not one of the artifact's.
+        ConfigError: there are too few masks to show anything.
     """
+    measurement.check_evidence()
     head = choose_head(artifact, question.head)
     if question.label is not None and question.label not in head.classes:
         known = ", ".join(head.classes[:8]) + (", ..." if len(head.classes) > 8 else "")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from rate.types import Json
+
+TEMPORARY = re.compile(r"\.(run|precision|summary)\.json\.\d+\.tmp|\.maps\.parquet\.\d+\.tmp")
+"""Names under which files of a run are written before they are whole."""
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of that name is one that a killed process left behind."""
+    return TEMPORARY.fullmatch(name) is not None
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

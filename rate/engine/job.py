@@ -129,7 +129,9 @@ def job_from_artifact(
 
     Raises:
         DataError: the manifest cannot be used, or none of its labels is a class of the artifact.
+        ConfigError: there are too few masks for any verdict.
     """
+    measurement.check_evidence()
     whole = read_manifest(data, split=split)
     manifest = replace(whole, samples=whole.samples[: execution.limit])
     heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)

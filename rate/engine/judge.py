@@ -35,7 +35,7 @@ class Prediction:
     correct: bool
     explained: str  # class whose score is explained
     score: float  # of that class on the clean image
-    effect: float  # its score on the clean image minus its score on nothing
+    effect: float | None  # its score on the clean image minus its score on nothing; None where that is not finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +82,7 @@ class Judge:
             correct=best == label,
             explained=head.classes[explained],
             score=clean,
-            effect=clean - nothing,
+            effect=clean - nothing if np.isfinite(nothing) else None,
         )
 
     def scores(self, predictions: tuple[Prediction, ...], logits: dict[str, np.ndarray]) -> Float64:

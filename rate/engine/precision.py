@@ -21,9 +21,9 @@ class Flips:
     """One head's rows in the run's precision against f32."""
 
     head: str
-    samples: int  # with a prediction in both
-    predictions: int  # that differ
-    verdicts: int  # valid, not valid or undefined: that differ
+    samples: int  # with a prediction in f32
+    predictions: int  # that differ, or are missing
+    verdicts: int  # valid, not valid or undefined: that differ, or are missing
     max_abs_rma: float | None  # largest difference of the positive evidence's relevance mass
 
     def to_json(self) -> Json:
@@ -70,14 +70,15 @@ def _rows(run: Path) -> Rows:
 
 
 def _flips(head: str, own: Rows, f32: Rows) -> Flips:
-    pairs = [(own[key], row) for key, row in f32.items() if key[1] == head and key in own]
-    both = [(a, b) for a, b in pairs if a["error"] is None and b["error"] is None]
+    answers = {key: row for key, row in f32.items() if key[1] == head and row["error"] is None and key in own}
+    both = [(own[key], row) for key, row in answers.items() if own[key]["error"] is None]
+    lost = len(answers) - len(both)
     masses = [(a["rma_positive"], b["rma_positive"]) for a, b in both]
     differences = [abs(a - b) for a, b in masses if a is not None and b is not None]
     return Flips(
         head=head,
-        samples=len(both),
-        predictions=sum(a["prediction"] != b["prediction"] for a, b in both),
-        verdicts=sum(a["valid"] != b["valid"] for a, b in both),
+        samples=len(answers),
+        predictions=lost + sum(a["prediction"] != b["prediction"] for a, b in both),
+        verdicts=lost + sum(a["valid"] != b["valid"] for a, b in both),
         max_abs_rma=max(differences, default=None),
     )

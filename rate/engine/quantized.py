@@ -110,13 +110,16 @@ def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
 
 
 def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:
-    pairs = [(own[key], verdict) for key, verdict in f32.items() if key[1] == head and key in own]
+    """What int8 cannot answer while f32 can counts as a prediction and a verdict that differ."""
+    answers = {key: verdict for key, verdict in f32.items() if key[1] == head}
+    pairs = [(own[key], verdict) for key, verdict in answers.items() if key in own]
+    lost = len(answers) - len(pairs)
     masses = [(a.mass["positive"], b.mass["positive"]) for a, b in pairs]
     differences = [abs(a - b) for a, b in masses if a is not None and b is not None]
     return Flips(
         head=head,
-        samples=len(pairs),
-        predictions=sum(a.prediction.name != b.prediction.name for a, b in pairs),
-        verdicts=sum(a.valid["run"] != b.valid["run"] for a, b in pairs),
+        samples=len(answers),
+        predictions=lost + sum(a.prediction.name != b.prediction.name for a, b in pairs),
+        verdicts=lost + sum(a.valid["run"] != b.valid["run"] for a, b in pairs),
         max_abs_rma=max(differences, default=None),
     )

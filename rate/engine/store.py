@@ -23,7 +23,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rate.engine.files import write_atomically, write_json
+from rate.engine.files import is_temporary, write_atomically, write_json
 from rate.engine.judge import Verdict
 from rate.engine.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, row_from_error, row_from_verdict
 from rate.errors import RunError
@@ -102,11 +102,12 @@ class RunStore:
                 self._lock.close()
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
-        """Store the verdicts of all heads on one sample."""
-        for verdict in verdicts:
-            self._rows.append(row_from_verdict(verdict))
-            if self.keep_maps != 0:
-                self._maps.append(map_from_verdict(verdict))
+        """Store the verdicts of all heads on one sample: all of them or, interrupted, none."""
+        verdicts = list(verdicts)
+        maps = [] if self.keep_maps == 0 else [map_from_verdict(verdict) for verdict in verdicts]
+        rows = [row_from_verdict(verdict) for verdict in verdicts]
+        self._maps += maps  # first: a map without its row is the map of a sample that will be evaluated again
+        self._rows += rows
         self._maybe_close_part()
 
     def add_error(self, sample: Sample, heads: Iterable[str], error: str) -> None:
@@ -137,7 +138,9 @@ class RunStore:
                 write_atomically(self.folder / "maps" / name, lambda path: pq.write_table(kept, path))
             table = pa.Table.from_pylist(self._rows, SCHEMA)
             write_atomically(self.folder / "samples" / name, lambda path: pq.write_table(table, path))
-            self._run["parts"].append({"name": name, "rows": len(self._rows)})
+            part = {"name": name, "rows": len(self._rows)}
+            if part not in self._run["parts"]:  # an interrupt may have come just after it was listed
+                self._run["parts"].append(part)
             self._rows, self._maps = [], []
         self._write_run()
         self._opened_part = time.monotonic()
@@ -183,12 +186,16 @@ class RunStore:
         for path in (*(self.folder / "samples").iterdir(), *(self.folder / "maps").glob("*part-*")):
             if path.name not in listed:
                 path.unlink()
+        for path in (*self.folder.iterdir(), *(self.folder / "maps").iterdir()):
+            if is_temporary(path.name):  # of a process that was killed while it wrote
+                path.unlink()
 
     def _refuse_foreign(self) -> None:
         if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / "run.json").exists():
             inside = sorted(path.name for path in self.folder.iterdir())
-            if not set(inside) <= {"samples", "maps", "lock"}:
-                raise RunError(f"{self.folder} is not a run folder (it holds {inside[0]!r}); choose another --out")
+            foreign = [name for name in inside if name not in ("samples", "maps", "lock") and not is_temporary(name)]
+            if foreign:
+                raise RunError(f"{self.folder} is not a run folder (it holds {foreign[0]!r}); choose another --out")
         if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder} is a file, a run is a folder; choose another --out")
 

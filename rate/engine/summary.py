@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from rate.engine.files import write_json
 from rate.engine.rows import SKETCH
-from rate.engine.store import read_rows, read_run
+from rate.engine.store import Work, read_rows, read_run
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
 from rate.types import Float64, Json
 
@@ -159,7 +159,7 @@ def _head(rows: pa.Table, rule: Json) -> HeadSummary:
         forwards_mean=pc.mean(predicted["forwards"]).as_py(),
         pt=trust,
         ir=reliability,
-        also=tuple(_also(judged, rule)),
+        also=() if rule["masks"] == "auto" else tuple(_also(judged, rule)),
         sweep=() if rule["masks"] == "auto" else _swept(verdicts, rule["valid"]),
         groups={
             name: _group(rows.filter(pc.equal(rows["group"], name)))
@@ -213,7 +213,8 @@ def _beside(judged: pa.Table, verdicts: Verdicts, rule: Json, counts: Counts) ->
 
 
 def _also(judged: pa.Table, rule: Json) -> Iterable[Json]:
-    """The same forwards under the other evidences and rules."""
+    """The same forwards under the other evidences and rules. Sampling that ends where one rule is clear says nothing
+    of the others: their relevance mass goes on changing with the number of masks."""
     for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
         if (kind, valid) == (rule["evidence"], rule["valid"]):
             continue
@@ -277,11 +278,11 @@ def _throughput(sessions: list[Json]) -> Json:
 
     ``waiting_for_data``: of the time; ``batch_fill``: of the rows computed, those that a verdict was taken from.
     """
-    total = {name: sum(session[name] for session in sessions) for name in sessions[0]} if sessions else {}
+    total = {name: sum(session.get(name, 0) for session in sessions) for name in Work.__slots__} if sessions else {}
     seconds, rows = total.get("seconds", 0), total.get("rows", 0)
     return {
         "images_per_s": total["samples"] / seconds if seconds else None,
         "forwards_per_s": total["forwards"] / seconds if seconds else None,
         "waiting_for_data": total["waiting_s"] / seconds if seconds else None,
-        "batch_fill": total["used"] / rows if rows else None,
+        "batch_fill": total["used"] / rows if rows and total["used"] else None,
     }

@@ -132,7 +132,7 @@ def append(path: Path, rows: Sequence[Row]) -> None:
     present = path.read_bytes() if path.exists() else b""
     if not present:
         writer.writeheader()
-    elif not present.endswith(b"\n"):
+    elif rows and not present.endswith(b"\n"):
         text.write("\n")
     writer.writerows(asdict(row) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -121,6 +121,6 @@ def test_a_file_of_something_else_is_not_appended_to(
     trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / "thesis.csv"
-    mine.write_text("chapter,pages\n1,20\n")
+    mine.write_text("chapter,pages\n1,20")  # no newline at the end
     assert bench(trained.artifact, "--csv", mine) == 2
-    assert mine.read_text() == "chapter,pages\n1,20\n"
+    assert mine.read_text() == "chapter,pages\n1,20"

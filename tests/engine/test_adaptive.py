@@ -84,3 +84,38 @@ def test_batches_stay_full_to_the_end(image_set, tmp_path: Path) -> None:
     assert sum(sizes[1:]) - spent <= 3 * 8 + 7 * 8, "what is computed ahead is a few batches at the end"
     assert summary.throughput["batch_fill"] == pytest.approx(spent / (sum(sizes[1:])))
     assert summary.throughput["batch_fill"] >= 0.97
+
+
+@pytest.mark.parametrize("batch", [32, 65, 256])
+def test_what_lies_beyond_the_deciding_look_cannot_break_a_sample(image_set, tmp_path: Path, batch: int) -> None:
+    """Rows are computed ahead to keep batches full; how many depends on the batch, the verdict must not."""
+    manifest = image_set(1)
+    measured = {"masks": "auto", "min_masks": 32, "max_masks": 200, "batch": batch}
+
+    class BreaksLater:
+        """One sample alone: row 0 is nothing, row 1 the image, then its masks."""
+
+        def __init__(self, after: int) -> None:
+            self.seen, self.after = -1, after
+
+        def __call__(self, x: Float32) -> dict[str, Float32]:
+            logits = model(x)
+            numbers = np.arange(self.seen, self.seen + len(x))
+            self.seen += 1 if self.seen < 0 else len(x)
+            for values in logits.values():
+                values[numbers > self.after] = np.nan
+            return logits
+
+    evaluate(job(manifest, **measured), FakeSpec(model), tmp_path / "sound")
+    spent = max(row["forwards"] for row in rows_of(tmp_path / "sound").values()) - 1
+    assert spent < 200
+    evaluate(job(manifest, **measured), FakeSpec(BreaksLater(spent)), tmp_path / "run")
+    assert_same_rows(rows_of(tmp_path / "sound"), rows_of(tmp_path / "run"))
+    broken = evaluate(job(manifest, **measured), FakeSpec(BreaksLater(spent - 1)), tmp_path / "broken")
+    assert broken.heads["a"].counts.errors == 1
+
+
+def test_other_rules_are_not_read_off_masks_that_ended_for_this_one(image_set, tmp_path: Path) -> None:
+    summary = evaluate(job(image_set(4), **AUTO), FakeSpec(model), tmp_path / "run")
+    assert summary.heads["a"].also == ()
+    assert summary.heads["a"].sweep == ()

@@ -172,3 +172,18 @@ def test_an_evaluation_in_int8_says_so(artifact: Artifact, manifest: Path, tmp_p
     capsys.readouterr()
     assert run(["inspect", str(artifact.path)]) == 0
     assert "int8       calibrated on 8 images, 8 of the 8 compared among them" in capsys.readouterr().out
+
+
+def test_what_int8_cannot_answer_counts_as_changed(artifact: Artifact, manifest: Path, monkeypatch) -> None:
+    samples, whole = read_manifest(manifest).samples, quantized._verdicts
+
+    def loses_most(job, spec):
+        found = whole(job, spec)
+        return found if spec.precision == "f32" else {key: found[key] for key in sorted(found)[:1]}
+
+    monkeypatch.setattr(quantized, "_verdicts", loses_most)
+    [flips] = measure_flips(artifact, samples, allowed=1.0)["heads"].values()
+    assert flips["samples"] == len(samples)
+    assert flips["predictions"] >= len(samples) - 1
+    with pytest.raises(ParityError, match="int8 changes too much"):
+        measure_flips(artifact, samples, allowed=0.5)

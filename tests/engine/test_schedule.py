@@ -63,6 +63,55 @@ def test_samples_that_settle_early_leave_no_work_behind(batch: int, rows: list[i
     early = set(data.draw(st.lists(st.integers(0, len(rows) - 1))))
     plans = drive(batch, 3, rows, depth, early)
     assert {span.ticket for plan in plans for span in plan.spans} == set(range(len(rows)))
+    for ticket in early:
+        holding = [number for number, plan in enumerate(plans) if any(span.ticket == ticket for span in plan.spans)]
+        assert holding[-1] < holding[0] + depth, "rows were planned after the batch that settled their sample"
+
+
+@given(
+    st.integers(1, 16),
+    st.integers(1, 3),
+    st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20), st.integers(0, 40)), min_size=1, max_size=12),
+)
+def test_rows_are_planned_ahead_only_into_room_that_wanted_rows_leave(
+    batch: int, depth: int, samples: list[tuple[int, int, int]]
+) -> None:
+    """Samples want some rows, then some more, and could have wanted more still."""
+    scheduler, waiting, in_flight = Scheduler(batch, 4), list(samples), []
+    wanted: dict[int, int] = {}
+    finally_wanted: dict[int, int] = {}
+    planned: dict[int, int] = {}
+    folded: dict[int, int] = {}
+    while True:
+        while scheduler.wants_more and waiting:
+            first, more, spare = waiting.pop(0)
+            ticket, _ = scheduler.admit(first, first + more + spare)
+            wanted[ticket], finally_wanted[ticket] = first, first + more
+            planned[ticket] = folded[ticket] = 0
+        if (plan := scheduler.schedule()) is not None:
+            in_flight.append(plan)
+            for span in plan.spans:
+                assert span.start == planned[span.ticket]
+                planned[span.ticket] = span.stop
+            open_rows = sum(max(wanted[ticket] - planned[ticket], 0) for ticket in wanted)
+            ahead = any(span.stop > wanted[span.ticket] for span in plan.spans)
+            assert not (ahead and open_rows), "rows ahead took the room of rows that are wanted"
+        if plan is None or len(in_flight) >= depth:
+            if not in_flight:
+                break
+            oldest = in_flight.pop(0)
+            settled = []
+            for span in oldest.spans:
+                folded[span.ticket] += len(span)
+                if span.ticket in wanted and folded[span.ticket] >= finally_wanted[span.ticket]:
+                    settled.append(span.ticket)
+                    del wanted[span.ticket]
+                elif span.ticket in wanted and folded[span.ticket] >= wanted[span.ticket]:
+                    wanted[span.ticket] = finally_wanted[span.ticket]
+                    scheduler.want(span.ticket, wanted[span.ticket])
+            scheduler.folded(oldest, settled)
+    assert len(finally_wanted) == len(samples)
+    assert all(planned[ticket] >= rows for ticket, rows in finally_wanted.items())
 
 
 def test_nothing_to_do_is_no_plan() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,4 +60,18 @@ def test_sampling_ends_where_going_on_cannot_pay() -> None:
 
 def test_more_confidence_is_a_higher_boundary() -> None:
     heights = [boundary(confidence) for confidence in (0.97, 0.98, 0.99, 0.999)]
-    assert heights == sorted(heights)
+    assert all(low < high for low, high in itertools.pairwise(heights))
+    assert boundary(0.99) == pytest.approx(1.150, abs=0.001)
+
+
+def test_the_boundary_falls_with_the_fourth_root_of_the_masks() -> None:
+    stopping = Stopping((128, 2048), boundary=1.15)
+    assert stopping.settled(128, 2.299) is None
+    assert stopping.settled(128, -2.301) == "decided"
+    assert stopping.settled(2048, 1.149) == "capped"
+    assert stopping.settled(2048, 1.151) == "decided"
+
+
+def test_a_last_look_close_behind_another_asks_for_no_more_images() -> None:
+    assert stopping_for(Measurement(max_masks=1025), RISE).step == stopping_for(Measurement(), RISE).step == 32
+    assert stopping_for(Measurement(min_masks=64, max_masks=64), RISE).step == 64

@@ -115,3 +115,56 @@ def test_nan_never_reaches_a_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"value": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_process_killed_while_it_wrote_the_first_record_leaves_a_usable_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "maps").mkdir()
+    (folder / "lock").touch()
+    (folder / ".run.json.123.tmp").write_text("{")
+    (folder / "maps" / ".maps.parquet.123.tmp").write_bytes(b"torn")
+    with opened(folder) as store:
+        add(store, 1)
+        store.finish("complete")
+    assert ids(folder) == ["s1"]
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_sample_that_was_interrupted_between_its_heads_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(verdict: str) -> dict[str, str]:
+        if verdict == "second head":
+            raise KeyboardInterrupt
+        return {"id": "s1", "head": verdict}
+
+    monkeypatch.setattr(store_module, "row_from_verdict", interrupted)
+
+    def broken_off() -> None:
+        with opened(tmp_path / "run") as store:
+            store.add(["first head", "second head"])
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    with opened(tmp_path / "run") as store:
+        assert store.done == frozenset()
+
+
+def test_a_part_is_listed_once_when_the_interrupt_comes_just_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Parts(list):
+        def append(self, part: object) -> None:
+            super().append(part)
+            raise KeyboardInterrupt
+
+    def broken_off() -> None:
+        with opened(tmp_path / "run") as store:
+            add(store, 1, 2)
+            store._run["parts"] = Parts()
+            store.finish("complete")
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert ids(tmp_path / "run") == ["s1", "s2"]
