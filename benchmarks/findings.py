@@ -5,7 +5,7 @@ FT and FLCP, on pictures whose scene gives the class away in a share rho. Zero-s
 under the same masks on pictures with the same shortcut and on pictures with the shortcut broken; every difference is
 paired with ZS by sample.
 
-    python -m benchmarks.findings [--work build/findings] [--seeds 3] [--test 240]
+    python -m benchmarks.findings [--work build/findings] [--seeds 3] [--test 240] [--score probability]
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--pretrain-epochs", type=int, default=24)
     parser.add_argument("--train", type=int, default=2000, help="pictures of the adaptation")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--score", default="logit", help="what is explained: logit, or probability")
     arguments = parser.parse_args()
     runs = [_seed(arguments, seed) for seed in range(arguments.seeds)]
     rows = []
@@ -63,8 +64,9 @@ def main() -> None:
                 {"set": title, "method": method, **row} for row in _rows(heads, [run[split]["ZS"] for run in runs])
             ]
     record.write(
-        "findings",
+        "findings" if arguments.score == "logit" else f"findings_{arguments.score}",
         {
+            "score": arguments.score,
             "rho": arguments.rho,
             "test": arguments.test,
             "seeds": arguments.seeds,
@@ -83,9 +85,9 @@ def _seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, HeadR
     found: dict[str, dict[str, HeadRun]] = {split: {} for split in SPLITS}
     for name, artifact in artifacts.items():
         for split in SPLITS:
-            out = folder / f"run-{name}-{split}"
+            out = folder / f"run-{name}-{split}{'' if arguments.score == 'logit' else f'-{arguments.score}'}"
             execution = Execution(save_maps=0)
-            measurement = Measurement()
+            measurement = Measurement(score=arguments.score)
             job = job_from_artifact(artifact, shortcut, split, measurement, execution)
             evaluate(job, spec_for(artifact, execution), out)
             for head in load_heads(str(out)):

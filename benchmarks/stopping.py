@@ -166,6 +166,10 @@ def stopped(cases: list[Case], confidence: float) -> dict[str, object]:
         "forwards_median": float(np.median([1 + look for _, look, _, _ in ends])),
         "capped": share([settled == "capped" for _, _, settled, _ in ends]),
         "decided_right": share([case.valid == valid for case, valid in decided]),
+        "decided_wrongly": {
+            "valid_called_invalid": share([not valid for case, valid in decided if case.valid]),
+            "invalid_called_valid": share([valid for case, valid in decided if not case.valid]),
+        },
         "decided_and_far_right": share([case.valid == valid for case, valid in decided if case.far]),
         "valid": share([valid for *_, valid in ends]),
         "valid_by_reference": share([case.valid for case in cases]),
