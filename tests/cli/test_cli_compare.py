@@ -34,11 +34,11 @@ def test_real_runs_end_to_end(trained, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_masks_that_differ_are_refused(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for masks in ("8", "12"):
+    for masks in ("10", "12"):
         out = str(tmp_path / masks)
         assert run(["eval", str(trained.artifact), str(trained.manifest), "--masks", masks, *FEW, "--out", out]) == 0
-    assert run(["compare", str(tmp_path / "8"), str(tmp_path / "12")]) == 2
-    assert "measurement.masks: 8 in 8@lp, 12 in 12@lp" in capsys.readouterr().err
+    assert run(["compare", str(tmp_path / "10"), str(tmp_path / "12")]) == 2
+    assert "measurement.masks: 10 in 10@lp, 12 in 12@lp" in capsys.readouterr().err
 
 
 def test_results_go_to_stdout_and_notices_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
