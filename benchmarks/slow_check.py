@@ -25,7 +25,8 @@ from torchvision import transforms
 
 import rate
 from benchmarks import record
-from rate.engine.store import read_rows, read_run
+from rate.engine.parts import read_rows
+from rate.engine.store import read_run
 
 TOLERANCE = 1e-4
 

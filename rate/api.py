@@ -45,7 +45,9 @@ def export(source: str, out: str | Path, **options: Any) -> Artifact:
 def evaluate(
     artifact: str | Path, data: str | Path, out: str | Path | None = None, *, split: str | None = None, **settings: Any
 ) -> Summary:
-    """Evaluate an artifact on a manifest; returns accuracy, PT and IR of every head.
+    """Evaluate an artifact on a data set; returns accuracy, PT and IR of every head.
+
+    ``data`` is a manifest, Parquet files with images, or tar shards.
 
     ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. Without ``out`` the run
     folder is temporary and gone when the function returns.
@@ -54,6 +56,7 @@ def evaluate(
         UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
         BackendError: the runtime failed; the run can be resumed.
     """
+    from rate.engine.crew import crew
     from rate.engine.job import job_from_artifact
     from rate.engine.pipeline import evaluate as run
     from rate.engine.select import spec_for
@@ -63,12 +66,11 @@ def evaluate(
     execution = _options(Execution, {k: v for k, v in settings.items() if k in names})
     measurement = _options(Measurement, {k: v for k, v in settings.items() if k not in names})
     loaded = load_artifact(Path(artifact))
-    job = job_from_artifact(loaded, Path(data), split, measurement, execution)
-    spec = spec_for(loaded, execution, form=measurement.form)
-    if out is not None:
-        return run(job, spec, Path(out))
-    with tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        return run(job, spec, Path(folder) / "run")
+    job = job_from_artifact(loaded, data, split, measurement, execution)
+    with crew(execution) as found, tempfile.TemporaryDirectory(prefix="rate-") as folder:
+        spec = spec_for(loaded, dataclasses.replace(execution, threads=found.threads), form=measurement.form)
+        where = Path(folder) / "run" if out is None else Path(out)
+        return run(job, spec, where, carry_out=found.carry_out([spec] * found.workers))
 
 
 def load_run(path: str | Path) -> Summary:

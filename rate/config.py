@@ -175,10 +175,17 @@ class Execution:
     save_maps: int | None = 50  # maps kept per head and quadrant; None = all
     max_errors: float = 0.01  # below 1 a share of the samples, from 1 on a number of samples
     limit: int | None = None  # first samples only; the run is then partial
+    shard: str = "1/1"  # which of several equal parts of the samples; the run is then partial
+    repair: bool = False  # evaluate again what is damaged, missing or failed
+    runner: str = "local"  # local | ray: embedded | ray://ADDRESS: of a cluster, or ray://auto
+    workers: int = 0  # processes that share the work; 0 = one (local), as many as fit (ray)
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend)
         _check_choice("precision", self.precision)
+        if self.runner not in ("local", "ray") and not self.runner.startswith("ray://"):
+            raise ConfigError(f"runner must be local, ray, or ray://ADDRESS of a cluster; got {self.runner!r}")
+        _check_range("workers", self.workers, 0, 10_000)
         _check_range("batch", self.batch, 1, 4096)
         _check_range("threads", self.threads, 0, 1024)
         if self.save_maps is not None:

@@ -17,9 +17,10 @@ from rate.data.manifest import read_manifest
 from rate.data.synth import CLASSES, Synthetic, write_set
 from rate.engine.explain import Question, explain
 from rate.engine.job import job_from_artifact
+from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.engine.store import read_rows, read_run
+from rate.engine.store import read_run
 from rate.engine.summary import HeadSummary, Summary
 from rate.errors import DataError
 from rate.export.api import ExportOptions, export_artifact

@@ -10,6 +10,7 @@
     ├── SampleError           -  one sample; becomes a row with `error`, never stops a run
     ├── BackendError          4  a runtime failed, or fell back to a device nobody asked for
     ├── ParityError           4  an exported graph does not compute what the checkpoint computes
+    ├── StorageError          4  a result could not be written: full disk, lost or read-only folder
     └── TooManyErrors         4  more sample errors than --max-errors
 
 Interruption (Ctrl-C) is exit code 130. Whatever is not in this tree is a defect: exit code 4, its traceback in a file.
@@ -71,6 +72,10 @@ class BackendError(RateError):
 
 class ParityError(RateError):
     """An exported graph does not reproduce the checkpoint's logits."""
+
+
+class StorageError(RateError):
+    """A result could not be written; what was stored before is whole."""
 
 
 class TooManyErrors(RateError):

@@ -13,8 +13,9 @@ Axes, used in every array comment of the package:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,14 @@ class Sample:
     mask: str | None = None  # absolute path, or an fsspec URL; non-zero = object
     group: str | None = None
     row: int = 0  # 1-based data row of the manifest, for messages
+
+
+class Samples(Protocol):
+    """The samples of a run: as many as it says, the same ones in the same order whenever they are iterated over."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sample]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

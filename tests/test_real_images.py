@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rate.cli.main import run
-from rate.engine.store import read_rows, read_run
+from rate.engine.parts import read_rows
+from rate.engine.store import read_run
 
 pytestmark = pytest.mark.slow
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -21,8 +23,24 @@ def results() -> Console:
     return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
-def notice(message: str) -> None:
-    """Say something that is not a result."""
+@dataclass(slots=True)
+class _Log:
+    as_json: bool = False
+
+
+_LOG = _Log()
+
+
+def log_as_json(chosen: bool) -> None:
+    """From now on write progress and notices of this process as lines of JSON, or as text for people."""
+    _LOG.as_json = chosen
+
+
+def notice(message: str, level: str = "info", **fields: Any) -> None:
+    """Say something that is not a result; ``fields`` are for machines alone."""
+    if _LOG.as_json:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        message = json.dumps({"time": now, "level": level, "message": message.strip()} | fields, ensure_ascii=False)
     typer.echo(message, err=True)
 
 
@@ -42,7 +60,7 @@ class Steps:
         self._task = TaskID(0)
 
     def __enter__(self) -> Steps:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _LOG.as_json:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Bar(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True))
             self._bar.start()
@@ -64,4 +82,5 @@ class Steps:
             self._said, self._last = now, done
             pace = done / max(now - self._began, 1e-9)
             left = f", {(self._total - done) / pace:.0f} s left" if pace and done < self._total else ""
-            notice(f"{self._title}: {done}/{self._total} {self._unit}{left}{'  ' + detail if detail else ''}")
+            said = f"{self._title}: {done}/{self._total} {self._unit}{left}{'  ' + detail if detail else ''}"
+            notice(said, event="progress", done=done, total=self._total)

@@ -15,6 +15,7 @@ from rate.errors import ConfigError
 if TYPE_CHECKING:
     from rate.backends.base import BackendSpec
     from rate.engine.job import Job
+    from rate.engine.pipeline import CarryOut
     from rate.engine.summary import Summary
 
 _KEEP = ",".join(map(str, KEEP))
@@ -28,7 +29,7 @@ def _opt(help: str, panel: str, *names: str) -> typer.models.OptionInfo:
 
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
-    data: Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")],
+    data: Annotated[str, typer.Argument(help="Manifest (.csv, .jsonl, .parquet), Parquet with images, or tar shards.")],
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on in it.")],
     config: Annotated[
         Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
@@ -65,6 +66,12 @@ def evaluate(
     precision: Annotated[str, _opt("auto | f32 | bf16 | int8", _EXECUTE)] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
+    workers: Annotated[int, _opt("Processes that share the work; 0 = one, or on Ray as many as fit.", _EXECUTE)] = 0,
+    runner: Annotated[str, _opt("local | ray | ray://ADDRESS of a cluster", _EXECUTE)] = "local",
+    shard: Annotated[str, _opt("NUMBER/OF: only this part of the samples; see `rate merge`.", _EXECUTE)] = "1/1",
+    repair: Annotated[
+        bool, _opt("Evaluate again what is damaged, missing or failed in the run.", _EXECUTE, "--repair")
+    ] = False,
     save_maps: Annotated[str, _opt("Maps kept per head and quadrant: none | K | all", _OUTPUT)] = "50",
     max_errors: Annotated[
         float, _opt("Failed samples allowed: a share below 1, or a number. More: exit code 4.", _EXECUTE)
@@ -74,17 +81,20 @@ def evaluate(
     ] = 0,
     dry_run: Annotated[bool, _opt("Say what it would cost, and stop.", _OUTPUT, "--dry-run")] = False,
     as_json: Annotated[bool, _opt("Print the summary as JSON.", _OUTPUT, "--json")] = False,
+    log_json: Annotated[bool, _opt("Progress and notices as lines of JSON.", _OUTPUT, "--log-json")] = False,
 ) -> None:
     """Evaluate an artifact on a data set: accuracy, PT and IR with intervals, beside chance.
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
-    from rate.cli.console import notice, print_json, results
+    from rate.cli.console import log_as_json, notice, print_json, results
+    from rate.engine.crew import crew
     from rate.engine.job import job_from_artifact
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
     from rate.report.tables import pace, summary_table
 
+    log_as_json(log_json)
     measurement = Measurement(
         saliency=saliency,
         masks=_number_or_word(masks),
@@ -103,14 +113,27 @@ def evaluate(
         score=score,
         seed=seed,
     )
-    execution = Execution(backend, precision, batch, threads, _maps(save_maps), max_errors, limit)
+    execution = Execution(
+        backend=backend,
+        precision=precision,
+        batch=batch,
+        threads=threads,
+        save_maps=_maps(save_maps),
+        max_errors=max_errors,
+        limit=limit,
+        shard=shard,
+        repair=repair,
+        runner=runner,
+        workers=workers,
+    )
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    spec = spec_for(loaded, execution, notice, measurement.form)
-    if dry_run:
-        _dry_run(job, spec, out, as_json)
-        return
-    summary = _run(job, spec, out)
+    with crew(execution) as found:
+        spec = spec_for(loaded, replace(execution, threads=found.threads), notice, measurement.form)
+        if dry_run:
+            _dry_run(job, spec, out, as_json)
+            return
+        summary = _run(job, spec, out, found.carry_out([spec] * found.workers))
     if compare_precision:
         exact = replace(execution, backend="auto", precision="f32")
         _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)
@@ -123,7 +146,7 @@ def evaluate(
     _check_errors(job, summary, out)
 
 
-def _run(job: Job, spec: BackendSpec, out: Path) -> Summary:
+def _run(job: Job, spec: BackendSpec, out: Path, carry_out: CarryOut) -> Summary:
     from rate.cli.console import Steps, notice
     from rate.engine.pipeline import Progress, evaluate
 
@@ -136,7 +159,7 @@ def _run(job: Job, spec: BackendSpec, out: Path) -> Summary:
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
         try:
-            return evaluate(job, spec, out, observe)
+            return evaluate(job, spec, out, observe, carry_out)
         except KeyboardInterrupt:
             notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ import typer
 from rate.cli import data, finetune
 from rate.cli.bench import bench
 from rate.cli.compare import compare
+from rate.cli.console import notice
 from rate.cli.demo import demo
 from rate.cli.doctor import doctor
 from rate.cli.eval import evaluate
@@ -22,9 +24,11 @@ from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.gate import gate
 from rate.cli.inspect import inspect
+from rate.cli.merge import merge
 from rate.cli.report import report
 from rate.cli.schema import schema
 from rate.cli.show import show
+from rate.cli.status import status
 from rate.cli.synth import synth
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError
 from rate.version import __version__
@@ -43,6 +47,8 @@ app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("explain")(explain)
 app.command("show")(show)
+app.command("status")(status)
+app.command("merge")(merge)
 app.command("report")(report)
 app.command("compare")(compare)
 app.command("gate")(gate)
@@ -72,7 +78,8 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. SIGTERM, which schedulers send, stops it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -82,10 +89,10 @@ def run(arguments: list[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="rate", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_DONE
     except RateError as error:
-        typer.echo(f"error: {error}", err=True)
+        notice(f"error: {error}", level="error", exit_code=error.exit_code)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
+        notice("interrupted", level="error", exit_code=EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away: `rate show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.data.geometry import Geometry
-from rate.data.manifest import check_split, parse_rows
+from rate.data.manifest import check_split, parse_rows, without_duplicates
 from rate.data.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
 from rate.data.rows import Problem
 from rate.errors import ConfigError, DataError, SampleError
@@ -101,7 +101,7 @@ def _read(path: Path, split: str | None) -> tuple[list[Sample], Counter[str | No
     splits: Counter[str | None] = Counter()
     problems: list[Problem] = []
     try:
-        for parsed in parse_rows(path):
+        for parsed in without_duplicates(parse_rows(path)):
             problems.extend(parsed.problems)
             splits[parsed.split] += 1
             if parsed.sample is not None and split in (None, parsed.split):

@@ -148,11 +148,12 @@ def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say 
     """
     job = job_from_artifact(artifact, data, split, Measurement(), Execution(limit=IMAGES))
     decode = partial(prepare, geometry=job.geometry)
-    problems = {sample.id: _problem(sample, job.heads, decode) for sample in job.samples}
-    usable = tuple(sample for sample in job.samples if problems[sample.id] is None)
+    samples = tuple(job.samples)
+    problems = {sample.id: _problem(sample, job.heads, decode) for sample in samples}
+    usable = tuple(sample for sample in samples if problems[sample.id] is None)
     first = next((f"{name}: {text}" for name, text in problems.items() if text is not None), "")
     if not usable:
-        raise DataError(f"none of the first {len(job.samples)} images of {data} can be used; {first}")
+        raise DataError(f"none of the first {len(samples)} images of {data} can be used; {first}")
     if first:
         say(f"{len(problems) - len(usable)} of {len(problems)} images are passed over; {first}")
     return Images(f"{len(usable)} images of {data}, decoding included", job.data, job.heads, usable, decode)

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import BackendSpec
+from rate.data.identity import IdSet
 from rate.engine.job import Job
+from rate.engine.parts import ids_of
 from rate.engine.pipeline import Engine, slots_of
 from rate.engine.rows import MAP
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.store import read_rows, read_run
+from rate.engine.store import read_run
 from rate.errors import RunError
 from rate.kernels.saliency import Method
 from rate.types import Json, Rows
@@ -50,11 +52,11 @@ def estimate(job: Job, spec: BackendSpec, out: Path, batches: int = 3) -> Estima
     """
     key = job.key(spec.name, spec.precision)
     stored = _stored(out, key)
-    todo = sum(sample.id not in stored for sample in job.samples)
+    todo = sum(sample.id not in stored for sample in job.samples) if len(stored) else len(job.samples)
     method = job.method
     rows, slots = CLEAN_ROWS + job.stopping.most, slots_of(job)
     with spec.open(method.perturbation, slots) as backend:
-        Engine(job, method, backend, slots)  # warms up
+        Engine(job, backend, slots)  # warms up
         staged = _masked(method, job.execution.batch)
         times = []
         for _ in range(batches):
@@ -82,12 +84,12 @@ def _masked(method: Method, batch: int) -> Rows:
     return Rows(np.zeros(batch, np.int64), masks.grid[chosen], masks.offset[chosen])
 
 
-def _stored(out: Path, key: str) -> frozenset[str]:
+def _stored(out: Path, key: str) -> IdSet:
     if not (out / "run.json").exists():
-        return frozenset()
+        return IdSet()
     run = read_run(out)
     if run["key"] != key:
         raise RunError(
             f"{out} holds a run with other settings (key {run['key'][:12]}, not {key[:12]}); choose another --out"
         )
-    return frozenset(read_rows(out, run, ["id"]).column("id").to_pylist())
+    return IdSet(ids_of(out, run))

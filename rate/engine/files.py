@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from rate.errors import StorageError
 from rate.types import Json
 
 TEMPORARY = re.compile(r"\.(run|precision|summary)\.json\.\d+\.tmp|\.maps\.parquet\.\d+\.tmp")
@@ -20,18 +21,33 @@ def is_temporary(name: str) -> bool:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary sibling of ``path``, then put it in place; a crash leaves the old file or none."""
+    """Let ``write`` fill a temporary sibling of ``path``, then put it in place; a crash leaves the old file or none.
+
+    Raises:
+        StorageError: the disk is full, gone or read-only; the old file is still there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}; what was stored before "
+            "is whole. Make room, then run the same command again to go on"
+        ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    """The rename itself must survive a power cut."""
+    folder = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself must survive a power cut
+        os.fsync(folder)
     finally:
         os.close(folder)
 

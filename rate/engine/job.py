@@ -6,14 +6,14 @@ import hashlib
 import json
 import platform
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rate.config import Execution, Measurement
+from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.geometry import Geometry
-from rate.data.manifest import read_manifest
 from rate.data.prepare import pixel_path
 from rate.engine.judge import Head
 from rate.engine.stopping import Stopping, stopping_for
@@ -23,7 +23,7 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.kernels.tokens import RiseTokens
-from rate.types import Json, Sample
+from rate.types import Json, Samples
 from rate.version import __version__
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Job:
 
     heads: tuple[Head, ...]
     geometry: Geometry
-    samples: tuple[Sample, ...]
+    samples: Samples
     measurement: Measurement
     execution: Execution
     weights: str  # digest of what the artifact computes
@@ -123,36 +123,35 @@ def method_for(measurement: Measurement, size: int, patches: int | None = None) 
 
 
 def job_from_artifact(
-    artifact: Artifact, data: Path, split: str | None, measurement: Measurement, execution: Execution
+    artifact: Artifact, data: Path | str, split: str | None, measurement: Measurement, execution: Execution
 ) -> Job:
-    """Read the manifest and check that it fits the artifact.
+    """Read what there is to evaluate once, and check that it fits the artifact.
 
     Raises:
-        DataError: the manifest cannot be used, or none of its labels is a class of the artifact.
+        DataError: the data cannot be used, or none of its labels is a class of the artifact.
         ConfigError: there are too few masks for any verdict.
     """
     measurement.check_evidence()
-    whole = read_manifest(data, split=split)
-    manifest = replace(whole, samples=whole.samples[: execution.limit])
+    chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard))
     heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
-    _check_labels(manifest.samples, heads, data)
+    _check_labels(chosen.labels, heads, data)
+    origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
     return Job(
         heads=heads,
         geometry=artifact.geometry,
-        samples=manifest.samples,
+        samples=chosen,
         measurement=measurement,
         execution=execution,
         weights=artifact.digest,
-        data=manifest.digest(),
-        origin={"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit},
-        available=len(whole.samples),
-        notices=manifest.notices,
+        data=chosen.digest,
+        origin=origin | {"shard": execution.shard},
+        available=chosen.available,
+        notices=chosen.notices,
         patches=artifact.patches,
     )
 
 
-def _check_labels(samples: tuple[Sample, ...], heads: tuple[Head, ...], data: Path) -> None:
-    labels = {sample.label for sample in samples}
+def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> None:
     for head in heads:
         if labels.isdisjoint(head.classes):
             raise DataError(

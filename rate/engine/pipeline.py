@@ -5,9 +5,11 @@ source -> decode + geometry -> schedule -> [perturb in graph] -> backend -> logi
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,6 @@ from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
 from rate.engine.store import RunStore, Work
 from rate.engine.summary import Summary, summarize, write_summary
 from rate.errors import SampleError
-from rate.kernels.saliency import Method
 from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3
@@ -44,28 +45,42 @@ class Progress:
 
 
 Observe = Callable[[Progress], None]
+CarryOut = Callable[[Job, BackendSpec, Iterable[Sample], RunStore, Observe], None]
+"""Works off samples: stores every one of them, or lists the parts in which others did."""
 
 
-def evaluate(job: Job, spec: BackendSpec, out: Path, observe: Observe = lambda _: None) -> Summary:
+def evaluate(
+    job: Job, spec: BackendSpec, out: Path, observe: Observe = lambda _: None, carry_out: CarryOut | None = None
+) -> Summary:
     """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
 
     Interrupted at any point, a second call goes on where the first one was.
 
+    Args:
+        job: what to evaluate.
+        spec: what runs it.
+        out: the run folder.
+        observe: told the progress.
+        carry_out: who does the work, None = this process; it changes no verdict.
+
     Raises:
         RunError: ``out`` belongs to other settings, or another process writes to it.
+        DataError: the samples changed while they were read.
         BackendError: the runtime failed; what is settled is stored.
+        StorageError: a result could not be written; what is stored is whole.
     """
     key, about = job.key(spec.name, spec.precision), job.about(spec.name, spec.precision)
-    with RunStore(out, key, about, job.execution.save_maps) as store:
-        todo = [sample for sample in job.samples if sample.id not in store.done]
-        if todo:
-            _work_off(job, spec, todo, store, observe)
-        summary = summarize(out, store.finish("complete" if len(job.samples) == job.available else "partial"))
+    with RunStore(out, key, about, job.execution.save_maps, job.execution.repair) as store:
+        todo = (sample for sample in job.samples if sample.id not in store.done)
+        if (first := next(todo, None)) is not None:
+            (carry_out or here)(job, spec, itertools.chain([first], todo), store, observe)
+        summary = summarize(out, store.finish(job.available))
         write_summary(out, summary)
     return summary
 
 
-def _work_off(job: Job, spec: BackendSpec, todo: list[Sample], store: RunStore, observe: Observe) -> None:
+def here(job: Job, spec: BackendSpec, todo: Iterable[Sample], store: RunStore, observe: Observe) -> None:
+    """Work samples off in this process."""
     names = [head.name for head in job.heads]
     work, errors, began = store.work, 0, time.perf_counter()
 
@@ -89,7 +104,7 @@ Outcome = tuple[Sample, "list[Verdict] | SampleError"]
 def outcomes(
     job: Job,
     spec: BackendSpec,
-    todo: list[Sample],
+    todo: Iterable[Sample],
     work: Work,
     tick: Callable[[Work], None] = lambda _: None,
     decode: Callable[[Sample], Prepared] | None = None,
@@ -98,23 +113,16 @@ def outcomes(
 
     Samples are read from their files unless ``decode`` gets their pixels from elsewhere.
     """
-    runnable = []
-    for sample in todo:
-        if (foreign := _not_a_class(job, sample)) is None:
-            runnable.append(sample)
-        else:
-            yield sample, foreign
-    if not runnable:
-        return
-    method = job.method
+    with opened(job, spec) as engine:
+        yield from engine.outcomes(todo, work, tick, decode)
+
+
+@contextmanager
+def opened(job: Job, spec: BackendSpec) -> Iterator[Engine]:
+    """The stages, ready to work off any samples of the job, one set of them after the other."""
     slots = slots_of(job)
-    decode = decode or partial(prepare, geometry=job.geometry)
-    with (
-        spec.open(method.perturbation, slots) as backend,
-        Prefetch(runnable, decode, threads=_decode_threads(job.execution.threads), ahead=2 * slots) as source,
-        one_blas_thread(),
-    ):
-        yield from _settle(Engine(job, method, backend, slots), source, work, tick)
+    with spec.open(job.method.perturbation, slots) as backend, one_blas_thread():
+        yield Engine(job, backend, slots)
 
 
 def slots_of(job: Job) -> int:
@@ -122,20 +130,14 @@ def slots_of(job: Job) -> int:
     return slots_for(job.execution.batch, job.stopping.step, DEPTH)
 
 
-def _not_a_class(job: Job, sample: Sample) -> SampleError | None:
-    for head in job.heads:
-        if sample.label not in head.classes:
-            return SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
-    return None
-
-
 class Engine:
     """The stages on an open backend."""
 
-    def __init__(self, job: Job, method: Method, backend: Backend, slots: int) -> None:
-        self.backend, self.batch, self._method = backend, job.execution.batch, method
+    def __init__(self, job: Job, backend: Backend, slots: int) -> None:
+        self._job, self._slots = job, slots
+        self.backend, self.batch, self._method = backend, job.execution.batch, job.method
         self.scheduler = Scheduler(self.batch, slots)
-        judge = Judge(method, job.heads, job.measurement, self._logits_of_nothing())
+        judge = Judge(self._method, job.heads, job.measurement, self._logits_of_nothing())
         self.estimator = Estimator(judge, job.stopping)
         self.samples: dict[int, Sample] = {}  # ticket -> sample
         self.in_flight: deque[tuple[Plan, Pending]] = deque()
@@ -145,6 +147,19 @@ class Engine:
         size = self._method.perturbation.size
         self.backend.put(0, np.zeros((3, size, size), np.float32))
         return self.backend.submit(self.stage(Plan((), 1))).wait()
+
+    def outcomes(
+        self,
+        todo: Iterable[Sample],
+        work: Work,
+        tick: Callable[[Work], None] = lambda _: None,
+        decode: Callable[[Sample], Prepared] | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """See `outcomes`."""
+        read = partial(_read, self._job, decode or partial(prepare, geometry=self._job.geometry))
+        threads = _decode_threads(self._job.execution.threads)
+        with Prefetch(todo, read, threads, ahead=2 * self._slots) as source:
+            yield from _settle(self, source, work, tick)
 
     def rows(self, plan: Plan) -> int:
         """Rows that are computed for a batch: f32 leaves the last one short, other precisions pad it.
@@ -170,8 +185,16 @@ class Engine:
         return Rows(slot, grid, offset)
 
 
+def _read(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
+    for head in job.heads:
+        if sample.label not in head.classes:
+            raise SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
+    return decode(sample)
+
+
 def _settle(engine: Engine, source: Prefetch, work: Work, tick: Callable[[Work], None]) -> Iterator[Outcome]:
     """Schedule, run, fold, until the source is dry and nothing is in flight."""
+    waited_s = work.waiting_s
     while True:
         while engine.scheduler.wants_more and (item := source.next()) is not None:
             sample, prepared = item
@@ -182,7 +205,7 @@ def _settle(engine: Engine, source: Prefetch, work: Work, tick: Callable[[Work],
             engine.backend.put(slot, prepared.pixels)
             engine.estimator.begin(ticket, prepared)
             engine.samples[ticket] = sample
-        work.waiting_s = source.waited_s
+        work.waiting_s = waited_s + source.waited_s
         plan = engine.scheduler.schedule()
         if plan is not None:
             engine.in_flight.append((plan, engine.backend.submit(engine.stage(plan))))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import heapq
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rate.backends.base import BackendSpec
+from rate.data.identity import fingerprint
 from rate.engine.files import write_json
 from rate.engine.job import Job
+from rate.engine.parts import read_rows
 from rate.engine.pipeline import Observe, evaluate
-from rate.engine.store import read_rows, read_run
+from rate.engine.store import read_run
 from rate.types import Json
 
 PRECISION_SCHEMA_ID = "rate.precision/1"
@@ -43,8 +45,8 @@ def compare_precision(
         samples: how many; the same ones whatever the order of the data.
         observe: told the progress.
     """
-    chosen = sorted(job.samples, key=lambda s: hashlib.blake2b(s.id.encode(), digest_size=8).digest())[:samples]
-    execution = replace(job.execution, save_maps=0, limit=None)
+    chosen = heapq.nsmallest(samples, job.samples, key=lambda sample: fingerprint(sample.id))
+    execution = replace(job.execution, save_maps=0, limit=None, repair=False)
     again = replace(job, samples=tuple(chosen), execution=execution, available=len(chosen))
     evaluate(again, reference, run / "precision", observe)
     own, f32 = _rows(run), _rows(run / "precision")

@@ -103,7 +103,7 @@ def _job(artifact: Artifact, samples: tuple[Sample, ...], masks: int) -> Job:
 
 def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
     found: Verdicts = {}
-    for sample, outcome in outcomes(job, spec, list(job.samples), Work()):
+    for sample, outcome in outcomes(job, spec, job.samples, Work()):
         if not isinstance(outcome, SampleError):
             found |= {(sample.id, verdict.prediction.head): verdict for verdict in outcome}
     return found

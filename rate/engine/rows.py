@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pyarrow as pa
 
+from rate.data.identity import fingerprint
 from rate.engine.judge import Verdict
 from rate.types import Bool, Float64, Json, Sample
 
@@ -109,7 +108,7 @@ def map_from_verdict(verdict: Verdict) -> Json:
         "id": verdict.sample.id,
         "head": verdict.prediction.head,
         "quadrant": quadrant(verdict),
-        "rank": int.from_bytes(hashlib.blake2b(verdict.sample.id.encode(), digest_size=8).digest(), "little"),
+        "rank": fingerprint(verdict.sample.id),
         "side": side,
         "map": (coarse / peak if peak > 0 else coarse).astype(np.float16).tobytes(),
     }

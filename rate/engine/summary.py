@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.engine.files import write_json
-from rate.engine.rows import SKETCH
-from rate.engine.store import Work, read_rows, read_run
+from rate.engine.parts import iter_parts
+from rate.engine.rows import SCHEMA
+from rate.engine.shuffled import SKETCHES, Ring, ranks, take_sketches
+from rate.engine.store import Work, read_run
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
 from rate.types import Float64, Json
 
 SUMMARY_SCHEMA_ID = "rate.summary/1"
 
-SHUFFLES = 8
-"""Other samples' regions that each map is held against."""
-
-SHUFFLED_SAMPLES = 4096
-"""Samples that take part in the shuffled baseline; it is an average, more would not move it."""
+_NUMBERS = ["rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area", "forwards"]
+_COLUMNS = ["id", "head", "correct", "valid", "undefined_reason", "settled", "error", "group", *_NUMBERS]
+"""What the numbers of a run are made of. The rest of a row is ten times as large, and is left where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,37 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 def summarize(folder: Path, run: Json) -> Summary:
     """Compute the summary of the listed parts."""
-    table = read_rows(folder, run)
-    names = [head["name"] for head in run["heads"]]
-    heads = {name: _head(table.filter(pc.equal(table["head"], name)), run["rule"]) for name in names}
+    rows = _rows(folder, run)
+    rule = run["rule"]
+    rings = {name: _ring(table, rule) for name, table in rows.items()}
+    take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, iter_parts(folder, run, SKETCHES))
+    heads = {name: _head(table, rule, rings[name].counts()) for name, table in rows.items()}
     return Summary(folder, run["status"], _throughput(run["sessions"]), heads)
+
+
+def _rows(folder: Path, run: Json) -> dict[str, pa.Table]:
+    """Head -> its rows: `_COLUMNS` with a rank in place of the id, and errors without their text."""
+    found: dict[str, list[pa.Table]] = {head["name"]: [] for head in run["heads"]}
+    for table in itertools.chain([SCHEMA.empty_table().select(_COLUMNS)], iter_parts(folder, run, _COLUMNS)):
+        rank = pa.array(ranks(table["id"].to_pylist()))
+        small = table.set_column(table.schema.get_field_index("id"), "rank", rank).set_column(
+            table.schema.get_field_index("error"), "error", pc.if_else(pc.is_valid(table["error"]), "", None)
+        )
+        for name, parts in found.items():
+            parts.append(small.filter(pc.equal(small["head"], name)).drop_columns("head"))
+    return {name: pa.concat_tables(parts) for name, parts in found.items()}
+
+
+def _judged(rows: pa.Table) -> pa.Table:
+    """The rows that have a verdict."""
+    return rows.filter(pc.and_(pc.is_null(rows["error"]), pc.is_null(rows["undefined_reason"])))
+
+
+def _ring(rows: pa.Table, rule: Json) -> Ring:
+    judged = _judged(rows)
+    verdicts = _verdicts(judged, rule["evidence"])
+    rank = np.asarray(judged["rank"].to_numpy(), np.uint64)
+    return Ring.of(rank, verdicts.correct, verdicts.threshold(rule["valid"], rule["tau"]))
 
 
 def ratio_json(ratio: Ratio) -> Json:
@@ -145,12 +172,12 @@ def ratio_json(ratio: Ratio) -> Json:
     }
 
 
-def _head(rows: pa.Table, rule: Json) -> HeadSummary:
+def _head(rows: pa.Table, rule: Json, shuffled: Counts) -> HeadSummary:
     predicted = rows.filter(pc.is_null(rows["error"]))
-    judged = predicted.filter(pc.is_null(predicted["undefined_reason"]))
+    judged = _judged(rows)
     counts = counts_of(rows)
     verdicts = _verdicts(judged, rule["evidence"])
-    trust, reliability = _beside(judged, verdicts, rule, counts)
+    trust, reliability = _beside(judged, verdicts, rule, counts, shuffled)
     return HeadSummary(
         rule=rule,
         rows=len(rows),
@@ -198,11 +225,12 @@ def _group(rows: pa.Table) -> Json:
     }
 
 
-def _beside(judged: pa.Table, verdicts: Verdicts, rule: Json, counts: Counts) -> tuple[Metric, Metric]:
+def _beside(
+    judged: pa.Table, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts
+) -> tuple[Metric, Metric]:
     """PT and IR with chance, shuffled and sampling noise."""
     valid, tau = rule["valid"], rule["tau"]
     chance = verdicts.counts(valid, tau, mass=_floats(judged["area"]))
-    shuffled = _shuffled(judged, verdicts, valid, tau)
     noise: tuple[float | None, float | None] = (None, None)
     if rule["evidence"] == "positive" and len(judged) and judged["rma_se"].null_count == 0:
         noise = verdict_noise(verdicts, _floats(judged["rma_se"]), valid, tau)
@@ -228,32 +256,6 @@ def _also(judged: pa.Table, rule: Json) -> Iterable[Json]:
             "pt": ratio_json(pt(counts)) | {"chance": pt(chance).value},
             "ir": ratio_json(ir(counts)) | {"chance": ir(chance).value},
         }
-
-
-def _shuffled(judged: pa.Table, verdicts: Verdicts, rule: str, tau: float) -> Counts:
-    """Each map against the regions of other samples, from the coarse sketches that every row carries.
-
-    Partners are the next `SHUFFLES` samples on a ring ordered by a digest of the id: the same for any order of
-    arrival. Every partner's own threshold applies, since it belongs to the region.
-    """
-    ids = judged["id"].to_pylist()
-    ring = sorted(range(len(ids)), key=lambda i: hashlib.blake2b(ids[i].encode(), digest_size=8).digest())
-    ring = ring[:SHUFFLED_SAMPLES]
-    evidence = _sketches(judged["evidence_sketch"], ring, np.float16)
-    regions = _sketches(judged["region_sketch"], ring, np.uint8) / 255.0
-    threshold, correct = verdicts.threshold(rule, tau)[ring], verdicts.correct[ring]
-    total = Counts()
-    for shift in range(1, min(SHUFFLES, len(ring) - 1) + 1):
-        mass = (evidence * np.roll(regions, -shift, axis=0)).sum(axis=1)
-        total += quadrants(correct, mass >= np.roll(threshold, -shift))
-    return total
-
-
-def _sketches(column: pa.ChunkedArray, order: list[int], dtype: type) -> Float64:
-    """[m,14*14] coarse maps in the given order."""
-    values = column.to_pylist()
-    joined = b"".join(values[i] for i in order)
-    return np.frombuffer(joined, dtype).astype(np.float64).reshape(len(order), SKETCH * SKETCH)
 
 
 def _verdicts(judged: pa.Table, kind: str) -> Verdicts:

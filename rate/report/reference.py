@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.store import read_rows, read_run
+from rate.engine.parts import read_rows
+from rate.engine.store import read_run
 from rate.engine.summary import HeadSummary, Summary, load_summary
 from rate.errors import RunError, UsageError
 from rate.types import Json

@@ -15,9 +15,10 @@ from rate.config import Execution, Measurement
 from rate.data.prepare import prepare
 from rate.engine.dryrun import estimate
 from rate.engine.job import Job, job_from_artifact
+from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.engine.store import read_rows, read_run
+from rate.engine.store import read_run
 from rate.errors import ConfigError, UsageError
 from rate.export.artifact import load_artifact
 from rate.export.families.vit import cut_of

@@ -18,8 +18,9 @@ from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job
 from rate.engine.judge import Head, softmax
+from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
-from rate.engine.store import RunStore, read_rows, read_run
+from rate.engine.store import RunStore, read_run
 from rate.engine.summary import Summary, load_summary
 from rate.errors import RunError
 from rate.kernels import reference

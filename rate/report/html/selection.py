@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rate.data.identity import fingerprint
 from rate.engine.rows import MAP_SCHEMA, SKETCH
 from rate.errors import RunError
 from rate.report.reference import HeadRun
@@ -70,7 +70,7 @@ def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
 
 def rank_of(identifier: str) -> int:
     """The rank that a saved map of this sample has."""
-    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little")
+    return fingerprint(identifier)
 
 
 def _order(shown: Shown) -> tuple[int, int, str, int]:

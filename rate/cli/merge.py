@@ -1,0 +1,27 @@
+"""`rate merge`: the runs of shards as one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, one of each shard.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
+    from rate.cli.console import notice, print_json, results
+    from rate.engine.merge import merge as join
+    from rate.report.tables import summary_table
+
+    summary = join(runs, out)
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        results().print(summary_table(summary))
+    if summary.status != "complete":
+        notice(f"{out} is partial: the runs are not the whole set yet")

@@ -1,0 +1,66 @@
+"""Cutting samples into chunks: nothing lost, nothing twice, whatever workers do."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rate.engine.chunks import Chunk, Chunks
+from rate.engine.parts import PART_ROWS
+from rate.types import Sample
+
+
+def samples(count: int) -> list[Sample]:
+    return [Sample(f"s{k}", "x", "") for k in range(count)]
+
+
+@given(
+    count=st.integers(0, 300),
+    workers=st.integers(1, 5),
+    events=st.lists(st.sampled_from(["done", "lost"]), min_size=0, max_size=300),
+    pace=st.floats(0.001, 100.0),
+)
+def test_every_sample_is_done_once_or_given_up(count: int, workers: int, events: list[str], pace: float) -> None:
+    chunks, flying = Chunks(samples(count), count, workers), list[Chunk]()
+    done: list[str] = []
+    given_up: list[str] = []
+    turns = iter(events)
+    while True:
+        while len(flying) < workers and (chunk := chunks.next()) is not None:
+            assert 1 <= len(chunk.samples) <= PART_ROWS
+            flying.append(chunk)
+        if not flying:
+            break
+        chunk = flying.pop(0)
+        if next(turns, "done") == "done":
+            chunks.finished(chunk, pace * len(chunk.samples))
+            done += [sample.id for sample in chunk.samples]
+        elif (sample := chunks.lost(chunk)) is not None:
+            given_up.append(sample.id)
+    assert sorted(done + given_up) == sorted(f"s{k}" for k in range(count))
+
+
+def test_a_sample_is_given_up_only_when_two_workers_died_with_it_alone() -> None:
+    chunks = Chunks(samples(8), 8, 1)
+    deaths = 0
+    while (chunk := chunks.next()) is not None:
+        if "s5" not in [sample.id for sample in chunk.samples]:
+            chunks.finished(chunk, 1.0)
+        elif (sample := chunks.lost(chunk)) is not None:
+            assert sample.id == "s5"
+            assert chunk.samples == (sample,)
+            break
+        else:
+            deaths += 1
+    assert deaths == 3  # twice in a chunk of two, once alone; the next one gives up
+
+
+def test_chunks_take_about_their_time_and_shrink_towards_the_end() -> None:
+    chunks = Chunks(samples(1000), 1000, 2)
+    sizes = []
+    while (chunk := chunks.next()) is not None:
+        sizes.append(len(chunk.samples))
+        chunks.finished(chunk, 0.2 * len(chunk.samples))  # 5 samples a second
+    assert sizes[1] == 100
+    assert sizes[-1] == 1
+    assert max(sizes) == 100

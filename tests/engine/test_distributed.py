@@ -1,0 +1,143 @@
+"""Several processes on one run: the same rows as one process, and nothing lost or twice when workers die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from function_models import KILL, broken, deadly, job, light
+from PIL import Image
+
+from rate.backends.fake import FakeSpec
+from rate.config import Execution
+from rate.engine.crew import crew
+from rate.engine.parts import read_rows
+from rate.engine.pipeline import Progress, evaluate
+from rate.engine.store import read_run
+from rate.errors import BackendError
+
+
+def rows_of(folder: Path) -> list[dict]:
+    rows = read_rows(folder, read_run(folder)).to_pylist()
+    return sorted(rows, key=lambda row: (row["id"], row["head"]))
+
+
+def divided(manifest: Path, out: Path, spec: FakeSpec, workers: int = 2, **changes: object) -> list[Progress]:
+    seen: list[Progress] = []
+    one = job(manifest, workers=workers, **changes)
+    with crew(one.execution) as found:
+        evaluate(one, spec, out, seen.append, found.carry_out([spec] * found.workers))
+    return seen
+
+
+@pytest.fixture
+def alone(image_set, tmp_path: Path) -> tuple[Path, list[dict]]:
+    """A manifest of 24 images, and the rows that one process gives."""
+    manifest = image_set(24)
+    evaluate(job(manifest), FakeSpec(light), tmp_path / "alone")
+    return manifest, rows_of(tmp_path / "alone")
+
+
+@pytest.fixture
+def deaths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "deaths"
+    folder.mkdir()
+    monkeypatch.setenv(KILL, str(folder))
+    return folder
+
+
+def test_workers_give_the_rows_of_one_process(alone, tmp_path: Path) -> None:
+    manifest, expected = alone
+    seen = divided(manifest, tmp_path / "run", FakeSpec(light), workers=3)
+    assert rows_of(tmp_path / "run") == expected
+    assert (seen[-1].done, seen[-1].errors) == (24, 0)
+    run = read_run(tmp_path / "run")
+    assert run["status"] == "complete"
+    assert run["sessions"][-1]["samples"] == 24
+
+
+def test_a_worker_that_is_killed_costs_its_chunk_and_nothing_else(alone, tmp_path: Path, deaths: Path) -> None:
+    manifest, expected = alone
+    for name in ("once", "twice"):
+        (deaths / name).touch()
+    divided(manifest, tmp_path / "run", FakeSpec(deadly))
+    assert not list(deaths.iterdir()), "the workers were to die"
+    assert rows_of(tmp_path / "run") == expected
+
+
+def test_a_sample_that_kills_its_workers_becomes_an_error(image_set, tmp_path: Path, deaths: Path) -> None:
+    manifest = image_set(6)
+    Image.new("RGB", (40, 40), (255, 255, 255)).save(manifest.parent / "3.png")
+    (deaths / "on-bright").touch()
+    divided(manifest, tmp_path / "run", FakeSpec(deadly))
+    failed = [row for row in rows_of(tmp_path / "run") if row["error"]]
+    assert {row["id"] for row in failed} == {"s3"}
+    assert "2 workers died" in failed[0]["error"]
+    assert "SIGKILL" in failed[0]["error"]
+    assert len(rows_of(tmp_path / "run")) == 12
+
+
+def test_workers_that_cannot_load_the_model_end_the_run_with_the_cure(image_set, tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"3 workers died while they loaded.*exit code 7.*fewer --workers"):
+        divided(image_set(3), tmp_path / "run", FakeSpec(broken))
+    assert read_run(tmp_path / "run")["status"] == "failed"
+
+
+def test_errors_of_samples_are_rows_of_theirs(image_set, tmp_path: Path) -> None:
+    manifest = image_set(6)
+    (manifest.parent / "2.png").write_bytes(b"no image")
+    seen = divided(manifest, tmp_path / "run", FakeSpec(light))
+    assert {row["id"] for row in rows_of(tmp_path / "run") if row["error"]} == {"s2"}
+    assert seen[-1].errors == 1
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from function_models import job, light
+from rate.backends.fake import FakeSpec
+from rate.engine.crew import crew
+from rate.engine.pipeline import evaluate
+
+if __name__ == "__main__":
+    one = job(Path(sys.argv[1]), workers=2, runner=sys.argv[3])
+    with crew(one.execution) as found:
+        evaluate(one, FakeSpec(light), Path(sys.argv[2]), lambda _: None, found.carry_out([FakeSpec(light)] * 2))
+"""
+
+
+def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> None:
+    """A driver in a process of its own, killed once so many parts are listed."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    script = out.parent / "driver.py"
+    script.write_text(DRIVER)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(manifest), str(out), runner], env=os.environ | {"PYTHONPATH": path}
+    ) as driver:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and driver.poll() is None:
+            if (out / "run.json").exists() and len(read_run(out)["parts"]) >= after_parts:
+                driver.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.01)
+
+
+def test_a_driver_that_is_killed_is_resumed_to_the_same_rows(alone, tmp_path: Path) -> None:
+    manifest, expected = alone
+    out = tmp_path / "run"
+    run_and_kill(manifest, out, "local", 2)
+    before = read_run(out)
+    assert before["status"] == "running"
+    divided(manifest, out, FakeSpec(light))
+    assert rows_of(out) == expected
+    assert read_run(out)["parts"][: len(before["parts"])] == before["parts"]
+
+
+def test_one_worker_is_this_process() -> None:
+    with crew(Execution(workers=1, threads=3)) as found:
+        assert (found.workers, found.threads, found.hire) == (1, 3, None)
