@@ -45,11 +45,20 @@ def open_container(location: str) -> Container:
     Raises:
         OSError: it is missing, not a regular file, or cannot be fetched.
     """
+    return _opened(*regular_file(location))
+
+
+def regular_file(location: str) -> tuple[str, int, int, int, int]:
+    """The path on this machine, and what tells whether it is still that file: size (bytes), device, inode, mtime_ns.
+
+    Raises:
+        OSError: as `open_container`.
+    """
     path = str(fetched(location)) if "://" in location else location
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
         raise OSError(f"{location} is not a regular file")
-    return _opened(path, status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns)
+    return path, status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 @lru_cache(maxsize=_OPEN_FILES)

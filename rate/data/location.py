@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
 from rate.data.container import TAR_PLACE, tar_bytes, tar_place
+from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
 from rate.errors import SampleError
 
 MAX_BYTES = 1 << 30
@@ -49,6 +50,8 @@ class Folder:
         """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
         if place := TAR_PLACE.fullmatch(located):
             return tar_place(int(place[1]), int(place[2]), self.relative(place[3]))
+        if place := PARQUET_PLACE.fullmatch(located):
+            return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
         if _inside(located, self.path):
@@ -97,6 +100,10 @@ def _bytes(location: str) -> bytes:
     if place := TAR_PLACE.fullmatch(location):
         _check_length(location, int(place[2]))
         return tar_bytes(int(place[1]), int(place[2]), place[3])
+    if place := PARQUET_PLACE.fullmatch(location):
+        data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4])
+        _check_length(location, len(data))
+        return data
     return _remote_bytes(location) if "://" in location else _local_bytes(location)
 
 

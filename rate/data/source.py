@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rate.data.location import Folder
 from rate.data.manifest import ParsedRow, parse_rows
+from rate.data.parquet_images import is_image_table, parquet_rows
 from rate.data.rows import Problem
 from rate.data.seen import Seen
 from rate.data.tar import tar_rows
@@ -38,6 +39,8 @@ def open_rows(data: str) -> Iterator[ParsedRow]:
     kind = _kind(data, found)
     if kind == ".tar":
         return _unique(data, tar_rows(found))
+    if kind == ".parquet" and (len(found) > 1 or "://" in found[0] or is_image_table(found[0])):
+        return _unique(data, parquet_rows(found))
     if len(found) > 1 or "://" in found[0]:
         cure = "a manifest is one file on the local disk (its images may be URLs)"
         raise DataError(f"{data} names {len(found)} manifests or a remote one; {cure}")
