@@ -113,7 +113,7 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
     return ParsedRow(row, sample, split, ())
 
 
-def check_split(path: Path, splits: Counter[str | None], split: str | None) -> None:
+def check_split(path: Path | str, splits: Counter[str | None], split: str | None) -> None:
     """Refuse a split that no row is in.
 
     Args:
@@ -126,7 +126,7 @@ def check_split(path: Path, splits: Counter[str | None], split: str | None) -> N
         return
     named = _counted(splits)
     cure = f"it has {named}" if named else "none of its rows names a split: leave --split out to use them all"
-    raise DataError(f"the manifest {path} has no split {split!r}; {cure}")
+    raise DataError(f"{path} has no split {split!r}; {cure}")
 
 
 @dataclass(slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -122,7 +122,8 @@ def _open(location: str) -> Any:
 def _short_names(files: Sequence[str]) -> list[str]:
     """Names that tell the files apart and stay when all move together."""
     parts = [path.split("/") for path in files]
-    shared = len(os.path.commonprefix([folders[:-1] for folders in parts]))
+    levels = zip(*(own[:-1] for own in parts), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
     return ["/".join(own[shared:]) for own in parts]
 
 
