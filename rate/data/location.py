@@ -77,6 +77,11 @@ class InPlace(Folder):
         return written
 
 
+def in_container(location: str) -> bool:
+    """Whether it is a place inside a file, rather than a file."""
+    return (TAR_PLACE.fullmatch(location) or PARQUET_PLACE.fullmatch(location)) is not None
+
+
 def read_bytes(location: str) -> bytes:
     """All bytes of a located file, or of a member of a container.
 
