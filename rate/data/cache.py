@@ -87,7 +87,7 @@ def _tried(url: str, work: Callable[[], Any]) -> Any:
     for wait in (*WAITS_S, None):
         try:
             return work()
-        except (FileNotFoundError, PermissionError, ImportError):
+        except (FileNotFoundError, PermissionError, ImportError, ValueError):
             raise
         except Exception as error:  # each fsspec backend has its own exceptions
             if wait is None:

@@ -91,14 +91,9 @@ def index_coco(
     used = {key: group for key, group in found.grouped.items() if key[0] in there}
     if not used:
         raise DataError(f"no annotated image of {annotations} lies in {images}; --images is where `file_name` starts")
-    folder = Folder(out.parent)
-    masks = out.with_name(f"{out.stem}-masks")
-    rows = []
-    for key, group in sorted(used.items(), key=lambda item: _order(found, item[0])):
-        row = _row(found, key, written_below(folder, images / found.images[key[0]]["file_name"], out))
-        region = {"mask": f"{masks.name}/{key[0]}-{key[1]}.png"} if regions == "masks" else {"boxes": _boxes(group)}
-        rows.append(row | region)
-    if regions == "masks":
+    masks = out.with_name(f"{out.stem}-masks") if regions == "masks" else None
+    rows = list(_rows(found, used, images, out, masks))
+    if masks is not None:
         _write_masks(found, used, masks)
     write_rows(out, rows)
     annotated = {image for image, _ in found.grouped}
@@ -116,9 +111,15 @@ def _order(found: _Set, key: tuple[int, int]) -> tuple[str, str]:
     return found.images[key[0]]["file_name"], found.names[key[1]]
 
 
-def _row(found: _Set, key: tuple[int, int], written: str) -> Raw:
-    name, label = _order(found, key)
-    return {"id": f"{name}:{label}", "image": written, "label": label, "group": name}
+def _rows(
+    found: _Set, used: dict[tuple[int, int], list[Json]], images: Path, out: Path, masks: Path | None
+) -> Iterator[Raw]:
+    folder = Folder(out.parent)
+    for key in sorted(used, key=lambda key: _order(found, key)):
+        name, label = _order(found, key)
+        region = {"boxes": _boxes(used[key])} if masks is None else {"mask": f"{masks.name}/{key[0]}-{key[1]}.png"}
+        written = written_below(folder, images / name, out)
+        yield {"id": f"{name}:{label}", "image": written, "label": label, "group": name, **region}
 
 
 def _boxes(group: list[Json]) -> list[list[float]]:

@@ -77,10 +77,7 @@ def pack(
         ConfigError: a limit is not positive.
         DataError: ``out`` is not empty; a row is wrong, or its files cannot be read: nothing is written then.
     """
-    if shard_bytes < 1 or (shard_samples is not None and shard_samples < 1):
-        raise ConfigError(f"a shard holds at least 1 byte and 1 sample, got {shard_bytes} and {shard_samples}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"--out {out} exists and is not an empty folder; choose a new one")
+    _check_request(out, shard_bytes, shard_samples)
     total = _count(data, split)
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,9 +94,15 @@ def pack(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(out.parent)
-    last = f"{shards.count - 1:06d}"
-    pattern = f"{out}/{{000000..{last}}}.tar" if shards.count > 1 else f"{out}/{last}.tar"
-    return PackReport(pattern, shards.count, total, shards.bytes)
+    names = f"{{000000..{shards.count - 1:06d}}}" if shards.count > 1 else "000000"
+    return PackReport(f"{out}/{names}.tar", shards.count, total, shards.bytes)
+
+
+def _check_request(out: Path, shard_bytes: int, shard_samples: int | None) -> None:
+    if shard_bytes < 1 or (shard_samples is not None and shard_samples < 1):
+        raise ConfigError(f"a shard holds at least 1 byte and 1 sample, got {shard_bytes} and {shard_samples}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"--out {out} exists and is not an empty folder; choose a new one")
 
 
 class _Shards:

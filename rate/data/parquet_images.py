@@ -115,7 +115,7 @@ def _open(location: str) -> Any:
         return parquet.ParquetFile(regular_file(location)[0])
     except FileNotFoundError as error:
         raise DataError(f"{location} does not exist") from error
-    except (OSError, ImportError, pa.ArrowException) as error:
+    except (OSError, ImportError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{location} cannot be read as a Parquet file: {error}") from error
 
 

@@ -37,17 +37,23 @@ class RowGroups:
             IndexError: there is no such row.
             SampleError: the row group is larger than GROUP_BYTES.
         """
-        file = regular_file(location)
-        key = (*file, group, column)
+        identity = regular_file(location)
+        key = (*identity, group, column)
         with self._lock:
             cells = self._held.get(key)
             if cells is None:
-                cells = self._held[key] = _column(_opened(*file), location, group, column)
+                file = _opened(*identity)
+                self._make_room(chunk_bytes(file.metadata, group, (leaf_of(file.schema_arrow, column),)))
+                cells = _column(file, location, group, column)
+                self._make_room(cells.nbytes)  # the footer may have promised less
+                self._held[key] = cells
             self._held.move_to_end(key)
-            while len(self._held) > 1 and self.nbytes > HELD_BYTES:
-                self._held.popitem(last=False)
         value = cells[row].as_py()
         return None if value is None else bytes(value)
+
+    def _make_room(self, size: int) -> None:
+        while self._held and self.nbytes + size > HELD_BYTES:
+            self._held.popitem(last=False)
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,9 @@ def test_zeros_are_kept_and_urls_stay_urls():
         ("x.txt", "a manifest ends in .csv"),
         ("s3://b/m.csv", "a manifest is one file on the local disk"),
         ("nosuch://b/*.tar", "cannot be looked up"),
+        ("nosuch://b/0.tar", "the shard nosuch://b/0.tar cannot be read: Protocol not known"),
+        ("nosuch://b/0.parquet", "nosuch://b/0.parquet cannot be read as a Parquet file: Protocol not known"),
+        ("pipe.tar", "is not a regular file"),
         ("zip://*.tar::s3://b/x.zip", "chained URL"),
         ("s3://b/{0..99999999}.tar", "more than 100,000 files"),
         ("s3://b/{0..9999}{0..9999}.tar", "more than 100,000 files"),
@@ -78,6 +82,7 @@ def test_zeros_are_kept_and_urls_stay_urls():
 def test_what_is_refused(tmp_path, written, what):
     for name in ("m.tar", "m.csv", "x.tar.gz", "x.tgz", "x.txt"):
         (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(DataError, match=what):
         list(open_rows(written if "://" in written else f"{tmp_path}/{written}"))
 
