@@ -40,9 +40,9 @@ class Sample:
 
     id: str
     label: str
-    image: str  # absolute path, or an fsspec URL
+    image: str  # absolute path, fsspec URL, or a place in a container (rate.data.location.read_bytes brings the bytes)
     boxes: tuple[Box, ...] | None = None
-    mask: str | None = None  # absolute path, or an fsspec URL; non-zero = object
+    mask: str | None = None  # as image; non-zero = object
     group: str | None = None
     row: int = 0  # 1-based data row of the manifest, for messages
 

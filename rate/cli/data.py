@@ -1,7 +1,8 @@
-"""`rate data`: make a manifest for a folder of images, and check one before it is evaluated."""
+"""`rate data`: make a manifest for a set as it lies on the disk, check one, pack it into shards."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,10 @@ from rate.errors import DataError
 
 if TYPE_CHECKING:
     from rate.data.check import CheckReport
+    from rate.data.coco import CocoReport
     from rate.data.index import IndexReport
+
+_DATA = "Manifest (.csv, .jsonl, .parquet) or shards: 'set/{000..099}.tar', '*.tar', '*.parquet' with images, or a URL."
 
 app = typer.Typer(help="Manifests: what is evaluated, with which labels and regions.", no_args_is_help=True)
 index_app = typer.Typer(help="Write a manifest for a data set as it lies on the disk.", no_args_is_help=True)
@@ -39,12 +43,65 @@ def index_folder(
     report = index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits)
     for line in report.notices():
         notice(line)
-    typer.echo(_index_text(report))
+    typer.echo(_index_text(report, report.splits))
+
+
+@index_app.command("coco")
+def index_coco(
+    annotations: Annotated[Path, typer.Argument(help="COCO's JSON: images, categories, annotations.")],
+    images: Annotated[Path, typer.Option(help="Folder that `file_name` starts from.")],
+    out: Annotated[
+        Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the images.")
+    ],
+    regions: Annotated[
+        str, typer.Option(help="boxes | masks: bbox, or polygons and run lengths drawn as PNG beside the manifest.")
+    ] = "boxes",
+    max_json_bytes: Annotated[
+        int, typer.Option(help="Largest JSON that is read; memory is up to ten times as much.", min=1)
+    ] = 512 << 20,
+) -> None:
+    """Write a manifest for a set in COCO's format: a row for each image and class in it."""
+    from rate.cli.console import notice
+    from rate.data import coco
+
+    report = coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes)
+    for line in report.notices():
+        notice(line)
+    typer.echo(_index_text(report, {}))
+
+
+@app.command("pack")
+def pack(
+    data: Annotated[str, typer.Argument(help=_DATA)],
+    out: Annotated[Path, typer.Option(help="New folder for the shards 000000.tar, 000001.tar, ...")],
+    split: Annotated[str | None, typer.Option(help="Pack the rows of this split only.")] = None,
+    shard_bytes: Annotated[int, typer.Option(help="Largest shard, bytes.", min=1)] = 256 << 20,
+    shard_samples: Annotated[int | None, typer.Option(help="Most samples of a shard.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Write tar shards that evaluate to the same samples."""
+    from rate.cli.console import Steps, print_json
+    from rate.data import pack as packing
+
+    with ExitStack() as stack:
+        steps: list[Steps] = []
+
+        def tick(done: int, total: int) -> None:
+            if not steps:  # how many there are is known once all rows were read
+                steps.append(stack.enter_context(Steps("pack", total)))
+            steps[0].show(done)
+
+        report = packing.pack(data, out, split=split, shard_bytes=shard_bytes, shard_samples=shard_samples, tick=tick)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        shards = _count(report.shards, "shard")
+        typer.echo(f"{report.pattern}: {_count(report.samples, 'sample')} in {shards}, {report.bytes:,} bytes")
 
 
 @app.command("check")
 def check(
-    manifest: Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")],
+    data: Annotated[str, typer.Argument(help=_DATA)],
     split: Annotated[str | None, typer.Option(help="Look at the files of this split only.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Names that labels must be among, one a line.")] = None,
     no_decode: Annotated[
@@ -53,18 +110,18 @@ def check(
     threads: Annotated[int, typer.Option(help="Threads that decode.", min=1)] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Name every problem of a manifest and of its files; exit code 2 if one of them is an error."""
+    """Name every problem of a set and of its files; exit code 2 if one of them is an error."""
     from rate.cli.console import print_json
     from rate.data.check import check_manifest
 
     names = None if classes is None else _class_names(classes)
-    report = check_manifest(manifest, split=split, classes=names, decode=not no_decode, threads=threads)
+    report = check_manifest(data, split=split, classes=names, decode=not no_decode, threads=threads)
     if as_json:
         print_json(report.to_json())
     else:
         typer.echo(_check_text(report))
     if report.errors:
-        raise DataError(f"{manifest} has {_count(report.errors, 'error')}; each is named above with its row")
+        raise DataError(f"{data} has {_count(report.errors, 'error')}; each is named above with its row")
 
 
 def _class_names(path: Path) -> list[str]:
@@ -79,8 +136,8 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _index_text(report: IndexReport) -> str:
-    return "\n".join([f"{report.out}: {_count(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
+def _index_text(report: IndexReport | CocoReport, splits: dict[str, int]) -> str:
+    return "\n".join([f"{report.out}: {_count(report.rows, 'row')}", *_counts_text(report.classes, splits)])
 
 
 def _check_text(report: CheckReport) -> str:

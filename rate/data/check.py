@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from rate.data.geometry import Geometry
-from rate.data.manifest import check_split, parse_rows, without_duplicates
+from rate.data.location import in_container
+from rate.data.manifest import check_split, without_duplicates
 from rate.data.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
 from rate.data.rows import Problem
+from rate.data.source import open_rows
 from rate.errors import ConfigError, DataError, SampleError
 from rate.types import Bool, Box, Json, Sample
 
@@ -28,9 +30,9 @@ _CHUNK = 256  # samples handed to the threads at once, so that memory does not g
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a manifest holds and every problem of it."""
+    """What a source holds and every problem of it."""
 
-    path: Path
+    path: str  # as it was asked for
     rows: int
     samples: int  # valid rows of the split, whose files were looked at
     classes: dict[str, int]  # label -> samples
@@ -49,11 +51,11 @@ class CheckReport:
 
     def to_json(self) -> Json:
         """The fields and counts as plain JSON values."""
-        return {**asdict(self), "path": str(self.path), "errors": self.errors, "warnings": self.warnings}
+        return {**asdict(self), "errors": self.errors, "warnings": self.warnings}
 
 
 def check_manifest(
-    path: Path,
+    data: Path | str,
     *,
     split: str | None = None,
     classes: Sequence[str] | None = None,
@@ -61,10 +63,10 @@ def check_manifest(
     geometry: Geometry | None = None,
     threads: int = 2,
 ) -> CheckReport:
-    """Name every problem of a manifest and of the files it points to. Nothing is raised for the set's sake.
+    """Name every problem of a source and of the files it points to. Nothing is raised for the set's sake.
 
     Args:
-        path: .csv, .jsonl or .parquet.
+        data: a manifest, or what `open_rows` takes beside it.
         split: look at the files of this split only; rows are validated in all splits.
         classes: names that labels must be among; None = any label.
         decode: decode images and masks; False = only see that local files are there.
@@ -76,40 +78,47 @@ def check_manifest(
     """
     if threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
-    samples, splits, problems = _read(path, split)
-    if classes is not None:
-        problems.extend(_strangers(samples, frozenset(classes)))
+    tally = _Tally(str(data), split)
     look = partial(_decoded, geometry=geometry) if decode else _present
+    known = None if classes is None else frozenset(classes)
     with ThreadPoolExecutor(threads) as pool:
-        remaining = iter(samples)
+        remaining = tally.samples()
         while chunk := list(islice(remaining, _CHUNK)):
+            if known is not None:
+                tally.problems.extend(_strangers(chunk, known))
             for found in pool.map(look, chunk):
-                problems.extend(found)
+                tally.problems.extend(found)
     return CheckReport(
-        path=path,
-        rows=splits.total(),
-        samples=len(samples),
-        classes=dict(sorted(Counter(sample.label for sample in samples).items())),
-        splits=dict(sorted((name, count) for name, count in splits.items() if name is not None)),
-        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        path=str(data),
+        rows=tally.splits.total(),
+        samples=tally.labels.total(),
+        classes=dict(sorted(tally.labels.items())),
+        splits=dict(sorted((name, count) for name, count in tally.splits.items() if name is not None)),
+        problems=tuple(sorted(tally.problems, key=lambda problem: problem.row)),
     )
 
 
-def _read(path: Path, split: str | None) -> tuple[list[Sample], Counter[str | None], list[Problem]]:
-    """Samples of the split, rows of every split, problems of all rows; what stops the reading is a problem too."""
-    samples: list[Sample] = []
-    splits: Counter[str | None] = Counter()
-    problems: list[Problem] = []
-    try:
-        for parsed in without_duplicates(parse_rows(path)):
-            problems.extend(parsed.problems)
-            splits[parsed.split] += 1
-            if parsed.sample is not None and split in (None, parsed.split):
-                samples.append(parsed.sample)
-        check_split(path, splits, split)
-    except DataError as error:
-        problems.append(Problem(0, None, None, str(error)))
-    return samples, splits, problems
+class _Tally:
+    """Rows as they stream by: counted, their problems kept, their samples passed on."""
+
+    def __init__(self, data: str, split: str | None) -> None:
+        self.splits: Counter[str | None] = Counter()  # rows
+        self.labels: Counter[str] = Counter()  # samples of the split
+        self.problems: list[Problem] = []
+        self._data, self._split = data, split
+
+    def samples(self) -> Iterator[Sample]:
+        """Samples of the split; what stops the reading is a problem too."""
+        try:
+            for parsed in without_duplicates(open_rows(self._data)):
+                self.problems.extend(parsed.problems)
+                self.splits[parsed.split] += 1
+                if parsed.sample is not None and self._split in (None, parsed.split):
+                    self.labels[parsed.sample.label] += 1
+                    yield parsed.sample
+            check_split(self._data, self.splits, self._split)
+        except DataError as error:
+            self.problems.append(Problem(0, None, None, str(error)))
 
 
 def _strangers(samples: Sequence[Sample], classes: Collection[str]) -> Iterator[Problem]:
@@ -119,12 +128,12 @@ def _strangers(samples: Sequence[Sample], classes: Collection[str]) -> Iterator[
 
 
 def _present(sample: Sample) -> list[Problem]:
-    """Local files that are not there; URLs are taken on trust."""
+    """Local files that are not there; URLs and members of containers are taken on trust."""
     files = (("image", sample.image), ("mask", sample.mask))
     return [
         _problem(sample, column, f"{location}: no such file")
         for column, location in files
-        if location is not None and "://" not in location and not Path(location).is_file()
+        if not (location is None or "://" in location or in_container(location) or Path(location).is_file())
     ]
 
 

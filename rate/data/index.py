@@ -177,14 +177,14 @@ def _with_mask(layout: _Layout, images: Sequence[Path]) -> list[Path]:
 def _row(layout: _Layout, image: Path, folder: Folder, out: Path) -> Raw:
     parts = image.relative_to(layout.images).parts
     row: Raw = {
-        "image": _written(folder, image, out),
+        "image": written_below(folder, image, out),
         "label": parts[-2],
-        "mask": _written(folder, layout.mask(image), out),
+        "mask": written_below(folder, layout.mask(image), out),
     }
     return {**row, "split": parts[0]} if layout.splits else row
 
 
-def _written(folder: Folder, path: Path, out: Path) -> str:
+def written_below(folder: Folder, path: Path, out: Path) -> str:
     """The path as the manifest has it, refused now if it would be refused when the manifest is read."""
     written = folder.relative(str(path))
     try:

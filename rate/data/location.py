@@ -1,4 +1,4 @@
-"""Where a manifest may point, and how the bytes come: files below its folder, or fsspec URLs."""
+"""Where a manifest may point, and how the bytes come: files below its folder, fsspec URLs, members of containers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import stat
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
+from rate.data.container import TAR_PLACE, tar_bytes, tar_place
+from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
 from rate.errors import SampleError
 
 MAX_BYTES = 1 << 30
@@ -46,6 +48,10 @@ class Folder:
 
     def relative(self, located: str) -> str:
         """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
+        if place := TAR_PLACE.fullmatch(located):
+            return tar_place(int(place[1]), int(place[2]), self.relative(place[3]))
+        if place := PARQUET_PLACE.fullmatch(located):
+            return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
         if _inside(located, self.path):
@@ -60,14 +66,30 @@ class Folder:
         return os.path.realpath(candidate) if _is_link(candidate) else candidate
 
 
+class InPlace(Folder):
+    """For rows whose locations come from `rate` itself, not from a text that somebody wrote."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+
+    def locate(self, written: str) -> str:
+        """The same."""
+        return written
+
+
+def in_container(location: str) -> bool:
+    """Whether it is a place inside a file, rather than a file."""
+    return (TAR_PLACE.fullmatch(location) or PARQUET_PLACE.fullmatch(location)) is not None
+
+
 def read_bytes(location: str) -> bytes:
-    """All bytes of a located file.
+    """All bytes of a located file, or of a member of a container.
 
     Raises:
         SampleError: missing, not a file, empty, larger than MAX_BYTES, or the storage failed.
     """
     try:
-        data = _remote_bytes(location) if "://" in location else _local_bytes(location)
+        data = _bytes(location)
     except SampleError:
         raise
     except FileNotFoundError as error:
@@ -77,6 +99,17 @@ def read_bytes(location: str) -> bytes:
     if not data:
         raise SampleError(f"{location}: the file is empty (0 bytes)")
     return data
+
+
+def _bytes(location: str) -> bytes:
+    if place := TAR_PLACE.fullmatch(location):
+        _check_length(location, int(place[2]))
+        return tar_bytes(int(place[1]), int(place[2]), place[3])
+    if place := PARQUET_PLACE.fullmatch(location):
+        data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4])
+        _check_length(location, len(data))
+        return data
+    return _remote_bytes(location) if "://" in location else _local_bytes(location)
 
 
 def _local_bytes(location: str) -> bytes:
@@ -116,6 +149,8 @@ def _check_url(url: str) -> None:
     """Refuse every link of a chained URL (`zip://a.png::s3://...`) that fsspec would open on the local disk."""
     for link in url.split("::"):
         scheme, separator, _ = link.partition("://")
+        if separator and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+._-]*", scheme):  # a place in a container, for one
+            raise ValueError("is neither a path nor a URL")
         if scheme.lower() in _LOCAL_SCHEMES or not (separator or re.fullmatch("[a-z]+", link)):
             raise ValueError("is a URL to the local disk; write the path relative to the manifest's folder")
         reason = _unavailable(scheme)

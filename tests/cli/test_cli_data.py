@@ -136,7 +136,49 @@ def test_a_manifest_that_is_not_there(root):
     assert "does not exist" in result.stdout
 
 
-def test_help_shows_both():
+def test_pack_then_check(root):
+    out = root / "m.csv"
+    rate_data("index", "folder", root / "images", "--masks", root / "masks", "--out", out)
+    packed = rate_data("pack", out, "--out", root / "shards", "--shard-samples", "1")
+    pattern = f"{root / 'shards'}/{{000000..000001}}.tar"
+    assert packed.exit_code == 0
+    assert packed.stdout == f"{pattern}: 2 samples in 2 shards, 20,480 bytes\n"
+    checked = rate_data("check", pattern)
+    assert checked.stdout.splitlines() == [
+        f"{pattern}: 2 rows, 2 samples looked at",
+        "class    cat: 1",
+        "class    dog: 1",
+        "0 errors, 0 warnings",
+    ]
+    again = rate_data("pack", pattern, "--out", root / "again", "--json")
+    report = json.loads(again.stdout)
+    assert report == {"pattern": f"{root / 'again'}/000000.tar", "shards": 1, "samples": 2, "bytes": 10240}
+
+
+def test_pack_refuses_what_is_there(root):
+    result = rate_data("pack", root / "m.csv", "--out", root / "images")
+    assert isinstance(result.exception, DataError)
+    assert "choose a new one" in str(result.exception)
+
+
+def test_index_coco(root):
+    value = {
+        "images": [{"id": 1, "file_name": "dog/a.jpg", "width": 8, "height": 8}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1, "bbox": [0, 0, 4, 4]}],
+    }
+    (root / "c.json").write_text(json.dumps(value))
+    arguments = ("index", "coco", root / "c.json", "--images", root / "images", "--out", root / "m.csv")
+    result = rate_data(*arguments)
+    assert result.stdout == f"{root / 'm.csv'}: 1 row\nclass    dog: 1\n"
+    assert result.stderr == "1 annotations are crowds; they are part of their class's region\n"
+    assert read_manifest(root / "m.csv").samples[0].boxes == ((0.0, 0.0, 4.0, 4.0),)
+    refused = rate_data(*arguments, "--max-json-bytes", "10")
+    assert "the limit is 10; --max-json-bytes" in str(refused.exception)
+    assert "neither polygons nor run lengths" in str(rate_data(*arguments, "--regions", "masks").exception)
+
+
+def test_help_shows_all():
     text = rate_data("--help").stdout
-    assert "index" in text
-    assert "check" in text
+    assert all(verb in text for verb in ("index", "check", "pack"))
+    assert all(layout in rate_data("index", "--help").stdout for layout in ("folder", "coco"))

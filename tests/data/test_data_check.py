@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shard_files import picture, write_shards
 
 from rate.data.check import check_manifest
 from rate.data.geometry import Geometry
@@ -194,3 +195,17 @@ def test_json(tmp_path, good):
     assert (value["errors"], value["warnings"], value["rows"], value["samples"]) == (1, 0, 3, 3)
     assert value["problems"][0]["row"] == 3
     assert value["problems"][0]["id"] == "x.png"
+
+
+def test_shards_are_checked_as_a_manifest_is(tmp_path):
+    good = {"a.png": picture(0, (20, 10)), "a.mask.png": picture(9, (20, 10)), "a.cls": b"dog"}
+    bad = {"b.png": b"no picture", "b.json": json.dumps({"label": "cat", "boxes": [], "split": "test"}).encode()}
+    pattern = write_shards(tmp_path / "shards", good, {**bad, "c.png": b"x", "c.cls": b"7"})
+    report = check_manifest(pattern)
+    assert (report.path, report.rows, report.samples, report.splits) == (pattern, 3, 2, {"test": 1})
+    assert [(problem.row, problem.severity) for problem in report.problems] == [
+        (1, "warning"),
+        (2, "error"),
+        (3, "error"),
+    ]
+    assert [problem.row for problem in check_manifest(pattern, decode=False).problems] == [3]

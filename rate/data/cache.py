@@ -1,0 +1,115 @@
+"""Local copies of remote containers: fetched once, whole, into a bounded folder.
+
+Whole, not by range requests: the headers of a shard lie every few dozen kB, one round trip each, and an evaluation
+reads every byte between them afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CACHE_BYTES = 64 << 30
+"""What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
+
+WAITS_S = (0.5, 2.0, 8.0)
+"""Seconds before each further try of a fetch that failed."""
+
+_known: dict[str, Path] = {}  # URL -> its copy, as far as this process has asked
+
+
+def cache_folder() -> Path:
+    """RATE_CACHE, or `rate` in the platform's folder for caches."""
+    if chosen := os.environ.get("RATE_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "rate"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rate"
+
+
+def fetched(url: str) -> Path:
+    """The local copy of a remote file, fetched when there is none of this version.
+
+    A copy belongs to the URL and to what the storage says of the version: its length, its ETag or time.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it could not be fetched in ``len(WAITS_S) + 1`` tries.
+    """
+    path = _known.get(url)
+    if path is None or not path.exists():  # another process may have made room
+        path = _known[url] = _copy(url)
+    return path
+
+
+def _copy(url: str) -> Path:
+    import fsspec
+
+    def locate() -> tuple[Any, str, int | None, str]:
+        filesystem, name = fsspec.core.url_to_fs(url)
+        return filesystem, name, filesystem.info(name).get("size"), str(filesystem.ukey(name))
+
+    filesystem, name, size, version = _tried(url, locate)
+    folder = cache_folder() / "shards"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest = hashlib.sha256(repr((url, size, version)).encode()).hexdigest()[:40]
+    path = folder / digest
+    with _alone(folder / f"{digest}.lock"):  # threads and processes that want it too wait for the one that fetches
+        if not path.exists():
+            _tried(url, lambda: _fetch(filesystem, name, size, path))
+            _make_room(folder, path)
+    os.utime(path)
+    return path
+
+
+def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        filesystem.get_file(name, str(temporary))
+        if size is not None and temporary.stat().st_size != size:
+            raise OSError(f"{temporary.stat().st_size} of {size} bytes came")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _tried(url: str, work: Callable[[], Any]) -> Any:
+    """``work``, again after a wait where it failed; what will not come by waiting is raised at once."""
+    for wait in (*WAITS_S, None):
+        try:
+            return work()
+        except (FileNotFoundError, PermissionError, ImportError, ValueError):
+            raise
+        except Exception as error:  # each fsspec backend has its own exceptions
+            if wait is None:
+                tries = len(WAITS_S) + 1
+                raise OSError(f"{url} cannot be fetched ({tries} tries): {type(error).__name__}: {error}") from error
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_room(folder: Path, keep: Path) -> None:
+    """Delete the copies used longest ago until the rest fits. Who has one open keeps reading it."""
+    limit = int(os.environ.get("RATE_CACHE_BYTES") or CACHE_BYTES)
+    copies = [(path.stat(), path) for path in folder.iterdir() if len(path.name) == len(keep.name)]
+    total = sum(status.st_size for status, _ in copies)
+    for status, path in sorted(copies, key=lambda copy: copy[0].st_mtime_ns):
+        if total > limit and path != keep:
+            path.unlink(missing_ok=True)
+            total -= status.st_size
