@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from functools import lru_cache
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from rate.data.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
@@ -18,11 +18,18 @@ MAX_BYTES = 1 << 30
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
 
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+_PART = r"(?!\.\.?(?:/|$))[^/\\]+"
+_PLAIN = re.compile(f"{_PART}(?:/{_PART})*", re.DOTALL)
+"""A relative path that is its own normal form: no part is empty, `.` or `..`."""
+
+
 class Folder:
     """The folder of a manifest: relative paths start there and may not leave it, by `..` or by a symbolic link."""
 
     def __init__(self, path: Path) -> None:
         self.path = os.path.normpath(path.absolute())
+        self._prefix = self.path.rstrip(os.sep) + os.sep
         self._real = os.path.realpath(path)
         self._real_parents: dict[str, str] = {}  # of 100,000 images in few folders, the folders are resolved once
 
@@ -37,10 +44,10 @@ class Folder:
             return written
         if "\0" in written:
             raise ValueError("holds a NUL character")
-        if Path(written).is_absolute() or PureWindowsPath(written).is_absolute():
+        if _ABSOLUTE.match(written):
             raise ValueError("is an absolute path; write it relative to the manifest's folder")
-        absolute = os.path.normpath(Path(self.path, written))
-        if not _inside(absolute, self.path):
+        absolute = f"{self._prefix}{written}" if _PLAIN.fullmatch(written) else os.path.normpath(self._prefix + written)
+        if not absolute.startswith(self._prefix):
             raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
         if not _inside(self._resolved(absolute), self._real):
             raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
@@ -54,15 +61,15 @@ class Folder:
             return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
-        if _inside(located, self.path):
-            return located[len(self.path.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        if located.startswith(self._prefix):
+            return located[len(self._prefix) :].replace(os.sep, "/")
         return Path(os.path.relpath(located, self.path)).as_posix()
 
     def _resolved(self, absolute: str) -> str:
-        parent, name = os.path.split(absolute)
+        parent, _, name = absolute.rpartition(os.sep)
         if parent not in self._real_parents:
-            self._real_parents[parent] = os.path.realpath(parent)
-        candidate = str(Path(self._real_parents[parent], name))
+            self._real_parents[parent] = os.path.realpath(parent or os.sep).rstrip(os.sep) + os.sep
+        candidate = self._real_parents[parent] + name
         return os.path.realpath(candidate) if _is_link(candidate) else candidate
 
 

@@ -157,6 +157,8 @@ class _Cells:
     def text(self, column: str, *, required: bool = False) -> str | None:
         """A text, or a whole number as text; None = not given, or refused."""
         value = self.raw.get(column)
+        if type(value) is str and value.isascii() and not value.isspace() and value:
+            return value
         if not self.has(column):
             if required:
                 self.refuse(column, "is missing")
@@ -243,6 +245,8 @@ def _number(value: object) -> float:
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
