@@ -60,7 +60,7 @@ class RunStore:
     work: Work = field(default_factory=Work)
     done: IdSet = field(default_factory=IdSet)  # samples that earlier sessions stored
     _run: Json = field(default_factory=dict)
-    _writer: PartWriter = field(init=False)
+    _writer: PartWriter = field(init=False, repr=False)
     _lock: IO[str] | None = None
 
     def __enter__(self) -> RunStore:

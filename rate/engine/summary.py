@@ -145,7 +145,8 @@ def _rows(folder: Path, run: Json) -> dict[str, pa.Table]:
         )
         for name, parts in found.items():
             parts.append(small.filter(pc.equal(small["head"], name)).drop_columns("head"))
-    return {name: pa.concat_tables(parts) for name, parts in found.items()}
+    # In the order of the ranks: a sum of floats depends on its order, and the rows came in any.
+    return {name: pa.concat_tables(parts).sort_by("rank") for name, parts in found.items()}
 
 
 def _judged(rows: pa.Table) -> pa.Table:

@@ -98,7 +98,7 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
     assert process.poll() is None, f"finished before it could be stopped: {process.communicate()}"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, how: signal.Signals) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     arguments = [
@@ -118,7 +118,7 @@ def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, 
         wait_for_rows(process, cut)
         process.send_signal(how)
         _, said = process.communicate(timeout=60)
-    if how is signal.SIGINT:
+    if how is not signal.SIGKILL:
         assert process.returncode == 130, said
         assert "run the same command again" in said
         assert read_run(cut)["status"] == "partial"
@@ -314,3 +314,41 @@ def test_explain_refuses_what_it_cannot_do(
 def test_explain_of_a_missing_image_names_it(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explain", str(trained.artifact), str(tmp_path / "absent.jpg"), "--out", str(tmp_path / "x.png")]) == 2
     assert "absent.jpg" in capsys.readouterr().err
+
+
+def test_shards_merge_to_the_run_of_the_whole_set(
+    trained, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), *FEW]
+    for number in (1, 2):
+        assert run([*arguments, "--out", str(tmp_path / str(number)), "--shard", f"{number}/2"]) == 0
+    assert run(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--out", str(tmp_path / "merged")]) == 0
+    assert_same_verdicts(finished, tmp_path / "merged")
+    assert run(["status", str(tmp_path / "merged")]) == 0
+    assert "done     8 of 8 samples (100.0%), 0 errors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [["--workers", "2"], ["--runner", "ray", "--workers", "2"]])
+def test_several_workers_give_the_same_verdicts_and_a_clean_stdout(
+    trained, finished: Path, tmp_path: Path, changes
+) -> None:
+    command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), *FEW, "--json"]
+    command += ["--out", str(tmp_path / "run"), *changes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "complete"
+    assert_same_verdicts(finished, tmp_path / "run")
+
+
+def test_log_lines_are_json_where_asked(trained, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), *FEW, "--log-json"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=120, check=True
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all({"time", "level", "message"} <= line.keys() for line in lines)
+    assert [line["done"] for line in lines if line.get("event") == "progress"][-1] == 8
+    again = subprocess.run([*command, "--out", str(trained.manifest)], capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    error = json.loads(again.stderr.splitlines()[-1])
+    assert (error["level"], error["exit_code"]) == ("error", 2)
