@@ -186,7 +186,7 @@ def _checked(value: Json, path: Path, regions: str) -> _Set:
         problems += _enter(images, image, image, "image", _image_problems(image))
     for category in value["categories"]:
         name = category.get("name") if isinstance(category, dict) else None
-        wrong = [] if _is_new_name(name, names) else [f"needs a name of its own, got {name!r}"]
+        wrong = [] if _is_text(name) and name not in names.values() else [f"needs a name of its own, got {name!r}"]
         problems += _enter(names, category, name, "category", wrong)
     if len({image["file_name"] for image in images.values()}) < len(images):
         problems.append("two images have the same file_name")
@@ -214,8 +214,11 @@ def _enter(table: dict[int, Any], entry: object, value: object, what: str, probl
     return (f"{what} {key!r}: {problem}" for problem in problems)
 
 
-def _is_new_name(name: object, names: dict[int, str]) -> bool:
-    return isinstance(name, str) and bool(name.strip()) and name not in names.values()
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode().strip())
+    except UnicodeEncodeError:  # JSON can escape half a character
+        return False
 
 
 def _id(entry: object) -> object:
@@ -223,7 +226,7 @@ def _id(entry: object) -> object:
 
 
 def _image_problems(image: object) -> list[str]:
-    if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not image["file_name"].strip():
+    if not isinstance(image, dict) or not _is_text(image.get("file_name")):
         return ["needs a file_name"]
     sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):

@@ -205,6 +205,8 @@ IMAGE = {"id": 1, "file_name": "a.png", "width": 12, "height": 8}
         ({"images": [IMAGE, {**IMAGE, "id": 2}]}, "two images have the same file_name"),
         ({"images": [{**IMAGE, "id": "1"}]}, "image '1': needs an id of its own, a whole number"),
         ({"images": ["a.png"]}, "image None: needs an id"),
+        ({"images": [{**IMAGE, "file_name": "\ud800.png"}]}, "image 1: needs a file_name"),
+        ({"categories": [{"id": 3, "name": " "}]}, "category 3: needs a name of its own"),
         ({"images": [{**IMAGE, "width": 0}]}, "needs width and height in pixels, got (0, 8)"),
         ({"images": [{**IMAGE, "width": 10**6, "height": 10**6}]}, "the limit is 178,956,970"),
         ({"categories": [{"id": 3, "name": "dog"}, {"id": 5, "name": "dog"}]}, "category 5: needs a name of its own"),

@@ -117,7 +117,7 @@ def test_no_image_is_read_by_the_pass(tmp_path, monkeypatch):
         ({"a.jpg": b"x", "a.cls": b"dog"}, "needs one region, got none"),
         ({**sample("a"), "a.mask.png": b"x"}, "needs one region, got mask and boxes"),
         ({"a.json": b"{}"}, "has no image beside it"),
-        ({"a.b.jpg": b"x"}, "has .b.jpg, and a key ends at the first dot"),
+        ({"a.b.jpg": b"x"}, "a key ends at the first dot, and it has ['b.jpg']"),
         ({**sample("a"), "a.png": b"x"}, "comes after 'a.jpg'; a sample has one image"),
         ({**sample("a"), "a.cls": b"d" * ((1 << 20) + 1)}, "1,048,577 bytes, the limit is 1,048,576"),
         (sample("../a"), "leaves the archive"),
@@ -171,6 +171,10 @@ def test_names_that_are_no_text(tmp_path):
     parsed = rows(tmp_path, archive(files, tarfile.GNU_FORMAT))
     assert ids(parsed) == ["b"]
     assert "not valid Unicode" in messages(parsed)[0]
+    parsed = rows(tmp_path, archive({f"{name}.{name}.jpg": b"x", **sample("b")}, tarfile.GNU_FORMAT))
+    assert "key ends at the first dot" in messages(parsed)[0]
+    for problem in parsed[0].problems:
+        assert f"{problem} {problem.id}".encode()
 
 
 # ----------------------------------------------------------------------------------------------- archives that break
