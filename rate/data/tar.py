@@ -134,9 +134,7 @@ def _parsed(group: _Group, row: int, shard: str, container: Container) -> Parsed
     except ValueError as error:
         refusals.append(str(error))
     if "image" not in group.files:
-        others = (
-            f"; it has {', '.join(map(repr, group.others))}, and a key ends at the first dot" if group.others else ""
-        )
+        others = f"; a key ends at the first dot, and it has {group.others}" if group.others else ""
         refusals.append(f"has no image beside it: the members of a sample follow each other{others}")
     if refusals:
         key = group.key.encode("utf-8", "backslashreplace").decode()  # a name in an archive need not be text
