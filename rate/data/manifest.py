@@ -5,15 +5,15 @@ Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; option
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rate.data.identity import SetDigest
 from rate.data.location import Folder
 from rate.data.rows import CORNERS, Problem, Raw, read_rows
 from rate.errors import DataError
@@ -36,9 +36,10 @@ class Manifest:
 
         Paths count as written, relative to the manifest: the set may move. The pixels are not read.
         """
-        folder = Folder(self.path.parent)
-        lines = sorted(_identity(sample, folder) for sample in self.samples)
-        return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()
+        digest = SetDigest(self.path.parent)
+        for sample in self.samples:
+            digest.add(sample)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +65,24 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
     samples: list[Sample] = []
     problems: list[Problem] = []
     splits: Counter[str | None] = Counter()
-    for parsed in parse_rows(path):
+    for parsed in without_duplicates(parse_rows(path)):
         problems.extend(parsed.problems)
         splits[parsed.split] += 1
         if parsed.sample is not None and split in (None, parsed.split):
             samples.append(parsed.sample)
     if problems:
-        raise DataError(_refusal(path, problems))
+        raise DataError(refusal(path, problems))
     check_split(path, splits, split)
-    return Manifest(path.absolute(), tuple(samples), _notices(path, splits, split))
+    return Manifest(path.absolute(), tuple(samples), notices_of(path, splits, split))
 
 
 def parse_rows(path: Path) -> Iterator[ParsedRow]:
-    """Every row of the file, valid or not; duplicate ids are a problem of the later row.
+    """Every row of the file, valid or not, each for itself.
 
     Raises:
         DataError: the file as a whole cannot be read, lacks a column, or has no rows.
     """
     folder = Folder(path.parent)
-    first: dict[str, int] = {}  # id -> the row that has it
     row = 0
     for item in read_rows(path):
         if isinstance(item, Problem):
@@ -90,12 +90,21 @@ def parse_rows(path: Path) -> Iterator[ParsedRow]:
             yield ParsedRow(row, None, None, (item,))
             continue
         row, raw = item
-        parsed = sample_from_row(raw, row, folder)
-        if parsed.sample is not None and first.setdefault(parsed.sample.id, row) != row:
-            parsed = _duplicate(parsed.sample, parsed.split, first[parsed.sample.id])
-        yield parsed
+        yield sample_from_row(raw, row, folder)
     if row == 0:
         raise DataError(f"the manifest {path} has no rows; each row names an image, its label and its region")
+
+
+def without_duplicates(rows: Iterable[ParsedRow]) -> Iterator[ParsedRow]:
+    """The rows; one with an id that an earlier row has is no sample but a problem. Remembers every id."""
+    first: dict[str, int] = {}
+    for parsed in rows:
+        sample = parsed.sample
+        if sample is not None and first.setdefault(sample.id, parsed.row) != parsed.row:
+            problem = duplicate_id(sample, first[sample.id])
+            yield ParsedRow(parsed.row, None, parsed.split, (problem,))
+        else:
+            yield parsed
 
 
 def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
@@ -126,7 +135,7 @@ def check_split(path: Path | str, splits: Counter[str | None], split: str | None
         return
     named = _counted(splits)
     cure = f"it has {named}" if named else "none of its rows names a split: leave --split out to use them all"
-    raise DataError(f"{path} has no split {split!r}; {cure}")
+    raise DataError(f"the manifest {path} has no split {split!r}; {cure}")
 
 
 @dataclass(slots=True)
@@ -246,18 +255,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _duplicate(sample: Sample, split: str | None, first: int) -> ParsedRow:
+def duplicate_id(sample: Sample, first: int) -> Problem:
+    """The problem of a sample whose id row ``first`` has."""
     cure = "put all boxes of an image in one row, or give an `id` column"
-    problem = Problem(sample.row, sample.id, "id", f"{_short(sample.id)} is already the id of row {first}; {cure}")
-    return ParsedRow(sample.row, None, split, (problem,))
+    return Problem(sample.row, sample.id, "id", f"{_short(sample.id)} is already the id of row {first}; {cure}")
 
 
-def _identity(sample: Sample, folder: Folder) -> str:
-    mask = None if sample.mask is None else folder.relative(sample.mask)
-    return json.dumps([sample.id, sample.label, folder.relative(sample.image), mask, sample.boxes, sample.group])
-
-
-def _refusal(path: Path, problems: Sequence[Problem]) -> str:
+def refusal(path: Path | str, problems: Sequence[Problem]) -> str:
+    """The message that names the problems of a source, the first of them in full."""
     shown = [f"  {problem}" for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"  and {len(problems) - SHOWN_PROBLEMS} more; `rate data check {path}` names them all")
@@ -265,7 +270,8 @@ def _refusal(path: Path, problems: Sequence[Problem]) -> str:
     return "\n".join([f"the manifest {path} cannot be used, {count}:", *shown])
 
 
-def _notices(path: Path, splits: Counter[str | None], split: str | None) -> tuple[str, ...]:
+def notices_of(path: Path | str, splits: Counter[str | None], split: str | None) -> tuple[str, ...]:
+    """That rows of all splits are used, where nobody chose."""
     if split is not None or len(splits) < 2:
         return ()
     return (f"{path} has {_counted(splits)}; all {splits.total()} rows are used: --split NAME takes one of them",)

@@ -1,55 +1,68 @@
-"""Which ids have come by, in a few bytes each."""
+"""Ids that come twice in a stream of rows, found without keeping the ids."""
 
 from __future__ import annotations
 
-import hashlib
 from array import array
+from collections.abc import Iterable, Iterator
+
+from rate.data.identity import fingerprint
+from rate.data.manifest import ParsedRow, duplicate_id
 
 _FULL = 0.6
 
 
 class Seen:
-    """A set of texts by their digests of 64 bits: 13 to 27 bytes a text, however long it is.
+    """The row of each id by the id's fingerprint: 27 to 54 bytes an id, however long it is.
 
-    Two of n different texts share a digest with probability n^2 / 2^65: 3e-8 for a million.
+    Two of n different ids share a fingerprint with probability n^2 / 2^65: 3e-8 for a million.
     """
 
     def __init__(self) -> None:
-        self._table = array("Q", bytes(8 * 1024))  # open addressing; 0 = free
+        self._prints = array("Q", [0]) * 1024  # open addressing; 0 = free
+        self._rows = array("Q", [0]) * 1024
         self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     @property
     def nbytes(self) -> int:
         """Size of the table, bytes."""
-        return self._table.itemsize * len(self._table)
+        return 2 * self._prints.itemsize * len(self._prints)
 
-    def add(self, text: str) -> bool:
-        """Whether it is new."""
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        value = int.from_bytes(digest, "little") or 1
+    def first(self, identifier: str, row: int) -> int:
+        """The row that had the id first: ``row`` itself when it is new."""
+        value = fingerprint(identifier) or 1
         slot = self._slot(value)
-        if self._table[slot]:
-            return False
-        self._table[slot] = value
+        if self._prints[slot]:
+            return self._rows[slot]
+        self._prints[slot], self._rows[slot] = value, row
         self._count += 1
-        if self._count > _FULL * len(self._table):
+        if self._count > _FULL * len(self._prints):
             self._grow()
-        return True
+        return row
 
     def _slot(self, value: int) -> int:
         """Where the value is, or would go."""
-        mask = len(self._table) - 1
+        mask = len(self._prints) - 1
         slot = value & mask
-        while self._table[slot] not in (0, value):
+        while self._prints[slot] not in (0, value):
             slot = (slot + 1) & mask
         return slot
 
     def _grow(self) -> None:
-        before = self._table
-        self._table = array("Q", bytes(2 * before.itemsize * len(before)))
-        for value in before:
+        prints, rows = self._prints, self._rows
+        self._prints = array("Q", [0]) * (2 * len(prints))
+        self._rows = array("Q", [0]) * (2 * len(prints))
+        for value, row in zip(prints, rows, strict=True):
             if value:
-                self._table[self._slot(value)] = value
+                slot = self._slot(value)
+                self._prints[slot], self._rows[slot] = value, row
+
+
+def unique(rows: Iterable[ParsedRow]) -> Iterator[ParsedRow]:
+    """The rows; one with an id that an earlier row has is no sample but a problem."""
+    seen = Seen()
+    for parsed in rows:
+        sample = parsed.sample
+        if sample is not None and (first := seen.first(sample.id, parsed.row)) != parsed.row:
+            yield ParsedRow(parsed.row, None, parsed.split, (duplicate_id(sample, first),))
+        else:
+            yield parsed

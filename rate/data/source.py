@@ -7,11 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rate.data.location import Folder
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.parquet_images import is_image_table, parquet_rows
-from rate.data.rows import Problem
-from rate.data.seen import Seen
 from rate.data.tar import tar_rows
 from rate.errors import DataError
 
@@ -25,7 +22,7 @@ _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4")
 
 
 def open_rows(data: str) -> Iterator[ParsedRow]:
-    """Every row of DATA, valid or not, without holding them; an id that came before is a problem of the later row.
+    """Every row of DATA, valid or not, each for itself: an id may come twice (`unique` finds it). Nothing is held.
 
     Args:
         data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet with image bytes): a path, a pattern
@@ -38,23 +35,23 @@ def open_rows(data: str) -> Iterator[ParsedRow]:
     found = expand(data)
     kind = _kind(data, found)
     if kind == ".tar":
-        return _unique(data, tar_rows(found))
+        return _some(data, tar_rows(found))
     if kind == ".parquet" and (len(found) > 1 or "://" in found[0] or is_image_table(found[0])):
-        return _unique(data, parquet_rows(found))
+        return _some(data, parquet_rows(found))
     if len(found) > 1 or "://" in found[0]:
         cure = "a manifest is one file on the local disk (its images may be URLs)"
         raise DataError(f"{data} names {len(found)} manifests or a remote one; {cure}")
     return parse_rows(Path(found[0]))
 
 
-def folder_of(data: str) -> Folder:
-    """The folder from which the locations of DATA count as relative: a set that moves as a whole stays the same set."""
+def root_of(data: str) -> Path:
+    """The folder that locations of DATA are relative to: a set that moves as a whole stays the same set."""
     if "://" in data:
-        return Folder(Path())
-    literal = Path(data)
-    while not literal.exists() and re.search(r"[*?\[{]", str(literal)):
-        literal = literal.parent
-    return Folder(literal if literal.is_dir() else literal.parent)
+        return Path()
+    path = Path(data)
+    while not path.exists() and re.search(r"[*?\[{]", str(path)):
+        path = path.parent
+    return path if path.is_dir() else path.parent
 
 
 def expand(data: str) -> list[str]:
@@ -139,16 +136,10 @@ def _kind(data: str, found: list[str]) -> str:
     return suffixes.pop()
 
 
-def _unique(data: str, rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
-    """Refuse ids that came before, and a source without rows."""
-    seen = Seen()
-    empty = True
-    for parsed in rows:
-        empty = False
-        sample = parsed.sample
-        if sample is not None and not seen.add(sample.id):
-            problem = Problem(parsed.row, sample.id, "id", "is an earlier sample's, too; every sample has its own")
-            parsed = ParsedRow(parsed.row, None, parsed.split, (problem,))
-        yield parsed
-    if empty:
+def _some(data: str, rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
+    """Refuse a source without rows."""
+    first = next(rows, None)
+    if first is None:
         raise DataError(f"{data} has no samples; each is an image with its label and its region")
+    yield first
+    yield from rows

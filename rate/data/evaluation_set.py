@@ -1,0 +1,175 @@
+"""The samples to evaluate, read anew whenever they are iterated over: a set of any size costs the same memory."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rate.data.identity import SetDigest, fingerprint
+from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
+from rate.data.rows import Problem
+from rate.data.source import open_rows, root_of
+from rate.errors import ConfigError, DataError
+from rate.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several parts of a set, of about equal size: which one a sample is in depends on its id alone."""
+
+    number: int = 1  # from 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise ConfigError(f"shard {self.number}/{self.of}: the first number must lie between 1 and the second")
+
+    def holds(self, identifier: str) -> bool:
+        """Whether the sample is in this part."""
+        return self.of == 1 or fingerprint(identifier) % self.of == self.number - 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """`2/8`.
+
+        Raises:
+            ConfigError: it has another form.
+        """
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal()):
+            raise ConfigError(f"--shard {text!r}: expected NUMBER/OF, such as 1/8 to 8/8 on eight machines")
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+WHOLE = Shard()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Where the samples are and what a first reading found. Nothing of the samples themselves is held.
+
+    Iterating reads the source again, and stops a run whose source has changed meanwhile.
+    """
+
+    data: str  # as `open_rows` takes it
+    split: str | None
+    limit: int | None  # first samples of the split only
+    shard: Shard
+    size: int  # samples that iterating gives
+    available: int  # samples of the split
+    labels: frozenset[str]  # of all samples up to the limit
+    digest: str  # of all samples up to the limit, whatever their order; see `SetDigest`
+    notices: tuple[str, ...] = ()  # what the user should know, one sentence each
+    _stamp: tuple[object, ...] = field(default=(), compare=False)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Sample]:
+        """The samples, in the order of the source.
+
+        Raises:
+            DataError: the source is no longer what it was when it was first read.
+        """
+        if _stamp(self.data) != self._stamp:
+            raise DataError(f"{self.data} has changed since it was first read; start the command again")
+        for sample in _chosen(open_rows(self.data), self.split, self.limit):
+            if self.shard.holds(sample.id):
+                yield sample
+
+
+def read_evaluation_set(
+    data: str, split: str | None = None, limit: int | None = None, shard: Shard = WHOLE
+) -> EvaluationSet:
+    """Read and validate a whole source before any work; images and masks need not exist yet.
+
+    Memory: 8 bytes a row, and the names of labels and splits.
+
+    Args:
+        data: a manifest (.csv, .jsonl, .parquet), Parquet files with images, or tar shards; see `open_rows`.
+        split: use the rows whose `split` says so; None = all rows.
+        limit: use the first so many of those.
+        shard: use those of one part.
+
+    Raises:
+        DataError: the source or a row of it is wrong (each is named), or nobody is in ``split``.
+    """
+    stamp, found = _stamp(data), _Found()
+    digest = SetDigest(root_of(data))
+    taken = available = size = 0
+    labels: set[str] = set()
+    for parsed in open_rows(data):
+        found.add(parsed)
+        if parsed.sample is None or split not in (None, parsed.split):
+            continue
+        available += 1
+        if limit is not None and taken >= limit:
+            continue
+        taken += 1
+        labels.add(parsed.sample.label)
+        digest.add(parsed.sample)
+        size += shard.holds(parsed.sample.id)
+    found.check(data)
+    check_split(data, found.splits, split)
+    notices = notices_of(data, found.splits, split)
+    chosen = (split, limit, shard, size, available)
+    return EvaluationSet(data, *chosen, frozenset(labels), digest.hexdigest(), notices, stamp)
+
+
+def _chosen(rows: Iterable[ParsedRow], split: str | None, limit: int | None) -> Iterator[Sample]:
+    samples = (row.sample for row in rows if row.sample is not None and split in (None, row.split))
+    return itertools.islice(samples, limit)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a reading gathers of all rows, those of other splits included."""
+
+    splits: Counter[str | None] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    ids: array[int] = field(default_factory=lambda: array("Q"))  # fingerprints, 8 bytes each
+
+    def add(self, parsed: ParsedRow) -> None:
+        self.problems.extend(parsed.problems)
+        self.splits[parsed.split] += 1
+        if parsed.sample is not None:
+            self.ids.append(fingerprint(parsed.sample.id))
+
+    def check(self, data: str) -> None:
+        """Refuse the source for the problems of its rows; ids that appear twice are named in a second reading."""
+        ordered = np.sort(np.frombuffer(self.ids, np.uint64)) if self.ids else np.empty(0, np.uint64)
+        twice = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        problems = self.problems + (list(_duplicates(open_rows(data), twice)) if twice else [])
+        if problems:
+            raise DataError(refusal(data, sorted(problems, key=lambda problem: problem.row)))
+
+
+def _duplicates(rows: Iterable[ParsedRow], twice: frozenset[int]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for parsed in rows:
+        sample = parsed.sample
+        if (
+            sample is not None
+            and fingerprint(sample.id) in twice
+            and first.setdefault(sample.id, parsed.row) != parsed.row
+        ):
+            yield duplicate_id(sample, first[sample.id])
+
+
+def _stamp(data: str) -> tuple[object, ...]:
+    """What tells that a local file has been written to: its length and time. Other sources have none."""
+    path = Path(data)
+    try:
+        status = path.stat() if "://" not in data else None
+    except (OSError, ValueError):
+        return ()
+    return () if status is None else (status.st_size, status.st_mtime_ns)
