@@ -78,9 +78,8 @@ def pack(
     _check_request(out, shard_bytes, shard_samples)
     total = len(read_evaluation_set(data, split))  # refuses the source for what is wrong with its rows
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     try:
         with _Shards(temporary, shard_bytes, shard_samples or total) as shards:
             for number, (sample, own_split) in enumerate(_samples(data, split)):

@@ -21,7 +21,7 @@ from rate.data.location import Folder, read_bytes
 from rate.data.manifest import ParsedRow
 from rate.data.seen import unique
 from rate.data.source import open_rows
-from rate.errors import DataError, SampleError
+from rate.errors import ConfigError, DataError, SampleError
 
 END = bytes(1024)
 
@@ -405,6 +405,25 @@ def test_the_cache_is_bounded_and_what_it_dropped_comes_again(remote, monkeypatc
     copies = [path for path in (own_cache / "shards").iterdir() if path.suffix != ".lock"]
     assert len(copies) == 2
     assert [read_bytes(row.sample.image) for row in parsed] == [b"image s0", b"image s1", b"image s2"]
+
+
+def test_a_shard_larger_than_the_cache_is_refused(remote, monkeypatch):
+    monkeypatch.setenv("RATE_CACHE_BYTES", "9000")
+    with pytest.raises(DataError, match="has 10,240 bytes, the cache holds 9,000; RATE_CACHE_BYTES changes it"):
+        list(open_rows("memory://b/000.tar"))
+    monkeypatch.setenv("RATE_CACHE_BYTES", "9 GB")
+    with pytest.raises(ConfigError, match="RATE_CACHE_BYTES must be a whole number of bytes, got '9 GB'"):
+        list(open_rows("memory://b/000.tar"))
+
+
+def test_what_a_killed_fetch_left_is_cleared(remote, own_cache):
+    list(open_rows("memory://b/000.tar"))
+    (copy,) = (path for path in (own_cache / "shards").iterdir() if path.suffix != ".lock")
+    left = copy.with_name(f".{copy.name}.1.tmp")
+    copy.rename(left)
+    assert ids(list(open_rows("memory://b/000.tar"))) == ["s0"]
+    assert copy.exists()
+    assert not left.exists()
 
 
 def test_a_shard_that_is_not_there(remote, tmp_path):
