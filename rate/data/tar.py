@@ -11,7 +11,7 @@ from tarfile import TarError
 from rate.data import location
 from rate.data.container import Container, open_container, tar_place
 from rate.data.index import SUFFIXES
-from rate.data.location import InPlace
+from rate.data.location import IN_PLACE
 from rate.data.manifest import ParsedRow, sample_from_row
 from rate.data.rows import CORNERS, Problem, Raw
 from rate.data.tar_headers import Member, members
@@ -143,7 +143,7 @@ def _parsed(group: _Group, row: int, shard: str, container: Container) -> Parsed
     for role in ("image", "mask"):
         if role in group.files:
             raw[role] = tar_place(group.files[role].offset, group.files[role].size, shard)
-    return sample_from_row(raw, row, InPlace())
+    return sample_from_row(raw, row, IN_PLACE)
 
 
 def _fields(group: _Group, container: Container) -> Raw:
