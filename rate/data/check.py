@@ -15,10 +15,9 @@ import numpy as np
 
 from rate.data.geometry import Geometry
 from rate.data.location import in_container
-from rate.data.manifest import check_split
+from rate.data.manifest import check_split, without_duplicates
 from rate.data.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
 from rate.data.rows import Problem
-from rate.data.seen import unique
 from rate.data.source import open_rows
 from rate.errors import ConfigError, DataError, SampleError
 from rate.types import Bool, Box, Json, Sample
@@ -111,7 +110,7 @@ class _Tally:
     def samples(self) -> Iterator[Sample]:
         """Samples of the split; what stops the reading is a problem too."""
         try:
-            for parsed in unique(open_rows(self._data)):
+            for parsed in without_duplicates(open_rows(self._data)):
                 self.problems.extend(parsed.problems)
                 self.splits[parsed.split] += 1
                 if parsed.sample is not None and self._split in (None, parsed.split):

@@ -14,7 +14,7 @@ import numpy as np
 from rate.data.identity import SetDigest, fingerprint
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
 from rate.data.rows import Problem
-from rate.data.source import open_rows, root_of
+from rate.data.source import expand, folder_of, open_rows
 from rate.errors import ConfigError, DataError
 from rate.types import Sample
 
@@ -104,7 +104,7 @@ def read_evaluation_set(
         DataError: the source or a row of it is wrong (each is named), or nobody is in ``split``.
     """
     stamp, found = _stamp(data), _Found()
-    digest = SetDigest(root_of(data))
+    digest = SetDigest(folder_of(data))
     taken = available = size = 0
     labels: set[str] = set()
     for parsed in open_rows(data):
@@ -166,10 +166,9 @@ def _duplicates(rows: Iterable[ParsedRow], twice: frozenset[int]) -> Iterator[Pr
 
 
 def _stamp(data: str) -> tuple[object, ...]:
-    """What tells that a local file has been written to: its length and time. Other sources have none."""
-    path = Path(data)
-    try:
-        status = path.stat() if "://" not in data else None
-    except (OSError, ValueError):
-        return ()
-    return () if status is None else (status.st_size, status.st_mtime_ns)
+    """What tells that local files have been written to: their names, lengths and times. Remote ones have none."""
+    found: list[object] = []
+    for path in expand(data):
+        status = None if "://" in path else Path(path).stat()
+        found += [path] if status is None else [path, status.st_size, status.st_mtime_ns]
+    return tuple(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +23,9 @@ class SetDigest:
     The order of samples does not matter. Samples differ in their ids, so that a sum stands for one set.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         """``folder``: that paths are taken relative to."""
-        self._folder = Folder(folder)
+        self._folder = folder
         self._sum = 0
 
     def add(self, sample: Sample) -> None:

@@ -36,7 +36,7 @@ class Manifest:
 
         Paths count as written, relative to the manifest: the set may move. The pixels are not read.
         """
-        digest = SetDigest(self.path.parent)
+        digest = SetDigest(Folder(self.path.parent))
         for sample in self.samples:
             digest.add(sample)
         return digest.hexdigest()
@@ -135,7 +135,7 @@ def check_split(path: Path | str, splits: Counter[str | None], split: str | None
         return
     named = _counted(splits)
     cure = f"it has {named}" if named else "none of its rows names a split: leave --split out to use them all"
-    raise DataError(f"the manifest {path} has no split {split!r}; {cure}")
+    raise DataError(f"{path} has no split {split!r}; {cure}")
 
 
 @dataclass(slots=True)

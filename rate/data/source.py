@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rate.data.location import Folder
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.parquet_images import is_image_table, parquet_rows
 from rate.data.tar import tar_rows
@@ -21,7 +22,7 @@ _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4")
 
 
 def open_rows(data: str) -> Iterator[ParsedRow]:
-    """Every row of DATA, valid or not, each for itself: an id may come twice (`unique` finds it). Nothing is held.
+    """Every row of DATA, valid or not, each for itself, without holding them.
 
     Args:
         data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet with image bytes): a path, a pattern
@@ -43,14 +44,14 @@ def open_rows(data: str) -> Iterator[ParsedRow]:
     return parse_rows(Path(found[0]))
 
 
-def root_of(data: str) -> Path:
-    """The folder that locations of DATA are relative to: a set that moves as a whole stays the same set."""
+def folder_of(data: str) -> Folder:
+    """The folder from which the locations of DATA count as relative: a set that moves as a whole stays the same set."""
     if "://" in data:
-        return Path()
-    path = Path(data)
-    while not path.exists() and re.search(r"[*?\[{]", str(path)):
-        path = path.parent
-    return path if path.is_dir() else path.parent
+        return Folder(Path())
+    literal = Path(data)
+    while not literal.exists() and re.search(r"[*?\[{]", str(literal)):
+        literal = literal.parent
+    return Folder(literal if literal.is_dir() else literal.parent)
 
 
 def expand(data: str) -> list[str]:
@@ -136,9 +137,8 @@ def _kind(data: str, found: list[str]) -> str:
 
 
 def _some(data: str, rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
-    """Refuse a source without rows."""
+    """The rows, of which there must be one."""
     first = next(rows, None)
     if first is None:
         raise DataError(f"{data} has no samples; each is an image with its label and its region")
-    yield first
-    yield from rows
+    yield from itertools.chain([first], rows)

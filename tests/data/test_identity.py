@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.data.identity import IdSet, SetDigest, fingerprint
+from rate.data.location import Folder
 from rate.types import Sample
 
 
@@ -29,7 +30,7 @@ def test_a_set_digest_knows_the_samples_and_not_their_order(chance: random.Rando
     samples = [Sample(f"s{k}", "x", f"/set/{k}.png", boxes=()) for k in range(6)]
 
     def digest(chosen: list[Sample]) -> str:
-        found = SetDigest(Path("/set"))
+        found = SetDigest(Folder(Path("/set")))
         for sample in chosen:
             found.add(sample)
         return found.hexdigest()

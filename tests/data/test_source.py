@@ -6,14 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from shard_files import sample, write_shards
 
-from rate.data.evaluation_set import read_evaluation_set
 from rate.data.manifest import parse_rows
-from rate.data.seen import Seen, unique
-from rate.data.source import expand, open_rows, root_of
+from rate.data.source import expand, folder_of, open_rows
 from rate.errors import DataError
 
 
@@ -44,13 +40,13 @@ def shards(tmp_path: Path) -> Path:
 )
 def test_patterns(shards, written, found):
     assert names(shards, f"{shards}/{written}") == found
-    assert str(root_of(f"{shards}/{written}")) == str(shards)
+    assert folder_of(f"{shards}/{written}").path == str(shards)
 
 
 def test_patterns_are_relative_to_where_we_are(shards, monkeypatch):
     monkeypatch.chdir(shards)
     assert names(shards, "{8..9}.tar") == names(shards, "[89].tar") == ["8.tar", "9.tar"]
-    assert root_of("*.tar").absolute() == shards
+    assert folder_of("*.tar").path == str(shards)
 
 
 def test_zeros_are_kept_and_urls_stay_urls():
@@ -105,32 +101,3 @@ def test_rows_come_one_by_one(tmp_path):
     (tmp_path / "001.tar").unlink()
     with pytest.raises(DataError, match=r"001.tar does not exist"):
         next(stream)
-
-
-def test_an_id_may_come_twice_and_is_found_with_its_first_row(tmp_path):
-    pattern = write_shards(tmp_path, {**sample("a"), **sample("b")}, {**sample("c"), **sample("b"), **sample("d")})
-    assert [row.sample.id for row in open_rows(pattern)] == ["a", "b", "c", "b", "d"]
-    found = list(unique(open_rows(pattern)))
-    assert [row.sample and row.sample.id for row in found] == ["a", "b", "c", None, "d"]
-    assert str(found[3].problems[0]).startswith("row 4: id 'b' is already the id of row 2")
-
-
-def test_a_set_of_shards_is_read_without_being_held(tmp_path):
-    here, there = (write_shards(tmp_path / name, sample("a"), {**sample("b"), **sample("c")}) for name in ("x", "y"))
-    found = read_evaluation_set(here, limit=2)
-    assert [row.id for row in found] == [row.id for row in found] == ["a", "b"]
-    assert read_evaluation_set(here).digest == read_evaluation_set(there).digest != found.digest
-
-
-@given(st.lists(st.text(max_size=3)))
-def test_seen_knows_the_first_row(texts):
-    seen, reference = Seen(), {}
-    for row, text in enumerate(texts, 1):
-        assert seen.first(text, row) == reference.setdefault(text, row)
-
-
-def test_seen_grows_without_forgetting_and_stays_small():
-    seen = Seen()
-    for _ in range(2):
-        assert all(seen.first(f"id-{number}", number) == number for number in range(20_000))
-    assert seen.nbytes <= 54 * 20_000

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from shard_files import archive, header, picture, sample, write_shards
 
 from rate.data import cache, container, location
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.location import Folder, read_bytes
 from rate.data.manifest import ParsedRow
-from rate.data.seen import unique
 from rate.data.source import open_rows
 from rate.errors import ConfigError, DataError, SampleError
 
@@ -161,9 +161,8 @@ def test_members_of_a_sample_that_do_not_follow_each_other(tmp_path):
 
 def test_an_id_that_came_before(tmp_path):
     pattern = write_shards(tmp_path, sample("a"), {**sample("a"), **sample("b")})
-    parsed = list(unique(open_rows(pattern)))
-    assert ids(parsed) == ["a", "b"]
-    assert "already the id of row 1" in messages(parsed)[0]
+    with pytest.raises(DataError, match=r"row 2: id 'a' is already the id of row 1"):
+        read_evaluation_set(pattern)
 
 
 def test_names_that_are_no_text(tmp_path):
