@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -40,7 +39,7 @@ class SetDigest:
 
 def _identity(sample: Sample, folder: Folder) -> str:
     mask = None if sample.mask is None else folder.relative(sample.mask)
-    return json.dumps([sample.id, sample.label, folder.relative(sample.image), mask, sample.boxes, sample.group])
+    return ascii((sample.id, sample.label, folder.relative(sample.image), mask, sample.boxes, sample.group))
 
 
 class IdSet:
