@@ -43,7 +43,7 @@ def index_folder(
     report = index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits)
     for line in report.notices():
         notice(line)
-    typer.echo(_index_text(report, report.splits))
+    typer.echo(index_text(report))
 
 
 @index_app.command("coco")
@@ -67,7 +67,7 @@ def index_coco(
     report = coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes)
     for line in report.notices():
         notice(line)
-    typer.echo(_index_text(report, {}))
+    typer.echo(index_text(report))
 
 
 @app.command("pack")
@@ -95,8 +95,8 @@ def pack(
     if as_json:
         print_json(report.to_json())
     else:
-        shards = _count(report.shards, "shard")
-        typer.echo(f"{report.pattern}: {_count(report.samples, 'sample')} in {shards}, {report.bytes:,} bytes")
+        shards = counted(report.shards, "shard")
+        typer.echo(f"{report.pattern}: {counted(report.samples, 'sample')} in {shards}, {report.bytes:,} bytes")
 
 
 @app.command("check")
@@ -121,7 +121,7 @@ def check(
     else:
         typer.echo(_check_text(report))
     if report.errors:
-        raise DataError(f"{data} has {_count(report.errors, 'error')}; each is named above with its row")
+        raise DataError(f"{data} has {counted(report.errors, 'error')}; each is named above with its row")
 
 
 def _class_names(path: Path) -> list[str]:
@@ -136,15 +136,16 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _index_text(report: IndexReport | CocoReport, splits: dict[str, int]) -> str:
-    return "\n".join([f"{report.out}: {_count(report.rows, 'row')}", *_counts_text(report.classes, splits)])
+def index_text(report: IndexReport | CocoReport) -> str:
+    """What was written, and how many of each split and class."""
+    return "\n".join([f"{report.out}: {counted(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
 
 
 def _check_text(report: CheckReport) -> str:
-    lines = [f"{report.path}: {_count(report.rows, 'row')}, {_count(report.samples, 'sample')} looked at"]
+    lines = [f"{report.path}: {counted(report.rows, 'row')}, {counted(report.samples, 'sample')} looked at"]
     lines += _counts_text(report.classes, report.splits)
     lines += [f"{problem.severity:<8} {problem}" for problem in report.problems]
-    return "\n".join([*lines, f"{_count(report.errors, 'error')}, {_count(report.warnings, 'warning')}"])
+    return "\n".join([*lines, f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"])
 
 
 def _counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
@@ -152,5 +153,6 @@ def _counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
     return [f"{kind:<8} {name}: {count}" for kind, counts in groups for name, count in counts.items()]
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,9 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from rate.errors import ConfigError
 
 CACHE_BYTES = 64 << 30
 """What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
@@ -61,6 +63,8 @@ def _copy(url: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256(repr((url, size, version)).encode()).hexdigest()[:40]
     path = folder / digest
+    if size is not None and size > _limit():
+        raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
     with _alone(folder / f"{digest}.lock"):  # threads and processes that want it too wait for the one that fetches
         if not path.exists():
             _tried(url, lambda: _fetch(filesystem, name, size, path))
@@ -70,6 +74,8 @@ def _copy(url: str) -> Path:
 
 
 def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: nobody else is here
+        left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         filesystem.get_file(name, str(temporary))
@@ -106,10 +112,20 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _make_room(folder: Path, keep: Path) -> None:
     """Delete the copies used longest ago until the rest fits. Who has one open keeps reading it."""
-    limit = int(os.environ.get("RATE_CACHE_BYTES") or CACHE_BYTES)
-    copies = [(path.stat(), path) for path in folder.iterdir() if len(path.name) == len(keep.name)]
+    copies = []
+    for path in folder.iterdir():
+        if path.suffix not in (".lock", ".tmp"):
+            with suppress(FileNotFoundError):  # another process makes room too
+                copies.append((path.stat(), path))
     total = sum(status.st_size for status, _ in copies)
     for status, path in sorted(copies, key=lambda copy: copy[0].st_mtime_ns):
-        if total > limit and path != keep:
+        if total > _limit() and path != keep:
             path.unlink(missing_ok=True)
             total -= status.st_size
+
+
+def _limit() -> int:
+    written = os.environ.get("RATE_CACHE_BYTES") or str(CACHE_BYTES)
+    if not written.isdecimal():
+        raise ConfigError(f"RATE_CACHE_BYTES must be a whole number of bytes, got {written!r}")
+    return int(written)

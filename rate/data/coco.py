@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rate.data.index import SHOWN, written_below
+from rate.data.index import SHOWN, counts, named, plain, reachable
 from rate.data.location import Folder
-from rate.data.outlines import polygon_mask, rle_mask
+from rate.data.polygon import polygon_mask
 from rate.data.prepare import MAX_PIXELS
 from rate.data.rows import Raw, check_suffix, write_rows
+from rate.data.run_lengths import rle_mask
 from rate.errors import ConfigError, DataError
 from rate.types import Bool, Json
 
@@ -35,6 +35,7 @@ class CocoReport:
     out: Path
     rows: int
     classes: dict[str, int]  # class -> rows
+    splits: dict[str, int]  # split -> rows: COCO's JSON is of one split and does not name it
     missing: tuple[str, ...]  # annotated images whose file is not there, left out
     unannotated: int  # images of the JSON that have no annotation
     crowds: int  # annotations that outline a crowd; they count like the others
@@ -43,9 +44,7 @@ class CocoReport:
         """One sentence for each kind of thing the user should know."""
         found = []
         if self.missing:
-            more = f" and {len(self.missing) - SHOWN} more" if len(self.missing) > SHOWN else ""
-            named = ", ".join(self.missing[:SHOWN])
-            found.append(f"{len(self.missing)} annotated images are not there and were left out: {named}{more}")
+            found.append(f"{len(self.missing)} annotated images are not there and were left out: {named(self.missing)}")
         if self.unannotated:
             found.append(f"{self.unannotated} images have no annotation and were left out")
         if self.crowds:
@@ -86,7 +85,7 @@ def index_coco(
     if regions not in REGIONS:
         raise ConfigError(f"regions must be one of {', '.join(REGIONS)}; got {regions!r}")
     found = _checked(_parsed(annotations, max_bytes), annotations, regions)
-    images, out = Path(os.path.normpath(images.absolute())), out.absolute()
+    images, out = plain(images), out.absolute()
     there = {key for key, image in found.images.items() if (images / image["file_name"]).is_file()}
     used = {key: group for key, group in found.grouped.items() if key[0] in there}
     if not used:
@@ -100,7 +99,8 @@ def index_coco(
     return CocoReport(
         out=out,
         rows=len(rows),
-        classes=dict(sorted(Counter(str(row["label"]) for row in rows).items())),
+        classes=counts(rows, "label"),
+        splits=counts(rows, "split"),
         missing=tuple(sorted(found.images[key]["file_name"] for key in annotated - there)),
         unannotated=len(found.images) - len(annotated),
         crowds=sum(bool(one.get("iscrowd")) for group in used.values() for one in group),
@@ -118,7 +118,7 @@ def _rows(
     for key in sorted(used, key=lambda key: _order(found, key)):
         name, label = _order(found, key)
         region = {"boxes": _boxes(used[key])} if masks is None else {"mask": f"{masks.name}/{key[0]}-{key[1]}.png"}
-        written = written_below(folder, images / name, out)
+        written = reachable(folder, images / name, out)
         yield {"id": f"{name}:{label}", "image": written, "label": label, "group": name, **region}
 
 
@@ -150,7 +150,7 @@ def _union(group: list[Json], image: Json) -> Bool:
         outline = one["segmentation"]
         if isinstance(outline, list):
             for corners in outline:
-                union |= polygon_mask(corners, width, height)
+                union |= polygon_mask(np.reshape(corners, (-1, 2)).astype(np.float64), (width, height))
             continue
         try:
             union |= rle_mask(outline["counts"], width, height)
@@ -186,7 +186,7 @@ def _checked(value: Json, path: Path, regions: str) -> _Set:
         problems += _enter(images, image, image, "image", _image_problems(image))
     for category in value["categories"]:
         name = category.get("name") if isinstance(category, dict) else None
-        wrong = [] if _is_new_name(name, names) else [f"needs a name of its own, got {name!r}"]
+        wrong = [] if _is_text(name) and name not in names.values() else [f"needs a name of its own, got {name!r}"]
         problems += _enter(names, category, name, "category", wrong)
     if len({image["file_name"] for image in images.values()}) < len(images):
         problems.append("two images have the same file_name")
@@ -214,8 +214,11 @@ def _enter(table: dict[int, Any], entry: object, value: object, what: str, probl
     return (f"{what} {key!r}: {problem}" for problem in problems)
 
 
-def _is_new_name(name: object, names: dict[int, str]) -> bool:
-    return isinstance(name, str) and bool(name.strip()) and name not in names.values()
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode().strip())
+    except UnicodeEncodeError:  # JSON can escape half a character
+        return False
 
 
 def _id(entry: object) -> object:
@@ -223,7 +226,7 @@ def _id(entry: object) -> object:
 
 
 def _image_problems(image: object) -> list[str]:
-    if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not image["file_name"].strip():
+    if not isinstance(image, dict) or not _is_text(image.get("file_name")):
         return ["needs a file_name"]
     sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):

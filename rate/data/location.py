@@ -73,15 +73,13 @@ class Folder:
         return os.path.realpath(candidate) if _is_link(candidate) else candidate
 
 
-class InPlace(Folder):
-    """For rows whose locations come from `rate` itself, not from a text that somebody wrote."""
-
-    def __init__(self) -> None:
-        super().__init__(Path())
-
+class _InPlace(Folder):
     def locate(self, written: str) -> str:
-        """The same."""
         return written
+
+
+IN_PLACE = _InPlace(Path(os.sep))
+"""For rows whose locations come from `rate` itself, not from a text that somebody wrote: they are taken as they are."""
 
 
 def in_container(location: str) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from types import TracebackType
 
 from PIL import Image
 
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.location import read_bytes
-from rate.data.manifest import SHOWN_PROBLEMS, check_split
 from rate.data.prepare import load_mask
-from rate.data.rows import Problem
 from rate.data.source import open_rows
 from rate.errors import ConfigError, DataError, SampleError
 from rate.types import Json, Sample
@@ -78,11 +76,10 @@ def pack(
         DataError: ``out`` is not empty; a row is wrong, or its files cannot be read: nothing is written then.
     """
     _check_request(out, shard_bytes, shard_samples)
-    total = _count(data, split)
+    total = len(read_evaluation_set(data, split))  # refuses the source for what is wrong with its rows
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     try:
         with _Shards(temporary, shard_bytes, shard_samples or total) as shards:
             for number, (sample, own_split) in enumerate(_samples(data, split)):
@@ -160,28 +157,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _count(data: str, split: str | None) -> int:
-    """Samples of the split, once all rows are known to be right.
-
-    Raises:
-        DataError: names the first problems.
-    """
-    splits: Counter[str | None] = Counter()
-    shown: list[Problem] = []
-    wrong = 0
-    for parsed in open_rows(data):
-        splits[parsed.split] += 1
-        wrong += len(parsed.problems)
-        shown.extend(parsed.problems[: SHOWN_PROBLEMS - len(shown)])
-    if wrong:
-        more = [f"  and {wrong - len(shown)} more; `rate data check` names them all"] if wrong > len(shown) else []
-        raise DataError(
-            "\n".join([f"{data} cannot be packed, {wrong} problems:", *(f"  {one}" for one in shown), *more])
-        )
-    check_split(data, splits, split)
-    return splits.total() if split is None else splits[split]
 
 
 def _samples(data: str, split: str | None) -> Iterator[tuple[Sample, str | None]]:

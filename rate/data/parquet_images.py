@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rate.data.container import regular_file
-from rate.data.location import InPlace
+from rate.data.location import IN_PLACE
 from rate.data.manifest import ParsedRow, sample_from_row
 from rate.data.row_groups import check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
 from rate.data.rows import CORNERS, Problem, Raw
@@ -81,7 +81,7 @@ class _Table:
             cells = (cells for batch in batches for cells in batch.to_pylist())
             for within, raw in enumerate(cells):
                 number += 1
-                yield sample_from_row(self._raw(raw, number, group, within), before + number, InPlace())
+                yield sample_from_row(self._raw(raw, number, group, within), before + number, IN_PLACE)
 
     def _check_group(self, group: int) -> None:
         check_group(chunk_bytes(self.file.metadata, group, self.columns), self.location, group, "the text")

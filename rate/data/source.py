@@ -16,7 +16,6 @@ from rate.errors import DataError
 MAX_CONTAINERS = 100_000
 """Most files that a pattern may stand for."""
 
-MANIFESTS = (".csv", ".jsonl")
 _BRACES = re.compile(r"\{(?:([0-9]{1,9})\.\.([0-9]{1,9})|([^{}]*,[^{}]*))\}")
 _MAGIC = re.compile(r"[*?\[]")
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4")

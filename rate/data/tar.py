@@ -11,7 +11,7 @@ from tarfile import TarError
 from rate.data import location
 from rate.data.container import Container, open_container, tar_place
 from rate.data.index import SUFFIXES
-from rate.data.location import InPlace
+from rate.data.location import IN_PLACE
 from rate.data.manifest import ParsedRow, sample_from_row
 from rate.data.rows import CORNERS, Problem, Raw
 from rate.data.tar_headers import Member, members
@@ -134,15 +134,16 @@ def _parsed(group: _Group, row: int, shard: str, container: Container) -> Parsed
     except ValueError as error:
         refusals.append(str(error))
     if "image" not in group.files:
-        others = f"; it has .{', .'.join(group.others)}, and a key ends at the first dot" if group.others else ""
+        others = f"; a key ends at the first dot, and it has {group.others}" if group.others else ""
         refusals.append(f"has no image beside it: the members of a sample follow each other{others}")
     if refusals:
-        problems = (Problem(row, group.key, None, f"{shard}: {refusal}") for refusal in refusals)
+        key = group.key.encode("utf-8", "backslashreplace").decode()  # a name in an archive need not be text
+        problems = (Problem(row, key, None, f"{shard}: {refusal}") for refusal in refusals)
         return ParsedRow(row, None, None, tuple(problems))
     for role in ("image", "mask"):
         if role in group.files:
             raw[role] = tar_place(group.files[role].offset, group.files[role].size, shard)
-    return sample_from_row(raw, row, InPlace())
+    return sample_from_row(raw, row, IN_PLACE)
 
 
 def _fields(group: _Group, container: Container) -> Raw:

@@ -16,14 +16,14 @@ from pycocotools import mask as api
 from rate.data.check import check_manifest
 from rate.data.coco import index_coco
 from rate.data.manifest import read_manifest
-from rate.data.outlines import polygon_mask, rle_mask
+from rate.data.polygon import polygon_mask
 from rate.data.prepare import load_mask
+from rate.data.run_lengths import rle_mask
 from rate.errors import ConfigError, DataError
 
-# -------------------------------------------------------------------------------------------------------- outlines
+# ----------------------------------------------------------------------------------------------------- run lengths
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda size: arrays(np.bool_, size))
-corner = st.floats(-20, 60) | st.integers(-5, 45).map(lambda half: half / 2)
 
 
 @given(masks)
@@ -65,39 +65,12 @@ def test_run_lengths_that_do_not_fill_the_image(counts):
         rle_mask(counts, 6, 5)
 
 
-def inside(x: float, y: float, corners: list[float]) -> bool:
-    """Even-odd by a ray to the left, one pixel at a time."""
-    points = list(zip(corners[::2], corners[1::2], strict=True))
-    odd = False
-    for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
-        if (y0 <= y) != (y1 <= y):
-            (lx, ly), (hx, hy) = ((x0, y0), (x1, y1)) if y0 < y1 else ((x1, y1), (x0, y0))
-            odd ^= lx + (y - ly) * ((hx - lx) / (hy - ly)) <= x
-    return odd
-
-
-@given(st.lists(corner, min_size=6, max_size=16).filter(lambda corners: len(corners) % 2 == 0))
-@settings(deadline=None, max_examples=60)
-def test_a_pixel_is_in_a_polygon_when_its_centre_is(corners):
-    expected = [[inside(x + 0.5, y + 0.5, corners) for x in range(24)] for y in range(17)]
-    np.testing.assert_array_equal(polygon_mask(corners, 24, 17), expected)
-
-
-@given(*[st.integers(-3, 30)] * 4)
-def test_a_rectangle_is_its_box(x0, y0, x1, y1):
-    left, right, top, bottom = *sorted((x0, x1)), *sorted((y0, y1))
-    mask = polygon_mask([x0, y0, x1, y0, x1, y1, x0, y1], 20, 15)
-    expected = np.zeros((15, 20), np.bool_)
-    expected[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
-    np.testing.assert_array_equal(mask, expected)
-
-
 def test_polygons_differ_from_the_coco_api_by_the_rim_alone():
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     radius = 30 + 8 * np.sin(5 * angles)
-    corners = np.stack([50 + radius * np.cos(angles), 45 + radius * np.sin(angles)], 1).ravel().tolist()
-    ours = polygon_mask(corners, 100, 90)
-    theirs = rle_mask(api.frPyObjects([corners], 90, 100)[0]["counts"].decode(), 100, 90)
+    corners = np.stack([50 + radius * np.cos(angles), 45 + radius * np.sin(angles)], axis=1)
+    ours = polygon_mask(corners, (100, 90))
+    theirs = rle_mask(api.frPyObjects([corners.ravel().tolist()], 90, 100)[0]["counts"].decode(), 100, 90)
     assert (ours & theirs).sum() / (ours | theirs).sum() > 0.96
     rim = np.zeros_like(ours)
     for axis in (0, 1):
@@ -205,6 +178,8 @@ IMAGE = {"id": 1, "file_name": "a.png", "width": 12, "height": 8}
         ({"images": [IMAGE, {**IMAGE, "id": 2}]}, "two images have the same file_name"),
         ({"images": [{**IMAGE, "id": "1"}]}, "image '1': needs an id of its own, a whole number"),
         ({"images": ["a.png"]}, "image None: needs an id"),
+        ({"images": [{**IMAGE, "file_name": "\ud800.png"}]}, "image 1: needs a file_name"),
+        ({"categories": [{"id": 3, "name": " "}]}, "category 3: needs a name of its own"),
         ({"images": [{**IMAGE, "width": 0}]}, "needs width and height in pixels, got (0, 8)"),
         ({"images": [{**IMAGE, "width": 10**6, "height": 10**6}]}, "the limit is 178,956,970"),
         ({"categories": [{"id": 3, "name": "dog"}, {"id": 5, "name": "dog"}]}, "category 5: needs a name of its own"),

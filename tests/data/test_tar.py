@@ -21,7 +21,7 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.data.location import Folder, read_bytes
 from rate.data.manifest import ParsedRow
 from rate.data.source import open_rows
-from rate.errors import DataError, SampleError
+from rate.errors import ConfigError, DataError, SampleError
 
 END = bytes(1024)
 
@@ -118,7 +118,7 @@ def test_no_image_is_read_by_the_pass(tmp_path, monkeypatch):
         ({"a.jpg": b"x", "a.cls": b"dog"}, "needs one region, got none"),
         ({**sample("a"), "a.mask.png": b"x"}, "needs one region, got mask and boxes"),
         ({"a.json": b"{}"}, "has no image beside it"),
-        ({"a.b.jpg": b"x"}, "has .b.jpg, and a key ends at the first dot"),
+        ({"a.b.jpg": b"x"}, "a key ends at the first dot, and it has ['b.jpg']"),
         ({**sample("a"), "a.png": b"x"}, "comes after 'a.jpg'; a sample has one image"),
         ({**sample("a"), "a.cls": b"d" * ((1 << 20) + 1)}, "1,048,577 bytes, the limit is 1,048,576"),
         (sample("../a"), "leaves the archive"),
@@ -171,6 +171,10 @@ def test_names_that_are_no_text(tmp_path):
     parsed = rows(tmp_path, archive(files, tarfile.GNU_FORMAT))
     assert ids(parsed) == ["b"]
     assert "not valid Unicode" in messages(parsed)[0]
+    parsed = rows(tmp_path, archive({f"{name}.{name}.jpg": b"x", **sample("b")}, tarfile.GNU_FORMAT))
+    assert "key ends at the first dot" in messages(parsed)[0]
+    for problem in parsed[0].problems:
+        assert f"{problem} {problem.id}".encode()
 
 
 # ----------------------------------------------------------------------------------------------- archives that break
@@ -400,6 +404,25 @@ def test_the_cache_is_bounded_and_what_it_dropped_comes_again(remote, monkeypatc
     copies = [path for path in (own_cache / "shards").iterdir() if path.suffix != ".lock"]
     assert len(copies) == 2
     assert [read_bytes(row.sample.image) for row in parsed] == [b"image s0", b"image s1", b"image s2"]
+
+
+def test_a_shard_larger_than_the_cache_is_refused(remote, monkeypatch):
+    monkeypatch.setenv("RATE_CACHE_BYTES", "9000")
+    with pytest.raises(DataError, match="has 10,240 bytes, the cache holds 9,000; RATE_CACHE_BYTES changes it"):
+        list(open_rows("memory://b/000.tar"))
+    monkeypatch.setenv("RATE_CACHE_BYTES", "9 GB")
+    with pytest.raises(ConfigError, match="RATE_CACHE_BYTES must be a whole number of bytes, got '9 GB'"):
+        list(open_rows("memory://b/000.tar"))
+
+
+def test_what_a_killed_fetch_left_is_cleared(remote, own_cache):
+    list(open_rows("memory://b/000.tar"))
+    (copy,) = (path for path in (own_cache / "shards").iterdir() if path.suffix != ".lock")
+    left = copy.with_name(f".{copy.name}.1.tmp")
+    copy.rename(left)
+    assert ids(list(open_rows("memory://b/000.tar"))) == ["s0"]
+    assert copy.exists()
+    assert not left.exists()
 
 
 def test_a_shard_that_is_not_there(remote, tmp_path):

@@ -1,35 +1,12 @@
-"""Regions written as outlines or run lengths, as arrays."""
+"""Masks written as run lengths, the way COCO does."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from rate.types import Bool, Int64
-
-
-def polygon_mask(corners: Sequence[float], width: int, height: int) -> Bool:
-    """[height,width] True where a pixel's centre lies inside the polygon, by the even-odd rule.
-
-    The rule of boxes: pixel (0, 0) is [0, 1) x [0, 1), and a centre on a left or upper edge is inside, on a right or
-    lower edge outside. Polygons that share an edge share no pixel.
-
-    Args:
-        corners: x0, y0, x1, y1, ... in pixels; the last corner is joined to the first; may leave the image.
-    """
-    points = np.asarray(corners, np.float64).reshape(-1, 2)
-    crossings = np.zeros((height, width + 1), np.bool_)  # an odd number of edges crosses the row before this centre
-    for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        if y0 > y1:
-            x0, y0, x1, y1 = x1, y1, x0, y0
-        first, last = (math.ceil(min(max(y - 0.5, 0.0), height)) for y in (y0, y1))
-        rows = np.arange(first, last)
-        x = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0)) if len(rows) else rows
-        columns = np.ceil(np.clip(x - 0.5, 0.0, width)).astype(np.int64)
-        crossings[rows, columns] ^= True
-    return np.asarray(np.logical_xor.accumulate(crossings, axis=1)[:, :width])
 
 
 def rle_mask(counts: str | Sequence[int], width: int, height: int) -> Bool:
