@@ -67,8 +67,7 @@ def diagnose_gpu(found: Driver) -> Iterator[Finding]:
     yield _onnxruntime_gpu(libraries)
     yield _tensorrt()
     yield _torch(found.seen)
-    version = installed("triton")
-    yield Finding("Triton", version or "not installed", "" if version else "optional, on Linux: pip install triton")
+    yield _triton()
 
 
 def _gpu(found: Driver) -> Finding:
@@ -177,6 +176,14 @@ def _torch(gpu: bool) -> Finding:
         )
     names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return Finding("torch on CUDA", f"built for CUDA {built}, sees {', '.join(names)}")
+
+
+def _triton() -> Finding:
+    version = installed("triton")
+    if not version:
+        return Finding("Triton", "not installed", "optional, on Linux: pip install triton")
+    compiler = any(shutil.which(name) for name in ("gcc", "clang"))
+    return Finding("Triton", version, "" if compiler else "needs gcc or clang on PATH to build its launcher on a GPU")
 
 
 def why_no_gpu(found: Driver, order: Sequence[str]) -> str:

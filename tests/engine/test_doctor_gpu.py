@@ -159,6 +159,14 @@ def test_tensorrt_of_another_major_is_of_no_use_to_onnxruntime(with_providers: P
     assert ("wants libnvinfer.so.10" in found.remark) != fits
 
 
+def test_triton_needs_a_compiler(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(machine / "site", "triton", "3.9.0")
+    monkeypatch.syspath_prepend(machine / "site")
+    assert "needs gcc or clang" in about(Driver(()))["Triton"].remark
+    (machine / "bin" / "clang").touch(mode=0o755)
+    assert about(Driver(()))["Triton"] == Finding("Triton", "3.9.0")
+
+
 def test_torch_is_not_imported_to_know_what_it_is_built_for() -> None:
     code = (
         "import sys; from rate.engine.doctor_gpu import Driver, diagnose_gpu; print(*diagnose_gpu(Driver(())));"
