@@ -14,8 +14,8 @@ from rate.engine.job import processor, versions
 RESULTS = Path(__file__).parent / "results"
 
 
-def write(name: str, figures: dict[str, Any]) -> Path:
-    """Write ``figures`` to results/<name>.json and print them."""
+def write(name: str, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write ``figures`` to <name>.json in ``folder`` and print them."""
     document = {
         "benchmark": name,
         "date": time.strftime("%Y-%m-%d"),
@@ -24,8 +24,8 @@ def write(name: str, figures: dict[str, Any]) -> Path:
         "versions": versions(),
         "figures": figures,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
     print(f"written to {path}")

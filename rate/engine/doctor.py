@@ -7,13 +7,13 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution
+from rate.engine.doctor_gpu import ON_GPU, TENSORRT, Driver, diagnose_gpu, driver, why_no_gpu
+from rate.engine.finding import Finding, installed
 from rate.engine.job import processor
 from rate.engine.select import preferences, spec_for
 from rate.errors import BackendError, ParityError
@@ -27,7 +27,6 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
-    "tensorrt",
     "torch",
     "torchvision",
     "timm",
@@ -39,13 +38,12 @@ _PACKAGES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    topic: str
-    found: str
-    remark: str = ""  # what follows from it, or the cure
+_DISTRIBUTIONS = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "onnxruntime-cuda": ("onnxruntime-gpu",),
+    "tensorrt": TENSORRT,
+}
+"""Backend -> what brings its runtime, where that has another name."""
 
 
 def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
@@ -61,9 +59,10 @@ def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
     yield from _packages()
     yield _onnxruntime()
     yield _openvino()
-    yield _gpu()
+    gpu = driver()
+    yield from diagnose_gpu(gpu)
     yield _ray()
-    yield _auto()
+    yield _auto(gpu)
     if artifact is not None:
         yield _chosen(artifact)
     free = shutil.disk_usage(folder).free
@@ -71,28 +70,18 @@ def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    both = all(_version(name) for name in ("onnxruntime", "onnxruntime-gpu"))
     for name in _PACKAGES:
-        yield Finding(name, _version(name) or "not installed")
-    if both:
+        yield Finding(name, installed(name) or "not installed")
+    if all(installed(name) for name in ("onnxruntime", "onnxruntime-gpu")):
         yield Finding("conflict", "onnxruntime and onnxruntime-gpu", "they share a folder: uninstall both, install one")
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _onnxruntime() -> Finding:
     try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
+        providers = importlib.import_module("onnxruntime").get_available_providers()
+    except (ImportError, AttributeError) as error:  # of a damaged package an empty folder is left, and imported
         return Finding("ONNX Runtime", f"cannot be imported ({error})", "pip install 'rate-engine[cpu]'")
-    return Finding(
-        "ONNX Runtime", "providers compiled in: " + ", ".join(runtime.get_available_providers()), "used: CPU, f32"
-    )
+    return Finding("ONNX Runtime", "providers compiled in: " + ", ".join(providers), "used: CPU, f32")
 
 
 def _openvino() -> Finding:
@@ -103,38 +92,30 @@ def _openvino() -> Finding:
     return Finding("OpenVINO", "CPU computes in " + ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
 
 
-def _gpu() -> Finding:
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError:
-        return Finding("GPU", "not looked for: torch is not installed")
-    if not torch.cuda.is_available():
-        return Finding("GPU", "torch sees no CUDA device")
-    names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-    return Finding("GPU", ", ".join(names), f"CUDA {torch.version.cuda}")
-
-
 def _ray() -> Finding:
-    installed = _version("ray")
-    if not installed:
+    version = installed("ray")
+    if not version:
         return Finding("Ray", "not installed", "an evaluation uses this machine alone")
     address = os.environ.get("RAY_ADDRESS")
-    return Finding("Ray", f"{installed}, {f'RAY_ADDRESS is {address}' if address else 'RAY_ADDRESS is not set'}")
+    return Finding("Ray", f"{version}, {f'RAY_ADDRESS is {address}' if address else 'RAY_ADDRESS is not set'}")
 
 
-def _auto() -> Finding:
-    """The order of `auto` on this machine, without those whose runtime is missing."""
+def _auto(gpu: Driver) -> Finding:
+    """The order of `auto` on this machine, without those whose runtime or device is missing."""
     order = [
-        f"{name} {precision}"
+        (name, precision)
         for name, precision in preferences(Execution())
-        if _version(name) or (name == "onnxruntime" and _version("onnxruntime-gpu"))
+        if installed(*_DISTRIBUTIONS.get(name, (name,))) and (gpu.seen or name not in ON_GPU)
     ]
     if not order:
         return Finding("auto", "nothing: no runtime is installed", "pip install 'rate-engine[cpu]'")
-    bf16 = "the CPU computes in bf16" if cpu_has_bf16() else "the CPU does not compute in bf16"
+    reasons = [
+        "the CPU computes in bf16" if cpu_has_bf16() else "the CPU does not compute in bf16",
+        why_no_gpu(gpu, [name for name, _ in order]),
+    ]
     return Finding(
         "auto",
-        f"{', then '.join(order)} ({bf16})",
+        f"{', then '.join(map(' '.join, order))} ({'; '.join(filter(None, reasons))})",
         "the first that reproduces the artifact's stored logits, int8 before them where the artifact holds it; "
         "`rate doctor ARTIFACT` tries",
     )

@@ -52,6 +52,12 @@ def patch_mask(bits: Float32, size: int) -> Float64:
     return np.array([[float(bits[row // patch, column // patch]) for column in range(size)] for row in range(size)])
 
 
+def perturb(pixels: Float32, slot: Int64, grid: Float32, offset: Int64, perturbation: Perturbation) -> Float64:
+    """Masked images pixels[slot[b]] * M_b, one after the other; pixels [i,3,h,w], result [b,3,h,w]."""
+    rows = zip(slot, masks(perturbation, grid, offset), strict=True)
+    return np.stack([pixels[image].astype(np.float64) * one for image, one in rows])
+
+
 def fold(weights: Float64, full: Float64) -> Float64:
     """sum_n weights[k,n] * masks[n] over full-size masks [n,h,w]; [k,h,w]."""
     return np.stack([sum(w * m for w, m in zip(row, full, strict=True)) for row in weights])
@@ -90,10 +96,16 @@ def occlusion_saliency(clean: float, scores: Float64, full: Float64) -> Float64:
     return total / covering
 
 
+def mass(values: Float64, region: Bool) -> tuple[float, float]:
+    """Sum of the positive values [h,w] inside ``region`` [h,w], and of all positive ones, pixel by pixel."""
+    inside = total = 0.0
+    for value, is_object in zip(values.ravel(), region.ravel(), strict=True):
+        total += max(float(value), 0.0)
+        inside += max(float(value), 0.0) if is_object else 0.0
+    return inside, total
+
+
 def relevance_mass(evidence: Float64, region: Bool) -> float:
     """sum(E R) / sum(E), pixel by pixel."""
-    inside = total = 0.0
-    for value, is_object in zip(evidence.ravel(), region.ravel(), strict=True):
-        total += float(value)
-        inside += float(value) if is_object else 0.0
+    inside, total = mass(evidence, region)
     return inside / total

@@ -1,0 +1,57 @@
+"""The backends of `rate` on a card: the self-test, and images/s of the whole engine at a fixed number of masks.
+
+The weights are random. Speed at a fixed number of masks does not depend on them; the number that `--masks auto` takes
+does, so nothing is said about it here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import photographs
+from benchmarks.engine_share import AlreadyOpen
+from benchmarks.gpu_speed import Figures, Scale
+from rate.backends.base import BackendSpec
+from rate.config import Execution, Measurement
+from rate.engine.job import job_from_artifact
+from rate.engine.pipeline import evaluate
+from rate.engine.select import spec_for
+from rate.errors import RateError
+from rate.export.api import ExportOptions, export_artifact
+from rate.export.artifact import Artifact
+
+
+def measured(names: Sequence[str], scale: Scale, folder: Path) -> Iterator[Figures]:
+    """One row a backend; one that is not there, or fails its self-test, says why."""
+    data, classes = photographs.write(folder, scale.images, 1000)
+    artifact = export_artifact(f"timm:{scale.models[0]}", folder / "artifact", ExportOptions(classes=classes))
+    for name in names:
+        row: Figures = {"backend": name, "model": scale.models[0]}
+        try:
+            execution = Execution(backend=name, batch=scale.batch)
+            spec = spec_for(artifact, execution)
+            yield row | _engine(artifact, spec, execution, data, scale, folder / name)
+        except Exception as error:  # a defect of one backend must not cost the figures of the others
+            yield row | {"measured": False, "why": str(error) if isinstance(error, RateError) else repr(error)}
+
+
+def _engine(
+    artifact: Artifact, spec: BackendSpec, execution: Execution, data: Path, scale: Scale, runs: Path
+) -> Figures:
+    job = job_from_artifact(artifact, data, None, Measurement(masks=scale.masks), execution)
+    runs.mkdir()
+    with spec.open(job.method.perturbation, slots=8) as backend:
+        opened = AlreadyOpen(backend, spec.name, spec.precision)
+        evaluate(job, opened, runs / "warm")
+        began = time.perf_counter()
+        evaluate(job, opened, runs / "run")
+        took = time.perf_counter() - began
+    return {
+        "measured": True,
+        "precision": spec.precision,
+        "masks": scale.masks,
+        "images_per_s": len(job.samples) / took,
+        "forwards_per_s": len(job.samples) * (1 + job.method.count) / took,
+    }
