@@ -38,7 +38,7 @@ class IndexReport:
             ("masks belong to no image", self.without_image),
             ("images at another depth were left out", self.misplaced),
         )
-        return tuple(f"{len(paths)} {what}: {_named(paths)}" for what, paths in kinds if paths)
+        return tuple(f"{len(paths)} {what}: {named(paths)}" for what, paths in kinds if paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ def index_folder(
     """
     check_suffix(out)
     _check_pattern(mask_pattern)
-    images, masks = _plain(images), masks and _plain(masks)
+    images, masks = plain(images), masks and plain(masks)
     layout = _Layout(images, masks or images, mask_pattern, splits)
     folder = Folder(out.parent)
     for part in (layout.images, layout.masks):
-        _check_below(folder, part, out)
+        check_below(folder, part, out)
     found, misplaced = _scan(layout, hidden=masks)
     if masks is None:
         raise DataError(_no_masks(images, found))
@@ -97,10 +97,10 @@ def index_folder(
     return IndexReport(
         out=out,
         rows=len(rows),
-        classes=_counts(rows, "label"),
-        splits=_counts(rows, "split"),
+        classes=counts(rows, "label"),
+        splits=counts(rows, "split"),
         without_mask=_relative(folder, (image for image in found if image not in named)),
-        without_image=_relative(folder, (mask for mask in _image_files(masks) if mask not in named)),
+        without_image=_relative(folder, (mask for mask in image_files(masks) if mask not in named)),
         misplaced=_relative(folder, misplaced),
     )
 
@@ -113,7 +113,7 @@ def _check_pattern(pattern: str) -> None:
         raise ConfigError(f"a mask pattern stays in the folder of the class, got {pattern!r}")
 
 
-def _check_below(folder: Folder, part: Path, out: Path) -> None:
+def check_below(folder: Folder, part: Path, out: Path) -> None:
     """A manifest reaches what lies below its folder, and nothing else."""
     if not part.is_dir():
         raise DataError(f"{part} is not a folder")
@@ -126,14 +126,14 @@ def _check_below(folder: Folder, part: Path, out: Path) -> None:
         ) from error
 
 
-def _plain(path: Path) -> Path:
+def plain(path: Path) -> Path:
     """Absolute and without `..`: paths are compared."""
     return Path(os.path.normpath(path.absolute()))
 
 
 def _scan(layout: _Layout, hidden: Path | None) -> tuple[list[Path], list[Path]]:
     """Images at the depth of the layout, sorted, and those elsewhere; a mask folder among the images is passed by."""
-    files = _image_files(layout.images)
+    files = image_files(layout.images)
     if hidden is not None and layout.images in hidden.parents:
         files = [file for file in files if hidden not in file.parents]
     depths = [len(file.relative_to(layout.images).parts) for file in files]
@@ -146,7 +146,7 @@ def _scan(layout: _Layout, hidden: Path | None) -> tuple[list[Path], list[Path]]
     return found, [file for file, depth in zip(files, depths, strict=True) if depth != layout.depth]
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """All image files below a folder, sorted; what a dot hides is not looked at."""
 
     def walk(part: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -177,14 +177,14 @@ def _with_mask(layout: _Layout, images: Sequence[Path]) -> list[Path]:
 def _row(layout: _Layout, image: Path, folder: Folder, out: Path) -> Raw:
     parts = image.relative_to(layout.images).parts
     row: Raw = {
-        "image": _written(folder, image, out),
+        "image": reachable(folder, image, out),
         "label": parts[-2],
-        "mask": _written(folder, layout.mask(image), out),
+        "mask": reachable(folder, layout.mask(image), out),
     }
     return {**row, "split": parts[0]} if layout.splits else row
 
 
-def _written(folder: Folder, path: Path, out: Path) -> str:
+def reachable(folder: Folder, path: Path, out: Path) -> str:
     """The path as the manifest has it, refused now if it would be refused when the manifest is read."""
     written = folder.relative(str(path))
     try:
@@ -198,18 +198,20 @@ def _relative(folder: Folder, paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(folder.relative(str(path)) for path in paths)
 
 
-def _counts(rows: Sequence[Raw], column: str) -> dict[str, int]:
+def counts(rows: Sequence[Raw], column: str) -> dict[str, int]:
+    """How many rows have each value of a column; sorted by value."""
     return dict(sorted(Counter(str(row[column]) for row in rows if column in row).items()))
 
 
 def _no_masks(images: Path, found: Sequence[Path]) -> str:
     return (
         f"the {len(found)} images in {images} have no region, and PT and IR need one for each: "
-        f"{_named([path.relative_to(images).as_posix() for path in found])}; pass --masks DIR, a folder of masks "
+        f"{named([path.relative_to(images).as_posix() for path in found])}; pass --masks DIR, a folder of masks "
         "(non-zero = object) in the same structure, or write a manifest with a `boxes` column yourself"
     )
 
 
-def _named(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(paths[:SHOWN]) + more
+def named(paths: Sequence[str], count: int | None = None) -> str:
+    """The first SHOWN of ``count`` paths, and how many more there are."""
+    more = (len(paths) if count is None else count) - SHOWN
+    return ", ".join(paths[:SHOWN]) + (f" and {more} more" if more > 0 else "")

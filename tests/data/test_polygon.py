@@ -1,0 +1,31 @@
+"""The inside of polygons, against another library's point in polygon."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import points_in_poly
+
+from rate.data.polygon import polygon_mask
+
+COORDINATE = st.floats(-10, 40, allow_nan=False).map(lambda value: round(value, 2) + 0.003)  # off every pixel centre
+
+
+@given(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_a_pixel_is_inside_where_its_centre_is(corners):
+    width, height = 25, 17
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    expected = points_in_poly(np.stack([x.ravel(), y.ravel()], axis=1), corners).reshape(height, width)
+    np.testing.assert_array_equal(polygon_mask(np.array(corners), (width, height)), expected)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_rectangle_fills_its_pixels_whatever_its_direction(turned):
+    corners = np.array([[3, 2], [9, 2], [9, 7], [3, 7]], float)
+    mask = polygon_mask(corners[::-1] if turned else corners, (12, 10))
+    expected = np.zeros((10, 12), bool)
+    expected[2:7, 3:9] = True
+    np.testing.assert_array_equal(mask, expected)
