@@ -12,6 +12,7 @@ from rate.errors import DataError
 if TYPE_CHECKING:
     from rate.data.check import CheckReport
     from rate.data.index import IndexReport
+    from rate.data.layouts.write import LayoutReport
 
 app = typer.Typer(help="Manifests: what is evaluated, with which labels and regions.", no_args_is_help=True)
 index_app = typer.Typer(help="Write a manifest for a data set as it lies on the disk.", no_args_is_help=True)
@@ -39,7 +40,7 @@ def index_folder(
     report = index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits)
     for line in report.notices():
         notice(line)
-    typer.echo(_index_text(report))
+    typer.echo(index_text(report))
 
 
 @app.command("check")
@@ -79,7 +80,8 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _index_text(report: IndexReport) -> str:
+def index_text(report: IndexReport | LayoutReport) -> str:
+    """What was written, and how many of each split and class."""
     return "\n".join([f"{report.out}: {_count(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
 
 
