@@ -24,6 +24,7 @@ def corrupt(
     """
     from rate.backends.cores import usable_cores
     from rate.cli.console import Steps, notice
+    from rate.cli.data import counted
     from rate.data.corrupt import parse_corruption
     from rate.data.corrupt_set import corrupt_set
     from rate.data.index import named
@@ -43,5 +44,5 @@ def corrupt(
     if report.failed:
         notice(f"{len(report.failed)} images could not be corrupted and were left out: {named(report.failed)}")
     for path in report.manifests:
-        typer.echo(f"{path}: {report.samples} rows")
-    typer.echo(f"{report.made} images made, {report.kept} kept")
+        typer.echo(f"{path}: {counted(report.samples, 'row')}")
+    typer.echo(f"{counted(report.made, 'image')} made, {report.kept} kept")

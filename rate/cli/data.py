@@ -65,7 +65,7 @@ def check(
     else:
         typer.echo(_check_text(report))
     if report.errors:
-        raise DataError(f"{manifest} has {_count(report.errors, 'error')}; each is named above with its row")
+        raise DataError(f"{manifest} has {counted(report.errors, 'error')}; each is named above with its row")
 
 
 def _class_names(path: Path) -> list[str]:
@@ -82,14 +82,14 @@ def _class_names(path: Path) -> list[str]:
 
 def index_text(report: IndexReport | LayoutReport) -> str:
     """What was written, and how many of each split and class."""
-    return "\n".join([f"{report.out}: {_count(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
+    return "\n".join([f"{report.out}: {counted(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
 
 
 def _check_text(report: CheckReport) -> str:
-    lines = [f"{report.path}: {_count(report.rows, 'row')}, {_count(report.samples, 'sample')} looked at"]
+    lines = [f"{report.path}: {counted(report.rows, 'row')}, {counted(report.samples, 'sample')} looked at"]
     lines += _counts_text(report.classes, report.splits)
     lines += [f"{problem.severity:<8} {problem}" for problem in report.problems]
-    return "\n".join([*lines, f"{_count(report.errors, 'error')}, {_count(report.warnings, 'warning')}"])
+    return "\n".join([*lines, f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"])
 
 
 def _counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
@@ -97,5 +97,6 @@ def _counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
     return [f"{kind:<8} {name}: {count}" for kind, counts in groups for name, count in counts.items()]
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -106,7 +105,7 @@ def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Ima
         SampleError: the image is too small, or the corruption failed on it.
         MissingExtra: imagecorruptions-imaug is not installed.
     """
-    library = _library()
+    library = need("imagecorruptions", "corrupt")
     if min(image.size) < SMALLEST:
         raise SampleError(f"{key}: is {image.width} x {image.height} pixels, corruptions need {SMALLEST} on a side")
     seed = _seed(corruption, key)
@@ -148,13 +147,3 @@ def _seed(corruption: Corruption, key: str) -> int:
     """32 bits, as much as numpy's global generator and numba's take."""
     text = f"{corruption.seed} {corruption.type} {corruption.severity} {key}"
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=4).digest(), "little")
-
-
-def _library() -> ModuleType:
-    library = need("imagecorruptions", "corrupt")
-    library.corruptions.print = _silent  # it prints where sizes do not fit, and stdout is for results
-    return library
-
-
-def _silent(*_: object) -> None:
-    """Print nothing."""

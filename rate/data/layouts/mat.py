@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +15,21 @@ from numpy.typing import NDArray
 from rate.errors import SampleError, need
 
 MAX_BYTES = 1 << 20
-"""Of an annotation or a list; those of the public sets have a third of it at most. Compressed parts grow when read."""
+"""Of an annotation or a list."""
+
+MAX_INFLATED = 1 << 26
+"""Of its compressed parts together, once they are inflated."""
 
 _MAGIC = b"MATLAB 5.0 MAT-file"
+_HEADER = 128  # bytes; the last two say the order of the others
+_COMPRESSED = 15  # type of a compressed part
 
 
 def load_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """The named variables of a .mat file.
 
     Raises:
-        SampleError: no such file, not of version 5, over MAX_BYTES, damaged, or without one of them.
+        SampleError: no such file, not of version 5, over MAX_BYTES or MAX_INFLATED, damaged, or without one of them.
         MissingExtra: scipy is not installed.
     """
     io = need("scipy.io", "mat")
@@ -46,6 +53,16 @@ def _check(path: Path, data: bytes) -> None:
         raise SampleError(f"{path} has more than {MAX_BYTES:,} bytes")
     if not data.startswith(_MAGIC):
         raise SampleError(f"{path} is not a MATLAB file of version 5")
+    order = "<" if data[_HEADER - 2 : _HEADER] == b"IM" else ">"
+    at, inflated = _HEADER, 0
+    while at + 8 <= len(data):  # each part: its type, its length, its bytes
+        kind, length = struct.unpack_from(f"{order}II", data, at)
+        if kind == _COMPRESSED:
+            part = data[at + 8 : at + 8 + length]
+            inflated += len(zlib.decompressobj().decompress(part, MAX_INFLATED + 1 - inflated))
+        if inflated > MAX_INFLATED:
+            raise SampleError(f"{path} has more than {MAX_INFLATED:,} bytes once it is inflated")
+        at += 8 + length
 
 
 def texts(path: Path, values: NDArray[Any]) -> list[str]:

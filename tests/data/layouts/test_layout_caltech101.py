@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 from layout_files import mat, picture
 
 from rate.data.layouts.base import BROKEN, MISSING, Entry, LeftOut
@@ -95,6 +96,20 @@ def test_files_that_are_not_matlab_5(root, content):
     (root / "Annotations/Faces_2/annotation_0001.mat").write_bytes(content)
     (left,) = [item for item in read_caltech101(root) if isinstance(item, LeftOut) and item.why == BROKEN]
     assert "annotation_0001.mat" in left.detail
+
+
+def test_a_file_that_inflates_without_end(root):
+    path = root / "Annotations/Faces_2/annotation_0001.mat"
+    scipy.io.savemat(path, {"box_coord": np.zeros((1, 9_000_000))}, do_compression=True)
+    assert path.stat().st_size < MAX_BYTES
+    (left,) = [item for item in read_caltech101(root) if isinstance(item, LeftOut) and item.why == BROKEN]
+    assert "once it is inflated" in left.detail
+
+
+def test_compressed_files_are_read(root):
+    found = {"box_coord": [[4, 9, 6, 15]], "obj_contour": SQUARE}
+    scipy.io.savemat(root / "Annotations/Faces_2/annotation_0001.mat", found, do_compression=True)
+    assert sum(isinstance(item, Entry) for item in read_caltech101(root)) == 3
 
 
 def test_a_file_without_its_variables(root):
