@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +21,7 @@ from rate.data.layouts.write import save_mask
 from rate.data.manifest import parse_rows, read_manifest
 from rate.data.prepare import check_resize, load_image
 from rate.data.rows import Raw, write_rows
-from rate.errors import ConfigError, DataError, SampleError, need
+from rate.errors import ConfigError, DataError, RateError, SampleError, need
 from rate.types import Sample
 
 _STAMP = "rate-corrupt"
@@ -70,6 +72,7 @@ def corrupt_set(
     Raises:
         ConfigError: ``workers``, or no corruption.
         DataError: the manifest cannot be used, nothing can be written, or no sample could be corrupted.
+        RateError: a worker process died.
         MissingExtra: imagecorruptions-imaug is not installed.
     """
     if workers < 1 or not corruptions:
@@ -86,25 +89,27 @@ def corrupt_set(
     failed = tuple(f"{sample.id}: {result.error}" for sample, result in zip(samples, done, strict=True) if result.error)
     if not pairs:
         raise DataError(f"no sample of {manifest} could be corrupted; the first: {failed[0]}")
-    made = sum(result.made for result in done)
-    return CorruptReport(
-        manifests=tuple(_write_manifest(corruption, pairs, splits, out) for corruption in corruptions),
-        samples=len(pairs),
-        made=made,
-        kept=len(pairs) * len(corruptions) - made,
-        failed=failed,
-    )
+    made = sum(result.made for _, result in pairs)
+    manifests = tuple(_write_manifest(corruption, pairs, splits, out) for corruption in corruptions)
+    return CorruptReport(manifests, len(pairs), made, len(pairs) * len(corruptions) - made, failed)
 
 
 def _results(work: Callable[[Sample], _Done], samples: Sequence[Sample], workers: int) -> Iterator[_Done]:
     if workers == 1:
         yield from map(work, samples)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
     try:
         yield from pool.map(work, samples)
+    except BrokenProcessPool as error:
+        raise RateError("a worker process died, perhaps for lack of memory; the same command goes on") from error
     finally:  # also when interrupted: what is running is finished, the rest is not begun
         pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole group of processes; the workers leave it to the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _corrupt_one(sample: Sample, corruptions: Iterable[Corruption], out: Path) -> _Done:
@@ -149,8 +154,9 @@ def _make(sample: Sample, crop: Image.Image, source: str, corruption: Corruption
 def _stamp_of(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
+            image.load()
             return str(image.info.get(_STAMP))
-    except OSError:  # not there, or not an image
+    except (OSError, SyntaxError):  # not there, not an image, or cut
         return None
 
 

@@ -58,13 +58,14 @@ def test_images_regions_and_ids(manifest, tmp_path):
     assert [sample.id for sample in read_manifest(report.manifests[0], split="train").samples] == ["b.png"]
 
 
-def test_again_makes_what_is_missing_or_was_made_otherwise(manifest, tmp_path):
+@pytest.mark.parametrize("cut", [0, 1, 90])  # percent that is left
+def test_again_makes_what_is_missing_or_was_made_otherwise(manifest, tmp_path, cut):
     out = tmp_path / "out"
     corrupt_set(manifest, WANTED, out)
     first, second = read_manifest(out / "contrast-2.csv").samples
     untouched = Path(second.image).stat().st_mtime_ns
     whole = Path(first.image).read_bytes()
-    Path(first.image).write_bytes(whole[:20])  # a file that was cut
+    Path(first.image).write_bytes(whole[: cut * len(whole) // 100])
     report = corrupt_set(manifest, WANTED, out)
     assert (report.made, report.kept) == (1, 3)
     assert Path(first.image).read_bytes() == whole

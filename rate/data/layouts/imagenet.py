@@ -103,7 +103,7 @@ def read_solution(path: Path) -> dict[str, str]:
             rows = csv.reader(file, strict=True)
             if next(rows, None) != ["ImageId", "PredictionString"]:
                 raise DataError(f"{path}: expected the columns ImageId,PredictionString")
-            return {identity: objects for identity, objects in rows}
+            return dict(row for row in rows if row)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}; expected rows ImageId,PredictionString") from error
 
