@@ -2,8 +2,9 @@
 
 Layout, from the set's README: tables in text files, a row an image, joined by the image's number; `images.txt`,
 `image_class_labels.txt`, `classes.txt`, `train_test_split.txt` (1 = train), `bounding_boxes.txt` (x, y, width, height);
-`segmentations/CLASS/NAME.png` from an archive of its own, grey, where brightness is the share of annotators who marked
-the pixel. Wah, Branson, Welinder, Perona, Belongie, CNS-TR-2011-001.
+`segmentations/CLASS/NAME.png` from an archive of its own, which the README does not describe: grey, and levels between
+black and white are read here as the share of annotators who marked the pixel.
+Wah, Branson, Welinder, Perona, Belongie, CNS-TR-2011-001.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rate.errors import DataError, SampleError
 from rate.types import Bool, Box
 
 MAJORITY = 128
-"""Grey level from which a pixel is the bird: at least three of five annotators."""
+"""Grey level from which a pixel is the bird: more than half of the annotators."""
 
 
 def read_cub200(

@@ -25,7 +25,7 @@ class Annotation:
 def read_voc(path: Path) -> Annotation:
     """Parse an annotation; entities and document types are refused.
 
-    Corners are taken as they are written, xmax and ymax exclusive: ImageNet's own count from 0 to the width.
+    Corners are taken as they are written, xmax and ymax exclusive: a pixel off at most, however the annotators counted.
 
     Raises:
         SampleError: no such file, over MAX_BYTES, not XML of this form.

@@ -83,6 +83,7 @@ class _Writer:
     masks: set[Path] = field(default_factory=set)  # written by now
 
     def add(self, item: Entry | LeftOut) -> None:
+        """Take it as a row, or count why it is none."""
         out = item if isinstance(item, LeftOut) else self._take(item)
         if out is None:
             return
