@@ -1,8 +1,8 @@
 """ImageNet-C: corrupted images, with regions from the clean set.
 
-Layout, from the authors' script that made it (create_c/make_imagenet_c.py): `CORRUPTION/SEVERITY/SYNSET/ILSVRC2012_val_00000001.JPEG`
-(unpacked archives may put `noise`, `blur`, `weather`, `digital` or `extra` above), images of 224 x 224 pixels: the
-clean one with its short side resized to 256 and the centre cut out, then corrupted.
+Layout, from the authors' script that made it (create_c/make_imagenet_c.py): `CORRUPTION/SEVERITY/SYNSET/NAME.JPEG`,
+NAME as in the clean set; unpacked archives may put `noise`, `blur`, `weather`, `digital` or `extra` above. Images have
+224 x 224 pixels: the clean one with its short side resized to 256 and the centre cut out, then corrupted.
 Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019.
 """
 
