@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rate.data.check import CheckReport
     from rate.data.coco import CocoReport
     from rate.data.index import IndexReport
+    from rate.data.layouts.write import LayoutReport
 
 _DATA = "Manifest (.csv, .jsonl, .parquet) or shards: 'set/{000..099}.tar', '*.tar', '*.parquet' with images, or a URL."
 
@@ -136,7 +137,7 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def index_text(report: IndexReport | CocoReport) -> str:
+def index_text(report: IndexReport | CocoReport | LayoutReport) -> str:
     """What was written, and how many of each split and class."""
     return "\n".join([f"{report.out}: {counted(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
 

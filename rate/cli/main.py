@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rate.cli import data, finetune
+from rate.cli import data, finetune, layouts
 from rate.cli.bench import bench
 from rate.cli.compare import compare
 from rate.cli.console import notice
+from rate.cli.corrupt import corrupt
 from rate.cli.demo import demo
 from rate.cli.doctor import doctor
 from rate.cli.eval import evaluate
@@ -58,6 +59,8 @@ app.command("schema")(schema)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
 data.app.command("synth")(synth)
+data.app.command("corrupt")(corrupt)
+layouts.register(data.index_app)
 app.add_typer(data.app, name="data")
 app.add_typer(finetune.app, name="finetune")
 

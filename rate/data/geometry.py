@@ -75,6 +75,10 @@ class Geometry:
 
     def image_to_pixels(self, image: Image.Image) -> Float32:
         """[3,h,w] contiguous, normalised: resize, centre crop, / 255, - mean, / std. EXIF is not looked at."""
+        return self.crop_to_pixels(self.image_to_crop(image))
+
+    def image_to_crop(self, image: Image.Image) -> Image.Image:
+        """The resized and cropped image in mode RGB, size x size: the last that is a picture."""
         rgb = to_rgb(image)
         width, height = self.resized(*rgb.size)
         left, top = _crop_start(width, self.size), _crop_start(height, self.size)
@@ -83,12 +87,28 @@ class Geometry:
         across = rgb.resize((width, rgb.height), _FILTERS[self.interpolation])
         columns = across.crop((left, 0, left + self.size, rgb.height))
         down = columns.resize((self.size, height), _FILTERS[self.interpolation])
-        kept = down.crop((0, top, self.size, top + self.size))
-        pixels = np.array(np.asarray(kept).transpose(2, 0, 1), dtype=np.float32, order="C")
+        return down.crop((0, top, self.size, top + self.size))
+
+    def crop_to_pixels(self, crop: Image.Image) -> Float32:
+        """[3,h,w] contiguous, normalised, of what `image_to_crop` gave."""
+        pixels = np.array(np.asarray(crop).transpose(2, 0, 1), dtype=np.float32, order="C")
         pixels /= np.float32(255.0)
         pixels -= np.array(self.mean, np.float32)[:, None, None]
         pixels /= np.array(self.std, np.float32)[:, None, None]
         return pixels
+
+    def boxes_in_crop(self, boxes: Sequence[Box], image_size_wh: tuple[int, int]) -> tuple[Box, ...]:
+        """Boxes of the original image in pixels of its crop, cut at the border; what lies outside is dropped."""
+        resized = self.resized(*image_size_wh)
+        scales = [new / old for new, old in zip(resized, image_size_wh, strict=True)]
+        left, top = (_crop_start(side, self.size) for side in resized)
+        kept = []
+        for x0, y0, x1, y1 in boxes:
+            across = [min(max(x * scales[0] - left, 0.0), self.size) for x in (x0, x1)]
+            down = [min(max(y * scales[1] - top, 0.0), self.size) for y in (y0, y1)]
+            if across[0] < across[1] and down[0] < down[1]:
+                kept.append((across[0], down[0], across[1], down[1]))
+        return tuple(kept)
 
     def region_from_boxes(self, boxes: Sequence[Box], image_size_wh: tuple[int, int]) -> Bool:
         """[h,w] True where a model pixel's centre, mapped back to the original image, lies in a box.

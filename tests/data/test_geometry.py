@@ -256,3 +256,34 @@ def test_json_that_lacks_a_key_is_refused():
     del value["std"]
     with pytest.raises(ConfigError, match="exactly the keys"):
         Geometry.from_json(value)
+
+
+# ------------------------------------------------------------------------------------------------------ crop as a set
+
+
+@given(
+    width=st.integers(20, 500),
+    height=st.integers(20, 500),
+    corners=st.lists(st.integers(0, 500), min_size=4, max_size=4),
+    resize=st.integers(32, 60),
+)
+def test_boxes_in_the_crop_give_the_region_of_the_image(width, height, corners, resize):
+    """Beside every centre by more than rounding, by less than anything else."""
+    x, y = sorted(corners[:2]), sorted(corners[2:])
+    box = (x[0] + 0.000012345, y[0] + 0.000012345, x[1] + 0.000012345, y[1] + 0.000012345)
+    geometry = Geometry(32, resize, (0.0,) * 3, (1.0,) * 3)
+    same = Geometry(32, 32, (0.0,) * 3, (1.0,) * 3)
+    boxes = geometry.boxes_in_crop([box], (width, height))
+    np.testing.assert_array_equal(
+        same.region_from_boxes(boxes, (32, 32)), geometry.region_from_boxes([box], (width, height))
+    )
+    assert all(0 <= side <= 32 for box in boxes for side in box)
+
+
+def test_the_crop_is_the_picture_behind_the_pixels():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8))
+    geometry = Geometry(32, 40, (0.5,) * 3, (0.25,) * 3)
+    crop = geometry.image_to_crop(image)
+    assert (crop.mode, crop.size) == ("RGB", (32, 32))
+    expected = (np.asarray(crop).transpose(2, 0, 1) / 255 - 0.5) / 0.25
+    np.testing.assert_allclose(geometry.image_to_pixels(image), expected, atol=1e-6)

@@ -1,0 +1,108 @@
+"""What a reader of a layout gives: entries in the order of the set, and what it left out with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+from rate.errors import DataError
+from rate.types import Bool, Box
+
+Size: TypeAlias = tuple[int, int]
+"""Width and height, pixels."""
+
+Region: TypeAlias = tuple[Box, ...] | Callable[[Size], Bool]
+"""Boxes, or what gives the mask [height,width] for an image of that size; it may raise SampleError."""
+
+BROKEN = "have an annotation that cannot be used"
+MISSING = "have no annotation"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of the set with its label and region, both over the pixels as they are stored."""
+
+    image: Path
+    label: str
+    region: Region
+    split: str | None = None
+    group: str | None = None
+    annotated: Size | None = None  # the size the annotation says it was drawn over; None = it does not say
+    mask_name: str | None = None  # of the mask file, where images share one; None = named by the image
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One image that does not become a row."""
+
+    image: Path
+    why: str  # reads on from "12 images "; one of a few
+    detail: str = ""  # what is wrong with this one
+
+
+def folder_of(root: Path, *names: str) -> Path:
+    """The first of some folders below ``root`` that is there.
+
+    Raises:
+        DataError: none is; names what was expected.
+    """
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    expected = " or ".join(str(root / name) for name in names)
+    raise DataError(f"{root} is not laid out as expected: there is no folder {expected}")
+
+
+def file_of(root: Path, *names: str) -> Path:
+    """The first of some files below ``root`` that is there.
+
+    Raises:
+        DataError: none is; names what was expected.
+    """
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    expected = " or ".join(str(root / name) for name in names)
+    raise DataError(f"{root} is not laid out as expected: there is no file {expected}")
+
+
+def below(root: Path, written: str, source: Path) -> Path:
+    """The file that a list or an annotation names, relative to ``root``.
+
+    Raises:
+        DataError: the name is empty, absolute, or leads out by `..`.
+    """
+    parts = PurePosixPath(written).parts
+    if not parts or parts[0] == "/" or ".." in parts or any(mark in written for mark in "\\:\0"):
+        raise DataError(f"{source} names the file {written!r}; expected a path below {root}")
+    return root.joinpath(*parts)
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}; expected a UTF-8 text file") from error
+
+
+def class_name(names: Mapping[str, str] | None, key: str, default: str) -> str:
+    """The name of the class that a layout calls ``key``.
+
+    Args:
+        names: what the user calls the classes; None = ``default``.
+
+    Raises:
+        DataError: the user named others, but not this one.
+    """
+    if names is None:
+        return default
+    if key not in names:
+        raise DataError(f"the class names have no line for {key}; expected `{key} NAME`")
+    return names[key]

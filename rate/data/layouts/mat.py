@@ -1,0 +1,77 @@
+"""Variables of a MATLAB 5 file. Files of other versions, and large ones, are refused before anything is parsed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rate.errors import SampleError, need
+
+MAX_BYTES = 1 << 20
+"""Of an annotation or a list."""
+
+MAX_INFLATED = 1 << 26
+"""Of its compressed parts together, once they are inflated."""
+
+_MAGIC = b"MATLAB 5.0 MAT-file"
+_HEADER = 128  # bytes; the last two say the order of the others
+_COMPRESSED = 15  # type of a compressed part
+
+
+def load_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The named variables of a .mat file.
+
+    Raises:
+        SampleError: no such file, not of version 5, over MAX_BYTES or MAX_INFLATED, damaged, or without one of them.
+        MissingExtra: scipy is not installed.
+    """
+    io = need("scipy.io", "mat")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        _check(path, data)
+        found = io.loadmat(BytesIO(data), variable_names=list(names))
+    except SampleError:
+        raise
+    except Exception as error:  # a damaged file makes scipy raise what it likes: ValueError, TypeError, zlib.error, ...
+        raise SampleError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise SampleError(f"{path} lacks {', '.join(missing)}")
+    return {name: np.asarray(found[name]) for name in names}
+
+
+def _check(path: Path, data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise SampleError(f"{path} has more than {MAX_BYTES:,} bytes")
+    if not data.startswith(_MAGIC):
+        raise SampleError(f"{path} is not a MATLAB file of version 5")
+    order = "<" if data[_HEADER - 2 : _HEADER] == b"IM" else ">"
+    at, inflated = _HEADER, 0
+    while at + 8 <= len(data):  # each part: its type, its length, its bytes
+        kind, length = struct.unpack_from(f"{order}II", data, at)
+        if kind == _COMPRESSED:
+            part = data[at + 8 : at + 8 + length]
+            inflated += len(zlib.decompressobj().decompress(part, MAX_INFLATED + 1 - inflated))
+        if inflated > MAX_INFLATED:
+            raise SampleError(f"{path} has more than {MAX_INFLATED:,} bytes once it is inflated")
+        at += 8 + length
+
+
+def texts(path: Path, values: NDArray[Any]) -> list[str]:
+    """The texts of a cell array, in its order.
+
+    Raises:
+        SampleError: a cell holds something else.
+    """
+    cells = [cell.item() if isinstance(cell, np.ndarray) and cell.size == 1 else cell for cell in values.ravel()]
+    if not all(isinstance(cell, str) for cell in cells):
+        raise SampleError(f"{path}: expected a cell array of texts")
+    return [str(cell) for cell in cells]
