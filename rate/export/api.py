@@ -12,6 +12,8 @@ from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, need
 from rate.export.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
 from rate.export.folders import check_replaceable, digest_files, replacing
+from rate.export.half import KINDS
+from rate.export.half_proof import add_half
 from rate.export.int8 import Prove, add_int8, read_calibration
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
@@ -57,6 +59,9 @@ def export_artifact(
     tokens = token_source(model) if options.tokens else None
     with replacing(out, ARTIFACT, options.force) as draft:
         artifact = _build(model, tokens, draft, notify)
+        if options.precision in KINDS:
+            notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
+            artifact = add_half(artifact, options.precision)
         if data is not None and prove is not None:
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
             artifact = add_int8(artifact, data, model.logits, options, prove)

@@ -109,12 +109,12 @@ ARTIFACT: Json = {
             },
         },
         "graphs": {
-            "description": "form -> file: pixels masks the image, tokens drops patches, pixels-int8: in int8",
+            "description": "form -> file: pixels masks the image, tokens drops patches; -fp16, -bf16, -int8: so stored",
             "type": "object",
             "required": ["pixels"],
             "additionalProperties": _NAME,
         },
-        "precision": {"enum": ["f32", "int8"], "description": "the lowest of its graphs"},
+        "precision": {"enum": ["f32", "fp16", "bf16", "int8"], "description": "the lowest of its graphs"},
         "opset": _POSITIVE,
         "files": {**_FILES, "description": "file name -> sha256, every file of the folder but this one"},
         "parity": {
