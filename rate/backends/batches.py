@@ -28,10 +28,9 @@ def check_rows(rows: Rows, side: int) -> None:
 
 
 class Padding:
-    """Brings every batch to the size of the largest one so far.
+    """Brings every batch to the size of the largest one so far, for what is made once for a size and costs.
 
-    All batches of a run have one size but its first and, in f32, its last: a device then sees two shapes, and
-    how the last batch is filled changes no logit.
+    All batches of a run have one size but its first and, in f32, its last ones: two sizes are left.
     """
 
     def __init__(self) -> None:

@@ -41,7 +41,8 @@ class OrtCudaSpec:
 
     graph: Graph  # its precision is that of the arithmetic
     device: str = "cuda:0"  # or "cpu": the same way without a GPU, where half graphs are computed in f32
-    captured: bool = False  # replay a CUDA graph for every batch: less work for the host, fixed shapes
+    padded: bool = False  # fill short batches up, so that a run has two shapes
+    captured: bool = False  # also replay a CUDA graph for every batch: less work for the host
     depth: int = 2  # batches in flight
     threads: int = 0  # of what runs on the CPU; 0 = all this process may use
 
@@ -167,7 +168,7 @@ class OrtCudaBackend:
         self.version = str(need("onnxruntime", "gpu").__version__)
         self._heads = tuple(output.name.removeprefix("logits_") for output in session.get_outputs())
         self._side, self._tokens = perturbation.side, spec.graph.patches is not None
-        self._padding = Padding()
+        self._padding = Padding() if spec.padded or spec.captured else None
         self._images = ResidentImages(place, slots, perturbation.size)
         resident = {"pixels": self._images.value}
         if not self._tokens:
@@ -186,7 +187,7 @@ class OrtCudaBackend:
         """Start the forward of ``rows``; see `Backend`."""
         check_rows(rows, self._side)
         if not self._tokens:
-            fitted = self._padding.fit(rows)
+            fitted = rows if self._padding is None else self._padding.fit(rows)
             return self._start({"slot": fitted.slot, "grid": fitted.grid, "offset": fitted.offset}, len(rows))
         *few, most = split(rows, pad=True)
         done = [(part, self._start(part.feeds, len(part.slot)).wait()) for part in few]

@@ -61,8 +61,11 @@ def evaluate(
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
-    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _EXECUTE)] = "auto",
-    precision: Annotated[str, _opt("auto | f32 | bf16 | int8", _EXECUTE)] = "auto",
+    backend: Annotated[
+        str, _opt("auto | openvino | onnxruntime | torch, or onnxruntime-cuda | torch-cuda on a GPU", _EXECUTE)
+    ] = "auto",
+    precision: Annotated[str, _opt("auto | f32 | fp16 | bf16 | int8", _EXECUTE)] = "auto",
+    device: Annotated[str, _opt("auto: a GPU where there is one | cpu | cuda | cuda:N", _EXECUTE)] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
     save_maps: Annotated[str, _opt("Maps kept per head and quadrant: none | K | all", _OUTPUT)] = "50",
@@ -103,7 +106,7 @@ def evaluate(
         score=score,
         seed=seed,
     )
-    execution = Execution(backend, precision, batch, threads, _maps(save_maps), max_errors, limit)
+    execution = Execution(backend, precision, batch, threads, _maps(save_maps), max_errors, limit, device)
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
     spec = spec_for(loaded, execution, notice, measurement.form)

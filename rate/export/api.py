@@ -20,6 +20,7 @@ from rate.export.options import check_head_name
 from rate.export.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.export.sources import Source, open_source
 from rate.export.token_source import TokenSource, token_source
+from rate.export.torch_source import request_of
 from rate.version import __version__
 
 Notify = Callable[[str], None]
@@ -58,7 +59,7 @@ def export_artifact(
         notify(notice)
     tokens = token_source(model) if options.tokens else None
     with replacing(out, ARTIFACT, options.force) as draft:
-        artifact = _build(model, tokens, draft, notify)
+        artifact = _build(model, tokens, draft, options, notify)
         if options.precision in KINDS:
             notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
             artifact = add_half(artifact, options.precision)
@@ -68,7 +69,7 @@ def export_artifact(
     return replace(artifact, path=out)
 
 
-def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Notify) -> Artifact:
+def _build(model: Source, tokens: TokenSource | None, folder: Path, options: ExportOptions, notify: Notify) -> Artifact:
     notify(f"exporting the graph of {model.source}")
     opset = model.write_graph(folder / GRAPH)
     notify("comparing its logits with the source model's")
@@ -96,6 +97,7 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Noti
         parity=proven,
         versions=_versions(),
         patches=None if tokens is None else tokens.patches,
+        request=request_of(model, options),
     )
     write_artifact(artifact)
     return artifact

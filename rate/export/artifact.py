@@ -56,6 +56,7 @@ class Artifact:
     versions: dict[str, str]
     patches: int | None = None  # a side, of the token graph; None = it has none
     int8: Json | None = None  # calibration, parity and flips of the int8 graph
+    request: Json | None = None  # beside SOURCE, what a PyTorch model was asked for: classes, templates, heads
 
     def graph(self, form: str = "pixels", precision: str = "f32") -> Graph:
         """The graph of a form as a backend needs to know it; ``precision``: that it is stored in.
@@ -107,7 +108,7 @@ class Artifact:
             "files": self.files,
             "parity": self.parity,
             "versions": self.versions,
-        } | {key: value for key, value in (("patches", self.patches), ("int8", self.int8)) if value is not None}
+        } | {key: getattr(self, key) for key in ("patches", "int8", "request") if getattr(self, key) is not None}
 
 
 def load_artifact(path: Path) -> Artifact:
@@ -183,6 +184,7 @@ def _from_json(path: Path, document: Json) -> Artifact:
         versions=field(document, "versions", dict, where),
         patches=field(document, "patches", int, where) if "tokens" in graphs else None,
         int8=field(document, "int8", dict, where) if "pixels-int8" in graphs else None,
+        request=field(document, "request", dict, where) if "request" in document else None,
     )
 
 

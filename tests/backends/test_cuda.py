@@ -56,13 +56,16 @@ def stream(spec, perturbation, images: np.ndarray, batches: list[Rows]) -> list[
     return found
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("perturbation", [rise(SIZE, 7), occlusion(SIZE, 5, 3)], ids=lambda p: p.name)
-def test_logits_and_their_order_are_those_of_the_plain_backend(artifact, perturbation, depth: int) -> None:
+def test_logits_and_their_order_are_those_of_the_plain_backend(
+    artifact, perturbation, depth: int, padded: bool
+) -> None:
     images = perturbing.pictures(3, SIZE)
     sizes = [1, 8, 8, 8, 8, 8, 5, 3, 8, 11, 2]
     batches = [perturbing.draw(perturbation, 3, count, seed) for seed, count in enumerate(sizes)]
-    found = stream(on_cpu(artifact, depth=depth), perturbation, images, batches)
+    found = stream(on_cpu(artifact, depth=depth, padded=padded), perturbation, images, batches)
     expected = stream(OrtSpec(artifact.graph(), 1), perturbation, images, batches)
     assert [len(logits) for logits in found] == sizes
     for ours, theirs in zip(found, expected, strict=True):
@@ -185,6 +188,16 @@ def test_tokens_are_split_as_everywhere(tiny_vit) -> None:
     graph = load_artifact(tiny_vit.artifact).graph("tokens")
     spec = OrtCudaSpec(graph, device="cpu", threads=1)
     assert check_parity(load_artifact(tiny_vit.artifact), spec, form="tokens").max_abs["zs"] <= 1e-4
+
+
+def test_padding_leaves_two_shapes_and_no_padding_one_a_size(artifact) -> None:
+    masks, images = rise(SIZE, 4), perturbing.pictures(1, SIZE)
+    for padded, shapes in ((True, 2), (False, 4)):
+        with on_cpu(artifact, padded=padded).open(masks, 1) as backend:
+            backend.put(0, images[0])
+            for count in (1, 8, 8, 5, 2, 8):
+                assert len(backend.submit(perturbing.draw(masks, 1, count)).wait()["native"]) == count
+            assert len(backend._lanes._lanes) == shapes
 
 
 def test_padding_grows_to_the_largest_batch_and_repeats_rows() -> None:
