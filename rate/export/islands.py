@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _KINDS = {"fp16": torch.float16, "bf16": torch.bfloat16}
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d)
 
 
 class HalfTower(nn.Module):
