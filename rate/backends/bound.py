@@ -47,7 +47,7 @@ class ResidentImages:
         self.value = place.filled(np.zeros((slots, 3, size, size), np.float32))
         self._shape = (3, size, size)
         self._slots = slots
-        self._cuda = _Cudart(place.index) if place.kind == "cuda" else None
+        self._cuda = CudaCopy(place.index) if place.kind == "cuda" else None
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into ``slot``, and wait until they are there.
@@ -69,8 +69,12 @@ class ResidentImages:
             self._cuda.copy(target, source.ctypes.data, source.nbytes)
 
 
-class _Cudart:
-    """The CUDA runtime that the provider has loaded already."""
+class CudaCopy:
+    """Copies to a GPU by way of the CUDA runtime that the provider has loaded already.
+
+    Raises:
+        BackendError: there is no such library, or CUDA refuses a copy.
+    """
 
     def __init__(self, index: int) -> None:
         self._index = index

@@ -44,7 +44,7 @@ def describe(artifact: Artifact) -> str:
             ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(found)}")
             for found in _tokens(artifact)
         ),
-        *((name, _half(artifact.parity[name])) for name in ("fp16", "bf16") if name in artifact.parity),
+        *((name, _half(found)) for name, found in artifact.parity.items() if name.endswith(("fp16", "bf16"))),
         *(("int8", text) for text in _int8(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
         ("made with", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),

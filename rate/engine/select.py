@@ -45,8 +45,8 @@ def spec_for(
     choices = preferences(execution, offers(artifact, form))
     if not choices:
         raise UsageError(
-            f"--backend {execution.backend} does not compute in --precision {execution.precision}"
-            f"{_where(execution)}; leave one out"
+            f"--backend {execution.backend} does not compute in --precision {execution.precision}{_where(execution)}; "
+            + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
     candidates = [_spec(artifact, form, *choice, execution) for choice in choices]
     for last, spec in ((spec is candidates[-1], spec) for spec in candidates):
@@ -139,4 +139,6 @@ def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution
 
 
 def _where(execution: Execution) -> str:
-    return "" if execution.device == "auto" else f" on --device {execution.device}"
+    """Part of a message: the device, where one is asked for or none is seen."""
+    unseen = " where no GPU is visible" if execution.runtime == "auto" and not cuda_visible() else ""
+    return unseen if execution.device == "auto" else f" on --device {execution.device}"

@@ -18,6 +18,7 @@ from rate.export.artifact import Artifact, write_artifact
 from rate.export.folders import digest_files
 from rate.export.half import FLOAT, KINDS, element_types, halve
 from rate.export.parity import Parity, ParitySample, judge, load_sample
+from rate.export.shared import share_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -26,7 +27,7 @@ _TRIAL = "rounded.onnx"
 
 
 def add_half(artifact: Artifact, precision: str) -> Artifact:
-    """Write the graph of ``artifact`` in ``precision`` into the artifact's folder, once it is proven.
+    """Write every graph of ``artifact`` in ``precision``, too, into the artifact's folder, once it is proven.
 
     Args:
         artifact: complete, in f32.
@@ -36,17 +37,22 @@ def add_half(artifact: Artifact, precision: str) -> Artifact:
         ParityError: the half graph is too far from the source: its activations need the range or digits of an f32.
         RateError: nothing of the model can be computed in that precision.
     """
-    folder, form = artifact.path, f"pixels-{precision}"
-    graph = replace(artifact.graph(), path=folder / f"{form}.onnx", precision=precision)
-    halve(artifact.graph().path, graph.path, precision)
-    parity = prove(graph, load_sample(artifact))
-    written = [path.name for path in folder.glob(f"{form}.onnx*")]
+    folder, graphs, proven = artifact.path, dict(artifact.graphs), dict(artifact.parity)
+    for form in artifact.graphs:
+        name = f"{form}-{precision}"
+        graph = replace(artifact.graph(form), path=folder / f"{name}.onnx", precision=precision)
+        halve(artifact.graph(form).path, graph.path, precision)
+        if form != "pixels":
+            share_weights(graph.path, folder / graphs[f"pixels-{precision}"])
+        graphs[name] = graph.path.name
+        proven[name.removeprefix("pixels-")] = prove(graph, load_sample(artifact, form)).to_json()
+    written = [path.name for name in graphs.values() for path in folder.glob(f"{name}*")]
     whole = replace(
         artifact,
         precision=precision,
-        graphs=artifact.graphs | {form: graph.path.name},
+        graphs=graphs,
         files=artifact.files | digest_files(folder, written),
-        parity=artifact.parity | {precision: parity.to_json()},
+        parity=proven,
     )
     write_artifact(whole)
     return whole

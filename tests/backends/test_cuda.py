@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 import threading
@@ -146,6 +147,52 @@ def test_a_slot_is_replaced_alone(artifact) -> None:
 
 def _first(rows: Rows) -> tuple[np.ndarray, ...]:
     return np.zeros(1, np.int64), rows.grid[:1], rows.offset[:1]
+
+
+class Cudart:
+    """The part of CUDA's runtime library that is used, for memory of the host."""
+
+    def __init__(self, name: str, code: int = 0) -> None:
+        if not name.endswith(".12"):
+            raise OSError(name)
+        self.calls: list[str] = []
+
+        def cudaSetDevice(index: int) -> int:
+            self.calls.append(f"device {index}")
+            return 0
+
+        def cudaMemcpy(target: int, source: int, size: int, kind: int) -> int:
+            self.calls.append(f"copy {size} {kind}")
+            ctypes.memmove(target, source, size)
+            return code
+
+        def cudaStreamSynchronize(stream: None) -> int:
+            self.calls.append("wait")
+            return 0
+
+        self.cudaSetDevice, self.cudaMemcpy = cudaSetDevice, cudaMemcpy
+        self.cudaStreamSynchronize = cudaStreamSynchronize
+
+
+def test_an_image_is_copied_to_its_gpu_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = np.arange(6, dtype=np.float32), np.zeros(6, np.float32)
+    monkeypatch.setattr(bound.ctypes, "CDLL", Cudart)
+    copy = bound.CudaCopy(3)
+    copy.copy(target.ctypes.data, source.ctypes.data, source.nbytes)
+    np.testing.assert_array_equal(target, source)
+    assert copy._library.calls == ["device 3", "copy 24 1", "wait"], "1 is from host to device"
+    monkeypatch.setattr(bound.ctypes, "CDLL", lambda name: Cudart(name, code=700))
+    with pytest.raises(BackendError, match="could not copy 24 bytes to device 3: error 700"):
+        bound.CudaCopy(3).copy(target.ctypes.data, source.ctypes.data, source.nbytes)
+
+
+def test_without_a_cuda_runtime_there_is_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(bound.ctypes, "CDLL", missing)
+    with pytest.raises(BackendError, match=r"none of libcudart.so.13.* can be loaded.*--device cpu"):
+        bound.CudaCopy(0)
 
 
 def test_a_half_graph_runs_on_the_cpu_and_is_half(artifact) -> None:

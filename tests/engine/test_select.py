@@ -144,8 +144,10 @@ def test_cuda_is_refused_here_with_the_cure_and_never_replaced(artifact) -> None
             spec_for(artifact, Execution(backend="onnxruntime", device="cuda"))
     with pytest.raises(UsageError, match=r"has no pixels graph in fp16.*--precision fp16"):
         spec_for(artifact, Execution(backend="onnxruntime-cuda", precision="fp16"))
-    with pytest.raises(UsageError, match="does not compute in --precision int8 on --device cuda"):
+    with pytest.raises(UsageError, match="does not compute in --precision int8 on --device cuda; leave one out"):
         spec_for(artifact, Execution(device="cuda", precision="int8"))
+    with pytest.raises(UsageError, match="--precision fp16 on --device cpu; fp16 is for a GPU"):
+        spec_for(artifact, Execution(device="cpu", precision="fp16"))
 
 
 def test_the_device_is_no_part_of_a_runs_key_but_the_runtime_and_precision_are(artifact, trained) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,14 +220,21 @@ def test_a_model_without_any_product_that_bf16_has_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_the_token_form_stays_in_f32_beside_a_half_graph(tiny_vit, tmp_path: Path) -> None:
+def test_the_token_form_becomes_half_too_and_shares_the_weights(tiny_vit, tmp_path: Path) -> None:
     options = ExportOptions(classes=tiny_vit.classes, tokens=True, precision="fp16")
     artifact = export_artifact(tiny_vit.source, tmp_path / "artifact", options)
-    assert set(load_artifact(artifact.path).graphs) == {"pixels", "tokens", "pixels-fp16"}
-    assert artifact.graph("tokens").precision == "f32"
-    with pytest.raises(UsageError, match="has no tokens graph in fp16; use --precision auto or --saliency rise"):
-        artifact.graph("tokens", "fp16")
-    assert set(json.loads((artifact.path / "artifact.json").read_text())["parity"]) >= {"tokens", "fp16"}
+    assert load_artifact(artifact.path) == artifact
+    assert set(artifact.graphs) == {"pixels", "tokens", "pixels-fp16", "tokens-fp16"}
+    assert set(artifact.parity) >= {"tokens", "fp16", "tokens-fp16"}
+    assert artifact.parity["tokens-fp16"]["cosine"]["zs"] >= 0.999
+    graph = artifact.graph("tokens", "fp16")
+    assert (graph.precision, graph.patches) == ("fp16", artifact.patches)
+    model, types = typed(graph.path)
+    products = [node for node in model.graph.node if node.op_type in PRODUCTS]
+    assert [types[node.input[0]] for node in products] == [KINDS["fp16"]] * (len(products) - 1) + [F32]
+    own = graph.path.with_name(graph.path.name + ".data")
+    assert not own.exists() or own.stat().st_size < 10_000
+    assert "tokens-fp16" in describe(artifact)
 
 
 @pytest.mark.parametrize("options", [{"calibrate": "m.csv"}, {"split": "test"}])
