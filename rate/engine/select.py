@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from importlib.util import find_spec
 
 from rate.backends import cuda
 from rate.backends.base import BackendSpec
@@ -11,7 +12,7 @@ from rate.backends.devices import cuda_visible
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.config import ON_CUDA, Execution
-from rate.errors import BackendError, MissingExtra, ParityError, UsageError
+from rate.errors import BackendError, ParityError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.parity import check_parity
 from rate.export.torch_source import spec_of_artifact
@@ -52,7 +53,7 @@ def spec_for(
     for last, spec in ((spec is candidates[-1], spec) for spec in candidates):
         try:
             check_parity(artifact, spec, quick=True, form=form)
-        except (MissingExtra, ParityError, BackendError) as error:
+        except (UsageError, ParityError, BackendError) as error:
             if last:
                 raise
             notify(f"passed over: {str(error).partition(';')[0]}")
@@ -64,7 +65,8 @@ def spec_for(
 def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
     """What an artifact has beside its f32 graph: precisions, and `TORCH`."""
     held = {precision for precision in ("fp16", "bf16", "int8") if f"{form}-{precision}" in artifact.graphs}
-    return frozenset(held | ({TORCH} if form == "pixels" and artifact.family != "onnx" else set()))
+    model = form == "pixels" and artifact.family != "onnx" and find_spec("torch") is not None
+    return frozenset(held | ({TORCH} if model else set()))
 
 
 def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tuple[str, str]]:

@@ -150,6 +150,23 @@ def test_cuda_is_refused_here_with_the_cure_and_never_replaced(artifact) -> None
         spec_for(artifact, Execution(device="cpu", precision="fp16"))
 
 
+def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a GPU PyTorch stands before the CPU's runtimes, and its source may be on another machine."""
+    monkeypatch.setattr(select, "preferences", lambda *_: [("torch", "f32"), ("onnxruntime", "f32")])
+    said: list[str] = []
+    elsewhere = dataclasses.replace(artifact, source=str(tmp_path / "gone"))
+    assert spec_for(elsewhere, Execution(), said.append).name == "onnxruntime"
+    assert len(said) == 1
+    assert "cannot be opened in PyTorch: SOURCE" in said[0]
+
+
+def test_without_torch_it_is_not_offered(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert select.TORCH in select.offers(artifact)
+    assert select.TORCH not in select.offers(artifact, "tokens")
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
+    assert select.offers(artifact) == frozenset()
+
+
 def test_the_device_is_no_part_of_a_runs_key_but_the_runtime_and_precision_are(artifact, trained) -> None:
     measurement = Measurement(masks=20)
     jobs = [
