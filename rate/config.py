@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,14 @@ _CHOICES = {
     "valid": ("midpoint", "absolute"),
     "explain": ("label", "prediction"),
     "score": ("logit", "probability"),
-    "backend": ("auto", "openvino", "onnxruntime"),
-    "precision": ("auto", "f32", "bf16", "int8"),
+    "backend": ("auto", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"),
+    "precision": ("auto", "f32", "fp16", "bf16", "int8"),
 }
+
+ON_CUDA = ("onnxruntime-cuda", "torch-cuda")
+"""Backends that need an NVIDIA GPU."""
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -169,7 +175,7 @@ class Execution:
     """How a run is carried out. Nothing here changes a verdict."""
 
     backend: str = "auto"
-    precision: str = "auto"  # of the arithmetic: auto | f32 | bf16 | int8
+    precision: str = "auto"  # of the arithmetic: auto | f32 | fp16 | bf16 | int8
     batch: int = 32  # rows a forward
     threads: int = 0  # threads of the runtime; 0 = the cores this process may use
     save_maps: int | None = 50  # maps kept per head and quadrant; None = all
@@ -179,6 +185,7 @@ class Execution:
     repair: bool = False  # evaluate again what is damaged, missing or failed
     runner: str = "local"  # local | ray: embedded | ray://ADDRESS: of a cluster, or ray://auto
     workers: int = 0  # processes that share the work; 0 = one (local), as many as fit (ray)
+    device: str = "auto"  # auto: a GPU where there is one | cpu | cuda | cuda:N
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend)
@@ -186,6 +193,7 @@ class Execution:
         if self.runner not in ("local", "ray") and not self.runner.startswith("ray://"):
             raise ConfigError(f"runner must be local, ray, or ray://ADDRESS of a cluster; got {self.runner!r}")
         _check_range("workers", self.workers, 0, 10_000)
+        self._check_device()
         _check_range("batch", self.batch, 1, 4096)
         _check_range("threads", self.threads, 0, 1024)
         if self.save_maps is not None:
@@ -194,6 +202,23 @@ class Execution:
             _check_range("limit", self.limit, 1, 10**12)
         if not (math.isfinite(self.max_errors) and self.max_errors >= 0):
             raise ConfigError(f"max-errors must be a share below 1 or a number of samples, got {self.max_errors}")
+
+    def _check_device(self) -> None:
+        if not _DEVICE.fullmatch(self.device):
+            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}; such as cuda:0")
+        kind = self.device.partition(":")[0]
+        able = {"auto": True, "cpu": self.backend not in ON_CUDA, "cuda": self.runtime in ("auto", *ON_CUDA)}
+        if not able[kind]:
+            raise ConfigError(
+                f"backend {self.backend} does not run on device {self.device}; leave one of them out, or use "
+                f"--backend {'onnxruntime' if kind == 'cpu' else 'onnxruntime-cuda'}"
+            )
+
+    @property
+    def runtime(self) -> str:
+        """The backend as the device makes it: onnxruntime and torch on a GPU are backends of their own."""
+        on_cuda = f"{self.backend}-cuda"
+        return on_cuda if self.device.startswith("cuda") and on_cuda in ON_CUDA else self.backend
 
     def errors_allowed(self, samples: int) -> int:
         """How many of ``samples`` may fail before a run counts as failed; never all of them."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
+from rate.backends.batches import check_rows
 from rate.backends.cores import usable_cores
 from rate.backends.tokens import check_patches, join, split
 from rate.errors import BackendError, UsageError, need
@@ -42,7 +43,7 @@ class OrtSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Load the graph; see `BackendSpec`."""
-        _check_fits(self.graph, perturbation, slots)
+        check_fits(self.graph, perturbation, slots)
         try:
             session = open_session(str(self.graph.path), self.threads)
         except RuntimeFailure as error:
@@ -70,14 +71,7 @@ def open_session(model: str | bytes, threads: int = 0, folder: Path | None = Non
         BackendError: the session would run on another provider.
     """
     ort = need("onnxruntime", "cpu")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = _FATAL_ONLY
-    # waiting threads that spin take cores from decoding and from other processes, and gain nothing measurable
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     wanted = [_PROVIDERS["cpu"]]
@@ -92,6 +86,21 @@ def open_session(model: str | bytes, threads: int = 0, folder: Path | None = Non
             "install one of onnxruntime and onnxruntime-gpu, never both"
         )
     return session
+
+
+def session_options(threads: int = 0, precision: str = "f32") -> Any:
+    """Options of a session on ``threads`` threads, 0 = all this process may use, for a graph in ``precision``."""
+    ort = need("onnxruntime", "cpu")
+    options, level = ort.SessionOptions(), ort.GraphOptimizationLevel
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Beyond "extended" are layouts for the CPU alone; on a half graph that step can end the whole process.
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if precision == "f32" else level.ORT_ENABLE_EXTENDED
+    options.log_severity_level = _FATAL_ONLY
+    # waiting threads that spin take cores from decoding and from other processes, and gain nothing measurable
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 class OrtBackend:
@@ -122,7 +131,7 @@ class OrtBackend:
 
     def submit(self, rows: Rows) -> OrtPending:
         """Compute the logits of ``rows``; see `Backend`."""
-        self._check(rows)
+        check_rows(rows, self._side)
         if self._tokens:
             return OrtPending(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
         return OrtPending(self._run({"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}))
@@ -137,19 +146,6 @@ class OrtBackend:
             ) from error
         return dict(zip(self._heads, outputs, strict=True))
 
-    def _check(self, rows: Rows) -> None:
-        count, side = len(rows), self._side
-        expected: dict[str, tuple[np.ndarray, tuple[int, ...], type[np.generic]]] = {
-            "slot": (rows.slot, (count,), np.int64),
-            "grid": (rows.grid, (count, side, side), np.float32),
-            "offset": (rows.offset, (count, 2), np.int64),
-        }
-        for name, (array, shape, dtype) in expected.items():
-            if array.shape != shape or array.dtype != dtype:
-                raise BackendError(
-                    f"{name} must be {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}: the batch is malformed"
-                )
-
 
 @dataclass(frozen=True, slots=True)
 class OrtPending:
@@ -162,7 +158,12 @@ class OrtPending:
         return self.logits
 
 
-def _check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
+def check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
+    """Refuse masks that are not made for ``graph``, and room for no image at all.
+
+    Raises:
+        BackendError: says what is made for what.
+    """
     if perturbation.size != graph.size:
         raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")
     check_patches(graph, perturbation)

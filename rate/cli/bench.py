@@ -31,10 +31,13 @@ def bench(
     ] = None,
     batch: Annotated[str, _opt("Rows a forward: 8,32,64", _LADDERS)] = "32",
     masks: Annotated[str, _opt("Masks an image: 256,1000,auto", _LADDERS)] = "256",
-    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _LADDERS)] = "auto",
-    precision: Annotated[
-        str, _opt("auto | f32 | bf16 | int8; auto measures all that `rate eval` would try", _LADDERS)
+    backend: Annotated[
+        str, _opt("auto | openvino | onnxruntime | torch | onnxruntime-cuda | torch-cuda", _LADDERS)
     ] = "auto",
+    precision: Annotated[
+        str, _opt("auto | f32 | fp16 | bf16 | int8; auto measures all that `rate eval` would try", _LADDERS)
+    ] = "auto",
+    device: Annotated[str, _opt("auto: the CPU, and a GPU if there is one | cpu | cuda | cuda:N", _CONDUCT)] = "auto",
     data: Annotated[
         Path | None, _opt("Manifest of real images, decoding included; without it, the parity sample.", _CONDUCT)
     ] = None,
@@ -75,6 +78,7 @@ def bench(
         warm_up=warm_up,
         seconds=seconds,
         threads=threads,
+        device=device,
     )
     stored = _stored(csv, against)
     loaded = load_artifact(artifact)

@@ -62,8 +62,11 @@ def evaluate(
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
-    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _EXECUTE)] = "auto",
-    precision: Annotated[str, _opt("auto | f32 | bf16 | int8", _EXECUTE)] = "auto",
+    backend: Annotated[
+        str, _opt("auto | openvino | onnxruntime | torch, or onnxruntime-cuda | torch-cuda on a GPU", _EXECUTE)
+    ] = "auto",
+    precision: Annotated[str, _opt("auto | f32 | fp16 | bf16 | int8", _EXECUTE)] = "auto",
+    device: Annotated[str, _opt("auto: a GPU where there is one | cpu | cuda | cuda:N", _EXECUTE)] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
     workers: Annotated[int, _opt("Processes that share the work; 0 = one, or on Ray as many as fit.", _EXECUTE)] = 0,
@@ -125,6 +128,7 @@ def evaluate(
         repair=repair,
         runner=runner,
         workers=workers,
+        device=device,
     )
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)

@@ -30,6 +30,7 @@ def explain(
     masks: Annotated[int, typer.Option(help="Masks (rise, rise-tokens).")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the runtime; 0 = all this process may use.")] = 0,
+    device: Annotated[str, typer.Option(help="auto: a GPU where there is one | cpu | cuda | cuda:N")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Explain the prediction for one image."""
@@ -44,7 +45,8 @@ def explain(
         raise ConfigError(f"--out must end in .png, .jpg or .webp, got {str(out)!r}")
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
-    measurement, execution = Measurement(saliency=saliency, masks=masks, seed=seed), Execution(threads=threads)
+    measurement = Measurement(saliency=saliency, masks=masks, seed=seed)
+    execution = Execution(threads=threads, device=device)
     question = engine.Question(image, _boxes(boxes), mask, label, head)
     loaded = load_artifact(artifact)
     forwards = 1 + method_for(measurement, loaded.geometry.size, loaded.patches).count

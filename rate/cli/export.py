@@ -28,7 +28,9 @@ def export(
             help="Further head: NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES]; repeatable."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="f32 | int8: a quantized graph beside the f32 one.")] = "f32",
+    precision: Annotated[
+        str, typer.Option(help="f32 | fp16, bf16 (GPUs), int8: a graph in that precision beside the f32 one.")
+    ] = "f32",
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Also the form that drops patches (plain ViTs), for rise-tokens.")

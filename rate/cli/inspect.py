@@ -44,6 +44,7 @@ def describe(artifact: Artifact) -> str:
             ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(found)}")
             for found in _tokens(artifact)
         ),
+        *((name, _half(found)) for name, found in artifact.parity.items() if name.endswith(("fp16", "bf16"))),
         *(("int8", text) for text in _int8(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
         ("made with", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),
@@ -85,3 +86,9 @@ def _tokens(artifact: Artifact) -> list[Json]:
 def _parity(found: Json) -> str:
     worst = ", ".join(f"{head} {value:.1e}" for head, value in found["max_abs"].items())
     return f"max abs of the logits: {worst} (allowed {found['tolerance']:g}, {found['runtime']})"
+
+
+def _half(found: Json) -> str:
+    """Parity of a half graph."""
+    least = ", ".join(f"{head} {value:.6f}" for head, value in found["cosine"].items())
+    return f"cosine with the f32 logits: {least} (needed {found['least_cosine']:g}, {found['runtime']}, halves rounded)"

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import BackendSpec
-from rate.config import Execution, Measurement
+from rate.config import ON_CUDA, Execution, Measurement
 from rate.data.prepare import prepare
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.judge import Head
-from rate.engine.select import preferences, spec_for
+from rate.engine.select import offers, preferences, spec_for
 from rate.errors import BackendError, ConfigError, DataError, ParityError, RateError, SampleError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.parity import load_sample
@@ -40,6 +40,7 @@ class BenchSettings:
     warm_up: int = 0  # whole rounds thrown away before those that count
     seconds: float = 3.0  # aimed at by one measurement; the engine's has one image at least
     threads: int = 0  # 0 = the cores this process may use
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
 
     def __post_init__(self) -> None:
         for name in ("batches", "masks", "backends", "precisions"):
@@ -53,7 +54,7 @@ class BenchSettings:
         for masks in self.masks:
             Measurement(masks=masks)
         for backend, precision, batch in product(self.backends, self.precisions, self.batches):
-            Execution(backend, precision, batch, self.threads)
+            Execution(backend, precision, batch, self.threads, device=self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +80,21 @@ def candidates(
     passed: list[BackendSpec] = []
     refused: list[Refused] = []
     errors: list[RateError] = []
-    int8 = "pixels-int8" in artifact.graphs
-    asked = [Execution(*choice) for choice in product(settings.backends, settings.precisions)]
-    for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, int8)):
+    offered = offers(artifact)
+    asked = [Execution(*choice, device=settings.device) for choice in product(settings.backends, settings.precisions)]
+    for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, offered)):
         say(f"self-test of {backend} in {precision}")
         try:
-            passed.append(spec_for(artifact, Execution(backend, precision, threads=settings.threads)))
+            device = settings.device if backend in ON_CUDA else "auto"
+            one = Execution(backend, precision, threads=settings.threads, device=device)
+            passed.append(spec_for(artifact, one))
         except (UsageError, ParityError, BackendError) as error:
             errors.append(error)
             refused.append(Refused(backend, precision, str(error).partition(";")[0]))
     refused += [
         Refused(one.backend, one.precision, f"{one.backend} does not compute in {one.precision}")
         for one in asked
-        if not preferences(one)
+        if not preferences(one, offered)
     ]
     if not passed:
         reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)

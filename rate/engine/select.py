@@ -1,16 +1,24 @@
-"""Which runtime carries an artifact out, and in which precision."""
+"""Which runtime carries an artifact out, on which device, and in which precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
 
-from rate.backends.base import BackendSpec, Graph
+from rate.backends import cuda
+from rate.backends.base import BackendSpec
+from rate.backends.cuda import OrtCudaSpec
+from rate.backends.devices import cuda_visible
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
-from rate.config import Execution
-from rate.errors import BackendError, MissingExtra, ParityError, UsageError
+from rate.config import ON_CUDA, Execution
+from rate.errors import BackendError, ParityError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.parity import check_parity
+from rate.export.torch_source import spec_of_artifact
+
+TORCH = "torch"
+"""Among `offers`: the PyTorch model behind the artifact may be there still."""
 
 
 def spec_for(
@@ -18,12 +26,14 @@ def spec_for(
 ) -> BackendSpec:
     """The first backend that is installed and passes the self-test on the artifact's parity sample.
 
-    ``auto`` tries OpenVINO in int8 where the artifact holds such a graph, in bf16 where the CPU computes in it, in f32,
-    then ONNX Runtime in f32. A backend or precision that was asked for by name is used or refused, never replaced.
+    ``auto`` tries ONNX Runtime on a GPU where one is visible, in the half that the artifact holds and in f32, then
+    PyTorch there; OpenVINO in int8 where the artifact holds such a graph, in bf16 where the CPU computes in it, in f32;
+    ONNX Runtime in f32; PyTorch. A backend, device or precision that was asked for by name is used or refused, never
+    replaced.
 
     Args:
         artifact: whose graph is to run.
-        execution: ``backend`` and ``precision``, each a name or ``auto``.
+        execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``.
         notify: told why a candidate was passed over.
         form: of the graph; see `Measurement.form`.
 
@@ -31,19 +41,19 @@ def spec_for(
         UsageError: no runtime is installed, the one asked for cannot do the precision asked for, or the artifact has
             no graph of that form.
         ParityError: the backend asked for does not reproduce the source's logits.
-        BackendError: the backend asked for cannot load the graph.
+        BackendError: the backend asked for cannot load the graph, or would run elsewhere.
     """
-    choices = preferences(execution, f"{form}-int8" in artifact.graphs)
+    choices = preferences(execution, offers(artifact, form))
     if not choices:
         raise UsageError(
-            f"--backend {execution.backend} does not compute in --precision {execution.precision}; leave one out"
+            f"--backend {execution.backend} does not compute in --precision {execution.precision}{_where(execution)}; "
+            + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
-    graphs = [artifact.graph(form, "int8" if precision == "int8" else "f32") for _, precision in choices]
-    candidates = [_spec(graph, *choice, execution.threads) for graph, choice in zip(graphs, choices, strict=True)]
+    candidates = [_spec(artifact, form, *choice, execution) for choice in choices]
     for last, spec in ((spec is candidates[-1], spec) for spec in candidates):
         try:
             check_parity(artifact, spec, quick=True, form=form)
-        except (MissingExtra, ParityError, BackendError) as error:
+        except (UsageError, ParityError, BackendError) as error:
             if last:
                 raise
             notify(f"passed over: {str(error).partition(';')[0]}")
@@ -52,26 +62,85 @@ def spec_for(
     raise AssertionError("the last candidate is returned or raises")
 
 
-def preferences(execution: Execution, int8: bool = False) -> list[tuple[str, str]]:
+def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
+    """What an artifact has beside its f32 graph: precisions, and `TORCH`."""
+    held = {precision for precision in ("fp16", "bf16", "int8") if f"{form}-{precision}" in artifact.graphs}
+    model = form == "pixels" and artifact.family != "onnx" and find_spec("torch") is not None
+    return frozenset(held | ({TORCH} if model else set()))
+
+
+def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tuple[str, str]]:
     """(backend, precision) in the order in which they are tried; none where the two asked for exclude each other.
 
-    ``int8``: whether the artifact holds an int8 graph.
+    ``offered``: see `offers`.
     """
-    wanted, found = execution.precision, []
-    if execution.backend in ("auto", "openvino"):
-        # Named, a precision is tried even where the CPU or the artifact lacks it: the message then says so.
-        if wanted == "int8" or (wanted == "auto" and int8):
-            found.append(("openvino", "int8"))
-        if wanted == "bf16" or (wanted == "auto" and cpu_has_bf16()):
-            found.append(("openvino", "bf16"))
-        if wanted in ("auto", "f32"):
-            found.append(("openvino", "f32"))
-    if execution.backend in ("auto", "onnxruntime") and wanted in ("auto", "f32"):
-        found.append(("onnxruntime", "f32"))
+    found: list[tuple[str, str]] = []
+    for backend in (*_on_cuda(execution, offered), *_on_cpu(execution, offered)):
+        found += [(backend, precision) for precision in _precisions(backend, execution, offered)]
     return found
 
 
-def _spec(graph: Graph, backend: str, precision: str, threads: int) -> BackendSpec:
-    if backend == "openvino":
-        return OpenVinoSpec(graph, precision, threads)
-    return OrtSpec(graph, threads)
+def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
+    """Backends on a GPU, in order; without one in sight nothing is imported to look for more."""
+    if execution.runtime != "auto":
+        return [execution.runtime] if execution.runtime in ON_CUDA else []
+    if execution.device == "cpu" or (execution.device == "auto" and not cuda_visible()):
+        return []
+    found = ["onnxruntime-cuda"] if execution.device != "auto" or cuda.ready() else []
+    return found + (["torch-cuda"] if TORCH in offered else [])
+
+
+def _on_cpu(execution: Execution, offered: Collection[str]) -> list[str]:
+    """Backends on the CPU, in order."""
+    if execution.runtime != "auto":
+        return [execution.runtime] if execution.runtime not in ON_CUDA else []
+    if execution.device not in ("auto", "cpu"):
+        return []
+    return ["openvino", "onnxruntime"] + (["torch"] if TORCH in offered else [])
+
+
+_COMPUTES = {
+    "onnxruntime-cuda": ("f32", "fp16", "bf16"),
+    "torch-cuda": ("f32", "fp16", "bf16"),
+    "openvino": ("f32", "bf16", "int8"),
+    "onnxruntime": ("f32",),
+    "torch": ("f32", "fp16", "bf16"),
+}
+
+
+def _precisions(backend: str, execution: Execution, offered: Collection[str]) -> list[str]:
+    """Those to try of a backend, in order."""
+    wanted = execution.precision
+    if wanted == "auto":
+        return _usual(backend, offered)
+    # Named, a precision is tried even where the CPU or the artifact lacks it: the message then says so.
+    anyway = backend == execution.runtime or backend in ("openvino", "torch-cuda")
+    return [wanted] if wanted in (_COMPUTES[backend] if anyway else _usual(backend, offered)) else []
+
+
+def _usual(backend: str, offered: Collection[str]) -> list[str]:
+    """What artifact and machine have, the fastest first."""
+    found = []
+    if backend == "onnxruntime-cuda":
+        found = [precision for precision in ("fp16", "bf16") if precision in offered]
+    elif backend == "openvino":
+        found = [*(["int8"] if "int8" in offered else []), *(["bf16"] if cpu_has_bf16() else [])]
+    return [*found, "f32"]
+
+
+def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution: Execution) -> BackendSpec:
+    threads, device = execution.threads, "cpu"
+    if backend in ON_CUDA:
+        device = execution.device if execution.device != "auto" else "cuda:0"
+    if backend.startswith(TORCH):
+        return spec_of_artifact(artifact, precision, device, threads=threads)
+    if backend == "onnxruntime-cuda":
+        return OrtCudaSpec(artifact.graph(form, precision), device, threads=threads)
+    graph = artifact.graph(form, "int8" if precision == "int8" else "f32")
+    return OpenVinoSpec(graph, precision, threads) if backend == "openvino" else OrtSpec(graph, threads)
+
+
+def _where(execution: Execution) -> str:
+    """Part of a message: the device, where one is asked for or none is seen."""
+    unseen = " where no GPU is visible" if execution.runtime == "auto" and not cuda_visible() else ""
+    return unseen if execution.device == "auto" else f" on --device {execution.device}"

@@ -12,12 +12,15 @@ from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, need
 from rate.export.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
 from rate.export.folders import check_replaceable, digest_files, replacing
+from rate.export.half import KINDS
+from rate.export.half_proof import add_half
 from rate.export.int8 import Prove, add_int8, read_calibration
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
 from rate.export.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.export.sources import Source, open_source
 from rate.export.token_source import TokenSource, token_source
+from rate.export.torch_source import request_of
 from rate.version import __version__
 
 Notify = Callable[[str], None]
@@ -56,14 +59,17 @@ def export_artifact(
         notify(notice)
     tokens = token_source(model) if options.tokens else None
     with replacing(out, ARTIFACT, options.force) as draft:
-        artifact = _build(model, tokens, draft, notify)
+        artifact = _build(model, tokens, draft, options, notify)
+        if options.precision in KINDS:
+            notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
+            artifact = add_half(artifact, options.precision)
         if data is not None and prove is not None:
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
             artifact = add_int8(artifact, data, model.logits, options, prove)
     return replace(artifact, path=out)
 
 
-def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Notify) -> Artifact:
+def _build(model: Source, tokens: TokenSource | None, folder: Path, options: ExportOptions, notify: Notify) -> Artifact:
     notify(f"exporting the graph of {model.source}")
     opset = model.write_graph(folder / GRAPH)
     notify("comparing its logits with the source model's")
@@ -91,6 +97,7 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Noti
         parity=proven,
         versions=_versions(),
         patches=None if tokens is None else tokens.patches,
+        request=request_of(model, options),
     )
     write_artifact(artifact)
     return artifact

@@ -48,25 +48,27 @@ class Artifact:
     weights: str  # digest of the source's weights
     geometry: Geometry
     heads: tuple[HeadInfo, ...]
-    precision: str  # the lowest it holds: f32 | int8
+    precision: str  # the lowest it holds: f32 | fp16 | bf16 | int8
     opset: int
-    graphs: dict[str, str]  # form ("pixels", "tokens", "pixels-int8") -> file name
+    graphs: dict[str, str]  # form ("pixels", "tokens", "pixels-fp16", "pixels-int8") -> file name
     files: dict[str, str]  # file name -> sha256
     parity: Json
     versions: dict[str, str]
     patches: int | None = None  # a side, of the token graph; None = it has none
     int8: Json | None = None  # calibration, parity and flips of the int8 graph
+    request: Json | None = None  # beside SOURCE, what a PyTorch model was asked for: classes, templates, heads
 
     def graph(self, form: str = "pixels", precision: str = "f32") -> Graph:
-        """The graph of a form as a backend needs to know it; ``precision``: "f32", or "int8" for the quantized one.
+        """The graph of a form as a backend needs to know it; ``precision``: that it is stored in.
 
         Raises:
             UsageError: the artifact has no graph of that form and precision.
         """
-        if precision == "int8" and f"{form}-int8" not in self.graphs:
+        name = form if precision == "f32" else f"{form}-{precision}"
+        if precision != "f32" and name not in self.graphs:
             raise UsageError(
-                f"{self.path} has no {form} graph in int8; use --precision auto or --saliency rise, or export it again "
-                "with --precision int8 --calibrate MANIFEST"
+                f"{self.path} has no {form} graph in {precision}; use --precision auto or --saliency rise, or export "
+                f"it again with --precision {precision}" + (" --calibrate MANIFEST" if precision == "int8" else "")
             )
         if form not in self.graphs:
             raise UsageError(
@@ -75,8 +77,7 @@ class Artifact:
             )
         heads = tuple(head.name for head in self.heads)
         patches = self.patches if form == "tokens" else None
-        name = self.graphs[f"{form}-int8" if precision == "int8" else form]
-        return Graph(self.path / name, heads, self.geometry.size, precision, patches)
+        return Graph(self.path / self.graphs[name], heads, self.geometry.size, precision, patches)
 
     @property
     def digest(self) -> str:
@@ -107,7 +108,7 @@ class Artifact:
             "files": self.files,
             "parity": self.parity,
             "versions": self.versions,
-        } | {key: value for key, value in (("patches", self.patches), ("int8", self.int8)) if value is not None}
+        } | {key: getattr(self, key) for key in ("patches", "int8", "request") if getattr(self, key) is not None}
 
 
 def load_artifact(path: Path) -> Artifact:
@@ -183,6 +184,7 @@ def _from_json(path: Path, document: Json) -> Artifact:
         versions=field(document, "versions", dict, where),
         patches=field(document, "patches", int, where) if "tokens" in graphs else None,
         int8=field(document, "int8", dict, where) if "pixels-int8" in graphs else None,
+        request=field(document, "request", dict, where) if "request" in document else None,
     )
 
 

@@ -20,7 +20,7 @@ class ExportOptions:
     classes: Path | None = None  # class names of the source's own classifier, one a line, in the order of its logits
     templates: Path | None = None  # prompt templates for those names, one a line, each with one {}
     heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
-    precision: str = "f32"  # f32 | int8: a quantized graph beside the f32 one
+    precision: str = "f32"  # f32 | fp16, bf16, int8: a graph in that precision beside the f32 one
     calibrate: Path | str | None = None  # int8: manifest of images like those that it will be evaluated on
     split: str | None = None  # of that manifest; None = all rows
     calibration_images: int = 300  # of those at most
@@ -37,10 +37,8 @@ class ExportOptions:
     output: str | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in ("f32", "int8"):
-            raise ConfigError(
-                f"--precision {self.precision} cannot be exported yet; f32 and int8 can, and f32 runs in bf16 too"
-            )
+        if self.precision not in ("f32", "fp16", "bf16", "int8"):
+            raise ConfigError(f"--precision {self.precision} cannot be exported; f32, fp16, bf16 and int8 can")
         self._check_int8()
         if self.format != "onnx":
             raise ConfigError(f"--format {self.format} cannot be exported yet; onnx can")

@@ -57,7 +57,8 @@ class Parity:
 
     def to_json(self) -> Json:
         """The part of artifact.json."""
-        return {"max_abs": self.max_abs, "cosine": self.cosine, "tolerance": TOLERANCE, "runtime": self.runtime}
+        bound = {"tolerance": TOLERANCE} if self.precision == "f32" else {"least_cosine": COSINE}
+        return {"max_abs": self.max_abs, "cosine": self.cosine, **bound, "runtime": self.runtime}
 
     def problems(self) -> list[str]:
         """What keeps this from being parity, one sentence each; f32 is judged by size, the rest by direction."""
@@ -168,8 +169,10 @@ def check_parity(artifact: Artifact, spec: BackendSpec, quick: bool = False, for
     return judge(load_sample(artifact, form, spec.precision), spec, quick)
 
 
-def judge(sample: ParitySample, spec: BackendSpec, quick: bool = False) -> Parity:
+def judge(sample: ParitySample, spec: BackendSpec, quick: bool = False, precision: str | None = None) -> Parity:
     """Run ``spec`` on the sample: as it is, and unless ``quick`` one row alone, other slots and another batch size.
+
+    ``precision``: whose measure is applied; None = that of the arithmetic of ``spec``.
 
     Raises:
         ParityError: see `check_parity`.
@@ -188,10 +191,10 @@ def judge(sample: ParitySample, spec: BackendSpec, quick: bool = False) -> Parit
         with spec.open(sample.perturbation, images + spare) as backend:
             _put(backend, sample.images, spare)
             found.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
-    parity = _worst(found, spec.precision, runtime)
+    parity = _worst(found, precision or spec.precision, runtime)
     if problems := parity.problems():
         raise ParityError(
-            f"{spec.name} in {spec.precision} does not reproduce the source model: {'; '.join(problems)}; "
+            f"{spec.name} in {parity.precision} does not reproduce the source model: {'; '.join(problems)}; "
             "use another --backend or --precision, or report the model"
         )
     return parity

@@ -109,12 +109,12 @@ ARTIFACT: Json = {
             },
         },
         "graphs": {
-            "description": "form -> file: pixels masks the image, tokens drops patches, pixels-int8: in int8",
+            "description": "form -> file: pixels masks the image, tokens drops patches; -fp16, -bf16, -int8: so stored",
             "type": "object",
             "required": ["pixels"],
             "additionalProperties": _NAME,
         },
-        "precision": {"enum": ["f32", "int8"], "description": "the lowest of its graphs"},
+        "precision": {"enum": ["f32", "fp16", "bf16", "int8"], "description": "the lowest of its graphs"},
         "opset": _POSITIVE,
         "files": {**_FILES, "description": "file name -> sha256, every file of the folder but this one"},
         "parity": {
@@ -130,6 +130,16 @@ ARTIFACT: Json = {
         "versions": {"type": "object", "additionalProperties": _NAME},
         "patches": {"type": "integer", "minimum": 2, "description": "a side, of the token graph where there is one"},
         "int8": INT8,
+        "request": {
+            "description": "beside the source, what its PyTorch model was asked for; absent for a finished graph",
+            "type": "object",
+            "required": ["classes", "templates", "heads"],
+            "properties": {
+                "classes": {"type": ["string", "null"]},
+                "templates": {"type": ["string", "null"]},
+                "heads": {"type": "array", "items": _NAME},
+            },
+        },
     },
 }  # fmt: skip
 

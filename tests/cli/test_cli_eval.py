@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -70,6 +71,30 @@ def test_show_prints_what_the_summary_holds(finished: Path, capsys: pytest.Captu
     head = json.loads((finished / "summary.json").read_text())["heads"]["lp"]
     for text in ("accuracy", "PT", "IR", "lp: 8 images", f"{head['accuracy']['value']:.3f}"):
         assert text in shown
+
+
+def test_the_model_itself_gives_the_verdicts_of_its_export(trained, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *FEW[:-1], "torch"]
+    assert run(arguments) == 0
+    assert_same_verdicts(finished, out)
+    identity = read_run(out)["identity"]
+    assert (identity["backend"], identity["precision"]) == ("torch", "f32")
+    again = [*arguments[:-1], "onnxruntime"]
+    assert run(again) == 2, "a run of one runtime is not continued by another"
+
+
+def test_a_gpu_that_is_not_there_is_an_error_before_any_work(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--device"]
+    assert run([*arguments, "cuda9"]) == 2
+    assert "device must be auto, cpu, cuda or cuda:N" in capsys.readouterr().err
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        assert run([*arguments, "cuda", "--backend", "onnxruntime"]) == 2
+        assert "needs CUDAExecutionProvider" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("changes", [["--batch", "32"], ["--batch", "3"], ["--threads", "2"]])

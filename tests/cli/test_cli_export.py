@@ -58,7 +58,7 @@ def test_export_prints_json_alone_on_stdout(tmp_path, capsys) -> None:
         (["timm:no_such_thing"], "timm has no model 'no_such_thing'"),
         (["hf:openai/clip"], "hf models cannot be exported yet"),
         (["onnx:gone.onnx"], "gone.onnx does not exist"),
-        (["onnx:gone.onnx", "--precision", "fp16"], "--precision fp16 cannot be exported yet"),
+        (["onnx:gone.onnx", "--precision", "fp8"], "--precision fp8 cannot be exported"),
         (["onnx:gone.onnx", "--mean", "grey"], "--mean must be three numbers such as 0.485,0.456,0.406; got 'grey'"),
         (["onnx:gone.onnx", "--mean", "1,2"], "--mean needs three numbers"),
         (["timm:test_vit", "--head", "lp"], "expected NAME=linear:CHECKPOINT_DIR"),

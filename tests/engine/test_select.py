@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from rate.backends import cuda
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution, Measurement
-from rate.engine.select import spec_for
-from rate.errors import ParityError, UsageError
+from rate.engine import select
+from rate.engine.job import job_from_artifact
+from rate.engine.select import preferences, spec_for
+from rate.errors import ConfigError, MissingExtra, ParityError, UsageError
 from rate.export.artifact import load_artifact
 
 
@@ -54,10 +59,11 @@ def test_a_backend_that_computes_something_else_is_never_used(artifact, tmp_path
     document["files"]["parity.npz"] = hashlib.sha256((broken / "parity.npz").read_bytes()).hexdigest()
     (broken / "artifact.json").write_text(json.dumps(document))
     said: list[str] = []
-    with pytest.raises(ParityError, match="onnxruntime in f32 does not reproduce"):
+    with pytest.raises(ParityError, match="torch in f32 does not reproduce"):
         spec_for(load_artifact(broken), Execution(), said.append)
-    assert all(text.startswith("passed over: openvino") for text in said)
-    assert len(said) >= 1
+    assert said[-1].startswith("passed over: onnxruntime in f32")
+    assert all(text.startswith("passed over: openvino") for text in said[:-1])
+    assert len(said) >= 2
 
 
 def test_execution_settings_are_no_part_of_a_measurement() -> None:
@@ -65,3 +71,108 @@ def test_execution_settings_are_no_part_of_a_measurement() -> None:
     execution, measurement = ({field.name for field in dataclasses.fields(kind)} for kind in (Execution, Measurement))
     assert not execution & measurement
     assert set(Measurement().to_json()) <= measurement
+
+
+ALL = ("fp16", "bf16", "int8", "torch")
+"""What an artifact can offer."""
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU and the runtime for it, as far as the choice of what to try goes."""
+    monkeypatch.setattr(select, "cuda_visible", lambda: True)
+    monkeypatch.setattr(select.cuda, "ready", lambda: True)
+
+
+def names(pairs: list[tuple[str, str]]) -> list[str]:
+    return [f"{backend} {precision}" for backend, precision in pairs if (backend, precision) != ("openvino", "bf16")]
+
+
+def test_a_gpu_comes_first_in_the_half_that_the_artifact_holds(gpu) -> None:
+    on_cuda = ["onnxruntime-cuda f32"]
+    on_cpu = ["openvino f32", "onnxruntime f32"]
+    assert names(preferences(Execution())) == on_cuda + on_cpu
+    whole = ["onnxruntime-cuda fp16", "onnxruntime-cuda bf16", *on_cuda, "torch-cuda f32"]
+    assert names(preferences(Execution(), ALL)) == [*whole, "openvino int8", *on_cpu, "torch f32"]
+    assert names(preferences(Execution(device="cuda:1"), ALL)) == whole
+    assert names(preferences(Execution(device="cpu"), ALL)) == ["openvino int8", *on_cpu, "torch f32"]
+
+
+def test_without_a_gpu_nothing_of_it_is_tried_or_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select, "cuda_visible", lambda: False)
+    monkeypatch.setattr(select.cuda, "ready", lambda: pytest.fail("a runtime was asked"))
+    assert not [name for name in names(preferences(Execution(), ALL)) if "cuda" in name]
+    assert names(preferences(Execution(device="cuda"), ALL))[0] == "onnxruntime-cuda fp16", "asked for, so tried"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"precision": "fp16"}, ["onnxruntime-cuda fp16", "torch-cuda fp16"]),
+        ({"precision": "bf16", "device": "cpu"}, []),
+        ({"precision": "int8", "device": "cuda"}, []),
+        ({"backend": "onnxruntime"}, ["onnxruntime f32"]),
+        ({"backend": "onnxruntime", "device": "cuda"}, [f"onnxruntime-cuda {p}" for p in ("fp16", "bf16", "f32")]),
+        ({"backend": "onnxruntime-cuda", "precision": "bf16"}, ["onnxruntime-cuda bf16"]),
+        ({"backend": "torch", "device": "cuda:2", "precision": "fp16"}, ["torch-cuda fp16"]),
+        ({"backend": "torch", "precision": "bf16"}, ["torch bf16"]),
+        ({"backend": "torch"}, ["torch f32"]),
+        ({"backend": "onnxruntime", "precision": "fp16"}, []),
+    ],
+)
+def test_what_is_asked_for_is_tried_and_nothing_else(gpu, settings: dict[str, str], expected: list[str]) -> None:
+    assert names(preferences(Execution(**settings), ALL)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backend": "openvino", "device": "cuda"}, "backend openvino does not run on device cuda"),
+        ({"backend": "onnxruntime-cuda", "device": "cpu"}, "backend onnxruntime-cuda does not run on device cpu"),
+        ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        ({"device": "cuda:"}, "device must be auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_devices_that_make_no_sense_are_refused(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Execution(**settings)
+
+
+def test_cuda_is_refused_here_with_the_cure_and_never_replaced(artifact) -> None:
+    if cuda.PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
+        with pytest.raises(MissingExtra, match=r"needs CUDAExecutionProvider.*rate-engine\[gpu\]"):
+            spec_for(artifact, Execution(backend="onnxruntime", device="cuda"))
+    with pytest.raises(UsageError, match=r"has no pixels graph in fp16.*--precision fp16"):
+        spec_for(artifact, Execution(backend="onnxruntime-cuda", precision="fp16"))
+    with pytest.raises(UsageError, match="does not compute in --precision int8 on --device cuda; leave one out"):
+        spec_for(artifact, Execution(device="cuda", precision="int8"))
+    with pytest.raises(UsageError, match="--precision fp16 on --device cpu; fp16 is for a GPU"):
+        spec_for(artifact, Execution(device="cpu", precision="fp16"))
+
+
+def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a GPU PyTorch stands before the CPU's runtimes, and its source may be on another machine."""
+    monkeypatch.setattr(select, "preferences", lambda *_: [("torch", "f32"), ("onnxruntime", "f32")])
+    said: list[str] = []
+    elsewhere = dataclasses.replace(artifact, source=str(tmp_path / "gone"))
+    assert spec_for(elsewhere, Execution(), said.append).name == "onnxruntime"
+    assert len(said) == 1
+    assert "cannot be opened in PyTorch: SOURCE" in said[0]
+
+
+def test_without_torch_it_is_not_offered(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert select.TORCH in select.offers(artifact)
+    assert select.TORCH not in select.offers(artifact, "tokens")
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
+    assert select.offers(artifact) == frozenset()
+
+
+def test_the_device_is_no_part_of_a_runs_key_but_the_runtime_and_precision_are(artifact, trained) -> None:
+    measurement = Measurement(masks=20)
+    jobs = [
+        job_from_artifact(artifact, trained.manifest, "test", measurement, Execution(device=device))
+        for device in ("auto", "cpu", "cuda:1")
+    ]
+    assert len({job.key("onnxruntime-cuda", "fp16") for job in jobs}) == 1
+    pairs = product(("onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"), ("f32", "fp16"))
+    assert len({jobs[0].key(*pair) for pair in pairs}) == 8

@@ -122,7 +122,7 @@ def test_what_nncf_cannot_read_is_one_clear_message(tmp_path: Path) -> None:
         ({"precision": "int8"}, "--precision int8 needs --calibrate MANIFEST"),
         ({"calibrate": "m.csv"}, "--calibrate and --split are for --precision int8"),
         ({"split": "test"}, "--calibrate and --split are for --precision int8"),
-        ({"precision": "fp16"}, "--precision fp16 cannot be exported"),
+        ({"precision": "fp8"}, "--precision fp8 cannot be exported"),
         ({"precision": "int8", "calibrate": "m.csv", "calibration_images": 0}, "--calibration-images must be from 1"),
         ({"precision": "int8", "calibrate": "m.csv", "max_flips": 1.5}, "--max-flips must be a share from 0 to 1"),
         ({"precision": "int8", "calibrate": "m.csv", "max_flips": float("nan")}, "--max-flips must be a share"),

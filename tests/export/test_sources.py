@@ -64,7 +64,7 @@ def test_only_torch_models_have_a_tower_to_train() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"precision": "fp16"}, "--precision fp16 cannot be exported yet; f32 and int8 can"),
+        ({"precision": "fp8"}, "--precision fp8 cannot be exported; f32, fp16, bf16 and int8 can"),
         ({"format": "tensorrt"}, "--format tensorrt cannot be exported yet; onnx can"),
         ({"crop_pct": 0.0}, "--crop-pct must lie in"),
         ({"crop_pct": float("nan")}, "--crop-pct must lie in"),

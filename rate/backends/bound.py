@@ -1,0 +1,174 @@
+"""ONNX Runtime on values that stay where they are: inputs and outputs bound to memory of the device.
+
+Everything works on the device "cpu", too: what differs on a GPU is where the memory is and who copies into it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+
+from rate.backends.devices import split_device
+from rate.errors import BackendError, need
+from rate.types import Float32
+
+Feeds = Mapping[str, np.ndarray]
+"""Graph input -> its value."""
+
+_CUDART = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
+_TO_DEVICE = 1  # cudaMemcpyHostToDevice
+
+
+class Place:
+    """The memory of a device, as ONNX Runtime hands it out."""
+
+    def __init__(self, device: str) -> None:
+        self._ort = need("onnxruntime", "gpu")
+        self.kind, self.index = split_device(device)
+
+    def filled(self, array: np.ndarray) -> Any:
+        """A value of the device's own with the content of ``array``."""
+        # on the CPU the runtime takes the array's memory over, so it gets a copy
+        return self._ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), self.kind, self.index)
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """An f32 value to be written."""
+        return self._ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self.kind, self.index)
+
+
+class ResidentImages:
+    """Images [i,3,h,w] on the device; one slot is written at a time."""
+
+    def __init__(self, place: Place, slots: int, size: int) -> None:
+        self.value = place.filled(np.zeros((slots, 3, size, size), np.float32))
+        self._shape = (3, size, size)
+        self._slots = slots
+        self._cuda = CudaCopy(place.index) if place.kind == "cuda" else None
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        """Copy ``pixels`` [3,h,w] into ``slot``, and wait until they are there.
+
+        The runtime can only replace a value as a whole, which would send all images for each new one.
+
+        Raises:
+            BackendError: there is no such slot, or the image has another size.
+        """
+        source = np.ascontiguousarray(pixels, np.float32)
+        if source.shape != self._shape or not 0 <= slot < self._slots:
+            raise BackendError(
+                f"slot {slot} of {self._slots} takes pixels {self._shape}, got {source.shape}: the image is malformed"
+            )
+        target = self.value.data_ptr() + slot * source.nbytes
+        if self._cuda is None:
+            ctypes.memmove(target, source.ctypes.data, source.nbytes)
+        else:
+            self._cuda.copy(target, source.ctypes.data, source.nbytes)
+
+
+class CudaCopy:
+    """Copies to a GPU by way of the CUDA runtime that the provider has loaded already.
+
+    Raises:
+        BackendError: there is no such library, or CUDA refuses a copy.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._library = self._load()
+        self._library.cudaMemcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self._library.cudaStreamSynchronize.argtypes = [ctypes.c_void_p]
+
+    def _load(self) -> ctypes.CDLL:
+        for name in _CUDART:
+            try:
+                return ctypes.CDLL(name)
+            except OSError:
+                continue
+        raise BackendError(
+            f"none of {', '.join(_CUDART)} can be loaded, which copies images to the GPU; "
+            "pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
+        )
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy ``size`` bytes of the host to the device. The copy alone may return before it is done."""
+        steps = (
+            self._library.cudaSetDevice(self._index),
+            self._library.cudaMemcpy(target, source, size, _TO_DEVICE),
+            self._library.cudaStreamSynchronize(None),
+        )
+        if any(steps):
+            raise BackendError(f"CUDA could not copy {size} bytes to device {self._index}: error {max(steps)}")
+
+
+class Lane:
+    """Buffers for one batch in flight, at addresses that never change."""
+
+    def __init__(self, session: Any, resident: Mapping[str, Any], feeds: Feeds, place: Place, graph_id: int) -> None:
+        """``graph_id``: of the CUDA graph that these addresses are captured in; -1 = none."""
+        ort = need("onnxruntime", "gpu")
+        self._session, self._binding = session, session.io_binding()
+        self._inputs = {name: place.filled(array) for name, array in feeds.items()}
+        for name, value in {**resident, **self._inputs}.items():
+            self._binding.bind_ortvalue_input(name, value)
+        rows = len(feeds["slot"])
+        self._outputs = [place.empty((rows, int(output.shape[1]))) for output in session.get_outputs()]
+        for output, value in zip(session.get_outputs(), self._outputs, strict=True):
+            self._binding.bind_ortvalue_output(output.name, value)
+        self._options = ort.RunOptions()
+        self._options.add_run_config_entry("gpu_graph_id", str(graph_id))
+        self._running: Future[list[Float32]] | None = None
+
+    def start(self, feeds: Feeds, worker: ThreadPoolExecutor) -> Future[list[Float32]]:
+        """Bring ``feeds`` to the device and run there, behind what ``worker`` has to do already.
+
+        The result is the outputs on the host, in the order of the session; the arrays belong to the caller.
+        """
+        if self._running is not None:
+            wait([self._running])
+        for name, array in feeds.items():
+            self._inputs[name].update_inplace(np.ascontiguousarray(array))
+        self._running = worker.submit(self._run)
+        return self._running
+
+    def _run(self) -> list[Float32]:
+        self._session.run_with_iobinding(self._binding, self._options)
+        return [np.array(value.numpy()) for value in self._outputs]
+
+
+class Lanes:
+    """For every shape of a batch as many lanes as batches are in flight, taken in turn.
+
+    One thread runs them all: the runtime is busy with one batch, and the host prepares the next one meanwhile.
+    """
+
+    def __init__(self, session: Any, resident: Mapping[str, Any], place: Place, depth: int, captured: bool) -> None:
+        self._session, self._resident, self._place = session, dict(resident), place
+        self._depth, self._captured = depth, captured
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="rate-device")
+        self._lanes: dict[tuple[tuple[int, ...], ...], list[Lane]] = {}
+        self._made = 0
+
+    def start(self, feeds: Feeds) -> Future[list[Float32]]:
+        """Start a batch; see `Lane.start`."""
+        shape = tuple(array.shape for array in feeds.values())
+        if shape not in self._lanes:
+            self._lanes[shape] = [self._lane(feeds) for _ in range(self._depth)]
+        lanes = self._lanes[shape]
+        lanes.append(lanes.pop(0))
+        return lanes[-1].start(feeds, self._worker)
+
+    def _lane(self, feeds: Feeds) -> Lane:
+        self._made += 1
+        lane = Lane(self._session, self._resident, feeds, self._place, self._made if self._captured else -1)
+        if self._captured:
+            # Its CUDA graph is recorded in the first run, and no other thread may use the device in that time.
+            lane.start(feeds, self._worker).result()
+        return lane
+
+    def close(self) -> None:
+        """Wait for what is in flight, and end the thread."""
+        self._worker.shutdown()

@@ -1,0 +1,225 @@
+"""ONNX Runtime on an NVIDIA GPU: images, table and buffers stay on the device, a batch sends its mask bits up.
+
+A session that falls back to the CPU does so without a word; here it is an error. Where it runs is asked twice: of the
+session as a whole, and of every node that carries the arithmetic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rate.backends.base import Backend, Graph, Logits, Pending
+from rate.backends.batches import Padding, check_rows
+from rate.backends.bound import Feeds, Lanes, Place, ResidentImages
+from rate.backends.devices import cuda_visible, split_device
+from rate.backends.onnxruntime import check_fits, session_options
+from rate.backends.tokens import SplitPending, split
+from rate.errors import BackendError, MissingExtra, UsageError, need
+from rate.kernels.separable import Perturbation
+from rate.types import Float32, Rows
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_HEAVY = ("MatMul", "Gemm", "Conv", "Attention", "Einsum")
+_CURE = (
+    "CUDA, cuBLAS or cuDNN of the version that this ONNX Runtime needs are missing or do not fit the driver: "
+    "pip install 'onnxruntime-gpu[cuda,cudnn]', see `rate doctor`, or use --device cpu"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OrtCudaSpec:
+    """A graph in f32, fp16 or bf16 with its inputs and outputs bound to a device; f32 is computed without TF32."""
+
+    graph: Graph  # its precision is that of the arithmetic
+    device: str = "cuda:0"  # or "cpu": the same way without a GPU, where half graphs are computed in f32
+    padded: bool = False  # fill short batches up, so that a run has two shapes
+    captured: bool = False  # also replay a CUDA graph for every batch: less work for the host
+    depth: int = 2  # batches in flight
+    threads: int = 0  # of what runs on the CPU; 0 = all this process may use
+
+    def __post_init__(self) -> None:
+        if split_device(self.device)[0] not in PROVIDERS:
+            raise UsageError(f"device must be cuda, cuda:N or cpu, got {self.device!r}")
+        if self.captured and self.device == "cpu":
+            raise UsageError("a CUDA graph needs a GPU; leave captured out on the device cpu")
+        if self.graph.precision not in ("f32", "fp16", "bf16"):
+            raise UsageError(
+                f"{self.graph.path} is an {self.graph.precision} graph; ONNX Runtime runs f32, fp16 and bf16 on a GPU"
+            )
+        if self.depth < 1:
+            raise UsageError(f"depth must be at least 1, got {self.depth}")
+
+    @property
+    def name(self) -> str:
+        """`onnxruntime-cuda`, or `onnxruntime-cpu` where the device is that."""
+        return f"onnxruntime-{split_device(self.device)[0]}"
+
+    @property
+    def precision(self) -> str:
+        """That of the graph."""
+        return self.graph.precision
+
+    @contextmanager
+    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
+        """Load the graph onto the device; see `BackendSpec`."""
+        check_fits(self.graph, perturbation, slots)
+        session, place = open_session(self), Place(self.device)
+        try:
+            backend = OrtCudaBackend(session, self, perturbation, slots, place)
+        except RuntimeError as error:
+            raise BackendError(
+                f"{self.name} has no room for {slots} images of {perturbation.size} pixels: {error}; "
+                "a smaller --batch needs less memory"
+            ) from error
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+
+def ready() -> bool:
+    """Whether it is worth a try: a GPU is visible, and the installed ONNX Runtime has the provider for it."""
+    if not cuda_visible():
+        return False
+    try:
+        return PROVIDERS["cuda"] in need("onnxruntime", "gpu").get_available_providers()
+    except MissingExtra:
+        return False
+
+
+def open_session(spec: OrtCudaSpec) -> Any:
+    """A session that runs where ``spec`` says.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed, or not the one with CUDA.
+        BackendError: the graph cannot be loaded, or would run elsewhere.
+    """
+    ort = need("onnxruntime", "gpu")
+    kind, index = split_device(spec.device)
+    provider, offered = PROVIDERS[kind], ort.get_available_providers()
+    if provider not in offered:
+        raise MissingExtra(
+            f"--device {spec.device} needs {provider}, the installed ONNX Runtime has {', '.join(offered)}; "
+            "pip uninstall onnxruntime, then pip install 'rate-engine[gpu]' (never both)"
+        )
+    options = session_options(spec.threads, spec.precision)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers: list[Any] = [provider]
+    if kind == "cuda":
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
+            ort.preload_dlls()
+        settings = {"device_id": str(index), "use_tf32": "0", "enable_cuda_graph": str(int(spec.captured))}
+        # the few nodes that compute shapes belong on the CPU
+        providers = [(provider, settings), PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(str(spec.graph.path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # its exception types share no base class
+        raise BackendError(
+            f"ONNX Runtime cannot load {spec.graph.path} on {spec.device}: {error}; use another --backend or "
+            "--precision, or export the artifact again"
+        ) from error
+    session.disable_fallback()
+    check_runs_on(session, provider)
+    return session
+
+
+def check_runs_on(session: Any, provider: str) -> None:
+    """Refuse a session that runs elsewhere than on ``provider``, as a whole or in its matrix products.
+
+    Args:
+        session: opened with "session.record_ep_graph_assignment_info" set.
+        provider: the execution provider that was asked for.
+
+    Raises:
+        BackendError: says where it would run, and the cure.
+    """
+    found = session.get_providers()
+    if not found or found[0] != provider:
+        raise BackendError(f"ONNX Runtime would run on {', '.join(found)}, asked for {provider}; {_CURE}")
+    placed = Counter(
+        (part.ep_name, node.op_type)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if any(word in node.op_type for word in _HEAVY)
+    )
+    elsewhere = {f"{count} {op} on {name}" for (name, op), count in placed.items() if name != provider}
+    if elsewhere or not placed:
+        told = ", ".join(sorted(elsewhere)) or "no matrix product anywhere"
+        raise BackendError(
+            f"{provider} was asked for and does not carry the arithmetic: {told}; "
+            "use another --precision or --backend, or export the artifact again"
+        )
+
+
+class OrtCudaBackend:
+    """An open `OrtCudaSpec`."""
+
+    def __init__(self, session: Any, spec: OrtCudaSpec, perturbation: Perturbation, slots: int, place: Place) -> None:
+        self.name, self.precision, self.device, self.depth = spec.name, spec.precision, spec.device, spec.depth
+        self.version = str(need("onnxruntime", "gpu").__version__)
+        self._heads = tuple(output.name.removeprefix("logits_") for output in session.get_outputs())
+        self._side, self._tokens = perturbation.side, spec.graph.patches is not None
+        self._padding = Padding() if spec.padded or spec.captured else None
+        self._images = ResidentImages(place, slots, perturbation.size)
+        resident = {"pixels": self._images.value}
+        if not self._tokens:
+            resident |= {
+                "table": place.filled(perturbation.table),
+                "a": place.filled(np.array(perturbation.a, np.float32)),
+                "b": place.filled(np.array(perturbation.b, np.float32)),
+            }
+        self._lanes = Lanes(session, resident, place, spec.depth, spec.captured)
+
+    def put(self, slot: int, pixels: Float32) -> None:
+        """Copy ``pixels`` [3,h,w] into the resident images; see `Backend`."""
+        self._images.put(slot, pixels)
+
+    def submit(self, rows: Rows) -> Pending:
+        """Start the forward of ``rows``; see `Backend`."""
+        check_rows(rows, self._side)
+        if not self._tokens:
+            fitted = rows if self._padding is None else self._padding.fit(rows)
+            return self._start({"slot": fitted.slot, "grid": fitted.grid, "offset": fitted.offset}, len(rows))
+        *few, most = split(rows, pad=True)
+        done = [(part, self._start(part.feeds, len(part.slot)).wait()) for part in few]
+        return SplitPending(len(rows), done, most, self._start(most.feeds, len(most.slot)))
+
+    def _start(self, feeds: Feeds, count: int) -> OrtCudaPending:
+        try:
+            return OrtCudaPending(self._lanes.start(feeds), self._heads, count)
+        except Exception as error:  # its exception types share no base class
+            raise _failed(len(feeds["slot"]), error) from error
+
+    def close(self) -> None:
+        """Wait for what is in flight."""
+        self._lanes.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OrtCudaPending:
+    """A batch in flight; what pads it is dropped."""
+
+    future: Future[list[Float32]]
+    heads: tuple[str, ...]
+    count: int
+
+    def wait(self) -> Logits:
+        """Wait; see `Pending`."""
+        try:
+            outputs = self.future.result()
+        except Exception as error:  # its exception types share no base class
+            raise _failed(self.count, error) from error
+        return {head: values[: self.count] for head, values in zip(self.heads, outputs, strict=True)}
+
+
+def _failed(rows: int, error: Exception) -> BackendError:
+    return BackendError(f"ONNX Runtime failed on a batch of {rows} rows: {error}; a smaller --batch needs less memory")

@@ -1,0 +1,363 @@
+"""The bound backend on the device "cpu", with the order and overlap that a GPU sees; and CUDA where there is none."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_models
+import perturbing
+import pytest
+
+from rate.backends import bound, cuda, devices
+from rate.backends.batches import Padding
+from rate.backends.cuda import OrtCudaSpec, check_runs_on, open_session, ready
+from rate.backends.onnxruntime import OrtSpec, session_options
+from rate.errors import BackendError, MissingExtra, UsageError
+from rate.export.api import ExportOptions, export_artifact
+from rate.export.artifact import Artifact
+from rate.export.parity import check_parity
+from rate.kernels.separable import occlusion, rise
+from rate.types import Rows
+
+SIZE = onnx_models.SIZE
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """f32 and fp16 of one small model."""
+    folder = tmp_path_factory.mktemp("cuda")
+    source = onnx_models.Model(channels=16, deep=True).save(folder / "model.onnx")
+    options = ExportOptions(classes=onnx_models.write_classes(folder / "classes.txt"), precision="fp16")
+    return export_artifact(f"onnx:{source}", folder / "artifact", options)
+
+
+def on_cpu(artifact: Artifact, precision: str = "f32", **settings: object) -> OrtCudaSpec:
+    return OrtCudaSpec(artifact.graph("pixels", precision), device="cpu", threads=1, **settings)
+
+
+def stream(spec, perturbation, images: np.ndarray, batches: list[Rows]) -> list[np.ndarray]:
+    """Logits of all batches, as many in flight as the backend wants."""
+    found: list[np.ndarray] = []
+    with spec.open(perturbation, len(images)) as backend:
+        for slot, pixels in enumerate(images):
+            backend.put(slot, pixels)
+        waiting = []
+        for rows in batches:
+            waiting.append(backend.submit(rows))
+            if len(waiting) == backend.depth:
+                found.append(waiting.pop(0).wait()["native"])
+        found += [pending.wait()["native"] for pending in waiting]
+    return found
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("perturbation", [rise(SIZE, 7), occlusion(SIZE, 5, 3)], ids=lambda p: p.name)
+def test_logits_and_their_order_are_those_of_the_plain_backend(
+    artifact, perturbation, depth: int, padded: bool
+) -> None:
+    images = perturbing.pictures(3, SIZE)
+    sizes = [1, 8, 8, 8, 8, 8, 5, 3, 8, 11, 2]
+    batches = [perturbing.draw(perturbation, 3, count, seed) for seed, count in enumerate(sizes)]
+    found = stream(on_cpu(artifact, depth=depth, padded=padded), perturbation, images, batches)
+    expected = stream(OrtSpec(artifact.graph(), 1), perturbation, images, batches)
+    assert [len(logits) for logits in found] == sizes
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert np.abs(found[1] - found[2]).max() > 1e-3
+
+
+def test_results_stay_the_callers_when_buffers_are_used_again(artifact) -> None:
+    masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
+    first = perturbing.draw(masks, 2, 6, 0)
+    given = [first.slot.copy(), first.grid.copy(), first.offset.copy()]
+    with on_cpu(artifact, depth=2).open(masks, 2) as backend:
+        for slot, pixels in enumerate(images):
+            backend.put(slot, pixels)
+        logits = backend.submit(first).wait()["native"]
+        kept = logits.copy()
+        for seed in range(1, 6):
+            backend.submit(perturbing.draw(masks, 2, 6, seed)).wait()
+    np.testing.assert_array_equal(logits, kept)
+    for array, before in zip((first.slot, first.grid, first.offset), given, strict=True):
+        np.testing.assert_array_equal(array, before)
+
+
+def test_more_batches_than_lanes_wait_for_their_turn(artifact) -> None:
+    """Nothing is overwritten where a caller keeps more in flight than was agreed."""
+    masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
+    batches = [perturbing.draw(masks, 2, 6, seed) for seed in range(9)]
+    expected = stream(OrtSpec(artifact.graph(), 1), masks, images, batches)
+    with on_cpu(artifact, depth=2).open(masks, 2) as backend:
+        for slot, pixels in enumerate(images):
+            backend.put(slot, pixels)
+        pending = [backend.submit(rows) for rows in batches]
+        found = [one.wait()["native"] for one in reversed(pending)][::-1]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_submit_returns_while_the_device_runs(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host stages the next batch meanwhile; one thread alone runs the session."""
+    release, seen = threading.Event(), set()
+    run = bound.Lane._run
+
+    def slow(lane):
+        seen.add(threading.current_thread().name)
+        assert release.wait(10)
+        return run(lane)
+
+    monkeypatch.setattr(bound.Lane, "_run", slow)
+    masks = rise(SIZE, 4)
+    with on_cpu(artifact, depth=2).open(masks, 1) as backend:
+        backend.put(0, perturbing.pictures(1, SIZE)[0])
+        began = time.perf_counter()
+        pending = [backend.submit(perturbing.draw(masks, 1, 4, seed)) for seed in range(2)]
+        assert time.perf_counter() - began < 5
+        assert not any(one.future.done() for one in pending)
+        release.set()
+        assert [len(one.wait()["native"]) for one in pending] == [4, 4]
+    assert len(seen) == 1
+    assert threading.current_thread().name not in seen
+
+
+def test_a_slot_is_replaced_alone(artifact) -> None:
+    masks, images = rise(SIZE, 3), perturbing.pictures(4, SIZE)
+    rows = Rows(np.arange(3), np.repeat(masks.clean[None], 3, axis=0), np.zeros((3, 2), np.int64))
+    with on_cpu(artifact).open(masks, 3) as backend:
+        for slot in range(3):
+            backend.put(slot, images[slot])
+        before = backend.submit(rows).wait()["native"]
+        backend.put(1, np.asfortranarray(images[3]))
+        after = backend.submit(rows).wait()["native"]
+        for slot, pixels in ((3, images[0]), (-1, images[0]), (0, images[0, :, 1:])):
+            with pytest.raises(BackendError, match=r"takes pixels \(3, 24, 24\)"):
+                backend.put(slot, pixels)
+    np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
+    alone = perturbing.run(OrtSpec(artifact.graph(), 1), masks, images[3:], Rows(*_first(rows)))["native"]
+    np.testing.assert_allclose(after[1], alone[0], atol=1e-6)
+
+
+def _first(rows: Rows) -> tuple[np.ndarray, ...]:
+    return np.zeros(1, np.int64), rows.grid[:1], rows.offset[:1]
+
+
+class Cudart:
+    """The part of CUDA's runtime library that is used, for memory of the host."""
+
+    def __init__(self, name: str, code: int = 0) -> None:
+        if not name.endswith(".12"):
+            raise OSError(name)
+        self.calls: list[str] = []
+
+        def cudaSetDevice(index: int) -> int:
+            self.calls.append(f"device {index}")
+            return 0
+
+        def cudaMemcpy(target: int, source: int, size: int, kind: int) -> int:
+            self.calls.append(f"copy {size} {kind}")
+            ctypes.memmove(target, source, size)
+            return code
+
+        def cudaStreamSynchronize(stream: None) -> int:
+            self.calls.append("wait")
+            return 0
+
+        self.cudaSetDevice, self.cudaMemcpy = cudaSetDevice, cudaMemcpy
+        self.cudaStreamSynchronize = cudaStreamSynchronize
+
+
+def test_an_image_is_copied_to_its_gpu_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = np.arange(6, dtype=np.float32), np.zeros(6, np.float32)
+    monkeypatch.setattr(bound.ctypes, "CDLL", Cudart)
+    copy = bound.CudaCopy(3)
+    copy.copy(target.ctypes.data, source.ctypes.data, source.nbytes)
+    np.testing.assert_array_equal(target, source)
+    assert copy._library.calls == ["device 3", "copy 24 1", "wait"], "1 is from host to device"
+    monkeypatch.setattr(bound.ctypes, "CDLL", lambda name: Cudart(name, code=700))
+    with pytest.raises(BackendError, match="could not copy 24 bytes to device 3: error 700"):
+        bound.CudaCopy(3).copy(target.ctypes.data, source.ctypes.data, source.nbytes)
+
+
+def test_without_a_cuda_runtime_there_is_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(bound.ctypes, "CDLL", missing)
+    with pytest.raises(BackendError, match=r"none of libcudart.so.13.* can be loaded.*--device cpu"):
+        bound.CudaCopy(0)
+
+
+def test_a_half_graph_runs_on_the_cpu_and_is_half(artifact) -> None:
+    spec = on_cpu(artifact, "fp16")
+    parity = check_parity(artifact, spec)
+    assert parity.precision == spec.precision == "fp16"
+    assert 1e-6 < parity.max_abs["native"] < 0.1
+    assert check_parity(artifact, on_cpu(artifact)).max_abs["native"] <= 1e-4
+
+
+def test_a_half_graph_is_never_optimized_for_the_cpu_alone() -> None:
+    """That step ends the process on half graphs of whole vision transformers; no exception could be caught."""
+    import onnxruntime
+
+    level = onnxruntime.GraphOptimizationLevel
+    assert session_options(1).graph_optimization_level == level.ORT_ENABLE_ALL
+    for precision in ("fp16", "bf16"):
+        assert session_options(1, precision).graph_optimization_level == level.ORT_ENABLE_EXTENDED
+
+
+@pytest.mark.slow
+def test_a_whole_vision_transformer_in_fp16_does_not_end_the_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from rate.backends.cuda import OrtCudaSpec\n"
+        "from rate.export.api import ExportOptions, export_artifact\n"
+        "from rate.export.parity import check_parity\n"
+        "made = export_artifact('timm:vit_base_patch32_224', Path(sys.argv[1]), ExportOptions(precision='fp16'))\n"
+        "check_parity(made, OrtCudaSpec(made.graph('pixels', 'fp16'), device='cpu'), quick=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_tokens_are_split_as_everywhere(tiny_vit) -> None:
+    from rate.export.artifact import load_artifact
+
+    graph = load_artifact(tiny_vit.artifact).graph("tokens")
+    spec = OrtCudaSpec(graph, device="cpu", threads=1)
+    assert check_parity(load_artifact(tiny_vit.artifact), spec, form="tokens").max_abs["zs"] <= 1e-4
+
+
+def test_padding_leaves_two_shapes_and_no_padding_one_a_size(artifact) -> None:
+    masks, images = rise(SIZE, 4), perturbing.pictures(1, SIZE)
+    for padded, shapes in ((True, 2), (False, 4)):
+        with on_cpu(artifact, padded=padded).open(masks, 1) as backend:
+            backend.put(0, images[0])
+            for count in (1, 8, 8, 5, 2, 8):
+                assert len(backend.submit(perturbing.draw(masks, 1, count)).wait()["native"]) == count
+            assert len(backend._lanes._lanes) == shapes
+
+
+def test_padding_grows_to_the_largest_batch_and_repeats_rows() -> None:
+    padding, masks = Padding(), rise(SIZE, 3)
+    one, five = perturbing.draw(masks, 2, 1), perturbing.draw(masks, 2, 5)
+    assert padding.fit(one) is one
+    assert padding.fit(five) is five
+    fitted = padding.fit(perturbing.draw(masks, 2, 2, 9))
+    assert len(fitted) == 5
+    np.testing.assert_array_equal(fitted.grid[[0, 1]], fitted.grid[[2, 3]])
+    for array in (fitted.slot, fitted.grid, fitted.offset):
+        assert array.flags.c_contiguous
+
+
+def test_cuda_on_a_runtime_without_it_is_refused_with_the_cure(artifact) -> None:
+    spec = OrtCudaSpec(artifact.graph())
+    with (
+        pytest.raises(MissingExtra, match=r"needs CUDAExecutionProvider, the installed ONNX Runtime has .*\[gpu\]"),
+        spec.open(rise(SIZE, 3), 1),
+    ):
+        pass
+
+
+def test_a_session_that_fell_back_is_an_error_with_a_cure(artifact) -> None:
+    """This is what a runtime with CUDA gives on a machine whose CUDA libraries are missing: a session on the CPU."""
+    session = open_session(on_cpu(artifact))
+    check_runs_on(session, "CPUExecutionProvider")
+    with pytest.raises(BackendError, match=r"would run on CPUExecutionProvider, asked for CUDAExec.*--device cpu"):
+        check_runs_on(session, "CUDAExecutionProvider")
+
+
+def test_nodes_that_fell_back_are_an_error_even_where_the_session_did_not(artifact) -> None:
+    """The session says CUDA, its matrix products are on the CPU: only the assignment of nodes tells."""
+
+    class Pretends:
+        def __init__(self, session):
+            self.get_provider_graph_assignment_info = session.get_provider_graph_assignment_info
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    with pytest.raises(BackendError, match=r"does not carry the arithmetic: .*MatMul on CPUExecutionProvider"):
+        check_runs_on(Pretends(open_session(on_cpu(artifact))), "CUDAExecutionProvider")
+
+
+@pytest.mark.parametrize("name", ["slot", "grid", "offset"])
+def test_a_malformed_batch_is_refused(artifact, name: str) -> None:
+    rows = perturbing.draw(rise(SIZE, 3), 1, 2)
+    broken = replace(rows, **{name: getattr(rows, name)[..., None]})
+    with on_cpu(artifact).open(rise(SIZE, 3), 1) as backend, pytest.raises(BackendError, match=f"^{name} must be"):
+        backend.submit(broken)
+
+
+def test_what_the_runtime_raises_arrives_when_it_is_waited_for(artifact) -> None:
+    masks = rise(SIZE, 3)
+    rows = Rows(np.array([9]), masks.clean[None], np.zeros((1, 2), np.int64))
+    good = Rows(np.array([0]), masks.clean[None], np.zeros((1, 2), np.int64))
+    with on_cpu(artifact).open(masks, 1) as backend:
+        pending = backend.submit(rows)
+        with pytest.raises(BackendError, match=r"failed on a batch of 1 rows.*--batch"):
+            pending.wait()
+        assert np.isfinite(backend.submit(good).wait()["native"]).all()
+
+
+def test_a_graph_that_cannot_be_loaded_is_named(artifact, tmp_path: Path) -> None:
+    spec = OrtCudaSpec(replace(artifact.graph(), path=tmp_path / "gone.onnx"), device="cpu")
+    with pytest.raises(BackendError, match=r"cannot load .*gone.onnx"), spec.open(rise(SIZE, 3), 1):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "tpu"}, "device must be cuda, cuda:N or cpu"),
+        ({"device": "cpu", "captured": True}, "a CUDA graph needs a GPU"),
+        ({"depth": 0}, "depth must be at least 1"),
+    ],
+)
+def test_specs_that_make_no_sense_are_refused(artifact, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        OrtCudaSpec(artifact.graph(), **settings)
+    with pytest.raises(UsageError, match="int8 graph"):
+        OrtCudaSpec(replace(artifact.graph(), precision="int8"))
+
+
+def test_says_what_it_is(artifact) -> None:
+    spec = OrtCudaSpec(artifact.graph("pixels", "fp16"), "cuda:1")
+    assert (spec.name, spec.precision) == ("onnxruntime-cuda", "fp16")
+    assert hash(spec) == hash(OrtCudaSpec(artifact.graph("pixels", "fp16"), "cuda:1"))
+    with on_cpu(artifact).open(rise(SIZE, 2), 1) as backend:
+        assert (backend.name, backend.precision, backend.device) == ("onnxruntime-cpu", "f32", "cpu")
+        assert backend.depth == 2
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_hidden_gpu_is_not_visible(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert not devices.cuda_visible()
+    assert not ready()
+
+
+def test_without_a_visible_gpu_no_runtime_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*names: str) -> None:
+        raise AssertionError(names)
+
+    monkeypatch.setattr(cuda, "need", asked)
+    monkeypatch.setattr(cuda, "cuda_visible", lambda: False)
+    assert not ready()
+    monkeypatch.setattr(cuda, "cuda_visible", lambda: True)
+    with pytest.raises(AssertionError, match="onnxruntime"):
+        ready()
+
+
+@pytest.mark.parametrize(("text", "expected"), [("cuda", ("cuda", 0)), ("cuda:3", ("cuda", 3)), ("cpu", ("cpu", 0))])
+def test_devices_have_a_kind_and_a_number(text: str, expected: tuple[str, int]) -> None:
+    assert devices.split_device(text) == expected
