@@ -18,7 +18,7 @@ _CHOICES = {
     "valid": ("midpoint", "absolute"),
     "explain": ("label", "prediction"),
     "score": ("logit", "probability"),
-    "backend": ("auto", "openvino", "onnxruntime"),
+    "backend": ("auto", "tensorrt", "openvino", "onnxruntime"),
     "precision": ("auto", "f32", "bf16", "int8"),
 }
 

@@ -31,7 +31,7 @@ def bench(
     ] = None,
     batch: Annotated[str, _opt("Rows a forward: 8,32,64", _LADDERS)] = "32",
     masks: Annotated[str, _opt("Masks an image: 256,1000,auto", _LADDERS)] = "256",
-    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _LADDERS)] = "auto",
+    backend: Annotated[str, _opt("auto | tensorrt | openvino | onnxruntime", _LADDERS)] = "auto",
     precision: Annotated[
         str, _opt("auto | f32 | bf16 | int8; auto measures all that `rate eval` would try", _LADDERS)
     ] = "auto",

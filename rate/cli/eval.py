@@ -61,7 +61,7 @@ def evaluate(
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
-    backend: Annotated[str, _opt("auto | openvino | onnxruntime", _EXECUTE)] = "auto",
+    backend: Annotated[str, _opt("auto | tensorrt | openvino | onnxruntime", _EXECUTE)] = "auto",
     precision: Annotated[str, _opt("auto | f32 | bf16 | int8", _EXECUTE)] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,

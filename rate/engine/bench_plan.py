@@ -20,6 +20,7 @@ from rate.engine.select import preferences, spec_for
 from rate.errors import BackendError, ConfigError, DataError, ParityError, RateError, SampleError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.parity import load_sample
+from rate.export.plans import planned
 from rate.types import Prepared, Sample
 
 IMAGES = 64
@@ -79,9 +80,9 @@ def candidates(
     passed: list[BackendSpec] = []
     refused: list[Refused] = []
     errors: list[RateError] = []
-    int8 = "pixels-int8" in artifact.graphs
+    int8, plans = "pixels-int8" in artifact.graphs, planned(artifact)
     asked = [Execution(*choice) for choice in product(settings.backends, settings.precisions)]
-    for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, int8)):
+    for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, int8, plans)):
         say(f"self-test of {backend} in {precision}")
         try:
             passed.append(spec_for(artifact, Execution(backend, precision, threads=settings.threads)))
@@ -91,7 +92,7 @@ def candidates(
     refused += [
         Refused(one.backend, one.precision, f"{one.backend} does not compute in {one.precision}")
         for one in asked
-        if not preferences(one)
+        if not preferences(one, int8, plans)
     ]
     if not passed:
         reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)
