@@ -7,7 +7,7 @@ It mimics the return values that callers must handle, as they stand in NVIDIA's 
     IOptimizationProfile.set_shape   raises RuntimeError where min <= opt <= max does not hold
     IBuilderConfig.add_optimization_profile   index, -1 on failure
     IBuilderConfig.create_timing_cache        an ITimingCache; set_timing_cache(cache, ignore_mismatch) -> bool
-    Builder.build_serialized_network          IHostMemory (buffer protocol); None on failure, and where the monitor cancels
+    Builder.build_serialized_network          IHostMemory (buffer protocol); None on failure or where a monitor cancels
     IProgressMonitor.step_complete            False cancels the build; exceptions of monitors are swallowed
     Runtime.deserialize_cuda_engine           None on failure
     ICudaEngine.create_execution_context      None without memory
@@ -16,9 +16,9 @@ It mimics the return values that callers must handle, as they stand in NVIDIA's 
     IExecutionContext.infer_shapes            names of the inputs whose shape is missing
     ILogger.log                               errors arrive here, and nowhere else
 
-Version 11 lacks what its release removed (`BuilderFlag.FP16`, `NetworkDefinitionCreationFlag.EXPLICIT_BATCH`, ...), so code
-that works with both uses none of it. A plan here is JSON that names the ONNX file; an engine computes it with ONNX
-Runtime, on the addresses it was given.
+Version 11 lacks what its release removed (`BuilderFlag.FP16`, `NetworkDefinitionCreationFlag.EXPLICIT_BATCH`, ...), so
+code that works with both uses none of it. A plan here is JSON that names the ONNX file; an engine computes it with
+ONNX Runtime, on the addresses it was given.
 
 `HostDevice` is the GPU: its memory is torch's on the CPU, and a stream does its work when it is waited for. A capture
 records what is put on a stream and does none of it; the first run after a shape was set is refused in a capture, as

@@ -19,9 +19,9 @@ def spec_for(
 ) -> BackendSpec:
     """The first backend that is installed and passes the self-test on the artifact's parity sample.
 
-    ``auto`` tries the artifact's TensorRT plans where it has some, then OpenVINO in int8 where the artifact holds such a
-    graph, in bf16 where the CPU computes in it, in f32, then ONNX Runtime in f32. A backend or precision that was asked
-    for by name is used or refused, never replaced.
+    ``auto`` tries the artifact's TensorRT plans where it has some, then OpenVINO in int8 where the artifact holds such
+    a graph, in bf16 where the CPU computes in it, in f32, then ONNX Runtime in f32. A backend or precision that was
+    asked for by name is used or refused, never replaced.
 
     Args:
         artifact: whose graph is to run.

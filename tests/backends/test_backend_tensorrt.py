@@ -1,4 +1,4 @@
-"""TensorRT behind the boundary, with a stand-in for the library: the order of its calls, and the logits of ONNX Runtime."""
+"""TensorRT behind the boundary, with a stand-in for the library: the order of its calls, the logits of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -240,12 +240,13 @@ def test_every_refusal_of_the_library_is_an_error_with_its_message_and_a_cure(st
 
 
 def test_a_failure_on_the_device_arrives_when_the_batch_is_waited_for(standin, spec) -> None:
-    masks = rise(SIZE, 4)
-    with pytest.raises(BackendError, match="the GPU failed in a batch of 4 rows: an illegal memory access"):
-        with spec.open(masks, 1) as backend:
-            pending = backend.submit(clean(masks))
-            standin.device.streams[2].failure = "an illegal memory access was encountered"
+    masks, stream = rise(SIZE, 4), 2  # 1 is that of the images
+    with spec.open(masks, 1) as backend:
+        pending = backend.submit(clean(masks))
+        standin.device.streams[stream].failure = "an illegal memory access was encountered"
+        with pytest.raises(BackendError, match="the GPU failed in a batch of 4 rows: an illegal memory access"):
             pending.wait()
+        standin.device.streams[stream].failure = ""
 
 
 def test_a_plan_that_cannot_be_captured_is_an_error(standin, spec) -> None:
@@ -287,7 +288,7 @@ def test_what_lies_outside_the_profiles_is_refused_with_their_range(spec) -> Non
 def test_a_malformed_batch_is_refused_by_name(spec, name, value) -> None:
     masks = rise(SIZE, 4)
     rows = replace(clean(masks, 2), **{name: value})
-    with spec.open(masks, 2) as backend, pytest.raises(BackendError, match="must .*: the batch is malformed"):
+    with spec.open(masks, 2) as backend, pytest.raises(BackendError, match=r"must .*: the batch is malformed"):
         backend.submit(rows)
 
 
