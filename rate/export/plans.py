@@ -188,6 +188,23 @@ def plan_spec(artifact: Artifact, precision: str, batch: int) -> TensorRtSpec:
     return min(fitting, key=lambda plan: _padding(plan.rungs, batch)).spec(graph)
 
 
+def describe_plans(artifact: Artifact) -> list[str]:
+    """One line a plan for people, whatever machine it is for."""
+    lines = []
+    for path in _documents(artifact):
+        try:
+            plan = read_plan(path)
+        except ArtifactError as error:
+            lines.append(str(error).partition(";")[0])
+            continue
+        rows = ", ".join(map(str, plan.rungs))
+        lines.append(
+            f"tensorrt {plan.facts['tensorrt']}, {plan.precision}, batches of {rows} rows, {plan.facts['gpu']}"
+            + ("" if plan.capture else ", without CUDA graphs")
+        )
+    return lines
+
+
 def _documents(artifact: Artifact) -> list[Path]:
     return sorted((artifact.path / PLANS).glob("*.json"))
 

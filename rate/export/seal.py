@@ -38,12 +38,18 @@ def seal(document: Json) -> str:
 
 def is_sealed(document: Json) -> bool:
     """Whether the document's seal was made here, by this user, and nothing has changed since."""
+    if not _secret_path().exists():
+        return False
     return hmac.compare_digest(seal(document).encode(), str(document.get("seal")).encode())
+
+
+def _secret_path() -> Path:
+    return state_folder() / "plan-secret"
 
 
 def _secret() -> bytes:
     """Made at first use; of two processes that make it at once, one wins and both use its secret."""
-    path = state_folder() / "plan-secret"
+    path = _secret_path()
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -168,12 +168,9 @@ def test_what_the_parser_cannot_read_is_named_with_its_node(standin, artifact, t
     first = model.graph.node[0].output[0]
     model.graph.node.append(helper.make_node("RandomNormalLike", [first], ["unused"], name="noise"))
     onnx.save(model, str(tmp_path / "odd.onnx"))
-    number = len(model.graph.node) - 1
+    node = rf"node {len(model.graph.node) - 1} 'noise' \(RandomNormalLike\): No converter"
     library = standin.module()
-    with pytest.raises(
-        BackendError,
-        match=rf"cannot parse .*odd.onnx: node {number} 'noise' \(RandomNormalLike\): No converter .*; use --format onnx",
-    ):
+    with pytest.raises(BackendError, match=rf"cannot parse .*odd.onnx: {node} .*; use --format onnx"):
         serialize(library, tmp_path / "odd.onnx", profiles_for(24, (4,)), tmp_path / "c", lambda share, phase: None)
     with pytest.raises(BackendError, match=r"cannot parse .*gone.onnx: Failed to parse the ONNX model"):
         serialize(library, tmp_path / "gone.onnx", [], tmp_path / "c", lambda share, phase: None)
@@ -248,8 +245,8 @@ def test_a_graph_of_lower_precision_has_a_plan_of_its_own(standin, artifact) -> 
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        ("fp16", "has no pixels graph in fp16, .*--precision fp16 --format tensorrt"),
-        ("int8", "no TensorRT plan is built"),
+        ("fp16", r"has no pixels graph in fp16, .*--precision fp16 --format tensorrt"),
+        ("int8", "no TensorRT plan is built in int8; fp16, bf16, f32 are"),
     ],
 )
 def test_a_precision_without_a_graph_is_refused(standin, artifact, precision, message) -> None:
