@@ -13,10 +13,11 @@ from pathlib import Path
 
 from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
+from rate.backends.tensorrt_library import load_tensorrt
 from rate.config import Execution
 from rate.engine.job import processor
 from rate.engine.select import preferences, spec_for
-from rate.errors import BackendError, ParityError
+from rate.errors import BackendError, MissingExtra, ParityError
 from rate.export.artifact import load_artifact
 from rate.version import __version__
 
@@ -62,6 +63,7 @@ def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
     yield _onnxruntime()
     yield _openvino()
     yield _gpu()
+    yield _tensorrt()
     yield _ray()
     yield _auto()
     if artifact is not None:
@@ -112,6 +114,14 @@ def _gpu() -> Finding:
         return Finding("GPU", "torch sees no CUDA device")
     names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return Finding("GPU", ", ".join(names), f"CUDA {torch.version.cuda}")
+
+
+def _tensorrt() -> Finding:
+    try:
+        library = load_tensorrt()
+    except MissingExtra as error:
+        return Finding("TensorRT", "cannot be used", str(error))
+    return Finding("TensorRT", str(library.__version__), "rate export ARTIFACT --format tensorrt builds a plan")
 
 
 def _ray() -> Finding:

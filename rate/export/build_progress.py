@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,22 +31,26 @@ class BuildProgress:
         self._observe = observe
         self._phases: dict[str, _Phase] = {}
         self._shown = 0.0
+        self._lock = threading.Lock()  # the library reports from several threads
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
         """Called by the library."""
-        self._phases[phase_name] = _Phase(parent_phase, max(num_steps, 1))
-        self._tell(phase_name)
+        with self._lock:
+            self._phases[phase_name] = _Phase(parent_phase, max(num_steps, 1))
+            self._tell(phase_name)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
         """Called by the library with a step counted from 0; False ends the build."""
-        if phase_name in self._phases:
-            self._phases[phase_name].done = step + 1
-        self._tell(phase_name)
-        return self.failure is None
+        with self._lock:
+            if phase_name in self._phases:
+                self._phases[phase_name].done = step + 1
+            self._tell(phase_name)
+            return self.failure is None
 
     def phase_finish(self, phase_name: str) -> None:
         """Called by the library."""
-        self._phases.pop(phase_name, None)
+        with self._lock:
+            self._phases.pop(phase_name, None)
 
     def _tell(self, phase: str) -> None:
         if self.failure is not None:

@@ -14,6 +14,7 @@ what NVIDIA's documents and Python bindings say. No plan has been built by the l
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from typing import Any
 from rate.backends.device_memory import open_device
 from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_log
-from rate.errors import ArtifactError, BackendError, ParityError
+from rate.errors import ArtifactError, BackendError, ParityError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.build_progress import Observe, open_monitor
 from rate.export.folders import digest_file
@@ -111,12 +112,11 @@ def build_plan(
     if not force and (kept := _kept(path)) is not None:
         notify(f"{path} is there already")
         return kept
-    seal({})  # a secret that cannot be made is found out before the build, not after it
+    _prepare(path.parent)
     notify(f"building a TensorRT {machine['tensorrt']} plan in {precision} for {machine['gpu']}; this takes minutes")
     began = time.monotonic()
     content = serialize(library, graph.path, profiles, _timing_cache(machine), observe)
     seconds = time.monotonic() - began
-    path.parent.mkdir(exist_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)
     _write(path, content)
     spec = TensorRtSpec(graph, path, digest_file(path), tuple(rungs))
@@ -231,9 +231,20 @@ def _keep_timings(config: Any, cache: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_bytes(content)
     draft.replace(path)
+
+
+def _prepare(folder: Path) -> None:
+    """Find out before the build, not after it, that nothing can be written."""
+    seal({})
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made ({error.strerror}); copy the artifact to a place of yours"
+        ) from error
 
 
 def _kept(path: Path) -> Plan | None:

@@ -12,6 +12,7 @@ from standin_tensorrt import Standin
 import rate
 from rate.config import Execution
 from rate.engine.bench_plan import BenchSettings, candidates
+from rate.engine.doctor import Finding, diagnose
 from rate.engine.select import spec_for
 from rate.errors import MissingExtra, ParityError, UsageError
 from rate.export.artifact import Artifact, load_artifact
@@ -73,6 +74,16 @@ def test_named_it_is_used_or_refused_with_the_cure(monkeypatch, standin, artifac
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtra, match=r"pypi\.nvidia\.com tensorrt-cu13"):
         spec_for(artifact, Execution("tensorrt"))
+
+
+def test_the_doctor_says_whether_the_library_can_be_used(monkeypatch, standin, tmp_path) -> None:
+    def finding() -> Finding:
+        return next(found for found in diagnose(tmp_path) if found.topic == "TensorRT")
+
+    assert finding().found == "10.13.2.6"
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert finding().found == "cannot be used"
+    assert "pypi.nvidia.com" in finding().remark
 
 
 def test_no_plan_is_built_of_token_graphs(standin, tiny_vit, tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rate.backends.tensorrt import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.api import ExportOptions
 from rate.export.artifact import Artifact, load_artifact
+from rate.export.build_progress import BuildProgress
 from rate.export.parity import check_parity
 from rate.export.plans import Plan, key_of, plan_spec, planned, read_plan
 from rate.export.schemas import PLAN
@@ -347,6 +349,31 @@ def test_a_folder_for_the_secret_that_cannot_be_made_is_found_out_before_the_bui
     with pytest.raises(UsageError, match="let XDG_STATE_HOME name a folder"):
         build_plan(artifact, "f32", (4,))
     assert standin.built == []
+
+
+def test_an_artifact_that_cannot_be_written_to_is_found_out_before_the_build(standin, artifact) -> None:
+    (artifact.path / "plans").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"plans cannot be made \(File exists\)"):
+        build_plan(artifact, "f32", (4,))
+    assert standin.built == []
+
+
+def test_phases_that_are_reported_from_several_threads_do_not_end_the_build() -> None:
+    progress = BuildProgress(lambda share, phase: None)
+    progress.phase_start("all", None, 4)
+
+    def work(thread: int) -> bool:
+        going = True
+        for number in range(50):
+            name = f"{thread}-{number}"
+            progress.phase_start(name, "all", 2)
+            going &= progress.step_complete(name, 0)
+            progress.phase_finish(name)
+        return going
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+    assert progress.failure is None
 
 
 def test_a_spec_of_a_plan_is_what_was_built(standin, artifact) -> None:
