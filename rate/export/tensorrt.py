@@ -14,6 +14,7 @@ what NVIDIA's documents and Python bindings say. No plan has been built by the l
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +108,7 @@ def build_plan(
     machine = machine_facts(device, library)
     rungs = sorted(set(rungs))
     profiles = profiles_for(graph.size, rungs)
-    facts = facts_of(machine, artifact, graph, [dict(one) for one in profiles], _flags())
+    facts = facts_of(machine, artifact, graph, profiles, _flags())
     path = plan_path(artifact.path, facts)
     if not force and (kept := _kept(path)) is not None:
         notify(f"{path} is there already")
@@ -116,20 +117,12 @@ def build_plan(
     notify(f"building a TensorRT {machine['tensorrt']} plan in {precision} for {machine['gpu']}; this takes minutes")
     began = time.monotonic()
     content = serialize(library, graph.path, profiles, _timing_cache(machine), observe)
-    seconds = time.monotonic() - began
-    path.with_suffix(".json").unlink(missing_ok=True)
-    _write(path, content)
-    spec = TensorRtSpec(graph, path, digest_file(path), tuple(rungs))
-    try:
-        notify("comparing the plan's logits with the source model's")
-        capture, parity = _prove(artifact, spec, notify)
-    except BaseException:
-        path.unlink()
-        raise
-    made = {"rate": __version__, "seconds": round(seconds, 1), "bytes": len(content)}
+    made = {"rate": __version__, "seconds": round(time.monotonic() - began, 1), "bytes": len(content)}
+    spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), tuple(rungs))
+    capture, parity = _proven(artifact, spec, content, notify)
     plan = Plan(path, facts, spec.rungs, spec.sha256, capture, parity, made)
     write_plan(plan)
-    notify(f"{path}: {len(content):,} bytes, key {key_of(facts)[:16]}")
+    notify(f"{path}: {len(content):,} bytes")
     return plan
 
 
@@ -256,24 +249,33 @@ def _kept(path: Path) -> Plan | None:
     return plan if path.is_file() and digest_file(path) == plan.sha256 else None
 
 
-def _prove(artifact: Artifact, spec: TensorRtSpec, notify: Notify) -> tuple[bool, Json]:
-    """(can be captured, distance from the source's logits of every rung): each profile has kernels of its own."""
+def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, Json]:
+    """Write the plan and try it: (can be captured, distance from the source's logits of every rung)."""
+    spec.plan.with_suffix(".json").unlink(missing_ok=True)
+    _write(spec.plan, content)
+    notify("comparing the plan's logits with the source model's")
     try:
-        return True, {str(rung): _judged(artifact, spec, rung) for rung in spec.rungs}
-    except BackendError as error:
-        notify(f"without CUDA graphs: {error}")
-    plain = replace(spec, capture=False)
-    return False, {str(rung): _judged(artifact, plain, rung) for rung in spec.rungs}
+        try:
+            return True, _judged(artifact, spec)
+        except BackendError as error:
+            notify(f"without CUDA graphs: {error}")
+        return False, _judged(artifact, replace(spec, capture=False))
+    except BaseException:
+        spec.plan.unlink()
+        raise
 
 
-def _judged(artifact: Artifact, spec: TensorRtSpec, rung: int) -> Json:
-    sample = load_sample(artifact, "pixels", spec.precision)
-    try:
-        parity = judge(sample, replace(spec, rungs=(rung,)))
-    except ParityError as error:
-        raise ParityError(
-            f"the plan for batches of {rung} rows is not kept: {str(error).partition('; use another')[0]}; fused "
-            "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
-            "TensorRT, or --format onnx"
-        ) from error
-    return {"max_abs": parity.max_abs, "cosine": parity.cosine}
+def _judged(artifact: Artifact, spec: TensorRtSpec) -> Json:
+    """Rung -> distance of the logits: each profile has kernels of its own."""
+    sample, found = load_sample(artifact, "pixels", spec.precision), {}
+    for rung in spec.rungs:
+        try:
+            parity = judge(sample, replace(spec, rungs=(rung,)))
+        except ParityError as error:
+            raise ParityError(
+                f"the plan for batches of {rung} rows is not kept: {str(error).partition('; use another')[0]}; fused "
+                "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
+                "TensorRT, or --format onnx"
+            ) from error
+        found[str(rung)] = {"max_abs": parity.max_abs, "cosine": parity.cosine}
+    return found
