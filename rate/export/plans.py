@@ -8,6 +8,7 @@ seal. What does not fit this machine, or was not built by this user, is not load
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def machine_facts(device: Device, library: Any) -> dict[str, str]:
     }
 
 
-def facts_of(machine: dict[str, str], artifact: Artifact, graph: Graph, profiles: list[Json], flags: Json) -> Json:
+def facts_of(
+    machine: dict[str, str], artifact: Artifact, graph: Graph, profiles: Sequence[Mapping[str, Any]], flags: Json
+) -> Json:
     """Everything that a plan is made from.
 
     ``onnx`` lists every graph and weight file of the artifact: which weights a graph reads stands inside it.
@@ -86,7 +89,7 @@ def facts_of(machine: dict[str, str], artifact: Artifact, graph: Graph, profiles
         "graph": graph.path.name,
         "precision": graph.precision,
         "onnx": {name: sha for name, sha in artifact.files.items() if ".onnx" in name},
-        "profiles": profiles,
+        "profiles": [dict(shapes) for shapes in profiles],
         "flags": flags,
     }
 
