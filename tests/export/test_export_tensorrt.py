@@ -23,6 +23,7 @@ from rate.export.build_progress import BuildProgress
 from rate.export.parity import check_parity
 from rate.export.plans import Plan, key_of, plan_spec, planned, read_plan
 from rate.export.schemas import PLAN
+from rate.export.seal import is_sealed, seal
 from rate.export.tensorrt import WORKSPACE, build_plan, profiles_for, serialize
 from rate.kernels.separable import occlusion, rise
 
@@ -339,6 +340,13 @@ def test_plans_of_another_user_are_not_loaded(monkeypatch, standin, artifact, tm
     (tmp_path / "another/rate/plan-secret").write_bytes(b"")
     with pytest.raises(UsageError, match=r"plan-secret has 0 bytes, expected 32; delete it"):
         plan_spec(artifact, "f32", 4)
+
+
+def test_a_secret_that_several_make_at_once_is_one(standin) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(seal, [{"a": 1}] * 32))) == 1
+    assert is_sealed({"a": 1, "seal": seal({"a": 1})})
+    assert not is_sealed({"a": 2, "seal": seal({"a": 1})})
 
 
 def test_a_folder_for_the_secret_that_cannot_be_made_is_found_out_before_the_build(
