@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from rate.report.policy import PolicySource
 
 
-def export(source: str, out: str | Path, **options: Any) -> Artifact:
+def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
     """Export ``source`` (``timm:NAME[:FILE]``, ``onnx:FILE`` or a checkpoint folder) to the artifact folder ``out``.
 
-    ``options`` are the fields of `rate.export.api.ExportOptions`.
+    ``options`` are the fields of `rate.export.api.ExportOptions`. With ``format="tensorrt"`` ``source`` may be an
+    artifact: the plan is built into it, and ``out`` is left out.
 
     Raises:
         UsageError: the source is unknown or unusable, or ``out`` exists.
@@ -39,7 +40,7 @@ def export(source: str, out: str | Path, **options: Any) -> Artifact:
     from rate.engine.quantized import export as export_measured
     from rate.export.api import ExportOptions
 
-    return export_measured(source, Path(out), _options(ExportOptions, options))
+    return export_measured(source, None if out is None else Path(out), _options(ExportOptions, options))
 
 
 def evaluate(
@@ -68,9 +69,9 @@ def evaluate(
     loaded = load_artifact(Path(artifact))
     job = job_from_artifact(loaded, data, split, measurement, execution)
     with crew(execution) as found, tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        spec = spec_for(loaded, dataclasses.replace(execution, threads=found.threads), form=measurement.form)
+        spec = spec_for(loaded, found.execution, form=measurement.form)
         where = Path(folder) / "run" if out is None else Path(out)
-        return run(job, spec, where, carry_out=found.carry_out([spec] * found.workers))
+        return run(job, spec, where, carry_out=found.carry_out(spec))
 
 
 def load_run(path: str | Path) -> Summary:

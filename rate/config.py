@@ -19,14 +19,14 @@ _CHOICES = {
     "valid": ("midpoint", "absolute"),
     "explain": ("label", "prediction"),
     "score": ("logit", "probability"),
-    "backend": ("auto", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"),
+    "backend": ("auto", "tensorrt", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"),
     "precision": ("auto", "f32", "fp16", "bf16", "int8"),
 }
 
-ON_CUDA = ("onnxruntime-cuda", "torch-cuda")
+ON_CUDA = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 """Backends that need an NVIDIA GPU."""
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3}(,\d{1,3})*)?")
 
 
 KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -185,7 +185,7 @@ class Execution:
     repair: bool = False  # evaluate again what is damaged, missing or failed
     runner: str = "local"  # local | ray: embedded | ray://ADDRESS: of a cluster, or ray://auto
     workers: int = 0  # processes that share the work; 0 = one (local), as many as fit (ray)
-    device: str = "auto"  # auto: a GPU where there is one | cpu | cuda | cuda:N
+    device: str = "auto"  # auto: a GPU where there is one | cpu | cuda | cuda:N | cuda:N,M,...: a worker on each
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend)
@@ -205,7 +205,15 @@ class Execution:
 
     def _check_device(self) -> None:
         if not _DEVICE.fullmatch(self.device):
-            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}; such as cuda:0")
+            raise ConfigError(
+                f"device must be auto, cpu, cuda, cuda:N or cuda:N,M, got {self.device!r}; such as cuda:0"
+            )
+        if len(set(self.gpus)) < len(self.gpus):
+            raise ConfigError(f"device {self.device} names a GPU twice; give each once")
+        if len(self.gpus) > 1 and (self.runner != "local" or self.workers not in (0, len(self.gpus))):
+            raise ConfigError(
+                f"device {self.device} has one worker of this machine on each GPU; leave --workers and --runner out"
+            )
         kind = self.device.partition(":")[0]
         able = {"auto": True, "cpu": self.backend not in ON_CUDA, "cuda": self.runtime in ("auto", *ON_CUDA)}
         if not able[kind]:
@@ -213,6 +221,12 @@ class Execution:
                 f"backend {self.backend} does not run on device {self.device}; leave one of them out, or use "
                 f"--backend {'onnxruntime' if kind == 'cpu' else 'onnxruntime-cuda'}"
             )
+
+    @property
+    def gpus(self) -> tuple[int, ...]:
+        """The GPUs that ``device`` names by their numbers."""
+        kind, _, numbers = self.device.partition(":")
+        return tuple(map(int, numbers.split(","))) if kind == "cuda" and numbers else ()
 
     @property
     def runtime(self) -> str:

@@ -19,6 +19,8 @@ from rate.types import Float32
 SIZE = 32
 GEOMETRY = Geometry(size=SIZE, resize=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3)
 HEADS = (Head("a", ("dark", "light")), Head("b", ("light", "dark", "grey")))
+SEEN = "RATE_TEST_SEEN"
+"""Names a folder: for `telling`."""
 KILL = "RATE_TEST_KILL"
 """Names a folder: a process that finds a file `once` there dies after it has taken it away, `always` without."""
 
@@ -48,6 +50,12 @@ def deadly(x: Float32) -> dict[str, Float32]:
 def broken(x: Float32) -> dict[str, Float32]:
     """Dies while it loads."""
     os._exit(7)
+
+
+def telling(x: Float32) -> dict[str, Float32]:
+    """As `light`; leaves a file that says which GPUs its process sees."""
+    Path(os.environ[SEEN], f"sees-{os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
+    return light(x)
 
 
 def job(manifest: Path, limit: int | None = None, shard: str = "1/1", **execution: object) -> Job:

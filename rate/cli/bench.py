@@ -32,7 +32,7 @@ def bench(
     batch: Annotated[str, _opt("Rows a forward: 8,32,64", _LADDERS)] = "32",
     masks: Annotated[str, _opt("Masks an image: 256,1000,auto", _LADDERS)] = "256",
     backend: Annotated[
-        str, _opt("auto | openvino | onnxruntime | torch | onnxruntime-cuda | torch-cuda", _LADDERS)
+        str, _opt("auto | tensorrt | openvino | onnxruntime | torch | onnxruntime-cuda | torch-cuda", _LADDERS)
     ] = "auto",
     precision: Annotated[
         str, _opt("auto | f32 | fp16 | bf16 | int8; auto measures all that `rate eval` would try", _LADDERS)

@@ -63,10 +63,12 @@ def evaluate(
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
     backend: Annotated[
-        str, _opt("auto | openvino | onnxruntime | torch, or onnxruntime-cuda | torch-cuda on a GPU", _EXECUTE)
+        str, _opt("auto | openvino | onnxruntime | torch; on a GPU tensorrt | onnxruntime-cuda | torch-cuda", _EXECUTE)
     ] = "auto",
     precision: Annotated[str, _opt("auto | f32 | fp16 | bf16 | int8", _EXECUTE)] = "auto",
-    device: Annotated[str, _opt("auto: a GPU where there is one | cpu | cuda | cuda:N", _EXECUTE)] = "auto",
+    device: Annotated[
+        str, _opt("auto: a GPU if there is one | cpu | cuda | cuda:N | cuda:N,M,..: a worker on each", _EXECUTE)
+    ] = "auto",
     batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
     threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
     workers: Annotated[int, _opt("Processes that share the work; 0 = one, or on Ray as many as fit.", _EXECUTE)] = 0,
@@ -133,11 +135,11 @@ def evaluate(
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
     with crew(execution) as found:
-        spec = spec_for(loaded, replace(execution, threads=found.threads), notice, measurement.form)
+        spec = spec_for(loaded, found.execution, notice, measurement.form)
         if dry_run:
             _dry_run(job, spec, out, as_json)
             return
-        summary = _run(job, spec, out, found.carry_out([spec] * found.workers))
+        summary = _run(job, spec, out, found.carry_out(spec))
     if compare_precision:
         exact = replace(execution, backend="auto", precision="f32")
         _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +19,7 @@ def export(
     source: Annotated[
         str, typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], onnx:FILE, or a checkpoint.")
     ],
-    out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
+    out: Annotated[Path | None, typer.Option(help="Artifact folder to write.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,
     templates: Annotated[
         Path | None, typer.Option(help='Prompt templates, one a line, each with {}; "a photo of a {}" if not given.')
@@ -31,7 +33,10 @@ def export(
     precision: Annotated[
         str, typer.Option(help="f32 | fp16, bf16 (GPUs), int8: a graph in that precision beside the f32 one.")
     ] = "f32",
-    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx | tensorrt: also a plan for the GPU of this machine.")] = "onnx",
+    plan_batch: Annotated[
+        str, typer.Option(help="Rows a forward that the plan is built for: 8,32", rich_help_panel="TensorRT only")
+    ] = "32",
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Also the form that drops patches (plain ViTs), for rise-tokens.")
     ] = False,
@@ -55,6 +60,8 @@ def export(
 ) -> None:
     """Export a model with the perturbation in its graph, and prove that it computes the same.
 
+    With --format tensorrt SOURCE may be an artifact: the plan is built into it, and --out is left out.
+
     Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's
     logits, or int8 changes too many verdicts.
     """
@@ -73,6 +80,7 @@ def export(
         calibration_images=calibration_images,
         max_flips=max_flips,
         format=format,
+        plan_batch=_rows(plan_batch),
         force=force,
         tokens=tokens,
         size=size,
@@ -83,12 +91,36 @@ def export(
         input=input,
         output=output,
     )
-    artifact = export_measured(source, out, options, notice)
+    with _plan_bar() as observe:
+        artifact = export_measured(source, out, options, notice, observe)
     if as_json:
         print_json(artifact.to_json())
     else:
         typer.echo(describe(artifact))
-    notice(f"next: rate eval {out} DATA --out RUN")
+    notice(f"next: rate eval {artifact.path} DATA --out RUN")
+
+
+def _rows(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--plan-batch must be whole numbers separated by commas, as 8,32; got {text!r}") from error
+
+
+@contextmanager
+def _plan_bar() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar that appears when a plan is built, and not before."""
+    from rate.cli.console import Steps
+
+    with ExitStack() as stack:
+        shown: list[Steps] = []
+
+        def observe(share: float, phase: str) -> None:
+            if not shown:
+                shown.append(stack.enter_context(Steps("plan", 100, "%")))
+            shown[0].show(int(100 * share), phase)
+
+        yield observe
 
 
 def _channels(flag: str, text: str | None) -> tuple[float, ...] | None:

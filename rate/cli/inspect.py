@@ -32,6 +32,8 @@ def inspect(
 
 def describe(artifact: Artifact) -> str:
     """A few aligned lines about an artifact."""
+    from rate.export.plans import describe_plans
+
     lines = [
         ("artifact", str(artifact.path)),
         ("digest", artifact.digest),
@@ -46,6 +48,7 @@ def describe(artifact: Artifact) -> str:
         ),
         *((name, _half(found)) for name, found in artifact.parity.items() if name.endswith(("fp16", "bf16"))),
         *(("int8", text) for text in _int8(artifact)),
+        *(("plan", text) for text in describe_plans(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
         ("made with", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),
     ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from rate.backends.base import BackendSpec
 from rate.backends.cores import usable_cores
+from rate.backends.cuda import OrtCudaSpec
+from rate.backends.torch import TorchSpec
 from rate.config import Execution
 from rate.engine.distributed import Hire, across
 from rate.engine.pipeline import CarryOut, here
@@ -16,18 +19,25 @@ from rate.errors import UsageError
 THREADS = 4
 """Threads of a worker on a cluster where nobody says: more workers would each hold a copy of the model."""
 
+FIRST_GPU = "cuda:0"
+
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """How many work, with how many threads each."""
+    """How many work, and with what."""
 
     workers: int
-    threads: int  # of each worker's runtime; 0 = all that the process may use
-    hire: Hire | None  # None: this process does the work itself
+    execution: Execution  # of one worker, for `spec_for`
+    hire: Hire | None = None  # None: this process does the work itself
 
-    def carry_out(self, specs: Sequence[BackendSpec]) -> CarryOut:
-        """For `evaluate`; ``specs``: one a worker."""
-        return here if self.hire is None else across(self.hire, specs)
+    def carry_out(self, spec: BackendSpec) -> CarryOut:
+        """For `evaluate`; ``spec`` is that of one worker."""
+        if self.hire is None:
+            return here
+        own = spec
+        if isinstance(spec, OrtCudaSpec | TorchSpec) and spec.device.startswith("cuda"):
+            own = replace(spec, device=FIRST_GPU)  # a worker sees its GPU alone, whatever its number is here
+        return across(self.hire, [own] * self.workers)
 
 
 @contextmanager
@@ -47,21 +57,26 @@ def crew(execution: Execution) -> Iterator[Crew]:
         resources = ray.cluster_resources()
         cores = int(resources.get("CPU", 0))
         threads = execution.threads or max(1, cores // execution.workers if execution.workers else min(THREADS, cores))
-        needs = Needs(cpus=threads)
+        needs = Needs(cpus=threads, gpus=float(execution.device.startswith("cuda")))
         fitting = workers_that_fit(resources, needs)
         if execution.workers > fitting:
             raise UsageError(
                 f"--workers {execution.workers} with {threads} threads each need "
                 f"{execution.workers * threads} cores, the cluster has {cores}; use fewer of either"
             )
-        yield Crew(execution.workers or fitting, threads, hire_on(ray, needs))
+        yield Crew(execution.workers or fitting, replace(execution, threads=threads), hire_on(ray, needs))
 
 
 def _local(execution: Execution) -> Crew:
-    if execution.workers <= 1:
-        return Crew(1, execution.threads, None)
+    workers = len(execution.gpus) if len(execution.gpus) > 1 else execution.workers
+    if workers <= 1:
+        return Crew(1, execution)
     from rate.engine.processes import Processes
 
     # More threads than cores slow every one of them down.
-    threads = execution.threads or max(1, usable_cores() // execution.workers)
-    return Crew(execution.workers, threads, Processes)
+    threads = execution.threads or max(1, usable_cores() // workers)
+    alone = replace(execution, threads=threads, workers=0)
+    if not execution.gpus:
+        return Crew(workers, alone, Processes)
+    first = f"cuda:{execution.gpus[0]}"
+    return Crew(workers, replace(alone, device=first), partial(Processes, gpus=execution.gpus))

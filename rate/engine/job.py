@@ -167,7 +167,7 @@ def _some(names: list[str] | tuple[str, ...]) -> str:
 def versions() -> dict[str, str]:
     """Versions of `rate` and of the libraries that touch a number."""
     found = {"rate": __version__}
-    for name in ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "torch"):
+    for name in ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

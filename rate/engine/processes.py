@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,14 +31,16 @@ class _Process:
 class Processes:
     """`rate.engine.distributed.Workers` as spawned processes."""
 
-    def __init__(self, assignments: Sequence[Assignment]) -> None:
+    def __init__(self, assignments: Sequence[Assignment], gpus: Sequence[int] = ()) -> None:
+        """``gpus``: numbers of the GPUs, one a worker, that each is to see alone; none = all see what this one does."""
         self._assignments = assignments
+        self._gpus = [str(gpu) for gpu in gpus] if gpus else [None] * len(assignments)
         self._running: dict[int, _Process] = {}
         self._failed_loads = 0
 
     def __enter__(self) -> Processes:
         for worker, assignment in enumerate(self._assignments):
-            self._running[worker] = _begin(assignment)
+            self._running[worker] = _begin(assignment, self._gpus[worker])
         return self
 
     def __exit__(
@@ -84,7 +87,7 @@ class Processes:
                 f"{LOADS} workers died while they loaded the model, the last one {why}; "
                 f"{len(self._assignments)} of them may need more memory than there is: use fewer --workers"
             )
-        self._running[worker] = _begin(self._assignments[worker])
+        self._running[worker] = _begin(self._assignments[worker], self._gpus[worker])
         return Lost(why)
 
 
@@ -94,16 +97,18 @@ def _first(ready: Sequence[object]) -> Connection:
     return connection
 
 
-def _begin(assignment: Assignment) -> _Process:
+def _begin(assignment: Assignment, gpu: str | None) -> _Process:
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, assignment), name="rate-worker", daemon=True)
+    process = _SPAWN.Process(target=_serve, args=(theirs, assignment, gpu), name="rate-worker", daemon=True)
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     return _Process(process, ours)
 
 
-def _serve(connection: Connection, assignment: Assignment) -> None:
+def _serve(connection: Connection, assignment: Assignment, gpu: str | None) -> None:
     """The life of a worker process: load, then answer chunks until the other end is closed."""
+    if gpu is not None:  # before anything looks for a GPU
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner decides
     try:
         with Worker(assignment) as worker:

@@ -17,6 +17,8 @@ from rate.engine.store import Work
 from rate.errors import DataError, ParityError, SampleError
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.artifact import Artifact
+from rate.export.build_progress import Observe
+from rate.export.planning import add_plan
 from rate.types import Json, Sample
 
 MASKS = 100
@@ -26,14 +28,27 @@ Say = Callable[[str], None]
 Verdicts = dict[tuple[str, str], Verdict]
 
 
-def export(source: str, out: Path, options: ExportOptions, notify: Say = lambda _: None) -> Artifact:
-    """`export_artifact`, with the verdicts of an int8 graph measured.
+def export(
+    source: str,
+    out: Path | None,
+    options: ExportOptions,
+    notify: Say = lambda _: None,
+    observe: Observe = lambda share, phase: None,
+) -> Artifact:
+    """`export_artifact`, with the verdicts of an int8 graph measured, and then a plan where one is asked for.
+
+    ``out`` may be None where ``source`` is an artifact that a plan is built into; ``observe``: see `build_plan`.
 
     Raises:
         ParityError: as `export_artifact`; or int8 changes more than ``options.max_flips``, and nothing is left behind.
         RateError: as `export_artifact`.
     """
-    return export_artifact(source, out, options, notify, partial(measure_flips, allowed=options.max_flips, say=notify))
+
+    def make(folder: Path) -> Artifact:
+        prove = partial(measure_flips, allowed=options.max_flips, say=notify)
+        return export_artifact(source, folder, options, notify, prove)
+
+    return add_plan(source, out, options, make, notify, observe)
 
 
 def measure_flips(

@@ -14,7 +14,7 @@ from rate.engine.schema_words import map_of as _map
 from rate.engine.schema_words import object_with as _object
 from rate.engine.store import RUN_SCHEMA_ID
 from rate.engine.summary import SUMMARY_SCHEMA_ID
-from rate.export.schemas import ARTIFACT, CHECKPOINT
+from rate.export.schemas import ARTIFACT, CHECKPOINT, PLAN
 from rate.paired import METRICS, STATES
 from rate.types import Json
 
@@ -221,6 +221,7 @@ def all_schemas() -> dict[str, Json]:
     return {
         "artifact": ARTIFACT,
         "checkpoint": CHECKPOINT,
+        "plan": PLAN,
         "run": RUN,
         "samples": samples(),
         "summary": SUMMARY,

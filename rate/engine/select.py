@@ -15,10 +15,14 @@ from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.parity import check_parity
+from rate.export.plans import PRECISIONS, plan_spec, planned
 from rate.export.torch_source import spec_of_artifact
 
 TORCH = "torch"
 """Among `offers`: the PyTorch model behind the artifact may be there still."""
+
+PLAN = "tensorrt-"
+"""Among `offers`, with a precision: a TensorRT plan that fits this machine."""
 
 
 def spec_for(
@@ -26,10 +30,10 @@ def spec_for(
 ) -> BackendSpec:
     """The first backend that is installed and passes the self-test on the artifact's parity sample.
 
-    ``auto`` tries ONNX Runtime on a GPU where one is visible, in the half that the artifact holds and in f32, then
-    PyTorch there; OpenVINO in int8 where the artifact holds such a graph, in bf16 where the CPU computes in it, in f32;
-    ONNX Runtime in f32; PyTorch. A backend, device or precision that was asked for by name is used or refused, never
-    replaced.
+    ``auto`` tries, where a GPU is visible, the artifact's TensorRT plans, ONNX Runtime in the half that the artifact
+    holds and in f32, and PyTorch; then OpenVINO in int8 where the artifact holds such a graph, in bf16 where the CPU
+    computes in it, in f32; ONNX Runtime in f32; PyTorch. A backend, device or precision that was asked for by name is
+    used or refused, never replaced.
 
     Args:
         artifact: whose graph is to run.
@@ -49,9 +53,11 @@ def spec_for(
             f"--backend {execution.backend} does not compute in --precision {execution.precision}{_where(execution)}; "
             + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
-    candidates = [_spec(artifact, form, *choice, execution) for choice in choices]
-    for last, spec in ((spec is candidates[-1], spec) for spec in candidates):
+    artifact.graph(form)  # refused before anything is tried
+    for choice in choices:
+        last = choice == choices[-1]
         try:
+            spec = _spec(artifact, form, *choice, execution)
             check_parity(artifact, spec, quick=True, form=form)
         except (UsageError, ParityError, BackendError) as error:
             if last:
@@ -63,10 +69,11 @@ def spec_for(
 
 
 def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
-    """What an artifact has beside its f32 graph: precisions, and `TORCH`."""
+    """What an artifact has beside its f32 graph: precisions, `TORCH`, and `PLAN` with a precision."""
+    plans = {PLAN + precision for precision in planned(artifact)} if form == "pixels" else set()
     held = {precision for precision in ("fp16", "bf16", "int8") if f"{form}-{precision}" in artifact.graphs}
     model = form == "pixels" and artifact.family != "onnx" and find_spec("torch") is not None
-    return frozenset(held | ({TORCH} if model else set()))
+    return frozenset(held | plans | ({TORCH} if model else set()))
 
 
 def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -86,7 +93,8 @@ def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
         return [execution.runtime] if execution.runtime in ON_CUDA else []
     if execution.device == "cpu" or (execution.device == "auto" and not cuda_visible()):
         return []
-    found = ["onnxruntime-cuda"] if execution.device != "auto" or cuda.ready() else []
+    found = ["tensorrt"] if any(PLAN + precision in offered for precision in PRECISIONS) else []
+    found += ["onnxruntime-cuda"] if execution.device != "auto" or cuda.ready() else []
     return found + (["torch-cuda"] if TORCH in offered else [])
 
 
@@ -100,6 +108,7 @@ def _on_cpu(execution: Execution, offered: Collection[str]) -> list[str]:
 
 
 _COMPUTES = {
+    "tensorrt": PRECISIONS,
     "onnxruntime-cuda": ("f32", "fp16", "bf16"),
     "torch-cuda": ("f32", "fp16", "bf16"),
     "openvino": ("f32", "bf16", "int8"),
@@ -120,7 +129,10 @@ def _precisions(backend: str, execution: Execution, offered: Collection[str]) ->
 
 def _usual(backend: str, offered: Collection[str]) -> list[str]:
     """What artifact and machine have, the fastest first."""
-    found = []
+    found: list[str] = []
+    if backend == "tensorrt":
+        plans = [precision for precision in PRECISIONS if PLAN + precision in offered]
+        return plans or ["f32"]  # named without a plan: the message then says so
     if backend == "onnxruntime-cuda":
         found = [precision for precision in ("fp16", "bf16") if precision in offered]
     elif backend == "openvino":
@@ -132,6 +144,15 @@ def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution
     threads, device = execution.threads, "cpu"
     if backend in ON_CUDA:
         device = execution.device if execution.device != "auto" else "cuda:0"
+    if backend == "tensorrt":
+        if form != "pixels":
+            raise UsageError(f"no TensorRT plan is built of {form} graphs; use another --backend, or --saliency rise")
+        if device not in ("cuda", "cuda:0"):
+            raise UsageError(
+                f"TensorRT runs on the first GPU that is visible, not on {device}; set CUDA_VISIBLE_DEVICES="
+                f"{device.partition(':')[2]} and leave --device out"
+            )
+        return plan_spec(artifact, precision, execution.batch)
     if backend.startswith(TORCH):
         return spec_of_artifact(artifact, precision, device, threads=threads)
     if backend == "onnxruntime-cuda":

@@ -25,7 +25,8 @@ class ExportOptions:
     split: str | None = None  # of that manifest; None = all rows
     calibration_images: int = 300  # of those at most
     max_flips: float = 0.02  # int8: largest share of predictions or of verdicts that may change against f32
-    format: str = "onnx"
+    format: str = "onnx"  # onnx | tensorrt: also a plan for the GPU of this machine
+    plan_batch: tuple[int, ...] = (32,)  # tensorrt: rows of a batch that the plan has kernels for
     force: bool = False  # replace an artifact that exists
     tokens: bool = False  # also the token form, which drops patches: plain vision transformers only
     size: int | None = None  # side of the square input, pixels; None = as the graph says
@@ -40,13 +41,23 @@ class ExportOptions:
         if self.precision not in ("f32", "fp16", "bf16", "int8"):
             raise ConfigError(f"--precision {self.precision} cannot be exported; f32, fp16, bf16 and int8 can")
         self._check_int8()
-        if self.format != "onnx":
-            raise ConfigError(f"--format {self.format} cannot be exported yet; onnx can")
+        self._check_plan()
         if self.crop_pct is not None and not (math.isfinite(self.crop_pct) and 0.0 < self.crop_pct <= 1.0):
             raise ConfigError(f"--crop-pct must lie in (0, 1], got {self.crop_pct}; 0.875 is usual")
         for flag, values in (("--mean", self.mean), ("--std", self.std)):
             if values is not None and len(values) != 3:
                 raise ConfigError(f"{flag} needs three numbers, one a channel, got {list(values)}")
+
+    def _check_plan(self) -> None:
+        if self.format not in ("onnx", "tensorrt"):
+            raise ConfigError(f"--format must be onnx or tensorrt, got {self.format!r}")
+        if self.format == "tensorrt" and self.precision == "int8":
+            raise ConfigError("--format tensorrt builds plans in f32, fp16 and bf16; int8 is for OpenVINO alone")
+        wrong = [rows for rows in self.plan_batch if isinstance(rows, bool) or not 1 <= rows <= 4096]
+        if wrong or not self.plan_batch:
+            raise ConfigError(f"--plan-batch must be numbers of rows from 1 to 4096, got {list(self.plan_batch)}")
+        if self.format != "tensorrt" and self.plan_batch != (32,):
+            raise ConfigError("--plan-batch is for --format tensorrt; leave it out, or add it")
 
     def _check_int8(self) -> None:
         if self.precision == "int8" and self.calibrate is None:

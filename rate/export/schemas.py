@@ -143,6 +143,56 @@ ARTIFACT: Json = {
     },
 }  # fmt: skip
 
+_SHAPES = {"type": "array", "items": {"type": "array", "items": _POSITIVE}, "minItems": 3, "maxItems": 3}
+
+PLAN: Json = {
+    "$schema": _DRAFT,
+    "$id": "rate.plan/1",
+    "title": "plans/<key16>.json of an artifact: a TensorRT plan for one kind of machine",
+    "type": "object",
+    "required": ["schema", "key", "facts", "rungs", "sha256", "capture", "parity", "made", "seal"],
+    "properties": {
+        "schema": {"const": "rate.plan/1"},
+        "key": {**_SHA256, "description": "digest of the facts; its first 16 digits name the files"},
+        "facts": {
+            "description": "what the plan was made from; it runs where the first four are the same",
+            "type": "object",
+            "required": ["tensorrt", "gpu", "capability", "cuda", "graph", "precision", "onnx", "profiles", "flags"],
+            "properties": {
+                "tensorrt": _NAME,
+                "gpu": _NAME,
+                "capability": _NAME,
+                "cuda": _NAME,
+                "graph": _NAME,
+                "precision": {"enum": ["f32", "fp16", "bf16"]},
+                "onnx": _FILES,
+                "profiles": {
+                    "description": "input -> its least, usual and greatest shape, for every rung",
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "object", "additionalProperties": _SHAPES},
+                },
+                "flags": {"type": "object"},
+            },
+        },
+        "rungs": {"type": "array", "items": _POSITIVE, "minItems": 1, "description": "rows of a batch, ascending"},
+        "sha256": {**_SHA256, "description": "of the plan"},
+        "capture": {"type": "boolean", "description": "batches are replayed as CUDA graphs"},
+        "parity": {
+            "description": "rung -> distance of the plan's logits from the source model's",
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "object",
+                "required": ["max_abs", "cosine"],
+                "properties": {"max_abs": _PER_HEAD, "cosine": _PER_HEAD},
+            },
+        },
+        "made": {"type": "object", "required": ["rate", "seconds", "bytes"]},
+        "seal": {**_SHA256, "description": "made with a secret of the user who built the plan; others do not load it"},
+    },
+}
+
 CHECKPOINT: Json = {
     "$schema": _DRAFT,
     "$id": "rate.checkpoint/1",

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from function_models import KILL, broken, deadly, job, light
+from function_models import KILL, SEEN, broken, deadly, job, light, telling
 from PIL import Image
 
 from rate.backends.fake import FakeSpec
@@ -19,7 +19,7 @@ from rate.engine.crew import crew
 from rate.engine.parts import read_rows
 from rate.engine.pipeline import Progress, evaluate
 from rate.engine.store import read_run
-from rate.errors import BackendError
+from rate.errors import BackendError, ConfigError
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -31,7 +31,7 @@ def divided(manifest: Path, out: Path, spec: FakeSpec, workers: int = 2, **chang
     seen: list[Progress] = []
     one = job(manifest, workers=workers, **changes)
     with crew(one.execution) as found:
-        evaluate(one, spec, out, seen.append, found.carry_out([spec] * found.workers))
+        evaluate(one, spec, out, seen.append, found.carry_out(spec))
     return seen
 
 
@@ -107,7 +107,7 @@ from rate.engine.pipeline import evaluate
 if __name__ == "__main__":
     one = job(Path(sys.argv[1]), workers=2, runner=sys.argv[3])
     with crew(one.execution) as found:
-        evaluate(one, FakeSpec(light), Path(sys.argv[2]), lambda _: None, found.carry_out([FakeSpec(light)] * 2))
+        evaluate(one, FakeSpec(light), Path(sys.argv[2]), lambda _: None, found.carry_out(FakeSpec(light)))
 """
 
 
@@ -140,4 +140,22 @@ def test_a_driver_that_is_killed_is_resumed_to_the_same_rows(alone, tmp_path: Pa
 
 def test_one_worker_is_this_process() -> None:
     with crew(Execution(workers=1, threads=3)) as found:
-        assert (found.workers, found.threads, found.hire) == (1, 3, None)
+        assert (found.workers, found.execution.threads, found.hire) == (1, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuda:0,0", "names a GPU twice"), ("cuda:0,", "cuda:N,M"), ("cuda:1,2", "leave --workers and --runner out")],
+)
+def test_gpus_that_cannot_be_meant_are_refused(device: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Execution(device=device, workers=3)
+
+
+def test_each_worker_sees_a_gpu_of_its_own(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SEEN, str(tmp_path))
+    one = job(image_set(12), device="cuda:2,5")
+    with crew(one.execution) as found:
+        assert (found.workers, found.execution.device) == (2, "cuda:2")
+        evaluate(one, FakeSpec(telling), tmp_path / "run", lambda _: None, found.carry_out(FakeSpec(telling)))
+    assert {path.name for path in tmp_path.glob("sees-*")} == {"sees-2", "sees-5"}

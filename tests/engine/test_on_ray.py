@@ -23,7 +23,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: nothing of the cl
 def on_ray(manifest: Path, out: Path, spec: FakeSpec) -> None:
     one = job(manifest, workers=2, runner="ray")
     with crew(one.execution) as found:
-        evaluate(one, spec, out, lambda _: None, found.carry_out([spec] * found.workers))
+        evaluate(one, spec, out, lambda _: None, found.carry_out(spec))
 
 
 def test_actors_and_drivers_that_are_killed_lose_nothing(

@@ -129,8 +129,8 @@ def test_what_is_asked_for_is_tried_and_nothing_else(gpu, settings: dict[str, st
     [
         ({"backend": "openvino", "device": "cuda"}, "backend openvino does not run on device cuda"),
         ({"backend": "onnxruntime-cuda", "device": "cpu"}, "backend onnxruntime-cuda does not run on device cpu"),
-        ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
-        ({"device": "cuda:"}, "device must be auto, cpu, cuda or cuda:N"),
+        ({"device": "gpu"}, "device must be auto, cpu, cuda, cuda:N or cuda:N,M, got 'gpu'"),
+        ({"device": "cuda:"}, "device must be auto, cpu, cuda, cuda:N or cuda:N,M"),
     ],
 )
 def test_devices_that_make_no_sense_are_refused(settings: dict[str, str], message: str) -> None:

@@ -1,0 +1,373 @@
+"""TensorRT behind the boundary, with a stand-in for the library: the order of its calls, the logits of ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_models
+import perturbing
+import pytest
+from onnx import TensorProto, helper
+from standin_tensorrt import Standin
+
+from rate.backends.base import Graph
+from rate.backends.device_memory import open_device
+from rate.backends.onnxruntime import OrtSpec
+from rate.backends.tensorrt import TensorRtSpec, pieces
+from rate.backends.tensorrt_library import INSTALL, load_tensorrt
+from rate.errors import BackendError, MissingExtra, UsageError
+from rate.export.api import ExportOptions, export_artifact
+from rate.export.tensorrt import profiles_for
+from rate.kernels.separable import Perturbation, occlusion, rise
+from rate.types import Rows
+
+SIZE = onnx_models.SIZE
+RUNGS = (4, 16)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    folder = tmp_path_factory.mktemp("trt")
+    source = onnx_models.Model(channels=16).save(folder / "model.onnx")
+    classes = onnx_models.write_classes(folder / "classes.txt")
+    return export_artifact(f"onnx:{source}", folder / "artifact", ExportOptions(classes=classes)).graph()
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Standin:
+    return Standin().install(monkeypatch, tmp_path / "state")
+
+
+def planned(standin: Standin, graph: Graph, folder: Path, rungs: tuple[int, ...] = RUNGS) -> TensorRtSpec:
+    """A plan as the stand-in's builder would write it."""
+    content = json.dumps(
+        {
+            "version": standin.version,
+            "gpu": standin.device.name,
+            "onnx": str(graph.path),
+            "profiles": profiles_for(SIZE, rungs),
+        }
+    ).encode()
+    path = folder / "a.plan"
+    path.write_bytes(content)
+    return TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), rungs)
+
+
+@pytest.fixture
+def spec(standin: Standin, graph: Graph, tmp_path: Path) -> TensorRtSpec:
+    return planned(standin, graph, tmp_path)
+
+
+def clean(perturbation: Perturbation, count: int = 1) -> Rows:
+    grid = np.repeat(perturbation.clean[None], count, axis=0)
+    return Rows(np.zeros(count, np.int64), grid, np.zeros((count, 2), np.int64))
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 50])
+@pytest.mark.parametrize("perturbation", [rise(SIZE, 2), rise(SIZE, 7), occlusion(SIZE, 5, 3)], ids=lambda p: p.name)
+def test_logits_equal_those_of_onnxruntime(graph, spec, perturbation, count) -> None:
+    images = perturbing.pictures(4, SIZE)
+    rows = perturbing.draw(perturbation, len(images), count)
+    found = perturbing.run(spec, perturbation, images, rows)["native"]
+    expected = perturbing.run(OrtSpec(graph, 1), perturbation, images, rows)["native"]
+    assert found.dtype == np.float32
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_batches_in_flight_do_not_meet(graph, spec) -> None:
+    """Streams of the stand-in work when they are waited for: shared buffers, or a result read too early, would show."""
+    masks, images = rise(SIZE, 5), perturbing.pictures(8, SIZE)
+    batches = [perturbing.draw(masks, 2, count, seed) for seed, count in enumerate((16, 3, 16, 40, 16, 1))]
+    with OrtSpec(graph, 1).open(masks, 8) as plain, spec.open(masks, 8) as backend:
+        assert backend.depth == 2
+        waiting, found, expected = [], [], []
+        for step, rows in enumerate(batches):
+            for slot in range(2):
+                for one in (plain, backend):
+                    # a slot that no batch in flight uses
+                    one.put((2 * step + slot) % 8, images[(step + slot) % 8])
+            own = Rows(rows.slot + 2 * step % 8, rows.grid.copy(), rows.offset)
+            waiting.append(backend.submit(own))
+            expected.append(plain.submit(own).wait()["native"])
+            own.grid[:] = np.nan  # the caller may reuse its arrays
+            if len(waiting) == backend.depth:
+                found.append(waiting.pop(0).wait()["native"])
+        found += [pending.wait()["native"] for pending in waiting]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_batch_that_nobody_waited_for_keeps_its_logits(spec) -> None:
+    masks, images = rise(SIZE, 3), perturbing.pictures(1, SIZE)
+    with spec.open(masks, 1) as backend:
+        backend.put(0, images[0])
+        pending = [backend.submit(perturbing.draw(masks, 1, 4, seed)) for seed in range(5)]
+        found = [one.wait()["native"] for one in pending]
+        again = [backend.submit(perturbing.draw(masks, 1, 4, seed)).wait()["native"] for seed in range(5)]
+    np.testing.assert_array_equal(found, again)
+
+
+def test_the_calls_of_a_context_in_their_order(standin, spec) -> None:
+    masks = rise(SIZE, 7)
+    with spec.open(masks, 3) as backend:
+        backend.submit(clean(masks)).wait()
+        first = standin.calls(0)
+        for _ in range(6):
+            backend.submit(clean(masks)).wait()
+        assert standin.calls(0) == first, "later batches are replays, and nothing is set again"
+    names = [call[0] for call in first]
+    dynamic = {"pixels": (3, 3, SIZE, SIZE), "slot": (4,), "grid": (4, 7, 7), "offset": (4, 2), "table": (4, SIZE, 7)}
+    assert names[:2] == ["context", "set_optimization_profile_async"]
+    assert first[1] == ("set_optimization_profile_async", 0)
+    assert {call[1]: call[2] for call in first if call[0] == "set_input_shape"} == dynamic
+    assert names[7] == "infer_shapes"
+    addressed = [call[1] for call in first if call[0] == "set_tensor_address"]
+    assert sorted(addressed) == sorted([*dynamic, "a", "b", "logits_native"])
+    assert names[-2:] == ["execute_async_v3"] * 2, "once to flush what the shapes left, once to capture"
+    assert len(names) == 8 + len(addressed) + 2
+    handles = {call[1] for call in first if call[0] == "execute_async_v3"}
+    assert len(handles) == 1
+    assert 0 not in handles, "the default stream waits for all others"
+
+
+def test_a_graph_is_captured_once_for_every_lane_and_rung_and_replayed_for_every_batch(standin, spec) -> None:
+    masks, device = rise(SIZE, 4), standin.device
+    with spec.open(masks, 1) as backend:
+        assert device.captures == 0
+        for expected in (1, 2, 2, 2):
+            backend.submit(clean(masks, 3)).wait()
+            assert device.captures == expected
+        assert device.replays == 4
+        backend.submit(clean(masks, 9)).wait()
+        assert device.captures == 3, "another shape is another capture"
+        backend.submit(clean(masks, 4)).wait()
+        assert device.captures == 3
+        assert device.replays == 6
+    with spec.open(rise(SIZE, 5), 2) as backend:
+        backend.submit(clean(rise(SIZE, 5), 3)).wait()
+    assert device.captures == 4, "other tables and images have other addresses"
+    executed = [call for call in standin.trace if call[0] == "execute_async_v3"]
+    assert len(executed) == 2 * device.captures
+
+
+def test_lanes_share_the_images_and_nothing_else(standin, spec) -> None:
+    masks = rise(SIZE, 4)
+    with spec.open(masks, 1) as backend:
+        for _ in range(2):
+            backend.submit(clean(masks)).wait()
+        one, other = (
+            {call[1]: call[2] for call in standin.calls(number) if call[0] == "set_tensor_address"} for number in (0, 1)
+        )
+    assert {name for name in one if one[name] == other[name]} == {"pixels", "table", "a", "b"}
+
+
+def test_without_capture_every_batch_is_enqueued(standin, spec) -> None:
+    masks = rise(SIZE, 4)
+    with replace(spec, capture=False).open(masks, 1) as backend:
+        for _ in range(4):
+            backend.submit(clean(masks)).wait()
+    assert standin.device.captures == 0
+    assert sum(call[0] == "execute_async_v3" for call in standin.trace) == 4 + 2  # two lanes run once at first
+
+
+@pytest.mark.parametrize("version", ["10.12.0.36", "11.4.0.106"])
+def test_it_says_what_it_is_and_works_with_both_versions(monkeypatch, graph, tmp_path, version) -> None:
+    standin = Standin(version).install(monkeypatch, tmp_path)
+    spec = planned(standin, graph, tmp_path)
+    with spec.open(rise(SIZE, 2), 1) as backend:
+        assert (backend.name, backend.precision, backend.device) == ("tensorrt", "f32", "NVIDIA Stand-in 1")
+        assert backend.version == version
+        backend.submit(clean(rise(SIZE, 2))).wait()
+    assert spec.precision == "f32"
+    assert hash(spec) == hash(replace(spec))
+
+
+def half(graph: Graph, path: Path) -> Graph:
+    """The graph with inputs and outputs in f16, computed in f32."""
+    model = onnx.load(str(graph.path))
+    casts, first = [], []
+    for value in model.graph.input:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+            first.append(helper.make_node("Cast", [value.name], [f"{value.name}_f32"], to=TensorProto.FLOAT))
+            for node in model.graph.node:
+                node.input[:] = [f"{name}_f32" if name == value.name else name for name in node.input]
+    for value in model.graph.output:
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        for node in model.graph.node:
+            node.output[:] = [f"{name}_f32" if name == value.name else name for name in node.output]
+        casts.append(helper.make_node("Cast", [f"{value.name}_f32"], [value.name], to=TensorProto.FLOAT16))
+    nodes = [*first, *model.graph.node, *casts]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, str(path))
+    return replace(graph, path=path, precision="fp16")
+
+
+def test_inputs_and_logits_of_another_type_are_converted(standin, graph, tmp_path) -> None:
+    masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
+    rows = perturbing.draw(masks, 2, 7)
+    spec = planned(standin, half(graph, tmp_path / "half.onnx"), tmp_path)
+    assert spec.precision == "fp16"
+    found = perturbing.run(spec, masks, images, rows)["native"]
+    expected = perturbing.run(OrtSpec(graph, 1), masks, images, rows)["native"]
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("create_execution_context", r"no room for an execution context \(a.plan: Error Code 2: OutOfM.*--plan-batch"),
+        ("set_optimization_profile_async", r"profile 0 cannot be selected: Error in set optim.*; build the plan again"),
+        ("set_input_shape", r"pixels has the shape \(1, 3, 24, 24\), the plan takes \(1, 3, 24, 24\) to \(1024, 3"),
+        ("set_tensor_address", r"the address of pixels is refused .*; build the plan again"),
+        ("execute_async_v3", r"cannot run a batch of 4 rows \(a.plan: Error Code 1: Cuda Runtime .*; free memory"),
+    ],
+)
+def test_every_refusal_of_the_library_is_an_error_with_its_message_and_a_cure(standin, spec, call, message) -> None:
+    standin.faults.calls.add(call)
+    masks = rise(SIZE, 4)
+    with spec.open(masks, 1) as backend, pytest.raises(BackendError, match=message):
+        backend.submit(clean(masks))
+
+
+def test_a_failure_on_the_device_arrives_when_the_batch_is_waited_for(standin, spec) -> None:
+    masks, stream = rise(SIZE, 4), 2  # 1 is that of the images
+    with spec.open(masks, 1) as backend:
+        pending = backend.submit(clean(masks))
+        standin.device.streams[stream].failure = "an illegal memory access was encountered"
+        with pytest.raises(BackendError, match="the GPU failed in a batch of 4 rows: an illegal memory access"):
+            pending.wait()
+        standin.device.streams[stream].failure = ""
+
+
+def test_a_plan_that_cannot_be_captured_is_an_error(standin, spec) -> None:
+    standin.device.capture_fails = True
+    masks = rise(SIZE, 4)
+    with spec.open(masks, 1) as backend, pytest.raises(BackendError, match="cannot be captured as a CUDA graph: oper"):
+        backend.submit(clean(masks))
+
+
+def test_an_input_that_the_host_would_read_is_refused(standin, spec) -> None:
+    standin.faults.host_input = "offset"
+    with pytest.raises(BackendError, match="makes shapes of the values of offset"), spec.open(rise(SIZE, 4), 1):
+        pass
+
+
+def test_what_lies_outside_the_profiles_is_refused_with_their_range(spec) -> None:
+    fine = replace(spec, rungs=(4,))
+    masks = rise(SIZE, 4)
+    with fine.open(masks, 1025) as backend, pytest.raises(BackendError, match=r"pixels has the shape \(1025, .*1024"):
+        backend.submit(clean(masks))
+    with (
+        replace(spec, rungs=(5,)).open(masks, 1) as backend,
+        pytest.raises(BackendError, match=r"the plan has batches of \[4, 16\] rows, asked for 5"),
+    ):
+        backend.submit(clean(masks))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("slot", np.array([0, 2])),
+        ("slot", np.array([0, -1])),
+        ("slot", np.zeros(3, np.int64)),
+        ("grid", np.zeros((2, 3, 3), np.float32)),
+        ("offset", np.array([[0, 0], [0, 99]])),
+        ("offset", np.zeros((2, 3), np.int64)),
+    ],
+)
+def test_a_malformed_batch_is_refused_by_name(spec, name, value) -> None:
+    masks = rise(SIZE, 4)
+    rows = replace(clean(masks, 2), **{name: value})
+    with spec.open(masks, 2) as backend, pytest.raises(BackendError, match=r"must .*: the batch is malformed"):
+        backend.submit(rows)
+
+
+def test_only_the_very_plan_is_loaded(standin, spec) -> None:
+    masks = rise(SIZE, 4)
+    spec.plan.write_bytes(spec.plan.read_bytes() + b" ")
+    with pytest.raises(BackendError, match=r"has changed and is not loaded: .*; build it again"), spec.open(masks, 1):
+        pass
+    spec.plan.unlink()
+    with pytest.raises(BackendError, match=r"a.plan cannot be read \(No such file"), spec.open(masks, 1):
+        pass
+
+
+def test_a_plan_that_cannot_be_deserialised_is_an_error(standin, graph, tmp_path) -> None:
+    masks = rise(SIZE, 4)
+    (tmp_path / "a.plan").write_bytes(b"nothing")
+    torn = TensorRtSpec(graph, tmp_path / "a.plan", hashlib.sha256(b"nothing").hexdigest(), RUNGS)
+    with (
+        pytest.raises(BackendError, match=r"cannot load .*a.plan \(Error Code 1: Serial.*; build it"),
+        torn.open(masks, 1),
+    ):
+        pass
+    elsewhere = planned(standin, graph, tmp_path)
+    standin.device.name = "another GPU"
+    with pytest.raises(BackendError, match="Error Code 6"), elsewhere.open(masks, 1):
+        pass
+
+
+def test_a_plan_of_another_graph_is_refused(graph, spec) -> None:
+    other = replace(spec, graph=replace(graph, heads=("native", "lp")))
+    with pytest.raises(BackendError, match=r"was not built from .*logits_lp"), other.open(rise(SIZE, 4), 1):
+        pass
+
+
+def test_masks_of_another_size_no_slots_and_token_graphs_are_refused(graph, spec) -> None:
+    with pytest.raises(BackendError, match="takes 24 pixels, the masks are made for 32"), spec.open(rise(32, 2), 1):
+        pass
+    with pytest.raises(BackendError, match="at least one resident image"), spec.open(rise(SIZE, 2), 0):
+        pass
+    with pytest.raises(UsageError, match="drops patches, and no plan is built for that"):
+        replace(spec, graph=replace(graph, patches=4))
+
+
+@pytest.mark.parametrize(("count", "rungs"), [(1, (1,)), (7, (2,)), (31, (1, 8, 32)), (33, (1, 8, 32)), (64, (32,))])
+def test_pieces_cover_every_row_once_in_order(count, rungs) -> None:
+    found = pieces(count, rungs)
+    assert np.concatenate([np.arange(count)[part] for part, _ in found]).tolist() == list(range(count))
+    for part, rung in found:
+        length = part.stop - part.start
+        assert rung == min(one for one in rungs if one >= length)
+    assert all(rung == rungs[-1] for _, rung in found[:-1])
+
+
+def test_a_library_that_is_missing_is_named_with_the_vendors_command(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingExtra, match="TensorRT is needed here and cannot be imported") as caught:
+        load_tensorrt()
+    assert INSTALL in str(caught.value)
+
+
+def test_a_library_whose_parts_do_not_load_is_named_too(monkeypatch, tmp_path) -> None:
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    (tmp_path / "tensorrt.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingExtra, match=r"libcudart.so.13: cannot open") as caught:
+        load_tensorrt()
+    assert INSTALL in str(caught.value)
+
+
+def test_a_library_that_is_too_old_is_refused(monkeypatch, tmp_path) -> None:
+    Standin("10.11.0.33").install(monkeypatch, tmp_path)
+    with pytest.raises(MissingExtra, match=r"TensorRT 10.11.0.33 is too old, 10.12 or newer is needed"):
+        load_tensorrt()
+
+
+def test_without_a_gpu_the_message_says_what_torch_sees() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(BackendError, match=r"TensorRT needs a GPU, and torch .* sees none; install"):
+        open_device()
