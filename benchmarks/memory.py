@@ -1,7 +1,7 @@
 """Peak memory of an evaluation: against the number of samples, and against the number of masks. Target: + 5 % at most.
 
-Every run is a process of its own. The model is a few layers on small images, so that the engine's own memory shows;
-the samples are a few files under many ids.
+Every run is a process of its own, and reads tar shards. The model is a few layers on small images, so that the engine's
+own memory shows; the samples are a few photographs under many ids, cut to that size.
 
     python -m benchmarks.memory [--samples 1000 100000] [--masks 256 4000]
 """
@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from benchmarks import record
+from benchmarks import photographs, record
+from rate.data.pack import pack
 from rate.export.api import ExportOptions, export_artifact
 
 SIZE, FILES, CLASSES = 64, 50, 4
@@ -34,7 +34,7 @@ from rate.engine.select import spec_for
 from rate.export.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime", save_maps=0)
-job = job_from_artifact(artifact, Path(sys.argv[2]), None, Measurement(masks=int(sys.argv[3])), execution)
+job = job_from_artifact(artifact, sys.argv[2], None, Measurement(masks=int(sys.argv[3])), execution)
 summary = evaluate(job, spec_for(artifact, execution), Path(sys.argv[4]))
 assert summary.samples == len(job.samples)
 # Not getrusage: its peak is inherited from the process that started this one.
@@ -50,8 +50,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _images(folder)
-        artifact = _artifact(folder)
+        write_images(folder)
+        artifact = small_artifact(folder)
         by_samples = {n: _peak(folder, artifact, n, FEW_MASKS) for n in arguments.samples}
         by_masks = {n: _peak(folder, artifact, FEW_SAMPLES, n) for n in arguments.masks}
     record.write(
@@ -68,13 +68,16 @@ def main() -> None:
     )
 
 
-def _images(folder: Path) -> None:
-    rng = np.random.default_rng(0)
+def write_images(folder: Path) -> None:
+    """A few photographs of `SIZE` pixels, 0.jpg and so on."""
+    photographs.write(folder, FILES, CLASSES)
     for k in range(FILES):
-        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(folder / f"{k}.png")
+        with Image.open(folder / f"{k}.jpg") as image:
+            image.resize((SIZE, SIZE)).save(folder / f"{k}.jpg", quality=80)
 
 
-def _artifact(folder: Path) -> Path:
+def small_artifact(folder: Path) -> Path:
+    """A model of a few layers for such images."""
     import torch
     from torch import nn
 
@@ -98,9 +101,10 @@ def _artifact(folder: Path) -> Path:
 def _peak(folder: Path, artifact: Path, samples: int, masks: int) -> float:
     """Largest resident set of one evaluation, MB."""
     manifest = folder / f"{samples}-{masks}.csv"
-    rows = (f"{k},{k % FILES}.png,class {k % CLASSES},10,10,40,40" for k in range(samples))
+    rows = (f"{k},{k % FILES}.jpg,class {k % CLASSES},10,10,40,40" for k in range(samples))
     manifest.write_text("\n".join(["id,image,label,x0,y0,x1,y1", *rows]) + "\n")
-    command = [sys.executable, "-c", RUN, *map(str, (artifact, manifest, masks, folder / f"run-{samples}-{masks}"))]
+    shards = pack(str(manifest), folder / f"shards-{samples}-{masks}").pattern
+    command = [sys.executable, "-c", RUN, *map(str, (artifact, shards, masks, folder / f"run-{samples}-{masks}"))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return round(float(done.stdout.split()[-1]), 1)
 
