@@ -63,7 +63,9 @@ def gallery_of(heads: Sequence[HeadRun], pictures: Pictures, most: int) -> Galle
     numbers: dict[object, int] = {}
     uris: list[str] = []
     cards = []
-    for shown in select(heads, most) if most else ():
+    chosen = select(heads, most) if most else []
+    pictures.look_for(shown.id for shown in chosen)
+    for shown in chosen:
         head = heads[shown.head]
         view = pictures.view(head, shown.id)
         if view is not None and (key := pictures.key(head, shown.id)) not in numbers:

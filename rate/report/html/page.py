@@ -79,7 +79,7 @@ def write_report(
     heads: Sequence[HeadRun],
     out: Path,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     max_samples: int = MAX_SAMPLES,
     force: bool = False,
 ) -> Report:
@@ -88,7 +88,7 @@ def write_report(
     Args:
         heads: from `rate.report.reference.load_heads`; they need not be comparable, the page then says why not.
         out: the .html file; whole or absent, never half written.
-        data: manifest to take the pictures from, if the one that was evaluated is elsewhere now.
+        data: what to take the pictures from, if the set that was evaluated is elsewhere now.
         max_samples: samples shown over all heads.
         force: replace ``out`` if it exists.
 
@@ -98,7 +98,7 @@ def write_report(
         RunError: the saved maps of a run cannot be read.
     """
     _check(heads, out, max_samples, force)
-    pictures = Pictures(data)
+    pictures = Pictures(None if data is None else str(data))
     gallery = gallery_of(heads, pictures, max_samples)
     page = render(heads, gallery).encode("utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)

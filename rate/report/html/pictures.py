@@ -1,14 +1,14 @@
-"""The pictures and regions of samples as the model saw them, from the manifest that was evaluated."""
+"""The pictures and regions of samples as the model saw them, from the set that was evaluated."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from PIL import Image
 
+from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
 from rate.data.geometry import Geometry
-from rate.data.manifest import Manifest, read_manifest
 from rate.data.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError
 from rate.report.heatmap import levels
@@ -30,11 +30,16 @@ class View:
 class Pictures:
     """Where the samples of a report are found. What cannot be read is left out, and said once."""
 
-    data: Path | None = None  # used instead of what the runs name
-    _manifests: dict[tuple[str, str | None], dict[str, Sample]] = field(default_factory=dict)
+    data: str | None = None  # used instead of what the runs name
+    _wanted: frozenset[str] = frozenset()
+    _found: dict[tuple[str, str | None], dict[str, Sample]] = field(default_factory=dict)
     _views: dict[tuple[str, str | None, str, str], View | None] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
+
+    def look_for(self, identifiers: Iterable[str]) -> None:
+        """Say which samples will be asked for: nothing is kept of the others."""
+        self._wanted = frozenset(identifiers)
 
     def view(self, head: HeadRun, identifier: str) -> View | None:
         """The sample's picture and region; None where the data, the sample or its image is not there."""
@@ -63,28 +68,26 @@ class Pictures:
         return str(self.data or origin.get("data", "")), split if isinstance(split, str) else None
 
     def _samples(self, head: HeadRun, path: str, split: str | None) -> dict[str, Sample]:
-        if (path, split) not in self._manifests:
+        if (path, split) not in self._found:
             try:
                 if not path:
                     raise DataError("its run.json does not name them")
-                manifest = read_manifest(Path(path), split=split)
+                limit = head.run.get("origin", {}).get("limit")
+                found = read_evaluation_set(path, split, limit if isinstance(limit, int) else None)
+                self._compare(head, found)
+                self._found[path, split] = {sample.id: sample for sample in found if sample.id in self._wanted}
             except DataError as error:
                 self._notices.append(
                     f"the pictures of {head.folder} are left out, its data cannot be read: {error}; "
                     "if the data moved, give --data MANIFEST"
                 )
-                self._manifests[path, split] = {}
-            else:
-                self._compare(head, manifest)
-                self._manifests[path, split] = {sample.id: sample for sample in manifest.samples}
-        return self._manifests[path, split]
+                self._found[path, split] = {}
+        return self._found[path, split]
 
-    def _compare(self, head: HeadRun, manifest: Manifest) -> None:
-        samples = manifest.samples[: head.run.get("origin", {}).get("limit")]
-        digest = Manifest(manifest.path, samples).digest()
-        if digest != head.run.get("identity", {}).get("data"):
+    def _compare(self, head: HeadRun, found: EvaluationSet) -> None:
+        if found.digest != head.run.get("identity", {}).get("data"):
             self._notices.append(
-                f"{manifest.path} is not what {head.folder} evaluated (other samples, labels or regions); "
+                f"{found.data} is not what {head.folder} evaluated (other samples, labels or regions); "
                 "pictures are matched by id"
             )
 
