@@ -1,7 +1,8 @@
 """CPU milliseconds that each of ImageNet-C's corruptions takes for one image of 224 x 224 pixels.
 
-CPU time of the process, so that neighbours on the machine do not count. Rounds go over all types and severities in turn; the
-first call, in which code is compiled, is given apart. Cutting the image out and writing its PNG, which `rate data corrupt` does besides, are timed too.
+CPU time of the process, so that neighbours on the machine do not count. Rounds go over all types and severities in turn;
+the first call, in which code is compiled, is given apart. Cutting the image out and writing its PNG, which `rate data
+corrupt` does besides, are timed too.
 
     python -m benchmarks.corruptions [--images 4] [--rounds 5]
 """
@@ -68,6 +69,11 @@ def figures(images: int, rounds: int, first: dict[str, float], medians: dict[str
         "cpu_ms_cut": round(medians["cut"], 2),
         "cpu_ms_png": round(medians["png"], 2),
     }
+
+
+def rounded(values: list[float]) -> list[float]:
+    """To hundredths."""
+    return [round(value, 2) for value in values]
 
 
 def milliseconds(work: Callable[[], object]) -> float:
