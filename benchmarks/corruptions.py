@@ -1,8 +1,8 @@
 """CPU milliseconds that each of ImageNet-C's corruptions takes for one image of 224 x 224 pixels.
 
 CPU time of the process, so that neighbours on the machine do not count. Rounds go over all types and severities in
-turn; the first call, in which code is compiled, is given apart. Cutting the image out and writing its PNG, which `rate data
-corrupt` does besides, are timed too.
+turn; the first call, in which code is compiled, is given apart. Cutting the image out and writing its PNG, which `rate
+data corrupt` does besides, are timed too.
 
     python -m benchmarks.corruptions [--images 4] [--rounds 5]
 """
@@ -43,7 +43,8 @@ def main() -> None:
     for number in range(arguments.rounds):
         for crop, image in zip(crops, images, strict=True):
             times.setdefault("cut", []).append(milliseconds(partial(CROP.image_to_crop, image)))
-            times.setdefault("png", []).append(milliseconds(partial(crop.save, io.BytesIO(), "PNG", compress_level=PNG_LEVEL)))
+            png = partial(crop.save, io.BytesIO(), "PNG", compress_level=PNG_LEVEL)
+            times.setdefault("png", []).append(milliseconds(png))
             for name in TYPES:
                 for severity in SEVERITIES:
                     work = partial(corrupted, crop, Corruption(name, severity), str(number))
