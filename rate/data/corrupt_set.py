@@ -24,6 +24,7 @@ from rate.data.rows import Raw, write_rows
 from rate.errors import ConfigError, DataError, RateError, SampleError, need
 from rate.types import Sample
 
+PNG_LEVEL = 1  # of compression: the usual 6 takes longer than most corruptions
 _STAMP = "rate-corrupt"
 
 
@@ -144,7 +145,7 @@ def _make(sample: Sample, crop: Image.Image, source: str, corruption: Corruption
     result = corrupted(crop, corruption, sample.id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        result.save(temporary, "PNG", pnginfo=info)
+        result.save(temporary, "PNG", pnginfo=info, compress_level=PNG_LEVEL)
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error}") from error
