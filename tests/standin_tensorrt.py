@@ -444,6 +444,8 @@ class Engine:
         self.inputs, self.outputs = tensors(model.graph.input), tensors(model.graph.output)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        # its later optimisations crash the process on graphs in f16
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         self.session = onnxruntime.InferenceSession(plan["onnx"], options, providers=["CPUExecutionProvider"])
 
     def _tensor(self, name: str) -> Tensor:

@@ -106,13 +106,12 @@ class Lane:
             self._run = self._captured()
 
     def start(self, rows: Rows, part: slice) -> None:
-        """Enqueue the forward of some of ``rows``, at most as many as the rung has; the first of them pads the rest."""
+        """Enqueue the forward of some of ``rows``, at most as many as the rung has; older rows pad the rest."""
         arrays: tuple[np.ndarray, ...] = (rows.slot, rows.grid, rows.offset)
         for name, array in zip(ROW_INPUTS, arrays, strict=True):
             values = self._device.host(array[part])
             staged = self._staged[name]
             staged[: len(values)].copy_(values)
-            staged[len(values) :] = values[0]
             self._device.copy(self._inputs[name], staged, self._stream)
         self._run()
         for name, result in self._results.items():
@@ -166,7 +165,6 @@ class Lane:
         return self._device.zeros(shape, self._loaded.dtype(name))
 
     def _address(self, tensors: Mapping[str, Tensor]) -> None:
-        self._held = dict(tensors)  # the library keeps addresses only
         for name in (*self._loaded.inputs, *self._loaded.outputs):
             if not self._context.set_tensor_address(name, tensors[name].data_ptr()):
                 raise self._loaded.error(f"the address of {name} is refused", _REBUILD)
