@@ -77,12 +77,9 @@ def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
     Raises:
         UsageError: it is not there any more, or its weights, heads or geometry are others now.
     """
-    asked = artifact.request or {}
-    classes, templates = (Path(asked[name]) if asked.get(name) else None for name in ("classes", "templates"))
-    options = ExportOptions(classes=classes, templates=templates, heads=tuple(asked.get("heads", ())))
     cure = "give that model back its place, export it again, or use another --backend"
     try:
-        model = open_source(artifact.source, options)
+        model = open_source(artifact.source, _options(artifact.request or {}))
     except RateError as error:
         raise UsageError(f"the model of {artifact.path} cannot be opened in PyTorch: {error}; {cure}") from error
     now = {"weights": model.weights, "heads": model.infos, "geometry": model.geometry}
@@ -93,6 +90,11 @@ def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
             f"{artifact.source} is not what {artifact.path} was exported from: its {', '.join(changed)} changed; {cure}"
         )
     return _perturbed(model.tower, tuple(head.module for head in model.heads), precision)
+
+
+def _options(request: Json) -> ExportOptions:
+    classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
+    return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
 
 
 def _perturbed(tower: nn.Module, heads: tuple[nn.Module, ...], precision: str) -> Perturbed:
