@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +37,7 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
     limit: Annotated[int | None, _opt("Only the first rows; the run is then partial.", _EXECUTE)] = None,
-    saliency: Annotated[str, _opt("rise | occlusion | rise-tokens", _MEASURE)] = "rise",
+    saliency: Annotated[str, _opt("rise | occlusion | rise-tokens | attention: the paper's", _MEASURE)] = "rise",
     masks: Annotated[
         str | None, _opt("auto: until the verdict is clear (positive evidence) | N an image (1000 else).", _MEASURE)
     ] = None,
@@ -56,8 +57,12 @@ def evaluate(
     cells: Annotated[str, _opt("fixed: that share exactly | independent: the reference RISE", _MEASURE)] = "fixed",
     window: Annotated[int | None, _opt("Side of the window, pixels (occlusion); size / 6.", _MEASURE)] = None,
     stride: Annotated[int | None, _opt("Its step, pixels (occlusion); window / 2.", _MEASURE)] = None,
-    evidence: Annotated[str, _opt("positive | minmax | raw", _MEASURE)] = "positive",
-    valid: Annotated[str, _opt("midpoint | absolute (the paper's rule)", _MEASURE)] = "midpoint",
+    evidence: Annotated[
+        str, _opt("positive | minmax | raw; auto: positive, and with attention minmax as the paper.", _MEASURE)
+    ] = "auto",
+    valid: Annotated[
+        str, _opt("midpoint | absolute (the paper's rule); auto: midpoint, and with attention absolute.", _MEASURE)
+    ] = "auto",
     tau: Annotated[float, _opt("Threshold of the rule.", _MEASURE)] = 0.5,
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
@@ -88,8 +93,10 @@ def evaluate(
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
     from rate.cli.console import log_as_json, notice, print_json, results
+    from rate.engine.attention import attention_of
     from rate.engine.crew import crew
     from rate.engine.job import job_from_artifact
+    from rate.engine.pipeline import here
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
     from rate.report.tables import pace, summary_table
@@ -128,12 +135,18 @@ def evaluate(
     )
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    with crew(execution) as found:
-        spec = spec_for(loaded, replace(execution, threads=found.threads), notice, measurement.form)
-        if dry_run:
-            _dry_run(job, spec, out, as_json)
-            return
-        summary = _run(job, spec, out, found.carry_out([spec] * found.workers))
+    if measurement.saliency == "attention":
+        if dry_run or compare_precision:
+            raise ConfigError("--saliency attention knows neither --dry-run nor --compare-precision; leave them out")
+        gradients, produce = attention_of(loaded, job)
+        summary = _run(job, gradients, out, partial(here, produce=produce))
+    else:
+        with crew(execution) as found:
+            spec = spec_for(loaded, replace(execution, threads=found.threads), notice, measurement.form)
+            if dry_run:
+                _dry_run(job, spec, out, as_json)
+                return
+            summary = _run(job, spec, out, found.carry_out([spec] * found.workers))
     if compare_precision:
         exact = replace(execution, backend="auto", precision="f32")
         _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)

@@ -29,7 +29,7 @@ _RULE = _object(
         "evidence": {"enum": ["positive", "minmax", "raw"]},
         "valid": {"enum": ["midpoint", "absolute"]},
         "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "saliency": {"enum": ["rise", "occlusion", "rise-tokens"]},
+        "saliency": {"enum": ["rise", "occlusion", "rise-tokens", "attention"]},
         "masks": {"type": ["integer", "string"]},
         "explained": {"enum": ["label", "prediction"]},
         "score": {"enum": ["logit", "probability"]},

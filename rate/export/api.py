@@ -18,6 +18,7 @@ from rate.export.options import check_head_name
 from rate.export.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.export.sources import Source, open_source
 from rate.export.token_source import TokenSource, token_source
+from rate.types import Json
 from rate.version import __version__
 
 Notify = Callable[[str], None]
@@ -56,14 +57,14 @@ def export_artifact(
         notify(notice)
     tokens = token_source(model) if options.tokens else None
     with replacing(out, ARTIFACT, options.force) as draft:
-        artifact = _build(model, tokens, draft, notify)
+        artifact = _build(model, tokens, draft, notify, _asked(options))
         if data is not None and prove is not None:
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
             artifact = add_int8(artifact, data, model.logits, options, prove)
     return replace(artifact, path=out)
 
 
-def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Notify) -> Artifact:
+def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Notify, asked: Json) -> Artifact:
     notify(f"exporting the graph of {model.source}")
     opset = model.write_graph(folder / GRAPH)
     notify("comparing its logits with the source model's")
@@ -91,9 +92,16 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, notify: Noti
         parity=proven,
         versions=_versions(),
         patches=None if tokens is None else tokens.patches,
+        asked=asked,
     )
     write_artifact(artifact)
     return artifact
+
+
+def _asked(options: ExportOptions) -> Json:
+    """What the heads were made of, as it was written: whoever opens the source again needs it too."""
+    named = {"classes": options.classes, "templates": options.templates}
+    return {key: None if path is None else str(path) for key, path in named.items()} | {"heads": list(options.heads)}
 
 
 def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:

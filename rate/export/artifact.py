@@ -56,6 +56,7 @@ class Artifact:
     versions: dict[str, str]
     patches: int | None = None  # a side, of the token graph; None = it has none
     int8: Json | None = None  # calibration, parity and flips of the int8 graph
+    asked: Json | None = None  # classes, templates and heads as they were given beside the source
 
     def graph(self, form: str = "pixels", precision: str = "f32") -> Graph:
         """The graph of a form as a backend needs to know it; ``precision``: "f32", or "int8" for the quantized one.
@@ -107,7 +108,7 @@ class Artifact:
             "files": self.files,
             "parity": self.parity,
             "versions": self.versions,
-        } | {key: value for key, value in (("patches", self.patches), ("int8", self.int8)) if value is not None}
+        } | {key: value for key in ("patches", "int8", "asked") if (value := getattr(self, key)) is not None}
 
 
 def load_artifact(path: Path) -> Artifact:
@@ -183,6 +184,7 @@ def _from_json(path: Path, document: Json) -> Artifact:
         versions=field(document, "versions", dict, where),
         patches=field(document, "patches", int, where) if "tokens" in graphs else None,
         int8=field(document, "int8", dict, where) if "pixels-int8" in graphs else None,
+        asked=field(document, "asked", dict, where) if "asked" in document else None,
     )
 
 

@@ -130,6 +130,16 @@ ARTIFACT: Json = {
         "versions": {"type": "object", "additionalProperties": _NAME},
         "patches": {"type": "integer", "minimum": 2, "description": "a side, of the token graph where there is one"},
         "int8": INT8,
+        "asked": {
+            "description": "what the heads were made of beside the source, as it was written; to open it again",
+            "type": "object",
+            "required": ["classes", "templates", "heads"],
+            "properties": {
+                "classes": {"type": ["string", "null"]},
+                "templates": {"type": ["string", "null"]},
+                "heads": {"type": "array", "items": _NAME},
+            },
+        },
     },
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from rate.engine.summary import HeadSummary, Metric, Summary
 from rate.metrics import Ratio
 from rate.types import Json
 
-_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window"}
+_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 
 
 def summary_table(summary: Summary) -> RenderableType:
