@@ -20,6 +20,7 @@ from rate.types import Json
 
 COMPARISON_SCHEMA_ID = "rate.comparison/1"
 GATE_SCHEMA_ID = "rate.gate/1"
+AGREEMENT_SCHEMA_ID = "rate.agreement/1"
 
 _RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
 _METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
@@ -152,6 +153,22 @@ COMPARISON = _object(
     title="rate compare --json",
 )
 
+_CORRELATION: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
+AGREEMENT = _object(
+    {
+        "schema": {"const": AGREEMENT_SCHEMA_ID},
+        "first": _object({"name": _TEXT, "rule": _RULE}),
+        "second": _object({"name": _TEXT, "rule": _RULE}),
+        "judged": _COUNT,
+        "undefined": _object({"first": _COUNT, "second": _COUNT, "both": _COUNT}),
+        "table": _object({"both": _COUNT, "only_first": _COUNT, "only_second": _COUNT, "neither": _COUNT}),
+        "equal": _object(_RATIO),
+        "kappa": _CORRELATION,
+        "rank_correlation": _CORRELATION,
+    },
+    title="rate agree --json",
+)
+
 _IDENTITY = _object(
     {"name": _TEXT, "folder": _TEXT, "head": _TEXT, "status": _STATUS, "key": _TEXT, "weights": _TEXT, "n": _COUNT}
 )
@@ -227,5 +244,6 @@ def all_schemas() -> dict[str, Json]:
         "precision": PRECISION,
         "comparison": COMPARISON,
         "gate": GATE,
+        "agreement": AGREEMENT,
         "bench": BENCH,
     }

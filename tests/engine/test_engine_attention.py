@@ -155,3 +155,21 @@ def test_a_convolutional_checkpoint_and_a_bare_graph_are_refused(trained, tiny_v
         Attentive(reopen(load_artifact(trained.artifact)))
     with pytest.raises(UsageError, match="gradients need the PyTorch model"):
         reopen(replace(load_artifact(tiny_vit.artifact), family="onnx"))
+
+
+def test_its_verdicts_can_be_held_against_those_of_masks(tiny_vit, finished: Path, tmp_path: Path, capsys) -> None:
+    command = [
+        "eval",
+        str(tiny_vit.artifact),
+        str(tiny_vit.manifest),
+        "--out",
+        str(tmp_path / "rise"),
+        "--threads",
+        "1",
+    ]
+    assert run([*command, "--masks", "24", "--backend", "onnxruntime"]) == 0
+    capsys.readouterr()
+    assert run(["agree", str(tmp_path / "rise"), str(finished), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["judged"] + sum(found["undefined"].values()) == 4
+    assert (found["first"]["rule"]["saliency"], found["second"]["rule"]["saliency"]) == ("rise", "attention")
