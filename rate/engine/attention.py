@@ -51,8 +51,10 @@ class Gradients:
         raise UsageError("a measurement by gradients runs no perturbed graph; use --saliency rise")
 
 
-def attention_of(artifact: Artifact, job: Job) -> tuple[BackendSpec, Produce]:
+def attention_of(artifact: Artifact, job: Job, randomized: bool = False) -> tuple[BackendSpec, Produce]:
     """What measures ``job`` by gradients, in the terms of `rate.engine.pipeline`.
+
+    ``randomized``: of the model with its weights in random order, see `rate.export.randomized`.
 
     Raises:
         UsageError: the artifact's source is no vision transformer of torch, is gone or has changed.
@@ -63,9 +65,11 @@ def attention_of(artifact: Artifact, job: Job) -> tuple[BackendSpec, Produce]:
         raise ConfigError("--saliency attention runs in one process; leave --workers and --runner out, or use --shard")
     need("torch", "train")
     from rate.export.attention import Attentive
+    from rate.export.randomized import randomize
     from rate.export.reopen import reopen
 
-    return Gradients(), partial(_outcomes, Attentive(reopen(artifact)))
+    model = reopen(artifact)
+    return Gradients(), partial(_outcomes, Attentive(randomize(model) if randomized else model))
 
 
 def _outcomes(

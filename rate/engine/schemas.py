@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rate.engine.bench_schema import BENCH
+from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
 from rate.engine.schema_words import COUNT as _COUNT
@@ -106,6 +107,24 @@ PRECISION = _object(
         ),
     },
     title="precision.json",
+)
+
+_MEAN = _object({"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "n": _COUNT})
+
+FAITHFULNESS = _object(
+    {
+        "schema": {"const": FAITHFULNESS_SCHEMA_ID},
+        "steps": _COUNT,
+        "baseline": {"const": "channel-mean"},
+        "score": {"const": "probability"},
+        "heads": _map(
+            _object(
+                {"samples": _COUNT, "skipped": _COUNT, "pointing": _BESIDE_CHANCE}
+                | dict.fromkeys((*CURVES, "deletion_below_random", "insertion_above_random", "randomized_model"), _MEAN)
+            )
+        ),
+    },
+    title="faithfulness.json",
 )
 
 _DIFFERENCE: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
@@ -242,6 +261,7 @@ def all_schemas() -> dict[str, Json]:
         "samples": samples(),
         "summary": SUMMARY,
         "precision": PRECISION,
+        "faithfulness": FAITHFULNESS,
         "comparison": COMPARISON,
         "gate": GATE,
         "agreement": AGREEMENT,
