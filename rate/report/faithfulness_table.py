@@ -14,7 +14,10 @@ from rate.engine.faithfulness import FAITHFULNESS, FAITHFULNESS_SCHEMA_ID
 from rate.errors import RunError
 from rate.types import Json
 
-_ROWS = {
+Row = tuple[str, str, str, str]
+"""Title, value, 95 % interval, number of samples."""
+
+_TITLES = {
     "deletion": "deletion area, low is good",
     "deletion_below_random": "  below a random order by",
     "insertion": "insertion area, high is good",
@@ -46,6 +49,14 @@ def faithfulness_table(found: Json) -> RenderableType:
     return Group(*(block for name, head in found["heads"].items() for block in _head(name, head, found["steps"])))
 
 
+def rows_of(head: Json) -> list[Row]:
+    """What a head's part of faithfulness.json says, a row a measure."""
+    pointing = head["pointing"]
+    chance = "" if pointing["chance"] is None else f", chance {pointing['chance']:.3f}"
+    last = f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing["denominator"])
+    return [*((title, *_cells(head[key], head[key]["n"])) for key, title in _TITLES.items()), last]
+
+
 def _head(name: str, head: Json, steps: int) -> Iterator[RenderableType]:
     skipped = f", {head['skipped']} without a map" if head["skipped"] else ""
     yield Text(f"{name}: are the maps faithful? {head['samples']} images, {steps} steps{skipped}", style="bold")
@@ -53,11 +64,8 @@ def _head(name: str, head: Json, steps: int) -> Iterator[RenderableType]:
     table.add_column("")
     for column in ("value", "95 % interval", "of"):
         table.add_column(column, justify="right")
-    for key, title in _ROWS.items():
-        table.add_row(title, *_cells(head[key], head[key]["n"]))
-    pointing = head["pointing"]
-    chance = "" if pointing["chance"] is None else f", chance {pointing['chance']:.3f}"
-    table.add_row(f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing["denominator"]))
+    for row in rows_of(head):
+        table.add_row(*row)
     yield table
     yield Text("")
 

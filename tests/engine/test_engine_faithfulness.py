@@ -155,6 +155,9 @@ def test_a_run_carries_it_by_schema_and_shows_it(tiny_vit, tmp_path: Path, salie
     for text in (shown, capsys.readouterr().out):
         assert "zs: are the maps faithful?" in text
         assert "pointing game" in text
+    assert run(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report.html")]) == 0
+    assert "insertion area, high is good" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
     assert run([*command, *settings, "--faithfulness", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/1"
     again = json.loads((tmp_path / "run" / "faithfulness.json").read_text())
