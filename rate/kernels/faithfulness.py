@@ -1,7 +1,8 @@
-"""Deletion and insertion (Petsiuk, Das, Saenko 2018, section 4.1): does the score follow the map?
+"""Deletion and insertion (Petsiuk, Das, Saenko 2018): does the score follow the map?
 
 Pixels are taken away in the order of the map, or put onto an empty image, in equal steps; what matters most to the
-model should matter first. A pixel that is away has the channel mean, 0 in normalised pixels.
+model should matter first. A pixel that is away has the channel mean, 0 in normalised pixels, both times; the authors'
+code inserts into a blurred image instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from rate.types import Float32, Float64, Int64
 
 STEPS = 48
-"""Equal steps from the whole image to nothing. The source takes 224 pixels a step, 224 steps at its size."""
+"""Equal steps from the whole image to nothing. The authors' code takes 224, of 224 pixels each."""
 
 
 def order_of(evidence: Float64, sample_id: str) -> Int64:
