@@ -6,6 +6,7 @@ Every function imports what it needs when it is called, so that `import rate` st
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import tempfile
 from pathlib import Path
@@ -57,9 +58,11 @@ def evaluate(
         UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
         BackendError: the runtime failed; the run can be resumed.
     """
+    from rate.engine.attention import attention_of
     from rate.engine.crew import crew
     from rate.engine.job import job_from_artifact
     from rate.engine.pipeline import evaluate as run
+    from rate.engine.pipeline import here
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
 
@@ -69,8 +72,11 @@ def evaluate(
     loaded = load_artifact(Path(artifact))
     job = job_from_artifact(loaded, data, split, measurement, execution)
     with crew(execution) as found, tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        spec = spec_for(loaded, found.execution, form=measurement.form)
         where = Path(folder) / "run" if out is None else Path(out)
+        if measurement.saliency == "attention":
+            gradients, produce = attention_of(loaded, job)
+            return run(job, gradients, where, carry_out=functools.partial(here, produce=produce))
+        spec = spec_for(loaded, found.execution, form=measurement.form)
         return run(job, spec, where, carry_out=found.carry_out(spec))
 
 

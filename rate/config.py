@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rate.types import Json  # brings numpy, which `rate --help` can do without
 
 _CHOICES = {
-    "saliency": ("rise", "occlusion", "rise-tokens"),
+    "saliency": ("rise", "occlusion", "rise-tokens", "attention"),
     "cells": ("fixed", "independent"),
     "evidence": ("positive", "minmax", "raw"),
     "valid": ("midpoint", "absolute"),
@@ -43,14 +43,17 @@ _UNUSED = {
     "rise": ("window", "stride"),
     "occlusion": ("masks", "grid", "keep", "cells", "seed", *_AUTO),
     "rise-tokens": ("window", "stride", "grid"),
+    "attention": ("masks", "grid", "keep", "cells", "window", "stride", "seed", *_AUTO),
 }
+_MASKS = {"occlusion": "windows", "attention": "none"}
+"""What stands for a number of masks where nobody chooses one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What is measured. Two runs with equal measurements on equal data and weights give equal verdicts."""
 
-    saliency: str = "rise"  # rise | occlusion | rise-tokens: the patches of a ViT, dropped instead of painted over
+    saliency: str = "rise"  # rise | occlusion | rise-tokens: a ViT's patches, dropped | attention: its gradients
     masks: int | str | None = None  # an image (rise, rise-tokens) | auto: until its verdict is clear; None: as fits
     min_masks: int = 64  # auto: before the first look
     max_masks: int = 2048  # auto: of an image that never becomes clear
@@ -60,14 +63,15 @@ class Measurement:
     cells: str = "fixed"  # fixed: that share exactly | independent: the reference RISE
     window: int | None = None  # side of the window in pixels (occlusion); None = size / 6
     stride: int | None = None  # its step in pixels (occlusion); None = window / 2
-    evidence: str = "positive"  # positive | minmax | raw
-    valid: str = "midpoint"  # midpoint: localization >= tau | absolute: RMA >= tau, the paper's rule
+    evidence: str = "auto"  # positive | minmax | raw; auto: positive, and with attention minmax, as the paper
+    valid: str = "auto"  # midpoint: localization >= tau | absolute: RMA >= tau, the paper's rule, auto with attention
     tau: float = 0.5
     explain: str = "label"  # the class whose score is explained: label, as the paper | prediction
     score: str = "logit"  # logit | probability
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._choose_rule()
         for name in ("saliency", "cells", "evidence", "valid", "explain", "score"):
             _check_choice(name, getattr(self, name))
         self._check_masks()
@@ -96,6 +100,12 @@ class Measurement:
                 f"masks 'auto' knows how sure a verdict is for positive evidence alone, got {self.evidence!r}; "
                 "give a number, such as --masks 1000"
             )
+
+    def _choose_rule(self) -> None:
+        usual = ("minmax", "absolute") if self.saliency == "attention" else ("positive", "midpoint")
+        for name, value in zip(("evidence", "valid"), usual, strict=True):
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, value)
 
     def _check_masks(self) -> None:
         if self.masks is None:
@@ -164,7 +174,7 @@ class Measurement:
             "valid": self.valid,
             "tau": self.tau,
             "saliency": self.saliency,
-            "masks": "windows" if self.saliency == "occlusion" else self.masks,
+            "masks": _MASKS.get(self.saliency, self.masks),
             "explained": self.explain,
             "score": self.score,
         }

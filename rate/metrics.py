@@ -171,6 +171,31 @@ def quadrants(correct: Bool, valid: Bool) -> Counts:
     )
 
 
+def kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:
+    """Agreement of two raters beyond that of their own shares of yes (Cohen 1960); None where these leave no room."""
+    n = both + only_first + only_second + neither
+    if n == 0:
+        return None
+    first, second = (both + only_first) / n, (both + only_second) / n
+    by_chance = first * second + (1 - first) * (1 - second)
+    return ((both + neither) / n - by_chance) / (1 - by_chance) if by_chance < 1 else None
+
+
+def rank_correlation(first: Float64, second: Float64) -> float | None:
+    """Spearman's rho of two columns [m], ties at their mean rank; None where one of them is constant."""
+    if len(first) < 2:
+        return None
+    one, other = (ranks - ranks.mean() for ranks in (_mean_ranks(first), _mean_ranks(second)))
+    spread = math.sqrt(float(one @ one) * float(other @ other))
+    return float(one @ other) / spread if spread > 0 else None
+
+
+def _mean_ranks(values: Float64) -> Float64:
+    _, position, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return np.asarray((last - (counts - 1) / 2.0)[position])
+
+
 def sweep(verdicts: Verdicts, rule: str) -> list[tuple[float, float | None, float | None]]:
     """(tau, PT, IR) over `SWEEP_TAUS`. Only for relevance masses from a number of masks fixed beforehand."""
     counted = [(tau, verdicts.counts(rule, tau)) for tau in SWEEP_TAUS]

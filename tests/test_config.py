@@ -11,7 +11,11 @@ from rate.errors import ConfigError
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (Measurement, {"saliency": "lime"}, "saliency must be one of rise, occlusion, rise-tokens; got 'lime'"),
+        (
+            Measurement,
+            {"saliency": "lime"},
+            "must be one of rise, occlusion, rise-tokens, attention; got 'lime'",
+        ),
         (Measurement, {"masks": 1}, "masks must be a whole number from 2"),
         (Measurement, {"masks": 10.5}, "masks must be a whole number"),
         (Measurement, {"masks": True}, "masks must be a whole number"),
@@ -52,3 +56,12 @@ def test_masks_that_can_show_nothing_are_refused_where_evidence_is_wanted() -> N
     Measurement(masks=2, keep=0.5).check_evidence()
     with pytest.raises(ConfigError, match="5 shares need at least 10 masks; give more, or one share"):
         Measurement(masks=9).check_evidence()
+
+
+def test_attention_is_judged_as_in_the_paper_unless_something_else_is_asked_for() -> None:
+    papers = Measurement(saliency="attention")
+    assert (papers.evidence, papers.valid, papers.rule()["masks"]) == ("minmax", "absolute", "none")
+    assert papers.to_json() == Measurement(saliency="attention", masks=7, seed=3, grid=5).to_json()
+    other = Measurement(saliency="attention", evidence="positive", valid="midpoint")
+    assert (other.evidence, other.valid) == ("positive", "midpoint")
+    assert (Measurement().evidence, Measurement().valid) == ("positive", "midpoint")

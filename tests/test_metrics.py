@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, spearmanr
 
 from rate.kernels import reference
 from rate.metrics import (
@@ -18,9 +18,11 @@ from rate.metrics import (
     accuracy,
     ir,
     is_valid,
+    kappa,
     localization,
     pt,
     quadrants,
+    rank_correlation,
     relevance_mass,
     sweep,
     undefined_reason,
@@ -166,3 +168,28 @@ def test_verdicts_that_cannot_flip_carry_no_noise() -> None:
     assert verdict_noise(v, np.zeros(50), "absolute", 0.5) == (0.0, 0.0)
     none = Verdicts(*[np.zeros(0, bool)], *[np.zeros(0)] * 3)
     assert verdict_noise(none, np.zeros(0), "absolute", 0.5) == (None, None)
+
+
+@pytest.mark.parametrize("levels", [3, 10, 1000])
+def test_rank_correlation_equals_scipy_ties_included(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    one = rng.integers(0, levels, 200).astype(float)
+    other = one + rng.integers(0, levels, 200)
+    assert rank_correlation(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
+    assert rank_correlation(one, -one) == pytest.approx(-1)
+
+
+def test_rank_correlation_of_nothing_that_varies_is_nothing() -> None:
+    assert rank_correlation(np.ones(5), np.arange(5.0)) is None
+    assert rank_correlation(np.ones(1), np.ones(1)) is None
+    assert rank_correlation(np.empty(0), np.empty(0)) is None
+
+
+def test_kappa_is_the_agreement_beyond_chance() -> None:
+    """20, 5, 10, 15: observed 0.7, by chance 0.5 * 0.6 + 0.5 * 0.4 = 0.5."""
+    assert kappa(20, 5, 10, 15) == pytest.approx(0.4)
+    assert kappa(3, 0, 0, 9) == 1.0
+    assert kappa(0, 5, 5, 0) == pytest.approx(-1)
+    assert kappa(25, 25, 25, 25) == 0.0
+    assert kappa(7, 0, 0, 0) is None
+    assert kappa(0, 0, 0, 0) is None

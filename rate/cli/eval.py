@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rate.engine.job import Job
     from rate.engine.pipeline import CarryOut
     from rate.engine.summary import Summary
+    from rate.export.artifact import Artifact
+    from rate.types import Json
 
 _KEEP = ",".join(map(str, KEEP))
 _MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
@@ -36,7 +39,7 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
     limit: Annotated[int | None, _opt("Only the first rows; the run is then partial.", _EXECUTE)] = None,
-    saliency: Annotated[str, _opt("rise | occlusion | rise-tokens", _MEASURE)] = "rise",
+    saliency: Annotated[str, _opt("rise | occlusion | rise-tokens | attention: the paper's", _MEASURE)] = "rise",
     masks: Annotated[
         str | None, _opt("auto: until the verdict is clear (positive evidence) | N an image (1000 else).", _MEASURE)
     ] = None,
@@ -56,8 +59,12 @@ def evaluate(
     cells: Annotated[str, _opt("fixed: that share exactly | independent: the reference RISE", _MEASURE)] = "fixed",
     window: Annotated[int | None, _opt("Side of the window, pixels (occlusion); size / 6.", _MEASURE)] = None,
     stride: Annotated[int | None, _opt("Its step, pixels (occlusion); window / 2.", _MEASURE)] = None,
-    evidence: Annotated[str, _opt("positive | minmax | raw", _MEASURE)] = "positive",
-    valid: Annotated[str, _opt("midpoint | absolute (the paper's rule)", _MEASURE)] = "midpoint",
+    evidence: Annotated[
+        str, _opt("positive | minmax | raw; auto: positive, and with attention minmax as the paper.", _MEASURE)
+    ] = "auto",
+    valid: Annotated[
+        str, _opt("midpoint | absolute (the paper's rule); auto: midpoint, and with attention absolute.", _MEASURE)
+    ] = "auto",
     tau: Annotated[float, _opt("Threshold of the rule.", _MEASURE)] = 0.5,
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
@@ -84,6 +91,14 @@ def evaluate(
     compare_precision: Annotated[
         int, _opt("Afterwards, this many samples once more in f32: what the precision changes.", _EXECUTE)
     ] = 0,
+    faithfulness: Annotated[
+        float,
+        _opt(
+            "Afterwards, on this share of the samples (from 1 on: a number): deletion, insertion, pointing game, and "
+            "the maps of a model with its weights in random order.",
+            _EXECUTE,
+        ),
+    ] = 0.0,
     dry_run: Annotated[bool, _opt("Say what it would cost, and stop.", _OUTPUT, "--dry-run")] = False,
     as_json: Annotated[bool, _opt("Print the summary as JSON.", _OUTPUT, "--json")] = False,
     log_json: Annotated[bool, _opt("Progress and notices as lines of JSON.", _OUTPUT, "--log-json")] = False,
@@ -93,10 +108,14 @@ def evaluate(
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
     from rate.cli.console import log_as_json, notice, print_json, results
+    from rate.engine.attention import attention_of
     from rate.engine.crew import crew
+    from rate.engine.faithfulness import samples_for
     from rate.engine.job import job_from_artifact
+    from rate.engine.pipeline import here
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
+    from rate.report.faithfulness_table import faithfulness_table
     from rate.report.tables import pace, summary_table
 
     log_as_json(log_json)
@@ -134,20 +153,30 @@ def evaluate(
     )
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    with crew(execution) as found:
-        spec = spec_for(loaded, found.execution, notice, measurement.form)
-        if dry_run:
-            _dry_run(job, spec, out, as_json)
-            return
-        summary = _run(job, spec, out, found.carry_out(spec))
+    believed = samples_for(faithfulness, job) if faithfulness else 0
+    if measurement.saliency == "attention":
+        if dry_run or compare_precision:
+            raise ConfigError("--saliency attention knows neither --dry-run nor --compare-precision; leave them out")
+        gradients, produce = attention_of(loaded, job)
+        summary = _run(job, gradients, out, partial(here, produce=produce))
+    else:
+        with crew(execution) as found:
+            spec = spec_for(loaded, found.execution, notice, measurement.form)
+            if dry_run:
+                _dry_run(job, spec, out, as_json)
+                return
+            summary = _run(job, spec, out, found.carry_out(spec))
     if compare_precision:
         exact = replace(execution, backend="auto", precision="f32")
         _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)
+    faithful = _faithfulness(loaded, job, out, believed) if believed else None
     if as_json:
         print_json(summary.to_json())
     else:
         results().print(summary_table(summary))
         results().print(pace(summary))
+        if faithful is not None:
+            results().print(faithfulness_table(faithful))
     notice(f"next: rate report {out} --out report.html")
     _check_errors(job, summary, out)
 
@@ -182,6 +211,14 @@ def _compare(job: Job, reference: BackendSpec, out: Path, samples: int) -> None:
             f"against f32, {flips.head}: {flips.verdicts} of {flips.samples} verdicts and {flips.predictions} "
             f"predictions differ, relevance mass by at most {flips.max_abs_rma or 0:.4f}"
         )
+
+
+def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Json:
+    from rate.cli.console import Steps
+    from rate.engine.faithfulness import check_faithfulness
+
+    with Steps("faithfulness", 2 * samples, "maps") as steps:
+        return check_faithfulness(artifact, job, out, samples, steps.show)
 
 
 def _check_errors(job: Job, summary: Summary, out: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rate.cli import data, finetune, layouts
+from rate.cli.agree import agree
 from rate.cli.bench import bench
 from rate.cli.compare import compare
 from rate.cli.console import notice
@@ -52,6 +53,7 @@ app.command("status")(status)
 app.command("merge")(merge)
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("agree")(agree)
 app.command("gate")(gate)
 app.command("bench")(bench)
 app.command("inspect")(inspect)

@@ -15,6 +15,7 @@ def show(
     """Show accuracy, PT and IR of a run."""
     from rate.cli.console import print_json, results
     from rate.engine.summary import load_summary
+    from rate.report.faithfulness_table import faithfulness_table, read_faithfulness
     from rate.report.tables import pace, summary_table
 
     summary = load_summary(run)
@@ -23,3 +24,5 @@ def show(
     else:
         results().print(summary_table(summary))
         results().print(pace(summary))
+        if (found := read_faithfulness(run)) is not None:
+            results().print(faithfulness_table(found))

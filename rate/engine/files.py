@@ -11,7 +11,7 @@ from pathlib import Path
 from rate.errors import StorageError
 from rate.types import Json
 
-TEMPORARY = re.compile(r"\.(run|precision|summary)\.json\.\d+\.tmp|\.maps\.parquet\.\d+\.tmp")
+TEMPORARY = re.compile(r"\.(run|precision|summary|faithfulness)\.json\.\d+\.tmp|\.maps\.parquet\.\d+\.tmp")
 """Names under which files of a run are written before they are whole."""
 
 

@@ -100,6 +100,8 @@ def method_for(measurement: Measurement, size: int, patches: int | None = None) 
     Raises:
         UsageError: the method needs patches, and the model has none.
     """
+    if measurement.saliency == "attention":
+        raise UsageError("attention is read off the model's gradients and has no masks: `rate eval` alone measures it")
     if measurement.saliency == "occlusion":
         window = measurement.window or max(1, size // 6)
         return Occlusion(size, window, measurement.stride or max(1, window // 2))

@@ -57,12 +57,13 @@ class Verdict:
     region: Bool  # [h,w]
 
 
-class Judge:
-    """What every head says about images, and what its scores say about that."""
+class Reader:
+    """What every head says about images."""
 
-    def __init__(self, method: Method, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
+    def __init__(self, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
+        """``nothing``: logits [1,c] of the image without anything on it."""
         self.heads = heads
-        self._method, self._measurement = method, measurement
+        self._measurement = measurement
         self._nothing = {name: values[0].astype(np.float64) for name, values in nothing.items()}
         self._column = {head.name: {name: i for i, name in enumerate(head.classes)} for head in heads}
 
@@ -85,14 +86,25 @@ class Judge:
             effect=clean - nothing if np.isfinite(nothing) else None,
         )
 
+    def column(self, prediction: Prediction) -> int:
+        """Where the explained class stands among the logits of its head."""
+        return self._column[prediction.head][prediction.explained]
+
     def scores(self, predictions: tuple[Prediction, ...], logits: dict[str, np.ndarray]) -> Float64:
         """[k,n] score of each head's explained class from its logits [n,c]."""
-        columns = [(p.head, self._column[p.head][p.explained]) for p in predictions]
-        return np.stack([self._score(logits[head].astype(np.float64), column) for head, column in columns])
+        return np.stack([self._score(logits[p.head].astype(np.float64), self.column(p)) for p in predictions])
 
     def _score(self, logits: Float64, column: int) -> Float64:
         chosen = logits if self._measurement.score == "logit" else softmax(logits)
         return np.asarray(chosen[..., column])
+
+
+class Judge(Reader):
+    """What every head says about images, and what its scores say about that."""
+
+    def __init__(self, method: Method, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
+        super().__init__(heads, measurement, nothing)
+        self._method = method
 
     def weigh(self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64) -> Weighed:
         """The evidence in the scores [k,n] of a sample's first n masks, for the head of each prediction."""
@@ -142,34 +154,59 @@ class Weighed:
 
     def verdict(self, k: int, settled: str) -> Verdict:
         """The verdict of head ``k``, as it stands."""
-        measurement, region = self._measurement, self._prepared.region
-        ceiling, floor = self._bounds.ceiling, self._bounds.floor
-        mass = {kind: _stored(relevance_mass(maps[k], region)) for kind, maps in self._evidence.items()}
-        own, positive = mass[measurement.evidence], mass["positive"]
-        reason = undefined_reason(self._area, own, ceiling, floor, bool(self._above_noise[k]))
-
-        def judged(value: float | None, rule: str) -> bool | None:
-            return None if reason or value is None else is_valid(value, ceiling, floor, rule, measurement.tau)
-
-        return Verdict(
-            sample=self._prepared.sample,
-            prediction=self._predictions[k],
-            mass=mass,
-            standard_error=None if self._errors is None else float(self._errors[k]),
+        found = Found(
+            evidence={kind: maps[k] for kind, maps in self._evidence.items()},
             bounds=self._bounds,
-            area=self._area,
-            localization=None if positive is None else localization(positive, ceiling, floor),
-            reason=reason,
-            valid={
-                "run": judged(own, measurement.valid),
-                "midpoint": judged(positive, "midpoint"),
-                "absolute": judged(own, "absolute"),
-            },
             forwards=CLEAN_ROWS + self._scores.shape[1],
             settled=settled,
-            evidence=self._evidence[measurement.evidence][k],
-            region=region,
+            above_noise=bool(self._above_noise[k]),
+            standard_error=None if self._errors is None else float(self._errors[k]),
         )
+        return verdict_on(found, self._prepared, self._predictions[k], self._measurement)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The evidence of one head on one sample, however it was come by."""
+
+    evidence: dict[str, Float64]  # kind -> [h,w], see `EVIDENCE_KINDS`
+    bounds: Bounds
+    forwards: int
+    settled: str
+    above_noise: bool = True
+    standard_error: float | None = None
+
+
+def verdict_on(found: Found, prepared: Prepared, prediction: Prediction, measurement: Measurement) -> Verdict:
+    """What the evidence amounts to under the rule of ``measurement``, and under the others."""
+    region, area = prepared.region, float(prepared.region.mean())
+    bounds = Bounds(float(np.float32(found.bounds.ceiling)), float(np.float32(found.bounds.floor)))
+    mass = {kind: _stored(relevance_mass(one, region)) for kind, one in found.evidence.items()}
+    own, positive = mass[measurement.evidence], mass["positive"]
+    reason = undefined_reason(area, own, bounds.ceiling, bounds.floor, found.above_noise)
+
+    def judged(value: float | None, rule: str) -> bool | None:
+        return None if reason or value is None else is_valid(value, bounds.ceiling, bounds.floor, rule, measurement.tau)
+
+    return Verdict(
+        sample=prepared.sample,
+        prediction=prediction,
+        mass=mass,
+        standard_error=found.standard_error,
+        bounds=bounds,
+        area=area,
+        localization=None if positive is None else localization(positive, bounds.ceiling, bounds.floor),
+        reason=reason,
+        valid={
+            "run": judged(own, measurement.valid),
+            "midpoint": judged(positive, "midpoint"),
+            "absolute": judged(own, "absolute"),
+        },
+        forwards=found.forwards,
+        settled=found.settled,
+        evidence=found.evidence[measurement.evidence],
+        region=region,
+    )
 
 
 def _stored(value: float | None) -> float | None:

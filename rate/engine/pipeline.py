@@ -79,8 +79,15 @@ def evaluate(
     return summary
 
 
-def here(job: Job, spec: BackendSpec, todo: Iterable[Sample], store: RunStore, observe: Observe) -> None:
-    """Work samples off in this process."""
+def here(
+    job: Job,
+    spec: BackendSpec,
+    todo: Iterable[Sample],
+    store: RunStore,
+    observe: Observe,
+    produce: Produce | None = None,
+) -> None:
+    """Work samples off in this process; ``produce``: what turns them into verdicts, None = `outcomes`."""
     names = [head.name for head in job.heads]
     work, errors, began = store.work, 0, time.perf_counter()
 
@@ -88,7 +95,7 @@ def here(job: Job, spec: BackendSpec, todo: Iterable[Sample], store: RunStore, o
         work.seconds = time.perf_counter() - began
         observe(Progress(len(store.done), work.samples, errors, work.forwards, work.seconds))
 
-    for sample, outcome in outcomes(job, spec, todo, work, tick):
+    for sample, outcome in (produce or outcomes)(job, spec, todo, work, tick):
         if isinstance(outcome, SampleError):
             store.add_error(sample, names, str(outcome))
             errors += 1
@@ -99,6 +106,8 @@ def here(job: Job, spec: BackendSpec, todo: Iterable[Sample], store: RunStore, o
 
 
 Outcome = tuple[Sample, "list[Verdict] | SampleError"]
+Produce = Callable[[Job, BackendSpec, Iterable[Sample], Work, Callable[[Work], None]], Iterable[Outcome]]
+"""Samples to verdicts, as `outcomes` does it."""
 
 
 def outcomes(
@@ -156,8 +165,8 @@ class Engine:
         decode: Callable[[Sample], Prepared] | None = None,
     ) -> Generator[Outcome, None, None]:
         """See `outcomes`."""
-        read = partial(_read, self._job, decode or partial(prepare, geometry=self._job.geometry))
-        threads = _decode_threads(self._job.execution.threads)
+        read = partial(read_sample, self._job, decode or partial(prepare, geometry=self._job.geometry))
+        threads = decode_threads(self._job.execution.threads)
         with Prefetch(todo, read, threads, ahead=2 * self._slots) as source:
             yield from _settle(self, source, work, tick)
 
@@ -185,7 +194,12 @@ class Engine:
         return Rows(slot, grid, offset)
 
 
-def _read(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
+def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
+    """The pixels and region of a sample.
+
+    Raises:
+        SampleError: they cannot be read, or a head does not know the label.
+    """
     for head in job.heads:
         if sample.label not in head.classes:
             raise SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
@@ -229,6 +243,6 @@ def _fold_oldest(engine: Engine, work: Work) -> Iterator[Outcome]:
         yield engine.samples.pop(ticket), outcome
 
 
-def _decode_threads(threads: int) -> int:
+def decode_threads(threads: int) -> int:
     """Decoding needs a fraction of a core beside thousands of forwards an image; more would only take from them."""
     return max(1, min(4, threads or usable_cores()))

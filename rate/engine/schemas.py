@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rate.engine.bench_schema import BENCH
+from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
 from rate.engine.schema_words import COUNT as _COUNT
@@ -20,6 +21,7 @@ from rate.types import Json
 
 COMPARISON_SCHEMA_ID = "rate.comparison/1"
 GATE_SCHEMA_ID = "rate.gate/1"
+AGREEMENT_SCHEMA_ID = "rate.agreement/1"
 
 _RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
 _METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
@@ -29,7 +31,7 @@ _RULE = _object(
         "evidence": {"enum": ["positive", "minmax", "raw"]},
         "valid": {"enum": ["midpoint", "absolute"]},
         "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "saliency": {"enum": ["rise", "occlusion", "rise-tokens"]},
+        "saliency": {"enum": ["rise", "occlusion", "rise-tokens", "attention"]},
         "masks": {"type": ["integer", "string"]},
         "explained": {"enum": ["label", "prediction"]},
         "score": {"enum": ["logit", "probability"]},
@@ -107,6 +109,24 @@ PRECISION = _object(
     title="precision.json",
 )
 
+_MEAN = _object({"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "n": _COUNT})
+
+FAITHFULNESS = _object(
+    {
+        "schema": {"const": FAITHFULNESS_SCHEMA_ID},
+        "steps": _COUNT,
+        "baseline": {"const": "channel-mean"},
+        "score": {"const": "probability"},
+        "heads": _map(
+            _object(
+                {"samples": _COUNT, "skipped": _COUNT, "pointing": _BESIDE_CHANCE}
+                | dict.fromkeys((*CURVES, "deletion_below_random", "insertion_above_random", "randomized_model"), _MEAN)
+            )
+        ),
+    },
+    title="faithfulness.json",
+)
+
 _DIFFERENCE: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 _STATE: Json = {"enum": list(STATES)}
 _MCNEMAR = _object({"only_first": _COUNT, "only_second": _COUNT, "p": {"type": "number", "minimum": 0, "maximum": 1}})
@@ -150,6 +170,22 @@ COMPARISON = _object(
         "caveat": {"type": ["string", "null"]},
     },
     title="rate compare --json",
+)
+
+_CORRELATION: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
+AGREEMENT = _object(
+    {
+        "schema": {"const": AGREEMENT_SCHEMA_ID},
+        "first": _object({"name": _TEXT, "rule": _RULE}),
+        "second": _object({"name": _TEXT, "rule": _RULE}),
+        "judged": _COUNT,
+        "undefined": _object({"first": _COUNT, "second": _COUNT, "both": _COUNT}),
+        "table": _object({"both": _COUNT, "only_first": _COUNT, "only_second": _COUNT, "neither": _COUNT}),
+        "equal": _object(_RATIO),
+        "kappa": _CORRELATION,
+        "rank_correlation": _CORRELATION,
+    },
+    title="rate agree --json",
 )
 
 _IDENTITY = _object(
@@ -226,7 +262,9 @@ def all_schemas() -> dict[str, Json]:
         "samples": samples(),
         "summary": SUMMARY,
         "precision": PRECISION,
+        "faithfulness": FAITHFULNESS,
         "comparison": COMPARISON,
         "gate": GATE,
+        "agreement": AGREEMENT,
         "bench": BENCH,
     }

@@ -79,7 +79,7 @@ def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
     """
     cure = "give that model back its place, export it again, or use another --backend"
     try:
-        model = open_source(artifact.source, _options(artifact.request or {}))
+        model = open_source(artifact.source, options_of(artifact.request or {}))
     except RateError as error:
         raise UsageError(f"the model of {artifact.path} cannot be opened in PyTorch: {error}; {cure}") from error
     now = {"weights": model.weights, "heads": model.infos, "geometry": model.geometry}
@@ -92,7 +92,8 @@ def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
     return _perturbed(model.tower, tuple(head.module for head in model.heads), precision)
 
 
-def _options(request: Json) -> ExportOptions:
+def options_of(request: Json) -> ExportOptions:
+    """The options that a `request_of` stands for."""
     classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
     return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
 

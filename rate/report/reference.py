@@ -109,7 +109,8 @@ def require_comparable(heads: list[HeadRun]) -> None:
         if differing := incompatibilities(heads[0], other):
             raise RunError(
                 f"{heads[0].name} and {other.name} cannot be compared, they measured different things: "
-                f"{'; '.join(differing)}. Evaluate both on the same data with the same settings"
+                f"{'; '.join(differing)}. Evaluate both on the same data with the same settings; `rate agree` holds "
+                "two saliency methods on one model against each other"
             )
 
 

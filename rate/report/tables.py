@@ -12,7 +12,7 @@ from rate.engine.summary import HeadSummary, Metric, Summary
 from rate.metrics import Ratio
 from rate.types import Json
 
-_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window"}
+_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 
 
 def summary_table(summary: Summary) -> RenderableType:
@@ -48,7 +48,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
     for title, metric in (("PT", head.pt), ("IR", head.ir)):
         table.add_row(title, *_metric(metric))
     yield table
-    yield Text(_rule(head.rule))
+    yield Text(rule_line(head.rule))
     if head.rule["masks"] == "auto" and head.forwards_mean is not None:
         yield Text(f"{head.forwards_mean:.0f} forwards an image on average, {counts.capped} verdicts not clear")
     for other in head.also:
@@ -78,7 +78,8 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _rule(rule: Json) -> str:
+def rule_line(rule: Json) -> str:
+    """What was measured and when evidence counts as valid."""
     masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
     return (
         f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "

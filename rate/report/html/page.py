@@ -17,6 +17,7 @@ from markupsafe import Markup
 from rate.engine.files import write_atomically
 from rate.engine.summary import HeadSummary
 from rate.errors import ConfigError, UsageError
+from rate.report.faithfulness_table import Row, read_faithfulness, rows_of
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.gallery import Gallery, gallery_of
 from rate.report.html.pictures import Pictures
@@ -73,6 +74,7 @@ class HeadView:
     histogram: Histogram | None
     sweep: Sweep | None
     adaptive: bool
+    faithful: list[Row]  # how far its maps can be believed, where that was measured
 
 
 def write_report(
@@ -205,9 +207,15 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
             histogram=drawn[position],
             sweep=sweep_of(head),
             adaptive=is_adaptive(head),
+            faithful=_faithful(head),
         )
         for position, head in enumerate(heads)
     ]
+
+
+def _faithful(head: HeadRun) -> list[Row]:
+    found = (read_faithfulness(head.folder) or {"heads": {}})["heads"].get(head.head)
+    return [] if found is None else rows_of(found)
 
 
 def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:

@@ -13,8 +13,13 @@ REASONS = {
     "no-evidence": "the map is not above its own noise",
 }
 
-_METHODS = {"rise": "RISE", "occlusion": "Occlusion", "rise-tokens": "RISE on the patches that the model sees"}
-_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window"}
+_METHODS = {
+    "rise": "RISE",
+    "occlusion": "Occlusion",
+    "rise-tokens": "RISE on the patches that the model sees",
+    "attention": "Gradient-weighted attention",
+}
+_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 
 
 def answer(summary: HeadSummary) -> list[str]:

@@ -1,0 +1,28 @@
+"""`rate agree`: do two saliency methods give the same verdicts?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def agree(
+    first: Annotated[str, typer.Argument(metavar="RUN[@HEAD]", help="Such as a run of RISE.")],
+    second: Annotated[str, typer.Argument(metavar="RUN[@HEAD]", help="Such as one of --saliency attention.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the agreement as JSON.")] = False,
+) -> None:
+    """Hold the verdicts of two measurements of one model on one set against each other.
+
+    Exit codes: 0 done whatever was found, 2 runs of different models or sets.
+    """
+    from rate.cli.console import print_json, results
+    from rate.report.agreement import agreement
+    from rate.report.agreement_table import agreement_table
+    from rate.report.reference import load_head
+
+    found = agreement(load_head(first), load_head(second))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        results().print(agreement_table(found))

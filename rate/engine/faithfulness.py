@@ -1,0 +1,255 @@
+"""How far the maps of a run can be believed: deletion, insertion, pointing, and a model that has learned nothing.
+
+Measured on some samples of a finished run, with the maps that its rows were computed from.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from rate.backends.base import Backend, BackendSpec
+from rate.data.identity import fingerprint
+from rate.data.prepare import prepare
+from rate.engine.attention import attention_of
+from rate.engine.files import write_json
+from rate.engine.job import Job
+from rate.engine.judge import Prediction, Verdict, softmax
+from rate.engine.pipeline import Outcome, Produce, outcomes
+from rate.engine.rows import map_from_verdict
+from rate.engine.select import spec_for
+from rate.engine.store import Work
+from rate.engine.summary import ratio_json
+from rate.errors import ConfigError, SampleError
+from rate.export.artifact import Artifact
+from rate.export.randomized import randomized_artifact
+from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
+from rate.kernels.separable import Perturbation, rise
+from rate.metrics import Z95, Ratio, rank_correlation
+from rate.types import Float32, Float64, Int64, Json, Rows, Sample
+
+FAITHFULNESS = "faithfulness.json"
+FAITHFULNESS_SCHEMA_ID = "rate.faithfulness/1"
+CURVES = ("deletion", "insertion", "random")
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """A model, and what turns samples into maps of it."""
+
+    spec: BackendSpec
+    produce: Produce = outcomes
+
+    def explained(self, job: Job) -> Iterable[Outcome]:
+        """Every sample of ``job`` with its verdicts or its error."""
+        return self.produce(job, self.spec, job.samples, Work(), lambda _: None)
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found for one head."""
+
+    areas: list[tuple[float, ...]] = field(default_factory=list)  # of CURVES, of each sample
+    pointing: list[bool] = field(default_factory=list)  # whether the map's maximum lies in the region
+    chance: list[float] = field(default_factory=list)  # area of that region
+    correlation: list[float] = field(default_factory=list)  # of the maps of the model and of its randomised form
+    skipped: int = 0  # samples without a map or without finite scores
+
+    def to_json(self) -> Json:
+        """As in faithfulness.json."""
+        columns = np.array(self.areas).reshape(-1, len(CURVES))
+        named = dict(zip(CURVES, columns.T, strict=True))
+        gains = {
+            "deletion_below_random": named["random"] - named["deletion"],
+            "insertion_above_random": named["insertion"] - named["random"],
+        }
+        return {
+            "samples": len(self.areas),
+            "skipped": self.skipped,
+            **{name: _mean(values) for name, values in (named | gains).items()},
+            "pointing": ratio_json(Ratio(sum(self.pointing), len(self.pointing)))
+            | {"chance": _mean(np.array(self.chance))["value"]},
+            "randomized_model": _mean(np.array(self.correlation)),
+        }
+
+
+def samples_for(share: float, job: Job) -> int:
+    """How many of a job's samples ``share`` asks for: below 1 a share of them, from 1 on a number.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    whole = share >= 1 and share == int(share) if math.isfinite(share) else False
+    if not (whole or 0 < share < 1):
+        raise ConfigError(f"--faithfulness must be a share below 1 or a whole number of samples, got {share:g}")
+    count = int(share) if whole else math.ceil(share * len(job.samples))
+    return min(count, len(job.samples))
+
+
+def measure_faithfulness(
+    job: Job,
+    model: Explainer,
+    randomized: Explainer,
+    pixels: BackendSpec,
+    samples: int,
+    observe: Callable[[int], None] = lambda done: None,
+) -> dict[str, Found]:
+    """Deletion, insertion, pointing game and model randomisation of every head.
+
+    Args:
+        job: of the run.
+        model: as the run was measured.
+        randomized: the same measurement on a model whose weights are in random order; where predictions are explained,
+            its own.
+        pixels: runs the pixel graph of the model, on images that no mask could make.
+        samples: how many; the same ones whatever the order of the data.
+        observe: told how many are done; each counts twice, once a model.
+
+    Raises:
+        BackendError: a runtime failed.
+    """
+    chosen = tuple(heapq.nsmallest(samples, job.samples, key=lambda sample: fingerprint(sample.id)))
+    again = replace(job, samples=chosen, available=len(chosen))
+    found = {head.name: Found() for head in job.heads}
+    maps: dict[tuple[str, str], Float64] = {}
+    with opened_curves(job, pixels) as curves:
+        for done, (sample, outcome) in enumerate(model.explained(again), 1):
+            verdicts = _with_maps(outcome)
+            for name in found.keys() - {verdict.prediction.head for verdict in verdicts}:
+                found[name].skipped += 1
+            for verdict, areas in zip(verdicts, curves.areas(sample, verdicts), strict=True):
+                maps[sample.id, verdict.prediction.head] = _coarse(verdict)
+                _take(found[verdict.prediction.head], verdict, areas)
+            observe(done)
+    for done, (sample, outcome) in enumerate(randomized.explained(again), len(chosen) + 1):
+        for verdict in [] if isinstance(outcome, SampleError) else outcome:
+            own = maps.get((sample.id, verdict.prediction.head))
+            value = None if own is None else rank_correlation(own, _coarse(verdict))
+            if value is not None:
+                found[verdict.prediction.head].correlation.append(value)
+        observe(done)
+    return found
+
+
+def check_faithfulness(
+    artifact: Artifact, job: Job, run: Path, samples: int, observe: Callable[[int], None] = lambda done: None
+) -> Json:
+    """Measure the faithfulness of a finished ``run`` of ``artifact`` and write it there; returns faithfulness.json.
+
+    Raises:
+        UsageError: a runtime or library is missing, or the model cannot be randomised.
+        BackendError: a runtime failed.
+        StorageError: the result cannot be written.
+    """
+    form, execution = job.measurement.form, job.execution
+    pixels = spec_for(artifact, execution)
+    with tempfile.TemporaryDirectory(prefix="rate-") as folder:
+        if job.measurement.saliency == "attention":
+            own, other = (Explainer(*attention_of(artifact, job, randomized)) for randomized in (False, True))
+        else:
+            exact = replace(execution, backend="auto", precision="f32")
+            own = Explainer(spec_for(artifact, execution, form=form))
+            other = Explainer(spec_for(randomized_artifact(artifact, Path(folder), form), exact, form=form))
+        return write_faithfulness(run, measure_faithfulness(job, own, other, pixels, samples, observe))
+
+
+def write_faithfulness(run: Path, found: dict[str, Found]) -> Json:
+    """Write faithfulness.json into a run folder; returns its content.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    document = {
+        "schema": FAITHFULNESS_SCHEMA_ID,
+        "steps": STEPS,
+        "baseline": "channel-mean",
+        "score": "probability",
+        "heads": {name: one.to_json() for name, one in found.items()},
+    }
+    write_json(run / FAITHFULNESS, document)
+    return document
+
+
+def _with_maps(outcome: list[Verdict] | SampleError) -> list[Verdict]:
+    """Verdicts whose map shows anything; whether the region allows a verdict does not matter."""
+    if isinstance(outcome, SampleError):
+        return []
+    return [one for one in outcome if one.reason != "no-evidence" and one.evidence.any()]
+
+
+def _take(found: Found, verdict: Verdict, areas: tuple[float, ...]) -> None:
+    if not all(map(math.isfinite, areas)):
+        found.skipped += 1
+        return
+    found.areas.append(areas)
+    if 0.0 < verdict.area < 1.0:
+        first = order_of(verdict.evidence, verdict.sample.id)[0]
+        found.pointing.append(bool(verdict.region.ravel()[first]))
+        found.chance.append(verdict.area)
+
+
+def _coarse(verdict: Verdict) -> Float64:
+    """The map as a run saves it, flat."""
+    return np.frombuffer(map_from_verdict(verdict)["map"], np.float16).astype(np.float64)
+
+
+def _mean(values: Float64) -> Json:
+    """Mean with its 95 % interval over samples, by the normal approximation."""
+    if not len(values):
+        return {"value": None, "low": None, "high": None, "n": 0}
+    mean = float(values.mean())
+    half = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return {"value": mean, "low": low, "high": high, "n": len(values)}
+
+
+@contextmanager
+def opened_curves(job: Job, pixels: BackendSpec) -> Iterator[Curves]:
+    """The pixel graph, ready for images as they are."""
+    size = job.geometry.size
+    perturbation = rise(size, min(7, size))
+    with pixels.open(perturbation, job.execution.batch) as backend:
+        yield Curves(job, backend, perturbation)
+
+
+class Curves:
+    """Scores of images from which pixels were taken away."""
+
+    def __init__(self, job: Job, backend: Backend, perturbation: Perturbation) -> None:
+        batch = job.execution.batch
+        self._job, self._backend, self._batch = job, backend, batch
+        clean = np.repeat(perturbation.clean[None], batch, axis=0)
+        self._rows = Rows(np.arange(batch), clean, np.zeros((batch, 2), np.int64))
+        self._columns = {head.name: head.classes.index for head in job.heads}
+
+    def areas(self, sample: Sample, verdicts: Sequence[Verdict]) -> Iterator[tuple[float, ...]]:
+        """Areas of `CURVES` for each of the verdicts on ``sample``; not finite where the model's logits are not."""
+        if not verdicts:
+            return
+        image = prepare(sample, self._job.geometry).pixels
+        chance = random_order(f"random {sample.id}", image[0].size)
+        for verdict in verdicts:
+            order = order_of(verdict.evidence, sample.id)
+            orders = (order, False), (order, True), (chance, False)
+            steps = ((*one, step) for one in orders for step in range(STEPS + 1))
+            scores = self._scores(image, list(steps), verdict.prediction)
+            yield tuple(area(curve) for curve in scores.reshape(len(CURVES), STEPS + 1))
+
+    def _scores(self, image: Float32, steps: list[tuple[Int64, bool, int]], prediction: Prediction) -> Float64:
+        """Probability of the explained class for every (order, keep, step) of `without`."""
+        column = self._columns[prediction.head](prediction.explained)
+        found = []
+        for start in range(0, len(steps), self._batch):
+            some = steps[start : start + self._batch]
+            for slot, (order, keep, step) in enumerate(some):
+                self._backend.put(slot, without(image, order, step, keep))
+            logits = self._backend.submit(self._rows).wait()[prediction.head][: len(some)]
+            found.append(softmax(logits.astype(np.float64))[:, column])
+        return np.concatenate(found)

@@ -1,0 +1,115 @@
+"""Whether two ways of asking a model for its evidence give the same verdicts on the same samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rate.engine.schemas import AGREEMENT_SCHEMA_ID
+from rate.engine.summary import ratio_json
+from rate.errors import RunError
+from rate.metrics import Ratio, kappa, rank_correlation
+from rate.report.pairing import in_common
+from rate.report.reference import HeadRun
+from rate.types import Bool, Float64, Json
+
+_SAME = ("weights", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Verdicts of two measurements on samples of one model. "Both" and "neither": valid in both, in none of the two."""
+
+    first: HeadRun
+    second: HeadRun
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    undefined: tuple[int, int, int]  # without a verdict in the first alone, in the second alone, in both
+    rank_correlation: float | None  # of the relevance masses that the verdicts are taken from
+
+    @property
+    def judged(self) -> int:
+        """Samples with a verdict in both."""
+        return self.both + self.only_first + self.only_second + self.neither
+
+    @property
+    def equal(self) -> Ratio:
+        """Equal verdicts among the samples that have two."""
+        return Ratio(self.both + self.neither, self.judged)
+
+    @property
+    def kappa(self) -> float | None:
+        """Agreement beyond chance."""
+        return kappa(self.both, self.only_first, self.only_second, self.neither)
+
+    def to_json(self) -> Json:
+        """For machines."""
+        names = ("both", "only_first", "only_second", "neither")
+        return {
+            "schema": AGREEMENT_SCHEMA_ID,
+            "first": {"name": self.first.name, "rule": self.first.summary.rule},
+            "second": {"name": self.second.name, "rule": self.second.summary.rule},
+            "judged": self.judged,
+            "undefined": dict(zip(("first", "second", "both"), self.undefined, strict=True)),
+            "table": {name: getattr(self, name) for name in names},
+            "equal": ratio_json(self.equal),
+            "kappa": self.kappa,
+            "rank_correlation": self.rank_correlation,
+        }
+
+
+def agreement(first: HeadRun, second: HeadRun) -> Agreement:
+    """Hold the verdicts of ``first`` against those of ``second``, sample by sample.
+
+    Raises:
+        RunError: they are of different models or data, or have no sample in common.
+    """
+    differing = [name for name in _SAME if first.run["identity"].get(name) != second.run["identity"].get(name)]
+    if first.head != second.head:
+        differing.append("head")
+    if differing:
+        raise RunError(
+            f"{first.name} and {second.name} differ in {' and '.join(differing)}: agreement is that of two "
+            "measurements of one head on one set; use `rate compare` for two models under one measurement"
+        )
+    rows = in_common(first, second)
+    found = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
+    judged = found[0].judged & found[1].judged
+    one, other = (column.valid[judged] for column in found)
+    masses = (column.mass[judged] for column in found)
+    return Agreement(
+        first=first,
+        second=second,
+        both=int((one & other).sum()),
+        only_first=int((one & ~other).sum()),
+        only_second=int((~one & other).sum()),
+        neither=int((~one & ~other).sum()),
+        undefined=(
+            int((~found[0].judged & found[1].judged).sum()),
+            int((found[0].judged & ~found[1].judged).sum()),
+            int((~found[0].judged & ~found[1].judged).sum()),
+        ),
+        rank_correlation=rank_correlation(*masses),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    judged: Bool  # [m]
+    valid: Bool  # [m]
+    mass: Float64  # [m]
+
+    @classmethod
+    def of(cls, rows: pa.Table, head: HeadRun) -> _Column:
+        valid = rows["valid"]
+        mass = rows[f"rma_{head.summary.rule['evidence']}"]
+        return cls(
+            judged=np.asarray(pc.is_valid(valid).to_numpy(), np.bool_),
+            valid=np.asarray(pc.fill_null(valid, False).to_numpy(), np.bool_),
+            mass=np.asarray(mass.to_numpy(), np.float64),
+        )

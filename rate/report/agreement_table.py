@@ -1,0 +1,39 @@
+"""An agreement as text."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rate.report.agreement import Agreement
+from rate.report.tables import rule_line
+
+
+def agreement_table(found: Agreement) -> RenderableType:
+    """The two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the correlation of relevance masses."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("first \\ second", "valid", "not valid"):
+        table.add_column(column, justify="left" if column.startswith("first") else "right")
+    table.add_row("valid", str(found.both), str(found.only_first))
+    table.add_row("not valid", str(found.only_second), str(found.neither))
+    first, second, both = found.undefined
+    equal = found.equal
+    low, high = equal.interval or (None, None)
+    interval = "" if low is None or high is None else f", 95 % interval {low:.3f} - {high:.3f}"
+    return Group(
+        Text(f"{found.first.name} against {found.second.name}: {found.judged} images with two verdicts", style="bold"),
+        Text(f"first:  {rule_line(found.first.summary.rule)}"),
+        Text(f"second: {rule_line(found.second.summary.rule)}"),
+        Text(f"undefined in the first only {first}, in the second only {second}, in both {both}"),
+        table,
+        Text(f"equal {_number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
+        Text(
+            f"Cohen's kappa {_number(found.kappa)}; rank correlation of the relevance masses "
+            f"{_number(found.rank_correlation)}"
+        ),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,77 @@
+"""How far the maps of a run can be believed, as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rate.engine.faithfulness import FAITHFULNESS, FAITHFULNESS_SCHEMA_ID
+from rate.errors import RunError
+from rate.types import Json
+
+Row = tuple[str, str, str, str]
+"""Title, value, 95 % interval, number of samples."""
+
+_TITLES = {
+    "deletion": "deletion area, low is good",
+    "deletion_below_random": "  below a random order by",
+    "insertion": "insertion area, high is good",
+    "insertion_above_random": "  above a random order by",
+    "randomized_model": "rank correlation with the maps of a model with random weights, 0 is good",
+}
+
+
+def read_faithfulness(run: Path) -> Json | None:
+    """faithfulness.json of a run folder; None where it was not measured.
+
+    Raises:
+        RunError: the file is not one of ours.
+    """
+    path = run / FAITHFULNESS
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); delete it, and measure with --faithfulness again") from error
+    if not isinstance(found, dict) or found.get("schema") != FAITHFULNESS_SCHEMA_ID:
+        raise RunError(f"{path} does not have schema {FAITHFULNESS_SCHEMA_ID}; delete it, and measure again")
+    return found
+
+
+def faithfulness_table(found: Json) -> RenderableType:
+    """One block a head: areas beside those of a random order, pointing game beside chance, randomised model."""
+    return Group(*(block for name, head in found["heads"].items() for block in _head(name, head, found["steps"])))
+
+
+def rows_of(head: Json) -> list[Row]:
+    """What a head's part of faithfulness.json says, a row a measure."""
+    pointing = head["pointing"]
+    chance = "" if pointing["chance"] is None else f", chance {pointing['chance']:.3f}"
+    last = f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing["denominator"])
+    return [*((title, *_cells(head[key], head[key]["n"])) for key, title in _TITLES.items()), last]
+
+
+def _head(name: str, head: Json, steps: int) -> Iterator[RenderableType]:
+    skipped = f", {head['skipped']} without a map" if head["skipped"] else ""
+    yield Text(f"{name}: are the maps faithful? {head['samples']} images, {steps} steps{skipped}", style="bold")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in ("value", "95 % interval", "of"):
+        table.add_column(column, justify="right")
+    for row in rows_of(head):
+        table.add_row(*row)
+    yield table
+    yield Text("")
+
+
+def _cells(value: Json, of: int) -> tuple[str, str, str]:
+    if value["value"] is None:
+        return "undefined", "", str(of)
+    interval = "" if value["low"] is None else f"{value['low']:.3f} to {value['high']:.3f}"
+    return f"{value['value']:.3f}", interval, str(of)
