@@ -26,6 +26,9 @@ FAMILIES = {
 }
 
 
+SMALL = rise(19, 3)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Grids and offsets in numpy, and the same on the device."""
@@ -39,7 +42,7 @@ class Drawn:
 
 
 def on_device(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(DEVICE)
+    return torch.tensor(array, device=DEVICE)
 
 
 def draw(perturbation: Perturbation, count: int, seed: int = 0) -> Drawn:
