@@ -95,12 +95,13 @@ def inputs_of(family: Perturbation, rows: tuple[np.ndarray, ...], device: torch.
 
 
 def batch(family: Perturbation, count: int, images: int = 2) -> tuple[np.ndarray, ...]:
-    """Normalised noise [i,3,h,w], slots, grids of bits, offsets of which the first two are the ends."""
+    """Normalised noise [i,3,h,w], slots, grids of bits, offsets of which the first two are opposite ends."""
     rng = np.random.default_rng(count)
     pixels = rng.normal(size=(images, 3, family.size, family.size)).astype(np.float32)
     grid = rng.integers(0, 2, (count, family.side, family.side)).astype(np.float32)
     offset = rng.integers(0, family.offsets, (count, 2))
-    offset[:1], offset[1:2] = 0, family.offsets - 1
+    last = family.offsets - 1
+    offset[:1], offset[1:2] = (last, 0), (0, last)
     return pixels, rng.integers(0, images, count), grid, offset
 
 
