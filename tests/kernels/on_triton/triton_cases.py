@@ -46,7 +46,7 @@ def on_device(array: np.ndarray) -> torch.Tensor:
 
 
 def draw(perturbation: Perturbation, count: int, seed: int = 0) -> Drawn:
-    """Grids of any values, since kernels know nothing of bits; the first two masks have opposite ends of the offsets."""
+    """Grids of any values, since kernels know nothing of bits; the first two masks have opposite ends of offsets."""
     rng = np.random.default_rng(seed)
     grid = rng.normal(size=(count, perturbation.side, perturbation.side)).astype(np.float32)
     offset = rng.integers(0, perturbation.offsets, (count, 2))
