@@ -62,9 +62,9 @@ def scale_of(device: torch.device) -> Scale:
     from benchmarks.gpu_speed import Scale
 
     if device.type == "cpu":
-        return Scale(("test_vit",), 2, 1, 0.0, 1 << 16, 64, 12, 2)
+        return Scale(("test_vit",), 1, 1, 0.0, 1 << 16, 64, 10, 1, 32)
     models = ("vit_base_patch32_224", "vit_base_patch16_224", "vit_large_patch14_224")
-    return Scale(models, 256, 5, 0.4, 1 << 30, 8192, 1024, 32)
+    return Scale(models, 256, 5, 0.4, 1 << 30, 8192, 1024, 32, 224)
 
 
 def measured(device: torch.device, scale: Scale) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def measured(device: torch.device, scale: Scale) -> dict[str, Any]:
     figures: dict[str, Any] = {"card": card(device), "triton": triton}
     announce("checks")
     checks = [*gpu_checks.modules(device, tower, size, triton)]
-    figures["checks"] = [*checks, *(gpu_checks.kernels(device, size) if triton else [])]
+    figures["checks"] = [*checks, *(gpu_checks.kernels(device, scale.size) if triton else [])]
     announce("ceilings")
     figures["ceilings"] = most = gpu_speed.ceilings(clock, scale)
     announce("forwards")
     figures["forwards"] = [row for name in scale.models for row in gpu_speed.forwards(clock, scale, name, most, triton)]
     announce("masking and folding")
-    figures["masking"] = gpu_speed.perturbing(clock, scale, size, triton)
-    figures["folding"] = gpu_speed.folding(clock, scale, size, triton)
+    figures["masking"] = gpu_speed.perturbing(clock, scale, triton)
+    figures["folding"] = gpu_speed.folding(clock, scale, triton)
     announce("backends")
     names = BACKENDS if device.type == "cuda" else (*BACKENDS, "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:

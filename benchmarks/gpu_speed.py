@@ -40,6 +40,7 @@ class Scale:
     matrix: int  # side
     masks: int  # of a fold, and of an image in the engine
     images: int  # of the engine
+    size: int  # side of the images on which kernels are tried alone
 
 
 def ceilings(clock: Clock, scale: Scale) -> dict[str, float]:
@@ -110,9 +111,9 @@ def _masked(clock: Clock, scale: Scale, module: nn.Module, size: int) -> Run:
     return run
 
 
-def perturbing(clock: Clock, scale: Scale, size: int, triton: bool) -> Figures:
+def perturbing(clock: Clock, scale: Scale, triton: bool) -> Figures:
     """Milliseconds of making a masked fp16 batch alone, with the operators of the graph and with the kernel."""
-    family = rise(size, SIDE)
+    family = rise(scale.size, SIDE)
     inputs = inputs_of(family, batch(family, scale.batch, RESIDENT), clock.device)
     runs: dict[str, Run] = {"graph": lambda: graph(*inputs)}
     graph = Perturbed(_Half(), [nn.Identity()])
@@ -123,7 +124,7 @@ def perturbing(clock: Clock, scale: Scale, size: int, triton: bool) -> Figures:
         runs["triton"] = lambda: perturb(*inputs[:4], bound(*inputs[4:]), torch.float16)
     with torch.inference_mode():
         times = clock.in_turn(runs)
-    written = scale.batch * 3 * size * size * 2
+    written = scale.batch * 3 * scale.size**2 * 2
     found: Figures = {f"{name}_ms": one.median * 1e3 for name, one in times.items()}
     return found | {f"{name}_written_gb_per_s": written / one.median / 1e9 for name, one in times.items()}
 
@@ -133,9 +134,9 @@ class _Half(nn.Module):
         return images.half()
 
 
-def folding(clock: Clock, scale: Scale, size: int, triton: bool) -> Figures:
+def folding(clock: Clock, scale: Scale, triton: bool) -> Figures:
     """Milliseconds of folding an image's masks for two heads: numpy in f64, as the engine does it, and the kernels."""
-    family = rise(size, SIDE)
+    family = rise(scale.size, SIDE)
     _, _, grid, offset = batch(family, scale.masks)
     weights = np.random.default_rng(0).normal(size=(HEADS, scale.masks))
     began = time.perf_counter()
@@ -146,7 +147,7 @@ def folding(clock: Clock, scale: Scale, size: int, triton: bool) -> Figures:
         from rate.kernels.triton.fold import fold, mass
 
         values, *rows = (torch.from_numpy(one).to(clock.device) for one in (weights.astype(np.float32), grid, offset))
-        region, bound = torch.ones((size, size), dtype=torch.bool, device=clock.device), bind(family, clock.device)
+        region, bound = torch.ones((scale.size,) * 2, dtype=torch.bool, device=clock.device), bind(family, clock.device)
         times = clock.in_turn({"fold_and_mass": lambda: mass(fold(values, *rows, bound), region)})
         found["triton_ms"] = times["fold_and_mass"].median * 1e3
     return found

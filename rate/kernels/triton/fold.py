@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rate.kernels.triton.bound import Bound, check
-from rate.kernels.triton.tile import FLOAT32, INT64, LAUNCH, check_device, mask_tile, tiles, tuned
+from rate.kernels.triton.tile import FLOAT32, INT64, LAUNCH, check_device, current, mask_tile, tiles, tuned
 
 HEADS = 4
 """Maps that a program sums at most at once; a mask is computed once for all of them."""
@@ -138,7 +138,7 @@ def fold_groups(weights: Tensor, grid: Tensor, offset: Tensor, starts: Tensor, b
     block = min(HEADS, triton.next_power_of_2(heads))
     constants = {"SIDE": triton.next_power_of_2(side), "BLOCK_K": block, **LAUNCH}
     if maps.numel():
-        with torch.cuda.device_of(weights):
+        with current(weights.device):
             _tuned[lambda shape: (tiles(size, shape), groups, triton.cdiv(heads, block))](
                 weights, grid, offset, starts, *bound, maps, heads, count, size, side, **constants
             )
@@ -164,7 +164,7 @@ def mass(maps: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     inside, total = (torch.zeros(maps.shape[:-2], dtype=torch.float32, device=maps.device) for _ in range(2))
     pixels = maps.shape[-2] * maps.shape[-1]
     if maps.numel():
-        with torch.cuda.device_of(maps):
+        with current(maps.device):
             mass_kernel[(inside.numel(),)](
                 maps, region.view(torch.uint8), inside, total, region.numel() // pixels, pixels, BLOCK=_BLOCK, **LAUNCH
             )

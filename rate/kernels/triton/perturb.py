@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rate.kernels.triton.bound import Bound, check
-from rate.kernels.triton.tile import FLOAT32, FLOATS, INT64, LAUNCH, check_device, mask_tile, tiles, tuned
+from rate.kernels.triton.tile import FLOAT32, FLOATS, INT64, LAUNCH, check_device, current, mask_tile, tiles, tuned
 
 
 @triton.jit
@@ -84,7 +84,7 @@ def perturb(pixels: Tensor, slot: Tensor, grid: Tensor, offset: Tensor, bound: B
     check(tensors, forms, pixels.device)
     out = torch.empty((count, 3, size, size), dtype=dtype, device=pixels.device)
     if count:
-        with torch.cuda.device_of(pixels):
+        with current(pixels.device):
             _tuned[lambda shape: (count, tiles(size, shape))](
                 pixels, slot, grid, offset, *bound, out, size, side, SIDE=triton.next_power_of_2(side), **LAUNCH
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -70,6 +71,11 @@ def tuned(kernel: Any, key: list[str]) -> Any:
 def tiles(size: int, shape: dict[str, int]) -> int:
     """Programs that cover an image of ``size`` x ``size`` pixels."""
     return int(triton.cdiv(size, shape["BLOCK_Y"]) * triton.cdiv(size, shape["BLOCK_X"]))
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Triton launches on torch's current device, which is not always that of the tensors."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def check_device(device: torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 import triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from triton_cases import DEVICE, EPS32, FAMILIES, draw, on_device
+from triton_cases import DEVICE, EPS32, FAMILIES, SMALL, draw, on_device
 
 from rate.errors import BackendError
 from rate.kernels import fold as numpy_form
@@ -31,18 +31,18 @@ def slack(weights: np.ndarray, full: np.ndarray) -> float:
     return float(16 * EPS32 * np.abs(weights).sum(axis=1).max() * np.abs(full).max())
 
 
-@pytest.mark.parametrize("heads", [1, 3, 9])
+@pytest.mark.parametrize("heads", [1, 5])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_maps_equal_the_oracle(family: str, heads: int) -> None:
-    perturbation, drawn, weights = FAMILIES[family], draw(FAMILIES[family], 3), weights_of(heads, 3)
+    perturbation, drawn, weights = FAMILIES[family], draw(FAMILIES[family], 2), weights_of(heads, 2)
     found = fold(on_device(weights), *drawn.tensors, bind(perturbation, DEVICE))
     full = reference.masks(perturbation, drawn.grid, drawn.offset)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.cpu().numpy(), reference.fold(weights, full), atol=slack(weights, full), rtol=0)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(size=st.integers(2, 20), side=st.integers(2, 5), count=st.integers(1, 9), heads=st.integers(1, 5))
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(size=st.integers(2, 20), side=st.integers(2, 5), count=st.integers(1, 4), heads=st.integers(1, 5))
 def test_any_shape_equals_the_numpy_form(size: int, side: int, count: int, heads: int) -> None:
     perturbation = rise(size, min(size, side))
     drawn, weights = draw(perturbation, count, seed=size), weights_of(heads, count)
@@ -52,7 +52,7 @@ def test_any_shape_equals_the_numpy_form(size: int, side: int, count: int, heads
     np.testing.assert_allclose(found.cpu().numpy(), expected, atol=slack(weights, full), rtol=0)
 
 
-@pytest.mark.parametrize("count", [GROUP, GROUP + 1, 2 * GROUP + 3])
+@pytest.mark.parametrize("count", [GROUP, 2 * GROUP + 1])
 def test_more_masks_than_one_program_sums(count: int) -> None:
     perturbation, weights = FAMILIES["side-2"], weights_of(2, count)
     drawn = draw(perturbation, count)
@@ -63,12 +63,12 @@ def test_more_masks_than_one_program_sums(count: int) -> None:
 
 
 def test_groups_are_folds_of_their_own_masks_bit_for_bit() -> None:
-    perturbation, weights, drawn = FAMILIES["tails"], weights_of(3, 6), draw(FAMILIES["tails"], 6)
+    perturbation, weights, drawn = SMALL, weights_of(3, 6), draw(SMALL, 6)
     grid, offset = drawn.tensors
     family, values = bind(perturbation, DEVICE), on_device(weights)
     bounds = [0, 2, 2, 5, 6]  # the second group is empty
     found = fold_groups(values, grid, offset, torch.tensor(bounds, device=DEVICE), family)
-    assert found.shape == (3, 4, 67, 67)
+    assert found.shape == (3, 4, 19, 19)
     for group, (start, stop) in enumerate(itertools.pairwise(bounds)):
         own = slice(start, stop)
         alone = fold(values[:, own].contiguous(), grid[own], offset[own], family)
@@ -76,8 +76,8 @@ def test_groups_are_folds_of_their_own_masks_bit_for_bit() -> None:
 
 
 def test_no_tile_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = draw(FAMILIES["tails"], 3)
-    inputs = (on_device(weights_of(5, 3)), *drawn.tensors, bind(FAMILIES["tails"], DEVICE))
+    drawn = draw(SMALL, 2)
+    inputs = (on_device(weights_of(5, 2)), *drawn.tensors, bind(SMALL, DEVICE))
     first = fold(*inputs)
     for y, x, _ in TILES:
         one = triton.autotune(configs=[triton.Config({"BLOCK_Y": y, "BLOCK_X": x})], key=[])(fold_kernel)

@@ -26,6 +26,9 @@ FAMILIES = {
 }
 
 
+SMALL = rise(19, 3)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Grids and offsets in numpy, and the same on the device."""
@@ -39,13 +42,14 @@ class Drawn:
 
 
 def on_device(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(DEVICE)
+    return torch.tensor(array, device=DEVICE)
 
 
 def draw(perturbation: Perturbation, count: int, seed: int = 0) -> Drawn:
-    """Grids of any values, since the kernels know nothing of bits; the first two masks have the ends of the offsets."""
+    """Grids of any values, since kernels know nothing of bits; the first two masks have opposite ends of offsets."""
     rng = np.random.default_rng(seed)
     grid = rng.normal(size=(count, perturbation.side, perturbation.side)).astype(np.float32)
     offset = rng.integers(0, perturbation.offsets, (count, 2))
-    offset[:1], offset[1:2] = perturbation.offsets - 1, 0
+    last = perturbation.offsets - 1
+    offset[:1], offset[1:2] = (last, 0), (0, last)
     return Drawn(grid, offset)
