@@ -90,7 +90,7 @@ def test_a_gpu_that_is_not_there_is_an_error_before_any_work(
     out = tmp_path / "run"
     arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--device"]
     assert run([*arguments, "cuda9"]) == 2
-    assert "device must be auto, cpu, cuda or cuda:N" in capsys.readouterr().err
+    assert "device must be auto, cpu, cuda, cuda:N or cuda:N,M" in capsys.readouterr().err
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         assert run([*arguments, "cuda", "--backend", "onnxruntime"]) == 2
         assert "needs CUDAExecutionProvider" in capsys.readouterr().err

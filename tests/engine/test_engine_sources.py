@@ -22,7 +22,7 @@ from rate.engine.store import read_run
 def rows_of(data: str, out: Path, workers: int = 1) -> list[dict]:
     one = job(data, workers=workers)
     with crew(one.execution) as found:
-        evaluate(one, FakeSpec(light), out, lambda _: None, found.carry_out([FakeSpec(light)] * found.workers))
+        evaluate(one, FakeSpec(light), out, lambda _: None, found.carry_out(FakeSpec(light)))
     return sorted(read_rows(out, read_run(out)).to_pylist(), key=lambda row: (row["id"], row["head"]))
 
 

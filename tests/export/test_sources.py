@@ -65,7 +65,7 @@ def test_only_torch_models_have_a_tower_to_train() -> None:
     ("values", "message"),
     [
         ({"precision": "fp8"}, "--precision fp8 cannot be exported; f32, fp16, bf16 and int8 can"),
-        ({"format": "tensorrt"}, "--format tensorrt cannot be exported yet; onnx can"),
+        ({"format": "openvino"}, "--format openvino cannot be exported"),
         ({"crop_pct": 0.0}, "--crop-pct must lie in"),
         ({"crop_pct": float("nan")}, "--crop-pct must lie in"),
         ({"mean": (0.5,)}, "--mean needs three numbers"),
