@@ -15,7 +15,8 @@ _INT8 = "int8 only"
 
 def export(
     source: Annotated[
-        str, typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], onnx:FILE, or a checkpoint.")
+        str,
+        typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, onnx:FILE, or a checkpoint."),
     ],
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
     classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rate.finetune.recipe import Finetuned, Watch
 
 _Source = Annotated[
-    str, typer.Argument(help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], or a checkpoint folder.")
+    str, typer.Argument(help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, or a checkpoint.")
 ]
 _Encoder = Annotated[
     str, typer.Argument(help="open_clip:NAME[:WEIGHTS] or open_clip:CONFIG.json[:WEIGHTS], or a checkpoint of flcp.")

@@ -109,7 +109,7 @@ def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
 def _versions() -> dict[str, str]:
     """Versions of `rate` and of the libraries that made the graph."""
     found = {"rate": __version__}
-    for name in ("torch", "timm", "onnx", "onnxscript", "onnxruntime"):
+    for name in ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

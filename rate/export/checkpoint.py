@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from rate.data.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
-from rate.export.families.open_clip import ZeroShot
 from rate.export.folders import digest_files, field, read_document, replacing, strings, verify, write_document
 from rate.export.weights import State, load_into, read_state
 from rate.export.weights import state_digest as state_digest
+from rate.export.zero_shot import ZeroShot
 from rate.types import Json
 
 CHECKPOINT = "checkpoint.json"

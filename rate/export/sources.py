@@ -2,6 +2,7 @@
 
     timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
     open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
+    hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP
     onnx:FILE                     an ONNX model from images to logits
     CHECKPOINT_DIR                a folder that `rate finetune` wrote
 
@@ -30,15 +31,20 @@ if TYPE_CHECKING:
 
     from rate.export.checkpoint import Checkpoint
 
-FORMS = {"timm": "timm:NAME[:FILE]", "open_clip": "open_clip:NAME[:WEIGHTS]", "onnx": "onnx:FILE"}
+FORMS = {
+    "timm": "timm:NAME[:FILE]",
+    "open_clip": "open_clip:NAME[:WEIGHTS]",
+    "hf": "hf:DIR_OR_ID",
+    "onnx": "onnx:FILE",
+}
 ZERO_SHOT = "zs"
 """Name of the zero-shot head that --classes makes on an image-text model."""
 
 ZeroShotMaker = Callable[[Sequence[str], Sequence[str]], "nn.Module"]
 """(names, templates) -> head."""
 
-_TORCH = ("timm", "open_clip")
-_LATER = ("hf",)
+_READS = ("open_clip", "hf")
+_TORCH = ("timm", "open_clip", "hf")
 
 
 class Source(Protocol):
@@ -199,8 +205,6 @@ def parse_source(source: str) -> Reference | None:
 
 def _unknown(source: str, family: str) -> str:
     expected = f"expected {', '.join(FORMS.values())}, or a checkpoint folder"
-    if family in _LATER:
-        return f"SOURCE {source!r}: {family} models cannot be exported yet; {expected}"
     if (Path(source) / "artifact.json").is_file():
         return f"SOURCE {source!r} is an artifact already: rate eval {source} DATA --out RUN"
     if Path(source).is_file() and source.endswith(".onnx"):
@@ -283,7 +287,8 @@ def _zero_shot_head(model: SourceModel, request: HeadRequest) -> Head:
         return _checkpoint_head(model, request)
     if model.zero_shot is None:
         raise UsageError(
-            f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need an open_clip source"
+            f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need one of "
+            f"{', '.join(FORMS[family] for family in _READS)}"
         )
     prompts = read_prompts(request.path, request.templates)
     return Head(request.name, "zero-shot", prompts.classes, model.zero_shot(prompts.names, prompts.templates))

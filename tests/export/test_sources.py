@@ -17,6 +17,7 @@ from rate.export.sources import open_tower, parse_source
         ("timm:resnet18:w.pt", ("timm", "resnet18", "w.pt")),
         ("timm:resnet18:s3://bucket/w.pt", ("timm", "resnet18", "s3://bucket/w.pt")),
         ("timm:resnet18:", ("timm", "resnet18", "")),
+        ("hf:openai/clip-vit-base-patch32", ("hf", "openai/clip-vit-base-patch32", None)),
         ("onnx:a.onnx", ("onnx", "a.onnx", None)),
         ("onnx:C:\\a.onnx", ("onnx", "C", "\\a.onnx")),
     ],
@@ -31,7 +32,7 @@ def test_only_the_first_two_colons_split(source, parts) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("hf:openai/clip", "hf models cannot be exported yet; expected timm:NAME"),
+        ("hg:openai/clip", "neither a known kind of model .* expected timm:NAME"),
         ("tim:resnet18", "did you mean timm:NAME"),
         ("resnet18", "neither a known kind of model nor a folder with checkpoint.json"),
         ("timm", "did you mean timm:NAME"),

@@ -22,6 +22,7 @@ from rate.data.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.sources import Reference, SourceModel
 from rate.export.weights import load_into, state_digest
+from rate.export.zero_shot import ZeroShot
 from rate.types import Json
 
 LOCAL = "local-dir"
@@ -37,27 +38,6 @@ class DualEncoder:
     config: Json  # {"name", "model_cfg", "preprocess_cfg"}: all that makes the architecture again
     geometry: Geometry
     notices: tuple[str, ...] = ()
-
-
-class ZeroShot(nn.Module):
-    """Cosine of image and class embeddings, scaled: logits [b,c] from features [b,d]."""
-
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor
-
-    def __init__(self, weight: Tensor, scale: float, bias: float) -> None:
-        """``weight`` [c,d], rows of unit length; ``scale`` multiplies the cosine, ``bias`` is added (SigLIP)."""
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("bias", torch.tensor(bias))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [b,c]."""
-        unit = nn.functional.normalize(features, dim=-1)
-        logits: Tensor = self.scale * (unit @ self.weight.T) + self.bias
-        return logits
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:

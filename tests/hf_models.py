@@ -1,0 +1,71 @@
+"""Hugging Face folders of small models with random weights, real classes and real key names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from rate.backends.onnxruntime import OrtSpec
+from rate.export.artifact import Artifact
+from rate.kernels.separable import rise
+from rate.types import Float32, Rows
+
+LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+VISION = LAYERS | {"image_size": 32, "patch_size": 8}
+
+
+def save(model: Any, tokenizer: Any, processor: Any, folder: Path) -> Path:
+    for part in (model, tokenizer, processor):
+        part.save_pretrained(folder)
+    return folder
+
+
+def spread(model: torch.nn.Module) -> Any:
+    """Weights large enough that images and texts tell."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim > 1:
+                value.normal_(0.0, 0.2, generator=generator)
+            elif name.endswith(".bias"):
+                value.normal_(0.0, 0.1, generator=generator)
+    return model.eval()
+
+
+def clip_tokenizer() -> Any:
+    """OpenAI's byte pairs, which open_clip carries along."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    known = SimpleTokenizer()
+    vocabulary = {token.replace("<start_of_text>", "<|startoftext|>"): k for token, k in known.encoder.items()}
+    vocabulary = {token.replace("<end_of_text>", "<|endoftext|>"): k for token, k in vocabulary.items()}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=list(known.bpe_ranks), model_max_length=16)
+
+
+def save_clip(folder: Path) -> Path:
+    text = LAYERS | {"vocab_size": 49408, "max_position_embeddings": 16}
+    config = transformers.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=24)
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32})
+    return save(spread(transformers.CLIPModel(config)), clip_tokenizer(), processor, folder)
+
+
+def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A smooth picture."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def exported_logits(artifact: Artifact, images: Float32) -> dict[str, Float32]:
+    """Clean logits of the exported graph in ONNX Runtime for pixels [n,3,h,w]."""
+    perturbation = rise(artifact.geometry.size, 7)
+    with OrtSpec(artifact.graph()).open(perturbation, len(images)) as backend:
+        for slot, pixels in enumerate(images):
+            backend.put(slot, pixels)
+        clean = np.repeat(perturbation.clean[None], len(images), axis=0)
+        rows = Rows(np.arange(len(images)), clean, np.zeros((len(images), 2), np.int64))
+        return {name: values.copy() for name, values in backend.submit(rows).wait().items()}
