@@ -54,6 +54,50 @@ def save_clip(folder: Path) -> Path:
     return save(spread(transformers.CLIPModel(config)), clip_tokenizer(), processor, folder)
 
 
+TEXT = LAYERS | {"max_position_embeddings": 16, "pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
+
+
+def sentence_pieces(folder: Path) -> Any:
+    """SigLIP's tokenizer: lower case, no punctuation, sentence pieces."""
+    import sentencepiece
+
+    words = ["a", "photo", "of", "the", "dark", "light", "square", "drawing", "in", "ink", "one", "two", "three"]
+    lines = [" ".join(np.random.default_rng(k).permutation(words)) for k in range(50)]
+    folder.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=34,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    return transformers.SiglipTokenizer(str(folder / "spiece.model"), model_input_names=["input_ids"])
+
+
+def save_siglip(folder: Path) -> Path:
+    tokenizer = sentence_pieces(folder.with_name(f"{folder.name}-spiece"))
+    config = transformers.SiglipConfig(text_config=TEXT | {"vocab_size": 64}, vision_config=VISION)
+    processor = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
+    return save(spread(transformers.SiglipModel(config)), tokenizer, processor, folder)
+
+
+def gemma_tokenizer() -> Any:
+    """SigLIP 2's tokenizer, of single letters."""
+    special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    vocabulary = {token: k for k, token in enumerate((*special, *"\u2581abcdefghijklmnopqrstuvwxyz,"))}
+    return transformers.Siglip2Tokenizer(vocab=vocabulary, merges=[], model_input_names=["input_ids"])
+
+
+def save_naflex(folder: Path) -> Path:
+    vision = LAYERS | {"patch_size": 8, "num_patches": 16}
+    config = transformers.Siglip2Config(text_config=TEXT | {"vocab_size": 64}, vision_config=vision)
+    processor = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    return save(spread(transformers.Siglip2Model(config)), gemma_tokenizer(), processor, folder)
+
+
 def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     """A smooth picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)

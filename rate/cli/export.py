@@ -16,7 +16,9 @@ _INT8 = "int8 only"
 def export(
     source: Annotated[
         str,
-        typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, onnx:FILE, or a checkpoint."),
+        typer.Argument(
+            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, onnx:FILE, or a checkpoint folder."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
     classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,

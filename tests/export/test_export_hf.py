@@ -48,6 +48,55 @@ def test_clip_gives_the_logits_of_its_own_forward(clip: Path, classes: Path, tmp
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_siglip_adds_its_bias_and_squashes(classes: Path, tmp_path: Path) -> None:
+    folder = hf_models.save_siglip(tmp_path / "siglip")
+    artifact = export_artifact(f"hf:{folder}", tmp_path / "artifact", ExportOptions(classes=classes))
+    geometry = artifact.geometry
+    assert (geometry.crop, geometry.mean, geometry.std) == ("squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    model = transformers.SiglipModel.from_pretrained(folder).eval()
+    processor = transformers.SiglipProcessor.from_pretrained(folder)
+    shown = [hf_models.photograph(50, 40, seed) for seed in range(3)]
+    inputs = processor(text=PROMPTS, images=shown, padding="max_length", max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(**inputs).logits_per_image.numpy()
+    assert np.ptp(expected) > 0.1
+    found = hf_models.exported_logits(artifact, inputs["pixel_values"].numpy())["zs"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    level = 2.1 / 255 / 0.5
+    ours = np.stack([geometry.image_to_pixels(image) for image in shown])
+    np.testing.assert_allclose(ours, inputs["pixel_values"].numpy(), atol=level)
+
+
+def test_naflex_reads_square_images_as_its_own_forward_does(classes: Path, tmp_path: Path) -> None:
+    folder = hf_models.save_naflex(tmp_path / "naflex")
+    notices: list[str] = []
+    artifact = export_artifact(f"hf:{folder}", tmp_path / "artifact", ExportOptions(classes=classes), notices.append)
+    assert "all are squashed to a square" in notices[0]
+    model = transformers.Siglip2Model.from_pretrained(folder).eval()
+    processor = transformers.Siglip2Processor.from_pretrained(folder)
+    shown = [hf_models.photograph(40, 40, seed) for seed in range(3)]
+    inputs = processor(text=PROMPTS, images=shown, max_length=16, max_num_patches=16, patch_size=8, return_tensors="pt")
+    assert inputs["spatial_shapes"].tolist() == [[4, 4]] * 3
+    with torch.inference_mode():
+        expected = model(**inputs).logits_per_image.numpy()
+    patches = inputs["pixel_values"].reshape(3, 4, 4, 8, 8, 3)  # back to images
+    pixels = patches.permute(0, 5, 1, 3, 2, 4).reshape(3, 3, 32, 32).numpy()
+    found = hf_models.exported_logits(artifact, pixels)["zs"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    ours = np.stack([artifact.geometry.image_to_pixels(image) for image in shown])
+    np.testing.assert_allclose(ours, pixels, atol=2.1 / 255 / 0.5)
+    with pytest.raises(UsageError, match="up to 25 patches of 8 pixels, where the model has 16 positions"):
+        open_source(changed(folder, tmp_path / "other", PROCESSOR, max_num_patches=25), ExportOptions(classes=classes))
+
+
+def test_a_siglip_probe_opens_again_without_the_text_tower(image_set, tmp_path: Path) -> None:
+    for save in (hf_models.save_siglip, hf_models.save_naflex):
+        folder = save(tmp_path / save.__name__)
+        out = tmp_path / f"lp-{save.__name__}"
+        finetune_lp(f"hf:{folder}", image_set(4, folder=out.name + "-set"), out, LpSettings(split=None, epochs=1))
+        assert open_tower(str(out)).weights == open_tower(f"hf:{folder}").weights
+
+
 def test_pixels_are_those_of_the_familys_processor(clip: Path, classes: Path) -> None:
     geometry = open_source(f"hf:{clip}", ExportOptions(classes=classes)).geometry
     processor = transformers.AutoImageProcessor.from_pretrained(clip)

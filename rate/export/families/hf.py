@@ -7,6 +7,7 @@ An ID is fetched from the hub first, data only; code in a repository is never ru
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,6 +101,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
         heads=(),
         geometry=geometry,
         weights=state_digest(tower.state_dict()),
+        notices=(form.notice,) if form.notice else (),
         zero_shot=encoder.zero_shot,
     )
 
@@ -223,12 +225,26 @@ def _geometry(config: Any, folder: Path) -> Geometry:
         ) from error
     told = processor.to_dict()
     try:
-        return _from_processor(told, int(config.vision_config.image_size))
+        if "max_num_patches" in told:
+            return _naflex(told, config.vision_config)
+        return _squared(told, int(config.vision_config.image_size))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"hf:{folder} prepares images in a way that has no equal here: {error}") from error
 
 
-def _from_processor(told: Json, side: int) -> Geometry:
+def _naflex(told: Json, vision: Any) -> Geometry:
+    """A square image, which the processor gives as many patches as it may."""
+    sides = math.isqrt(vision.num_patches), math.isqrt(told["max_num_patches"])
+    if sides[0] ** 2 != vision.num_patches or sides[0] != sides[1] or told["patch_size"] != vision.patch_size:
+        raise ConfigError(
+            f"up to {told['max_num_patches']} patches of {told['patch_size']} pixels, where the model has "
+            f"{vision.num_patches} positions and patches of {vision.patch_size}; both must be one square"
+        )
+    return _geometry_of(told, sides[0] * vision.patch_size, None)
+
+
+def _geometry_of(told: Json, side: int, shortest: int | None) -> Geometry:
+    """``shortest``: the short side becomes this before the crop; None = both sides are squashed."""
     steps = ("do_resize", "do_rescale", "do_normalize")
     if off := [step for step in steps if not told.get(step)]:
         raise ConfigError(f"{off[0]} is off")
@@ -236,6 +252,13 @@ def _from_processor(told: Json, side: int) -> Geometry:
         raise ConfigError(f"pixels are multiplied by {told['rescale_factor']}, not 1/255")
     if told["resample"] not in _FILTERS:
         raise ConfigError(f"resample {told['resample']} is neither bilinear (2) nor bicubic (3)")
+    mean, std = _three(told["image_mean"]), _three(told["image_std"])
+    kind = "squash" if shortest is None else "center"
+    return Geometry(side, shortest or side, mean, std, kind, _FILTERS[told["resample"]])
+
+
+def _squared(told: Json, side: int) -> Geometry:
+    """A processor whose pixels have one size."""
     size = told["size"]
     crop = told.get("crop_size") if told.get("do_center_crop") else None
     shortest = size.get("shortest_edge")
@@ -244,9 +267,7 @@ def _from_processor(told: Json, side: int) -> Geometry:
         raise ConfigError(f"the processor gives {sides - {side}} pixels a side, the model takes {side}")
     if shortest is None and crop and (size["height"], size["width"]) != (side, side):
         raise ConfigError(f"a crop of {side} out of a squashed image of {size['width']} x {size['height']} pixels")
-    kind = "center" if shortest is not None else "squash"
-    mean, std = _three(told["image_mean"]), _three(told["image_std"])
-    return Geometry(side, shortest or side, mean, std, kind, _FILTERS[told["resample"]])
+    return _geometry_of(told, side, shortest)
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
