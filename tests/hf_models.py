@@ -98,6 +98,27 @@ def save_naflex(folder: Path) -> Path:
     return save(spread(transformers.Siglip2Model(config)), gemma_tokenizer(), processor, folder)
 
 
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "photo", "of", "dark", "light", "square", "##s", "drawing")
+
+
+def word_pieces(folder: Path) -> Any:
+    """BERT's tokenizer, from a vocab.txt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return transformers.BertTokenizer.from_pretrained(folder)
+
+
+def save_blip(folder: Path, model: str = "BlipForImageTextRetrieval") -> Path:
+    text = LAYERS | {"vocab_size": 32, "max_position_embeddings": 16, "encoder_hidden_size": 32, "bos_token_id": 2}
+    text |= {"pad_token_id": 0, "sep_token_id": 3, "eos_token_id": 3}
+    config = transformers.BlipConfig(
+        text_config=text, vision_config=VISION, image_text_hidden_size=24, projection_dim=24
+    )
+    processor = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
+    tokenizer = word_pieces(folder.with_name(f"{folder.name}-vocab"))
+    return save(spread(getattr(transformers, model)(config)), tokenizer, processor, folder)
+
+
 def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     """A smooth picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)

@@ -89,8 +89,39 @@ def test_naflex_reads_square_images_as_its_own_forward_does(classes: Path, tmp_p
         open_source(changed(folder, tmp_path / "other", PROCESSOR, max_num_patches=25), ExportOptions(classes=classes))
 
 
-def test_a_siglip_probe_opens_again_without_the_text_tower(image_set, tmp_path: Path) -> None:
-    for save in (hf_models.save_siglip, hf_models.save_naflex):
+@pytest.mark.parametrize("name", ["BlipForImageTextRetrieval", "BlipModel"])
+def test_blip_compares_by_its_contrastive_projections(name: str, classes: Path, tmp_path: Path) -> None:
+    folder = hf_models.save_blip(tmp_path / "blip", name)
+    notices: list[str] = []
+    artifact = export_artifact(f"hf:{folder}", tmp_path / "artifact", ExportOptions(classes=classes), notices.append)
+    assert ("has no logit scale" in notices[0]) == (name == "BlipForImageTextRetrieval")
+    model = getattr(transformers, name).from_pretrained(folder).eval()
+    image_processor, tokenizer = (
+        kind.from_pretrained(folder) for kind in (transformers.AutoImageProcessor, transformers.AutoTokenizer)
+    )
+    processor = transformers.BlipProcessor(image_processor, tokenizer)
+    shown = [hf_models.photograph(40, 64, seed) for seed in range(3)]
+    inputs = processor(text=PROMPTS, images=shown, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        if name == "BlipModel":
+            expected = model(**inputs).logits_per_image.numpy()
+        else:
+            expected = model(**inputs, use_itm_head=False).itm_score.numpy()
+    assert np.ptp(expected) > 0.1
+    found = hf_models.exported_logits(artifact, inputs["pixel_values"].numpy())["zs"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    ours = np.stack([artifact.geometry.image_to_pixels(image) for image in shown])
+    np.testing.assert_allclose(ours, inputs["pixel_values"].numpy(), atol=2.1 / 255 / min(artifact.geometry.std))
+
+
+def test_a_blip_for_captions_has_no_projections(classes: Path, tmp_path: Path) -> None:
+    folder = hf_models.save_blip(tmp_path / "blip", "BlipForConditionalGeneration")
+    with pytest.raises(UsageError, match=r"tensors of BlipForImageTextRetrieval; only whole image-text models"):
+        open_source(f"hf:{folder}", ExportOptions(classes=classes))
+
+
+def test_a_probe_opens_again_without_the_text_tower(image_set, tmp_path: Path) -> None:
+    for save in (hf_models.save_siglip, hf_models.save_naflex, hf_models.save_blip):
         folder = save(tmp_path / save.__name__)
         out = tmp_path / f"lp-{save.__name__}"
         finetune_lp(f"hf:{folder}", image_set(4, folder=out.name + "-set"), out, LpSettings(split=None, epochs=1))

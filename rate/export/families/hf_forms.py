@@ -41,6 +41,15 @@ class Pooled(nn.Module):
         return features
 
 
+class FirstToken(Pooled):
+    """An image encoder whose class token, projected, is the embedding."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Features [b,d]."""
+        features: Tensor = self.projection(self.encoder(pixel_values=pixels).last_hidden_state[:, 0])
+        return features
+
+
 class SquareNaflex(nn.Module):
     """SigLIP 2's NaFlex encoder for square images of as many patches as it has position embeddings.
 
@@ -87,6 +96,19 @@ def _naflex_tower(model: Any) -> nn.Module:
     return SquareNaflex(model.vision_model)
 
 
+def _retrieval_tower(model: Any) -> nn.Module:
+    return FirstToken(model.vision_model, model.vision_proj)
+
+
+def _retrieval_text(model: Any, tokens: Tokens) -> Tensor:
+    embeddings: Tensor = model.text_proj(model.text_encoder(**tokens).last_hidden_state[:, 0])
+    return embeddings
+
+
+_BARE_COSINE = (
+    "BlipForImageTextRetrieval has no logit scale: its logits are cosines, and with --score probability all classes "
+    "are nearly alike"
+)
 _NAFLEX = (
     "a NaFlex model reads pictures in their own shape; here all are squashed to a square, as its fixed siblings do it"
 )
@@ -95,5 +117,9 @@ FORMS = {
     "clip": (Form("CLIPModel", _clip_tower, _clip_text, "longest"),),
     "siglip": (Form("SiglipModel", _siglip_tower, _siglip_text, "max_length"),),
     "siglip2": (Form("Siglip2Model", _naflex_tower, _siglip_text, "max_length", _NAFLEX),),
+    "blip": (
+        Form("BlipForImageTextRetrieval", _retrieval_tower, _retrieval_text, "longest", _BARE_COSINE),
+        Form("BlipModel", _clip_tower, _clip_text, "longest"),
+    ),
 }
 """model_type of config.json -> its forms; the first is taken where config.json names none of them."""
