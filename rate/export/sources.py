@@ -2,7 +2,8 @@
 
     timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
     open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
-    hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP
+    hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP, SigLIP, SigLIP 2, BLIP
+    albef:FILE                    a checkpoint of ALBEF, or of BLIP in its authors' layout
     onnx:FILE                     an ONNX model from images to logits
     CHECKPOINT_DIR                a folder that `rate finetune` wrote
 
@@ -35,6 +36,7 @@ FORMS = {
     "timm": "timm:NAME[:FILE]",
     "open_clip": "open_clip:NAME[:WEIGHTS]",
     "hf": "hf:DIR_OR_ID",
+    "albef": "albef:FILE",
     "onnx": "onnx:FILE",
 }
 ZERO_SHOT = "zs"
@@ -43,8 +45,8 @@ ZERO_SHOT = "zs"
 ZeroShotMaker = Callable[[Sequence[str], Sequence[str]], "nn.Module"]
 """(names, templates) -> head."""
 
-_READS = ("open_clip", "hf")
-_TORCH = ("timm", "open_clip", "hf")
+_READS = ("open_clip", "hf", "albef")
+_TORCH = ("timm", "open_clip", "hf", "albef")
 
 
 class Source(Protocol):
