@@ -30,7 +30,7 @@ def _silent(message: str) -> None:
 def export_artifact(
     source: str, out: Path, options: ExportOptions, notify: Notify = _silent, prove: Prove | None = None
 ) -> Artifact:
-    """Export SOURCE (see `rate.export.sources`) to the artifact folder ``out``.
+    """Export SOURCE (see `rate.export.grammar`) to the artifact folder ``out``.
 
     Args:
         source: what to export.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rate.errors import ConfigError, UsageError
+from rate.export.grammar import parse_source
 from rate.export.options import ExportOptions, parse_head, read_classes
-from rate.export.sources import open_tower, parse_source
+from rate.export.sources import open_tower
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,13 @@ def test_a_folder_or_file_says_what_to_write_instead(tmp_path) -> None:
     (tmp_path / "model.onnx").write_text("")
     with pytest.raises(UsageError, match=r"is a file: write onnx:.*model.onnx"):
         parse_source(str(tmp_path / "model.onnx"))
+    (tmp_path / "weights.pth").write_text("")
+    with pytest.raises(UsageError, match="does not say what it holds; write one of openai:FILE, albef:FILE"):
+        parse_source(str(tmp_path / "weights.pth"))
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf/config.json").write_text("{}")
+    with pytest.raises(UsageError, match="is a Hugging Face folder: write hf:"):
+        parse_source(str(tmp_path / "hf"))
     (tmp_path / "checkpoint.json").write_text("{}")
     assert parse_source(str(tmp_path)) is None
 

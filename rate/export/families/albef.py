@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from rate.data.geometry import Geometry
 from rate.errors import UsageError, need
-from rate.export.sources import Reference, SourceModel
+from rate.export.grammar import Reference
+from rate.export.sources import SourceModel
 from rate.export.weights import State, load_into, read_state, state_digest, under
 from rate.export.zero_shot import ZeroShot, class_embeddings
 from rate.types import Json

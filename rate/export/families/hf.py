@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from rate.data.geometry import Geometry
 from rate.errors import ConfigError, MissingExtra, UsageError, need
 from rate.export.families.hf_forms import FORMS, Form
-from rate.export.sources import Reference, SourceModel
+from rate.export.grammar import Reference
+from rate.export.sources import SourceModel
 from rate.export.weights import load_into, state_digest
 from rate.export.zero_shot import ZeroShot, class_embeddings
 from rate.types import Json
