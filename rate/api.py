@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def export(source: str, out: str | Path, **options: Any) -> Artifact:
-    """Export ``source`` (``timm:NAME[:FILE]``, ``onnx:FILE`` or a checkpoint folder) to the artifact folder ``out``.
+    """Export ``source`` to the artifact folder ``out``; `rate.export.grammar` has the forms it may take.
 
     ``options`` are the fields of `rate.export.api.ExportOptions`.
 

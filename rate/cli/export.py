@@ -17,7 +17,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, onnx:FILE, or a checkpoint folder."
+            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, albef:FILE, openai:FILE, "
+            "reference:FILE[:RESIZE], onnx:FILE, or a checkpoint folder."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],

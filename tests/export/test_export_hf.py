@@ -285,3 +285,17 @@ def test_a_tokenizer_of_another_model_is_refused(clip: Path, classes: Path, tmp_
     hf_models.spread(transformers.CLIPModel(small)).save_pretrained(tmp_path / "clip")
     with pytest.raises(UsageError, match="gives token 49407, the model knows 320: they do not belong together"):
         open_source(f"hf:{tmp_path / 'clip'}", ExportOptions(classes=classes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
+def test_models_of_real_size_keep_their_logits(kind: str, clip: Path, classes: Path, tmp_path: Path) -> None:
+    """ViT-B/32 and ViT-B/16; 12 layers, 224 pixels, random weights."""
+    shutil.copytree(clip, tmp_path / "model")
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(text_config={"vocab_size": 49408})
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / "model")
+    getattr(transformers, f"{kind}ImageProcessor")().save_pretrained(tmp_path / "model")
+    artifact = export_artifact(f"hf:{tmp_path / 'model'}", tmp_path / "artifact", ExportOptions(classes=classes))
+    assert artifact.geometry.size == 224
+    assert max(artifact.parity["max_abs"].values()) < 1e-4
