@@ -175,6 +175,11 @@ def test_its_tower_is_trained_and_opens_again_from_the_checkpoint(clip: Path, im
         open_source(str(tmp_path / "ft"), ExportOptions(heads=(f"zs=zero-shot:{tmp_path / 'c.txt'}",)))
 
 
+def test_the_token_form_is_refused(clip: Path, classes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is no plain vision transformer: .* no place where patches can be dropped"):
+        export_artifact(f"hf:{clip}", tmp_path / "artifact", ExportOptions(classes=classes, tokens=True))
+
+
 def test_flcp_says_what_it_can_train(clip: Path, image_set, tmp_path: Path) -> None:
     from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 
