@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
-    """Export ``source`` (``timm:NAME[:FILE]``, ``onnx:FILE`` or a checkpoint folder) to the artifact folder ``out``.
+    """Export ``source`` to the artifact folder ``out``; `rate.export.grammar` has the forms it may take.
 
     ``options`` are the fields of `rate.export.api.ExportOptions`. With ``format="tensorrt"`` ``source`` may be an
     artifact: the plan is built into it, and ``out`` is left out.

@@ -17,7 +17,11 @@ _INT8 = "int8 only"
 
 def export(
     source: Annotated[
-        str, typer.Argument(help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], onnx:FILE, or a checkpoint.")
+        str,
+        typer.Argument(
+            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, albef:FILE, openai:FILE, "
+            "reference:FILE[:RESIZE], onnx:FILE, or a checkpoint folder."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Artifact folder to write.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Class names, one a line, in the order of the logits.")] = None,

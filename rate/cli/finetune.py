@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from rate.finetune.recipe import Finetuned, Watch
 
 _Source = Annotated[
-    str, typer.Argument(help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], or a checkpoint folder.")
+    str,
+    typer.Argument(
+        help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, albef:FILE, openai:FILE, "
+        "reference:FILE[:RESIZE], or a checkpoint folder."
+    ),
 ]
 _Encoder = Annotated[
-    str, typer.Argument(help="open_clip:NAME[:WEIGHTS] or open_clip:CONFIG.json[:WEIGHTS], or a checkpoint of flcp.")
+    str,
+    typer.Argument(
+        help="open_clip:NAME[:WEIGHTS] or open_clip:CONFIG.json[:WEIGHTS], openai:FILE, reference:FILE[:RESIZE] of a "
+        "CLIP, or a checkpoint of flcp."
+    ),
 ]
 _Data = Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")]
 _Out = Annotated[Path, typer.Option(help="Checkpoint folder to write.")]

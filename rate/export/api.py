@@ -33,7 +33,7 @@ def _silent(message: str) -> None:
 def export_artifact(
     source: str, out: Path, options: ExportOptions, notify: Notify = _silent, prove: Prove | None = None
 ) -> Artifact:
-    """Export SOURCE (see `rate.export.sources`) to the artifact folder ``out``.
+    """Export SOURCE (see `rate.export.grammar`) to the artifact folder ``out``.
 
     Args:
         source: what to export.
@@ -116,7 +116,7 @@ def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
 def _versions() -> dict[str, str]:
     """Versions of `rate` and of the libraries that made the graph."""
     found = {"rate": __version__}
-    for name in ("torch", "timm", "onnx", "onnxscript", "onnxruntime"):
+    for name in ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from rate.data.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
-from rate.export.families.open_clip import ZeroShot
 from rate.export.folders import digest_files, field, read_document, replacing, strings, verify, write_document
-from rate.export.weights import State, load_into, read_state
+from rate.export.weights import State, load_into, read_state, under
 from rate.export.weights import state_digest as state_digest
+from rate.export.zero_shot import ZeroShot
 from rate.types import Json
 
 CHECKPOINT = "checkpoint.json"
@@ -48,7 +48,7 @@ class Checkpoint:
             ArtifactError: the weights are not those of a tower and a head of this kind for these classes.
         """
         tensors = read_state(self.path / WEIGHTS)
-        tower, head, text = (_part(tensors, prefix) for prefix in ("tower.", "head.", "text."))
+        tower, head, text = (under(tensors, prefix) for prefix in ("tower.", "head.", "text."))
         whole = bool(tower) and "weight" in head and bool(text) == (self.head == ZERO_SHOT)
         if not whole or len(tower) + len(head) + len(text) < len(tensors):
             raise ArtifactError(f"{self.path / WEIGHTS} must hold {_EXPECTED[self.head]}; make the checkpoint again")
@@ -65,7 +65,7 @@ class Checkpoint:
         Raises:
             UsageError: the file cannot be read.
         """
-        return _part(read_state(self.path / WEIGHTS), "text.")
+        return under(read_state(self.path / WEIGHTS), "text.")
 
     def _empty_head(self, dim: int, bias: bool) -> nn.Linear | ZeroShot:
         if self.head == ZERO_SHOT:
@@ -158,7 +158,3 @@ def _head_kind(document: Json, where: Path) -> str:
     if kind not in _EXPECTED:
         raise ArtifactError(f"{where}: the head's kind must be {' or '.join(_EXPECTED)}, got {kind!r}; it is malformed")
     return str(kind)
-
-
-def _part(tensors: State, prefix: str) -> State:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

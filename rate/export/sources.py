@@ -1,16 +1,10 @@
-"""What can be exported, and how a SOURCE string becomes a model.
-
-    timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
-    open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
-    onnx:FILE                     an ONNX model from images to logits
-    CHECKPOINT_DIR                a folder that `rate finetune` wrote
+"""How a SOURCE becomes a model; `rate.export.grammar` has the forms it may take.
 
 A family is one module of `rate.export.families`.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +15,7 @@ from rate.backends.base import Logits
 from rate.data.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.artifact import HeadInfo
+from rate.export.grammar import FORMS, Reference, parse_source
 from rate.export.options import ExportOptions, HeadRequest, parse_head
 from rate.export.prompts import read_prompts
 from rate.types import Float32, Json
@@ -30,15 +25,14 @@ if TYPE_CHECKING:
 
     from rate.export.checkpoint import Checkpoint
 
-FORMS = {"timm": "timm:NAME[:FILE]", "open_clip": "open_clip:NAME[:WEIGHTS]", "onnx": "onnx:FILE"}
 ZERO_SHOT = "zs"
 """Name of the zero-shot head that --classes makes on an image-text model."""
 
 ZeroShotMaker = Callable[[Sequence[str], Sequence[str]], "nn.Module"]
 """(names, templates) -> head."""
 
-_TORCH = ("timm", "open_clip")
-_LATER = ("hf",)
+_READS = ("open_clip", "hf", "albef", "openai", "reference")
+_TORCH = ("timm", *_READS)
 
 
 class Source(Protocol):
@@ -120,16 +114,6 @@ class SourceModel:
         return bare_logits(self.tower, {head.name: head.module for head in self.heads}, images)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A SOURCE string, split on its first two colons."""
-
-    text: str
-    family: str
-    name: str
-    file: str | None
-
-
 class Family(Protocol):
     """What a family's module offers."""
 
@@ -160,10 +144,13 @@ def open_source(source: str, options: ExportOptions) -> Source:
         raise UsageError("--classes: a checkpoint knows its classes itself; leave it out")
     asked = [parse_head(text) for text in options.heads]
     model = _open_torch(source, reference, options.classes, native=True)
-    if model.zero_shot is not None and options.classes is not None:
+    if model.zero_shot is not None and options.classes is not None and not model.heads:
         asked.insert(0, HeadRequest(ZERO_SHOT, "zero-shot", options.classes, options.templates))
     elif options.templates is not None:
-        raise UsageError("--templates: only for image-text models, together with --classes")
+        raise UsageError(
+            "--templates: only for image-text models without a classifier of their own, together with --classes; "
+            "a further head takes them as --head NAME=zero-shot:CLASSES:TEMPLATES"
+        )
     return _with_heads(model, asked)
 
 
@@ -178,36 +165,6 @@ def open_tower(source: str, keep_head: bool = False) -> SourceModel:
         raise UsageError(f"{source} has no PyTorch tower to fine-tune; use {FORMS['timm']} or a checkpoint folder")
     model = _open_torch(source, reference, None, native=False)
     return model if keep_head else replace(model, heads=())
-
-
-def parse_source(source: str) -> Reference | None:
-    """SOURCE split on its first two colons; None = a checkpoint folder.
-
-    Raises:
-        UsageError: neither a family that can be exported nor such a folder.
-    """
-    family, colon, rest = source.partition(":")
-    if family in FORMS and colon:
-        name, separator, file = rest.partition(":")
-        if not name:
-            raise UsageError(f"SOURCE {source!r} names no model; expected {FORMS[family]}")
-        return Reference(source, family, name, file if separator else None)
-    if (Path(source) / "checkpoint.json").is_file():
-        return None
-    raise UsageError(_unknown(source, family if colon else ""))
-
-
-def _unknown(source: str, family: str) -> str:
-    expected = f"expected {', '.join(FORMS.values())}, or a checkpoint folder"
-    if family in _LATER:
-        return f"SOURCE {source!r}: {family} models cannot be exported yet; {expected}"
-    if (Path(source) / "artifact.json").is_file():
-        return f"SOURCE {source!r} is an artifact already: rate eval {source} DATA --out RUN"
-    if Path(source).is_file() and source.endswith(".onnx"):
-        return f"SOURCE {source!r} is a file: write onnx:{source}"
-    close = difflib.get_close_matches(family or source, FORMS, n=1)
-    meant = f"; did you mean {FORMS[close[0]]}?" if close else ""
-    return f"SOURCE {source!r} is neither a known kind of model nor a folder with checkpoint.json; {expected}{meant}"
 
 
 def _family(name: str) -> Family:
@@ -283,7 +240,8 @@ def _zero_shot_head(model: SourceModel, request: HeadRequest) -> Head:
         return _checkpoint_head(model, request)
     if model.zero_shot is None:
         raise UsageError(
-            f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need an open_clip source"
+            f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need one of "
+            f"{', '.join(FORMS[family] for family in _READS)}"
         )
     prompts = read_prompts(request.path, request.templates)
     return Head(request.name, "zero-shot", prompts.classes, model.zero_shot(prompts.names, prompts.templates))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rate.errors import UsageError, need
 
 State = dict[str, Tensor]
 
-_PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+_PICKLED = (".pt", ".pth", ".pyth", ".bin", ".ckpt")
 _SHOWN = 4
 
 
@@ -43,7 +44,18 @@ def _read_safetensors(path: Path) -> State:
     return state
 
 
+def under(state: Mapping[str, Tensor], prefix: str) -> State:
+    """The tensors whose names start with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
 def _read_pickled(path: Path) -> Any:
+    if _is_torchscript(path):
+        raise UsageError(
+            f"weights file {path} is a TorchScript archive, a program that loading it would run, so it is refused; "
+            f"where you trust it, keep its tensors alone: torch.save(torch.jit.load({str(path)!r}, map_location='cpu')"
+            ".state_dict(), 'weights.pth')"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -53,6 +65,14 @@ def _read_pickled(path: Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise UsageError(f"weights file {path} cannot be read ({_line(error)}); it may be truncated") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """An archive with code in it; torch.save writes none."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _tensors(found: Any, path: Path) -> State:

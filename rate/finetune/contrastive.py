@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +13,12 @@ from torch.nn.functional import cross_entropy, normalize
 
 from rate.errors import ConfigError, UsageError
 from rate.export.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_checkpoint
-from rate.export.families import open_clip
+from rate.export.families import open_clip, openai
+from rate.export.families import reference as reference_checkpoint
 from rate.export.families.open_clip import DualEncoder
 from rate.export.folders import check_replaceable
+from rate.export.grammar import FORMS, parse_source
 from rate.export.prompts import Prompts, read_prompts, read_templates
-from rate.export.sources import FORMS, parse_source
 from rate.export.weights import state_digest
 from rate.finetune.course import carry_out
 from rate.finetune.loop import TrainSettings
@@ -25,6 +26,7 @@ from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read
 from rate.types import Json
 
 _IMAGE = "visual."
+_LOADERS = {"open_clip": open_clip.load, "openai": openai.load, "reference": reference_checkpoint.load}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,8 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
     zero-shot head of the trained text tower. Determinism and resumption: as `finetune_ft`.
 
     Args:
-        source: `open_clip:NAME[:WEIGHTS]`, or a checkpoint folder that this recipe wrote.
+        source: `open_clip:NAME[:WEIGHTS]`, `openai:FILE`, `reference:FILE[:RESIZE]` of a CLIP, or a checkpoint folder
+            that this recipe wrote.
         data: manifest; regions and captions are not used.
         out: checkpoint folder; whole or absent.
         settings: recipe.
@@ -93,12 +96,14 @@ def open_encoder(source: str) -> DualEncoder:
         UsageError: it reads no text.
     """
     reference = parse_source(source)
-    if reference is not None and reference.family == "open_clip":
-        return open_clip.load(reference)
+    if reference is not None and reference.family in _LOADERS:
+        return _LOADERS[reference.family](reference)
     if reference is None and (checkpoint := load_checkpoint(Path(source))).head == ZERO_SHOT:
-        return open_clip.build_encoder(checkpoint.model, checkpoint.read()[0], checkpoint.read_text())
+        encoder = open_clip.build_encoder(checkpoint.model, checkpoint.read()[0], checkpoint.read_text())
+        return replace(encoder, geometry=checkpoint.geometry)
+    forms = ", ".join(FORMS[name] for name in _LOADERS)
     raise UsageError(
-        f"{source} has no text tower to train; flcp needs {FORMS['open_clip']} or a checkpoint of `rate finetune flcp`"
+        f"{source} has no text tower that can be trained; flcp needs {forms}, or a checkpoint of `rate finetune flcp`"
     )
 
 

@@ -30,7 +30,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
     (`.NAME.training`): the same call goes on from there.
 
     Args:
-        source: `timm:NAME[:FILE]`, `open_clip:NAME[:WEIGHTS]` or a checkpoint folder.
+        source: as in `rate.export.grammar`, but `onnx:`.
         data: manifest; regions are not used.
         out: checkpoint folder; whole or absent.
         settings: recipe.

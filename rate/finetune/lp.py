@@ -52,7 +52,7 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     Equal inputs, settings and thread counts give equal heads.
 
     Args:
-        source: `timm:NAME[:FILE]`, `open_clip:NAME[:WEIGHTS]` or a checkpoint folder.
+        source: as in `rate.export.grammar`, but `onnx:`.
         data: manifest; regions are not used, but a row whose region cannot be read is left out like any other.
         out: checkpoint folder; whole or absent.
         settings: recipe.

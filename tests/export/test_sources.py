@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rate.errors import ConfigError, UsageError
+from rate.export.grammar import parse_source
 from rate.export.options import ExportOptions, parse_head, read_classes
-from rate.export.sources import open_tower, parse_source
+from rate.export.sources import open_tower
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ from rate.export.sources import open_tower, parse_source
         ("timm:resnet18:w.pt", ("timm", "resnet18", "w.pt")),
         ("timm:resnet18:s3://bucket/w.pt", ("timm", "resnet18", "s3://bucket/w.pt")),
         ("timm:resnet18:", ("timm", "resnet18", "")),
+        ("hf:openai/clip-vit-base-patch32", ("hf", "openai/clip-vit-base-patch32", None)),
         ("onnx:a.onnx", ("onnx", "a.onnx", None)),
         ("onnx:C:\\a.onnx", ("onnx", "C", "\\a.onnx")),
     ],
@@ -31,7 +33,7 @@ def test_only_the_first_two_colons_split(source, parts) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("hf:openai/clip", "hf models cannot be exported yet; expected timm:NAME"),
+        ("hg:openai/clip", "neither a known kind of model .* expected timm:NAME"),
         ("tim:resnet18", "did you mean timm:NAME"),
         ("resnet18", "neither a known kind of model nor a folder with checkpoint.json"),
         ("timm", "did you mean timm:NAME"),
@@ -52,6 +54,13 @@ def test_a_folder_or_file_says_what_to_write_instead(tmp_path) -> None:
     (tmp_path / "model.onnx").write_text("")
     with pytest.raises(UsageError, match=r"is a file: write onnx:.*model.onnx"):
         parse_source(str(tmp_path / "model.onnx"))
+    (tmp_path / "weights.pth").write_text("")
+    with pytest.raises(UsageError, match="does not say what it holds; write one of openai:FILE, albef:FILE"):
+        parse_source(str(tmp_path / "weights.pth"))
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf/config.json").write_text("{}")
+    with pytest.raises(UsageError, match="is a Hugging Face folder: write hf:"):
+        parse_source(str(tmp_path / "hf"))
     (tmp_path / "checkpoint.json").write_text("{}")
     assert parse_source(str(tmp_path)) is None
 
@@ -65,7 +74,7 @@ def test_only_torch_models_have_a_tower_to_train() -> None:
     ("values", "message"),
     [
         ({"precision": "fp8"}, "--precision fp8 cannot be exported; f32, fp16, bf16 and int8 can"),
-        ({"format": "openvino"}, "--format openvino cannot be exported"),
+        ({"format": "openvino"}, "--format must be onnx or tensorrt, got .openvino."),
         ({"crop_pct": 0.0}, "--crop-pct must lie in"),
         ({"crop_pct": float("nan")}, "--crop-pct must lie in"),
         ({"mean": (0.5,)}, "--mean needs three numbers"),

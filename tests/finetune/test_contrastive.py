@@ -99,9 +99,9 @@ def test_it_is_fine_tuned_again_by_every_recipe(trained_pair, colours, tmp_path)
     assert more.train_accuracy == 1.0
     finetune_ft(flcp, colours, tmp_path / "ft", FtSettings(epochs=1, threads=1))
     assert load_checkpoint(tmp_path / "ft").head == "linear"
-    with pytest.raises(UsageError, match="has no text tower to train; flcp needs open_clip:"):
+    with pytest.raises(UsageError, match="has no text tower that can be trained; flcp needs open_clip:"):
         finetune_flcp(str(tmp_path / "ft"), colours, tmp_path / "no", settings())
-    with pytest.raises(UsageError, match="timm:test_vit has no text tower to train"):
+    with pytest.raises(UsageError, match="timm:test_vit has no text tower that can be trained"):
         finetune_flcp("timm:test_vit", colours, tmp_path / "no", settings())
 
 

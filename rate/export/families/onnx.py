@@ -16,11 +16,11 @@ from rate.data.geometry import Geometry
 from rate.errors import BackendError, UsageError, need
 from rate.export.artifact import HeadInfo
 from rate.export.folders import digest_file
+from rate.export.grammar import Reference
 from rate.export.onnx import check_inputs
 from rate.export.options import ExportOptions, read_classes
 from rate.export.perturbed import dims
 from rate.export.protos import save, shape, strip_traces, tensors
-from rate.export.sources import Reference
 from rate.export.surgery import OLDEST_OPSET, before_softmax, opset, perturb, set_output
 from rate.kernels.separable import rise
 from rate.types import Float32, Rows

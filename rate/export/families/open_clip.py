@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from rate.data.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
-from rate.export.sources import Reference, SourceModel
+from rate.export.grammar import Reference
+from rate.export.sources import SourceModel
 from rate.export.weights import load_into, state_digest
+from rate.export.zero_shot import ZeroShot
 from rate.types import Json
 
 LOCAL = "local-dir"
@@ -39,40 +41,27 @@ class DualEncoder:
     notices: tuple[str, ...] = ()
 
 
-class ZeroShot(nn.Module):
-    """Cosine of image and class embeddings, scaled: logits [b,c] from features [b,d]."""
-
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor
-
-    def __init__(self, weight: Tensor, scale: float, bias: float) -> None:
-        """``weight`` [c,d], rows of unit length; ``scale`` multiplies the cosine, ``bias`` is added (SigLIP)."""
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("bias", torch.tensor(bias))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [b,c]."""
-        unit = nn.functional.normalize(features, dim=-1)
-        logits: Tensor = self.scale * (unit @ self.weight.T) + self.bias
-        return logits
-
-
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
     """The image tower, and a way to make zero-shot heads; see `sources.Family`.
 
     Raises:
         UsageError: the name is unknown, the weights do not fit, or the model has no square colour input.
     """
-    encoder = load(reference)
+    return as_source(load(reference), reference)
+
+
+def as_source(encoder: DualEncoder, reference: Reference) -> SourceModel:
+    """The model as a source: its image tower, and a way to make zero-shot heads.
+
+    Raises:
+        UsageError: it does not give one embedding an image.
+    """
     tower = encoder.model.visual
     with torch.inference_mode():
         size = encoder.geometry.size
         features = tower(torch.zeros(1, 3, size, size))
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise UsageError(f"open_clip {reference.name} does not give one embedding an image; it cannot be exported")
+        raise UsageError(f"{reference.text} does not give one embedding an image; it cannot be exported")
     return SourceModel(
         family="open_clip",
         source=reference.text,
@@ -93,7 +82,7 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         UsageError: this open_clip cannot make the architecture, or the weights do not fit.
     """
-    model, _ = _create(config, "the checkpoint's model")
+    model, _ = create(config, "the checkpoint's model")
     load_into(model.visual, state, "the checkpoint's tower weights")
     tower: nn.Module = model.visual.eval()
     return tower
@@ -105,7 +94,7 @@ def build_encoder(config: Json, tower: Mapping[str, Tensor], text: Mapping[str, 
     Raises:
         UsageError: this open_clip cannot make the architecture, or the weights do not fit.
     """
-    model, tokenizer = _create(config, "the checkpoint's model")
+    model, tokenizer = create(config, "the checkpoint's model")
     whole = {f"visual.{name}": value for name, value in tower.items()} | dict(text)
     load_into(model, whole, "the checkpoint's weights")
     return DualEncoder(model.eval(), tokenizer, config, geometry_of(model, str(config.get("name"))))
@@ -139,12 +128,35 @@ def load(reference: Reference) -> DualEncoder:
     notices: tuple[str, ...] = ()
     if weights is not None and not weights.exists():
         return _downloaded(reference, config)
-    model, tokenizer = _create(config, reference.text)
+    model, tokenizer = create(config, reference.text)
     if weights is None:
         notices = (f"{reference.name} has random weights: give {reference.text}:WEIGHTS for trained ones",)
     else:
         _load_weights(model, weights)
     return DualEncoder(model.eval().float(), tokenizer, config, geometry_of(model, reference.name), notices)
+
+
+def create(config: Json, what: str) -> tuple[Any, Any]:
+    """Model with random weights, always the same, and tokenizer, by way of open_clip's own folder format.
+
+    Raises:
+        UsageError: this open_clip cannot make the architecture; ``what`` names the model.
+    """
+    open_clip = need("open_clip", "train")
+    # open_clip logs every step it takes on the root logger's behalf; what matters arrives as an exception.
+    logger, level = logging.getLogger(), logging.getLogger().level
+    with tempfile.TemporaryDirectory(prefix="rate-") as folder, torch.random.fork_rng(devices=[]):
+        described = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
+        (Path(folder) / CONFIG).write_text(json.dumps(described), encoding="utf-8")
+        torch.manual_seed(0)
+        logger.setLevel(logging.ERROR)
+        try:
+            model = open_clip.create_model(f"{LOCAL}:{folder}", load_weights=False)
+            return model.eval(), open_clip.get_tokenizer(f"{LOCAL}:{folder}")
+        except Exception as error:  # whatever a model's constructor raises for a config that is not its own
+            raise UsageError(f"open_clip cannot make {what} ({type(error).__name__}: {error})") from error
+        finally:
+            logger.setLevel(level)
 
 
 def geometry_of(model: Any, name: str) -> Geometry:
@@ -216,25 +228,6 @@ def _weights_in(folder: Path) -> Path:
         if found := sorted(folder.glob(pattern)):
             return found[0]
     raise UsageError(f"{folder} has a {CONFIG} and no weights; expected open_clip_model.safetensors beside it")
-
-
-def _create(config: Json, what: str) -> tuple[Any, Any]:
-    """Model with random weights, always the same, and tokenizer, by way of open_clip's own folder format."""
-    open_clip = need("open_clip", "train")
-    # open_clip logs every step it takes on the root logger's behalf; what matters arrives as an exception.
-    logger, level = logging.getLogger(), logging.getLogger().level
-    with tempfile.TemporaryDirectory(prefix="rate-") as folder, torch.random.fork_rng(devices=[]):
-        described = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
-        (Path(folder) / CONFIG).write_text(json.dumps(described), encoding="utf-8")
-        torch.manual_seed(0)
-        logger.setLevel(logging.ERROR)
-        try:
-            model = open_clip.create_model(f"{LOCAL}:{folder}", load_weights=False)
-            return model.eval(), open_clip.get_tokenizer(f"{LOCAL}:{folder}")
-        except Exception as error:  # whatever a model's constructor raises for a config that is not its own
-            raise UsageError(f"open_clip cannot make {what} ({type(error).__name__}: {error})") from error
-        finally:
-            logger.setLevel(level)
 
 
 def _load_weights(model: Any, path: Path) -> None:
