@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from rate.data.index import SHOWN, written_below
+from rate.data.limits import max_pixels
 from rate.data.location import Folder
 from rate.data.outlines import polygon_mask, rle_mask
-from rate.data.prepare import MAX_PIXELS
 from rate.data.rows import Raw, check_suffix, write_rows
 from rate.errors import ConfigError, DataError
 from rate.types import Bool, Json
@@ -228,8 +228,8 @@ def _image_problems(image: object) -> list[str]:
     sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
         return [f"needs width and height in pixels, got {sides}"]
-    if image["width"] * image["height"] > MAX_PIXELS:
-        return [f"is {sides[0]} x {sides[1]} pixels, the limit is {MAX_PIXELS:,}"]
+    if image["width"] * image["height"] > max_pixels():
+        return [f"is {sides[0]} x {sides[1]} pixels, the limit is {max_pixels():,}; RATE_MAX_PIXELS changes it"]
     return []
 
 

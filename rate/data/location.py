@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
 from rate.data.container import TAR_PLACE, tar_bytes, tar_place
+from rate.data.limits import max_bytes
+from rate.data.local_file import check_length, local_bytes
+from rate.data.retries import tried
 from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
 from rate.errors import SampleError
-
-MAX_BYTES = 1 << 30
-"""Largest image file that is read, bytes: an uncompressed image at the pixel limit is about as large."""
 
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
@@ -29,6 +29,8 @@ class Folder:
     def locate(self, written: str) -> str:
         """The absolute path, or the URL, of what a manifest names; whether it exists is not looked at.
 
+        The path is resolved: `read_bytes` follows no link, so what is checked here is what is read later.
+
         Raises:
             ValueError: it may not be read from here; the message says why, without naming the path.
         """
@@ -42,9 +44,10 @@ class Folder:
         absolute = os.path.normpath(Path(self.path, written))
         if not _inside(absolute, self.path):
             raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
-        if not _inside(self._resolved(absolute), self._real):
+        resolved = self._resolved(absolute)
+        if not _inside(resolved, self._real):
             raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
-        return absolute
+        return resolved
 
     def relative(self, located: str) -> str:
         """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
@@ -54,8 +57,9 @@ class Folder:
             return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
-        if _inside(located, self.path):
-            return located[len(self.path.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        for folder in (self.path, self._real):
+            if _inside(located, folder):
+                return located[len(folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
         return Path(os.path.relpath(located, self.path)).as_posix()
 
     def _resolved(self, absolute: str) -> str:
@@ -86,10 +90,12 @@ def read_bytes(location: str) -> bytes:
     """All bytes of a located file, or of a member of a container.
 
     Raises:
-        SampleError: missing, not a file, empty, larger than MAX_BYTES, or the storage failed.
+        SampleError: missing, not a file, empty, larger than `max_bytes`, or the storage failed.
+        ConfigError: RATE_MAX_BYTES.
     """
+    limit = max_bytes()
     try:
-        data = _bytes(location)
+        data = _bytes(location, limit)
     except SampleError:
         raise
     except FileNotFoundError as error:
@@ -101,37 +107,27 @@ def read_bytes(location: str) -> bytes:
     return data
 
 
-def _bytes(location: str) -> bytes:
+def _bytes(location: str, limit: int) -> bytes:
     if place := TAR_PLACE.fullmatch(location):
-        _check_length(location, int(place[2]))
+        check_length(location, int(place[2]), limit)
         return tar_bytes(int(place[1]), int(place[2]), place[3])
     if place := PARQUET_PLACE.fullmatch(location):
         data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4])
-        _check_length(location, len(data))
+        check_length(location, len(data), limit)
         return data
-    return _remote_bytes(location) if "://" in location else _local_bytes(location)
+    if "://" in location:
+        return tried(location, lambda: _remote_bytes(location, limit))
+    return local_bytes(location, limit)
 
 
-def _local_bytes(location: str) -> bytes:
-    path = Path(location)
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
-        raise SampleError(f"{location}: is not a regular file")
-    _check_length(location, status.st_size)
-    return path.read_bytes()
-
-
-def _remote_bytes(location: str) -> bytes:
+def _remote_bytes(location: str, limit: int) -> bytes:
     import fsspec
 
     with fsspec.open(location, "rb") as stream:
-        _check_length(location, getattr(stream, "size", None) or 0)
-        return bytes(stream.read())
-
-
-def _check_length(location: str, length: int) -> None:
-    if length > MAX_BYTES:
-        raise SampleError(f"{location}: has {length:,} bytes, the limit is {MAX_BYTES:,}")
+        check_length(location, getattr(stream, "size", None) or 0, limit)
+        data = bytes(stream.read(limit + 1))  # a server need not say how much it will send
+    check_length(location, len(data), limit)
+    return data
 
 
 def _inside(path: str, folder: str) -> bool:

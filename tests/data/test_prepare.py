@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from rate.data import prepare as module
+from rate.data import limits
 from rate.data.geometry import Geometry
 from rate.data.prepare import check_resize, load_image, load_mask, pixel_path, prepare
 from rate.errors import SampleError
@@ -277,7 +277,7 @@ def test_decompression_bombs_are_refused_by_their_head(tmp_path, size):
 
 
 def test_the_limit_is_pillows_and_below_it_nothing_warns(tmp_path, monkeypatch):
-    assert module.MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+    assert limits.MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
     path = saved(picture(40, 30), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.warns(Image.DecompressionBombWarning):
