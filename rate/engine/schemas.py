@@ -5,6 +5,7 @@ from __future__ import annotations
 from rate.engine.bench_schema import BENCH
 from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
+from rate.engine.run_schema import RULE, RUN, STATUS
 from rate.engine.schema_words import COUNT as _COUNT
 from rate.engine.schema_words import NUMBER as _NUMBER
 from rate.engine.schema_words import SHARE as _SHARE
@@ -12,7 +13,6 @@ from rate.engine.schema_words import TEXT as _TEXT
 from rate.engine.schema_words import array_of as _list
 from rate.engine.schema_words import map_of as _map
 from rate.engine.schema_words import object_with as _object
-from rate.engine.store import RUN_SCHEMA_ID
 from rate.engine.summary import SUMMARY_SCHEMA_ID
 from rate.export.schemas import ARTIFACT, CHECKPOINT
 from rate.paired import METRICS, STATES
@@ -24,17 +24,6 @@ GATE_SCHEMA_ID = "rate.gate/1"
 _RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
 _METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
 _BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
-_RULE = _object(
-    {
-        "evidence": {"enum": ["positive", "minmax", "raw"]},
-        "valid": {"enum": ["midpoint", "absolute"]},
-        "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "saliency": {"enum": ["rise", "occlusion", "rise-tokens"]},
-        "masks": {"type": ["integer", "string"]},
-        "explained": {"enum": ["label", "prediction"]},
-        "score": {"enum": ["logit", "probability"]},
-    }
-)
 _HEAD = _object(
     {
         "n": _COUNT,
@@ -42,7 +31,7 @@ _HEAD = _object(
         "undefined": _COUNT,
         "capped": _COUNT,
         "forwards_mean": _NUMBER,
-        "rule": _RULE,
+        "rule": RULE,
         "accuracy": _object(_RATIO),
         "counts": _object({"rr": _COUNT, "rw": _COUNT, "wr": _COUNT, "ww": _COUNT}),
         "pt": _METRIC,
@@ -55,42 +44,16 @@ _HEAD = _object(
         ),
     }
 )
-_STATUS: Json = {"enum": ["running", "complete", "partial", "failed"]}
-
 SUMMARY = _object(
     {
         "schema": {"const": SUMMARY_SCHEMA_ID},
-        "status": _STATUS,
+        "status": STATUS,
         "throughput": _object(
             {"images_per_s": _NUMBER, "forwards_per_s": _NUMBER, "waiting_for_data": _SHARE, "batch_fill": _SHARE}
         ),
         "heads": _map(_HEAD),
     },
     title="summary.json",
-)
-
-RUN = _object(
-    {
-        "schema": {"const": RUN_SCHEMA_ID},
-        "status": _STATUS,
-        "key": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "measurement": _map({}),
-        "identity": _map({}),
-        "rule": _RULE,
-        "execution": _map({}),
-        "origin": _map({}),
-        "heads": _list(_object({"name": _TEXT, "classes": _COUNT})),
-        "samples": _object({"planned": _COUNT, "available": _COUNT}),
-        "versions": _map(_TEXT),
-        "machine": _map(_TEXT),
-        "started": _TEXT,
-        "finished": {"type": ["string", "null"]},
-        "sessions": _list(
-            _object({"forwards": _COUNT, "used": _COUNT, "rows": _COUNT, "seconds": _NUMBER, "samples": _COUNT})
-        ),
-        "parts": _list(_object({"name": _TEXT, "rows": _COUNT})),
-    },
-    title="run.json",
 )
 
 PRECISION = _object(
@@ -144,7 +107,7 @@ COMPARISON = _object(
     {
         "schema": {"const": COMPARISON_SCHEMA_ID},
         "baseline": _TEXT,
-        "heads": _list(_object({"name": _TEXT, "run": _TEXT, "head": _TEXT, "status": _STATUS})),
+        "heads": _list(_object({"name": _TEXT, "run": _TEXT, "head": _TEXT, "status": STATUS})),
         "pairs": _list(_PAIR),
         "notices": _list(_TEXT),
         "caveat": {"type": ["string", "null"]},
@@ -153,7 +116,7 @@ COMPARISON = _object(
 )
 
 _IDENTITY = _object(
-    {"name": _TEXT, "folder": _TEXT, "head": _TEXT, "status": _STATUS, "key": _TEXT, "weights": _TEXT, "n": _COUNT}
+    {"name": _TEXT, "folder": _TEXT, "head": _TEXT, "status": STATUS, "key": _TEXT, "weights": _TEXT, "n": _COUNT}
 )
 _CHECK = _object(
     {

@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from rate.data.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
 from rate.export.families.open_clip import ZeroShot
-from rate.export.folders import digest_files, field, read_document, replacing, strings, verify, write_document
+from rate.export.folders import (
+    check_document,
+    digest_files,
+    field,
+    read_document,
+    replacing,
+    strings,
+    verify,
+    write_document,
+)
+from rate.export.schemas import CHECKPOINT as CHECKPOINT_SCHEMA
 from rate.export.weights import State, load_into, read_state
 from rate.export.weights import state_digest as state_digest
 from rate.types import Json
@@ -131,6 +141,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if WEIGHTS not in files:
         raise ArtifactError(f"{where} does not list {WEIGHTS} under 'files'; it is malformed")
     verify(path, files)
+    check_document(document, CHECKPOINT_SCHEMA, where)
     recipe, base = field(document, "recipe", dict, where), field(document, "base", dict, where)
     field(recipe, "name", str, where)
     for key in ("source", "weights"):
