@@ -16,6 +16,7 @@ from PIL import Image
 
 from rate.data.index import SHOWN, written_below
 from rate.data.limits import max_pixels
+from rate.data.local_file import is_file
 from rate.data.location import Folder
 from rate.data.outlines import polygon_mask, rle_mask
 from rate.data.rows import Raw, check_suffix, write_rows
@@ -87,7 +88,7 @@ def index_coco(
         raise ConfigError(f"regions must be one of {', '.join(REGIONS)}; got {regions!r}")
     found = _checked(_parsed(annotations, max_bytes), annotations, regions)
     images, out = Path(os.path.normpath(images.absolute())), out.absolute()
-    there = {key for key, image in found.images.items() if (images / image["file_name"]).is_file()}
+    there = {key for key, image in found.images.items() if is_file(images / image["file_name"])}
     used = {key: group for key, group in found.grouped.items() if key[0] in there}
     if not used:
         raise DataError(f"no annotated image of {annotations} lies in {images}; --images is where `file_name` starts")

@@ -37,6 +37,14 @@ def local_bytes(location: str, limit: int) -> bytes:
     return data
 
 
+def is_file(path: Path) -> bool:
+    """As `Path.is_file`, which raises for a name that is too long to be one."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def check_length(location: str, length: int, limit: int) -> None:
     """Refuse a file that is too long.
 

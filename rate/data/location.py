@@ -13,7 +13,7 @@ from rate.data.limits import max_bytes
 from rate.data.local_file import check_length, local_bytes
 from rate.data.retries import tried
 from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
-from rate.errors import SampleError
+from rate.errors import ConfigError, SampleError
 
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
@@ -96,7 +96,7 @@ def read_bytes(location: str) -> bytes:
     limit = max_bytes()
     try:
         data = _bytes(location, limit)
-    except SampleError:
+    except (SampleError, ConfigError):
         raise
     except FileNotFoundError as error:
         raise SampleError(f"{location}: no such file") from error

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rate.data.local_file import is_file
 from rate.errors import ArtifactError, UsageError
 from rate.export.documents import disagreement, read_json
 from rate.types import Json
@@ -172,7 +173,7 @@ def verify(folder: Path, files: Mapping[str, Any]) -> None:
             raise ArtifactError(
                 f"{folder} lists the file {name!r}, which is not a plain name in this folder; malformed"
             )
-        if not path.is_file():
+        if not is_file(path):
             raise ArtifactError(f"{path} is listed and missing; copy the whole folder, or make it again")
         try:
             found = digest_file(path)
