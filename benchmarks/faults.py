@@ -2,8 +2,8 @@
 
     python -m benchmarks.faults
 
-Writes benchmarks/results/faults.json: kills of a real `rate eval`, samples lost or stored twice and verdicts that differ
-afterwards; damaged inputs, of which how many crashed, hung, were reported, or were harmless.
+Writes benchmarks/results/faults.json: kills of a real `rate eval`, samples lost or stored twice and verdicts that
+differ afterwards; damaged inputs, of which how many crashed, hung, were reported, or were harmless.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def local_bytes(location: str, limit: int) -> bytes:
             raise SampleError(f"{location}: is not a regular file")
         check_length(location, status.st_size, limit)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(limit + 1)  # it may be growing
+            data = file.read(min(status.st_size, limit) + 1)  # it may be growing
     finally:
         os.close(descriptor)
     check_length(location, len(data), limit)

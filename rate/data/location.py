@@ -15,6 +15,7 @@ from rate.data.retries import tried
 from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
 from rate.errors import ConfigError, SampleError
 
+_BLOCK = 1 << 20  # bytes
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
 
@@ -124,10 +125,14 @@ def _remote_bytes(location: str, limit: int) -> bytes:
     import fsspec
 
     with fsspec.open(location, "rb") as stream:
-        check_length(location, getattr(stream, "size", None) or 0, limit)
-        data = bytes(stream.read(limit + 1))  # a server need not say how much it will send
+        size = getattr(stream, "size", None) or 0
+        check_length(location, size, limit)
+        data = bytearray(stream.read(size + 1) if size else b"")
+        # A server need not say how much it will send, and a read of as much as is allowed would take that memory.
+        while len(data) <= limit and (block := stream.read(_BLOCK)):
+            data += block
     check_length(location, len(data), limit)
-    return data
+    return bytes(data)
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rate.data.limits import remote_seconds
+from rate.errors import RateError
 
 WAITS_S = (0.5, 2.0, 8.0)
 """Seconds before each further try of what failed."""
@@ -43,7 +44,7 @@ def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0
     for wait in (*waits, None):
         try:
             result = _in_time(seconds, work, grown)
-        except (FileNotFoundError, PermissionError, ImportError, ValueError):
+        except (FileNotFoundError, PermissionError, ImportError, ValueError, RateError):
             _Storage.failures = 0  # it answers
             raise
         except Exception as error:  # each fsspec backend has its own exceptions

@@ -84,6 +84,8 @@ def _wrong_size(value: Any, schema: Json) -> Iterator[str]:
             yield f"must have {schema[word]} at least"
     if isinstance(value, list) and len(value) > schema.get("maxItems", len(value)):
         yield f"must have {schema['maxItems']} at most"
+    if isinstance(value, list) and schema.get("uniqueItems") and len(set(map(repr, value))) < len(value):
+        yield "must not repeat anything"
     if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
         yield f"must match {schema['pattern']}"
 
