@@ -79,7 +79,7 @@ def _number(value: float | None) -> str:
 
 
 def _rule(rule: Json) -> str:
-    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
+    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS.get(rule["masks"], str(rule["masks"]))
     return (
         f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
         f"valid from {rule['valid']} {rule['tau']:g}"
