@@ -141,7 +141,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if WEIGHTS not in files:
         raise ArtifactError(f"{where} does not list {WEIGHTS} under 'files'; it is malformed")
     verify(path, files)
-    check_document(document, CHECKPOINT_SCHEMA, where)
     recipe, base = field(document, "recipe", dict, where), field(document, "base", dict, where)
     field(recipe, "name", str, where)
     for key in ("source", "weights"):
@@ -150,7 +149,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         geometry = Geometry.from_json(field(document, "input", dict, where))
     except ConfigError as error:
         raise ArtifactError(f"{where}: 'input' is malformed: {error}") from error
-    return Checkpoint(
+    checkpoint = Checkpoint(
         path=path,
         family=field(document, "family", str, where),
         model=field(document, "model", dict, where),
@@ -161,6 +160,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         base=base,
         head=_head_kind(document, where),
     )
+    check_document(document, CHECKPOINT_SCHEMA, where)  # last: the messages above say more
+    return checkpoint
 
 
 def _head_kind(document: Json, where: Path) -> str:
