@@ -79,7 +79,8 @@ def _number(value: float | None) -> str:
 
 
 def _rule(rule: Json) -> str:
-    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS.get(rule["masks"], str(rule["masks"]))
+    asked = rule["masks"]
+    masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
     return (
         f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
         f"valid from {rule['valid']} {rule['tau']:g}"
