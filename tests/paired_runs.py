@@ -88,6 +88,7 @@ def write_run(
         | identity,
         "rule": asked.rule(),
         "heads": [{"name": head, "classes": 2} for head in heads],
+        "samples": {"planned": count, "available": count},
         "sessions": [],
         "parts": parts,
     }

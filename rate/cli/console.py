@@ -15,12 +15,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from rate.cli.visible import VisibleOnly, escaped, visible
+
 PLAIN_EVERY_S = 10.0
 
 
 def results() -> Console:
     """The console of results; plain text as wide as it needs where stdout is not a terminal."""
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    console.push_render_hook(VisibleOnly())
+    return console
+
+
+def say(text: object) -> None:
+    """A result as plain text."""
+    typer.echo(visible(str(text)))
 
 
 @dataclass(slots=True)
@@ -41,12 +50,13 @@ def notice(message: str, level: str = "info", **fields: Any) -> None:
     if _LOG.as_json:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         message = json.dumps({"time": now, "level": level, "message": message.strip()} | fields, ensure_ascii=False)
-    typer.echo(message, err=True)
+        message = escaped(message)
+    typer.echo(visible(message), err=True)
 
 
 def print_json(value: Any) -> None:
     """A result for machines."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    typer.echo(escaped(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 class Steps:

@@ -38,13 +38,13 @@ def index_folder(
     ] = "{stem}.png",
 ) -> None:
     """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks."""
-    from rate.cli.console import notice
+    from rate.cli.console import notice, say
     from rate.data import index
 
     report = index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits)
     for line in report.notices():
         notice(line)
-    typer.echo(index_text(report))
+    say(index_text(report))
 
 
 @index_app.command("coco")
@@ -62,13 +62,13 @@ def index_coco(
     ] = 512 << 20,
 ) -> None:
     """Write a manifest for a set in COCO's format: a row for each image and class in it."""
-    from rate.cli.console import notice
+    from rate.cli.console import notice, say
     from rate.data import coco
 
     report = coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes)
     for line in report.notices():
         notice(line)
-    typer.echo(index_text(report))
+    say(index_text(report))
 
 
 @app.command("pack")
@@ -81,7 +81,7 @@ def pack(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Write tar shards that evaluate to the same samples."""
-    from rate.cli.console import Steps, print_json
+    from rate.cli.console import Steps, print_json, say
     from rate.data import pack as packing
 
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def pack(
         print_json(report.to_json())
     else:
         shards = counted(report.shards, "shard")
-        typer.echo(f"{report.pattern}: {counted(report.samples, 'sample')} in {shards}, {report.bytes:,} bytes")
+        say(f"{report.pattern}: {counted(report.samples, 'sample')} in {shards}, {report.bytes:,} bytes")
 
 
 @app.command("check")
@@ -112,7 +112,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Name every problem of a set and of its files; exit code 2 if one of them is an error."""
-    from rate.cli.console import print_json
+    from rate.cli.console import print_json, say
     from rate.data.check import check_manifest
 
     names = None if classes is None else _class_names(classes)
@@ -120,7 +120,7 @@ def check(
     if as_json:
         print_json(report.to_json())
     else:
-        typer.echo(_check_text(report))
+        say(_check_text(report))
     if report.errors:
         raise DataError(f"{data} has {counted(report.errors, 'error')}; each is named above with its row")
 

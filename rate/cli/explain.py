@@ -34,7 +34,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Explain the prediction for one image."""
-    from rate.cli.console import Steps, notice, print_json
+    from rate.cli.console import Steps, notice, print_json, say
     from rate.engine import explain as engine
     from rate.engine.job import method_for
     from rate.engine.select import spec_for
@@ -59,12 +59,12 @@ def explain(
         print_json(_as_json(verdict) | {"picture": str(out)})
         return
     prediction = verdict.prediction
-    typer.echo(f"prediction    {prediction.name} (probability {prediction.probability:.3f})")
+    say(f"prediction    {prediction.name} (probability {prediction.probability:.3f})")
     effect = "undefined" if prediction.effect is None else f"{prediction.effect:+.3f}"
-    typer.echo(f"explained     {prediction.explained}, effect of the image on its score {effect}")
+    say(f"explained     {prediction.explained}, effect of the image on its score {effect}")
     if question.boxes or question.mask:
-        typer.echo(f"evidence      {_rationale(verdict)}")
-    typer.echo(f"picture       {out}")
+        say(f"evidence      {_rationale(verdict)}")
+    say(f"picture       {out}")
 
 
 def _rationale(verdict: Verdict) -> str:

@@ -69,7 +69,7 @@ def export(
     Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's
     logits, or int8 changes too many verdicts.
     """
-    from rate.cli.console import notice, print_json
+    from rate.cli.console import notice, print_json, say
     from rate.cli.inspect import describe
     from rate.engine.quantized import export as export_measured
     from rate.export.options import ExportOptions
@@ -100,7 +100,7 @@ def export(
     if as_json:
         print_json(artifact.to_json())
     else:
-        typer.echo(describe(artifact))
+        say(describe(artifact))
     notice(f"next: rate eval {artifact.path} DATA --out RUN")
 
 

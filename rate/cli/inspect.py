@@ -20,14 +20,14 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print artifact.json with the artifact's digest.")] = False,
 ) -> None:
     """Check every file of an artifact against its sha256 and say what it holds."""
-    from rate.cli.console import print_json
+    from rate.cli.console import print_json, say
     from rate.export.artifact import load_artifact
 
     loaded = load_artifact(artifact)
     if as_json:
         print_json(loaded.to_json() | {"digest": loaded.digest})
     else:
-        typer.echo(describe(loaded))
+        say(describe(loaded))
 
 
 def describe(artifact: Artifact) -> str:

@@ -106,10 +106,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return EXIT_USAGE
     except Exception as error:
-        typer.echo(
-            f"error: {type(error).__name__}: {error}\nThis is a defect of rate; the traceback is in {_crash_file()}",
-            err=True,
-        )
+        notice(f"error: {type(error).__name__}: {error}\nThis is a defect of rate; the traceback is in {_crash_file()}")
         return EXIT_FAILED
 
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rate.data.retries import tried
 from rate.errors import ConfigError
 
 CACHE_BYTES = 64 << 30
 """What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
-
-WAITS_S = (0.5, 2.0, 8.0)
-"""Seconds before each further try of a fetch that failed."""
 
 _known: dict[str, Path] = {}  # URL -> its copy, as far as this process has asked
 
@@ -43,7 +41,7 @@ def fetched(url: str) -> Path:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: it could not be fetched in ``len(WAITS_S) + 1`` tries.
+        OSError: it could not be fetched in several tries, see `rate.data.retries`.
     """
     path = _known.get(url)
     if path is None or not path.exists():  # another process may have made room
@@ -58,7 +56,7 @@ def _copy(url: str) -> Path:
         filesystem, name = fsspec.core.url_to_fs(url)
         return filesystem, name, filesystem.info(name).get("size"), str(filesystem.ukey(name))
 
-    filesystem, name, size, version = _tried(url, locate)
+    filesystem, name, size, version = tried(url, locate)
     folder = cache_folder() / "shards"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256(repr((url, size, version)).encode()).hexdigest()[:40]
@@ -67,7 +65,7 @@ def _copy(url: str) -> Path:
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
     with _alone(folder / f"{digest}.lock"):  # threads and processes that want it too wait for the one that fetches
         if not path.exists():
-            _tried(url, lambda: _fetch(filesystem, name, size, path))
+            tried(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
             _make_room(folder, path)
     os.utime(path)
     return path
@@ -76,7 +74,8 @@ def _copy(url: str) -> Path:
 def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: nobody else is here
         left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name of its own for every try: one that was given up may still be writing.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         filesystem.get_file(name, str(temporary))
         if size is not None and temporary.stat().st_size != size:
@@ -88,19 +87,11 @@ def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _tried(url: str, work: Callable[[], Any]) -> Any:
-    """``work``, again after a wait where it failed; what will not come by waiting is raised at once."""
-    for wait in (*WAITS_S, None):
-        try:
-            return work()
-        except (FileNotFoundError, PermissionError, ImportError, ValueError):
-            raise
-        except Exception as error:  # each fsspec backend has its own exceptions
-            if wait is None:
-                tries = len(WAITS_S) + 1
-                raise OSError(f"{url} cannot be fetched ({tries} tries): {type(error).__name__}: {error}") from error
-        time.sleep(wait)
-    raise AssertionError("the last try returns or raises")
+def _bytes_so_far(folder: Path, digest: str) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.glob(f".{digest}.*.tmp"))
+    except FileNotFoundError:  # renamed or deleted at this moment: something gets on
+        return -1
 
 
 @contextmanager

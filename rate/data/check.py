@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.data.geometry import Geometry
+from rate.data.local_file import is_file
 from rate.data.location import in_container
 from rate.data.manifest import check_split, without_duplicates
 from rate.data.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
@@ -133,7 +134,7 @@ def _present(sample: Sample) -> list[Problem]:
     return [
         _problem(sample, column, f"{location}: no such file")
         for column, location in files
-        if not (location is None or "://" in location or in_container(location) or Path(location).is_file())
+        if not (location is None or "://" in location or in_container(location) or is_file(Path(location)))
     ]
 
 

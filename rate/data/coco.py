@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from rate.data.index import SHOWN, counts, named, plain, reachable
+from rate.data.limits import max_pixels
+from rate.data.local_file import is_file
 from rate.data.location import Folder
 from rate.data.polygon import polygon_mask
-from rate.data.prepare import MAX_PIXELS
 from rate.data.rows import Raw, check_suffix, write_rows
 from rate.data.run_lengths import rle_mask
 from rate.errors import ConfigError, DataError
@@ -86,7 +87,7 @@ def index_coco(
         raise ConfigError(f"regions must be one of {', '.join(REGIONS)}; got {regions!r}")
     found = _checked(_parsed(annotations, max_bytes), annotations, regions)
     images, out = plain(images), out.absolute()
-    there = {key for key, image in found.images.items() if (images / image["file_name"]).is_file()}
+    there = {key for key, image in found.images.items() if is_file(images / image["file_name"])}
     used = {key: group for key, group in found.grouped.items() if key[0] in there}
     if not used:
         raise DataError(f"no annotated image of {annotations} lies in {images}; --images is where `file_name` starts")
@@ -231,8 +232,8 @@ def _image_problems(image: object) -> list[str]:
     sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
         return [f"needs width and height in pixels, got {sides}"]
-    if image["width"] * image["height"] > MAX_PIXELS:
-        return [f"is {sides[0]} x {sides[1]} pixels, the limit is {MAX_PIXELS:,}"]
+    if image["width"] * image["height"] > max_pixels():
+        return [f"is {sides[0]} x {sides[1]} pixels, the limit is {max_pixels():,}; RATE_MAX_PIXELS changes it"]
     return []
 
 

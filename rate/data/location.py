@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from rate.data.container import TAR_PLACE, tar_bytes, tar_place
+from rate.data.limits import max_bytes
+from rate.data.local_file import check_length, local_bytes
+from rate.data.retries import tried
 from rate.data.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
-from rate.errors import SampleError
+from rate.errors import ConfigError, SampleError
 
-MAX_BYTES = 1 << 30
-"""Largest image file that is read, bytes: an uncompressed image at the pixel limit is about as large."""
-
+_BLOCK = 1 << 20  # bytes
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
 
@@ -36,6 +37,8 @@ class Folder:
     def locate(self, written: str) -> str:
         """The absolute path, or the URL, of what a manifest names; whether it exists is not looked at.
 
+        The path is resolved: `read_bytes` follows no link, so what is checked here is what is read later.
+
         Raises:
             ValueError: it may not be read from here; the message says why, without naming the path.
         """
@@ -49,9 +52,10 @@ class Folder:
         absolute = f"{self._prefix}{written}" if _PLAIN.fullmatch(written) else os.path.normpath(self._prefix + written)
         if not absolute.startswith(self._prefix):
             raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
-        if not _inside(self._resolved(absolute), self._real):
+        resolved = self._resolved(absolute)
+        if not _inside(resolved, self._real):
             raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
-        return absolute
+        return resolved
 
     def relative(self, located: str) -> str:
         """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
@@ -61,8 +65,9 @@ class Folder:
             return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
-        if located.startswith(self._prefix):
-            return located[len(self._prefix) :].replace(os.sep, "/")
+        for folder in (self.path, self._real):
+            if _inside(located, folder):
+                return located[len(folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
         return Path(os.path.relpath(located, self.path)).as_posix()
 
     def _resolved(self, absolute: str) -> str:
@@ -91,11 +96,13 @@ def read_bytes(location: str) -> bytes:
     """All bytes of a located file, or of a member of a container.
 
     Raises:
-        SampleError: missing, not a file, empty, larger than MAX_BYTES, or the storage failed.
+        SampleError: missing, not a file, empty, larger than `max_bytes`, or the storage failed.
+        ConfigError: RATE_MAX_BYTES.
     """
+    limit = max_bytes()
     try:
-        data = _bytes(location)
-    except SampleError:
+        data = _bytes(location, limit)
+    except (SampleError, ConfigError):
         raise
     except FileNotFoundError as error:
         raise SampleError(f"{location}: no such file") from error
@@ -106,37 +113,31 @@ def read_bytes(location: str) -> bytes:
     return data
 
 
-def _bytes(location: str) -> bytes:
+def _bytes(location: str, limit: int) -> bytes:
     if place := TAR_PLACE.fullmatch(location):
-        _check_length(location, int(place[2]))
+        check_length(location, int(place[2]), limit)
         return tar_bytes(int(place[1]), int(place[2]), place[3])
     if place := PARQUET_PLACE.fullmatch(location):
         data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4])
-        _check_length(location, len(data))
+        check_length(location, len(data), limit)
         return data
-    return _remote_bytes(location) if "://" in location else _local_bytes(location)
+    if "://" in location:
+        return tried(location, lambda: _remote_bytes(location, limit))
+    return local_bytes(location, limit)
 
 
-def _local_bytes(location: str) -> bytes:
-    path = Path(location)
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
-        raise SampleError(f"{location}: is not a regular file")
-    _check_length(location, status.st_size)
-    return path.read_bytes()
-
-
-def _remote_bytes(location: str) -> bytes:
+def _remote_bytes(location: str, limit: int) -> bytes:
     import fsspec
 
     with fsspec.open(location, "rb") as stream:
-        _check_length(location, getattr(stream, "size", None) or 0)
-        return bytes(stream.read())
-
-
-def _check_length(location: str, length: int) -> None:
-    if length > MAX_BYTES:
-        raise SampleError(f"{location}: has {length:,} bytes, the limit is {MAX_BYTES:,}")
+        size = getattr(stream, "size", None) or 0
+        check_length(location, size, limit)
+        data = bytearray(stream.read(size + 1) if size else b"")
+        # A server need not say how much it will send, and a read of as much as is allowed would take that memory.
+        while len(data) <= limit and (block := stream.read(_BLOCK)):
+            data += block
+    check_length(location, len(data), limit)
+    return bytes(data)
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -14,12 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from rate.data.geometry import Geometry, to_rgb
+from rate.data.limits import max_pixels
 from rate.data.location import read_bytes
 from rate.errors import SampleError
 from rate.types import Bool, Prepared, Sample
-
-MAX_PIXELS = 178_956_970
-"""Largest image that is decoded or made by the resize, pixels: where Pillow, too, refuses a decompression bomb."""
 
 PIXEL_PATH = "pillow"
 
@@ -81,7 +79,7 @@ def load_image(location: str) -> Image.Image:
     """The image in mode RGB, upright, decoded; of an animation the first frame.
 
     Raises:
-        SampleError: missing, empty, broken, not an image, or larger than MAX_PIXELS.
+        SampleError: missing, empty, broken, not an image, or larger than `max_pixels`.
     """
     return read_image(location, upright_rgb)
 
@@ -105,12 +103,12 @@ def check_resize(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> N
     Raises:
         SampleError: names both sizes.
     """
-    width, height = geometry.resized(*size)
-    if width * height > MAX_PIXELS:
-        resized = f"the resize would make it {width} x {height}, over the limit of {MAX_PIXELS:,}"
+    (width, height), limit = geometry.resized(*size), max_pixels()
+    if width * height > limit:
+        resized = f"the resize would make it {width} x {height}, over the limit of {limit:,}"
         raise SampleError(f"{sample.image}: is {size[0]} x {size[1]} pixels, {resized}")
-    if width * size[1] > MAX_PIXELS:
-        between = f"the resize would make it {width} x {size[1]} in between, over the limit of {MAX_PIXELS:,}"
+    if width * size[1] > limit:
+        between = f"the resize would make it {width} x {size[1]} in between, over the limit of {limit:,}"
         raise SampleError(f"{sample.image}: is {size[0]} x {size[1]} pixels, {between}")
 
 
@@ -133,13 +131,14 @@ def read_image(location: str, convert: Callable[[Image.Image], _T]) -> _T:
     Raises:
         SampleError: the file cannot be read, opened, decoded or converted.
     """
-    data = read_bytes(location)
+    data, limit = read_bytes(location), max_pixels()
     try:
         image = _open(data)
         if image is None:
             raise SampleError(f"{location}: is not an image that can be read ({', '.join(FORMATS)})")
-        if image.width * image.height > MAX_PIXELS:
-            raise SampleError(f"{location}: is {image.width} x {image.height} pixels, the limit is {MAX_PIXELS:,}")
+        if image.width * image.height > limit:
+            found = f"{image.width} x {image.height} pixels"
+            raise SampleError(f"{location}: is {found}, the limit is {limit:,}; RATE_MAX_PIXELS changes it")
         return convert(image)
     except SampleError:
         raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
+from rate.data.limits import LINE_CHARS
 from rate.errors import DataError
 
 Raw: TypeAlias = dict[str, object]
@@ -110,18 +111,30 @@ def _stopped(row: int, error: Exception) -> Problem:
     return Problem(row, None, None, f"cannot be read ({error}); this row and those after it are lost: mend the file")
 
 
+def _lines(file: IO[str]) -> Iterator[str]:
+    """The lines of a text, none of which fills the memory.
+
+    Raises:
+        ValueError: one is longer than LINE_CHARS.
+    """
+    while line := file.readline(LINE_CHARS + 1):
+        if len(line) > LINE_CHARS:
+            raise ValueError(f"a line of more than {LINE_CHARS:,} characters")
+        yield line
+
+
 def _read_csv(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
     row = 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            cells = csv.reader(file, strict=True)
+            cells = csv.reader(_lines(file), strict=True)
             header = [name.strip() for name in next(cells, [])]
             _check_columns(path, header)
             for values in cells:
                 if values:
                     row += 1
                     yield _csv_row(row, header, values)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except (csv.Error, ValueError) as error:  # UnicodeDecodeError among the second
             yield _stopped(row + 1, error)
 
 
@@ -136,11 +149,11 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
     row = 0
     with path.open(encoding="utf-8-sig") as file:
         try:
-            for line in file:
+            for line in _lines(file):
                 if line.strip():
                     row += 1
                     yield _json_row(row, line)
-        except UnicodeDecodeError as error:
+        except ValueError as error:  # UnicodeDecodeError among them
             yield _stopped(row + 1, error)
 
 

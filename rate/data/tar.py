@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from tarfile import TarError
 
-from rate.data import location
 from rate.data.container import Container, open_container, tar_place
 from rate.data.index import SUFFIXES
+from rate.data.limits import max_bytes
 from rate.data.location import IN_PLACE
 from rate.data.manifest import ParsedRow, sample_from_row
 from rate.data.rows import CORNERS, Problem, Raw
@@ -123,7 +123,7 @@ def _role(suffix: str) -> str | None:
 
 
 def _limit(role: str | None) -> int:
-    return TEXT_BYTES if role in ("json", "cls") else location.MAX_BYTES
+    return TEXT_BYTES if role in ("json", "cls") else max_bytes()
 
 
 def _parsed(group: _Group, row: int, shard: str, container: Container) -> ParsedRow:

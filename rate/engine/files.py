@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -37,9 +38,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "Make room" if full else "See that its folder is there and can be written to"
         raise StorageError(
             f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}; what was stored before "
-            "is whole. Make room, then run the same command again to go on"
+            f"is whole. {cure}, then run the same command again to go on"
         ) from error
 
 

@@ -16,8 +16,8 @@ from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.geometry import Geometry
 from rate.data.prepare import pixel_path
 from rate.engine.judge import Head
+from rate.engine.run_schema import RUN_SCHEMA_ID
 from rate.engine.stopping import Stopping, stopping_for
-from rate.engine.store import RUN_SCHEMA_ID
 from rate.errors import DataError, UsageError
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise

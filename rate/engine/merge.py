@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rate.data.identity import IdSet
-from rate.engine.files import write_atomically, write_json
-from rate.engine.parts import ids_of, lowest_ranks, read_part
+from rate.engine.files import write_json
+from rate.engine.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
 from rate.engine.rows import MAP_SCHEMA
+from rate.engine.run_schema import RUN
 from rate.engine.store import read_run
 from rate.engine.summary import Summary, load_summary, summarize, write_summary
 from rate.errors import RunError, StorageError
+from rate.export.documents import disagreement
 from rate.types import Json
 
 
@@ -27,7 +28,7 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     Raises:
         RunError: one is no run, has other settings or samples that another has too, or ``out`` is there already.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = [_whole(folder) for folder in folders]
     _check_same(folders, runs)
     _check_apart(folders, runs)
     if out.exists():
@@ -45,6 +46,13 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return load_summary(out)
+
+
+def _whole(folder: Path) -> Json:
+    run = read_run(folder)
+    if wrong := disagreement(run, RUN):
+        raise RunError(f"{folder / 'run.json'} is malformed: {wrong}; it was changed, or written by another version")
+    return run
 
 
 def _copied(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> list[Json]:
@@ -83,9 +91,9 @@ def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
     kept = MAP_SCHEMA.empty_table()
     for path in (folder / "maps" / "maps.parquet" for folder in folders):
         if path.exists():
-            kept = lowest_ranks(pa.concat_tables([kept, pq.read_table(path, schema=MAP_SCHEMA)]), keep)
+            kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
     if len(kept):
-        write_atomically(out / "maps" / "maps.parquet", lambda path: pq.write_table(kept, path))
+        write_table(kept, out / "maps" / "maps.parquet")
 
 
 def _merged(runs: Sequence[Json], parts: Sequence[Json]) -> Json:

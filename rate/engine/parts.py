@@ -23,6 +23,7 @@ from rate.types import Json, Sample
 
 PART_ROWS = 256
 PART_SECONDS = 30.0
+_CURE = "`rate eval --repair` evaluates its samples again"
 
 
 @dataclass(slots=True)
@@ -77,9 +78,8 @@ class PartWriter:
         if self._maps:
             # Maps first: once the part is listed, its samples are never looked at again.
             kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
-            write_atomically(self.folder / "maps" / name, lambda path: pq.write_table(kept, path))
-        table = pa.Table.from_pylist(self._rows, SCHEMA)
-        write_atomically(self.folder / "samples" / name, lambda path: pq.write_table(table, path))
+            write_table(kept, self.folder / "maps" / name)
+        write_table(pa.Table.from_pylist(self._rows, SCHEMA), self.folder / "samples" / name)
         return {"name": name, "rows": len(self._rows)}
 
     def clear(self) -> None:
@@ -92,6 +92,15 @@ def part_name(key: str, ids: Iterable[str]) -> str:
     return f"part-{hashlib.sha256(json.dumps([key, sorted(ids)]).encode()).hexdigest()[:16]}.parquet"
 
 
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file whose pages carry checksums, whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+
+
 def read_part(folder: Path, part: Json, columns: list[str] | None = None) -> pa.Table:
     """Rows of a listed part.
 
@@ -100,18 +109,29 @@ def read_part(folder: Path, part: Json, columns: list[str] | None = None) -> pa.
     """
     path = folder / "samples" / part["name"]
     try:
-        table = pq.read_table(path, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(
-            f"{path} is listed in run.json and cannot be read ({error}); "
-            "`rate eval --repair` evaluates its samples again"
-        ) from error
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RunError(f"{path} is listed in run.json and cannot be read ({error}); {_CURE}") from error
     if len(table) != part["rows"]:
-        raise RunError(
-            f"{path} holds {len(table)} rows, run.json says {part['rows']}: the part was changed; "
-            "`rate eval --repair` evaluates its samples again"
-        )
+        raise RunError(f"{path} holds {len(table)} rows, run.json says {part['rows']}: the part was changed; {_CURE}")
+    for name in SCHEMA.names if columns is None else columns:
+        own = SCHEMA.field(name)
+        if name not in table.schema.names or table.schema.field(name).type != own.type:
+            raise RunError(f"{path} has no column {name} of {own.type}: the part was changed; {_CURE}")
+        if name in ("id", "head") and table[name].null_count:
+            raise RunError(f"{path} has rows without {name}: the part was changed; {_CURE}")
     return table
+
+
+def check_name(folder: Path, part: Json, ids: Iterable[str], key: str) -> None:
+    """The name of a part is a digest of the run's key and its samples: one with other samples is found out.
+
+    Raises:
+        RunError: it holds others.
+    """
+    if part["name"] != part_name(key, set(ids)):
+        path = folder / "samples" / part["name"]
+        raise RunError(f"{path} holds other samples than its name says: the part was changed; {_CURE}")
 
 
 def iter_parts(folder: Path, run: Json, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -141,12 +161,24 @@ def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:
     candidates = [path for path in sorted(final.parent.glob("part-*.parquet")) if path.name in listed]
     if candidates:
         # One after the other: all of them together would grow with the run.
-        kept = pq.read_table(final, schema=MAP_SCHEMA) if final.exists() else MAP_SCHEMA.empty_table()
+        kept = read_maps(final) if final.exists() else MAP_SCHEMA.empty_table()
         for path in candidates:
-            kept = lowest_ranks(pa.concat_tables([kept, pq.read_table(path, schema=MAP_SCHEMA)]), keep)
-        write_atomically(final, lambda path: pq.write_table(kept, path))
+            kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
+        write_table(kept, final)
     for path in final.parent.glob("part-*.parquet"):
         path.unlink()
+
+
+def read_maps(path: Path) -> pa.Table:
+    """The maps in a file.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        return pq.read_table(path, schema=MAP_SCHEMA, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read ({error}); delete it to go on without its saved maps") from error
 
 
 def lowest_ranks(table: pa.Table, keep: int | None) -> pa.Table:
@@ -173,5 +205,7 @@ def ids_of(folder: Path, run: Json) -> Iterator[str]:
     Raises:
         RunError: a listed part is missing or damaged.
     """
-    for table in iter_parts(folder, run, ["id"]):
-        yield from pc.unique(table["id"]).to_pylist()
+    for part in run["parts"]:
+        ids = pc.unique(read_part(folder, part, ["id"])["id"]).to_pylist()
+        check_name(folder, part, ids, run["key"])
+        yield from ids

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from rate.engine.files import write_atomically
-from rate.engine.parts import part_name, read_part
+from rate.engine.parts import check_name, part_name, read_maps, read_part, write_table
 from rate.errors import RunError
 from rate.types import Json
 
@@ -23,6 +21,7 @@ def mended(folder: Path, run: Json, key: str) -> list[Json]:
     for part in run["parts"]:
         try:
             table = read_part(folder, part)
+            check_name(folder, part, table["id"].to_pylist(), key)
         except RunError:
             continue
         good = table.filter(pc.is_null(table["error"]))
@@ -35,9 +34,8 @@ def mended(folder: Path, run: Json, key: str) -> list[Json]:
 
 def _rewritten(folder: Path, part: Json, rows: pa.Table, key: str) -> Json:
     name = part_name(key, set(rows["id"].to_pylist()))
-    write_atomically(folder / "samples" / name, lambda path: pq.write_table(rows, path))
+    write_table(rows, folder / "samples" / name)
     maps = folder / "maps" / part["name"]
     if maps.exists():
-        kept = pq.read_table(maps)
-        write_atomically(folder / "maps" / name, lambda path: pq.write_table(kept, path))
+        write_table(read_maps(maps), folder / "maps" / name)
     return {"name": name, "rows": len(rows)}

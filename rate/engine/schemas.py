@@ -6,6 +6,7 @@ from rate.engine.bench_schema import BENCH
 from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
+from rate.engine.run_schema import RULE, RUN, STATUS
 from rate.engine.schema_words import COUNT as _COUNT
 from rate.engine.schema_words import NUMBER as _NUMBER
 from rate.engine.schema_words import SHARE as _SHARE
@@ -13,7 +14,6 @@ from rate.engine.schema_words import TEXT as _TEXT
 from rate.engine.schema_words import array_of as _list
 from rate.engine.schema_words import map_of as _map
 from rate.engine.schema_words import object_with as _object
-from rate.engine.store import RUN_SCHEMA_ID
 from rate.engine.summary import SUMMARY_SCHEMA_ID
 from rate.export.schemas import ARTIFACT, CHECKPOINT, PLAN
 from rate.paired import METRICS, STATES
@@ -26,17 +26,6 @@ AGREEMENT_SCHEMA_ID = "rate.agreement/1"
 _RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
 _METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
 _BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
-_RULE = _object(
-    {
-        "evidence": {"enum": ["positive", "minmax", "raw"]},
-        "valid": {"enum": ["midpoint", "absolute"]},
-        "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "saliency": {"enum": ["rise", "occlusion", "rise-tokens", "attention"]},
-        "masks": {"type": ["integer", "string"]},
-        "explained": {"enum": ["label", "prediction"]},
-        "score": {"enum": ["logit", "probability"]},
-    }
-)
 _HEAD = _object(
     {
         "n": _COUNT,
@@ -44,7 +33,7 @@ _HEAD = _object(
         "undefined": _COUNT,
         "capped": _COUNT,
         "forwards_mean": _NUMBER,
-        "rule": _RULE,
+        "rule": RULE,
         "accuracy": _object(_RATIO),
         "counts": _object({"rr": _COUNT, "rw": _COUNT, "wr": _COUNT, "ww": _COUNT}),
         "pt": _METRIC,
@@ -57,42 +46,16 @@ _HEAD = _object(
         ),
     }
 )
-_STATUS: Json = {"enum": ["running", "complete", "partial", "failed"]}
-
 SUMMARY = _object(
     {
         "schema": {"const": SUMMARY_SCHEMA_ID},
-        "status": _STATUS,
+        "status": STATUS,
         "throughput": _object(
             {"images_per_s": _NUMBER, "forwards_per_s": _NUMBER, "waiting_for_data": _SHARE, "batch_fill": _SHARE}
         ),
         "heads": _map(_HEAD),
     },
     title="summary.json",
-)
-
-RUN = _object(
-    {
-        "schema": {"const": RUN_SCHEMA_ID},
-        "status": _STATUS,
-        "key": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "measurement": _map({}),
-        "identity": _map({}),
-        "rule": _RULE,
-        "execution": _map({}),
-        "origin": _map({}),
-        "heads": _list(_object({"name": _TEXT, "classes": _COUNT})),
-        "samples": _object({"planned": _COUNT, "available": _COUNT}),
-        "versions": _map(_TEXT),
-        "machine": _map(_TEXT),
-        "started": _TEXT,
-        "finished": {"type": ["string", "null"]},
-        "sessions": _list(
-            _object({"forwards": _COUNT, "used": _COUNT, "rows": _COUNT, "seconds": _NUMBER, "samples": _COUNT})
-        ),
-        "parts": _list(_object({"name": _TEXT, "rows": _COUNT})),
-    },
-    title="run.json",
 )
 
 PRECISION = _object(
@@ -164,7 +127,7 @@ COMPARISON = _object(
     {
         "schema": {"const": COMPARISON_SCHEMA_ID},
         "baseline": _TEXT,
-        "heads": _list(_object({"name": _TEXT, "run": _TEXT, "head": _TEXT, "status": _STATUS})),
+        "heads": _list(_object({"name": _TEXT, "run": _TEXT, "head": _TEXT, "status": STATUS})),
         "pairs": _list(_PAIR),
         "notices": _list(_TEXT),
         "caveat": {"type": ["string", "null"]},
@@ -176,8 +139,8 @@ _CORRELATION: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 AGREEMENT = _object(
     {
         "schema": {"const": AGREEMENT_SCHEMA_ID},
-        "first": _object({"name": _TEXT, "rule": _RULE}),
-        "second": _object({"name": _TEXT, "rule": _RULE}),
+        "first": _object({"name": _TEXT, "rule": RULE}),
+        "second": _object({"name": _TEXT, "rule": RULE}),
         "judged": _COUNT,
         "undefined": _object({"first": _COUNT, "second": _COUNT, "both": _COUNT}),
         "table": _object({"both": _COUNT, "only_first": _COUNT, "only_second": _COUNT, "neither": _COUNT}),
@@ -189,7 +152,7 @@ AGREEMENT = _object(
 )
 
 _IDENTITY = _object(
-    {"name": _TEXT, "folder": _TEXT, "head": _TEXT, "status": _STATUS, "key": _TEXT, "weights": _TEXT, "n": _COUNT}
+    {"name": _TEXT, "folder": _TEXT, "head": _TEXT, "status": STATUS, "key": _TEXT, "weights": _TEXT, "n": _COUNT}
 )
 _CHECK = _object(
     {

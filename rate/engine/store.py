@@ -11,8 +11,8 @@ lock                        held by the process that owns the run
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,10 +25,11 @@ from rate.engine.files import is_temporary, write_json
 from rate.engine.judge import Verdict
 from rate.engine.parts import PartWriter, ids_of, select_maps
 from rate.engine.repair import mended
+from rate.engine.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.errors import RunError, StorageError
+from rate.export.documents import disagreement, read_json
 from rate.types import Json, Sample
 
-RUN_SCHEMA_ID = "rate.run/1"
 LOCK_ATTEMPTS = 5
 
 
@@ -76,6 +77,8 @@ class RunStore:
             (self.folder / "maps").mkdir(exist_ok=True)
             self._lock = _locked(self.folder / "lock")
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(f"{self.folder} cannot be made: {error.strerror}; make room, then go on") from error
             raise RunError(f"{self.folder} cannot be written to ({error.strerror}); choose another --out") from error
         try:
             self._run = self._resumed() if (self.folder / "run.json").exists() else self._fresh()
@@ -206,7 +209,7 @@ def read_run(folder: Path) -> Json:
     """
     path = folder / "run.json"
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_json(path)
     except FileNotFoundError:
         raise RunError(
             f"{folder} is not a run folder: it has no run.json; `rate eval --out {folder}` makes one"
@@ -215,6 +218,8 @@ def read_run(folder: Path) -> Json:
         raise RunError(f"{path} cannot be read ({error}); expected a JSON file with schema {RUN_SCHEMA_ID}") from error
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA_ID:
         raise RunError(f"{path} does not have schema {RUN_SCHEMA_ID}; it was written by another version or tool")
+    if wrong := disagreement(run, NEEDED):
+        raise RunError(f"{path} is malformed: {wrong}; it was changed, or written by another version")
     return run
 
 

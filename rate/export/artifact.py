@@ -11,7 +11,9 @@ from typing import Any
 from rate.backends.base import Graph
 from rate.data.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError
-from rate.export.folders import canonical, field, read_document, strings, verify, write_document
+from rate.export.external import check_external
+from rate.export.folders import canonical, check_document, field, read_document, strings, verify, write_document
+from rate.export.schemas import ARTIFACT as ARTIFACT_SCHEMA
 from rate.types import Json
 
 ARTIFACT = "artifact.json"
@@ -125,6 +127,10 @@ def load_artifact(path: Path) -> Artifact:
         needed |= {PARITY_INT8, Path(artifact.graphs["pixels-int8"]).with_suffix(".bin").name}
     if missing := sorted(needed - set(artifact.files)):
         raise ArtifactError(f"{path / ARTIFACT} does not list {', '.join(missing)} under 'files'; it is malformed")
+    check_document(document, ARTIFACT_SCHEMA, path / ARTIFACT)
+    for name in artifact.graphs.values():
+        if name.endswith(".onnx"):
+            check_external(path / name, frozenset(artifact.files))
     return artifact
 
 

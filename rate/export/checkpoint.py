@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from rate.data.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
-from rate.export.folders import digest_files, field, read_document, replacing, strings, verify, write_document
+from rate.export.folders import (
+    check_document,
+    digest_files,
+    field,
+    read_document,
+    replacing,
+    strings,
+    verify,
+    write_document,
+)
+from rate.export.schemas import CHECKPOINT as CHECKPOINT_SCHEMA
 from rate.export.weights import State, load_into, read_state, under
 from rate.export.weights import state_digest as state_digest
 from rate.export.zero_shot import ZeroShot
@@ -139,7 +149,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         geometry = Geometry.from_json(field(document, "input", dict, where))
     except ConfigError as error:
         raise ArtifactError(f"{where}: 'input' is malformed: {error}") from error
-    return Checkpoint(
+    checkpoint = Checkpoint(
         path=path,
         family=field(document, "family", str, where),
         model=field(document, "model", dict, where),
@@ -150,6 +160,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         base=base,
         head=_head_kind(document, where),
     )
+    check_document(document, CHECKPOINT_SCHEMA, where)  # last: the messages above say more
+    return checkpoint
 
 
 def _head_kind(document: Json, where: Path) -> str:

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rate.data.local_file import is_file
 from rate.errors import ArtifactError, UsageError
+from rate.export.documents import disagreement, read_json
 from rate.types import Json
 
 T = TypeVar("T")
@@ -107,7 +109,7 @@ def read_document(folder: Path, name: str, schema: str) -> Json:
     if not path.is_file():
         raise ArtifactError(f"{folder} is no {kind}: it has no {name}; {_instead(folder, kind)}")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read as JSON ({error}); make the {kind} again") from error
     found = document.get("schema") if isinstance(document, dict) else None
@@ -149,6 +151,16 @@ def strings(document: Mapping[str, Any], key: str, where: Path) -> tuple[str, ..
     return tuple(values)
 
 
+def check_document(document: Json, schema: Json, where: Path) -> None:
+    """Refuse a document that is not as its schema says.
+
+    Raises:
+        ArtifactError: names the first place.
+    """
+    if wrong := disagreement(document, schema):
+        raise ArtifactError(f"{where}: {wrong}; the file is malformed")
+
+
 def verify(folder: Path, files: Mapping[str, Any]) -> None:
     """Compare every listed file with its recorded sha256.
 
@@ -157,13 +169,16 @@ def verify(folder: Path, files: Mapping[str, Any]) -> None:
     """
     for name, expected in sorted(files.items()):
         path = folder / name
-        if Path(name).name != name:
+        if Path(name).name != name or "\0" in name:
             raise ArtifactError(
                 f"{folder} lists the file {name!r}, which is not a plain name in this folder; malformed"
             )
-        if not path.is_file():
+        if not is_file(path):
             raise ArtifactError(f"{path} is listed and missing; copy the whole folder, or make it again")
-        found = digest_file(path)
+        try:
+            found = digest_file(path)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read ({error.strerror}); copy the folder again") from error
         if found != expected:
             raise ArtifactError(
                 f"{path} has changed: its sha256 is {found[:12]}..., recorded is {str(expected)[:12]}...; "

@@ -80,7 +80,8 @@ def _number(value: float | None) -> str:
 
 def rule_line(rule: Json) -> str:
     """What was measured and when evidence counts as valid."""
-    masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
+    asked = rule["masks"]
+    masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
     return (
         f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
         f"valid from {rule['valid']} {rule['tau']:g}"

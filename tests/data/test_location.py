@@ -8,7 +8,6 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from rate.data import location
 from rate.data.location import Folder, read_bytes
 from rate.errors import SampleError
 
@@ -79,7 +78,7 @@ def test_a_link_out_of_the_folder_is_refused(folder):
 def test_a_link_inside_the_folder_is_followed(folder):
     (folder / "link.jpg").symlink_to("images/a.jpg")
     (folder / "more").symlink_to("images", target_is_directory=True)
-    assert Folder(folder).locate("link.jpg") == str(folder / "link.jpg")
+    assert Folder(folder).locate("link.jpg") == str(folder / "images" / "a.jpg")
     assert read_bytes(Folder(folder).locate("more/a.jpg")) == b"a"
 
 
@@ -135,7 +134,7 @@ def test_not_a_file(folder):
 
 
 def test_too_large(folder, monkeypatch):
-    monkeypatch.setattr(location, "MAX_BYTES", 5)
+    monkeypatch.setenv("RATE_MAX_BYTES", "5")
     fsspec.filesystem("memory").pipe("/set/large.jpg", b"123456")
     (folder / "large.jpg").write_bytes(b"123456")
     for address in (str(folder / "large.jpg"), "memory://set/large.jpg"):
@@ -146,3 +145,42 @@ def test_too_large(folder, monkeypatch):
 def test_too_long_a_name(folder):
     with pytest.raises(SampleError, match="cannot be read"):
         read_bytes(Folder(folder).locate("x" * 5000))
+
+
+@pytest.mark.parametrize("place", ["images/a.jpg", "images"])
+def test_a_link_that_is_put_there_after_the_manifest_was_read_is_not_followed(folder, place):
+    """What was checked is what is read, whoever exchanges a file or a folder in between."""
+    found = Folder(folder).locate("images/a.jpg")
+    assert read_bytes(found) == b"a"
+    outside = folder.parent / "outside"
+    (outside / "images").mkdir(parents=True)
+    (outside / "images" / "a.jpg").write_bytes(b"secret")
+    (folder / place).rename(folder / "before")
+    (folder / place).symlink_to(outside / place)
+    with pytest.raises(SampleError, match="a symbolic link has come into this path since the set was read"):
+        read_bytes(found)
+
+
+def test_a_link_that_is_put_there_in_the_middle_of_reading_is_not_followed(folder, monkeypatch):
+    """The folder is exchanged after it was opened: the file still comes from the folder that was opened."""
+    found, opened = Folder(folder).locate("images/a.jpg"), os.open
+
+    def exchanging(name, *arguments, **options):
+        if name == "a.jpg":
+            (folder / "images").rename(folder / "before")
+            (folder.parent / "a.jpg").write_bytes(b"secret")
+            (folder / "images").symlink_to(folder.parent, target_is_directory=True)
+        return opened(name, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", exchanging)
+    assert read_bytes(found) == b"a"
+
+
+def test_no_descriptor_is_left_open(folder):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for name in ("images/a.jpg", "images", "absent.jpg", "absent/a.jpg"):
+        try:
+            read_bytes(str(folder / name))
+        except SampleError:
+            continue
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from rate.data import rows as rows_module
 from rate.data.manifest import SHOWN_PROBLEMS, Manifest, read_manifest
 from rate.data.rows import Raw, write_rows
 from rate.errors import DataError
@@ -388,3 +389,29 @@ def test_every_problem_of_a_row_is_named(tmp_path):
 def test_rows_of_other_splits_must_be_right_too(tmp_path):
     path = text(tmp_path, "image,label,mask,split\n/a,l,m,train\nb,l,m,test\n")
     assert "row 1: image" in refusal(path, split="test")
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_a_line_that_never_ends_is_not_held(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(rows_module, "LINE_CHARS", 1000)
+    content = {"m.csv": 'image,label,mask\na,l,"', "m.jsonl": '{"image": "'}[name]
+    path = text(tmp_path, content + "x" * 5000, name)
+    assert "row 1: cannot be read (a line of more than 1,000 characters)" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"image": "a", "label": "l", "boxes": [[0, 0, 1, %s]]}' % ("9" * 5000), "is not JSON"),
+        ('{"image": "a", "label": "l", "boxes": [[0, 0, 1, 1e999]]}', "4 finite numbers"),
+        ('{"image": "a", "label": "l", "boxes": [[0, 0, 1, NaN]]}', "4 finite numbers"),
+        ('{"image": "a", "label": "l", "boxes": [[0, 0, 1, %s]]}' % ("9" * 400), "4 finite numbers"),
+        ('{"image": "a", "label": "l", "boxes": %s}' % ("[" * 100_000), "is not JSON"),
+        ('{"image": "a", "label": Infinity, "boxes": []}', "label must be a text, got inf"),
+    ],
+    ids=["5000 digits", "1e999", "NaN", "400 digits", "nested", "Infinity"],
+)
+def test_numbers_and_nesting_that_json_allows_and_no_machine_holds(tmp_path, line, message):
+    found = refusal(text(tmp_path, line + "\n", "m.jsonl"))
+    assert message in found
+    assert len(found) < 1000

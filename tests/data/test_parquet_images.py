@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 from shard_files import picture
 
-from rate.data import cache, location, row_groups
+from rate.data import cache, row_groups
 from rate.data.location import Folder, read_bytes
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.prepare import load_image, load_mask
@@ -268,7 +268,7 @@ def test_places_that_cannot_be_read(tmp_path, place, what):
 
 def test_too_large_a_picture(tmp_path, monkeypatch):
     parsed = rows(write(tmp_path / "d.parquet", {**THREE, "image": structs(b"a", b"b" * 10, b"")}))
-    monkeypatch.setattr(location, "MAX_BYTES", 5)
+    monkeypatch.setenv("RATE_MAX_BYTES", "5")
     assert read_bytes(parsed[0].sample.image) == b"a"
     with pytest.raises(SampleError, match="has 10 bytes, the limit is 5"):
         read_bytes(parsed[1].sample.image)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import threading
+import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from rate.data import prepare as module
+from rate.data import limits
 from rate.data.geometry import Geometry
 from rate.data.prepare import check_resize, load_image, load_mask, pixel_path, prepare
-from rate.errors import SampleError
+from rate.errors import ConfigError, SampleError
 from rate.types import Sample
 
 GEOMETRY = Geometry(16, 16, (0.0,) * 3, (1.0,) * 3)
@@ -277,7 +279,7 @@ def test_decompression_bombs_are_refused_by_their_head(tmp_path, size):
 
 
 def test_the_limit_is_pillows_and_below_it_nothing_warns(tmp_path, monkeypatch):
-    assert module.MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+    assert limits.MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
     path = saved(picture(40, 30), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.warns(Image.DecompressionBombWarning):
@@ -334,3 +336,49 @@ def test_a_column_that_grows_huge_in_between_is_refused_before_it_is_resized():
     check_resize(sample, squash, (1, 100_000))
     with pytest.raises(SampleError, match=r"tall\.png: is 1 x 1000000 pixels, .* 224 x 1000000 in between"):
         check_resize(sample, squash, (1, 1_000_000))
+
+
+def test_the_limit_of_pixels_can_be_set(tmp_path, monkeypatch):
+    path = saved(picture(40, 30), tmp_path / "a.png")
+    monkeypatch.setenv("RATE_MAX_PIXELS", "1199")
+    assert "a.png: is 40 x 30 pixels, the limit is 1,199; RATE_MAX_PIXELS changes it" in failure(sample(path))
+    monkeypatch.setenv("RATE_MAX_PIXELS", "1200")
+    assert load_image(path).size == (40, 30)
+    monkeypatch.setenv("RATE_MAX_PIXELS", str(10**12))
+    (tmp_path / "bomb.png").write_bytes(bomb(20_000, 20_000))
+    assert "cannot be decoded" in failure(sample(str(tmp_path / "bomb.png"))), "past the limit it is Pillow's to refuse"
+    monkeypatch.setenv("RATE_MAX_PIXELS", "1e6")
+    with pytest.raises(ConfigError, match="RATE_MAX_PIXELS must be a positive whole number, got '1e6'"):
+        load_image(path)
+
+
+def inflated(kind: bytes) -> bytes:
+    """A PNG of 4 x 4 pixels with a chunk of 128 MiB of zeros in 130 kB, before the pixels."""
+    whole = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(whole, "PNG")
+    body = {b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0", b"iCCP": b"k\0\0"}[kind] + zlib.compress(b"\0" * (128 << 20))
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return whole.getvalue()[:33] + chunk + whole.getvalue()[33:]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_deflate_bomb_beside_the_pixels_does_not_fill_the_memory(tmp_path, kind):
+    (tmp_path / "a.png").write_bytes(inflated(kind))
+    tracemalloc.start()
+    outcome = load_or_error(tmp_path / "a.png")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    assert "a.png: cannot be decoded" in outcome if isinstance(outcome, str) else outcome.size == (4, 4)
+
+
+@pytest.mark.parametrize(("tag", "count"), [(324, 1 << 28), (325, 1 << 28), (273, 0xFFFFFFF0)])
+def test_a_tiff_that_promises_countless_tiles_is_refused_at_once(tmp_path, tag, count):
+    """The offsets of the tiles would take a gigabyte and are not in the file."""
+    fields = [(256, 4, 1, 16384), (257, 4, 1, 8192), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    fields += [(322, 4, 1, 1), (323, 4, 1, 1), (tag, 4, count, 8)]
+    directory = b"".join(struct.pack("<HHII", *field) for field in sorted(fields))
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", len(fields)) + directory + bytes(4))
+    began = time.monotonic()
+    assert "a.tif: " in failure(sample(str(tmp_path / "a.tif")))
+    assert time.monotonic() - began < 5

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_files import archive, header, picture, sample, write_shards
 
-from rate.data import cache, container, location
+from rate.data import cache, container, retries
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.location import Folder, read_bytes
 from rate.data.manifest import ParsedRow
@@ -29,7 +29,7 @@ END = bytes(1024)
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(retries, "WAITS_S", (0.0, 0.0))
     monkeypatch.setattr(cache, "_known", {})
     return tmp_path / "cache"
 
@@ -144,7 +144,7 @@ def test_links_and_devices_are_never_followed(tmp_path, kind):
 
 
 def test_too_large_a_member(tmp_path, monkeypatch):
-    monkeypatch.setattr(location, "MAX_BYTES", 8)
+    monkeypatch.setenv("RATE_MAX_BYTES", "8")
     parsed = rows(tmp_path, archive({**sample("ten"), **sample("b")}))
     assert ids(parsed) == ["b"]
     assert "'ten.jpg' has 9 bytes, the limit is 8" in messages(parsed)[0]

@@ -14,10 +14,17 @@ from rate.engine.store import RunStore, read_run
 from rate.errors import RunError, StorageError
 from rate.types import Sample
 
-ABOUT = {"measurement": {"seed": 0}, "identity": {"weights": "w"}, "rule": {}, "heads": [{"name": "a", "classes": 2}]}
+RULE = {"evidence": "positive", "valid": "midpoint", "tau": 0.5, "saliency": "rise", "masks": 24}
+ABOUT = {
+    "measurement": {"seed": 0},
+    "identity": {"weights": "w"},
+    "rule": RULE | {"explained": "label", "score": "logit"},
+    "heads": [{"name": "a", "classes": 2}],
+    "samples": {"planned": 2, "available": 2},
+}
 
 
-def opened(folder: Path, key: str = "k") -> RunStore:
+def opened(folder: Path, key: str = "0" * 64) -> RunStore:
     return RunStore(folder, key, ABOUT, keep_maps=0)
 
 
@@ -84,7 +91,7 @@ def test_an_error_marks_the_run_failed_and_keeps_what_is_settled(tmp_path: Path)
 def test_a_folder_of_another_key_says_what_differs(tmp_path: Path) -> None:
     with opened(tmp_path / "run") as store:
         store.finish(2)
-    other = RunStore(tmp_path / "run", "other", ABOUT | {"identity": {"weights": "v"}}, keep_maps=0)
+    other = RunStore(tmp_path / "run", "1" * 64, ABOUT | {"identity": {"weights": "v"}}, keep_maps=0)
     with pytest.raises(RunError, match=r"identity.weights: 'w' there, 'v' now"):
         other.__enter__()
     with opened(tmp_path / "run"):  # the refused one let go of the lock

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import numpy as np
+import onnx
 import pytest
 
 from rate.errors import ArtifactError, UsageError
-from rate.export import folders
+from rate.export import documents, folders
 from rate.export.artifact import Artifact, HeadInfo, check_heads, load_artifact
+from rate.export.parity import load_sample
 from rate.export.schemas import ARTIFACT
 
 
@@ -160,3 +164,66 @@ def test_an_artifact_can_be_moved(shared_artifact, artifact_copy) -> None:
     assert moved.digest == shared_artifact.digest
     assert isinstance(moved, Artifact)
     assert moved.graph().path == artifact_copy / "pixels.onnx"
+
+
+def keep_weights_in(artifact: Path, location: str) -> None:
+    """Say in the graph that its weights are elsewhere, and record its new digest: as somebody would who means it."""
+    path = artifact / "pixels.onnx"
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    files = json.loads((artifact / "artifact.json").read_text())["files"]
+    change(artifact, files=files | {"pixels.onnx": folders.digest_file(path)})
+
+
+@pytest.mark.parametrize("location", ["../pixels.onnx.data", "/etc/hostname", "sub/../../x", "unlisted.data", ""])
+def test_a_graph_with_weights_elsewhere_is_refused(location, artifact_copy) -> None:
+    (artifact_copy / "unlisted.data").write_bytes(bytes(100_000))
+    keep_weights_in(artifact_copy, location)
+    with pytest.raises(ArtifactError, match=rf"keeps weights in '{re.escape(location)}', which is no listed file"):
+        load_artifact(artifact_copy)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "sub/pixels.onnx", "..", "x\0y", "x" * 5000])
+def test_files_are_plain_names(name, artifact_copy) -> None:
+    document = json.loads((artifact_copy / "artifact.json").read_text())
+    change(artifact_copy, files=document["files"] | {name: "0" * 64})
+    with pytest.raises(ArtifactError, match=r"not a plain name|is listed and missing"):
+        load_artifact(artifact_copy)
+    change(artifact_copy, files=document["files"], graphs={"pixels": name})
+    with pytest.raises(ArtifactError, match="does not list"):
+        load_artifact(artifact_copy)
+
+
+def test_a_parity_sample_is_never_unpickled(shared_artifact, artifact_copy, tmp_path) -> None:
+    """Arrays of objects would be: what they hold is code."""
+    with np.load(artifact_copy / "parity.npz") as arrays:
+        found = dict(arrays)
+    found["images"] = np.array([Trap(tmp_path / "sprung")], object)
+    np.savez(artifact_copy / "parity.npz", **found)
+    with pytest.raises(ArtifactError, match="allow_pickle=False"):
+        load_sample(replace(shared_artifact, path=artifact_copy))
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_document_is_read_within_bounds(artifact_copy, monkeypatch) -> None:
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 100)
+    with pytest.raises(ArtifactError, match=r"bytes, the limit is 100"):
+        load_artifact(artifact_copy)
+    monkeypatch.undo()
+    (artifact_copy / "artifact.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match="nested too deeply"):
+        load_artifact(artifact_copy)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import report_runs
 from PIL import Image
 from report_runs import Plan, document, write_run
 
@@ -154,6 +155,26 @@ def test_names_from_the_data_stay_text(tmp_path: Path, evil: str) -> None:
     found = data_of(page)
     assert found["heads"][0]["name"] == evil
     assert evil in {row[2] for row in found["slices"]["rows"]}
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_ids_and_errors_stay_text(tmp_path: Path, evil: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are names of files as a rule, and errors quote them."""
+    plan = Plan(count=8, errors=1)
+    _, plain = written(tmp_path / "plain", plan)
+    own = report_runs.row
+    monkeypatch.setattr(report_runs, "identifier", lambda k: f"{evil}{k}.png")
+
+    def failing(head: str, k: int, plan: Plan) -> dict:
+        made = own(head, k, plan)
+        return made | {"error": made["error"] and f"{evil}: no such file"}
+
+    monkeypatch.setattr(report_runs, "row", failing)
+    _, page = written(tmp_path / "evil", plan)
+    elements = Elements(page)
+    assert [tag for tag, _ in elements.found] == [tag for tag, _ in Elements(plain).found]
+    assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+    assert html.unescape(page).count(f"{evil}: no such file") >= 1
 
 
 @pytest.mark.parametrize("evil", EVIL)

@@ -1,0 +1,46 @@
+"""Names come from files that others wrote: nothing in them may move the cursor, hide text, or speak to the terminal."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Of Unicode: controls, formats (right-to-left marks among them), surrogates, separators of lines and paragraphs."""
+
+
+def visible(text: str) -> str:
+    """The text for a terminal: what is hidden becomes U+FFFD; line feeds and tabs stay."""
+    return _replaced(text, lambda character: "\ufffd")
+
+
+def escaped(text: str) -> str:
+    """JSON for a terminal: what is hidden becomes an escape, which means the same."""
+    return _replaced(text, lambda character: json.dumps(character)[1:-1])
+
+
+def _replaced(text: str, by: Callable[[str], str]) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else by(c) for c in text)
+
+
+class VisibleOnly(RenderHook):
+    """Makes a console of rich print visible text, whatever it is given; the styles are its own."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """The same, each through `visible`."""
+        return [_Visible(renderable) for renderable in renderables]
+
+
+class _Visible:
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
+        for segment in console.render(self._inner, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)

@@ -1,0 +1,19 @@
+"""An uninterrupted run, with which the damaged ones are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from eval_command import arguments
+from stored_rows import stored
+
+from rate.cli.main import run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert run(arguments(trained, out)) == 0
+    assert {row["valid"] for row in stored(out)} == {True, False}, "verdicts that could differ"
+    return out

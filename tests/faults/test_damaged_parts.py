@@ -1,0 +1,132 @@
+"""Parts that are truncated, changed, exchanged or gone: found out, named, and made whole by `--repair`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from eval_command import arguments
+from stored_rows import differences, stored
+
+from rate.cli.main import run
+from rate.engine import parts
+from rate.engine.store import read_run
+
+
+@pytest.fixture
+def out(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of 3 parts."""
+    monkeypatch.setattr(parts, "PART_ROWS", 3)
+    assert run(arguments(trained, tmp_path / "run")) == 0
+    assert len(read_run(tmp_path / "run")["parts"]) == 3
+    return tmp_path / "run"
+
+
+def first(out: Path) -> Path:
+    return out / "samples" / read_run(out)["parts"][0]["name"]
+
+
+def truncated(out: Path) -> None:
+    path = first(out)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def emptied(out: Path) -> None:
+    first(out).write_bytes(b"")
+
+
+def a_flipped_bit(out: Path) -> None:
+    """Inside the values of a column, which Parquet without checksums would hand on."""
+    path = first(out)
+    data = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(pq.read_schema(path).get_field_index("rma_positive"))
+    data[column.data_page_offset + column.total_compressed_size - 3] ^= 0x10
+    path.write_bytes(bytes(data))
+
+
+def a_row_less(out: Path) -> None:
+    table = pq.read_table(first(out))
+    pq.write_table(table.slice(1), first(out))
+
+
+def other_rows(out: Path) -> None:
+    """As many rows, of samples that the name does not stand for."""
+    table = pq.read_table(first(out))
+    ids = pa.array([f"{name}x" for name in table["id"].to_pylist()])
+    pq.write_table(table.set_column(0, table.schema.field(0), ids), first(out))
+
+
+def a_column_less(out: Path) -> None:
+    pq.write_table(pq.read_table(first(out)).drop_columns(["settled"]), first(out))
+
+
+def another_type(out: Path) -> None:
+    table = pq.read_table(first(out))
+    index = table.schema.get_field_index("valid")
+    pq.write_table(table.set_column(index, "valid", pc.cast(table["valid"], pa.string())), first(out))
+
+
+def gone(out: Path) -> None:
+    first(out).unlink()
+
+
+DAMAGES = [truncated, emptied, a_flipped_bit, a_row_less, other_rows, a_column_less, another_type, gone]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_part_is_named_and_repaired(
+    trained, undisturbed: Path, out: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    damage(out)
+    assert run(["eval", *arguments(trained, out)[1:]]) == 2
+    said = capsys.readouterr().err
+    assert first(out).name in said
+    assert "`rate eval --repair` evaluates its samples again" in said
+    assert run(arguments(trained, out, "--repair")) == 0
+    assert not differences(undisturbed, out).any
+    run_json = read_run(out)
+    assert run_json["status"] == "complete"
+    assert {path.name for path in (out / "samples").iterdir()} == {part["name"] for part in run_json["parts"]}
+    assert run_json["sessions"][-1]["samples"] == 3, "the other parts are kept"
+
+
+def test_failed_samples_are_evaluated_again_and_only_they(trained, undisturbed: Path, tmp_path: Path) -> None:
+    manifest = Path(shutil.copytree(trained.manifest.parent, tmp_path / "set")) / "manifest.csv"
+    image, out = manifest.parent / "3.png", tmp_path / "run"
+    whole = image.read_bytes()
+    image.unlink()
+    assert run(arguments(trained, out, manifest=manifest)) == 4
+    image.write_bytes(whole)
+    assert run(arguments(trained, out, manifest=manifest)) == 4, "without --repair what is stored stays"
+    assert [row["id"] for row in stored(out) if row["error"]] == ["s3"]
+    assert run(arguments(trained, out, "--repair", manifest=manifest)) == 0
+    assert not differences(undisturbed, out).any
+    assert read_run(out)["sessions"][-1]["samples"] == 1
+
+
+def test_damaged_maps_are_named_with_the_cure(trained, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone(out)
+    maps = out / "maps" / "maps.parquet"
+    maps.write_bytes(maps.read_bytes()[:-50])
+    assert run(arguments(trained, out, "--repair")) == 2
+    assert "maps.parquet cannot be read" in capsys.readouterr().err
+    maps.unlink()
+    assert run(arguments(trained, out, "--repair")) == 0
+
+
+def test_a_run_lists_names_and_no_paths(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (out / "run.json").read_text()
+    for name in ("../../etc/x.parquet", "/etc/x.parquet"):
+        (out / "run.json").write_text(text.replace(first_name(text), name, 1))
+        assert run(["show", str(out)]) == 2
+        assert "is malformed: 'parts[0].name' must match" in capsys.readouterr().err
+
+
+def first_name(text: str) -> str:
+    at = text.index('"part-') + 1
+    return text[at : text.index('"', at)]
