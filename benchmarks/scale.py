@@ -68,7 +68,8 @@ def main() -> None:
             [pace(artifact, data, arguments.masks, one, folder / f"run-{k}-{one.workers}") for one in crews]
             for k in range(arguments.rounds)
         ]
-        started = start_up(folder, arguments.rows)
+        print(f"images/s of one worker and of two, by round: {rounds}", flush=True)
+        started = start_up(folder / "start-up", arguments.rows)
     ratios = [two / one for one, two in rounds]
     record.write(
         "scale",
@@ -98,6 +99,7 @@ def pace(artifact: Artifact, data: Path, masks: int, execution: Execution, out: 
 
 def start_up(folder: Path, rows: int) -> dict[str, float]:
     """Seconds until the rows are read and until the first forward is done, and the peak memory then, MB."""
+    folder.mkdir()
     memory.write_images(folder)
     artifact = memory.small_artifact(folder)
     manifest = folder / "million.csv"

@@ -16,7 +16,7 @@ from rate.engine.doctor_gpu import ON_GPU, TENSORRT, Driver, diagnose_gpu, drive
 from rate.engine.finding import Finding, installed
 from rate.engine.job import processor
 from rate.engine.select import preferences, spec_for
-from rate.errors import BackendError, ParityError
+from rate.errors import BackendError, ParityError, UsageError
 from rate.export.artifact import load_artifact
 from rate.version import __version__
 
@@ -42,6 +42,7 @@ _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "onnxruntime-cuda": ("onnxruntime-gpu",),
     "tensorrt": TENSORRT,
+    "torch-cuda": ("torch",),
 }
 """Backend -> what brings its runtime, where that has another name."""
 
@@ -126,6 +127,6 @@ def _chosen(path: Path) -> Finding:
     reasons: list[str] = []
     try:
         spec = spec_for(load_artifact(path), Execution(), reasons.append)
-    except (ParityError, BackendError) as error:
+    except (ParityError, BackendError, UsageError) as error:
         return Finding(f"auto for {path}", "nothing", "; ".join([*reasons, str(error)]))
     return Finding(f"auto for {path}", f"{spec.name} {spec.precision}", "; ".join(reasons))

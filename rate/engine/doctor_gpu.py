@@ -19,7 +19,7 @@ from rate.engine.finding import Finding, installed
 
 GUIDE = "docs/gpu.md"
 
-ON_GPU = ("tensorrt", "onnxruntime-cuda")
+ON_GPU = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 """Backends that run on a GPU or not at all."""
 
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")

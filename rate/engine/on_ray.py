@@ -24,6 +24,9 @@ from rate.types import Sample
 OBJECT_STORE_BYTES = 100 << 20
 """Of the embedded Ray: next to nothing passes through it."""
 
+LIMITS = ("RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS", "RATE_CACHE_BYTES")
+"""Settings of the environment that hold for the workers as for the owner of the run."""
+
 ANSWER_S = 10.0
 """Time that the address of a cluster has to answer."""
 
@@ -185,7 +188,13 @@ class RayWorkers:
 
     def _begin(self, worker: int) -> None:
         # Restarts are ours: the chunk of a lost actor goes to whoever is free.
-        kind = self._ray.remote(num_cpus=self._needs.cpus, num_gpus=self._needs.gpus, max_restarts=0)(Actor)
+        limits = {name: value for name, value in os.environ.items() if name in LIMITS}
+        kind = self._ray.remote(
+            num_cpus=self._needs.cpus,
+            num_gpus=self._needs.gpus,
+            max_restarts=0,
+            runtime_env={"env_vars": limits} if limits else None,  # an actor's machine may have others
+        )(Actor)
         self._actors[worker] = kind.remote(self._assignments[worker])
         self._loading.add(worker)
         self._pending[self._actors[worker].load.remote()] = worker

@@ -18,9 +18,9 @@ from rate.export.int8 import Prove, add_int8, read_calibration
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
 from rate.export.parity import Parity, judge, make_sample, make_token_sample, save_sample
+from rate.export.reopen import request_of
 from rate.export.sources import Source, open_source
 from rate.export.token_source import TokenSource, token_source
-from rate.export.torch_source import request_of
 from rate.version import __version__
 
 Notify = Callable[[str], None]

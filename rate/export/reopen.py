@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from rate.errors import ArtifactError, UsageError
+from rate.errors import ArtifactError, RateError, UsageError
 from rate.export.artifact import Artifact
+from rate.export.options import ExportOptions
 from rate.export.parity import TOLERANCE, load_sample, masked
-from rate.export.sources import SourceModel, open_source
-from rate.export.torch_source import options_of
+from rate.export.sources import Source, SourceModel, open_source
+from rate.types import Json
+
+
+def request_of(model: Source, options: ExportOptions) -> Json | None:
+    """What has to be asked for, beside SOURCE, to get the heads of ``model`` again; None = it has no torch module."""
+    if not isinstance(model, SourceModel):
+        return None
+    paths = {name: getattr(options, name) for name in ("classes", "templates")}
+    return {name: None if path is None else str(path) for name, path in paths.items()} | {"heads": list(options.heads)}
+
+
+def options_of(request: Json) -> ExportOptions:
+    """The options that a `request_of` stands for."""
+    classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
+    return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
 
 
 def reopen(artifact: Artifact) -> SourceModel:
@@ -21,22 +38,23 @@ def reopen(artifact: Artifact) -> SourceModel:
     again = f"export it again: rate export SOURCE --out {artifact.path} --force"
     if artifact.family == "onnx":
         raise UsageError(
-            f"{artifact.path} was exported from {artifact.source}, and gradients need the PyTorch model; "
-            "use --saliency rise, or export a checkpoint, a timm or an open_clip model"
+            f"{artifact.path} was made of a finished graph, {artifact.source}: there is no PyTorch model behind it; "
+            "export a checkpoint, a timm or an open_clip model, or use --saliency rise"
         )
     try:
         model = open_source(artifact.source, options_of(artifact.request or {}))
-    except UsageError as error:
+    except RateError as error:
         raise ArtifactError(
             f"{artifact.path} was exported from {artifact.source}, which cannot be opened from here ({error}); "
             f"go to the folder that this path starts from, put it back, or {again}"
         ) from error
     assert isinstance(model, SourceModel)
-    if (model.weights, model.geometry, model.infos) != (artifact.weights, artifact.geometry, artifact.heads):
+    now = {"weights": model.weights, "heads": model.infos, "geometry": model.geometry}
+    then = {"weights": artifact.weights, "heads": artifact.heads, "geometry": artifact.geometry}
+    if changed := [name for name, value in then.items() if now[name] != value]:
         raise ArtifactError(
-            f"{artifact.source} is no longer what {artifact.path} was exported from: weights "
-            f"{model.weights[:12]}... with heads {_names(model)}, {artifact.weights[:12]}... with "
-            f"{_names(artifact)} in the artifact; put the old one back, or {again}"
+            f"{artifact.source} is no longer what {artifact.path} was exported from: its {', '.join(changed)} changed; "
+            f"put the old one back, or {again}"
         )
     sample = load_sample(artifact)
     logits = model.logits(masked(sample.perturbation, sample.images, sample.rows))
@@ -49,8 +67,3 @@ def reopen(artifact: Artifact) -> SourceModel:
                 f"{again}"
             )
     return model
-
-
-def _names(model: SourceModel | Artifact) -> str:
-    heads = model.infos if isinstance(model, SourceModel) else model.heads
-    return ", ".join(f"{head.name} ({head.kind}, {len(head.classes)} classes)" for head in heads)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rate.backends.torch import TorchSpec
 from rate.errors import RateError, UsageError
 from rate.export.artifact import Artifact
-from rate.export.options import ExportOptions
-from rate.export.sources import Source, SourceModel, open_source
-from rate.types import Json
+from rate.export.reopen import reopen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,14 +18,6 @@ if TYPE_CHECKING:
     from rate.export.perturbed import Perturbed
 
 _PRECISIONS = ("f32", "fp16", "bf16")
-
-
-def request_of(model: Source, options: ExportOptions) -> Json | None:
-    """What has to be asked for, beside SOURCE, to get the heads of ``model`` again; None = it has no torch module."""
-    if not isinstance(model, SourceModel):
-        return None
-    paths = {name: getattr(options, name) for name in ("classes", "templates")}
-    return {name: None if path is None else str(path) for name, path in paths.items()} | {"heads": list(options.heads)}
 
 
 def spec_of_artifact(
@@ -72,30 +61,18 @@ def spec_of_module(
 
 
 def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
-    """Open the SOURCE of ``artifact`` once more, and make sure that it is still the same model.
+    """The model behind ``artifact``, perturbed.
 
     Raises:
-        UsageError: it is not there any more, or its weights, heads or geometry are others now.
+        UsageError: it is not there any more, or has changed.
     """
-    cure = "give that model back its place, export it again, or use another --backend"
     try:
-        model = open_source(artifact.source, options_of(artifact.request or {}))
+        model = reopen(artifact)
     except RateError as error:
-        raise UsageError(f"the model of {artifact.path} cannot be opened in PyTorch: {error}; {cure}") from error
-    now = {"weights": model.weights, "heads": model.infos, "geometry": model.geometry}
-    then = {"weights": artifact.weights, "heads": artifact.heads, "geometry": artifact.geometry}
-    changed = [name for name, value in then.items() if now[name] != value]
-    if changed or not isinstance(model, SourceModel):
         raise UsageError(
-            f"{artifact.source} is not what {artifact.path} was exported from: its {', '.join(changed)} changed; {cure}"
-        )
+            f"the model of {artifact.path} cannot be opened in PyTorch: {error}; or use another --backend"
+        ) from error
     return _perturbed(model.tower, tuple(head.module for head in model.heads), precision)
-
-
-def options_of(request: Json) -> ExportOptions:
-    """The options that a `request_of` stands for."""
-    classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
-    return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
 
 
 def _perturbed(tower: nn.Module, heads: tuple[nn.Module, ...], precision: str) -> Perturbed:

@@ -153,7 +153,7 @@ def test_a_source_that_moved_or_changed_is_refused_with_the_cure(tiny_vit, tmp_p
 def test_a_convolutional_checkpoint_and_a_bare_graph_are_refused(trained, tiny_vit) -> None:
     with pytest.raises(UsageError, match=r"no plain vision transformer .*--saliency rise"):
         Attentive(reopen(load_artifact(trained.artifact)))
-    with pytest.raises(UsageError, match="gradients need the PyTorch model"):
+    with pytest.raises(UsageError, match="there is no PyTorch model behind it"):
         reopen(replace(load_artifact(tiny_vit.artifact), family="onnx"))
 
 

@@ -157,7 +157,7 @@ def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.Monke
     elsewhere = dataclasses.replace(artifact, source=str(tmp_path / "gone"))
     assert spec_for(elsewhere, Execution(), said.append).name == "onnxruntime"
     assert len(said) == 1
-    assert "cannot be opened in PyTorch: SOURCE" in said[0]
+    assert "cannot be opened in PyTorch:" in said[0]
 
 
 def test_without_torch_it_is_not_offered(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
