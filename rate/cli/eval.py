@@ -69,6 +69,10 @@ def evaluate(
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
+    corrupt: Annotated[
+        str | None, _opt("fog:3: every image under that corruption of ImageNet-C, at the model's crop.", _MEASURE)
+    ] = None,
+    corrupt_seed: Annotated[int, _opt("Of what is chance in a corruption.", _MEASURE)] = 0,
     backend: Annotated[
         str, _opt("auto | openvino | onnxruntime | torch; on a GPU tensorrt | onnxruntime-cuda | torch-cuda", _EXECUTE)
     ] = "auto",
@@ -136,6 +140,8 @@ def evaluate(
         explain=explain,
         score=score,
         seed=seed,
+        corrupt=corrupt,
+        corrupt_seed=corrupt_seed,
     )
     execution = Execution(
         backend=backend,

@@ -18,7 +18,6 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits, Pending
 from rate.backends.cores import one_blas_thread, usable_cores
-from rate.data.prepare import prepare
 from rate.engine.estimator import Estimator
 from rate.engine.job import Job
 from rate.engine.judge import Judge, Verdict
@@ -165,7 +164,7 @@ class Engine:
         decode: Callable[[Sample], Prepared] | None = None,
     ) -> Generator[Outcome, None, None]:
         """See `outcomes`."""
-        read = partial(read_sample, self._job, decode or partial(prepare, geometry=self._job.geometry))
+        read = partial(read_sample, self._job, decode or self._job.decode)
         threads = decode_threads(self._job.execution.threads)
         with Prefetch(todo, read, threads, ahead=2 * self._slots) as source:
             yield from _settle(self, source, work, tick)

@@ -35,7 +35,8 @@ _RULE = _object(
         "masks": {"type": ["integer", "string"]},
         "explained": {"enum": ["label", "prediction"]},
         "score": {"enum": ["logit", "probability"]},
-    }
+    },
+    optional={"corrupt": _TEXT},
 )
 _HEAD = _object(
     {

@@ -81,9 +81,10 @@ def _number(value: float | None) -> str:
 def rule_line(rule: Json) -> str:
     """What was measured and when evidence counts as valid."""
     masks = f"{rule['masks']} masks" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
+    images = f"under {rule['corrupt']}; " if "corrupt" in rule else ""
     return (
-        f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
-        f"valid from {rule['valid']} {rule['tau']:g}"
+        f"{images}{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; "
+        f"{rule['evidence']} evidence, valid from {rule['valid']} {rule['tau']:g}"
     )
 
 
