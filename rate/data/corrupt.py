@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,6 +45,7 @@ EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four kept for validation: read where they lie on the disk, not made."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
+CLEAN = "clean"
 SMALLEST = 32
 
 LIBRARIES = (
@@ -134,6 +136,29 @@ def check_size(size: int) -> str | None:
 
 def _altered(image: Image.Image, key: str, corruption: Corruption) -> Image.Image:
     return corrupted(image, corruption, key)
+
+
+def parse_grid(text: str, severities: Sequence[int] = SEVERITIES) -> tuple[str | None, ...]:
+    """What a set is to be put under, each as `alteration` takes it: `clean,fog:3,snow` has None, fog:3, snow:1 to 5.
+
+    Args:
+        text: TYPE, TYPE:SEVERITY, all, all:SEVERITY and clean, with commas between them.
+        severities: of those without one.
+
+    Raises:
+        ConfigError: no such type or severity.
+    """
+    if not severities or not set(severities) <= set(SEVERITIES):
+        raise ConfigError(f"severities must be from 1 to 5, got {','.join(map(str, severities)) or 'none'}")
+    found: list[str | None] = []
+    for part in text.split(","):
+        if part.strip() == CLEAN:
+            found.append(None)
+            continue
+        fixed = ":" in part
+        made = parse_corruption(part.strip())
+        found += [str(one) for one in made if fixed or one.severity in severities]
+    return tuple(dict.fromkeys(found))
 
 
 def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Image:

@@ -9,7 +9,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,6 +123,22 @@ def outcomes(
     """
     with opened(job, spec) as engine:
         yield from engine.outcomes(todo, work, tick, decode)
+
+
+@contextmanager
+def kept_open() -> Iterator[CarryOut]:
+    """`here`, for one job after another that differ in their images alone: the model is loaded once, when needed."""
+    with ExitStack() as stack:
+        engines: list[Engine] = []
+
+        def produce(
+            job: Job, spec: BackendSpec, todo: Iterable[Sample], work: Work, tick: Callable[[Work], None]
+        ) -> Iterable[Outcome]:
+            if not engines:
+                engines.append(stack.enter_context(opened(job, spec)))
+            return engines[0].outcomes(todo, work, tick, job.decode)
+
+        yield partial(here, produce=produce)
 
 
 @contextmanager

@@ -208,6 +208,8 @@ def read_run(folder: Path) -> Json:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if inside := sorted(one.parent.name for one in folder.glob("*/run.json")):
+            raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}") from None
         raise RunError(
             f"{folder} is not a run folder: it has no run.json; `rate eval --out {folder}` makes one"
         ) from None
