@@ -23,6 +23,9 @@ from benchmarks import record
 PROMPTS = {"airplanes": "airplane", "Faces": "face", "Motorbikes": "motorbike"}
 """What a class is called in a prompt, where that is not its label."""
 
+ARTIFACTS = ("zs-lp", "ft", "flcp")
+"""Zero-shot and LP are two heads on one tower."""
+
 PASSES = """
 [[check]]
 metric = "pt"
@@ -83,16 +86,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/caltech"))
     parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args()
-    shared, work = os.environ["RATE_TEST_DATA"], arguments.work
-    work.mkdir(parents=True, exist_ok=True)
-    transcript = Transcript({shared: "DATA", f"{work}/": ""})
-    source = f"open_clip:local-dir:{shared}/open_clip_efflite0_caltech"
-    data = f"{shared}/caltech101-boxes/annotations.csv"
-    prompts = work / "prompts.json"
-    names = ("airplanes", "Faces", "Motorbikes", "butterfly", "dalmatian", "dolphin")
-    prompts.write_text(json.dumps({name: PROMPTS.get(name, name) for name in names}))
-    finetune(transcript, work, source, data, prompts, arguments.epochs)
-    for name in ("zs-lp", "ft", "flcp"):
+    work = arguments.work
+    transcript = Transcript({os.environ["RATE_TEST_DATA"]: "DATA", f"{work}/": ""})
+    data = photographs()
+    models(transcript, work, arguments.epochs)
+    for name in ARTIFACTS:
         transcript.run(f"rate eval {work}/{name} {data} --split test --out {work}/run-{name}")
     runs = f"{work}/run-zs-lp {work}/run-ft {work}/run-flcp"
     transcript.run(f"rate compare {runs}")
@@ -100,6 +98,21 @@ def main() -> None:
     gate(transcript, work)
     (record.RESULTS / "caltech_four.txt").write_text(transcript.text())
     print(transcript.text())
+
+
+def photographs() -> str:
+    """The manifest."""
+    return f"{os.environ['RATE_TEST_DATA']}/caltech101-boxes/annotations.csv"
+
+
+def models(transcript: Transcript, work: Path, epochs: int) -> None:
+    """Fine-tune the encoder and export `ARTIFACTS` to ``work``."""
+    work.mkdir(parents=True, exist_ok=True)
+    source = f"open_clip:local-dir:{os.environ['RATE_TEST_DATA']}/open_clip_efflite0_caltech"
+    prompts = work / "prompts.json"
+    names = ("airplanes", "Faces", "Motorbikes", "butterfly", "dalmatian", "dolphin")
+    prompts.write_text(json.dumps({name: PROMPTS.get(name, name) for name in names}))
+    finetune(transcript, work, source, photographs(), prompts, epochs)
 
 
 def finetune(transcript: Transcript, work: Path, source: str, data: str, prompts: Path, epochs: int) -> None:

@@ -6,7 +6,6 @@ Every function imports what it needs when it is called, so that `import rate` st
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import tempfile
 from pathlib import Path
@@ -58,12 +57,9 @@ def evaluate(
         UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
         BackendError: the runtime failed; the run can be resumed.
     """
-    from rate.engine.attention import attention_of
-    from rate.engine.crew import crew
+    from rate.engine.crew import means
     from rate.engine.job import job_from_artifact
     from rate.engine.pipeline import evaluate as run
-    from rate.engine.pipeline import here
-    from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
 
     names = {field.name for field in dataclasses.fields(Execution)}
@@ -71,13 +67,8 @@ def evaluate(
     measurement = _options(Measurement, {k: v for k, v in settings.items() if k not in names})
     loaded = load_artifact(Path(artifact))
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    with crew(execution) as found, tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        where = Path(folder) / "run" if out is None else Path(out)
-        if measurement.saliency == "attention":
-            gradients, produce = attention_of(loaded, job)
-            return run(job, gradients, where, carry_out=functools.partial(here, produce=produce))
-        spec = spec_for(loaded, found.execution, form=measurement.form)
-        return run(job, spec, where, carry_out=found.carry_out(spec))
+    with means(loaded, job) as (spec, carry_out), tempfile.TemporaryDirectory(prefix="rate-") as folder:
+        return run(job, spec, Path(folder) / "run" if out is None else Path(out), carry_out=carry_out)
 
 
 def load_run(path: str | Path) -> Summary:

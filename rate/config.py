@@ -45,6 +45,7 @@ _UNUSED = {
     "rise-tokens": ("window", "stride", "grid"),
     "attention": ("masks", "grid", "keep", "cells", "window", "stride", "seed", *_AUTO),
 }
+_CORRUPT = ("corrupt", "corrupt_seed")
 _MASKS = {"occlusion": "windows", "attention": "none"}
 """What stands for a number of masks where nobody chooses one."""
 
@@ -69,6 +70,8 @@ class Measurement:
     explain: str = "label"  # the class whose score is explained: label, as the paper | prediction
     score: str = "logit"  # logit | probability
     seed: int = 0
+    corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, put on the model's crop of every image; None: as they are
+    corrupt_seed: int = 0  # of what is chance in it
 
     def __post_init__(self) -> None:
         self._choose_rule()
@@ -77,6 +80,7 @@ class Measurement:
         self._check_masks()
         _check_range("grid", self.grid, 2, 64)
         _check_range("seed", self.seed, 0, 2**63 - 1)
+        _check_range("corrupt-seed", self.corrupt_seed, 0, 2**63 - 1)
         shares = self._usual if self.keep is None else self.keep
         shares = tuple(shares) if isinstance(shares, (tuple, list)) else (shares,)
         if not shares:
@@ -150,6 +154,7 @@ class Measurement:
         """The settings that matter for this saliency method, by name."""
         settings = asdict(self) | {"keep": list(self.shares)}
         unused = _UNUSED[self.saliency] + (() if self.masks == "auto" else _AUTO)
+        unused += () if self.corrupt else _CORRUPT
         return {name: value for name, value in settings.items() if name not in unused}
 
     @property
@@ -177,7 +182,7 @@ class Measurement:
             "masks": _MASKS.get(self.saliency, self.masks),
             "explained": self.explain,
             "score": self.score,
-        }
+        } | ({"corrupt": self.corrupt} if self.corrupt else {})
 
 
 @dataclass(frozen=True, slots=True)

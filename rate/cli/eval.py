@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.grid import check_grid_errors, corruptions_of, run_grid
 from rate.cli.settings import apply_config
+from rate.cli.show import print_grid, print_run
 from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
 
@@ -69,6 +70,16 @@ def evaluate(
     explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
     score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
     seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
+    corrupt: Annotated[
+        str | None,
+        _opt(
+            "fog:3: images under that corruption of ImageNet-C, at the model's crop. fog | all:3 | all | clean, or "
+            "several with commas: a folder of runs.",
+            _MEASURE,
+        ),
+    ] = None,
+    severities: Annotated[str | None, _opt("Of corruptions without one, 1,3,5; all five.", _MEASURE)] = None,
+    corrupt_seed: Annotated[int, _opt("Of what is chance in a corruption.", _MEASURE)] = 0,
     backend: Annotated[
         str, _opt("auto | openvino | onnxruntime | torch; on a GPU tensorrt | onnxruntime-cuda | torch-cuda", _EXECUTE)
     ] = "auto",
@@ -107,18 +118,15 @@ def evaluate(
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
-    from rate.cli.console import log_as_json, notice, print_json, results
-    from rate.engine.attention import attention_of
-    from rate.engine.crew import crew
+    from rate.cli.console import log_as_json, notice, print_json
+    from rate.engine.crew import means
     from rate.engine.faithfulness import samples_for
     from rate.engine.job import job_from_artifact
-    from rate.engine.pipeline import here
     from rate.engine.select import spec_for
     from rate.export.artifact import load_artifact
-    from rate.report.faithfulness_table import faithfulness_table
-    from rate.report.tables import pace, summary_table
 
     log_as_json(log_json)
+    corruptions = corruptions_of(corrupt, severities)
     measurement = Measurement(
         saliency=saliency,
         masks=_number_or_word(masks),
@@ -136,6 +144,8 @@ def evaluate(
         explain=explain,
         score=score,
         seed=seed,
+        corrupt=next(filter(None, corruptions), None) if corruptions else corrupt,
+        corrupt_seed=corrupt_seed,
     )
     execution = Execution(
         backend=backend,
@@ -154,18 +164,23 @@ def evaluate(
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
     believed = samples_for(faithfulness, job) if faithfulness else 0
-    if measurement.saliency == "attention":
-        if dry_run or compare_precision:
-            raise ConfigError("--saliency attention knows neither --dry-run nor --compare-precision; leave them out")
-        gradients, produce = attention_of(loaded, job)
-        summary = _run(job, gradients, out, partial(here, produce=produce))
-    else:
-        with crew(execution) as found:
-            spec = spec_for(loaded, found.execution, notice, measurement.form)
-            if dry_run:
-                _dry_run(job, spec, out, as_json)
-                return
-            summary = _run(job, spec, out, found.carry_out(spec))
+    if measurement.saliency == "attention" and (dry_run or compare_precision):
+        raise ConfigError("--saliency attention knows neither --dry-run nor --compare-precision; leave them out")
+    if corruptions:
+        if dry_run or compare_precision or believed:
+            raise ConfigError(
+                "--dry-run, --compare-precision and --faithfulness are of one run, and --corrupt "
+                f"{corrupt} asks for {len(corruptions)}; name one, such as --corrupt fog:3"
+            )
+        found = run_grid(loaded, job, out, corruptions)
+        print_grid(found, as_json)
+        check_grid_errors(job, found)
+        return
+    with means(loaded, job, notice) as (spec, carry_out):
+        if dry_run:
+            _dry_run(job, spec, out, as_json)
+            return
+        summary = _run(job, spec, out, carry_out)
     if compare_precision:
         exact = replace(execution, backend="auto", precision="f32")
         _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)
@@ -173,10 +188,7 @@ def evaluate(
     if as_json:
         print_json(summary.to_json())
     else:
-        results().print(summary_table(summary))
-        results().print(pace(summary))
-        if faithful is not None:
-            results().print(faithfulness_table(faithful))
+        print_run(summary, faithful)
     notice(f"next: rate report {out} --out report.html")
     _check_errors(job, summary, out)
 

@@ -11,8 +11,8 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="artifact | checkpoint | plan | run | samples | summary | precision | faithfulness | comparison | "
-            "agreement | gate | bench; all if none."
+            help="artifact | checkpoint | plan | run | samples | summary | precision | faithfulness | grid | "
+            "comparison | agreement | gate | bench; all if none."
         ),
     ] = None,
 ) -> None:

@@ -1,28 +1,56 @@
-"""`rate show`: the numbers of a run."""
+"""`rate show`: the numbers of a run, or of a folder of runs under corruptions."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from rate.engine.grid import Grid
+    from rate.engine.summary import Summary
+    from rate.types import Json
+
 
 def show(
-    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, finished or not.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, finished or not, or a folder of such runs.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Show accuracy, PT and IR of a run."""
-    from rate.cli.console import print_json, results
+    """Show accuracy, PT and IR of a run, or over corruptions and severities."""
+    from rate.cli.console import print_json
+    from rate.engine.grid import is_grid, load_grid
     from rate.engine.summary import load_summary
-    from rate.report.faithfulness_table import faithfulness_table, read_faithfulness
-    from rate.report.tables import pace, summary_table
+    from rate.report.faithfulness_table import read_faithfulness
 
+    if is_grid(run):
+        print_grid(load_grid(run), as_json)
+        return
     summary = load_summary(run)
     if as_json:
         print_json(summary.to_json())
     else:
-        results().print(summary_table(summary))
-        results().print(pace(summary))
-        if (found := read_faithfulness(run)) is not None:
-            results().print(faithfulness_table(found))
+        print_run(summary, read_faithfulness(run))
+
+
+def print_run(summary: Summary, faithful: Json | None) -> None:
+    """One run's numbers and pace, and how far its maps can be believed if that was measured."""
+    from rate.cli.console import results
+    from rate.report.faithfulness_table import faithfulness_table
+    from rate.report.tables import pace, summary_table
+
+    results().print(summary_table(summary))
+    results().print(pace(summary))
+    if faithful is not None:
+        results().print(faithfulness_table(faithful))
+
+
+def print_grid(grid: Grid, as_json: bool) -> None:
+    """Accuracy, PT and IR over corruptions and severities."""
+    from rate.cli.console import print_json, results
+    from rate.report.grid_table import grid_table
+
+    if as_json:
+        print_json(grid.to_json())
+    else:
+        results().print(grid_table(grid))

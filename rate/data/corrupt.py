@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rate.data.geometry import Geometry, to_rgb
-from rate.data.prepare import check_mask_size, load_mask
+from rate.data.prepare import Alter, check_mask_size, load_mask
 from rate.errors import ConfigError, SampleError, need
 from rate.types import Bool, Sample
 
@@ -43,7 +45,18 @@ EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four kept for validation: read where they lie on the disk, not made."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
+CLEAN = "clean"
 SMALLEST = 32
+
+LIBRARIES = (
+    "imagecorruptions-imaug",
+    "numba",
+    "scikit-image",
+    "scipy",
+    "opencv-python",
+    "opencv-python-headless",
+)
+"""Packages whose versions may move a pixel."""
 
 _OWN_GENERATOR = ("impulse_noise", "glass_blur")  # scikit-image's and numba's, which take a seed of their own
 _LOCK = threading.Lock()
@@ -87,6 +100,65 @@ def parse_corruption(text: str, seed: int = 0) -> tuple[Corruption, ...]:
         raise ConfigError(f"the severity of {text!r} must be 1 to 5, e.g. {name}:3")
     types = TYPES if name == "all" else (name,)
     return tuple(Corruption(one, level, seed) for one in types for level in ((int(severity),) if colon else SEVERITIES))
+
+
+def alteration(text: str | None, seed: int = 0) -> Alter | None:
+    """What `rate.data.prepare.prepare` does to a crop for `fog:3`; None for None.
+
+    Raises:
+        ConfigError: ``text`` is not one type at one severity.
+        MissingExtra: imagecorruptions-imaug is not installed.
+    """
+    if text is None:
+        return None
+    found = parse_corruption(text, seed)
+    if len(found) > 1:
+        raise ConfigError(f"{text!r} is {len(found)} corruptions, expected one such as {found[0]}")
+    need("imagecorruptions", "corrupt")
+    return partial(_altered, corruption=found[0])
+
+
+def check_size(size: int) -> str | None:
+    """What a user should know of corruptions on crops of ``size`` x ``size`` pixels; None = nothing.
+
+    Raises:
+        ConfigError: they are too small.
+    """
+    if size < SMALLEST:
+        raise ConfigError(f"the model sees {size} x {size} pixels, corruptions need {SMALLEST} on a side")
+    if size == CROP.size:
+        return None
+    return (
+        f"severities are in pixels of ImageNet-C's crop of {CROP.size}, this model sees {size} x {size}: the same "
+        "number is another severity to it than to a model of that size"
+    )
+
+
+def _altered(image: Image.Image, key: str, corruption: Corruption) -> Image.Image:
+    return corrupted(image, corruption, key)
+
+
+def parse_grid(text: str, severities: Sequence[int] = SEVERITIES) -> tuple[str | None, ...]:
+    """What a set is to be put under, each as `alteration` takes it: `clean,fog:3,snow` has None, fog:3, snow:1 to 5.
+
+    Args:
+        text: TYPE, TYPE:SEVERITY, all, all:SEVERITY and clean, with commas between them.
+        severities: of those without one.
+
+    Raises:
+        ConfigError: no such type or severity.
+    """
+    if not severities or not set(severities) <= set(SEVERITIES):
+        raise ConfigError(f"severities must be from 1 to 5, got {','.join(map(str, severities)) or 'none'}")
+    found: list[str | None] = []
+    for part in text.split(","):
+        if part.strip() == CLEAN:
+            found.append(None)
+            continue
+        fixed = ":" in part
+        made = parse_corruption(part.strip())
+        found += [str(one) for one in made if fixed or one.severity in severities]
+    return tuple(dict.fromkeys(found))
 
 
 def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Image:

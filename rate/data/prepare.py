@@ -45,8 +45,14 @@ def pixel_path(interpolation: str = "bicubic") -> str:
     return f"{PIXEL_PATH}-{interpolation}/2"
 
 
-def prepare(sample: Sample, geometry: Geometry) -> Prepared:
+Alter = Callable[[Image.Image, str], Image.Image]
+"""Another picture in the place of a crop [size x size, RGB] of the sample of that id: of the same size, RGB."""
+
+
+def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None) -> Prepared:
     """Decode a sample and put image and region through the same geometry.
+
+    ``alter`` is done to the crop, so it moves no pixel from under the region.
 
     Raises:
         SampleError: the image or its mask is missing, broken, too large, or their sizes differ; the message names
@@ -54,7 +60,9 @@ def prepare(sample: Sample, geometry: Geometry) -> Prepared:
     """
     image = load_image(sample.image)
     check_resize(sample, geometry, image.size)
-    return Prepared(sample, geometry.image_to_pixels(image), region_of(sample, geometry, image.size))
+    crop = geometry.image_to_crop(image)
+    pixels = geometry.crop_to_pixels(crop if alter is None else alter(crop, sample.id))
+    return Prepared(sample, pixels, region_of(sample, geometry, image.size))
 
 
 def region_of(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> Bool:

@@ -15,7 +15,6 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.backends.cores import usable_cores
-from rate.data.prepare import prepare
 from rate.engine.job import Job
 from rate.engine.judge import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
 from rate.engine.pipeline import Outcome, Produce, decode_threads, read_sample
@@ -83,7 +82,7 @@ def _outcomes(
     """As `rate.engine.pipeline.outcomes`."""
     size, batch = job.geometry.size, min(job.execution.batch, BATCH)
     reader = Reader(job.heads, job.measurement, model.logits(np.zeros((1, 3, size, size), np.float32)))
-    read = partial(read_sample, job, partial(prepare, geometry=job.geometry))
+    read = partial(read_sample, job, job.decode)
     with (
         _torch_threads(job.execution.threads),
         Prefetch(todo, read, decode_threads(job.execution.threads), 2 * batch) as source,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,9 +12,13 @@ from rate.backends.cores import usable_cores
 from rate.backends.cuda import OrtCudaSpec
 from rate.backends.torch import TorchSpec
 from rate.config import Execution
+from rate.engine.attention import attention_of
 from rate.engine.distributed import Hire, across
-from rate.engine.pipeline import CarryOut, here
+from rate.engine.job import Job
+from rate.engine.pipeline import CarryOut, here, kept_open
+from rate.engine.select import spec_for
 from rate.errors import UsageError
+from rate.export.artifact import Artifact
 
 THREADS = 4
 """Threads of a worker on a cluster where nobody says: more workers would each hold a copy of the model."""
@@ -38,6 +42,28 @@ class Crew:
         if isinstance(spec, OrtCudaSpec | TorchSpec) and spec.device.startswith("cuda"):
             own = replace(spec, device=FIRST_GPU)  # a worker sees its GPU alone, whatever its number is here
         return across(self.hire, [own] * self.workers)
+
+
+@contextmanager
+def means(
+    artifact: Artifact, job: Job, say: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[BackendSpec, CarryOut]]:
+    """What `rate.engine.pipeline.evaluate` needs for ``job``, and for others that differ in their images alone.
+
+    Raises:
+        UsageError: no backend can run the artifact, or what `attention_of` and `crew` refuse.
+    """
+    if job.measurement.saliency == "attention":
+        gradients, produce = attention_of(artifact, job)
+        yield gradients, partial(here, produce=produce)
+        return
+    with crew(job.execution) as found:
+        spec = spec_for(artifact, found.execution, say, job.measurement.form)
+        if found.hire is not None:
+            yield spec, found.carry_out(spec)
+            return
+        with kept_open() as carry_out:
+            yield spec, carry_out
 
 
 @contextmanager

@@ -17,7 +17,6 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec
 from rate.data.identity import fingerprint
-from rate.data.prepare import prepare
 from rate.engine.attention import attention_of
 from rate.engine.files import write_json
 from rate.engine.job import Job
@@ -224,7 +223,7 @@ class Curves:
 
     def __init__(self, job: Job, backend: Backend, perturbation: Perturbation) -> None:
         batch = job.execution.batch
-        self._job, self._backend, self._batch = job, backend, batch
+        self._decode, self._backend, self._batch = job.decode, backend, batch
         clean = np.repeat(perturbation.clean[None], batch, axis=0)
         self._rows = Rows(np.arange(batch), clean, np.zeros((batch, 2), np.int64))
         self._columns = {head.name: head.classes.index for head in job.heads}
@@ -233,7 +232,7 @@ class Curves:
         """Areas of `CURVES` for each of the verdicts on ``sample``; not finite where the model's logits are not."""
         if not verdicts:
             return
-        image = prepare(sample, self._job.geometry).pixels
+        image = self._decode(sample).pixels
         chance = random_order(f"random {sample.id}", image[0].size)
         for verdict in verdicts:
             order = order_of(verdict.evidence, sample.id)

@@ -6,15 +6,18 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rate.config import Execution, Measurement
+from rate.data.corrupt import LIBRARIES, alteration, check_size
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.geometry import Geometry
-from rate.data.prepare import pixel_path
+from rate.data.prepare import pixel_path, prepare
 from rate.engine.judge import Head
 from rate.engine.run_schema import RUN_SCHEMA_ID
 from rate.engine.stopping import Stopping, stopping_for
@@ -23,7 +26,7 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.kernels.tokens import RiseTokens
-from rate.types import Json, Samples
+from rate.types import Json, Prepared, Sample, Samples
 from rate.version import __version__
 
 if TYPE_CHECKING:
@@ -50,6 +53,12 @@ class Job:
     def method(self) -> Method:
         """The saliency method at the model's size."""
         return method_for(self.measurement, self.geometry.size, self.patches)
+
+    @property
+    def decode(self) -> Callable[[Sample], Prepared]:
+        """From a sample to its pixels, corrupted where that is measured, and its region."""
+        alter = alteration(self.measurement.corrupt, self.measurement.corrupt_seed)
+        return partial(prepare, geometry=self.geometry, alter=alter)
 
     @property
     def stopping(self) -> Stopping:
@@ -89,7 +98,7 @@ class Job:
             "origin": self.origin,
             "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
             "samples": {"planned": len(self.samples), "available": self.available},
-            "versions": versions(),
+            "versions": versions(LIBRARIES if self.measurement.corrupt else ()),
             "machine": {"system": platform.platform(), "processor": processor(), "python": sys.version.split()[0]},
         }
 
@@ -131,9 +140,11 @@ def job_from_artifact(
 
     Raises:
         DataError: the data cannot be used, or none of its labels is a class of the artifact.
-        ConfigError: there are too few masks for any verdict.
+        ConfigError: there are too few masks for any verdict, or no such corruption.
+        MissingExtra: a corruption is asked for and its library is not installed.
     """
     measurement.check_evidence()
+    said = _check_corruption(measurement, artifact.geometry)
     chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard))
     heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
     _check_labels(chosen.labels, heads, data)
@@ -148,9 +159,16 @@ def job_from_artifact(
         data=chosen.digest,
         origin=origin | {"shard": execution.shard},
         available=chosen.available,
-        notices=chosen.notices,
+        notices=chosen.notices + said,
         patches=artifact.patches,
     )
+
+
+def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str, ...]:
+    if alteration(measurement.corrupt, measurement.corrupt_seed) is None:
+        return ()
+    said = check_size(geometry.size)
+    return () if said is None else (said,)
 
 
 def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> None:
@@ -166,10 +184,11 @@ def _some(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(map(repr, names[:4])) + (f", ... {len(names)} in all" if len(names) > 4 else "")
 
 
-def versions() -> dict[str, str]:
-    """Versions of `rate` and of the libraries that touch a number."""
+def versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of `rate` and of the libraries that touch a number; of ``more`` packages, where they are installed."""
     found = {"rate": __version__}
-    for name in ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch"):
+    usual = ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
+    for name in (*usual, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -9,7 +9,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits, Pending
 from rate.backends.cores import one_blas_thread, usable_cores
-from rate.data.prepare import prepare
 from rate.engine.estimator import Estimator
 from rate.engine.job import Job
 from rate.engine.judge import Judge, Verdict
@@ -127,6 +126,22 @@ def outcomes(
 
 
 @contextmanager
+def kept_open() -> Iterator[CarryOut]:
+    """`here`, for one job after another that differ in their images alone: the model is loaded once, when needed."""
+    with ExitStack() as stack:
+        engines: list[Engine] = []
+
+        def produce(
+            job: Job, spec: BackendSpec, todo: Iterable[Sample], work: Work, tick: Callable[[Work], None]
+        ) -> Iterable[Outcome]:
+            if not engines:
+                engines.append(stack.enter_context(opened(job, spec)))
+            return engines[0].outcomes(todo, work, tick, job.decode)
+
+        yield partial(here, produce=produce)
+
+
+@contextmanager
 def opened(job: Job, spec: BackendSpec) -> Iterator[Engine]:
     """The stages, ready to work off any samples of the job, one set of them after the other."""
     slots = slots_of(job)
@@ -165,7 +180,7 @@ class Engine:
         decode: Callable[[Sample], Prepared] | None = None,
     ) -> Generator[Outcome, None, None]:
         """See `outcomes`."""
-        read = partial(read_sample, self._job, decode or partial(prepare, geometry=self._job.geometry))
+        read = partial(read_sample, self._job, decode or self._job.decode)
         threads = decode_threads(self._job.execution.threads)
         with Prefetch(todo, read, threads, ahead=2 * self._slots) as source:
             yield from _settle(self, source, work, tick)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from rate.engine.schema_words import COUNT, NUMBER, TEXT, array_of, map_of, object_with
+from rate.engine.schema_words import COUNT, NUMBER, STATUS, TEXT, array_of, map_of, object_with
 from rate.types import Json
 
 RUN_SCHEMA_ID = "rate.run/1"
 PART_PATTERN = r"^part-[0-9a-f]+\.parquet$"
 """A name and no path: what run.json lists is read and, when it is listed no more, deleted."""
 
-STATUS: Json = {"enum": ["running", "complete", "partial", "failed"]}
 RULE = object_with(
     {
         "evidence": {"enum": ["positive", "minmax", "raw"]},
@@ -19,7 +18,8 @@ RULE = object_with(
         "masks": {"type": ["integer", "string"]},
         "explained": {"enum": ["label", "prediction"]},
         "score": {"enum": ["logit", "probability"]},
-    }
+    },
+    optional={"corrupt": TEXT},
 )
 
 RUN = object_with(

@@ -30,3 +30,8 @@ def map_of(values: Json) -> Json:
 def array_of(items: Json) -> Json:
     """A list."""
     return {"type": "array", "items": items}
+
+
+RATIO = {"value": SHARE, "low": SHARE, "high": SHARE, "numerator": COUNT, "denominator": COUNT}
+METRIC = object_with(RATIO | {"chance": SHARE, "shuffled": SHARE, "noise": NUMBER})
+STATUS: Json = {"enum": ["running", "complete", "partial", "failed"]}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from rate.engine.bench_schema import BENCH
 from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
+from rate.engine.grid_schema import GRID
 from rate.engine.precision import PRECISION_SCHEMA_ID
 from rate.engine.rows import SCHEMA
-from rate.engine.run_schema import RULE, RUN, STATUS
+from rate.engine.run_schema import RULE, RUN
 from rate.engine.schema_words import COUNT as _COUNT
+from rate.engine.schema_words import METRIC as _METRIC
 from rate.engine.schema_words import NUMBER as _NUMBER
+from rate.engine.schema_words import RATIO as _RATIO
 from rate.engine.schema_words import SHARE as _SHARE
+from rate.engine.schema_words import STATUS
 from rate.engine.schema_words import TEXT as _TEXT
 from rate.engine.schema_words import array_of as _list
 from rate.engine.schema_words import map_of as _map
@@ -23,8 +27,6 @@ COMPARISON_SCHEMA_ID = "rate.comparison/1"
 GATE_SCHEMA_ID = "rate.gate/1"
 AGREEMENT_SCHEMA_ID = "rate.agreement/1"
 
-_RATIO = {"value": _SHARE, "low": _SHARE, "high": _SHARE, "numerator": _COUNT, "denominator": _COUNT}
-_METRIC = _object(_RATIO | {"chance": _SHARE, "shuffled": _SHARE, "noise": _NUMBER})
 _BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
 _HEAD = _object(
     {
@@ -226,6 +228,7 @@ def all_schemas() -> dict[str, Json]:
         "summary": SUMMARY,
         "precision": PRECISION,
         "faithfulness": FAITHFULNESS,
+        "grid": GRID,
         "comparison": COMPARISON,
         "gate": GATE,
         "agreement": AGREEMENT,

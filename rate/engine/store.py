@@ -211,6 +211,8 @@ def read_run(folder: Path) -> Json:
     try:
         run = read_json(path)
     except FileNotFoundError:
+        if inside := sorted(one.parent.name for one in folder.glob("*/run.json")):
+            raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}") from None
         raise RunError(
             f"{folder} is not a run folder: it has no run.json; `rate eval --out {folder}` makes one"
         ) from None

@@ -17,6 +17,7 @@ from rate.report.reference import HeadRun
 from rate.types import Bool, Float64, Json
 
 _SAME = ("weights", "data")
+_IMAGES = ("corrupt", "corrupt_seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
         RunError: they are of different models or data, or have no sample in common.
     """
     differing = [name for name in _SAME if first.run["identity"].get(name) != second.run["identity"].get(name)]
+    differing += [name for name in _IMAGES if first.run["measurement"].get(name) != second.run["measurement"].get(name)]
     if first.head != second.head:
         differing.append("head")
     if differing:

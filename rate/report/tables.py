@@ -82,9 +82,10 @@ def rule_line(rule: Json) -> str:
     """What was measured and when evidence counts as valid."""
     asked = rule["masks"]
     masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
+    images = f"under {rule['corrupt']}; " if "corrupt" in rule else ""
     return (
-        f"{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; {rule['evidence']} evidence, "
-        f"valid from {rule['valid']} {rule['tau']:g}"
+        f"{images}{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; "
+        f"{rule['evidence']} evidence, valid from {rule['valid']} {rule['tau']:g}"
     )
 
 

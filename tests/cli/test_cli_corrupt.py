@@ -54,3 +54,20 @@ def test_without_scipy(tmp_path, capsys, monkeypatch):
     arguments = ["data", "index", "caltech101", str(tmp_path), "--out", str(tmp_path / "m.csv")]
     assert run(arguments) == EXIT_USAGE
     assert "pip install 'rate-engine[mat]'" in capsys.readouterr().err
+
+
+def test_eval_under_a_corruption_says_so_and_of_another_size_than_224_too(tiny_vit, tmp_path, capsys):
+    arguments = ["eval", str(tiny_vit.artifact), str(tiny_vit.manifest), "--out", str(tmp_path / "run")]
+    arguments += ["--masks", "12", "--batch", "8", "--threads", "1", "--backend", "onnxruntime"]
+    assert run([*arguments, "--corrupt", "contrast:3"]) == EXIT_DONE
+    printed = capsys.readouterr()
+    assert "under contrast:3; rise, 12 masks" in printed.out
+    assert "this model sees 32 x 32" in printed.err
+
+
+def test_eval_without_the_extra(tiny_vit, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecorruptions", None)
+    arguments = ["eval", str(tiny_vit.artifact), str(tiny_vit.manifest), "--out", str(tmp_path / "run")]
+    assert run([*arguments, "--corrupt", "fog:3"]) == EXIT_USAGE
+    assert "pip install 'rate-engine[corrupt]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

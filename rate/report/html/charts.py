@@ -6,8 +6,8 @@ A drawing is WIDTH x HEIGHT units with the margins below; y grows downwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.compute as pc
@@ -101,18 +101,27 @@ def sweep_of(head: HeadRun) -> Sweep | None:
     rule, points = head.summary.rule, head.summary.sweep
     if not points or is_adaptive(head):
         return None
-    lines = []
-    for name in ("pt", "ir"):
-        values = [(float(point["tau"]), point[name]) for point in points]
-        known = [(_x(tau, 0, 1), _y(value)) for tau, value in values if value is not None]
-        lines.append(Line(name.upper(), _broken(values), Tick(known[-1][1], name.upper()) if known else None))
     return Sweep(
-        lines=_apart(lines),
-        ticks=tuple(Tick(_x(value, 0, 1), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
-        levels=tuple(Tick(_y(value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
+        lines=curves({name.upper(): [(point["tau"], point[name]) for point in points] for name in ("pt", "ir")}),
+        ticks=ticks({value: f"{value:g}" for value in (0, 0.25, 0.5, 0.75, 1)}),
+        levels=SHARES,
         threshold=_x(rule["tau"], 0, 1),
         tau=rule["tau"],
     )
+
+
+def curves(named: Mapping[str, Sequence[tuple[float, float | None]]]) -> tuple[Line, ...]:
+    """A line for the points (x, share) of every name, x and shares in [0, 1]; broken where the share is None."""
+    lines = []
+    for name, values in named.items():
+        known = [_y(value) for _, value in values if value is not None]
+        lines.append(Line(name, _broken(values), Tick(known[-1], name) if known else None))
+    return _apart(lines)
+
+
+def ticks(labels: Mapping[float, str]) -> tuple[Tick, ...]:
+    """Labels along the x axis, at places in [0, 1]."""
+    return tuple(Tick(_x(place, 0, 1), text) for place, text in labels.items())
 
 
 def is_adaptive(head: HeadRun) -> bool:
@@ -179,16 +188,15 @@ def _levels(up: float, down: float, axis: float, scale: float) -> list[Tick]:
 
 
 def _apart(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """The two names never on top of each other."""
-    first, second = lines
-    if first.end is None or second.end is None or abs(first.end.at - second.end.at) >= _LINE_HEIGHT:
-        return first, second
-    middle = (first.end.at + second.end.at) / 2
-    middle = min(max(middle, TOP + _LINE_HEIGHT / 2), HEIGHT - BOTTOM - _LINE_HEIGHT / 2)
-    shift = _LINE_HEIGHT / 2 if first.end.at > second.end.at else -_LINE_HEIGHT / 2
-    return (
-        Line(first.name, first.path, Tick(middle + shift, first.name)),
-        Line(second.name, second.path, Tick(middle - shift, second.name)),
+    """The names never on top of each other: each is moved down from under the one above, all up from below the axis."""
+    ends = sorted((line.end for line in lines if line.end is not None), key=lambda end: end.at)
+    places: dict[str, float] = {}
+    lowest = -math.inf
+    for end in ends:
+        lowest = places[end.text] = max(end.at, lowest + _LINE_HEIGHT)
+    up = max(0.0, lowest - (HEIGHT - BOTTOM - _LINE_HEIGHT / 2))
+    return tuple(
+        line if line.end is None else replace(line, end=Tick(places[line.name] - up, line.name)) for line in lines
     )
 
 
@@ -209,3 +217,7 @@ def _x(value: float, low: float, high: float) -> float:
 
 def _y(share: float) -> float:
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)
+
+
+SHARES = tuple(Tick(_y(value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1))
+"""Labels along a y axis of shares."""

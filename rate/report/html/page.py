@@ -23,6 +23,7 @@ from rate.report.html.gallery import Gallery, gallery_of
 from rate.report.html.pictures import Pictures
 from rate.report.html.record import data_name, failures, record, runs_of
 from rate.report.html.selection import QUADRANTS
+from rate.report.html.shift import Shift, shift_of
 from rate.report.html.slices import COLUMNS, slice_rows
 from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
 from rate.report.reference import HeadRun, incompatibilities
@@ -75,6 +76,7 @@ class HeadView:
     sweep: Sweep | None
     adaptive: bool
     faithful: list[Row]  # how far its maps can be believed, where that was measured
+    shift: Shift | None  # over the severity of corruptions, where the run lies in a grid
 
 
 def write_report(
@@ -208,6 +210,7 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
             sweep=sweep_of(head),
             adaptive=is_adaptive(head),
             faithful=_faithful(head),
+            shift=shift_of(head),
         )
         for position, head in enumerate(heads)
     ]

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from rate.data.corrupt import alteration
 from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
 from rate.data.geometry import Geometry
 from rate.data.prepare import prepare
-from rate.errors import ConfigError, DataError, SampleError
+from rate.errors import ConfigError, DataError, SampleError, UsageError
 from rate.report.heatmap import levels
 from rate.report.reference import HeadRun
 from rate.types import Bool, Json, Sample
@@ -33,7 +34,7 @@ class Pictures:
     data: str | None = None  # used instead of what the runs name
     _wanted: frozenset[str] = frozenset()
     _found: dict[tuple[str, str | None], dict[str, Sample]] = field(default_factory=dict)
-    _views: dict[tuple[str, str | None, str, str], View | None] = field(default_factory=dict)
+    _views: dict[tuple[str, str | None, str, str, str], View | None] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
 
@@ -44,15 +45,16 @@ class Pictures:
     def view(self, head: HeadRun, identifier: str) -> View | None:
         """The sample's picture and region; None where the data, the sample or its image is not there."""
         path, split, geometry = *self._source(head), _geometry(head.run)
-        key = (path, split, repr(geometry), identifier)
+        key = self.key(head, identifier)
         if key not in self._views:
             sample = self._samples(head, path, split).get(identifier)
-            self._views[key] = None if sample is None or geometry is None else self._read(sample, geometry)
+            readable = None if sample is None or geometry is None else (sample, geometry)
+            self._views[key] = None if readable is None else self._read(*readable, _corruption(head.run))
         return self._views[key]
 
-    def key(self, head: HeadRun, identifier: str) -> tuple[str, str | None, str, str]:
+    def key(self, head: HeadRun, identifier: str) -> tuple[str, str | None, str, str, str]:
         """Equal where `view` gives the same."""
-        return (*self._source(head), repr(_geometry(head.run)), identifier)
+        return (*self._source(head), repr(_geometry(head.run)), repr(_corruption(head.run)), identifier)
 
     def notices(self) -> tuple[str, ...]:
         """What could not be read, one sentence each."""
@@ -91,13 +93,18 @@ class Pictures:
                 "pictures are matched by id"
             )
 
-    def _read(self, sample: Sample, geometry: Geometry) -> View | None:
+    def _read(self, sample: Sample, geometry: Geometry, corruption: tuple[str | None, int]) -> View | None:
         try:
-            prepared = prepare(sample, geometry)
-        except SampleError as error:
+            prepared = prepare(sample, geometry, alteration(*corruption))
+        except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None
         return View(Image.fromarray(levels(prepared.pixels, geometry)), prepared.region)
+
+
+def _corruption(run: Json) -> tuple[str | None, int]:
+    measurement = run.get("measurement", {})
+    return measurement.get("corrupt"), measurement.get("corrupt_seed", 0)
 
 
 def _geometry(run: Json) -> Geometry | None:

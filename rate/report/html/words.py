@@ -38,10 +38,11 @@ def rule_in_words(rule: Json) -> str:
         if rule["valid"] == "midpoint"
         else f"relevance mass inside the region of at least {tau}"
     )
+    images = f"; every image under {rule['corrupt']}" if "corrupt" in rule else ""
     return (
         f"{_METHODS.get(rule['saliency'], rule['saliency'])} "
         f"({masks}) on the {rule['score']} of the {_explained(rule)}; {rule['evidence']} evidence; valid from a "
-        f"{condition}"
+        f"{condition}{images}"
     )
 
 

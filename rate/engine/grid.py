@@ -1,0 +1,220 @@
+"""A grid: a folder of runs that differ in the corruption and severity of their images alone.
+
+GRID/clean/     the run without corruption, where it was asked for
+GRID/fog-3/     a run
+GRID/grid.json  the numbers of all of them, written last
+
+Every run is whole in itself: it can be compared, reported and gated. What a grid holds is read off its runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from rate.backends.base import BackendSpec
+from rate.data.corrupt import CLEAN, TYPES
+from rate.engine.files import write_json
+from rate.engine.job import Job
+from rate.engine.pipeline import CarryOut, Progress, evaluate
+from rate.engine.store import read_run
+from rate.engine.summary import load_summary
+from rate.errors import RunError
+from rate.types import Json
+
+GRID_SCHEMA_ID = "rate.grid/1"
+
+METRICS = ("accuracy", "pt", "ir")
+_KEPT = ("n", "errors", "undefined", "capped", *METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of a grid."""
+
+    folder: Path
+    corruption: str | None  # None: clean
+    severity: int  # 0: clean
+    status: str  # of the run
+    heads: dict[str, Json]  # as in its summary
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Clean first, then by the corruptions' usual order and by severity."""
+        return (-1, 0) if self.corruption is None else (TYPES.index(self.corruption), self.severity)
+
+    def to_json(self) -> Json:
+        """An entry of ``runs``."""
+        heads = {name: {key: head[key] for key in _KEPT} for name, head in self.heads.items()}
+        about = {"run": self.folder.name, "corruption": self.corruption, "severity": self.severity}
+        return about | {"status": self.status, "heads": heads}
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """Unweighted means over runs. A metric that is undefined in a run is left out of its mean."""
+
+    runs: int
+    values: dict[str, float | None]  # by `METRICS`; None: defined in no run
+    of: dict[str, int]  # runs behind each
+
+    def to_json(self) -> Json:
+        """By metric."""
+        return {"runs": self.runs} | {name: {"value": self.values[name], "runs": self.of[name]} for name in METRICS}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What was found under every corruption and severity."""
+
+    folder: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def status(self) -> str:
+        """``complete`` if all runs that are there are."""
+        return "complete" if all(cell.status == "complete" for cell in self.cells) else "partial"
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names, in the order of the runs."""
+        return tuple(self.cells[0].heads)
+
+    @property
+    def clean(self) -> Cell | None:
+        """The run without corruption."""
+        return next((cell for cell in self.cells if cell.corruption is None), None)
+
+    @property
+    def severities(self) -> tuple[int, ...]:
+        """Those of corrupted runs, each once."""
+        return tuple(sorted({cell.severity for cell in self.cells if cell.corruption}))
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """Those of the runs, in their usual order."""
+        return tuple(dict.fromkeys(cell.corruption for cell in self.cells if cell.corruption))
+
+    def mean(self, head: str, severity: int | None = None, corruption: str | None = None) -> Mean:
+        """Over the corrupted runs of that severity and corruption; None = of any."""
+        chosen = [
+            cell.heads[head]
+            for cell in self.cells
+            if cell.corruption and severity in (None, cell.severity) and corruption in (None, cell.corruption)
+        ]
+        found = {name: [one[name]["value"] for one in chosen if one[name]["value"] is not None] for name in METRICS}
+        return Mean(
+            runs=len(chosen),
+            values={name: fmean(values) if values else None for name, values in found.items()},
+            of={name: len(values) for name, values in found.items()},
+        )
+
+    def to_json(self) -> Json:
+        """grid.json."""
+        return {
+            "schema": GRID_SCHEMA_ID,
+            "status": self.status,
+            "runs": [cell.to_json() for cell in self.cells],
+            "heads": {
+                head: {
+                    "mean": self.mean(head).to_json(),
+                    "by_severity": {str(level): self.mean(head, level).to_json() for level in self.severities},
+                    "by_corruption": {one: self.mean(head, None, one).to_json() for one in self.corruptions},
+                }
+                for head in self.heads
+            },
+        }
+
+
+def folder_of(corruption: str | None) -> str:
+    """The name of a run in its grid: `fog-3` for `fog:3`."""
+    return CLEAN if corruption is None else corruption.replace(":", "-")
+
+
+def evaluate_grid(
+    job: Job,
+    spec: BackendSpec,
+    out: Path,
+    corruptions: Sequence[str | None],
+    carry_out: CarryOut,
+    observe: Callable[[int, Progress], None] = lambda number, progress: None,
+) -> Grid:
+    """Evaluate ``job`` under every corruption, and write grid.json over all runs that ``out`` then holds.
+
+    Stopped at any point, the same call goes on where it was; one with other corruptions adds theirs.
+
+    Args:
+        job: its own corruption does not matter.
+        spec: what runs it.
+        out: the folder of runs.
+        corruptions: as `rate.data.corrupt.parse_grid` gives them.
+        carry_out: who does the work; `rate.engine.crew.means` keeps the model open from run to run.
+        observe: told the number of the run, from 0, and its progress.
+
+    Raises:
+        RunError: ``out`` is a run itself, or holds runs of other settings.
+        RateError: as `rate.engine.pipeline.evaluate`.
+    """
+    if (out / "run.json").exists():
+        raise RunError(f"{out} is one run, and several are to be written; choose another --out")
+    for number, corruption in enumerate(corruptions):
+        one = replace(job, measurement=replace(job.measurement, corrupt=corruption))
+        evaluate(one, spec, out / folder_of(corruption), partial(observe, number), carry_out)
+    grid = load_grid(out)
+    write_json(out / "grid.json", grid.to_json())
+    return grid
+
+
+def is_grid(folder: Path) -> bool:
+    """Whether ``folder`` holds runs and is none itself."""
+    return not (folder / "run.json").exists() and any(folder.glob("*/run.json"))
+
+
+def load_grid(folder: Path) -> Grid:
+    """Read the runs of a grid, finished or not.
+
+    Raises:
+        RunError: there is none, one is damaged, or they differ in more than the corruption.
+    """
+    named = ((path.parent, read_run(path.parent)) for path in sorted(folder.glob("*/run.json")))
+    runs = [(path, run) for path, run in named if path.name == folder_of(run["measurement"].get("corrupt"))]
+    if not runs:
+        raise RunError(f"{folder} holds no runs of a grid; `rate eval --corrupt all --out {folder}` makes them")
+    _check_alike(folder, runs)
+    return Grid(folder, tuple(sorted((_cell(*one) for one in runs), key=lambda cell: cell.order)))
+
+
+def _cell(folder: Path, run: Json) -> Cell:
+    corruption, _, severity = (run["measurement"].get("corrupt") or "").partition(":")
+    return Cell(folder, corruption or None, int(severity or 0), run["status"], _summary(folder, run)["heads"])
+
+
+def _summary(folder: Path, run: Json) -> Json:
+    """As it was written, if nothing can have come since."""
+    if run["status"] == "complete" and (folder / "summary.json").exists():
+        found: Json = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        return found
+    return load_summary(folder).to_json()
+
+
+def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:
+    last = sorted(runs, key=lambda one: one[0].name == CLEAN)  # it has no seed of corruptions to hold others against
+    (first, expected), *others = [(path.name, _settings(run)) for path, run in last]
+    for name, found in others:
+        if differing := sorted(key for key in expected.keys() & found.keys() if expected[key] != found[key]):
+            raise RunError(
+                f"{folder} holds runs of different settings: {first} and {name} differ in {', '.join(differing)}; "
+                "keep each grid in a folder of its own"
+            )
+
+
+def _settings(run: Json) -> Json:
+    """All that the runs of a grid have in common."""
+    parts = {"heads": run["heads"]} | {
+        f"{section}.{name}": value for section in ("measurement", "identity") for name, value in run[section].items()
+    }
+    return {name: value for name, value in parts.items() if name != "measurement.corrupt"}

@@ -1,0 +1,31 @@
+"""The JSON Schema of grid.json."""
+
+from __future__ import annotations
+
+from rate.engine.grid import GRID_SCHEMA_ID, METRICS
+from rate.engine.schema_words import COUNT, METRIC, RATIO, SHARE, STATUS, TEXT, array_of, map_of, object_with
+
+_MEAN = object_with({"runs": COUNT} | dict.fromkeys(METRICS, object_with({"value": SHARE, "runs": COUNT})))
+_HEAD = object_with(
+    dict.fromkeys(("n", "errors", "undefined", "capped"), COUNT)
+    | {"accuracy": object_with(RATIO), "pt": METRIC, "ir": METRIC}
+)
+_RUN = object_with(
+    {
+        "run": TEXT,
+        "corruption": {"type": ["string", "null"]},
+        "severity": {"type": "integer", "minimum": 0, "maximum": 5},
+        "status": STATUS,
+        "heads": map_of(_HEAD),
+    }
+)
+
+GRID = object_with(
+    {
+        "schema": {"const": GRID_SCHEMA_ID},
+        "status": {"enum": ["complete", "partial"]},
+        "runs": array_of(_RUN),
+        "heads": map_of(object_with({"mean": _MEAN, "by_severity": map_of(_MEAN), "by_corruption": map_of(_MEAN)})),
+    },
+    title="grid.json",
+)

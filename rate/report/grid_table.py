@@ -1,0 +1,72 @@
+"""Accuracy, PT and IR over corruptions and severities as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rate.engine.grid import METRICS, Cell, Grid, Mean
+
+TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
+
+
+def grid_table(grid: Grid) -> RenderableType:
+    """One block a head: the means over corruptions by severity, the means over severities by corruption."""
+    return Group(*(block for head in grid.heads for block in _head(grid, head)))
+
+
+def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
+    images = max(cell.heads[head]["n"] for cell in grid.cells)
+    unfinished = sum(cell.status != "complete" for cell in grid.cells)
+    yield Text(
+        f"{head}: {len(grid.cells)} runs of {images} images"
+        + (f"; {unfinished} of them are not complete" if unfinished else ""),
+        style="bold",
+    )
+    if grid.severities:
+        by_severity = _table("severity")
+        if grid.clean is not None:
+            by_severity.add_row("clean", *_of_cell(grid.clean, head), "")
+        for level in grid.severities:
+            mean = grid.mean(head, level)
+            by_severity.add_row(str(level), *_of_mean(mean), _runs(mean))
+        mean = grid.mean(head)
+        by_severity.add_row("mean", *_of_mean(mean), _runs(mean))
+        yield by_severity
+    by_corruption = _table("corruption")
+    for corruption in grid.corruptions:
+        mean = grid.mean(head, None, corruption)
+        by_corruption.add_row(corruption, *_of_mean(mean), _runs(mean))
+    yield by_corruption
+    yield Text("unweighted means over runs; each run has its own intervals: rate show GRID/fog-3")
+    yield Text("")
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first)
+    for column in (*TITLES.values(), "runs"):
+        table.add_column(column, justify="right")
+    return table
+
+
+def _of_cell(cell: Cell, head: str) -> list[str]:
+    return [_number(cell.heads[head][name]["value"]) for name in METRICS]
+
+
+def _of_mean(mean: Mean) -> list[str]:
+    return [_number(mean.values[name]) for name in METRICS]
+
+
+def _runs(mean: Mean) -> str:
+    """How many; where a metric is undefined in some of them, how many are behind each metric."""
+    if set(mean.of.values()) == {mean.runs}:
+        return str(mean.runs)
+    return " / ".join(str(mean.of[name]) for name in METRICS)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,58 @@
+"""Accuracy, PT and IR over the severity of corruptions, where a run lies in a grid of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rate.data.corrupt import CLEAN, SEVERITIES
+from rate.engine.grid import GRID_SCHEMA_ID, METRICS
+from rate.report.grid_table import TITLES
+from rate.report.html.charts import SHARES, Line, Tick, curves, ticks
+from rate.report.reference import HeadRun
+from rate.types import Json
+
+_SHORT = ("acc", "PT", "IR")
+"""Names of METRICS that fit beside the lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Means over the corruptions of each severity; clean images stand at 0."""
+
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]  # severity, then a value a metric of TITLES
+    corruptions: tuple[str, ...]
+    titles: tuple[str, ...]
+    lines: tuple[Line, ...]
+    ticks: tuple[Tick, ...]
+    levels: tuple[Tick, ...] = SHARES
+
+
+def shift_of(head: HeadRun) -> Shift | None:
+    """What grid.json beside the run's folder says of this head; None where there is none, or it knows no such run."""
+    found = _grid(head)
+    if found is None:
+        return None
+    mean = found["heads"][head.head]
+    points = [(0, run["heads"][head.head]) for run in found["runs"] if run["corruption"] is None]
+    points += [(int(level), by_metric) for level, by_metric in sorted(mean["by_severity"].items())]
+    values = {level: tuple(by_metric[name]["value"] for name in METRICS) for level, by_metric in points}
+    return Shift(
+        rows=tuple((CLEAN if level == 0 else str(level), row) for level, row in values.items()),
+        corruptions=tuple(mean["by_corruption"]),
+        titles=tuple(TITLES.values()),
+        lines=curves(
+            {name: [(level / SEVERITIES[-1], row[k]) for level, row in values.items()] for k, name in enumerate(_SHORT)}
+        ),
+        ticks=ticks({level / SEVERITIES[-1]: str(level) if level else CLEAN for level in (0, *SEVERITIES)}),
+    )
+
+
+def _grid(head: HeadRun) -> Json | None:
+    folder = head.folder.resolve()
+    try:
+        found: Json = json.loads((folder.parent / "grid.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(found, dict) and found.get("schema") == GRID_SCHEMA_ID
+    return found if known and any(run["run"] == folder.name for run in found["runs"]) else None
