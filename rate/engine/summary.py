@@ -130,6 +130,7 @@ def summarize(folder: Path, run: Json) -> Summary:
     rows = _rows(folder, run)
     rule = run["rule"]
     rings = {name: _ring(table, rule) for name, table in rows.items()}
+    rows = {name: table.drop_columns("rank") for name, table in rows.items()}
     take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, iter_parts(folder, run, SKETCHES))
     heads = {name: _head(table, rule, rings[name].counts()) for name, table in rows.items()}
     return Summary(folder, run["status"], _throughput(run["sessions"]), heads)
