@@ -124,9 +124,9 @@ def _auto(gpu: Driver) -> Finding:
 
 def _chosen(path: Path) -> Finding:
     """What `auto` picks for an artifact, and why it passed over the others."""
-    reasons: list[str] = []
+    artifact, reasons = load_artifact(path), list[str]()
     try:
-        spec = spec_for(load_artifact(path), Execution(), reasons.append)
+        spec = spec_for(artifact, Execution(), reasons.append)
     except (ParityError, BackendError, UsageError) as error:
         return Finding(f"auto for {path}", "nothing", "; ".join([*reasons, str(error)]))
     return Finding(f"auto for {path}", f"{spec.name} {spec.precision}", "; ".join(reasons))

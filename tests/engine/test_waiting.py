@@ -15,6 +15,7 @@ from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
+from rate.engine import job as jobs
 from rate.engine import pipeline
 from rate.engine.job import Job
 from rate.engine.judge import Head
@@ -48,13 +49,13 @@ def model(pause: float):
 
 
 def slow_reading(monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
-    read = pipeline.prepare
+    read = jobs.prepare
 
-    def slow(sample, geometry):
+    def slow(sample, **how):
         time.sleep(pause)
-        return read(sample, geometry)
+        return read(sample, **how)
 
-    monkeypatch.setattr(pipeline, "prepare", slow)
+    monkeypatch.setattr(jobs, "prepare", slow)
 
 
 def test_slow_reading_shows(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
