@@ -220,7 +220,7 @@ def verdict_noise(
     counts = verdicts.counts(rule, tau)
     gap = np.abs(verdicts.mass - verdicts.threshold(rule, tau))
     ratio = np.divide(gap, standard_error, out=np.full(len(gap), np.inf), where=standard_error > 0)
-    flips = np.array([0.5 * math.erfc(r / math.sqrt(2.0)) for r in ratio])
+    flips = np.fromiter((0.5 * math.erfc(r / math.sqrt(2.0)) for r in ratio), np.float64, len(ratio))
     variance = flips * (1 - flips)
     trust, reliability = pt(counts), ir(counts)
     right, wrong = float(variance[verdicts.correct].sum()), float(variance[~verdicts.correct].sum())

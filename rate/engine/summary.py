@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +12,13 @@ import pyarrow.compute as pc
 
 from rate.engine.files import write_json
 from rate.engine.parts import iter_parts
-from rate.engine.rows import SCHEMA
-from rate.engine.shuffled import SKETCHES, Ring, ranks, take_sketches
+from rate.engine.shuffled import SKETCHES, Ring, take_sketches
 from rate.engine.store import Work, read_run
+from rate.engine.tally import COLUMNS, HeadRows, read_heads
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
-from rate.types import Float64, Json
+from rate.types import Json
 
 SUMMARY_SCHEMA_ID = "rate.summary/1"
-
-_NUMBERS = ["rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area", "forwards"]
-_COLUMNS = ["id", "head", "correct", "valid", "undefined_reason", "settled", "error", "group", *_NUMBERS]
-"""What the numbers of a run are made of. The rest of a row is ten times as large, and is left where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,39 +121,18 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 def summarize(folder: Path, run: Json) -> Summary:
     """Compute the summary of the listed parts."""
-    rows = _rows(folder, run)
-    rule = run["rule"]
-    rings = {name: _ring(table, rule) for name, table in rows.items()}
-    rows = {name: table.drop_columns("rank") for name, table in rows.items()}
+    rule, names = run["rule"], [head["name"] for head in run["heads"]]
+    rows = read_heads(names, iter_parts(folder, run, COLUMNS))
+    rings = {name: _ring(own, rule) for name, own in rows.items()}
     take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, iter_parts(folder, run, SKETCHES))
-    heads = {name: _head(table, rule, rings[name].counts()) for name, table in rows.items()}
+    heads = {name: _head(own, rule, rings[name].counts()) for name, own in rows.items()}
     return Summary(folder, run["status"], _throughput(run["sessions"]), heads)
 
 
-def _rows(folder: Path, run: Json) -> dict[str, pa.Table]:
-    """Head -> its rows: `_COLUMNS` with a rank in place of the id, and errors without their text."""
-    found: dict[str, list[pa.Table]] = {head["name"]: [] for head in run["heads"]}
-    for table in itertools.chain([SCHEMA.empty_table().select(_COLUMNS)], iter_parts(folder, run, _COLUMNS)):
-        rank = pa.array(ranks(table["id"].to_pylist()))
-        small = table.set_column(table.schema.get_field_index("id"), "rank", rank).set_column(
-            table.schema.get_field_index("error"), "error", pc.if_else(pc.is_valid(table["error"]), "", None)
-        )
-        for name, parts in found.items():
-            parts.append(small.filter(pc.equal(small["head"], name)).drop_columns("head"))
-    # In the order of the ranks: a sum of floats depends on its order, and the rows came in any.
-    return {name: pa.concat_tables(parts).sort_by("rank") for name, parts in found.items()}
-
-
-def _judged(rows: pa.Table) -> pa.Table:
-    """The rows that have a verdict."""
-    return rows.filter(pc.and_(pc.is_null(rows["error"]), pc.is_null(rows["undefined_reason"])))
-
-
-def _ring(rows: pa.Table, rule: Json) -> Ring:
-    judged = _judged(rows)
-    verdicts = _verdicts(judged, rule["evidence"])
-    rank = np.asarray(judged["rank"].to_numpy(), np.uint64)
-    return Ring.of(rank, verdicts.correct, verdicts.threshold(rule["valid"], rule["tau"]))
+def _ring(rows: HeadRows, rule: Json) -> Ring:
+    judged = rows.judged
+    verdicts = rows.verdicts(rule["evidence"], judged)
+    return Ring.of(rows.rank[judged], verdicts.correct, verdicts.threshold(rule["valid"], rule["tau"]))
 
 
 def ratio_json(ratio: Ratio) -> Json:
@@ -174,26 +147,24 @@ def ratio_json(ratio: Ratio) -> Json:
     }
 
 
-def _head(rows: pa.Table, rule: Json, shuffled: Counts) -> HeadSummary:
-    predicted = rows.filter(pc.is_null(rows["error"]))
-    judged = _judged(rows)
-    counts = counts_of(rows)
-    verdicts = _verdicts(judged, rule["evidence"])
-    trust, reliability = _beside(judged, verdicts, rule, counts, shuffled)
+def _head(rows: HeadRows, rule: Json, shuffled: Counts) -> HeadSummary:
+    judged, counts = rows.judged, rows.counts()
+    verdicts = rows.verdicts(rule["evidence"], judged)
+    trust, reliability = _beside(rows, verdicts, rule, counts, shuffled)
+    swept = () if rule["masks"] == "auto" else _swept(verdicts, rule["valid"])
+    del verdicts  # before others of the same size are made
+    forwards = rows.columns["forwards"][~rows.columns["failed"]]
     return HeadSummary(
         rule=rule,
         rows=len(rows),
         counts=counts,
-        undefined_by=dict(sorted(Counter(predicted["undefined_reason"].drop_null().to_pylist()).items())),
-        forwards_mean=pc.mean(predicted["forwards"]).as_py(),
+        undefined_by=rows.undefined_by(),
+        forwards_mean=float(forwards.mean()) if len(forwards) else None,
         pt=trust,
         ir=reliability,
-        also=() if rule["masks"] == "auto" else tuple(_also(judged, rule)),
-        sweep=() if rule["masks"] == "auto" else _swept(verdicts, rule["valid"]),
-        groups={
-            name: _group(rows.filter(pc.equal(rows["group"], name)))
-            for name in sorted(set(rows["group"].drop_null().to_pylist()))
-        },
+        also=() if rule["masks"] == "auto" else tuple(_also(rows, rule)),
+        sweep=swept,
+        groups={name: _group(rows.counts(own), int(own.sum())) for name, own in rows.by_group()},
     )
 
 
@@ -209,7 +180,8 @@ def counts_of(rows: pa.Table) -> Counts:
     undefined = predicted.filter(pc.is_valid(predicted["undefined_reason"]))["correct"]
     right = pc.sum(undefined).as_py() or 0
     capped = pc.sum(pc.equal(judged["settled"], "capped")).as_py() or 0
-    return quadrants(_bools(judged["correct"]), _bools(judged["valid"])) + Counts(
+    correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
+    return quadrants(correct, valid) + Counts(
         undefined_right=right,
         undefined_wrong=len(undefined) - right,
         errors=len(rows) - len(predicted),
@@ -217,64 +189,45 @@ def counts_of(rows: pa.Table) -> Counts:
     )
 
 
-def _group(rows: pa.Table) -> Json:
-    counts = counts_of(rows)
+def _group(counts: Counts, rows: int) -> Json:
     return {
-        "n": len(rows),
+        "n": rows,
         "accuracy": ratio_json(accuracy(counts)),
         "pt": ratio_json(pt(counts)),
         "ir": ratio_json(ir(counts)),
     }
 
 
-def _beside(
-    judged: pa.Table, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts
-) -> tuple[Metric, Metric]:
+def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
     """PT and IR with chance, shuffled and sampling noise."""
-    valid, tau = rule["valid"], rule["tau"]
-    chance = verdicts.counts(valid, tau, mass=_floats(judged["area"]))
+    judged, valid, tau = rows.judged, rule["valid"], rule["tau"]
+    chance = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
     noise: tuple[float | None, float | None] = (None, None)
-    if rule["evidence"] == "positive" and len(judged) and judged["rma_se"].null_count == 0:
-        noise = verdict_noise(verdicts, _floats(judged["rma_se"]), valid, tau)
+    errors = rows.floats("rma_se", judged)
+    if rule["evidence"] == "positive" and len(errors) and not np.isnan(errors).any():
+        noise = verdict_noise(verdicts, errors, valid, tau)
     return (
         Metric(pt(counts), pt(chance).value, pt(shuffled).value, noise[0]),
         Metric(ir(counts), ir(chance).value, ir(shuffled).value, noise[1]),
     )
 
 
-def _also(judged: pa.Table, rule: Json) -> Iterable[Json]:
+def _also(rows: HeadRows, rule: Json) -> Iterable[Json]:
     """The same forwards under the other evidences and rules. Sampling that ends where one rule is clear says nothing
     of the others: their relevance mass goes on changing with the number of masks."""
     for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
         if (kind, valid) == (rule["evidence"], rule["valid"]):
             continue
-        usable = judged.filter(pc.is_valid(judged[f"rma_{kind}"]))
-        verdicts = _verdicts(usable, kind)
+        usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"])
+        verdicts = rows.verdicts(kind, usable)
         counts = verdicts.counts(valid, rule["tau"])
-        chance = verdicts.counts(valid, rule["tau"], mass=_floats(usable["area"]))
+        chance = verdicts.counts(valid, rule["tau"], mass=rows.floats("area", usable))
         yield {
             "evidence": kind,
             "valid": valid,
             "pt": ratio_json(pt(counts)) | {"chance": pt(chance).value},
             "ir": ratio_json(ir(counts)) | {"chance": ir(chance).value},
         }
-
-
-def _verdicts(judged: pa.Table, kind: str) -> Verdicts:
-    return Verdicts(
-        correct=_bools(judged["correct"]),
-        mass=_floats(judged[f"rma_{kind}"]),
-        ceiling=_floats(judged["ceiling"]),
-        floor=_floats(judged["floor"]),
-    )
-
-
-def _floats(column: pa.ChunkedArray) -> Float64:
-    return np.asarray(column.to_numpy(), np.float64)
-
-
-def _bools(column: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(column.to_numpy(), np.bool_)
 
 
 def _throughput(sessions: list[Json]) -> Json:

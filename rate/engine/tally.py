@@ -1,0 +1,131 @@
+"""The rows of a head as the numbers of a run need them: about fifty bytes a row, whatever the run holds beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rate.engine.shuffled import UInt64, ranks
+from rate.metrics import Counts, Verdicts, quadrants
+from rate.types import Bool, Float64
+
+_FLOATS = ["rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
+COLUMNS = ["id", "head", "correct", "valid", "undefined_reason", "settled", "error", "group", "forwards", *_FLOATS]
+"""What a part is read for. The rest of a row is ten times as large, and is left where it is."""
+
+_TYPES: dict[str, Any] = {
+    "rank": np.uint64,
+    "correct": np.bool_,
+    "valid": np.bool_,
+    "failed": np.bool_,
+    "capped": np.bool_,
+    "reason": np.int16,  # number of an undefined reason, -1 = judged
+    "group": np.int32,  # number of a group, -1 = none
+    "forwards": np.int32,
+} | dict.fromkeys(_FLOATS, np.float32)  # NaN = none
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadRows:
+    """Rows of one head in the order of their ranks: a sum of floats depends on its order, and the rows came in any."""
+
+    columns: dict[str, npt.NDArray[Any]]  # as in `_TYPES`, each [n]
+    reasons: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.columns["rank"])
+
+    @property
+    def judged(self) -> Bool:
+        """[n] whether a row has a verdict."""
+        return np.asarray(~self.columns["failed"] & (self.columns["reason"] < 0))
+
+    @property
+    def rank(self) -> UInt64:
+        """[n] places of the samples on the ring of the shuffled baseline."""
+        return self.columns["rank"]
+
+    def counts(self, chosen: Bool | None = None) -> Counts:
+        """Counts from the stored verdicts under the run's own rule, of all rows or of some."""
+        rows = np.ones(len(self), np.bool_) if chosen is None else chosen
+        failed, correct = self.columns["failed"], self.columns["correct"]
+        judged, undefined = rows & self.judged, rows & ~failed & (self.columns["reason"] >= 0)
+        right = int((undefined & correct).sum())
+        return quadrants(correct[judged], self.columns["valid"][judged]) + Counts(
+            undefined_right=right,
+            undefined_wrong=int(undefined.sum()) - right,
+            errors=int((rows & failed).sum()),
+            capped=int((judged & self.columns["capped"]).sum()),
+        )
+
+    def verdicts(self, kind: str, rows: Bool) -> Verdicts:
+        """What some rows say by the evidence of a kind, for any rule."""
+        return Verdicts(
+            correct=self.columns["correct"][rows],
+            mass=self.floats(f"rma_{kind}", rows),
+            ceiling=self.floats("ceiling", rows),
+            floor=self.floats("floor", rows),
+        )
+
+    def floats(self, name: str, rows: Bool) -> Float64:
+        """A column of some rows."""
+        return self.columns[name][rows].astype(np.float64)
+
+    def undefined_by(self) -> dict[str, int]:
+        """Undefined reason -> rows, in order of name."""
+        found = self.columns["reason"][~self.columns["failed"]]
+        numbers = np.bincount(found[found >= 0], minlength=len(self.reasons)).tolist()
+        return {name: n for name, n in sorted(zip(self.reasons, numbers, strict=True)) if n}
+
+    def by_group(self) -> Iterator[tuple[str, Bool]]:
+        """Every group in order of name, with its rows."""
+        for number, name in sorted(enumerate(self.groups), key=lambda pair: pair[1]):
+            yield name, self.columns["group"] == number
+
+
+def read_heads(names: Iterable[str], parts: Iterable[pa.Table]) -> dict[str, HeadRows]:
+    """Head -> its rows, from parts with the columns `COLUMNS`."""
+    gathered = {name: _Gathered() for name in names}
+    for table in parts:
+        for name, one in gathered.items():
+            one.take(table.filter(pc.equal(table["head"], name)))
+    return {name: one.finished() for name, one in gathered.items()}
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The columns of a head as they grow: their bytes, since thousands of small arrays would tear the memory apart."""
+
+    grown: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in _TYPES})
+    reasons: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+
+    def take(self, table: pa.Table) -> None:
+        made = {
+            "rank": ranks(table["id"].to_pylist()),
+            "correct": pc.fill_null(table["correct"], False),
+            "valid": pc.fill_null(table["valid"], False),
+            "failed": pc.is_valid(table["error"]),
+            "capped": pc.equal(table["settled"], "capped"),
+            "reason": [_number(name, self.reasons) for name in table["undefined_reason"].to_pylist()],
+            "group": [_number(name, self.groups) for name in table["group"].to_pylist()],
+        }
+        for name, kind in _TYPES.items():
+            self.grown[name] += np.asarray(made[name] if name in made else table[name], kind).tobytes()
+
+    def finished(self) -> HeadRows:
+        """One array a column, in the order of the ranks; the bytes are let go of one after the other."""
+        order = np.argsort(np.frombuffer(self.grown["rank"], np.uint64), kind="stable")
+        columns = {name: np.frombuffer(self.grown.pop(name), kind)[order] for name, kind in _TYPES.items()}
+        return HeadRows(columns, tuple(self.reasons), tuple(self.groups))
+
+
+def _number(name: str | None, known: dict[str, int]) -> int:
+    return -1 if name is None else known.setdefault(name, len(known))
