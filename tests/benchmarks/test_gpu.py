@@ -29,6 +29,7 @@ def test_without_a_gpu_it_measures_nothing_and_says_what_to_do() -> None:
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_every_section_runs_on_the_cpu(tmp_path: Path) -> None:
     done = run("--cpu-smoke", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
