@@ -98,6 +98,7 @@ class _Ledger:
         self._began, self._errors = time.perf_counter(), 0
 
     def book(self, finished: Finished) -> None:
+        """Add the work of a chunk, and let its part count."""
         work, own = self._store.work, finished.work
         for name in ("forwards", "used", "rows", "samples"):
             setattr(work, name, getattr(work, name) + getattr(own, name))
@@ -108,6 +109,7 @@ class _Ledger:
             self._store.list_part(finished.part)
 
     def give_up(self, sample: Sample, lost: Lost) -> None:
+        """Store a sample that workers died with as an error."""
         why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {lost.why}"
         self._store.add_error(sample, self._names, why)
         self._store.work.samples += 1

@@ -108,6 +108,7 @@ class _Gathered:
     groups: dict[str, int] = field(default_factory=dict)
 
     def take(self, table: pa.Table) -> None:
+        """Add the rows of a part."""
         made = {
             "rank": ranks(table["id"].to_pylist()),
             "correct": pc.fill_null(table["correct"], False),

@@ -111,6 +111,8 @@ def start(trained, out: Path, masks: int = 600) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # Tests that run in the background ignore Ctrl-C, and their children inherit that; users do not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
