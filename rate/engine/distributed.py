@@ -22,7 +22,7 @@ from rate.engine.worker import Assignment, Finished
 from rate.types import Sample
 
 LOADS = 3
-"""Times that workers may die while they load the model before a run ends: it is then no accident."""
+"""Workers that may die one after the other while they load the model before a run ends: it is then no accident."""
 
 
 @dataclass(frozen=True, slots=True)

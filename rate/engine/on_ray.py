@@ -178,6 +178,7 @@ class RayWorkers:
         except self._ray.exceptions.RayError as error:  # the actor or its node is gone
             return worker, self._replaced(worker, _reason(str(error)))
         self._loading.discard(worker)
+        self._failed_loads = 0  # what counts is that nobody gets there any more
         return worker, answer
 
     def dismiss(self) -> None:

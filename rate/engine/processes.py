@@ -74,6 +74,7 @@ class Processes:
         if isinstance(answer, RateError):
             raise answer
         one.is_ready = True
+        self._failed_loads = 0  # what counts is that nobody gets there any more
         return worker, answer
 
     def _replaced(self, worker: int) -> Lost:
@@ -113,9 +114,18 @@ def _serve(connection: Connection, assignment: Assignment, gpu: str | None) -> N
     try:
         with Worker(assignment) as worker:
             connection.send(Ready())
-            while True:
-                connection.send(worker.evaluate(connection.recv()))
-    except (EOFError, OSError):
+            while (samples := _received(connection)) is not None:
+                connection.send(worker.evaluate(samples))
+    except BrokenPipeError:  # the owner is gone, and with it whoever would list the part
         return
     except RateError as error:
         connection.send(error)
+
+
+def _received(connection: Connection) -> Sequence[Sample] | None:
+    """The next chunk; None once the owner has closed the other end, or is gone."""
+    try:
+        samples: Sequence[Sample] = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return samples
