@@ -166,7 +166,7 @@ def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:
             kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
         write_table(kept, final)
     for path in final.parent.glob("part-*.parquet"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def read_maps(path: Path) -> pa.Table:

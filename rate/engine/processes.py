@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ def _serve(connection: Connection, assignment: Assignment, gpu: str | None) -> N
     if gpu is not None:  # before anything looks for a GPU
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner decides
+    threading.Thread(target=_end_with_owner, daemon=True).start()
     try:
         with Worker(assignment) as worker:
             connection.send(Ready())
@@ -120,6 +122,14 @@ def _serve(connection: Connection, assignment: Assignment, gpu: str | None) -> N
         return
     except RateError as error:
         connection.send(error)
+
+
+def _end_with_owner() -> None:
+    """End this process as soon as its owner has, however that was: nobody would list what it writes."""
+    owner = multiprocessing.parent_process()
+    assert owner is not None, "a worker is a child"
+    owner.join()
+    os._exit(1)
 
 
 def _received(connection: Connection) -> Sequence[Sample] | None:

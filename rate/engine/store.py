@@ -186,10 +186,10 @@ class RunStore:
         listed = {part["name"] for part in self._run["parts"]}
         for path in (*(self.folder / "samples").iterdir(), *(self.folder / "maps").glob("*part-*")):
             if path.name not in listed:
-                path.unlink()
+                path.unlink(missing_ok=True)  # a worker whose owner was killed may be taking it away itself
         for path in (*self.folder.iterdir(), *(self.folder / "maps").iterdir()):
             if is_temporary(path.name):  # of a process that was killed while it wrote
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def _refuse_foreign(self) -> None:
         if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / "run.json").exists():

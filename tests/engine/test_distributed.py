@@ -111,8 +111,9 @@ if __name__ == "__main__":
 """
 
 
-def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> None:
-    """A driver in a process of its own, killed once so many parts are listed."""
+def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> list[str]:
+    """A driver in a process of its own, killed once so many parts are listed; the numbers of its children."""
+    children: list[str] = []
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     script = out.parent / "driver.py"
     script.write_text(DRIVER)
@@ -122,20 +123,32 @@ def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> No
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and driver.poll() is None:
             if (out / "run.json").exists() and len(read_run(out)["parts"]) >= after_parts:
+                if sys.platform == "linux":  # elsewhere nobody tells
+                    children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
                 driver.send_signal(signal.SIGKILL)
                 break
             time.sleep(0.01)
+    return children
 
 
 def test_a_driver_that_is_killed_is_resumed_to_the_same_rows(alone, tmp_path: Path) -> None:
     manifest, expected = alone
     out = tmp_path / "run"
-    run_and_kill(manifest, out, "local", 2)
+    workers = run_and_kill(manifest, out, "local", 2)
+    assert len(workers) >= 2 or sys.platform != "linux"
     before = read_run(out)
     assert before["status"] == "running"
     divided(manifest, out, FakeSpec(light))
     assert rows_of(out) == expected
     assert read_run(out)["parts"][: len(before["parts"])] == before["parts"]
+    assert not [pid for pid in workers if is_running(pid)], "workers outlived their owner"
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_one_worker_is_this_process() -> None:

@@ -176,3 +176,17 @@ def test_a_part_is_listed_once_when_the_interrupt_comes_just_after(
     with pytest.raises(KeyboardInterrupt):
         broken_off()
     assert ids(tmp_path / "run") == ["s1", "s2"]
+
+
+def test_a_file_that_goes_away_while_the_folder_is_cleaned_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of an owner that was killed may still be taking its temporary file away."""
+    with opened(tmp_path / "run") as store:
+        add(store, 1)
+        store.finish(1)
+    there = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*there(folder), folder / ".run.json.1.tmp"])
+    with opened(tmp_path / "run") as store:
+        store.finish(1)
+    assert ids(tmp_path / "run") == ["s1"]
