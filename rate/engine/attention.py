@@ -57,11 +57,14 @@ def attention_of(artifact: Artifact, job: Job, randomized: bool = False) -> tupl
 
     Raises:
         UsageError: the artifact's source is no vision transformer of torch, is gone or has changed.
-        ConfigError: the work is to be shared among processes.
+        ConfigError: the work is to be shared among processes, or to be done on a GPU.
         MissingExtra: torch, or the library of the model, is not installed.
     """
-    if job.execution.runner != "local" or job.execution.workers > 1:
-        raise ConfigError("--saliency attention runs in one process; leave --workers and --runner out, or use --shard")
+    if job.execution.runner != "local" or job.execution.workers > 1 or job.execution.device.startswith("cuda"):
+        raise ConfigError(
+            "--saliency attention runs in one process, on the CPU; leave --workers, --runner and --device out, "
+            "or use --shard"
+        )
     need("torch", "train")
     from rate.export.attention import Attentive
     from rate.export.randomized import randomize
