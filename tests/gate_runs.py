@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rate.engine.files import write_json
 from rate.engine.rows import SCHEMA, SKETCH
 from rate.engine.run_schema import RUN_SCHEMA_ID
 from rate.engine.summary import Summary
+from rate.files import write_json
 from rate.report.gate import Decision, decide
 from rate.report.policy import read_policy
 from rate.report.reference import HeadRun

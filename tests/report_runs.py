@@ -15,8 +15,8 @@ from PIL import Image
 from rate.config import Measurement
 from rate.data.geometry import Geometry
 from rate.data.manifest import read_manifest
-from rate.engine.files import write_json
 from rate.engine.rows import MAP_SCHEMA, SCHEMA, SKETCH
+from rate.files import write_json
 from rate.report.html.selection import rank_of
 
 SIDE = 48

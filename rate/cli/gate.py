@@ -66,7 +66,7 @@ def _require_writable(option: str, path: Path | None) -> None:
 
 
 def _write(decision: Decision, junit: Path | None, markdown: Path | None) -> None:
-    from rate.engine.files import write_atomically
+    from rate.files import write_atomically
     from rate.report.junit import junit as junit_xml
     from rate.report.markdown import append_markdown
 

@@ -18,7 +18,6 @@ import numpy as np
 from rate.backends.base import Backend, BackendSpec
 from rate.data.identity import fingerprint
 from rate.engine.attention import attention_of
-from rate.engine.files import write_json
 from rate.engine.job import Job
 from rate.engine.judge import Prediction, Verdict, softmax
 from rate.engine.pipeline import Outcome, Produce, outcomes
@@ -29,6 +28,7 @@ from rate.engine.summary import ratio_json
 from rate.errors import ConfigError, SampleError
 from rate.export.artifact import Artifact
 from rate.export.randomized import randomized_artifact
+from rate.files import write_json
 from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
 from rate.kernels.separable import Perturbation, rise
 from rate.metrics import Z95, Ratio, rank_correlation

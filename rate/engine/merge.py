@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from rate.data.identity import IdSet
-from rate.engine.files import write_json
 from rate.engine.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
 from rate.engine.rows import MAP_SCHEMA
 from rate.engine.run_schema import RUN
@@ -19,6 +18,7 @@ from rate.engine.store import read_run
 from rate.engine.summary import Summary, load_summary, summarize, write_summary
 from rate.errors import RunError, StorageError
 from rate.export.documents import disagreement
+from rate.files import write_json
 from rate.types import Json
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rate.backends.base import BackendSpec
 from rate.data.identity import fingerprint
-from rate.engine.files import write_json
 from rate.engine.job import Job
 from rate.engine.parts import read_rows
 from rate.engine.pipeline import Observe, evaluate
 from rate.engine.store import read_run
+from rate.files import write_json
 from rate.types import Json
 
 PRECISION_SCHEMA_ID = "rate.precision/1"

@@ -21,13 +21,13 @@ from types import TracebackType
 from typing import IO
 
 from rate.data.identity import IdSet
-from rate.engine.files import is_temporary, write_json
 from rate.engine.judge import Verdict
 from rate.engine.parts import PartWriter, ids_of, select_maps
 from rate.engine.repair import mended
 from rate.engine.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.errors import RunError, StorageError
 from rate.export.documents import disagreement, read_json
+from rate.files import is_temporary, write_json
 from rate.types import Json, Sample
 
 LOCK_ATTEMPTS = 5

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.files import write_json
 from rate.engine.parts import iter_parts
 from rate.engine.shuffled import SKETCHES, Ring, take_sketches
 from rate.engine.store import Work, read_run
 from rate.engine.tally import COLUMNS, HeadRows, read_heads
+from rate.files import write_json
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
 from rate.types import Json
 

@@ -14,9 +14,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from rate.engine.files import write_atomically
 from rate.engine.summary import HeadSummary
 from rate.errors import ConfigError, UsageError
+from rate.files import write_atomically
 from rate.report.faithfulness_table import Row, read_faithfulness, rows_of
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.gallery import Gallery, gallery_of
