@@ -19,7 +19,7 @@ from typing import Any
 import rate
 from benchmarks import planted, record
 from rate.backends.cores import usable_cores
-from rate.data.synth import Synthetic, write_set
+from rate.data.make.synth import Synthetic, write_set
 from rate.demo import ENCODER, RHO, SIZE, SMALLEST
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.artifact import Artifact, load_artifact

@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks.planted import SIZE
 from rate.backends.base import Backend, Pending
 from rate.config import Execution
+from rate.data.images.prepare import prepare
+from rate.data.make.synth import CLASSES
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
-from rate.data.synth import CLASSES
 from rate.engine.select import spec_for
 from rate.export.artifact import Artifact
 from rate.kernels.rise import Rise

@@ -20,10 +20,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import photographs, record
-from rate.data.corrupt import CROP, SEVERITIES, TYPES, Corruption, corrupted
-from rate.data.corrupt_set import PNG_LEVEL
+from rate.data.images.corrupt import CROP, SEVERITIES, TYPES, Corruption, corrupted
+from rate.data.images.prepare import load_image
+from rate.data.make.corrupt_set import PNG_LEVEL
 from rate.data.manifest import read_manifest
-from rate.data.prepare import load_image
 
 LIBRARIES = ("imagecorruptions-imaug", "numba", "scikit-image", "scipy", "opencv-python")
 

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import photographs, record
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import pixel_path, prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import pixel_path, prepare
 from rate.types import Sample
 
 GEOMETRY = Geometry(224, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

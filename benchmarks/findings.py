@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import record
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
-from rate.data.synth import CLASSES, Synthetic, write_set
+from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.demo import ENCODER, SIZE, SMALLEST
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate

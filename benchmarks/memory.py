@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks import photographs, record
-from rate.data.pack import pack
+from rate.data.formats.pack import pack
 from rate.export.api import ExportOptions, export_artifact
 
 SIZE, FILES, CLASSES = 64, 50, 4

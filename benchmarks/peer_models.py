@@ -20,8 +20,8 @@ import rate
 from benchmarks import photographs
 from benchmarks.caltech import PROMPTS
 from benchmarks.peer_tools import Unavailable
+from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
 from rate.errors import RateError
 from rate.export.artifact import load_artifact
 from rate.export.options import ExportOptions

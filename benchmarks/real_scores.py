@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.designs import Antithetic, Balanced, LowDiscrepancy
 from rate.backends.base import Pending
 from rate.config import KEEP, Execution
+from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
 from rate.engine.select import spec_for
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.artifact import Artifact, load_artifact

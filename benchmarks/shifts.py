@@ -20,9 +20,9 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.caltech import ARTIFACTS, Transcript, models, photographs
-from rate.data.corrupt import CROP, LIBRARIES, alteration
+from rate.data.images.corrupt import CROP, LIBRARIES, alteration
+from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
 from rate.engine.grid import METRICS
 from rate.engine.job import versions
 from rate.engine.prefetch import Prefetch

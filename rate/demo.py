@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
+from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest
-from rate.data.synth import CLASSES, Synthetic, write_set
 from rate.engine.explain import Question, explain
 from rate.engine.job import job_from_artifact
 from rate.engine.parts import read_rows

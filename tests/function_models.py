@@ -11,7 +11,7 @@ import numpy as np
 
 from rate.config import Execution, Measurement
 from rate.data.evaluation_set import Shard, read_evaluation_set
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.engine.job import Job
 from rate.engine.judge import Head
 from rate.types import Float32

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from rate.config import Measurement
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine.rows import MAP_SCHEMA, SCHEMA, SKETCH
 from rate.files import write_json

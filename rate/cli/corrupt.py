@@ -25,9 +25,9 @@ def corrupt(
     from rate.backends.cores import usable_cores
     from rate.cli.console import Steps, notice
     from rate.cli.data import counted
-    from rate.data.corrupt import parse_corruption
-    from rate.data.corrupt_set import corrupt_set
-    from rate.data.index import named
+    from rate.data.images.corrupt import parse_corruption
+    from rate.data.make.corrupt_set import corrupt_set
+    from rate.data.make.index import named
     from rate.data.manifest import read_manifest
 
     wanted = tuple(dict.fromkeys(one for text in corruption for one in parse_corruption(text, seed)))

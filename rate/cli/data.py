@@ -11,10 +11,10 @@ import typer
 from rate.errors import DataError
 
 if TYPE_CHECKING:
-    from rate.data.check import CheckReport
-    from rate.data.coco import CocoReport
-    from rate.data.index import IndexReport
-    from rate.data.layouts.write import LayoutReport
+    from rate.data.make.check import CheckReport
+    from rate.data.make.coco import CocoReport
+    from rate.data.make.index import IndexReport
+    from rate.data.make.layouts.write import LayoutReport
 
 _DATA = "Manifest (.csv, .jsonl, .parquet) or shards: 'set/{000..099}.tar', '*.tar', '*.parquet' with images, or a URL."
 
@@ -39,7 +39,7 @@ def index_folder(
 ) -> None:
     """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks."""
     from rate.cli.console import notice, say
-    from rate.data import index
+    from rate.data.make import index
 
     report = index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits)
     for line in report.notices():
@@ -63,7 +63,7 @@ def index_coco(
 ) -> None:
     """Write a manifest for a set in COCO's format: a row for each image and class in it."""
     from rate.cli.console import notice, say
-    from rate.data import coco
+    from rate.data.make import coco
 
     report = coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes)
     for line in report.notices():
@@ -82,7 +82,7 @@ def pack(
 ) -> None:
     """Write tar shards that evaluate to the same samples."""
     from rate.cli.console import Steps, print_json, say
-    from rate.data import pack as packing
+    from rate.data.formats import pack as packing
 
     with ExitStack() as stack:
         steps: list[Steps] = []
@@ -113,7 +113,7 @@ def check(
 ) -> None:
     """Name every problem of a set and of its files; exit code 2 if one of them is an error."""
     from rate.cli.console import print_json, say
-    from rate.data.check import check_manifest
+    from rate.data.make.check import check_manifest
 
     names = None if classes is None else _class_names(classes)
     report = check_manifest(data, split=split, classes=names, decode=not no_decode, threads=threads)

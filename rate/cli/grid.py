@@ -26,7 +26,7 @@ def corruptions_of(text: str | None, severities: str | None) -> Corruptions:
         if severities is not None:
             raise ConfigError(f"--severities {severities}: nothing to choose them for; add --corrupt fog, or all")
         return ()
-    from rate.data.corrupt import SEVERITIES, parse_grid
+    from rate.data.images.corrupt import SEVERITIES, parse_grid
 
     return parse_grid(text, SEVERITIES if severities is None else _numbers(severities))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rate.data.geometry import Geometry
+    from rate.data.images.geometry import Geometry
     from rate.export.artifact import Artifact
     from rate.types import Json
 

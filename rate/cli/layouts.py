@@ -11,7 +11,7 @@ import typer
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rate.data.layouts.base import Entry, LeftOut
+    from rate.data.make.layouts.base import Entry, LeftOut
 
 Root = Annotated[Path, typer.Argument(help="Folder of the set, as its archives unpack.")]
 Out = Annotated[Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the set.")]
@@ -32,21 +32,21 @@ def register(index_app: typer.Typer) -> None:
 
 def caltech101(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
     """Caltech-101, with its contours as masks."""
-    from rate.data.layouts.caltech101 import read_caltech101
+    from rate.data.make.layouts.caltech101 import read_caltech101
 
     _write(read_caltech101(root, boxes=boxes, names=_named(classes)), root, out)
 
 
 def cub200(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
     """CUB-200-2011, with the majority's segmentations as masks and the official split."""
-    from rate.data.layouts.cub200 import read_cub200
+    from rate.data.make.layouts.cub200 import read_cub200
 
     _write(read_cub200(root, boxes=boxes, names=_named(classes)), root, out)
 
 
 def stanford_dogs(root: Root, out: Out, classes: DogClasses = None) -> None:
     """Stanford Dogs, with its boxes and the official split."""
-    from rate.data.layouts.stanford_dogs import read_stanford_dogs
+    from rate.data.make.layouts.stanford_dogs import read_stanford_dogs
 
     _write(read_stanford_dogs(root, names=_named(classes)), root, out)
 
@@ -62,7 +62,7 @@ def imagenet(
     synsets: Synsets = False,
 ) -> None:
     """ImageNet-1K, with the boxes of each image's class."""
-    from rate.data.layouts.imagenet import read_imagenet
+    from rate.data.make.layouts.imagenet import read_imagenet
 
     _write(read_imagenet(root, split=split, boxes=boxes, names=_synset_names(classes, synsets)), root, out)
 
@@ -74,8 +74,8 @@ def imagenet_c(
     corrupt: Annotated[list[str] | None, typer.Option(help="fog:3, fog, all:3; repeatable; all there is.")] = None,
 ) -> None:
     """ImageNet-C, with labels and regions from the clean images; its splits are called fog:3."""
-    from rate.data.corrupt import parse_corruption
-    from rate.data.layouts.imagenet_c import read_imagenet_c
+    from rate.data.images.corrupt import parse_corruption
+    from rate.data.make.layouts.imagenet_c import read_imagenet_c
 
     wanted = None if corrupt is None else tuple(one for text in corrupt for one in parse_corruption(text))
     _write(read_imagenet_c(root, clean=clean, corruptions=wanted), root, out)
@@ -92,7 +92,7 @@ def imagenet_s(
     synsets: Synsets = False,
 ) -> None:
     """ImageNet-S, with the pixels of each image's class as masks."""
-    from rate.data.layouts.imagenet_s import read_imagenet_s
+    from rate.data.make.layouts.imagenet_s import read_imagenet_s
 
     names = _synset_names(classes, synsets)
     _write(read_imagenet_s(root, split=split, categories=categories, names=names), root, out)
@@ -109,13 +109,13 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def _named(classes: Path | None) -> Mapping[str, str] | None:
-    from rate.data.layouts.names import read_names
+    from rate.data.make.layouts.names import read_names
 
     return None if classes is None else read_names(classes)
 
 
 def _synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | None:
-    from rate.data.layouts.names import open_clip_names
+    from rate.data.make.layouts.names import open_clip_names
 
     if synsets and classes is not None:
         raise ConfigError(f"--synsets and --classes {classes} name the classes twice; give one of them")
@@ -127,7 +127,7 @@ def _synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | No
 def _write(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> None:
     from rate.cli.console import notice
     from rate.cli.data import index_text
-    from rate.data.layouts.write import write_layout
+    from rate.data.make.layouts.write import write_layout
 
     report = write_layout(entries, root, out)
     for line in report.notices():

@@ -20,7 +20,7 @@ def synth(
     """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object."""
     from rate.backends.cores import usable_cores
     from rate.cli.console import Steps
-    from rate.data.synth import Synthetic, write_set
+    from rate.data.make.synth import Synthetic, write_set
 
     settings = Synthetic(train=train, test=test, size=size, shortcut=shortcut, rho=rho, seed=seed)
     with Steps("synth", train + 2 * test) as steps:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rate.data.identity import SetDigest, fingerprint
+from rate.data.digests import SetDigest, fingerprint
+from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
-from rate.data.rows import Problem
-from rate.data.source import expand, folder_of, open_rows
+from rate.data.open_data import expand, folder_of, open_rows
 from rate.errors import ConfigError, DataError
 from rate.types import Sample
 

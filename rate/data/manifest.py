@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rate.data.identity import SetDigest
-from rate.data.location import Folder
-from rate.data.rows import CORNERS, Problem, Raw, read_rows
+from rate.data.digests import SetDigest
+from rate.data.formats.manifest_files import CORNERS, Problem, Raw, read_rows
+from rate.data.storage.location import Folder
 from rate.errors import DataError
 from rate.types import Box, Sample
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rate.backends.base import BackendSpec
 from rate.config import ON_CUDA, Execution, Measurement
-from rate.data.prepare import prepare
+from rate.data.images.prepare import prepare
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.judge import Head
 from rate.engine.select import offers, preferences, spec_for

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import BackendSpec
-from rate.data.identity import IdSet
+from rate.data.digests import IdSet
 from rate.engine.job import Job
 from rate.engine.parts import ids_of
 from rate.engine.pipeline import Engine, slots_of

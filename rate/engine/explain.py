@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
-from rate.data.prepare import prepare
+from rate.data.images.prepare import prepare
 from rate.engine.job import Job
 from rate.engine.judge import Head, Verdict
 from rate.engine.pipeline import outcomes

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import Backend, BackendSpec
-from rate.data.identity import fingerprint
+from rate.data.digests import fingerprint
 from rate.engine.attention import attention_of
 from rate.engine.job import Job
 from rate.engine.judge import Prediction, Verdict, softmax

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rate.backends.base import BackendSpec
-from rate.data.corrupt import CLEAN, TYPES
+from rate.data.images.corrupt import CLEAN, TYPES
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, Progress, evaluate
 from rate.engine.store import read_run
@@ -151,7 +151,7 @@ def evaluate_grid(
         job: its own corruption does not matter.
         spec: what runs it.
         out: the folder of runs.
-        corruptions: as `rate.data.corrupt.parse_grid` gives them.
+        corruptions: as `rate.data.images.corrupt.parse_grid` gives them.
         carry_out: who does the work; `rate.engine.crew.means` keeps the model open from run to run.
         observe: told the number of the run, from 0, and its progress.
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rate.config import Execution, Measurement
-from rate.data.corrupt import LIBRARIES, alteration, check_size
 from rate.data.evaluation_set import Shard, read_evaluation_set
-from rate.data.geometry import Geometry
-from rate.data.prepare import pixel_path, prepare
+from rate.data.images.corrupt import LIBRARIES, alteration, check_size
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import pixel_path, prepare
 from rate.engine.judge import Head
 from rate.engine.run_schema import RUN_SCHEMA_ID
 from rate.engine.stopping import Stopping, stopping_for

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rate.data.identity import IdSet
+from rate.data.digests import IdSet
 from rate.engine.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
 from rate.engine.rows import MAP_SCHEMA
 from rate.engine.run_schema import RUN

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rate.data.identity import fingerprint
+from rate.data.digests import fingerprint
 from rate.engine.judge import Verdict
 from rate.engine.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, quadrant, row_from_error, row_from_verdict
 from rate.errors import RunError

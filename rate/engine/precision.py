@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rate.backends.base import BackendSpec
-from rate.data.identity import fingerprint
+from rate.data.digests import fingerprint
 from rate.engine.job import Job
 from rate.engine.parts import read_rows
 from rate.engine.pipeline import Observe, evaluate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from rate.data.identity import fingerprint
+from rate.data.digests import fingerprint
 from rate.engine.judge import Verdict
 from rate.types import Bool, Float64, Json, Sample
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from rate.data.identity import IdSet
+from rate.data.digests import IdSet
 from rate.engine.judge import Verdict
 from rate.engine.parts import PartWriter, ids_of, select_maps
 from rate.engine.repair import mended

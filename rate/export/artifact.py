@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rate.backends.base import Graph
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError
 from rate.export.external import check_external
 from rate.export.folders import canonical, check_document, field, read_document, strings, verify, write_document

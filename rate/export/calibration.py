@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rate.config import Measurement
-from rate.data.geometry import Geometry
-from rate.data.prepare import prepare
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError
 from rate.export.artifact import HeadInfo
 from rate.kernels.rise import Rise

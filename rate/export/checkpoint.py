@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
 from rate.export.folders import (
     check_document,

@@ -19,8 +19,8 @@ import numpy as np
 from rate.backends.base import Logits
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
+from rate.data.images.prepare import prepare
 from rate.data.manifest import Manifest, read_manifest
-from rate.data.prepare import prepare
 from rate.errors import ConfigError, RateError, need
 from rate.export.artifact import INT8, PARITY_INT8, Artifact, write_artifact
 from rate.export.calibration import Calibration, Feed, Feeds, choose, readable

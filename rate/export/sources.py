@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rate.backends.base import Logits
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.artifact import HeadInfo
 from rate.export.grammar import FORMS, Reference, parse_source

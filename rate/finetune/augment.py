@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.types import Float32, UInt8
 
 DRAWS = 9

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rate.backends.cores import usable_cores
-from rate.data.prepare import prepare
+from rate.data.images.prepare import prepare
 from rate.engine.prefetch import Prefetch
 from rate.errors import DataError, SampleError
 from rate.types import Float32, Sample
@@ -20,7 +20,7 @@ from rate.types import Float32, Sample
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rate.data.geometry import Geometry
+    from rate.data.images.geometry import Geometry
     from rate.export.sources import SourceModel
 
 FORWARD_BATCH = 32  # images a forward; what is computed does not depend on it

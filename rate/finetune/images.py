@@ -13,8 +13,8 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from rate.data.geometry import Geometry
-from rate.data.prepare import check_resize, load_image
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import check_resize, load_image
 from rate.errors import DataError, SampleError
 from rate.types import Sample, UInt8
 

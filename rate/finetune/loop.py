@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rate.backends.cores import usable_cores
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, DataError, UsageError
 from rate.finetune.augment import augment, draws, plain
 from rate.finetune.images import CACHE_BYTES, Images, exact, roomy

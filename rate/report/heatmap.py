@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.types import Bool, Float32, Float64, UInt8
 
 _RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)

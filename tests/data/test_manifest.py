@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from rate.data import rows as rows_module
+from rate.data.formats import manifest_files as rows_module
+from rate.data.formats.manifest_files import Raw, write_rows
 from rate.data.manifest import SHOWN_PROBLEMS, Manifest, read_manifest
-from rate.data.rows import Raw, write_rows
 from rate.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")

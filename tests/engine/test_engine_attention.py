@@ -13,8 +13,8 @@ import pytest
 
 import rate
 from rate.cli.main import run
+from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
 from rate.engine.parts import read_rows
 from rate.engine.schemas import all_schemas
 from rate.engine.store import read_run

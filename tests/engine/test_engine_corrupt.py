@@ -12,12 +12,12 @@ import pytest
 
 from rate.backends.fake import FakeSpec
 from rate.config import Execution, Measurement
-from rate.data.corrupt import CROP, Corruption, corrupted, parse_corruption
-from rate.data.corrupt_set import corrupt_set
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.geometry import Geometry
+from rate.data.images.corrupt import CROP, Corruption, corrupted, parse_corruption
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import load_image, prepare
+from rate.data.make.corrupt_set import corrupt_set
 from rate.data.manifest import read_manifest
-from rate.data.prepare import load_image, prepare
 from rate.engine.crew import crew
 from rate.engine.job import Job
 from rate.engine.judge import Head

@@ -17,7 +17,7 @@ from PIL import Image
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.config import Execution, Measurement
-from rate.data.prepare import prepare
+from rate.data.images.prepare import prepare
 from rate.engine.faithfulness import Explainer, Found, measure_faithfulness, samples_for
 from rate.engine.job import Job
 from rate.engine.judge import Head

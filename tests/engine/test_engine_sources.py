@@ -11,8 +11,8 @@ from pyarrow import parquet
 
 from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.location import read_bytes
-from rate.data.pack import pack
+from rate.data.formats.pack import pack
+from rate.data.storage.location import read_bytes
 from rate.engine.crew import crew
 from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate

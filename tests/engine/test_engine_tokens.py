@@ -12,7 +12,7 @@ import pytest
 import rate
 from rate.cli.main import run
 from rate.config import Execution, Measurement
-from rate.data.prepare import prepare
+from rate.data.images.prepare import prepare
 from rate.engine.dryrun import estimate
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.parts import read_rows

@@ -15,9 +15,9 @@ import pytest
 from rate.backends.base import Backend
 from rate.backends.fake import FakeSpec
 from rate.config import Execution, Measurement
-from rate.data.corrupt import SEVERITIES, TYPES, parse_grid
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.geometry import Geometry
+from rate.data.images.corrupt import SEVERITIES, TYPES, parse_grid
+from rate.data.images.geometry import Geometry
 from rate.engine.grid import Grid, evaluate_grid, is_grid, load_grid
 from rate.engine.job import Job
 from rate.engine.judge import Head

@@ -14,7 +14,7 @@ import pytest
 
 from rate.backends.fake import FakeSpec
 from rate.config import Execution, Measurement
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job
 from rate.engine.judge import Head, softmax
@@ -70,7 +70,7 @@ def rows_of(folder: Path) -> dict[tuple[str, str], dict]:
 
 def test_every_head_and_sample_has_one_row_with_the_verdict_of_the_slow_computation(image_set, tmp_path: Path) -> None:
     """RMA from masks in pixel space, the model as it is, and plain sums."""
-    from rate.data.prepare import prepare
+    from rate.data.images.prepare import prepare
 
     one = job(image_set(4))
     evaluate(one, FakeSpec(model), tmp_path / "run")
@@ -235,7 +235,7 @@ def test_bad_samples_are_rows_and_the_rest_is_evaluated(image_set, tmp_path: Pat
 
 
 def clean_spread(sample) -> float:
-    from rate.data.prepare import prepare
+    from rate.data.images.prepare import prepare
 
     return float(prepare(sample, GEOMETRY).pixels.std())
 
@@ -321,7 +321,7 @@ def test_summary_says_what_the_rows_say(image_set, tmp_path: Path) -> None:
 
 def test_shuffled_is_each_map_against_other_regions(image_set, tmp_path: Path) -> None:
     """The coarse form that a run stores against whole maps and whole regions."""
-    from rate.data.prepare import prepare
+    from rate.data.images.prepare import prepare
 
     one = job(image_set(8), masks=200, save_maps=None)
     summary = evaluate(one, FakeSpec(model), tmp_path / "run")

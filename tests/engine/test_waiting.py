@@ -13,7 +13,7 @@ import pytest
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.config import Execution, Measurement
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine import job as jobs
 from rate.engine import pipeline

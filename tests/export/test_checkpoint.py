@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, UsageError
 from rate.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rate.export.folders import digest_file

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from rate.backends.onnxruntime import OrtSpec
-from rate.data.prepare import prepare
+from rate.data.images.prepare import prepare
 from rate.errors import UsageError
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.prompts import read_prompts

@@ -14,9 +14,9 @@ import timm
 import torch
 
 from rate.backends.onnxruntime import OrtSpec
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
 from rate.errors import ConfigError, UsageError
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.artifact import Artifact, load_artifact

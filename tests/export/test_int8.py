@@ -12,7 +12,7 @@ import openvino
 import pytest
 from PIL import Image
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, RateError
 from rate.export.api import ExportOptions, export_artifact

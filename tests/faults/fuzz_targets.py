@@ -17,10 +17,10 @@ from shard_files import archive
 from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
-from rate.data.coco import index_coco
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.location import read_bytes
-from rate.data.rows import write_rows
+from rate.data.formats.manifest_files import write_rows
+from rate.data.make.coco import index_coco
+from rate.data.storage.location import read_bytes
 from rate.engine.pipeline import evaluate
 from rate.engine.store import RunStore, read_run
 from rate.errors import SampleError

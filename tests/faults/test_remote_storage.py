@@ -16,9 +16,9 @@ from shard_files import archive
 from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
-from rate.data import cache, retries
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.location import read_bytes
+from rate.data.storage import remote_cache, retries
+from rate.data.storage.location import read_bytes
 from rate.engine.pipeline import evaluate
 from rate.errors import ConfigError, DataError, SampleError
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rate.data.geometry import Geometry
-from rate.data.prepare import prepare
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import prepare
 from rate.finetune.augment import DRAWS, augment, draws, plain
 from rate.finetune.images import Images, exact, roomy
 from rate.types import Float32, Sample, UInt8

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.prepare import prepare
 from rate.errors import ConfigError, DataError, UsageError
 from rate.export.checkpoint import load_checkpoint
 from rate.export.options import ExportOptions

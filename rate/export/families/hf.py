@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, MissingExtra, UsageError, need
 from rate.export.families.hf_forms import FORMS, Form
 from rate.export.grammar import Reference

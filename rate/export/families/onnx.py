@@ -12,7 +12,7 @@ import numpy as np
 
 from rate.backends.base import Graph, Logits
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import BackendError, UsageError, need
 from rate.export.artifact import HeadInfo
 from rate.export.folders import digest_file

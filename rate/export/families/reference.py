@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import nn
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.families import albef, open_clip, openai
 from rate.export.families.open_clip import DualEncoder

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rate.data.geometry import Geometry
+from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.grammar import Reference
 from rate.export.options import read_classes

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from rate.data.corrupt import alteration
 from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
-from rate.data.geometry import Geometry
-from rate.data.prepare import prepare
+from rate.data.images.corrupt import alteration
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError, UsageError
 from rate.report.heatmap import levels
 from rate.report.reference import HeadRun

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rate.data.identity import fingerprint
+from rate.data.digests import fingerprint
 from rate.engine.rows import MAP_SCHEMA, SKETCH
 from rate.errors import RunError
 from rate.report.reference import HeadRun

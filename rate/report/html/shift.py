@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from rate.data.corrupt import CLEAN, SEVERITIES
+from rate.data.images.corrupt import CLEAN, SEVERITIES
 from rate.engine.grid import GRID_SCHEMA_ID, METRICS
 from rate.report.grid_table import TITLES
 from rate.report.html.charts import SHARES, Line, Tick, curves, ticks

@@ -1,0 +1,226 @@
+"""Manifest files as rows of raw values: one reader and one writer a format, no opinion about what the values mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias, TypeVar
+
+from rate.data.storage.limits import LINE_CHARS
+from rate.errors import DataError
+
+Raw: TypeAlias = dict[str, object]
+"""Column name -> value as the file gives it; None or a blank text = not given."""
+
+CORNERS = ("x0", "y0", "x1", "y1")
+COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a manifest."""
+
+    row: int  # 1-based data row; 0 = the file as a whole
+    id: str | None
+    column: str | None
+    message: str  # what is wrong and the cure; reads on from the column's name
+    severity: str = "error"  # "error" | "warning"
+
+    def __str__(self) -> str:
+        place = f"row {self.row}: " if self.row else ""
+        return f"{place}{self.column + ' ' if self.column else ''}{self.message}"
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
+    """The rows of a .csv, .jsonl or .parquet file, numbered from 1; a row that cannot be parsed is a Problem.
+
+    Blank lines are not rows. Columns other than COLUMNS may be there and mean nothing.
+
+    Raises:
+        DataError: the file as a whole cannot be read, or lacks a column.
+    """
+    reader = _format(path, _READERS)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"the manifest {path} {what}; `rate data index folder` writes one for a folder of images")
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise DataError(f"the manifest {path} cannot be read: {error}") from error
+
+
+def write_rows(path: Path, rows: Sequence[Raw]) -> None:
+    """Write rows of known columns as .csv, .jsonl or .parquet; the file appears whole or not at all.
+
+    Raises:
+        DataError: unknown suffix, or the file cannot be written.
+    """
+    writer = _format(path, _WRITERS)
+    columns = [name for name in COLUMNS if any(name in row for row in rows)]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            writer(file, columns, rows)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, ValueError) as error:  # ValueError: a text that is not Unicode, as file names can be
+        raise DataError(f"{path} cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a name that no manifest format has.
+
+    Raises:
+        DataError: names the formats.
+    """
+    _format(path, _WRITERS)
+
+
+def _format(path: Path, known: dict[str, _T]) -> _T:
+    if path.suffix.lower() not in known:
+        raise DataError(f"{path} ends in {path.suffix!r}; a manifest ends in {', '.join(known)}")
+    return known[path.suffix.lower()]
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    """A table says at its head what it has, so that one message stands for all its rows."""
+    found = f"the file has: {', '.join(names) or 'no columns at all'}"
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: the columns {', '.join(twice)} appear twice; {found}")
+    missing = [name for name in ("image", "label") if name not in names]
+    corners = [name for name in CORNERS if name in names]
+    if 0 < len(corners) < 4:
+        missing += [name for name in CORNERS if name not in names]
+    if missing:
+        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {found}")
+    if not corners and not {"mask", "boxes"} & set(names):
+        raise DataError(f"{path}: no column gives the region; add `mask`, `boxes`, or x0, y0, x1, y1; {found}")
+
+
+def _stopped(row: int, error: Exception) -> Problem:
+    return Problem(row, None, None, f"cannot be read ({error}); this row and those after it are lost: mend the file")
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    """The lines of a text, none of which fills the memory.
+
+    Raises:
+        ValueError: one is longer than LINE_CHARS.
+    """
+    while line := file.readline(LINE_CHARS + 1):
+        if len(line) > LINE_CHARS:
+            raise ValueError(f"a line of more than {LINE_CHARS:,} characters")
+        yield line
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
+    row = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            cells = csv.reader(_lines(file), strict=True)
+            header = [name.strip() for name in next(cells, [])]
+            _check_columns(path, header)
+            for values in cells:
+                if values:
+                    row += 1
+                    yield _csv_row(row, header, values)
+        except (csv.Error, ValueError) as error:  # UnicodeDecodeError among the second
+            yield _stopped(row + 1, error)
+
+
+def _csv_row(row: int, header: list[str], values: list[str]) -> tuple[int, Raw] | Problem:
+    if len(values) != len(header):
+        cure = "quote cells that hold commas"
+        return Problem(row, None, None, f"has {len(values)} cells, the header has {len(header)}; {cure}")
+    return row, dict(zip(header, values, strict=True))
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
+    row = 0
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            for line in _lines(file):
+                if line.strip():
+                    row += 1
+                    yield _json_row(row, line)
+        except ValueError as error:  # UnicodeDecodeError among them
+            yield _stopped(row + 1, error)
+
+
+def _json_row(row: int, line: str) -> tuple[int, Raw] | Problem:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Problem(row, None, None, f"is not JSON: {error}")
+    if not isinstance(value, dict):
+        return Problem(row, None, None, f'must be an object like {{"image": ...}}, got {line.strip()[:60]}')
+    return row, value
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise DataError(f"the manifest {path} is not a Parquet file: {error}") from error
+    row = 0
+    with file:
+        names = file.schema_arrow.names
+        _check_columns(path, names)
+        try:
+            for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
+                for raw in batch.to_pylist():
+                    row += 1
+                    yield row, raw
+        except (pa.ArrowException, ValueError, OSError) as error:
+            yield _stopped(row + 1, error)
+
+
+def _write_csv(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [row.get(name) for name in columns]
+        writer.writerow([json.dumps(cell) if isinstance(cell, (list, tuple)) else cell for cell in cells])
+    text.detach()
+
+
+def _write_jsonl(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw]) -> None:
+    for row in rows:
+        line = {name: row[name] for name in columns if row.get(name) is not None}
+        file.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
+
+
+def _write_parquet(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kinds: dict[str, Any] = {name: pa.string() for name in COLUMNS}
+    kinds |= {"boxes": pa.list_(pa.list_(pa.float64())), **{name: pa.float64() for name in CORNERS}}
+    schema = pa.schema([(name, kinds[name]) for name in columns])
+    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Raw] | Problem]]] = {
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
+_WRITERS: dict[str, Callable[[IO[bytes], Sequence[str], Sequence[Raw]], None]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

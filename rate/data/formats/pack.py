@@ -1,0 +1,206 @@
+"""Any source becomes tar shards that evaluate to the same samples."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from PIL import Image
+
+from rate.data.evaluation_set import read_evaluation_set
+from rate.data.images.prepare import load_mask
+from rate.data.open_data import open_rows
+from rate.data.storage.location import read_bytes
+from rate.errors import ConfigError, DataError, SampleError
+from rate.types import Json, Sample
+
+SHARD_BYTES = 256 << 20
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "jpg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF8", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tif"),
+    (b"MM\0*", "tif"),
+    (b"\0\0\0\x0cjP  ", "jp2"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What was written."""
+
+    pattern: str  # names all shards, as DATA of a command
+    shards: int
+    samples: int
+    bytes: int
+
+    def to_json(self) -> Json:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+def pack(
+    data: str,
+    out: Path,
+    *,
+    split: str | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    shard_samples: int | None = None,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> PackReport:
+    """Write the samples of a source as tar shards ``out/000000.tar``, ... in the order of the source.
+
+    A sample's members are neighbours, named by its number: the image's own bytes, its suffix by content; `.json` with
+    id, label, boxes, group, split; `.mask.png`, the mask's own bytes where it is a PNG. The same samples give the same
+    bytes. The folder appears whole or not at all.
+
+    Args:
+        data: as `open_rows`.
+        out: a new or empty folder.
+        split: pack the rows of this split only.
+        shard_bytes: a shard ends before it would grow beyond this, unless one sample does.
+        shard_samples: a shard ends after as many samples; None = no such limit.
+        tick: told (samples done, of how many).
+
+    Raises:
+        ConfigError: a limit is not positive.
+        DataError: ``out`` is not empty; a row is wrong, or its files cannot be read: nothing is written then.
+    """
+    _check_request(out, shard_bytes, shard_samples)
+    total = len(read_evaluation_set(data, split))  # refuses the source for what is wrong with its rows
+    out = out.absolute()
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        with _Shards(temporary, shard_bytes, shard_samples or total) as shards:
+            for number, (sample, own_split) in enumerate(_samples(data, split)):
+                shards.add(_members(sample, own_split, f"{number:09d}"))
+                tick(number + 1, total)
+        temporary.replace(out)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(out.parent)
+    names = f"{{000000..{shards.count - 1:06d}}}" if shards.count > 1 else "000000"
+    return PackReport(f"{out}/{names}.tar", shards.count, total, shards.bytes)
+
+
+def _check_request(out: Path, shard_bytes: int, shard_samples: int | None) -> None:
+    if shard_bytes < 1 or (shard_samples is not None and shard_samples < 1):
+        raise ConfigError(f"a shard holds at least 1 byte and 1 sample, got {shard_bytes} and {shard_samples}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"--out {out} exists and is not an empty folder; choose a new one")
+
+
+class _Shards:
+    """Writes one shard after the other."""
+
+    def __init__(self, folder: Path, most_bytes: int, most_samples: int) -> None:
+        self.count, self.bytes = 0, 0
+        self._folder, self._most_bytes, self._most_samples = folder, most_bytes, most_samples
+        self._samples = 0  # of the open shard
+        self._tar: tarfile.TarFile | None = None
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def add(self, members: dict[str, bytes]) -> None:
+        """Write the members of one sample, sorted by name."""
+        size = sum(tarfile.BLOCKSIZE + _padded(len(data), tarfile.BLOCKSIZE) for data in members.values())
+        end = 2 * tarfile.BLOCKSIZE
+        if self._tar is not None:
+            whole = _padded(self._tar.offset + size + end, tarfile.RECORDSIZE)
+            if whole > self._most_bytes or self._samples == self._most_samples:
+                self._close()
+        if self._tar is None:
+            path = self._folder / f"{self.count:06d}.tar"
+            self._tar = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
+            self.count, self._samples = self.count + 1, 0
+        for name in sorted(members):
+            info = tarfile.TarInfo(name)  # no time, no owner: the bytes depend on the samples alone
+            info.size = len(members[name])
+            self._tar.addfile(info, io.BytesIO(members[name]))
+        self._samples += 1
+
+    def _close(self) -> None:
+        if self._tar is None:
+            return
+        path = Path(str(self._tar.name))
+        self._tar.close()
+        self._tar, self._samples = None, 0
+        self.bytes += path.stat().st_size
+        _sync(path)
+
+
+def _padded(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _samples(data: str, split: str | None) -> Iterator[tuple[Sample, str | None]]:
+    for parsed in open_rows(data):
+        if parsed.sample is not None and split in (None, parsed.split):
+            yield parsed.sample, parsed.split
+
+
+def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:
+    fields = {"id": sample.id, "label": sample.label, "boxes": sample.boxes, "group": sample.group, "split": split}
+    given = {name: value for name, value in fields.items() if value is not None}
+    members = {f"{key}.json": json.dumps(given, ensure_ascii=False, sort_keys=True).encode()}
+    try:
+        image = read_bytes(sample.image)
+        members[f"{key}.{_suffix(image, sample.image)}"] = image
+        if sample.mask is not None:
+            members[f"{key}.mask.png"] = _png_mask(sample.mask)
+    except SampleError as error:
+        raise DataError(f"row {sample.row} cannot be packed: {error}; `rate data check` names all such rows") from error
+    return members
+
+
+def _suffix(image: bytes, location: str) -> str:
+    """The suffix of an image by its content.
+
+    Raises:
+        SampleError: it is nothing that is decoded.
+    """
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return "webp"
+    if image[4:12] in (b"ftypavif", b"ftypavis"):
+        return "avif"
+    if image[:1] == b"P" and image[1:2] in b"123456" and image[2:3].isspace():
+        return "ppm"
+    for magic, suffix in _MAGIC:
+        if image.startswith(magic):
+            return suffix
+    raise SampleError(f"{location}: is not an image that can be read")
+
+
+def _png_mask(location: str) -> bytes:
+    data = read_bytes(location)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    stream = io.BytesIO()
+    Image.fromarray(load_mask(location)).convert("L").save(stream, "PNG")
+    return stream.getvalue()

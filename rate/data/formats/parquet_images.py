@@ -1,0 +1,201 @@
+"""Parquet files with the images inside, as Hugging Face `datasets` writes them: rows without reading a picture."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rate.data.formats.manifest_files import CORNERS, Problem, Raw
+from rate.data.formats.row_groups import check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
+from rate.data.manifest import ParsedRow, sample_from_row
+from rate.data.storage.container import regular_file
+from rate.data.storage.location import IN_PLACE
+from rate.errors import DataError, SampleError
+
+_TEXTS = ("id", "label", "boxes", *CORNERS, "split", "group")
+_BATCH = 1024  # rows
+
+
+def is_image_table(location: str) -> bool:
+    """Whether a Parquet file holds pictures in `image`, rather than the paths of a manifest.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    with _open(location) as file:
+        return holds_pictures(file.schema_arrow, "image")
+
+
+def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
+    """The samples of Parquet files, numbered through all of them; only the columns of labels and boxes are read.
+
+    `image` is binary or {bytes, path}. `label` is a text, or a number that the schema's `huggingface` metadata names.
+    The region of a row is its `boxes` ([[x0, y0, x1, y1], ...]), its x0, y0, x1, y1, or its `objects.bbox`
+    ([[x, y, width, height], ...]; of the objects whose `category` is the label, where there are categories); a row
+    without boxes has its region in `mask`, of the same form as `image`. Optional `id`, `split`, `group`; the default
+    id is the file's name and the row's number in it.
+
+    Args:
+        files: absolute paths or URLs.
+
+    Raises:
+        DataError: a file cannot be read, lacks a column, or holds pictures beside the file.
+    """
+    names = _short_names(files)
+    row = 0
+    for location, name in zip(files, names, strict=True):
+        with _open(location) as file:
+            table = _Table(location, name, file)
+            try:
+                for parsed in table.rows(row):
+                    row = parsed.row
+                    yield parsed
+            except (OSError, ValueError, SampleError) as error:  # Arrow's exceptions are among the first two
+                row += 1
+                lost = "this row and those after it in the file are lost: write it anew"
+                yield ParsedRow(row, None, None, (Problem(row, None, None, f"{location}: {error}; {lost}"),))
+
+
+class _Table:
+    """One file, its columns checked."""
+
+    def __init__(self, location: str, name: str, file: Any) -> None:
+        self.location, self.name, self.file = location, name, file
+        schema = file.schema_arrow
+        self.has_mask = "mask" in schema.names
+        _check_columns(location, schema, self.has_mask)
+        features = _features(schema)
+        self.classes = _class_names(features.get("label"))
+        self.categories = _class_names(features.get("objects"))
+        self.columns = _columns(schema)
+        _check_label(location, schema, self.classes)
+
+    def rows(self, before: int) -> Iterator[ParsedRow]:
+        """Every row; ``before`` rows came from other files."""
+        number = 0
+        for group in range(self.file.metadata.num_row_groups):
+            self._check_group(group)
+            batches = self.file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=list(self.columns))
+            cells = (cells for batch in batches for cells in batch.to_pylist())
+            for within, raw in enumerate(cells):
+                number += 1
+                yield sample_from_row(self._raw(raw, number, group, within), before + number, IN_PLACE)
+
+    def _check_group(self, group: int) -> None:
+        check_group(chunk_bytes(self.file.metadata, group, self.columns), self.location, group, "the text")
+        leaf = leaf_of(self.file.schema_arrow, "image")
+        chunks = self.file.metadata.row_group(group)
+        for index in range(chunks.num_columns):
+            chunk = chunks.column(index)
+            nulls = chunk.statistics.null_count if chunk.path_in_schema == leaf and chunk.statistics else None
+            if nulls and nulls == chunks.num_rows:
+                cure = "embed them when writing, or make a manifest of the files"
+                raise DataError(f"{self.location}: `image` names files and does not hold their bytes; {cure}")
+
+    def _raw(self, cells: Raw, number: int, group: int, within: int) -> Raw:
+        raw: Raw = {name: cells[name] for name in _TEXTS if name in cells}
+        if raw.get("id") is None:
+            raw["id"] = f"{self.name}:{number}"
+        raw["label"] = _named(raw["label"], self.classes)
+        if cells.get("objects") is not None:
+            raw["boxes"] = _object_boxes(cells["objects"], raw["label"], self.categories)
+        raw["image"] = parquet_place(group, within, "image", self.location)
+        if self.has_mask and all(raw.get(name) is None for name in ("boxes", *CORNERS)):
+            raw["mask"] = parquet_place(group, within, "mask", self.location)
+        return raw
+
+
+def _open(location: str) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(regular_file(location)[0])
+    except FileNotFoundError as error:
+        raise DataError(f"{location} does not exist") from error
+    except (OSError, ImportError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{location} cannot be read as a Parquet file: {error}") from error
+
+
+def _short_names(files: Sequence[str]) -> list[str]:
+    """Names that tell the files apart and stay when all move together."""
+    parts = [path.split("/") for path in files]
+    levels = zip(*(own[:-1] for own in parts), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
+    return ["/".join(own[shared:]) for own in parts]
+
+
+def _check_columns(location: str, schema: Any, has_mask: bool) -> None:
+    found = f"the file has: {', '.join(schema.names)}"
+    if not holds_pictures(schema, "image"):
+        raise DataError(f"{location}: no column `image` holds pictures (binary, or a struct with `bytes`); {found}")
+    if has_mask and not holds_pictures(schema, "mask"):
+        raise DataError(f"{location}: `mask` must hold pictures as `image` does, got {schema.field('mask').type}")
+    if "label" not in schema.names:
+        raise DataError(f"{location}: the column label is missing; {found}")
+    if not has_mask and not {"boxes", "objects", *CORNERS} & set(schema.names):
+        raise DataError(f"{location}: no column gives the region: mask, boxes, objects.bbox or x0, y0, x1, y1; {found}")
+
+
+def _check_label(location: str, schema: Any, classes: list[str]) -> None:
+    import pyarrow.types as kinds
+
+    if kinds.is_integer(schema.field("label").type) and not classes:
+        cure = "write names, or a ClassLabel feature in the `huggingface` metadata"
+        raise DataError(f"{location}: `label` holds numbers and the schema does not name them; {cure}")
+
+
+def _columns(schema: Any) -> tuple[str, ...]:
+    """What is read of each row, pictures aside."""
+    found = [name for name in _TEXTS if name in schema.names]
+    if "objects" in schema.names and "boxes" not in found:
+        found.append("objects")
+    return tuple(found)
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """The features that `datasets` wrote into the schema, or nothing."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _class_names(feature: object) -> list[str]:
+    """The names of the first ClassLabel in a feature, however deep; none = no names."""
+    if isinstance(feature, dict):
+        names = feature.get("names")
+        if feature.get("_type") == "ClassLabel" and isinstance(names, list):
+            return [str(name) for name in names]
+    inner = feature.values() if isinstance(feature, dict) else feature if isinstance(feature, list) else ()
+    return next((names for names in map(_class_names, inner) if names), [])
+
+
+def _named(value: object, names: list[str]) -> object:
+    """A class index as its name; what is none stays, for the row to be refused."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return names[value]
+    return value
+
+
+def _object_boxes(objects: object, label: object, categories: list[str]) -> object:
+    """`objects` as a struct of lists or a list of structs -> corners; what cannot be read stays, to be refused."""
+    if isinstance(objects, list):
+        keys = {key for one in objects if isinstance(one, dict) for key in one}
+        objects = {key: [one.get(key) for one in objects] for key in keys} if keys else {"bbox": []}
+    if not isinstance(objects, dict) or not isinstance(boxes := objects.get("bbox"), list):
+        return objects
+    kinds = objects.get("category")
+    if isinstance(kinds, list) and len(kinds) == len(boxes):
+        boxes = [box for box, kind in zip(boxes, kinds, strict=True) if _named(kind, categories) == label]
+    return [_corners(box) for box in boxes]
+
+
+def _corners(box: object) -> object:
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
+        return box
+    x, y, width, height = box
+    return [x, y, x + width, y + height]

@@ -1,0 +1,155 @@
+"""Pictures inside Parquet files: the bytes of one row, by way of a few row groups held in memory."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Any
+
+from rate.data.storage.container import regular_file
+from rate.errors import SampleError
+
+PARQUET_PLACE = re.compile(r"parquet:([0-9]{1,9})/([0-9]{1,18})/(image|mask):(.+)", re.DOTALL)
+"""ROW GROUP / ROW in it / COLUMN, and the file. No absolute path begins so, and no URL: a digit follows the colon."""
+
+GROUP_BYTES = 1 << 30
+"""Largest column of one row group that is decompressed, bytes: writers of images make groups of 100 to 1,000 rows."""
+
+HELD_BYTES = 1 << 29
+"""Decompressed columns that a process keeps, bytes; one that is larger is kept alone."""
+
+_BATCH = 16  # rows decompressed at a time, so that the limit is noticed before the memory is gone
+
+
+class RowGroups:
+    """The columns of the row groups used last, bounded in bytes. Threads share it; one of them reads at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: OrderedDict[tuple[object, ...], Any] = OrderedDict()  # -> pyarrow.ChunkedArray of binary
+
+    def cell(self, location: str, group: int, row: int, column: str) -> bytes | None:
+        """The bytes of a picture; None = the cell is null.
+
+        Raises:
+            IndexError: there is no such row.
+            SampleError: the row group is larger than GROUP_BYTES.
+        """
+        identity = regular_file(location)
+        key = (*identity, group, column)
+        with self._lock:
+            cells = self._held.get(key)
+            if cells is None:
+                file = _opened(*identity)
+                self._make_room(chunk_bytes(file.metadata, group, (leaf_of(file.schema_arrow, column),)))
+                cells = _column(file, location, group, column)
+                self._make_room(cells.nbytes)  # the footer may have promised less
+                self._held[key] = cells
+            self._held.move_to_end(key)
+        value = cells[row].as_py()
+        return None if value is None else bytes(value)
+
+    def _make_room(self, size: int) -> None:
+        while self._held and self.nbytes + size > HELD_BYTES:
+            self._held.popitem(last=False)
+
+    @property
+    def nbytes(self) -> int:
+        """What is held, bytes."""
+        return sum(cells.nbytes for cells in self._held.values())
+
+
+_groups = RowGroups()
+
+
+def parquet_place(group: int, row: int, column: str, location: str) -> str:
+    """The location of a picture's bytes."""
+    return f"parquet:{group}/{row}/{column}:{location}"
+
+
+def parquet_bytes(group: int, row: int, column: str, location: str) -> bytes:
+    """The bytes of a `parquet_place`.
+
+    Raises:
+        SampleError: the cell is null, or its row group too large.
+        OSError, IndexError, pyarrow.ArrowException: the file is missing or is not what it was.
+    """
+    data = _groups.cell(location, group, row, column)
+    if data is None:
+        raise SampleError(f"{location}: row {row} of row group {group} has no bytes in its {column}, at most a path")
+    return data
+
+
+def holds_pictures(schema: Any, column: str) -> bool:
+    """Whether a column of an Arrow schema holds encoded pictures: binary, or a struct with binary `bytes`."""
+    import pyarrow.types as kinds
+
+    if column not in schema.names:
+        return False
+    kind = schema.field(column).type
+    if kinds.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_binary(kind.field(index).type)
+    return _is_binary(kind)
+
+
+def chunk_bytes(metadata: Any, group: int, leaves: tuple[str, ...]) -> int:
+    """What the footer says columns of a row group take when decompressed, bytes. A leaf stands for all below it."""
+    chunks = metadata.row_group(group)
+    columns = [chunks.column(index) for index in range(chunks.num_columns)]
+    return sum(
+        chunk.total_uncompressed_size
+        for chunk in columns
+        if any(f"{chunk.path_in_schema}.".startswith(f"{leaf}.") for leaf in leaves)
+    )
+
+
+def leaf_of(schema: Any, column: str) -> str:
+    """The leaf that holds the pictures of a column."""
+    import pyarrow.types as kinds
+
+    return f"{column}.bytes" if kinds.is_struct(schema.field(column).type) else column
+
+
+def check_group(size: int, location: str, group: int, what: str) -> None:
+    """Refuse what would fill the memory.
+
+    Raises:
+        SampleError: names size, limit and cure.
+    """
+    if size > GROUP_BYTES:
+        cure = "write the file with smaller row groups"
+        raise SampleError(
+            f"{location}: {what} of row group {group} takes {size:,} bytes, the limit is {GROUP_BYTES:,}; {cure}"
+        )
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: str, size: int, device: int, inode: int, modified_ns: int) -> Any:
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path)
+
+
+def _column(file: Any, location: str, group: int, column: str) -> Any:
+    """One column of a row group as chunks of binary."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    leaf = leaf_of(file.schema_arrow, column)
+    check_group(chunk_bytes(file.metadata, group, (leaf,)), location, group, column)
+    chunks, size = [], 0
+    for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=[leaf], use_threads=False):
+        cells = batch.column(0)
+        chunks.append(compute.struct_field(cells, "bytes") if leaf != column else cells)
+        size += chunks[-1].nbytes
+        check_group(size, location, group, column)  # the footer may lie, and a dictionary repeats for free
+    return pa.chunked_array(chunks)

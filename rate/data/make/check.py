@@ -1,0 +1,213 @@
+"""Everything that is wrong with a manifest and its files, found before an evaluation rather than by it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from rate.data.formats.manifest_files import Problem
+from rate.data.images.geometry import Geometry
+from rate.data.images.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
+from rate.data.manifest import check_split, without_duplicates
+from rate.data.open_data import open_rows
+from rate.data.storage.local_file import is_file
+from rate.data.storage.location import in_container
+from rate.errors import ConfigError, DataError, SampleError
+from rate.types import Bool, Box, Json, Sample
+
+OVERHANG = 1.0
+"""Pixels by which a box may leave its image: annotation tools round."""
+
+_CHUNK = 256  # samples handed to the threads at once, so that memory does not grow with the set
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a source holds and every problem of it."""
+
+    path: str  # as it was asked for
+    rows: int
+    samples: int  # valid rows of the split, whose files were looked at
+    classes: dict[str, int]  # label -> samples
+    splits: dict[str, int]  # split -> rows; rows that name none are not in it
+    problems: tuple[Problem, ...]  # by row; 0 = the file as a whole
+
+    @property
+    def errors(self) -> int:
+        """Problems that keep the set, or a sample of it, from being evaluated as meant."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    @property
+    def warnings(self) -> int:
+        """What can be evaluated, but is likely not what was meant."""
+        return len(self.problems) - self.errors
+
+    def to_json(self) -> Json:
+        """The fields and counts as plain JSON values."""
+        return {**asdict(self), "errors": self.errors, "warnings": self.warnings}
+
+
+def check_manifest(
+    data: Path | str,
+    *,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    decode: bool = True,
+    geometry: Geometry | None = None,
+    threads: int = 2,
+) -> CheckReport:
+    """Name every problem of a source and of the files it points to. Nothing is raised for the set's sake.
+
+    Args:
+        data: a manifest, or what `open_rows` takes beside it.
+        split: look at the files of this split only; rows are validated in all splits.
+        classes: names that labels must be among; None = any label.
+        decode: decode images and masks; False = only see that local files are there.
+        geometry: judge regions in the pixels of this model instead of the image's own.
+        threads: that decode.
+
+    Raises:
+        ConfigError: ``threads``.
+    """
+    if threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    tally = _Tally(str(data), split)
+    look = partial(_decoded, geometry=geometry) if decode else _present
+    known = None if classes is None else frozenset(classes)
+    with ThreadPoolExecutor(threads) as pool:
+        remaining = tally.samples()
+        while chunk := list(islice(remaining, _CHUNK)):
+            if known is not None:
+                tally.problems.extend(_strangers(chunk, known))
+            for found in pool.map(look, chunk):
+                tally.problems.extend(found)
+    return CheckReport(
+        path=str(data),
+        rows=tally.splits.total(),
+        samples=tally.labels.total(),
+        classes=dict(sorted(tally.labels.items())),
+        splits=dict(sorted((name, count) for name, count in tally.splits.items() if name is not None)),
+        problems=tuple(sorted(tally.problems, key=lambda problem: problem.row)),
+    )
+
+
+class _Tally:
+    """Rows as they stream by: counted, their problems kept, their samples passed on."""
+
+    def __init__(self, data: str, split: str | None) -> None:
+        self.splits: Counter[str | None] = Counter()  # rows
+        self.labels: Counter[str] = Counter()  # samples of the split
+        self.problems: list[Problem] = []
+        self._data, self._split = data, split
+
+    def samples(self) -> Iterator[Sample]:
+        """Samples of the split; what stops the reading is a problem too."""
+        try:
+            for parsed in without_duplicates(open_rows(self._data)):
+                self.problems.extend(parsed.problems)
+                self.splits[parsed.split] += 1
+                if parsed.sample is not None and self._split in (None, parsed.split):
+                    self.labels[parsed.sample.label] += 1
+                    yield parsed.sample
+            check_split(self._data, self.splits, self._split)
+        except DataError as error:
+            self.problems.append(Problem(0, None, None, str(error)))
+
+
+def _strangers(samples: Sequence[Sample], classes: Collection[str]) -> Iterator[Problem]:
+    for sample in samples:
+        if sample.label not in classes:
+            yield _problem(sample, "label", f"{sample.label!r} is none of the {len(classes)} classes")
+
+
+def _present(sample: Sample) -> list[Problem]:
+    """Local files that are not there; URLs and members of containers are taken on trust."""
+    files = (("image", sample.image), ("mask", sample.mask))
+    return [
+        _problem(sample, column, f"{location}: no such file")
+        for column, location in files
+        if not (location is None or "://" in location or in_container(location) or is_file(Path(location)))
+    ]
+
+
+def _decoded(sample: Sample, geometry: Geometry | None) -> list[Problem]:
+    """Problems of the image, of the mask, and of the region once the image is known."""
+    problems: list[Problem] = []
+    size: tuple[int, int] | None = None
+    try:
+        size, mode = read_image(sample.image, lambda image: (upright_rgb(image).size, image.mode))
+        if geometry is not None:
+            check_resize(sample, geometry, size)
+        if mode.startswith("I;16"):
+            problems.append(
+                _warning(sample, "image", "is grey of 16 bits, which is clipped at 255; save it with 8 bits")
+            )
+    except SampleError as error:
+        problems.append(_problem(sample, "image", str(error)))
+    if sample.mask is not None:
+        problems.extend(_mask_problems(sample, sample.mask, size, geometry))
+    elif sample.boxes is not None and size is not None:
+        problems.extend(_box_problems(sample, sample.boxes, size, geometry))
+    return problems
+
+
+def _mask_problems(
+    sample: Sample, location: str, size: tuple[int, int] | None, geometry: Geometry | None
+) -> Iterator[Problem]:
+    try:
+        mask, form = read_image(location, lambda image: (foreground(image), image.format))
+        if size is not None:
+            check_mask_size(sample, mask, size)
+    except SampleError as error:
+        yield _problem(sample, "mask", str(error))
+        return
+    if form == "JPEG":
+        yield _warning(sample, "mask", "is a JPEG: pixels round the object are not exactly 0; save masks as PNG")
+    yield from _area_problems(sample, "mask", mask if geometry is None else geometry.region_from_mask(mask))
+
+
+def _box_problems(
+    sample: Sample, boxes: Sequence[Box], size: tuple[int, int], geometry: Geometry | None
+) -> Iterator[Problem]:
+    for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):
+        if max(-x0, -y0, x1 - size[0], y1 - size[1]) > OVERHANG:
+            box, image = f"box {number} [{x0:g}, {y0:g}, {x1:g}, {y1:g}]", f"the image of {size[0]} x {size[1]} pixels"
+            yield _problem(
+                sample, None, f"{box} leaves {image}; boxes are x0, y0, x1, y1 in pixels of the upright image"
+            )
+    region = _drawn(boxes, size) if geometry is None else geometry.region_from_boxes(boxes, size)
+    yield from _area_problems(sample, None, region)
+
+
+def _drawn(boxes: Sequence[Box], size: tuple[int, int]) -> Bool:
+    """[height,width] True where the centre of a pixel of the image lies in a box."""
+    width, height = size
+    region = np.zeros((height, width), np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        left, right = (math.ceil(min(max(x, 0.0), width) - 0.5) for x in (x0, x1))
+        top, bottom = (math.ceil(min(max(y, 0.0), height) - 0.5) for y in (y0, y1))
+        region[top:bottom, left:right] = True
+    return region
+
+
+def _area_problems(sample: Sample, column: str | None, region: Bool) -> Iterator[Problem]:
+    if not region.any():
+        yield _warning(sample, column, "gives an empty region: the verdict will be undefined")
+    elif region.all():
+        yield _warning(sample, column, "gives a region of the whole image: the verdict will be undefined")
+
+
+def _problem(sample: Sample, column: str | None, message: str) -> Problem:
+    return Problem(sample.row, sample.id, column, message)
+
+
+def _warning(sample: Sample, column: str | None, message: str) -> Problem:
+    return Problem(sample.row, sample.id, column, message, severity="warning")

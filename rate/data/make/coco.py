@@ -1,0 +1,265 @@
+"""A manifest for a set annotated in COCO's JSON: a sample an image and class, its region all instances of the class."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rate.data.formats.manifest_files import Raw, check_suffix, write_rows
+from rate.data.images.polygon import polygon_mask
+from rate.data.images.run_lengths import rle_mask
+from rate.data.make.index import SHOWN, counts, named, plain, reachable
+from rate.data.storage.limits import max_pixels
+from rate.data.storage.local_file import is_file
+from rate.data.storage.location import Folder
+from rate.errors import ConfigError, DataError
+from rate.types import Bool, Json
+
+MAX_JSON_BYTES = 512 << 20
+"""Largest annotation file that is read, bytes: `json` needs up to ten times as much memory."""
+
+REGIONS = ("boxes", "masks")
+
+
+@dataclass(frozen=True, slots=True)
+class CocoReport:
+    """What was written, and what was left out."""
+
+    out: Path
+    rows: int
+    classes: dict[str, int]  # class -> rows
+    splits: dict[str, int]  # split -> rows: COCO's JSON is of one split and does not name it
+    missing: tuple[str, ...]  # annotated images whose file is not there, left out
+    unannotated: int  # images of the JSON that have no annotation
+    crowds: int  # annotations that outline a crowd; they count like the others
+
+    def notices(self) -> tuple[str, ...]:
+        """One sentence for each kind of thing the user should know."""
+        found = []
+        if self.missing:
+            found.append(f"{len(self.missing)} annotated images are not there and were left out: {named(self.missing)}")
+        if self.unannotated:
+            found.append(f"{self.unannotated} images have no annotation and were left out")
+        if self.crowds:
+            found.append(f"{self.crowds} annotations are crowds; they are part of their class's region")
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """The JSON, checked and grouped."""
+
+    images: dict[int, Json]
+    names: dict[int, str]  # category -> name
+    grouped: dict[tuple[int, int], list[Json]]  # (image, category) -> annotations
+
+
+def index_coco(
+    annotations: Path, images: Path, out: Path, *, regions: str = "boxes", max_bytes: int = MAX_JSON_BYTES
+) -> CocoReport:
+    """Write a manifest with a row for each image and class in it: id `image:class`, group `image`.
+
+    The region is the union of the class's instances in the image, crowds among them: `boxes` = their `bbox`;
+    `masks` = their polygons (`polygon_mask`: a pixel is inside when its centre is) and run lengths, as PNG in
+    `<out's name>-masks` beside ``out``. Rows are sorted by image and class.
+
+    Args:
+        annotations: COCO's JSON: `images`, `categories`, `annotations`.
+        images: folder that `file_name` starts from, in or below the folder of ``out``.
+        out: .csv, .jsonl or .parquet; replaced when it is there. The folder of masks must be new.
+        regions: "boxes" | "masks".
+        max_bytes: largest JSON that is read.
+
+    Raises:
+        ConfigError: ``regions``.
+        DataError: the JSON is too large or malformed (each problem is named), or no image is there.
+    """
+    check_suffix(out)
+    if regions not in REGIONS:
+        raise ConfigError(f"regions must be one of {', '.join(REGIONS)}; got {regions!r}")
+    found = _checked(_parsed(annotations, max_bytes), annotations, regions)
+    images, out = plain(images), out.absolute()
+    there = {key for key, image in found.images.items() if is_file(images / image["file_name"])}
+    used = {key: group for key, group in found.grouped.items() if key[0] in there}
+    if not used:
+        raise DataError(f"no annotated image of {annotations} lies in {images}; --images is where `file_name` starts")
+    masks = out.with_name(f"{out.stem}-masks") if regions == "masks" else None
+    rows = list(_rows(found, used, images, out, masks))
+    if masks is not None:
+        _write_masks(found, used, masks)
+    write_rows(out, rows)
+    annotated = {image for image, _ in found.grouped}
+    return CocoReport(
+        out=out,
+        rows=len(rows),
+        classes=counts(rows, "label"),
+        splits=counts(rows, "split"),
+        missing=tuple(sorted(found.images[key]["file_name"] for key in annotated - there)),
+        unannotated=len(found.images) - len(annotated),
+        crowds=sum(bool(one.get("iscrowd")) for group in used.values() for one in group),
+    )
+
+
+def _order(found: _Set, key: tuple[int, int]) -> tuple[str, str]:
+    return found.images[key[0]]["file_name"], found.names[key[1]]
+
+
+def _rows(
+    found: _Set, used: dict[tuple[int, int], list[Json]], images: Path, out: Path, masks: Path | None
+) -> Iterator[Raw]:
+    folder = Folder(out.parent)
+    for key in sorted(used, key=lambda key: _order(found, key)):
+        name, label = _order(found, key)
+        region = {"boxes": _boxes(used[key])} if masks is None else {"mask": f"{masks.name}/{key[0]}-{key[1]}.png"}
+        written = reachable(folder, images / name, out)
+        yield {"id": f"{name}:{label}", "image": written, "label": label, "group": name, **region}
+
+
+def _boxes(group: list[Json]) -> list[list[float]]:
+    return [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in group)]
+
+
+def _write_masks(found: _Set, used: dict[tuple[int, int], list[Json]], folder: Path) -> None:
+    """All masks or none: the folder gets its name when it is complete."""
+    if folder.exists():
+        raise DataError(f"{folder} exists; delete it, or choose another --out")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        for key, group in used.items():
+            mask = _union(group, found.images[key[0]])
+            Image.fromarray(mask).save(temporary / f"{key[0]}-{key[1]}.png")
+        temporary.replace(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _union(group: list[Json], image: Json) -> Bool:
+    width, height = image["width"], image["height"]
+    union = np.zeros((height, width), np.bool_)
+    for one in group:
+        outline = one["segmentation"]
+        if isinstance(outline, list):
+            for corners in outline:
+                union |= polygon_mask(np.reshape(corners, (-1, 2)).astype(np.float64), (width, height))
+            continue
+        try:
+            union |= rle_mask(outline["counts"], width, height)
+        except ValueError as error:
+            raise DataError(f"annotation {one['id']}: its run lengths {error}") from error
+    return union
+
+
+def _parsed(path: Path, max_bytes: int) -> Json:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number of JSON")
+
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            cure = f"--max-json-bytes {size} allows it, and takes up to ten times as much memory"
+            raise DataError(f"{path} has {size:,} bytes, the limit is {max_bytes:,}; {cure}")
+        value = json.loads(path.read_bytes(), parse_constant=refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"the annotations {path} cannot be read: {error}") from error
+    parts = ("images", "categories", "annotations")
+    if not isinstance(value, dict) or not all(isinstance(value.get(part), list) for part in parts):
+        raise DataError(f"{path} is not COCO's JSON: it needs the lists {', '.join(parts)}")
+    return value
+
+
+def _checked(value: Json, path: Path, regions: str) -> _Set:
+    problems: list[str] = []
+    images: dict[int, Json] = {}
+    names: dict[int, str] = {}
+    grouped: dict[tuple[int, int], list[Json]] = {}
+    for image in value["images"]:
+        problems += _enter(images, image, image, "image", _image_problems(image))
+    for category in value["categories"]:
+        name = category.get("name") if isinstance(category, dict) else None
+        wrong = [] if _is_text(name) and name not in names.values() else [f"needs a name of its own, got {name!r}"]
+        problems += _enter(names, category, name, "category", wrong)
+    if len({image["file_name"] for image in images.values()}) < len(images):
+        problems.append("two images have the same file_name")
+    for one in value["annotations"]:
+        image, kind = (one.get("image_id"), one.get("category_id")) if isinstance(one, dict) else (None, None)
+        if not (isinstance(image, int) and image in images and isinstance(kind, int) and kind in names):
+            problems.append(f"annotation {_id(one)}: image_id and category_id must be listed ids, got {image}, {kind}")
+            continue
+        problems += [f"annotation {_id(one)}: {what}" for what in _annotation_problems(one, regions, images[image])]
+        grouped.setdefault((image, kind), []).append(one)
+    if problems:
+        more = [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        lines = [f"{path} cannot be used, {len(problems)} problems:", *(f"  {one}" for one in problems[:SHOWN]), *more]
+        raise DataError("\n".join(lines))
+    return _Set(images, names, grouped)
+
+
+def _enter(table: dict[int, Any], entry: object, value: object, what: str, problems: list[str]) -> Iterator[str]:
+    """Put an entry with an id of its own under it."""
+    key = _id(entry)
+    if not isinstance(key, int) or isinstance(key, bool) or key in table:
+        problems = [f"needs an id of its own, a whole number, got {key!r}", *problems]
+    if not problems and isinstance(key, int):
+        table[key] = value
+    return (f"{what} {key!r}: {problem}" for problem in problems)
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode().strip())
+    except UnicodeEncodeError:  # JSON can escape half a character
+        return False
+
+
+def _id(entry: object) -> object:
+    return entry.get("id") if isinstance(entry, dict) else None
+
+
+def _image_problems(image: object) -> list[str]:
+    if not isinstance(image, dict) or not _is_text(image.get("file_name")):
+        return ["needs a file_name"]
+    sides = (image.get("width"), image.get("height"))
+    if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+        return [f"needs width and height in pixels, got {sides}"]
+    if image["width"] * image["height"] > max_pixels():
+        return [f"is {sides[0]} x {sides[1]} pixels, the limit is {max_pixels():,}; RATE_MAX_PIXELS changes it"]
+    return []
+
+
+def _annotation_problems(one: Json, regions: str, image: Json) -> list[str]:
+    if regions == "boxes":
+        box = one.get("bbox")
+        right = isinstance(box, list) and len(box) == 4 and _numbers(box) and min(box[2:]) >= 0
+        return [] if right else [f"bbox must be [x, y, width, height], got {str(box)[:60]}"]
+    outline = one.get("segmentation")
+    if isinstance(outline, dict):
+        counts, size = outline.get("counts"), outline.get("size")
+        if size != [image["height"], image["width"]]:
+            return [f"its run lengths are of size {size}, the image is [{image['height']}, {image['width']}]"]
+        if isinstance(counts, str):
+            return []
+        if isinstance(counts, list) and _numbers(counts) and all(isinstance(run, int) for run in counts):
+            return []
+        return ["counts must be a text or a list of whole numbers"]
+    if isinstance(outline, list) and outline and all(map(_is_polygon, outline)):
+        return []
+    return ["has neither polygons nor run lengths; --regions boxes takes its bbox"]
+
+
+def _is_polygon(corners: object) -> bool:
+    return isinstance(corners, list) and len(corners) >= 6 and len(corners) % 2 == 0 and _numbers(corners)
+
+
+def _numbers(values: list[object]) -> bool:
+    return all(isinstance(number, (int, float)) and abs(number) < 1e9 for number in values)  # false for NaN, too

@@ -1,0 +1,180 @@
+"""A set written once more under ImageNet-C's corruptions: PNG images and one manifest a corruption, ids kept."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from rate.data.formats.manifest_files import Raw, write_rows
+from rate.data.images.corrupt import CROP, Corruption, corrupted, region_in_crop
+from rate.data.images.prepare import check_resize, load_image
+from rate.data.make.layouts.write import save_mask
+from rate.data.manifest import parse_rows, read_manifest
+from rate.errors import ConfigError, DataError, RateError, SampleError, need
+from rate.types import Sample
+
+PNG_LEVEL = 1  # of compression: the usual 6 takes longer than most corruptions
+_STAMP = "rate-corrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptReport:
+    """What was written."""
+
+    manifests: tuple[Path, ...]  # one a corruption
+    samples: int  # rows of each
+    made: int  # images
+    kept: int  # images that were there already, from the same pixels by the same corruption
+    failed: tuple[str, ...]  # samples that are in no manifest, each with its reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """One sample under all corruptions."""
+
+    region: Raw
+    made: int
+    error: str | None = None
+
+
+def corrupt_set(
+    manifest: Path,
+    corruptions: Sequence[Corruption],
+    out: Path,
+    *,
+    split: str | None = None,
+    workers: int = 1,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> CorruptReport:
+    """Write `out/TYPE/SEVERITY/*.png` and `out/TYPE-SEVERITY.csv` for every corruption.
+
+    Images are cut as ImageNet-C's are (`corrupt.CROP`) and corrupted then; boxes and masks are those of the crop. Run
+    again, it makes what is missing: an image is kept if it was made from the same pixels in the same way.
+
+    Args:
+        manifest: of the clean set.
+        corruptions: what is made.
+        out: folder; need not be there.
+        split: rows of this split only.
+        workers: processes; 1 = this one.
+        tick: called with the number of samples that are done and of all.
+
+    Raises:
+        ConfigError: ``workers``, or no corruption.
+        DataError: the manifest cannot be used, nothing can be written, or no sample could be corrupted.
+        RateError: a worker process died.
+        MissingExtra: imagecorruptions-imaug is not installed.
+    """
+    if workers < 1 or not corruptions:
+        raise ConfigError(f"expected one worker or more and one corruption or more, got {workers}, {len(corruptions)}")
+    need("imagecorruptions", "corrupt")
+    samples = read_manifest(manifest, split=split).samples
+    splits = {parsed.sample.id: parsed.split for parsed in parse_rows(manifest) if parsed.sample is not None}
+    work = partial(_corrupt_one, corruptions=tuple(corruptions), out=out)
+    done: list[_Done] = []
+    for result in _results(work, samples, workers):
+        done.append(result)
+        tick(len(done), len(samples))
+    pairs = [(sample, result) for sample, result in zip(samples, done, strict=True) if result.error is None]
+    failed = tuple(f"{sample.id}: {result.error}" for sample, result in zip(samples, done, strict=True) if result.error)
+    if not pairs:
+        raise DataError(f"no sample of {manifest} could be corrupted; the first: {failed[0]}")
+    made = sum(result.made for _, result in pairs)
+    manifests = tuple(_write_manifest(corruption, pairs, splits, out) for corruption in corruptions)
+    return CorruptReport(manifests, len(pairs), made, len(pairs) * len(corruptions) - made, failed)
+
+
+def _results(work: Callable[[Sample], _Done], samples: Sequence[Sample], workers: int) -> Iterator[_Done]:
+    if workers == 1:
+        yield from map(work, samples)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    try:
+        yield from pool.map(work, samples)
+    except BrokenProcessPool as error:
+        raise RateError("a worker process died, perhaps for lack of memory; the same command goes on") from error
+    finally:  # also when interrupted: what is running is finished, the rest is not begun
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole group of processes; the workers leave it to the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _corrupt_one(sample: Sample, corruptions: Iterable[Corruption], out: Path) -> _Done:
+    try:
+        image = load_image(sample.image)
+        check_resize(sample, CROP, image.size)
+        crop = CROP.image_to_crop(image)
+        region = _region(sample, image.size, out)
+        source = hashlib.blake2b(crop.tobytes(), digest_size=16).hexdigest()
+        return _Done(region, sum(_make(sample, crop, source, corruption, out) for corruption in corruptions))
+    except SampleError as error:
+        return _Done({}, 0, str(error))
+
+
+def _region(sample: Sample, size: tuple[int, int], out: Path) -> Raw:
+    if sample.boxes is not None:
+        return {"boxes": [list(box) for box in CROP.boxes_in_crop(sample.boxes, size)]}
+    name = f"masks/{_file(sample)}"
+    save_mask(out / name, region_in_crop(sample, size))
+    return {"mask": name}
+
+
+def _make(sample: Sample, crop: Image.Image, source: str, corruption: Corruption, out: Path) -> bool:
+    """Make one image; False = it is there."""
+    path = out / corruption.type / str(corruption.severity) / _file(sample)
+    stamp = f"{source} {corruption} seed {corruption.seed} imagecorruptions-imaug {version('imagecorruptions-imaug')}"
+    if _stamp_of(path) == stamp:
+        return False
+    info = PngImagePlugin.PngInfo()
+    info.add_text(_STAMP, stamp)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    result = corrupted(crop, corruption, sample.id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result.save(temporary, "PNG", pnginfo=info, compress_level=PNG_LEVEL)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+    return True
+
+
+def _stamp_of(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return str(image.info.get(_STAMP))
+    except (OSError, SyntaxError):  # not there, not an image, or cut
+        return None
+
+
+def _file(sample: Sample) -> str:
+    """A file name for any id."""
+    return f"{hashlib.blake2b(sample.id.encode(), digest_size=12).hexdigest()}.png"
+
+
+def _write_manifest(
+    corruption: Corruption, pairs: Sequence[tuple[Sample, _Done]], splits: dict[str, str | None], out: Path
+) -> Path:
+    path = out / f"{corruption.type}-{corruption.severity}.csv"
+    rows: list[Raw] = []
+    for sample, done in pairs:
+        image = f"{corruption.type}/{corruption.severity}/{_file(sample)}"
+        row: Raw = {"id": sample.id, "image": image, "label": sample.label, **done.region}
+        optional = {"split": splits[sample.id], "group": sample.group}
+        rows.append(row | {name: value for name, value in optional.items() if value is not None})
+    write_rows(path, rows)
+    return path

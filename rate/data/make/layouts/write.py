@@ -1,0 +1,155 @@
+"""From the entries of a layout to a manifest, with masks as PNG beside it where regions are not boxes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from rate.data.formats.manifest_files import Raw, check_suffix, write_rows
+from rate.data.images.prepare import read_image
+from rate.data.make.index import SHOWN, check_below, counts, named, plain, reachable
+from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
+from rate.data.storage.location import Folder
+from rate.errors import DataError, SampleError
+from rate.types import Bool, Box
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutReport:
+    """What was written, and what was left out."""
+
+    out: Path
+    rows: int
+    classes: dict[str, int]  # class -> images
+    splits: dict[str, int]  # split -> images; empty without splits
+    left_out: dict[str, tuple[int, tuple[str, ...]]]  # reason -> how many, and the first of them
+
+    def notices(self) -> tuple[str, ...]:
+        """One sentence for each reason, naming up to SHOWN images."""
+        return tuple(
+            f"{count} images {why} and were left out: {named(first, count)}"
+            for why, (count, first) in self.left_out.items()
+        )
+
+
+def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> LayoutReport:
+    """Write the entries of a set as a manifest; masks go to the folder `<name of the manifest>-masks` beside it.
+
+    Every image is opened once: one that cannot be, or that its annotation was not drawn over, is left out and counted.
+
+    Args:
+        root: folder of the set; the folder of ``out`` or one below it.
+        out: .csv, .jsonl or .parquet; replaced when it is there.
+
+    Raises:
+        DataError: the set as a whole does not fit its layout, or no image of it can be used.
+    """
+    check_suffix(out)
+    root, out = plain(root), plain(out)
+    folder = Folder(out.parent)
+    if root != out.parent:
+        check_below(folder, root, out)
+    writer = _Writer(root, out, folder)
+    for item in entries:
+        writer.add(item)
+    if not writer.rows:
+        reasons = "; ".join(f"{count} {why}" for why, count in writer.left_out.items()) or "no image found"
+        raise DataError(f"{root} gives no row of a manifest: {reasons}")
+    write_rows(out, writer.rows)
+    return LayoutReport(
+        out=out,
+        rows=len(writer.rows),
+        classes=counts(writer.rows, "label"),
+        splits=counts(writer.rows, "split"),
+        left_out={why: (count, tuple(writer.first[why])) for why, count in writer.left_out.items()},
+    )
+
+
+@dataclass(slots=True)
+class _Writer:
+    root: Path
+    out: Path
+    folder: Folder
+    rows: list[Raw] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[str]] = field(default_factory=dict)  # of each reason, up to SHOWN images
+    masks: set[Path] = field(default_factory=set)  # written by now
+
+    def add(self, item: Entry | LeftOut) -> None:
+        """Take it as a row, or count why it is none."""
+        out = item if isinstance(item, LeftOut) else self._take(item)
+        if out is None:
+            return
+        self.left_out[out.why] = self.left_out.get(out.why, 0) + 1
+        shown = self.first.setdefault(out.why, [])
+        if len(shown) < SHOWN:
+            path = self.folder.relative(str(plain(out.image)))
+            shown.append(f"{path} ({out.detail})" if out.detail else path)
+
+    def _take(self, entry: Entry) -> LeftOut | None:
+        """Add a row, or say why there is none."""
+        try:
+            size, upright = stored(str(entry.image))
+        except SampleError as error:
+            return LeftOut(entry.image, "cannot be opened", str(error))
+        if not upright:  # no set documents whether its annotators saw the turned or the stored pixels
+            return LeftOut(entry.image, "are turned by EXIF, of which their annotation does not know,")
+        if entry.annotated not in (None, size):
+            return LeftOut(entry.image, "are not of the size that their annotation was drawn over")
+        row: Raw = {"image": reachable(self.folder, plain(entry.image), self.out), "label": entry.label}
+        if callable(entry.region):
+            try:
+                row["mask"] = self._mask(entry, partial(entry.region, size))
+            except SampleError as error:
+                return LeftOut(entry.image, BROKEN, str(error))
+        elif all(_is_box(box) for box in entry.region):
+            row["boxes"] = [list(box) for box in entry.region]
+        else:
+            return LeftOut(entry.image, BROKEN, f"{entry.region} holds a box that is none")
+        optional = {"split": entry.split, "group": entry.group}
+        self.rows.append(row | {name: value for name, value in optional.items() if value is not None})
+        return None
+
+    def _mask(self, entry: Entry, make: Callable[[], Bool]) -> str:
+        name = entry.mask_name or f"{plain(entry.image).relative_to(self.root).as_posix()}.png"
+        path = self.out.parent / f"{self.out.stem}-masks" / name
+        if path not in self.masks:
+            save_mask(path, make())
+            self.masks.add(path)
+        return self.folder.relative(str(path))
+
+
+def _is_box(box: Box) -> bool:
+    x0, y0, x1, y1 = box
+    return all(map(math.isfinite, box)) and x0 <= x1 and y0 <= y1
+
+
+def stored(image: str) -> tuple[Size, bool]:
+    """Width and height of the pixels as they are stored, and whether EXIF leaves them as they are.
+
+    Raises:
+        SampleError: the file cannot be opened.
+    """
+    return read_image(image, lambda found: (found.size, found.getexif().get(ExifTags.Base.Orientation, 1) == 1))
+
+
+def save_mask(path: Path, mask: Bool) -> None:
+    """Write a mask [height,width] as a grey PNG, 255 = object; the file appears whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, "PNG")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"the mask {path} cannot be written: {error}") from error

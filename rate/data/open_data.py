@@ -1,0 +1,144 @@
+"""What DATA names: a manifest, tar shards, or Parquet files with the images inside, as one stream of rows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rate.data.formats.parquet_images import is_image_table, parquet_rows
+from rate.data.formats.tar import tar_rows
+from rate.data.manifest import ParsedRow, parse_rows
+from rate.data.storage.location import Folder
+from rate.errors import DataError
+
+MAX_CONTAINERS = 100_000
+"""Most files that a pattern may stand for."""
+
+_BRACES = re.compile(r"\{(?:([0-9]{1,9})\.\.([0-9]{1,9})|([^{}]*,[^{}]*))\}")
+_MAGIC = re.compile(r"[*?\[]")
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4")
+
+
+def open_rows(data: str) -> Iterator[ParsedRow]:
+    """Every row of DATA, valid or not, each for itself, without holding them.
+
+    Args:
+        data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet with image bytes): a path, a pattern
+            (`shards/{000..099}.tar`, `shards/*.tar`), or an fsspec URL of either.
+
+    Raises:
+        DataError: nothing is there, it is of another kind, or it cannot be read as a whole. What is wrong with the name
+            is said at once, the rest while the rows are taken.
+    """
+    found = expand(data)
+    kind = _kind(data, found)
+    if kind == ".tar":
+        return _some(data, tar_rows(found))
+    if kind == ".parquet" and (len(found) > 1 or "://" in found[0] or is_image_table(found[0])):
+        return _some(data, parquet_rows(found))
+    if len(found) > 1 or "://" in found[0]:
+        cure = "a manifest is one file on the local disk (its images may be URLs)"
+        raise DataError(f"{data} names {len(found)} manifests or a remote one; {cure}")
+    return parse_rows(Path(found[0]))
+
+
+def folder_of(data: str) -> Folder:
+    """The folder from which the locations of DATA count as relative: a set that moves as a whole stays the same set."""
+    if "://" in data:
+        return Folder(Path())
+    literal = Path(data)
+    while not literal.exists() and re.search(r"[*?\[{]", str(literal)):
+        literal = literal.parent
+    return Folder(literal if literal.is_dir() else literal.parent)
+
+
+def expand(data: str) -> list[str]:
+    """The files that DATA names, as absolute paths or URLs: braces in their order, matches of a pattern sorted.
+
+    Raises:
+        DataError: no file matches, or DATA is a folder.
+    """
+    if "://" not in data and Path(data).exists():
+        return [_local(data)]
+    found: list[str] = []
+    for one in itertools.islice(_braced(data), MAX_CONTAINERS + 1):
+        found.extend(_matches(one) if _MAGIC.search(one) else [one if "://" in one else _local(one)])
+        if len(found) > MAX_CONTAINERS:
+            raise DataError(f"{data} names more than {MAX_CONTAINERS:,} files; use fewer, larger shards")
+    for path in found:
+        if "://" not in path and not Path(path).exists():
+            raise DataError(f"{path} does not exist; DATA is a manifest, shards like 'set/{{000..099}}.tar', or a URL")
+    return found
+
+
+def _braced(data: str) -> Iterator[str]:
+    """`{000..099}` and `{a,b}` as a shell expands them."""
+    match = _BRACES.search(data)
+    if match is None:
+        yield data
+        return
+    low, high, words = match.groups()
+    choices: Iterable[str] = words.split(",") if words is not None else _numbers(low, high)
+    for choice in choices:
+        for rest in _braced(data[match.end() :]):
+            yield f"{data[: match.start()]}{choice}{rest}"
+
+
+def _numbers(low: str, high: str) -> Iterator[str]:
+    width = max(len(low), len(high)) if "0" in (low[0], high[0]) and max(len(low), len(high)) > 1 else 0
+    step = 1 if int(low) <= int(high) else -1
+    return (f"{number:0{width}d}" for number in range(int(low), int(high) + step, step))
+
+
+def _matches(pattern: str) -> list[str]:
+    try:
+        found = sorted(_remote_matches(pattern) if "://" in pattern else _local_matches(pattern))
+    except DataError:
+        raise
+    except Exception as error:  # each fsspec backend has its own exceptions
+        raise DataError(f"{pattern} cannot be looked up: {type(error).__name__}: {error}") from error
+    if not found:
+        raise DataError(f"no file matches {pattern}")
+    return found
+
+
+def _local_matches(pattern: str) -> list[str]:
+    absolute = Path(pattern).absolute()
+    found = Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor)))
+    return [str(path) for path in found if not path.name.startswith(".")]
+
+
+def _remote_matches(pattern: str) -> list[str]:
+    import fsspec
+
+    if "::" in pattern:
+        raise DataError(f"a pattern in a chained URL is not expanded ({pattern}); name the shards: {{000..099}}")
+    filesystem, name = fsspec.core.url_to_fs(pattern)
+    return [str(filesystem.unstrip_protocol(path)) for path in filesystem.glob(name)]
+
+
+def _local(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _kind(data: str, found: list[str]) -> str:
+    """The suffix that all have."""
+    suffixes = {Path(path.partition("?")[0] if "://" in path else path).suffix.lower() for path in found}
+    if any(Path(path).is_dir() for path in found if "://" not in path):
+        cure = f"`rate data index folder` writes a manifest for one of images; shards are named: {data}/*.tar"
+        raise DataError(f"{data} is a folder; {cure}")
+    if suffixes & set(_COMPRESSED):
+        raise DataError(f"{data} is compressed, and images are read at random from a shard: decompress it to .tar")
+    if len(suffixes) > 1:
+        raise DataError(f"{data} names files of several kinds: {', '.join(sorted(suffixes))}; name one kind")
+    return suffixes.pop()
+
+
+def _some(data: str, rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
+    """The rows, of which there must be one."""
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{data} has no samples; each is an image with its label and its region")
+    yield from itertools.chain([first], rows)

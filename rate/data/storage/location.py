@@ -1,0 +1,176 @@
+"""Where a manifest may point, and how the bytes come: files below its folder, fsspec URLs, members of containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
+from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
+from rate.data.storage.limits import max_bytes
+from rate.data.storage.local_file import check_length, local_bytes
+from rate.data.storage.retries import tried
+from rate.errors import ConfigError, SampleError
+
+_BLOCK = 1 << 20  # bytes
+_LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
+
+
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+_PART = r"(?!\.\.?(?:/|$))[^/\\]+"
+_PLAIN = re.compile(f"{_PART}(?:/{_PART})*", re.DOTALL)
+"""A relative path that is its own normal form: no part is empty, `.` or `..`."""
+
+
+class Folder:
+    """The folder of a manifest: relative paths start there and may not leave it, by `..` or by a symbolic link."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = os.path.normpath(path.absolute())
+        self._prefix = self.path.rstrip(os.sep) + os.sep
+        self._real = os.path.realpath(path)
+        self._real_parents: dict[str, str] = {}  # of 100,000 images in few folders, the folders are resolved once
+
+    def locate(self, written: str) -> str:
+        """The absolute path, or the URL, of what a manifest names; whether it exists is not looked at.
+
+        The path is resolved: `read_bytes` follows no link, so what is checked here is what is read later.
+
+        Raises:
+            ValueError: it may not be read from here; the message says why, without naming the path.
+        """
+        if "://" in written:
+            _check_url(written)
+            return written
+        if "\0" in written:
+            raise ValueError("holds a NUL character")
+        if _ABSOLUTE.match(written):
+            raise ValueError("is an absolute path; write it relative to the manifest's folder")
+        absolute = f"{self._prefix}{written}" if _PLAIN.fullmatch(written) else os.path.normpath(self._prefix + written)
+        if not absolute.startswith(self._prefix):
+            raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
+        resolved = self._resolved(absolute)
+        if not _inside(resolved, self._real):
+            raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
+        return resolved
+
+    def relative(self, located: str) -> str:
+        """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
+        if place := TAR_PLACE.fullmatch(located):
+            return tar_place(int(place[1]), int(place[2]), self.relative(place[3]))
+        if place := PARQUET_PLACE.fullmatch(located):
+            return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
+        if "://" in located:
+            return located
+        for folder in (self.path, self._real):
+            if _inside(located, folder):
+                return located[len(folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        return Path(os.path.relpath(located, self.path)).as_posix()
+
+    def _resolved(self, absolute: str) -> str:
+        parent, _, name = absolute.rpartition(os.sep)
+        if parent not in self._real_parents:
+            self._real_parents[parent] = os.path.realpath(parent or os.sep).rstrip(os.sep) + os.sep
+        candidate = self._real_parents[parent] + name
+        return os.path.realpath(candidate) if _is_link(candidate) else candidate
+
+
+class _InPlace(Folder):
+    def locate(self, written: str) -> str:
+        return written
+
+
+IN_PLACE = _InPlace(Path(os.sep))
+"""For rows whose locations come from `rate` itself, not from a text that somebody wrote: they are taken as they are."""
+
+
+def in_container(location: str) -> bool:
+    """Whether it is a place inside a file, rather than a file."""
+    return (TAR_PLACE.fullmatch(location) or PARQUET_PLACE.fullmatch(location)) is not None
+
+
+def read_bytes(location: str) -> bytes:
+    """All bytes of a located file, or of a member of a container.
+
+    Raises:
+        SampleError: missing, not a file, empty, larger than `max_bytes`, or the storage failed.
+        ConfigError: RATE_MAX_BYTES.
+    """
+    limit = max_bytes()
+    try:
+        data = _bytes(location, limit)
+    except (SampleError, ConfigError):
+        raise
+    except FileNotFoundError as error:
+        raise SampleError(f"{location}: no such file") from error
+    except Exception as error:  # each fsspec backend has its own exceptions, and none may stop a run
+        raise SampleError(f"{location}: cannot be read: {type(error).__name__}: {error}") from error
+    if not data:
+        raise SampleError(f"{location}: the file is empty (0 bytes)")
+    return data
+
+
+def _bytes(location: str, limit: int) -> bytes:
+    if place := TAR_PLACE.fullmatch(location):
+        check_length(location, int(place[2]), limit)
+        return tar_bytes(int(place[1]), int(place[2]), place[3])
+    if place := PARQUET_PLACE.fullmatch(location):
+        data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4])
+        check_length(location, len(data), limit)
+        return data
+    if "://" in location:
+        return tried(location, lambda: _remote_bytes(location, limit))
+    return local_bytes(location, limit)
+
+
+def _remote_bytes(location: str, limit: int) -> bytes:
+    import fsspec
+
+    with fsspec.open(location, "rb") as stream:
+        size = getattr(stream, "size", None) or 0
+        check_length(location, size, limit)
+        data = bytearray(stream.read(size + 1) if size else b"")
+        # A server need not say how much it will send, and a read of as much as is allowed would take that memory.
+        while len(data) <= limit and (block := stream.read(_BLOCK)):
+            data += block
+    check_length(location, len(data), limit)
+    return bytes(data)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:  # not there, not readable, too long a name: found out when it is read
+        return False
+
+
+def _check_url(url: str) -> None:
+    """Refuse every link of a chained URL (`zip://a.png::s3://...`) that fsspec would open on the local disk."""
+    for link in url.split("::"):
+        scheme, separator, _ = link.partition("://")
+        if separator and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+._-]*", scheme):  # a place in a container, for one
+            raise ValueError("is neither a path nor a URL")
+        if scheme.lower() in _LOCAL_SCHEMES or not (separator or re.fullmatch("[a-z]+", link)):
+            raise ValueError("is a URL to the local disk; write the path relative to the manifest's folder")
+        reason = _unavailable(scheme)
+        if reason:
+            raise ValueError(f"is a URL that cannot be opened here ({reason})")
+
+
+@lru_cache(maxsize=64)
+def _unavailable(scheme: str) -> str:
+    """Why fsspec cannot open such URLs, or an empty string."""
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return ""

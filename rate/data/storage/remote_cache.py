@@ -1,0 +1,122 @@
+"""Local copies of remote containers: fetched once, whole, into a bounded folder.
+
+Whole, not by range requests: the headers of a shard lie every few dozen kB, one round trip each, and an evaluation
+reads every byte between them afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rate.data.storage.retries import tried
+from rate.errors import ConfigError
+
+CACHE_BYTES = 64 << 30
+"""What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
+
+_known: dict[str, Path] = {}  # URL -> its copy, as far as this process has asked
+
+
+def cache_folder() -> Path:
+    """RATE_CACHE, or `rate` in the platform's folder for caches."""
+    if chosen := os.environ.get("RATE_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "rate"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rate"
+
+
+def fetched(url: str) -> Path:
+    """The local copy of a remote file, fetched when there is none of this version.
+
+    A copy belongs to the URL and to what the storage says of the version: its length, its ETag or time.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it could not be fetched in several tries, see `rate.data.storage.retries`.
+    """
+    path = _known.get(url)
+    if path is None or not path.exists():  # another process may have made room
+        path = _known[url] = _copy(url)
+    return path
+
+
+def _copy(url: str) -> Path:
+    import fsspec
+
+    def locate() -> tuple[Any, str, int | None, str]:
+        filesystem, name = fsspec.core.url_to_fs(url)
+        return filesystem, name, filesystem.info(name).get("size"), str(filesystem.ukey(name))
+
+    filesystem, name, size, version = tried(url, locate)
+    folder = cache_folder() / "shards"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest = hashlib.sha256(repr((url, size, version)).encode()).hexdigest()[:40]
+    path = folder / digest
+    if size is not None and size > _limit():
+        raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
+    with _alone(folder / f"{digest}.lock"):  # threads and processes that want it too wait for the one that fetches
+        if not path.exists():
+            tried(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
+            _make_room(folder, path)
+    os.utime(path)
+    return path
+
+
+def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: nobody else is here
+        left.unlink(missing_ok=True)
+    # A name of its own for every try: one that was given up may still be writing.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        filesystem.get_file(name, str(temporary))
+        if size is not None and temporary.stat().st_size != size:
+            raise OSError(f"{temporary.stat().st_size} of {size} bytes came")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _bytes_so_far(folder: Path, digest: str) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.glob(f".{digest}.*.tmp"))
+    except FileNotFoundError:  # renamed or deleted at this moment: something gets on
+        return -1
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_room(folder: Path, keep: Path) -> None:
+    """Delete the copies used longest ago until the rest fits. Who has one open keeps reading it."""
+    copies = []
+    for path in folder.iterdir():
+        if path.suffix not in (".lock", ".tmp"):
+            with suppress(FileNotFoundError):  # another process makes room too
+                copies.append((path.stat(), path))
+    total = sum(status.st_size for status, _ in copies)
+    for status, path in sorted(copies, key=lambda copy: copy[0].st_mtime_ns):
+        if total > _limit() and path != keep:
+            path.unlink(missing_ok=True)
+            total -= status.st_size
+
+
+def _limit() -> int:
+    written = os.environ.get("RATE_CACHE_BYTES") or str(CACHE_BYTES)
+    if not written.isdecimal():
+        raise ConfigError(f"RATE_CACHE_BYTES must be a whole number of bytes, got {written!r}")
+    return int(written)

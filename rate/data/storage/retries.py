@@ -1,0 +1,86 @@
+"""Remote storage fails and hangs: a few tries with waits between them, each of bounded time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rate.data.storage.limits import remote_seconds
+from rate.errors import RateError
+
+WAITS_S = (0.5, 2.0, 8.0)
+"""Seconds before each further try of what failed."""
+
+IN_A_ROW = 8
+"""Failures of all tries after which the next gets one try only, until something succeeds: a storage that is gone
+would otherwise cost these waits for every image of the set."""
+
+_T = TypeVar("_T")
+
+
+class _Storage:
+    """What this process knows of remote storage."""
+
+    failures = 0  # in a row; threads may miscount, which does no harm
+
+
+def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0) -> _T:
+    """``work``, again after a wait where it failed or hung; what will not come by waiting is raised at once.
+
+    Args:
+        url: what the work is about, for the message.
+        work: may be left behind in a thread when it hangs, and must not mind a second one beside it.
+        grown: a number that changes while the work gets on. Without it the whole work must be done in time.
+
+    Raises:
+        OSError: no try succeeded.
+    """
+    seconds = remote_seconds()
+    waits = WAITS_S if _Storage.failures < IN_A_ROW else ()
+    tries = len(waits) + 1
+    for wait in (*waits, None):
+        try:
+            result = _in_time(seconds, work, grown)
+        except (FileNotFoundError, PermissionError, ImportError, ValueError, RateError):
+            _Storage.failures = 0  # it answers
+            raise
+        except Exception as error:  # each fsspec backend has its own exceptions
+            if wait is None:
+                _Storage.failures += 1
+                count = "1 try, as those before it failed" if tries == 1 < len(WAITS_S) + 1 else f"{tries} tries"
+                raise OSError(f"{url} cannot be fetched ({count}): {type(error).__name__}: {error}") from error
+        else:
+            _Storage.failures = 0
+            return result
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _in_time(seconds: float, work: Callable[[], _T], grown: Callable[[], int]) -> _T:
+    """``work`` in a thread of its own. A thread cannot be ended: one that hangs is left, and ends with the process."""
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((work(), None))
+        except BaseException as error:  # the caller's to judge
+            answers.put((None, error))
+
+    threading.Thread(target=run, name="rate-remote", daemon=True).start()
+    before = grown()
+    while True:
+        try:
+            result, error = answers.get(timeout=seconds)
+        except queue.Empty:
+            if (now := grown()) == before:
+                cure = "RATE_REMOTE_SECONDS allows more"
+                raise TimeoutError(f"the storage was silent for {seconds:g} s; {cure}") from None
+            before = now
+            continue
+        if error is not None:
+            raise error
+        done: _T = result
+        return done
