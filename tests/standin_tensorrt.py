@@ -165,7 +165,7 @@ class Standin:
     def install(self, monkeypatch: Any, state: Path) -> Standin:
         """Be the library and the GPU of this test; ``state``: where the user's secret and timings go."""
         monkeypatch.setitem(sys.modules, "tensorrt", self.module())
-        monkeypatch.setattr("rate.backends.device_memory.CudaDevice", lambda: self.device)
+        monkeypatch.setattr("rate.backends.tensorrt.device_memory.CudaDevice", lambda: self.device)
         monkeypatch.setenv("XDG_STATE_HOME", str(state))
         return self
 

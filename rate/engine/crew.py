@@ -9,7 +9,7 @@ from functools import partial
 
 from rate.backends.base import BackendSpec
 from rate.backends.cores import usable_cores
-from rate.backends.cuda import OrtCudaSpec
+from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.torch import TorchSpec
 from rate.config import Execution
 from rate.engine.attention import attention_of

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
 
-from rate.backends import cuda
+from rate.backends import ort_cuda
 from rate.backends.base import BackendSpec
-from rate.backends.cuda import OrtCudaSpec
 from rate.backends.devices import cuda_visible
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
+from rate.backends.ort_cuda import OrtCudaSpec
 from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, UsageError
 from rate.export.artifact import Artifact
@@ -94,7 +94,7 @@ def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
     if execution.device == "cpu" or (execution.device == "auto" and not cuda_visible()):
         return []
     found = ["tensorrt"] if any(PLAN + precision in offered for precision in PRECISIONS) else []
-    found += ["onnxruntime-cuda"] if execution.device != "auto" or cuda.ready() else []
+    found += ["onnxruntime-cuda"] if execution.device != "auto" or ort_cuda.ready() else []
     return found + (["torch-cuda"] if TORCH in offered else [])
 
 

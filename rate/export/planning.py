@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rate.backends.device_memory import open_device
-from rate.backends.tensorrt_library import load_tensorrt
+from rate.backends.tensorrt.device_memory import open_device
+from rate.backends.tensorrt.library import load_tensorrt
 from rate.errors import ConfigError, UsageError
 from rate.export.artifact import ARTIFACT, Artifact, load_artifact
 from rate.export.build_progress import Observe

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rate.backends.base import Graph
-from rate.backends.device_memory import Device, open_device
-from rate.backends.tensorrt import TensorRtSpec
-from rate.backends.tensorrt_library import load_tensorrt
+from rate.backends.tensorrt.backend import TensorRtSpec
+from rate.backends.tensorrt.device_memory import Device, open_device
+from rate.backends.tensorrt.library import load_tensorrt
 from rate.errors import ArtifactError, UsageError
 from rate.export.artifact import Artifact
 from rate.export.folders import canonical, field, read_document, write_document

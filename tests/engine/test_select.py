@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from rate.backends import cuda
+from rate.backends import ort_cuda
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution, Measurement
 from rate.engine import select
@@ -139,7 +139,7 @@ def test_devices_that_make_no_sense_are_refused(settings: dict[str, str], messag
 
 
 def test_cuda_is_refused_here_with_the_cure_and_never_replaced(artifact) -> None:
-    if cuda.PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
+    if ort_cuda.PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
         with pytest.raises(MissingExtra, match=r"needs CUDAExecutionProvider.*rate-engine\[gpu\]"):
             spec_for(artifact, Execution(backend="onnxruntime", device="cuda"))
     with pytest.raises(UsageError, match=r"has no pixels graph in fp16.*--precision fp16"):

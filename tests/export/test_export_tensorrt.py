@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 from standin_tensorrt import Standin
 
-from rate.backends.tensorrt import TensorRtSpec
+from rate.backends.tensorrt.backend import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.api import ExportOptions
 from rate.export.artifact import Artifact, load_artifact

@@ -15,10 +15,10 @@ import onnx_models
 import perturbing
 import pytest
 
-from rate.backends import bound, cuda, devices
+from rate.backends import devices, ort_binding, ort_cuda
 from rate.backends.batches import Padding
-from rate.backends.cuda import OrtCudaSpec, check_runs_on, open_session, ready
 from rate.backends.onnxruntime import OrtSpec, session_options
+from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
 from rate.errors import BackendError, MissingExtra, UsageError
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.artifact import Artifact
@@ -107,14 +107,14 @@ def test_more_batches_than_lanes_wait_for_their_turn(artifact) -> None:
 def test_submit_returns_while_the_device_runs(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host stages the next batch meanwhile; one thread alone runs the session."""
     release, seen = threading.Event(), set()
-    run = bound.Lane._run
+    run = ort_binding.Lane._run
 
     def slow(lane):
         seen.add(threading.current_thread().name)
         assert release.wait(10)
         return run(lane)
 
-    monkeypatch.setattr(bound.Lane, "_run", slow)
+    monkeypatch.setattr(ort_binding.Lane, "_run", slow)
     masks = rise(SIZE, 4)
     with on_cpu(artifact, depth=2).open(masks, 1) as backend:
         backend.put(0, perturbing.pictures(1, SIZE)[0])
@@ -176,23 +176,23 @@ class Cudart:
 
 def test_an_image_is_copied_to_its_gpu_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = np.arange(6, dtype=np.float32), np.zeros(6, np.float32)
-    monkeypatch.setattr(bound.ctypes, "CDLL", Cudart)
-    copy = bound.CudaCopy(3)
+    monkeypatch.setattr(ort_binding.ctypes, "CDLL", Cudart)
+    copy = ort_binding.CudaCopy(3)
     copy.copy(target.ctypes.data, source.ctypes.data, source.nbytes)
     np.testing.assert_array_equal(target, source)
     assert copy._library.calls == ["device 3", "copy 24 1", "wait"], "1 is from host to device"
-    monkeypatch.setattr(bound.ctypes, "CDLL", lambda name: Cudart(name, code=700))
+    monkeypatch.setattr(ort_binding.ctypes, "CDLL", lambda name: Cudart(name, code=700))
     with pytest.raises(BackendError, match="could not copy 24 bytes to device 3: error 700"):
-        bound.CudaCopy(3).copy(target.ctypes.data, source.ctypes.data, source.nbytes)
+        ort_binding.CudaCopy(3).copy(target.ctypes.data, source.ctypes.data, source.nbytes)
 
 
 def test_without_a_cuda_runtime_there_is_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(bound.ctypes, "CDLL", missing)
+    monkeypatch.setattr(ort_binding.ctypes, "CDLL", missing)
     with pytest.raises(BackendError, match=r"none of libcudart.so.13.* can be loaded.*--device cpu"):
-        bound.CudaCopy(0)
+        ort_binding.CudaCopy(0)
 
 
 def test_a_half_graph_runs_on_the_cpu_and_is_half(artifact) -> None:
@@ -217,7 +217,7 @@ def test_a_half_graph_is_never_optimized_for_the_cpu_alone() -> None:
 def test_a_whole_vision_transformer_in_fp16_does_not_end_the_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from rate.backends.cuda import OrtCudaSpec\n"
+        "from rate.backends.ort_cuda import OrtCudaSpec\n"
         "from rate.export.api import ExportOptions, export_artifact\n"
         "from rate.export.parity import check_parity\n"
         "made = export_artifact('timm:vit_base_patch32_224', Path(sys.argv[1]), ExportOptions(precision='fp16'))\n"

@@ -17,10 +17,10 @@ from onnx import TensorProto, helper
 from standin_tensorrt import Standin
 
 from rate.backends.base import Graph
-from rate.backends.device_memory import open_device
 from rate.backends.onnxruntime import OrtSpec
-from rate.backends.tensorrt import TensorRtSpec, pieces
-from rate.backends.tensorrt_library import INSTALL, load_tensorrt
+from rate.backends.tensorrt.backend import TensorRtSpec, pieces
+from rate.backends.tensorrt.device_memory import open_device
+from rate.backends.tensorrt.library import INSTALL, load_tensorrt
 from rate.errors import BackendError, MissingExtra, UsageError
 from rate.export.api import ExportOptions, export_artifact
 from rate.export.tensorrt import profiles_for

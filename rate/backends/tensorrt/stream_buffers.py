@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rate.backends.base import Logits
-from rate.backends.device_memory import Device
-from rate.backends.tensorrt_library import Messages
+from rate.backends.tensorrt.device_memory import Device
+from rate.backends.tensorrt.library import Messages
 from rate.errors import BackendError
 from rate.types import Rows
 

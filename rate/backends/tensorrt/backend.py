@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.device_memory import open_device
-from rate.backends.tensorrt_lane import ROW_INPUTS, Lane, Loaded
-from rate.backends.tensorrt_library import load_tensorrt, open_log
+from rate.backends.tensorrt.device_memory import open_device
+from rate.backends.tensorrt.library import load_tensorrt, open_log
+from rate.backends.tensorrt.stream_buffers import ROW_INPUTS, Lane, Loaded
 from rate.errors import BackendError, UsageError
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
