@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.planted import SIZE
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, Pending
 from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.make.synth import CLASSES
 from rate.data.manifest import read_manifest
 from rate.engine.select import spec_for
-from rate.export.artifact import Artifact
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.types import Bool, Float32, Float64, Prepared, Rows

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
@@ -27,7 +28,6 @@ from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.engine.summary import ratio_json
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact, load_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.lp import LpSettings, finetune_lp

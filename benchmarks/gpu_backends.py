@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import photographs
 from benchmarks.engine_share import AlreadyOpen
 from benchmarks.gpu_speed import Figures, Scale
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
@@ -20,7 +21,6 @@ from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.errors import RateError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 
 
 def measured(names: Sequence[str], scale: Scale, folder: Path) -> Iterator[Figures]:

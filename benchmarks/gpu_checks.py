@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rate.export.parity import COSINE, TOLERANCE
+from rate.artifacts.parity import COSINE, TOLERANCE
 from rate.export.perturbed import Perturbed
 from rate.kernels import fold as numpy_form
 from rate.kernels import reference

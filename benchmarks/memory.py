@@ -31,7 +31,7 @@ from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.export.artifact import load_artifact
+from rate.artifacts.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime", save_maps=0)
 job = job_from_artifact(artifact, sys.argv[2], None, Measurement(masks=int(sys.argv[3])), execution)

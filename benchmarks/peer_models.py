@@ -20,10 +20,10 @@ import rate
 from benchmarks import photographs
 from benchmarks.caltech import PROMPTS
 from benchmarks.peer_tools import Unavailable
+from rate.artifacts.artifact import load_artifact
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.errors import RateError
-from rate.export.artifact import load_artifact
 from rate.export.options import ExportOptions
 from rate.export.sources import SourceModel, open_source
 from rate.types import Prepared

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.designs import Antithetic, Balanced, LowDiscrepancy
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Pending
 from rate.config import KEEP, Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.select import spec_for
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact, load_artifact
 from rate.kernels.rise import Rise
 from rate.types import Float64, Prepared, Rows
 

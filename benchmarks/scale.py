@@ -18,13 +18,13 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import memory, photographs, record
+from rate.artifacts.artifact import Artifact
 from rate.config import Execution, Measurement
 from rate.engine.crew import crew
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 
 START = """
 import re, sys, time
@@ -34,7 +34,7 @@ from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.export.artifact import load_artifact
+from rate.artifacts.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime")
 job = job_from_artifact(artifact, sys.argv[2], None, Measurement(), execution)

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from benchmarks import photographs, record
 from benchmarks.engine_share import AlreadyOpen
+from rate.artifacts.artifact import Artifact
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 
 FORMS = {"pixels": "rise", "tokens": "rise-tokens"}
 

@@ -15,12 +15,12 @@ from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
 
 # The package `rate.export` must be imported before `rate` gives its name to the function below: a package that is
-# imported later would put itself back in the function's place. Its modules stay importable as `rate.export.artifact`.
+# imported later would put itself back in the function's place. Its modules stay importable as `rate.artifacts.artifact`.
 importlib.import_module("rate.export")
 
 if TYPE_CHECKING:
+    from rate.artifacts.artifact import Artifact
     from rate.engine.summary import Summary
-    from rate.export.artifact import Artifact
     from rate.kernels.saliency import Masks
     from rate.report.compare import Comparison
     from rate.report.gate import Decision
@@ -57,10 +57,10 @@ def evaluate(
         UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
         BackendError: the runtime failed; the run can be resumed.
     """
+    from rate.artifacts.artifact import load_artifact
     from rate.engine.crew import means
     from rate.engine.job import job_from_artifact
     from rate.engine.pipeline import evaluate as run
-    from rate.export.artifact import load_artifact
 
     names = {field.name for field in dataclasses.fields(Execution)}
     execution = _options(Execution, {k: v for k, v in settings.items() if k in names})

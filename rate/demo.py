@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
@@ -24,7 +25,6 @@ from rate.engine.store import read_run
 from rate.engine.summary import HeadSummary, Summary
 from rate.errors import DataError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch

@@ -10,8 +10,8 @@ import torch
 import transformers
 from PIL import Image
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.onnxruntime import OrtSpec
-from rate.export.artifact import Artifact
 from rate.kernels.separable import rise
 from rate.types import Float32, Rows
 

@@ -11,9 +11,9 @@ from rate.cli.settings import apply_config
 from rate.errors import ConfigError, RateError
 
 if TYPE_CHECKING:
+    from rate.artifacts.artifact import Artifact
     from rate.engine.bench_plan import BenchSettings, Images
     from rate.engine.bench_result import BenchResult
-    from rate.export.artifact import Artifact
     from rate.report.bench_rows import Row
 
 _LADDERS, _CONDUCT, _OUTPUT = "Ladders, values separated by commas", "How it is carried out", "Output"
@@ -61,9 +61,9 @@ def bench(
     written; 130 interrupted. A regression does not fail the command: it is printed, and `regression` in the JSON;
     a threshold is for `rate gate`.
     """
+    from rate.artifacts.artifact import load_artifact
     from rate.cli.console import notice, print_json, results
     from rate.engine.bench_plan import BenchSettings, manifest_images, parity_images
-    from rate.export.artifact import load_artifact
     from rate.report.bench_rows import append, compare, rows_of
     from rate.report.bench_table import bench_table
 

@@ -15,11 +15,11 @@ from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rate.artifacts.artifact import Artifact
     from rate.backends.base import BackendSpec
     from rate.engine.job import Job
     from rate.engine.pipeline import CarryOut
     from rate.engine.summary import Summary
-    from rate.export.artifact import Artifact
     from rate.types import Json
 
 _KEEP = ",".join(map(str, KEEP))
@@ -118,12 +118,12 @@ def evaluate(
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
+    from rate.artifacts.artifact import load_artifact
     from rate.cli.console import log_as_json, notice, print_json
     from rate.engine.crew import means
     from rate.engine.faithfulness import samples_for
     from rate.engine.job import job_from_artifact
     from rate.engine.select import spec_for
-    from rate.export.artifact import load_artifact
 
     log_as_json(log_json)
     corruptions = corruptions_of(corrupt, severities)

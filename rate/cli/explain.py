@@ -34,11 +34,11 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Explain the prediction for one image."""
+    from rate.artifacts.artifact import load_artifact
     from rate.cli.console import Steps, notice, print_json, say
     from rate.engine import explain as engine
     from rate.engine.job import method_for
     from rate.engine.select import spec_for
-    from rate.export.artifact import load_artifact
     from rate.report.heatmap import picture
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rate.errors import ConfigError, TooManyErrors
 
 if TYPE_CHECKING:
+    from rate.artifacts.artifact import Artifact
     from rate.engine.grid import Grid
     from rate.engine.job import Job
     from rate.engine.pipeline import Progress
-    from rate.export.artifact import Artifact
 
 Corruptions = tuple[str | None, ...]
 

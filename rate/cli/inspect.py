@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rate.artifacts.artifact import Artifact
     from rate.data.images.geometry import Geometry
-    from rate.export.artifact import Artifact
     from rate.types import Json
 
 _SHOWN_CLASSES = 4
@@ -20,8 +20,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print artifact.json with the artifact's digest.")] = False,
 ) -> None:
     """Check every file of an artifact against its sha256 and say what it holds."""
+    from rate.artifacts.artifact import load_artifact
     from rate.cli.console import print_json, say
-    from rate.export.artifact import load_artifact
 
     loaded = load_artifact(artifact)
     if as_json:
@@ -32,7 +32,7 @@ def inspect(
 
 def describe(artifact: Artifact) -> str:
     """A few aligned lines about an artifact."""
-    from rate.export.plans import describe_plans
+    from rate.artifacts.plans import describe_plans
 
     lines = [
         ("artifact", str(artifact.path)),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.backends.cores import usable_cores
 from rate.engine.job import Job
@@ -21,7 +22,6 @@ from rate.engine.pipeline import Outcome, Produce, decode_threads, read_sample
 from rate.engine.prefetch import Prefetch
 from rate.engine.store import Work
 from rate.errors import ConfigError, SampleError, UsageError, need
-from rate.export.artifact import Artifact
 from rate.kernels.relevance import bounds, enlarged
 from rate.kernels.saliency import Maps, evidence
 from rate.kernels.separable import Perturbation

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec
 from rate.backends.cores import one_blas_thread
 from rate.config import Execution, Measurement
@@ -20,7 +21,6 @@ from rate.engine.bench_stream import RAW_SLOTS, Metered, Raw, Stream, Window
 from rate.engine.job import Job
 from rate.engine.pipeline import slots_of
 from rate.engine.schedule import CLEAN_ROWS
-from rate.export.artifact import Artifact
 
 LEAST_BATCHES = 4
 """Of one measurement."""

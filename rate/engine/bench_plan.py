@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.parity import load_sample
 from rate.backends.base import BackendSpec
 from rate.config import ON_CUDA, Execution, Measurement
 from rate.data.images.prepare import prepare
@@ -18,8 +20,6 @@ from rate.engine.job import Job, job_from_artifact
 from rate.engine.judge import Head
 from rate.engine.select import offers, preferences, spec_for
 from rate.errors import BackendError, ConfigError, DataError, ParityError, RateError, SampleError, UsageError
-from rate.export.artifact import Artifact
-from rate.export.parity import load_sample
 from rate.types import Prepared, Sample
 
 IMAGES = 64

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.backends.cores import usable_cores
 from rate.backends.ort_cuda import OrtCudaSpec
@@ -18,7 +19,6 @@ from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, here, kept_open
 from rate.engine.select import spec_for
 from rate.errors import UsageError
-from rate.export.artifact import Artifact
 
 THREADS = 4
 """Threads of a worker on a cluster where nobody says: more workers would each hold a copy of the model."""

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from rate.artifacts.artifact import load_artifact
 from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution
@@ -17,7 +18,6 @@ from rate.engine.finding import Finding, installed
 from rate.engine.job import processor
 from rate.engine.select import preferences, spec_for
 from rate.errors import BackendError, ParityError, UsageError
-from rate.export.artifact import load_artifact
 from rate.version import __version__
 
 _PACKAGES = (

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
@@ -14,7 +15,6 @@ from rate.engine.judge import Head, Verdict
 from rate.engine.pipeline import outcomes
 from rate.engine.store import Work
 from rate.errors import SampleError, UsageError
-from rate.export.artifact import Artifact
 from rate.types import Box, Float32, Sample
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec
 from rate.data.digests import fingerprint
 from rate.engine.attention import attention_of
@@ -26,7 +27,6 @@ from rate.engine.select import spec_for
 from rate.engine.store import Work
 from rate.engine.summary import ratio_json
 from rate.errors import ConfigError, SampleError
-from rate.export.artifact import Artifact
 from rate.export.randomized import randomized_artifact
 from rate.files import write_json
 from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without

@@ -30,7 +30,7 @@ from rate.types import Json, Prepared, Sample, Samples
 from rate.version import __version__
 
 if TYPE_CHECKING:
-    from rate.export.artifact import Artifact
+    from rate.artifacts.artifact import Artifact
 
 
 @dataclass(frozen=True, slots=True)

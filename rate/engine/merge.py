@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from rate.artifacts.documents import disagreement
 from rate.data.digests import IdSet
 from rate.engine.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
 from rate.engine.rows import MAP_SCHEMA
@@ -17,7 +18,6 @@ from rate.engine.run_schema import RUN
 from rate.engine.store import read_run
 from rate.engine.summary import Summary, load_summary, summarize, write_summary
 from rate.errors import RunError, StorageError
-from rate.export.documents import disagreement
 from rate.files import write_json
 from rate.types import Json
 

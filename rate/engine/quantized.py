@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
@@ -16,7 +17,6 @@ from rate.engine.precision import Flips
 from rate.engine.store import Work
 from rate.errors import DataError, ParityError, SampleError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 from rate.export.build_progress import Observe
 from rate.export.planning import add_plan
 from rate.types import Json, Sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rate.artifacts.schemas import ARTIFACT, CHECKPOINT, PLAN
 from rate.engine.bench_schema import BENCH
 from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.engine.grid_schema import GRID
@@ -19,7 +20,6 @@ from rate.engine.schema_words import array_of as _list
 from rate.engine.schema_words import map_of as _map
 from rate.engine.schema_words import object_with as _object
 from rate.engine.summary import SUMMARY_SCHEMA_ID
-from rate.export.schemas import ARTIFACT, CHECKPOINT, PLAN
 from rate.paired import METRICS, STATES
 from rate.types import Json
 

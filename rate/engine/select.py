@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
 
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.parity import check_parity
+from rate.artifacts.plans import PRECISIONS, plan_spec, planned
 from rate.backends import ort_cuda
 from rate.backends.base import BackendSpec
 from rate.backends.devices import cuda_visible
@@ -13,9 +16,6 @@ from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, UsageError
-from rate.export.artifact import Artifact
-from rate.export.parity import check_parity
-from rate.export.plans import PRECISIONS, plan_spec, planned
 from rate.export.torch_source import spec_of_artifact
 
 TORCH = "torch"

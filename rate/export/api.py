@@ -7,17 +7,17 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rate.artifacts.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
+from rate.artifacts.folders import check_replaceable, digest_files, replacing
+from rate.artifacts.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, need
-from rate.export.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
-from rate.export.folders import check_replaceable, digest_files, replacing
 from rate.export.half import KINDS
 from rate.export.half_proof import add_half
 from rate.export.int8 import Prove, add_int8, read_calibration
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
-from rate.export.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.export.reopen import request_of
 from rate.export.sources import Source, open_source
 from rate.export.token_source import TokenSource, token_source

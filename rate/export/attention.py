@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.artifact import HeadInfo
 from rate.backends.base import Logits
 from rate.errors import UsageError
-from rate.export.artifact import HeadInfo
 from rate.export.sources import SourceModel
 from rate.kernels.relevance import class_relevance, patch_maps
 from rate.types import Float32, Float64, Int64

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rate.artifacts.artifact import HeadInfo
 from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError
-from rate.export.artifact import HeadInfo
 from rate.kernels.rise import Rise
 from rate.types import Float32, Sample
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rate.artifacts.artifact import Artifact, write_artifact
+from rate.artifacts.folders import digest_files
+from rate.artifacts.parity import Parity, ParitySample, judge, load_sample
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import need
-from rate.export.artifact import Artifact, write_artifact
-from rate.export.folders import digest_files
 from rate.export.half import FLOAT, KINDS, element_types, halve
-from rate.export.parity import Parity, ParitySample, judge, load_sample
 from rate.export.shared import share_weights
 
 if TYPE_CHECKING:

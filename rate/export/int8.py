@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from rate.artifacts.artifact import INT8, PARITY_INT8, Artifact, write_artifact
+from rate.artifacts.folders import digest_files
+from rate.artifacts.parity import IMAGES, judge, make_sample, save_sample
 from rate.backends.base import Logits
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.data.images.prepare import prepare
 from rate.data.manifest import Manifest, read_manifest
 from rate.errors import ConfigError, RateError, need
-from rate.export.artifact import INT8, PARITY_INT8, Artifact, write_artifact
 from rate.export.calibration import Calibration, Feed, Feeds, choose, readable
-from rate.export.folders import digest_files
 from rate.export.options import ExportOptions
-from rate.export.parity import IMAGES, judge, make_sample, save_sample
 from rate.types import Float32, Json, Sample
 
 Prove = Callable[[Artifact, tuple[Sample, ...]], Json]

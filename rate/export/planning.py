@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rate.artifacts.artifact import ARTIFACT, Artifact, load_artifact
 from rate.backends.tensorrt.device_memory import open_device
 from rate.backends.tensorrt.library import load_tensorrt
 from rate.errors import ConfigError, UsageError
-from rate.export.artifact import ARTIFACT, Artifact, load_artifact
 from rate.export.build_progress import Observe
 from rate.export.options import ExportOptions
 from rate.export.tensorrt import build_plan

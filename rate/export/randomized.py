@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rate.artifacts.artifact import PARITY, PARITY_TOKENS, Artifact
+from rate.artifacts.parity import ParitySample, load_sample, save_sample
 from rate.backends.base import Logits
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, need
-from rate.export.artifact import PARITY, PARITY_TOKENS, Artifact
-from rate.export.parity import ParitySample, load_sample, save_sample
 from rate.export.protos import save, tensors
 from rate.types import Float32
 

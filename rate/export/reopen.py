@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.parity import TOLERANCE, load_sample, masked
 from rate.errors import ArtifactError, RateError, UsageError
-from rate.export.artifact import Artifact
 from rate.export.options import ExportOptions
-from rate.export.parity import TOLERANCE, load_sample, masked
 from rate.export.sources import Source, SourceModel, open_source
 from rate.types import Json
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from rate.artifacts.artifact import HeadInfo
 from rate.backends.base import Logits
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
-from rate.export.artifact import HeadInfo
 from rate.export.grammar import FORMS, Reference, parse_source
 from rate.export.options import ExportOptions, HeadRequest, parse_head
 from rate.export.prompts import read_prompts
@@ -23,7 +23,7 @@ from rate.types import Float32, Json
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from rate.export.checkpoint import Checkpoint
+    from rate.artifacts.checkpoint import Checkpoint
 
 ZERO_SHOT = "zs"
 """Name of the zero-shot head that --classes makes on an image-text model."""
@@ -178,7 +178,7 @@ def _family(name: str) -> Family:
 def _open_torch(source: str, reference: Reference | None, classes: Path | None, native: bool) -> SourceModel:
     if reference is not None:
         return _family(reference.family).open_model(reference, classes, native)
-    from rate.export.checkpoint import load_checkpoint, state_digest
+    from rate.artifacts.checkpoint import load_checkpoint, state_digest
 
     checkpoint = load_checkpoint(Path(source))
     state, head = checkpoint.read()
@@ -222,7 +222,7 @@ def _with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel
 
 
 def _checkpoint_head(model: SourceModel, request: HeadRequest) -> Head:
-    from rate.export.checkpoint import load_checkpoint, state_digest
+    from rate.artifacts.checkpoint import load_checkpoint, state_digest
 
     checkpoint = load_checkpoint(request.path)
     if checkpoint.head != request.kind or request.templates is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rate.artifacts.artifact import HeadInfo
 from rate.errors import need
-from rate.export.artifact import HeadInfo
 from rate.export.perturbed import INPUTS, dims
 from rate.export.protos import graphs, reads
 

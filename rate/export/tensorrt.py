@@ -22,16 +22,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.folders import digest_file
+from rate.artifacts.parity import judge, load_sample
+from rate.artifacts.plans import Plan, facts_of, key_of, machine_facts, plan_graph, plan_path, read_plan, write_plan
+from rate.artifacts.signature import seal, state_folder
 from rate.backends.tensorrt.backend import TensorRtSpec
 from rate.backends.tensorrt.device_memory import open_device
 from rate.backends.tensorrt.library import load_tensorrt, open_log
 from rate.errors import ArtifactError, BackendError, ParityError, UsageError
-from rate.export.artifact import Artifact
 from rate.export.build_progress import Observe, open_monitor
-from rate.export.folders import digest_file
-from rate.export.parity import judge, load_sample
-from rate.export.plans import Plan, facts_of, key_of, machine_facts, plan_graph, plan_path, read_plan, write_plan
-from rate.export.seal import seal, state_folder
 from rate.types import Json
 from rate.version import __version__
 

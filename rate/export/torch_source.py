@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.torch import TorchSpec
 from rate.errors import RateError, UsageError
-from rate.export.artifact import Artifact
 from rate.export.reopen import reopen
 
 if TYPE_CHECKING:

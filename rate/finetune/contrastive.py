@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from rate.artifacts.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_checkpoint
+from rate.artifacts.folders import check_replaceable
+from rate.artifacts.weights import state_digest
 from rate.errors import ConfigError, UsageError
-from rate.export.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_checkpoint
 from rate.export.families import open_clip, openai
 from rate.export.families import reference as reference_checkpoint
 from rate.export.families.open_clip import DualEncoder
-from rate.export.folders import check_replaceable
 from rate.export.grammar import FORMS, parse_source
 from rate.export.prompts import Prompts, read_prompts, read_templates
-from rate.export.weights import state_digest
 from rate.finetune.course import carry_out
 from rate.finetune.loop import TrainSettings
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets

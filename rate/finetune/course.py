@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
+from rate.artifacts.weights import state_digest
 from rate.backends.cores import usable_cores
-from rate.export.checkpoint import Checkpoint, save_checkpoint
-from rate.export.weights import state_digest
 from rate.finetune.features import torch_threads
 from rate.finetune.images import exact
 from rate.finetune.loop import Learner, Rows, Trainer, TrainSettings, load

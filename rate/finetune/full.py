@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rate.export.checkpoint import CHECKPOINT, LINEAR, Checkpoint
-from rate.export.folders import check_replaceable
+from rate.artifacts.checkpoint import CHECKPOINT, LINEAR, Checkpoint
+from rate.artifacts.folders import check_replaceable
 from rate.export.options import read_classes
 from rate.export.sources import SourceModel, open_tower
 from rate.finetune.course import carry_out

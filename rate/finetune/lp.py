@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rate.artifacts.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
+from rate.artifacts.folders import check_replaceable
 from rate.backends.cores import usable_cores
 from rate.data.manifest import Manifest
-from rate.export.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
-from rate.export.folders import check_replaceable
 from rate.export.options import read_classes
 from rate.export.sources import SourceModel, open_tower
 from rate.finetune.features import Features, extract, torch_threads

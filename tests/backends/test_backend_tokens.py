@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rate.artifacts.artifact import load_artifact
 from rate.backends.base import BackendSpec, Logits
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.tokens import join, split
 from rate.errors import BackendError
-from rate.export.artifact import load_artifact
 from rate.kernels.separable import rise
 from rate.kernels.tokens import RiseTokens, patches
 from rate.types import Rows

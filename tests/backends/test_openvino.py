@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rate.artifacts.artifact import load_artifact
+from rate.artifacts.parity import check_parity
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.errors import BackendError
-from rate.export.artifact import load_artifact
-from rate.export.parity import check_parity
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.types import Rows

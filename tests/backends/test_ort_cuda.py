@@ -15,14 +15,14 @@ import onnx_models
 import perturbing
 import pytest
 
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.parity import check_parity
 from rate.backends import devices, ort_binding, ort_cuda
 from rate.backends.batches import Padding
 from rate.backends.onnxruntime import OrtSpec, session_options
 from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
 from rate.errors import BackendError, MissingExtra, UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
-from rate.export.parity import check_parity
 from rate.kernels.separable import occlusion, rise
 from rate.types import Rows
 
@@ -219,7 +219,7 @@ def test_a_whole_vision_transformer_in_fp16_does_not_end_the_process(tmp_path: P
         "import sys; from pathlib import Path\n"
         "from rate.backends.ort_cuda import OrtCudaSpec\n"
         "from rate.export.api import ExportOptions, export_artifact\n"
-        "from rate.export.parity import check_parity\n"
+        "from rate.artifacts.parity import check_parity\n"
         "made = export_artifact('timm:vit_base_patch32_224', Path(sys.argv[1]), ExportOptions(precision='fp16'))\n"
         "check_parity(made, OrtCudaSpec(made.graph('pixels', 'fp16'), device='cpu'), quick=True)\n"
     )
@@ -230,7 +230,7 @@ def test_a_whole_vision_transformer_in_fp16_does_not_end_the_process(tmp_path: P
 
 
 def test_tokens_are_split_as_everywhere(tiny_vit) -> None:
-    from rate.export.artifact import load_artifact
+    from rate.artifacts.artifact import load_artifact
 
     graph = load_artifact(tiny_vit.artifact).graph("tokens")
     spec = OrtCudaSpec(graph, device="cpu", threads=1)

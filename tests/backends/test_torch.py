@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import nn
 
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.parity import check_parity
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.torch import TorchSpec
 from rate.engine.select import TORCH, offers
 from rate.errors import BackendError, UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact, load_artifact
 from rate.export.half_proof import add_half, write_rounded
 from rate.export.islands import HalfTower
-from rate.export.parity import check_parity
 from rate.export.sources import open_source
 from rate.export.torch_source import load_module, spec_of_artifact, spec_of_module
 from rate.kernels.separable import occlusion, rise

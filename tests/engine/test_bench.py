@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Backend, Logits, Pending
 from rate.backends.fake import FakeBackend, FakeSpec
 from rate.config import Execution, Measurement
@@ -20,7 +21,6 @@ from rate.engine.job import Job
 from rate.engine.judge import Head
 from rate.engine.pipeline import slots_of
 from rate.errors import BackendError
-from rate.export.artifact import Artifact, load_artifact
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Prepared, Rows, Sample
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rate.artifacts.artifact import load_artifact
 from rate.config import Execution
 from rate.engine.bench_plan import BenchSettings, candidates, manifest_images, parity_images
 from rate.engine.select import offers, preferences
 from rate.errors import ConfigError, DataError, ParityError
-from rate.export.artifact import load_artifact
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rate.artifacts.artifact import load_artifact
 from rate.backends.openvino import cpu_has_bf16
 from rate.cli.main import run
 from rate.config import Execution
@@ -15,7 +16,6 @@ from rate.engine.doctor import diagnose
 from rate.engine.finding import Finding
 from rate.engine.select import spec_for
 from rate.errors import ArtifactError
-from rate.export.artifact import load_artifact
 
 
 def findings(folder: Path, artifact: Path | None = None) -> dict[str, Finding]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import rate
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.cli.main import run
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
@@ -19,7 +20,6 @@ from rate.engine.parts import read_rows
 from rate.engine.schemas import all_schemas
 from rate.engine.store import read_run
 from rate.errors import ArtifactError, UsageError
-from rate.export.artifact import Artifact, load_artifact
 from rate.export.attention import Attentive
 from rate.export.reopen import reopen
 from rate.kernels.relevance import bounds, enlarged

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rate
+from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
@@ -20,7 +21,6 @@ from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.engine.store import read_run
 from rate.errors import ConfigError, UsageError
-from rate.export.artifact import load_artifact
 from rate.export.families.vit import cut_of
 from rate.export.options import ExportOptions
 from rate.export.sources import open_source

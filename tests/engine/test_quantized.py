@@ -17,6 +17,8 @@ from perturbing import draw, pictures
 from perturbing import run as forward
 from PIL import Image
 
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.schemas import ARTIFACT
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
@@ -27,8 +29,6 @@ from rate.engine.quantized import measure_flips
 from rate.engine.select import spec_for
 from rate.errors import ParityError, UsageError
 from rate.export.api import ExportOptions
-from rate.export.artifact import Artifact, load_artifact
-from rate.export.schemas import ARTIFACT
 from rate.kernels.rise import Rise
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from rate.artifacts.artifact import load_artifact
 from rate.backends import ort_cuda
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution, Measurement
@@ -19,7 +20,6 @@ from rate.engine import select
 from rate.engine.job import job_from_artifact
 from rate.engine.select import preferences, spec_for
 from rate.errors import ConfigError, MissingExtra, ParityError, UsageError
-from rate.export.artifact import load_artifact
 
 
 @pytest.fixture(scope="module")

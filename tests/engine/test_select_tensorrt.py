@@ -10,12 +10,12 @@ import pytest
 from standin_tensorrt import Standin
 
 import rate
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.config import Execution
 from rate.engine import select
 from rate.engine.bench_plan import BenchSettings, candidates
 from rate.engine.select import spec_for
 from rate.errors import MissingExtra, ParityError, UsageError
-from rate.export.artifact import Artifact, load_artifact
 from rate.export.tensorrt import build_plan
 
 

@@ -10,8 +10,8 @@ import onnx_models
 import pytest
 import torch
 
+from rate.artifacts.artifact import Artifact
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 
 
 @pytest.fixture(scope="session", autouse=True)

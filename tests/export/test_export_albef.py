@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from rate.artifacts.artifact import load_artifact
 from rate.errors import UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import load_artifact
 from rate.export.sources import open_source, open_tower
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.lp import LpSettings, finetune_lp

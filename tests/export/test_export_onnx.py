@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import Model
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import ParityError, UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact
 from rate.export.perturbed import dims
 from rate.export.protos import shape
 from rate.kernels.separable import occlusion, rise

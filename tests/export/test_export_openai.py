@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from rate.artifacts.checkpoint import load_checkpoint
 from rate.errors import UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.checkpoint import load_checkpoint
 from rate.export.sources import open_source, open_tower
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp, open_encoder
 

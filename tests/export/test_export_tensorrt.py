@@ -15,15 +15,15 @@ import pytest
 from onnx import helper
 from standin_tensorrt import Standin
 
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.parity import check_parity
+from rate.artifacts.plans import Plan, key_of, plan_spec, planned, read_plan
+from rate.artifacts.schemas import PLAN
+from rate.artifacts.signature import is_sealed, seal
 from rate.backends.tensorrt.backend import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.api import ExportOptions
-from rate.export.artifact import Artifact, load_artifact
 from rate.export.build_progress import BuildProgress
-from rate.export.parity import check_parity
-from rate.export.plans import Plan, key_of, plan_spec, planned, read_plan
-from rate.export.schemas import PLAN
-from rate.export.seal import is_sealed, seal
 from rate.export.tensorrt import WORKSPACE, build_plan, profiles_for, serialize
 from rate.kernels.separable import occlusion, rise
 

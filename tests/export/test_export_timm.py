@@ -13,14 +13,14 @@ import safetensors.torch
 import timm
 import torch
 
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
 from rate.backends.onnxruntime import OrtSpec
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact, load_artifact
-from rate.export.checkpoint import Checkpoint, save_checkpoint
 from rate.export.families.timm import geometry_of
 from rate.export.perturbed import dims
 from rate.export.protos import shape

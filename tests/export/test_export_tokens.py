@@ -18,17 +18,17 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
+from rate.artifacts.artifact import load_artifact
+from rate.artifacts.parity import load_sample
+from rate.artifacts.schemas import ARTIFACT
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
 from rate.errors import UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import load_artifact
 from rate.export.families.vit import cut_of
 from rate.export.onnx import export_tokens
-from rate.export.parity import load_sample
-from rate.export.schemas import ARTIFACT
 from rate.export.sources import open_source
 from rate.export.tokens import TokenForm, dropped_logits
 from rate.kernels.tokens import RiseTokens, patches

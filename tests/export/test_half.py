@@ -15,13 +15,13 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.parity import load_sample
 from rate.cli.inspect import describe
 from rate.errors import ArtifactError, ConfigError, ParityError, RateError, UsageError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact, load_artifact
 from rate.export.half import KINDS, NORMS, PRODUCTS, halve
 from rate.export.half_proof import add_half, prove, write_rounded
-from rate.export.parity import load_sample
 
 F32 = TensorProto.FLOAT
 IN_F32 = {"ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt"}

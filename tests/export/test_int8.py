@@ -12,11 +12,11 @@ import openvino
 import pytest
 from PIL import Image
 
+from rate.artifacts.artifact import Artifact, HeadInfo
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, RateError
 from rate.export.api import ExportOptions, export_artifact
-from rate.export.artifact import Artifact, HeadInfo
 from rate.export.calibration import CHECKED, Feeds, choose, readable
 from rate.export.int8 import quantize
 from rate.types import Sample

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.parity import check_parity, load_sample
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError
-from rate.export.artifact import Artifact, load_artifact
 from rate.export.options import ExportOptions
-from rate.export.parity import check_parity, load_sample
 from rate.export.randomized import randomize, randomized_artifact
 from rate.export.sources import open_source
 

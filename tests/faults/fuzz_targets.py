@@ -151,7 +151,7 @@ def coco_target(root: Path) -> Target:
 
 
 def checkpoint_target(root: Path, checkpoint: Path) -> Target:
-    from rate.export.checkpoint import load_checkpoint
+    from rate.artifacts.checkpoint import load_checkpoint
 
     folder = shutil.copytree(checkpoint, root / "checkpoint")
 
@@ -163,8 +163,8 @@ def checkpoint_target(root: Path, checkpoint: Path) -> Target:
 
 
 def artifact_target(root: Path, artifact: Path, name: str) -> Target:
+    from rate.artifacts.artifact import load_artifact
     from rate.cli.inspect import describe
-    from rate.export.artifact import load_artifact
 
     folder = shutil.copytree(artifact, root / f"artifact-{name}")
 

@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 import torch
 
+from rate.artifacts.checkpoint import load_checkpoint
+from rate.artifacts.schemas import CHECKPOINT
+from rate.artifacts.weights import State
 from rate.errors import ConfigError, UsageError
-from rate.export.checkpoint import load_checkpoint
 from rate.export.options import ExportOptions
-from rate.export.schemas import CHECKPOINT
 from rate.export.sources import open_source, open_tower
-from rate.export.weights import State
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from rate.artifacts.checkpoint import load_checkpoint
+from rate.artifacts.schemas import CHECKPOINT
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, UsageError
-from rate.export.checkpoint import load_checkpoint
 from rate.export.options import ExportOptions
-from rate.export.schemas import CHECKPOINT
 from rate.export.sources import open_source, open_tower
 from rate.finetune.features import FORWARD_BATCH, extract
 from rate.finetune.lp import LpSettings, finetune_lp, train_head

@@ -31,7 +31,7 @@ _LANES = 2  # one computes while the host folds the other's logits
 
 @dataclass(frozen=True, slots=True)
 class TensorRtSpec:
-    """A plan of a graph that masks pixels. `rate.export.plans` finds it and says whether it fits this machine."""
+    """A plan of a graph that masks pixels. `rate.artifacts.plans` finds it and says whether it fits this machine."""
 
     graph: Graph  # that the plan was built from
     plan: Path

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.weights import State, load_into, read_state, state_digest, under
+from rate.artifacts.zero_shot import ZeroShot, class_embeddings
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError, need
 from rate.export.grammar import Reference
 from rate.export.sources import SourceModel
-from rate.export.weights import State, load_into, read_state, state_digest, under
-from rate.export.zero_shot import ZeroShot, class_embeddings
 from rate.types import Json
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

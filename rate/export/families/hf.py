@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.weights import load_into, state_digest
+from rate.artifacts.zero_shot import ZeroShot, class_embeddings
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, MissingExtra, UsageError, need
 from rate.export.families.hf_forms import FORMS, Form
 from rate.export.grammar import Reference
 from rate.export.sources import SourceModel
-from rate.export.weights import load_into, state_digest
-from rate.export.zero_shot import ZeroShot, class_embeddings
 from rate.types import Json
 
 EXTRA = "hf"

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from rate.artifacts.artifact import HeadInfo
+from rate.artifacts.folders import digest_file
 from rate.backends.base import Graph, Logits
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
 from rate.data.images.geometry import Geometry
 from rate.errors import BackendError, UsageError, need
-from rate.export.artifact import HeadInfo
-from rate.export.folders import digest_file
 from rate.export.grammar import Reference
 from rate.export.onnx import check_inputs
 from rate.export.options import ExportOptions, read_classes

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.weights import load_into, state_digest
+from rate.artifacts.zero_shot import ZeroShot
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.grammar import Reference
 from rate.export.sources import SourceModel
-from rate.export.weights import load_into, state_digest
-from rate.export.zero_shot import ZeroShot
 from rate.types import Json
 
 LOCAL = "local-dir"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from rate.artifacts.weights import State, load_into, read_state
 from rate.errors import UsageError
 from rate.export.families import open_clip
 from rate.export.families.open_clip import DualEncoder
 from rate.export.grammar import Reference
 from rate.export.sources import SourceModel
-from rate.export.weights import State, load_into, read_state
 from rate.types import Json
 
 _HEAD_WIDTH = 64  # of all of OpenAI's transformers

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from torch import nn
 
+from rate.artifacts.weights import State, load_into, read_state, state_digest, under
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.families import albef, open_clip, openai
@@ -25,7 +26,6 @@ from rate.export.families.open_clip import DualEncoder
 from rate.export.grammar import Reference
 from rate.export.options import read_classes
 from rate.export.sources import Head, SourceModel
-from rate.export.weights import State, load_into, read_state, state_digest, under
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RESIZE = 256

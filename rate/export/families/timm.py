@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.weights import State, load_into, read_state, state_digest
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.grammar import Reference
 from rate.export.options import read_classes
 from rate.export.sources import Head, SourceModel
-from rate.export.weights import State, load_into, read_state, state_digest
 from rate.types import Json
 
 PRETRAINED = "pretrained"

@@ -9,9 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rate.data.images.geometry import Geometry
-from rate.errors import ArtifactError, ConfigError, UsageError, need
-from rate.export.folders import (
+from rate.artifacts.folders import (
     check_document,
     digest_files,
     field,
@@ -21,10 +19,12 @@ from rate.export.folders import (
     verify,
     write_document,
 )
-from rate.export.schemas import CHECKPOINT as CHECKPOINT_SCHEMA
-from rate.export.weights import State, load_into, read_state, under
-from rate.export.weights import state_digest as state_digest
-from rate.export.zero_shot import ZeroShot
+from rate.artifacts.schemas import CHECKPOINT as CHECKPOINT_SCHEMA
+from rate.artifacts.weights import State, load_into, read_state, under
+from rate.artifacts.weights import state_digest as state_digest
+from rate.artifacts.zero_shot import ZeroShot
+from rate.data.images.geometry import Geometry
+from rate.errors import ArtifactError, ConfigError, UsageError, need
 from rate.types import Json
 
 CHECKPOINT = "checkpoint.json"

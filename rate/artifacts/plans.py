@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.folders import canonical, field, read_document, write_document
+from rate.artifacts.signature import is_sealed, seal
 from rate.backends.base import Graph
 from rate.backends.tensorrt.backend import TensorRtSpec
 from rate.backends.tensorrt.device_memory import Device, open_device
 from rate.backends.tensorrt.library import load_tensorrt
 from rate.errors import ArtifactError, UsageError
-from rate.export.artifact import Artifact
-from rate.export.folders import canonical, field, read_document, write_document
-from rate.export.seal import is_sealed, seal
 from rate.types import Json
 
 PLANS = "plans"

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
+from rate.artifacts import documents, folders
+from rate.artifacts.artifact import Artifact, HeadInfo, check_heads, load_artifact
+from rate.artifacts.parity import load_sample
+from rate.artifacts.schemas import ARTIFACT
 from rate.errors import ArtifactError, UsageError
-from rate.export import documents, folders
-from rate.export.artifact import Artifact, HeadInfo, check_heads, load_artifact
-from rate.export.parity import load_sample
-from rate.export.schemas import ARTIFACT
 
 
 def change(folder: Path, **values: object) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from rate.artifacts.external_weights import check_external
 from rate.errors import ArtifactError
-from rate.export.external import check_external
 
 
 def outside(name: str) -> TensorProto:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rate.artifacts.documents import disagreement, read_json
 from rate.data.storage.local_file import is_file
 from rate.errors import ArtifactError, UsageError
-from rate.export.documents import disagreement, read_json
 from rate.types import Json
 
 T = TypeVar("T")

@@ -10,14 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from rate.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rate.artifacts.folders import digest_file
+from rate.artifacts.schemas import CHECKPOINT
+from rate.artifacts.weights import state_digest
 from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, UsageError
-from rate.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rate.export.folders import digest_file
 from rate.export.options import ExportOptions
-from rate.export.schemas import CHECKPOINT
 from rate.export.sources import open_source, open_tower
-from rate.export.weights import state_digest
 
 GEOMETRY = Geometry(24, 27, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rate.artifacts.external_weights import check_external
+from rate.artifacts.folders import canonical, check_document, field, read_document, strings, verify, write_document
+from rate.artifacts.schemas import ARTIFACT as ARTIFACT_SCHEMA
 from rate.backends.base import Graph
 from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError
-from rate.export.external import check_external
-from rate.export.folders import canonical, check_document, field, read_document, strings, verify, write_document
-from rate.export.schemas import ARTIFACT as ARTIFACT_SCHEMA
 from rate.types import Json
 
 ARTIFACT = "artifact.json"

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rate.artifacts.parity import ParitySample, check_parity, judge, load_sample, make_sample, masked
 from rate.backends.fake import FakeSpec
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import ArtifactError, ParityError
-from rate.export.parity import ParitySample, check_parity, judge, load_sample, make_sample, masked
 from rate.kernels import reference
 from rate.kernels.separable import rise
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from rate.artifacts.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.errors import ArtifactError, ParityError
-from rate.export.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.tokens import RiseTokens

@@ -13,8 +13,8 @@ import os
 import secrets
 from pathlib import Path
 
+from rate.artifacts.folders import canonical
 from rate.errors import UsageError
-from rate.export.folders import canonical
 from rate.types import Json
 
 _BYTES = 32
