@@ -22,7 +22,7 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.cores import usable_cores
 from rate.data.make.synth import Synthetic, write_set
 from rate.demo import ENCODER, RHO, SIZE, SMALLEST
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.recipe import Watch
 from rate.report.agreement import agreement

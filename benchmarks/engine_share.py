@@ -28,7 +28,7 @@ from rate.config import Execution, Measurement
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import Perturbation
 
 

@@ -20,7 +20,7 @@ from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.errors import RateError
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 
 
 def measured(names: Sequence[str], scale: Scale, folder: Path) -> Iterator[Figures]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rate.artifacts.parity import COSINE, TOLERANCE
-from rate.export.perturbed import Perturbed
+from rate.export.graph.perturbed import Perturbed
 from rate.kernels import fold as numpy_form
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation, occlusion, rise
@@ -74,7 +74,7 @@ def modules(device: torch.device, tower: nn.Module, size: int, triton: bool) -> 
         rounded = Rounded(copy.deepcopy(tower), dtype)
         made: dict[str, nn.Module] = {"in the graph": Perturbed(rounded, [nn.Identity()])}
         if triton:
-            from rate.export.perturbed_triton import TritonPerturbed
+            from rate.export.graph.perturbed_triton import TritonPerturbed
 
             made["Triton"] = TritonPerturbed(rounded.tower, [nn.Identity()])
         for name, module in made.items():

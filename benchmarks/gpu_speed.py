@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_checks import Rounded, batch, inputs_of
 from benchmarks.gpu_clock import Clock, Run
-from rate.export.perturbed import Perturbed
+from rate.export.graph.perturbed import Perturbed
 from rate.kernels import fold as numpy_form
 from rate.kernels.separable import rise
 
@@ -88,7 +88,7 @@ def _runs(clock: Clock, scale: Scale, tower: Rounded, size: int, triton: bool) -
     runs: dict[str, Run] = {"raw": lambda: tower.tower(images)}
     runs["masked"] = _masked(clock, scale, Perturbed(tower, [nn.Identity()]), size)
     if triton:
-        from rate.export.perturbed_triton import TritonPerturbed
+        from rate.export.graph.perturbed_triton import TritonPerturbed
 
         runs["triton_masked"] = _masked(clock, scale, TritonPerturbed(tower.tower, [nn.Identity()]), size)
     return runs

@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks import photographs, record
 from rate.data.formats.pack import pack
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 
 SIZE, FILES, CLASSES = 64, 50, 4
 FEW_MASKS, FEW_SAMPLES = 10, 60

@@ -17,7 +17,7 @@ from rate.backends.base import BackendSpec
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.errors import ParityError
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 
 SOURCES = ("open_clip:ViT-B-32-quickgelu", "open_clip:ViT-B-16", "timm:vit_base_patch32_224")
 

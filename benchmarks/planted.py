@@ -20,7 +20,7 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.cores import usable_cores
 from rate.data.make.drawing import colour
 from rate.data.make.synth import CLASSES, Synthetic, write_set
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.recipe import Watch
 

@@ -20,7 +20,7 @@ from benchmarks import record
 from benchmarks.engine_share import RAW, bare_graph
 from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
-from rate.export.int8 import quantize
+from rate.export.precision.int8 import quantize
 
 BASE = "onnxruntime_f32"
 CALIBRATED = 8

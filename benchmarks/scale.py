@@ -24,7 +24,7 @@ from rate.engine.crew import crew
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 
 START = """
 import re, sys, time

@@ -15,7 +15,7 @@ from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.lp import LpSettings, finetune_lp
 
 

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
-    """Export ``source`` to the artifact folder ``out``; `rate.export.grammar` has the forms it may take.
+    """Export ``source`` to the artifact folder ``out``; `rate.export.sources.source_string` has the forms it may take.
 
-    ``options`` are the fields of `rate.export.api.ExportOptions`. With ``format="tensorrt"`` ``source`` may be an
+    ``options`` are the fields of `rate.export.export.ExportOptions`. With ``format="tensorrt"`` ``source`` may be an
     artifact: the plan is built into it, and ``out`` is left out.
 
     Raises:
         UsageError: the source is unknown or unusable, or ``out`` exists.
         ParityError: the exported graph does not reproduce the source's logits, or int8 changes too many verdicts.
     """
-    from rate.engine.quantized import export as export_measured
-    from rate.export.api import ExportOptions
+    from rate.export.export import ExportOptions
+    from rate.export.precision.accept_int8 import export as export_measured
 
     return export_measured(source, None if out is None else Path(out), _options(ExportOptions, options))
 

@@ -24,7 +24,7 @@ from rate.engine.select import spec_for
 from rate.engine.store import read_run
 from rate.engine.summary import HeadSummary, Summary
 from rate.errors import DataError
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch

@@ -57,7 +57,7 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A linear probe of a tiny timm tower (random weights) on dark and light images."""
-    from rate.export.api import ExportOptions, export_artifact
+    from rate.export.export import ExportOptions, export_artifact
     from rate.finetune.lp import LpSettings, finetune_lp
 
     root = tmp_path_factory.mktemp("trained")
@@ -88,7 +88,7 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """An open_clip model of 32 pixels, pixel form and token form."""
-    from rate.export.api import ExportOptions, export_artifact
+    from rate.export.export import ExportOptions, export_artifact
 
     root = tmp_path_factory.mktemp("tiny-vit")
     (root / "tiny.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {"mean": [0.5] * 3}}))

@@ -71,8 +71,8 @@ def export(
     """
     from rate.cli.console import notice, print_json, say
     from rate.cli.inspect import describe
-    from rate.engine.quantized import export as export_measured
     from rate.export.options import ExportOptions
+    from rate.export.precision.accept_int8 import export as export_measured
 
     options = ExportOptions(
         classes=classes,

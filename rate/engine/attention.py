@@ -28,7 +28,7 @@ from rate.kernels.separable import Perturbation
 from rate.types import Float64, Int64, Prepared, Sample
 
 if TYPE_CHECKING:
-    from rate.export.attention import Attentive
+    from rate.export.sources.attention import Attentive
 
 BATCH = 8
 """Images a backward pass at most: it holds what every layer attended to."""
@@ -53,7 +53,7 @@ class Gradients:
 def attention_of(artifact: Artifact, job: Job, randomized: bool = False) -> tuple[BackendSpec, Produce]:
     """What measures ``job`` by gradients, in the terms of `rate.engine.pipeline`.
 
-    ``randomized``: of the model with its weights in random order, see `rate.export.randomized`.
+    ``randomized``: of the model with its weights in random order, see `rate.export.graph.randomized`.
 
     Raises:
         UsageError: the artifact's source is no vision transformer of torch, is gone or has changed.
@@ -66,9 +66,9 @@ def attention_of(artifact: Artifact, job: Job, randomized: bool = False) -> tupl
             "or use --shard"
         )
     need("torch", "train")
-    from rate.export.attention import Attentive
-    from rate.export.randomized import randomize
-    from rate.export.reopen import reopen
+    from rate.export.graph.randomized import randomize
+    from rate.export.sources.attention import Attentive
+    from rate.export.sources.reopen import reopen
 
     model = reopen(artifact)
     return Gradients(), partial(_outcomes, Attentive(randomize(model) if randomized else model))

@@ -27,7 +27,7 @@ from rate.engine.select import spec_for
 from rate.engine.store import Work
 from rate.engine.summary import ratio_json
 from rate.errors import ConfigError, SampleError
-from rate.export.randomized import randomized_artifact
+from rate.export.graph.randomized import randomized_artifact
 from rate.files import write_json
 from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
 from rate.kernels.separable import Perturbation, rise

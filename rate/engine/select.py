@@ -16,7 +16,7 @@ from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, UsageError
-from rate.export.torch_source import spec_of_artifact
+from rate.export.sources.torch_backend import spec_of_artifact
 
 TORCH = "torch"
 """Among `offers`: the PyTorch model behind the artifact may be there still."""

@@ -15,11 +15,11 @@ from rate.artifacts.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_ch
 from rate.artifacts.folders import check_replaceable
 from rate.artifacts.weights import state_digest
 from rate.errors import ConfigError, UsageError
-from rate.export.families import open_clip, openai
-from rate.export.families import reference as reference_checkpoint
-from rate.export.families.open_clip import DualEncoder
-from rate.export.grammar import FORMS, parse_source
-from rate.export.prompts import Prompts, read_prompts, read_templates
+from rate.export.sources.families import open_clip, openai
+from rate.export.sources.families import reference as reference_checkpoint
+from rate.export.sources.families.open_clip import DualEncoder
+from rate.export.sources.prompts import Prompts, read_prompts, read_templates
+from rate.export.sources.source_string import FORMS, parse_source
 from rate.finetune.course import carry_out
 from rate.finetune.loop import TrainSettings
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rate.data.images.geometry import Geometry
-    from rate.export.sources import SourceModel
+    from rate.export.sources.open_source import SourceModel
 
 FORWARD_BATCH = 32  # images a forward; what is computed does not depend on it
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rate.artifacts.checkpoint import CHECKPOINT, LINEAR, Checkpoint
 from rate.artifacts.folders import check_replaceable
 from rate.export.options import read_classes
-from rate.export.sources import SourceModel, open_tower
+from rate.export.sources.open_source import SourceModel, open_tower
 from rate.finetune.course import carry_out
 from rate.finetune.loop import TrainSettings
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
@@ -30,7 +30,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
     (`.NAME.training`): the same call goes on from there.
 
     Args:
-        source: as in `rate.export.grammar`, but `onnx:`.
+        source: as in `rate.export.sources.source_string`, but `onnx:`.
         data: manifest; regions are not used.
         out: checkpoint folder; whole or absent.
         settings: recipe.

@@ -13,7 +13,7 @@ from rate.artifacts.folders import check_replaceable
 from rate.backends.cores import usable_cores
 from rate.data.manifest import Manifest
 from rate.export.options import read_classes
-from rate.export.sources import SourceModel, open_tower
+from rate.export.sources.open_source import SourceModel, open_tower
 from rate.finetune.features import Features, extract, torch_threads
 from rate.finetune.recipe import (
     Finetuned,
@@ -52,7 +52,7 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     Equal inputs, settings and thread counts give equal heads.
 
     Args:
-        source: as in `rate.export.grammar`, but `onnx:`.
+        source: as in `rate.export.sources.source_string`, but `onnx:`.
         data: manifest; regions are not used, but a row whose region cannot be read is left out like any other.
         out: checkpoint folder; whole or absent.
         settings: recipe.

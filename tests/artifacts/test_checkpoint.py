@@ -17,7 +17,7 @@ from rate.artifacts.weights import state_digest
 from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, UsageError
 from rate.export.options import ExportOptions
-from rate.export.sources import open_source, open_tower
+from rate.export.sources.open_source import open_source, open_tower
 
 GEOMETRY = Geometry(24, 27, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -14,7 +14,7 @@ from rate.backends.base import Graph
 from rate.backends.cores import usable_cores
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
 from rate.errors import BackendError, UsageError
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import occlusion, rise
 from rate.types import Rows
 

@@ -22,7 +22,7 @@ from rate.backends.batches import Padding
 from rate.backends.onnxruntime import OrtSpec, session_options
 from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
 from rate.errors import BackendError, MissingExtra, UsageError
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import occlusion, rise
 from rate.types import Rows
 
@@ -218,7 +218,7 @@ def test_a_whole_vision_transformer_in_fp16_does_not_end_the_process(tmp_path: P
     code = (
         "import sys; from pathlib import Path\n"
         "from rate.backends.ort_cuda import OrtCudaSpec\n"
-        "from rate.export.api import ExportOptions, export_artifact\n"
+        "from rate.export.export import ExportOptions, export_artifact\n"
         "from rate.artifacts.parity import check_parity\n"
         "made = export_artifact('timm:vit_base_patch32_224', Path(sys.argv[1]), ExportOptions(precision='fp16'))\n"
         "check_parity(made, OrtCudaSpec(made.graph('pixels', 'fp16'), device='cpu'), quick=True)\n"

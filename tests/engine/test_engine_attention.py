@@ -20,8 +20,8 @@ from rate.engine.parts import read_rows
 from rate.engine.schemas import all_schemas
 from rate.engine.store import read_run
 from rate.errors import ArtifactError, UsageError
-from rate.export.attention import Attentive
-from rate.export.reopen import reopen
+from rate.export.sources.attention import Attentive
+from rate.export.sources.reopen import reopen
 from rate.kernels.relevance import bounds, enlarged
 
 ATTENTION = ("--saliency", "attention", "--threads", "1")

@@ -21,10 +21,10 @@ from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
 from rate.engine.store import read_run
 from rate.errors import ConfigError, UsageError
-from rate.export.families.vit import cut_of
+from rate.export.graph.tokens import dropped_logits
 from rate.export.options import ExportOptions
-from rate.export.sources import open_source
-from rate.export.tokens import dropped_logits
+from rate.export.sources.families.vit import cut_of
+from rate.export.sources.open_source import open_source
 from rate.kernels import reference
 from rate.kernels.tokens import RiseTokens
 from rate.types import Rows

@@ -16,7 +16,7 @@ from rate.engine import select
 from rate.engine.bench_plan import BenchSettings, candidates
 from rate.engine.select import spec_for
 from rate.errors import MissingExtra, ParityError, UsageError
-from rate.export.tensorrt import build_plan
+from rate.export.tensorrt.build import build_plan
 
 
 @pytest.fixture

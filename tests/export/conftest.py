@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rate.artifacts.artifact import Artifact
-from rate.export.api import ExportOptions, export_artifact
+from rate.export.export import ExportOptions, export_artifact
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,10 +15,10 @@ from rate.artifacts.artifact import load_artifact
 from rate.artifacts.checkpoint import load_checkpoint
 from rate.artifacts.schemas import CHECKPOINT
 from rate.errors import ArtifactError, ConfigError, DataError, UsageError
-from rate.export.api import export_artifact
+from rate.export.export import export_artifact
 from rate.export.options import ExportOptions
-from rate.export.prompts import Prompts
-from rate.export.sources import open_source, open_tower
+from rate.export.sources.open_source import open_source, open_tower
+from rate.export.sources.prompts import Prompts
 from rate.finetune.contrastive import Contrastive, FlcpSettings, finetune_flcp, open_encoder
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.lp import LpSettings, finetune_lp

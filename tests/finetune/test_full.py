@@ -15,7 +15,7 @@ from rate.artifacts.schemas import CHECKPOINT
 from rate.artifacts.weights import State
 from rate.errors import ConfigError, UsageError
 from rate.export.options import ExportOptions
-from rate.export.sources import open_source, open_tower
+from rate.export.sources.open_source import open_source, open_tower
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch

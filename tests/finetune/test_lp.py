@@ -18,7 +18,7 @@ from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, UsageError
 from rate.export.options import ExportOptions
-from rate.export.sources import open_source, open_tower
+from rate.export.sources.open_source import open_source, open_tower
 from rate.finetune.features import FORWARD_BATCH, extract
 from rate.finetune.lp import LpSettings, finetune_lp, train_head
 from rate.finetune.recipe import Watch

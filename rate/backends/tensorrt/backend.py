@@ -1,4 +1,4 @@
-"""TensorRT on a GPU: a plan built by `rate.export.tensorrt`, two batches in flight, batches padded to the plan's rungs.
+"""TensorRT on a GPU: a plan built by `rate.export.tensorrt.build`, two batches in flight, batches padded to the plan's rungs.
 
 What has been run where: everything here is tested against a stand-in for the library and for the GPU's memory
 (tests/standin_tensorrt.py) that returns what NVIDIA's documents and Python bindings say and computes the plan's graph
@@ -24,7 +24,7 @@ from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
 INPUTS = ("pixels", *ROW_INPUTS, "table", "a", "b")
-"""What a plan reads; see `rate.export.perturbed`."""
+"""What a plan reads; see `rate.export.graph.perturbed`."""
 
 _LANES = 2  # one computes while the host folds the other's logits
 

@@ -22,8 +22,8 @@ from rate.backends.tensorrt.backend import TensorRtSpec, pieces
 from rate.backends.tensorrt.device_memory import open_device
 from rate.backends.tensorrt.library import INSTALL, load_tensorrt
 from rate.errors import BackendError, MissingExtra, UsageError
-from rate.export.api import ExportOptions, export_artifact
-from rate.export.tensorrt import profiles_for
+from rate.export.export import ExportOptions, export_artifact
+from rate.export.tensorrt.build import profiles_for
 from rate.kernels.separable import Perturbation, occlusion, rise
 from rate.types import Rows
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from triton_cases import DEVICE, SMALL, draw, on_device
 
-from rate.export.perturbed import Perturbed
-from rate.export.perturbed_triton import TritonPerturbed
+from rate.export.graph.perturbed import Perturbed
+from rate.export.graph.perturbed_triton import TritonPerturbed
 
 
 @pytest.mark.parametrize(("dtype", "closeness"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)], ids=str)

@@ -1,0 +1,124 @@
+"""From SOURCE to artifact: open, write the graph, prove it, describe it; whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rate.artifacts.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
+from rate.artifacts.folders import check_replaceable, digest_files, replacing
+from rate.artifacts.parity import Parity, judge, make_sample, make_token_sample, save_sample
+from rate.backends.base import Graph
+from rate.backends.onnxruntime import OrtSpec
+from rate.errors import UsageError, need
+from rate.export.graph.token_graph import TokenSource, token_source
+from rate.export.options import ExportOptions as ExportOptions
+from rate.export.options import check_head_name
+from rate.export.precision.half import KINDS
+from rate.export.precision.half_proof import add_half
+from rate.export.precision.int8 import Prove, add_int8, read_calibration
+from rate.export.sources.open_source import Source, open_source
+from rate.export.sources.reopen import request_of
+from rate.version import __version__
+
+Notify = Callable[[str], None]
+
+
+def _silent(message: str) -> None:
+    """Nobody listens."""
+
+
+def export_artifact(
+    source: str, out: Path, options: ExportOptions, notify: Notify = _silent, prove: Prove | None = None
+) -> Artifact:
+    """Export SOURCE (see `rate.export.sources.source_string`) to the artifact folder ``out``.
+
+    Args:
+        source: what to export.
+        out: the folder; it appears when everything is proven, else nothing is left behind.
+        options: what the source cannot say itself.
+        notify: told notices and the steps taken, one sentence each.
+        prove: int8 only: says what the int8 graph changes, or refuses it; see `rate.export.precision.accept_int8`.
+
+    Raises:
+        UsageError: source and options cannot be used, or ``out`` may not be replaced.
+        ParityError: the graph does not reproduce the source's logits.
+        RateError: the model cannot be exported.
+    """
+    check_replaceable(out, ARTIFACT, options.force)
+    for module, extra in (("onnx", "export"), ("onnxruntime", "cpu")):
+        need(module, extra)
+    data = read_calibration(options, prove) if options.precision == "int8" else None
+    model = open_source(source, options)
+    for info in model.infos:
+        check_head_name(info.name)
+    check_heads(model.infos, UsageError)
+    for notice in model.notices:
+        notify(notice)
+    tokens = token_source(model) if options.tokens else None
+    with replacing(out, ARTIFACT, options.force) as draft:
+        artifact = _build(model, tokens, draft, options, notify)
+        if options.precision in KINDS:
+            notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
+            artifact = add_half(artifact, options.precision)
+        if data is not None and prove is not None:
+            notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
+            artifact = add_int8(artifact, data, model.logits, options, prove)
+    return replace(artifact, path=out)
+
+
+def _build(model: Source, tokens: TokenSource | None, folder: Path, options: ExportOptions, notify: Notify) -> Artifact:
+    notify(f"exporting the graph of {model.source}")
+    opset = model.write_graph(folder / GRAPH)
+    notify("comparing its logits with the source model's")
+    heads = tuple(info.name for info in model.infos)
+    graph = Graph(folder / GRAPH, heads, model.geometry.size)
+    sample = make_sample(model.geometry.size, model.logits)
+    parity = judge(sample, OrtSpec(graph))
+    save_sample(sample, folder)
+    proven = parity.to_json()
+    if tokens is not None:
+        notify("exporting the token form, and comparing its logits on dropped patches")
+        proven["tokens"] = _add_tokens(tokens, graph).to_json()
+    names = sorted(path.name for path in folder.iterdir())
+    artifact = Artifact(
+        path=folder,
+        family=model.family,
+        source=model.source,
+        weights=model.weights,
+        geometry=model.geometry,
+        heads=model.infos,
+        precision="f32",
+        opset=opset,
+        graphs={"pixels": GRAPH} | ({} if tokens is None else {"tokens": TOKENS}),
+        files=digest_files(folder, names),
+        parity=proven,
+        versions=_versions(),
+        patches=None if tokens is None else tokens.patches,
+        request=request_of(model, options),
+    )
+    write_artifact(artifact)
+    return artifact
+
+
+def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
+    """Write the token graph beside the graph ``pixels``, and hold it against torch on explicitly dropped patches."""
+    graph = replace(pixels, path=pixels.path.with_name(TOKENS), patches=tokens.patches)
+    tokens.write_graph(graph.path, pixels.path)
+    sample = make_token_sample(graph.size, tokens.patches, tokens.logits)
+    parity = judge(sample, OrtSpec(graph))
+    save_sample(sample, graph.path.parent, PARITY_TOKENS)
+    return parity
+
+
+def _versions() -> dict[str, str]:
+    """Versions of `rate` and of the libraries that made the graph."""
+    found = {"rate": __version__}
+    for name in ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,169 @@
+"""Putting the perturbation in front of somebody else's ONNX graph, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rate.artifacts.artifact import HeadInfo
+from rate.errors import need
+from rate.export.graph.onnx_walk import graphs, reads
+from rate.export.graph.perturbed import INPUTS, dims
+
+OLDEST_OPSET = 7
+"""Before it, Add and Mul do not broadcast as they do now."""
+
+_PREFIX = "rate_"
+_AXES_BECAME_AN_INPUT = 13
+_SOFTMAX = ("Softmax", "LogSoftmax")
+
+
+def opset(model: Any) -> int:
+    """Version of the standard operators that a model uses."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def before_softmax(model: Any, output: str) -> str | None:
+    """Name of the tensor that a final Softmax over the classes turns into ``output``; None = there is no such node.
+
+    An Identity behind the Softmax does not hide it.
+    """
+    producers = {name: node for node in model.graph.node for name in node.output}
+    node = producers.get(output)
+    while node is not None and node.op_type == "Identity":
+        node = producers.get(node.input[0])
+    if node is None or node.op_type not in _SOFTMAX or node.domain not in ("", "ai.onnx"):
+        return None
+    axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+    return str(node.input[0]) if not axes or axes[0] in (1, -1) else None
+
+
+def set_output(model: Any, name: str) -> None:
+    """Make the tensor ``name`` [b,c] the model's only output, and drop what nothing needs then."""
+    onnx = need("onnx", "export")
+    del model.graph.output[:]
+    value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", None])
+    model.graph.output.append(value)
+    _prune(model)
+
+
+def perturb(model: Any, image: str, size: int, head: HeadInfo) -> None:
+    """Turn a model from images to logits into a perturbed graph, in place.
+
+    Args:
+        model: its input ``image`` is f32 [b,3,h,w], its only output the logits f32 [b,c].
+        image: name of the input.
+        size: side of the square input, pixels.
+        head: what the output is called from then on.
+    """
+    onnx = need("onnx", "export")
+    graph = model.graph
+    renamed = _free_names(model, {*INPUTS, head.output})
+    image, logits = renamed.get(image, image), graph.output[0].name
+    del graph.input[:], graph.output[:], graph.value_info[:]  # shapes noted for another batch may be wrong for this one
+    graph.input.extend(_inputs(size))
+    axes = ["B", len(head.classes)]
+    graph.output.append(onnx.helper.make_tensor_value_info(head.output, onnx.TensorProto.FLOAT, axes))
+    last = onnx.helper.make_node("Identity", [logits], [head.output], name=f"{_PREFIX}Identity")
+    nodes = [*_mask_nodes(image, opset(model)), *graph.node, last]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    # since 4, initializers need not be listed among the inputs, where they would be taken for something to feed
+    model.ir_version = max(model.ir_version, 4)
+
+
+def _inputs(size: int) -> list[Any]:
+    onnx = need("onnx", "export")
+    whole = {"slot", "offset"}
+    kinds = {name: onnx.TensorProto.INT64 if name in whole else onnx.TensorProto.FLOAT for name in INPUTS}
+    return [onnx.helper.make_tensor_value_info(name, kinds[name], list(axes)) for name, axes in dims(size).items()]
+
+
+def _mask_nodes(image: str, version: int) -> list[Any]:
+    """The nodes from `INPUTS` to the masked pixels, whose name is ``image``."""
+    helper = need("onnx", "export").helper
+
+    def node(kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
+        return helper.make_node(kind, list(inputs), [output], name=f"{_PREFIX}{kind}_{output}", **attributes)
+
+    def p(name: str) -> str:
+        return _PREFIX + name
+
+    def constant(name: str, value: int, shape: list[int]) -> Any:
+        tensor = helper.make_tensor(p(name), need("onnx", "export").TensorProto.INT64, shape, [value])
+        return node("Constant", [], p(name), value=tensor)
+
+    unsqueeze = (
+        [constant("axes", 1, [1]), node("Unsqueeze", [p("mask"), p("axes")], p("channels"))]
+        if version >= _AXES_BECAME_AN_INPUT
+        else [node("Unsqueeze", [p("mask")], p("channels"), axes=[1])]
+    )
+    return [
+        constant("y", 0, []),
+        constant("x", 1, []),
+        node("Gather", ["offset", p("y")], p("offset_y"), axis=1),
+        node("Gather", ["offset", p("x")], p("offset_x"), axis=1),
+        node("Gather", ["table", p("offset_y")], p("tall"), axis=0),
+        node("Gather", ["table", p("offset_x")], p("wide"), axis=0),
+        node("Transpose", [p("wide")], p("wide_t"), perm=[0, 2, 1]),
+        node("MatMul", [p("tall"), "grid"], p("rows")),
+        node("MatMul", [p("rows"), p("wide_t")], p("pattern")),
+        node("Mul", [p("pattern"), "b"], p("scaled")),
+        node("Add", [p("scaled"), "a"], p("mask")),
+        *unsqueeze,
+        node("Gather", ["pixels", "slot"], p("images"), axis=0),
+        node("Mul", [p("images"), p("channels")], image),
+    ]
+
+
+def _free_names(model: Any, wanted: set[str]) -> dict[str, str]:
+    """Rename every tensor of the model whose name the perturbation needs, wherever it occurs; old name -> new.
+
+    Renaming all occurrences alike keeps every binding, those between a graph and the graphs inside its nodes included.
+    """
+    taken = {name for graph in graphs(model.graph) for name in _names(graph)}
+    clash = {name for name in taken if name in wanted or name.startswith(_PREFIX)}
+    renamed = {name: _fresh_name(name, taken) for name in clash}
+    for graph in graphs(model.graph):
+        for owner in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+            owner.name = renamed.get(owner.name, owner.name)
+        for sparse in graph.sparse_initializer:
+            sparse.values.name = renamed.get(sparse.values.name, sparse.values.name)
+        for node in graph.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            node.output[:] = [renamed.get(name, name) for name in node.output]
+    return renamed
+
+
+def _names(graph: Any) -> Iterable[str]:
+    for owner in (*graph.input, *graph.output, *graph.initializer):
+        yield owner.name
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    for node in graph.node:
+        yield from node.input
+        yield from node.output
+
+
+def _fresh_name(name: str, taken: set[str]) -> str:
+    fresh = f"source_{name}"
+    while fresh in taken:
+        fresh += "_"
+    return fresh
+
+
+def _prune(model: Any) -> None:
+    """Drop nodes, weights and inputs that no output depends on."""
+    graph = model.graph
+    needed = {output.name for output in graph.output}
+    kept: list[Any] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(reads(node))
+    kept.reverse()
+    del graph.node[:]
+    graph.node.extend(kept)
+    for stored in (graph.initializer, graph.input):
+        used = [entry for entry in stored if entry.name in needed]
+        del stored[:]
+        stored.extend(used)

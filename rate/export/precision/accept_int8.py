@@ -1,0 +1,140 @@
+"""Exports with what int8 changes: the same samples under the same masks in f32 and in int8, before it is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rate.artifacts.artifact import Artifact
+from rate.backends.base import BackendSpec
+from rate.backends.openvino import OpenVinoSpec
+from rate.config import Execution, Measurement
+from rate.engine.job import Job
+from rate.engine.judge import Head, Verdict
+from rate.engine.pipeline import outcomes
+from rate.engine.precision import Flips
+from rate.engine.store import Work
+from rate.errors import DataError, ParityError, SampleError
+from rate.export.export import ExportOptions, export_artifact
+from rate.export.tensorrt.planning import add_plan
+from rate.export.tensorrt.progress import Observe
+from rate.types import Json, Sample
+
+MASKS = 100
+"""Masks an image. Maps of few masks are noisy, and a noisy verdict changes sooner: the shares err upwards."""
+
+Say = Callable[[str], None]
+Verdicts = dict[tuple[str, str], Verdict]
+
+
+def export(
+    source: str,
+    out: Path | None,
+    options: ExportOptions,
+    notify: Say = lambda _: None,
+    observe: Observe = lambda share, phase: None,
+) -> Artifact:
+    """`export_artifact`, with the verdicts of an int8 graph measured, and then a plan where one is asked for.
+
+    ``out`` may be None where ``source`` is an artifact that a plan is built into; ``observe``: see `build_plan`.
+
+    Raises:
+        ParityError: as `export_artifact`; or int8 changes more than ``options.max_flips``, and nothing is left behind.
+        RateError: as `export_artifact`.
+    """
+
+    def make(folder: Path) -> Artifact:
+        prove = partial(measure_flips, allowed=options.max_flips, say=notify)
+        return export_artifact(source, folder, options, notify, prove)
+
+    return add_plan(source, out, options, make, notify, observe)
+
+
+def measure_flips(
+    artifact: Artifact, samples: tuple[Sample, ...], allowed: float, say: Say = lambda _: None, masks: int = MASKS
+) -> Json:
+    """Evaluate ``samples`` with the f32 and the int8 graph of ``artifact``; the part of artifact.json.
+
+    Args:
+        artifact: with an int8 graph.
+        samples: their labels are classes of every head.
+        allowed: largest share of a head's predictions, or of its verdicts, that may differ.
+        say: told the progress and the result.
+        masks: RISE masks an image.
+
+    Raises:
+        ParityError: more differ.
+        DataError: no sample could be evaluated in both.
+    """
+    job = _job(artifact, samples, masks)
+    say(f"comparing int8 with f32: {len(samples)} images under {masks} masks each")
+    f32 = _verdicts(job, OpenVinoSpec(artifact.graph(), "f32"))
+    int8 = _verdicts(job, OpenVinoSpec(artifact.graph(precision="int8"), "int8"))
+    found = [_flips(head.name, int8, f32) for head in job.heads]
+    if not all(flips.samples for flips in found):
+        raise DataError("none of the images to compare int8 with f32 on could be evaluated; see `rate data check`")
+    for flips in found:
+        say(f"against f32, {describe(flips)}")
+    worst = max(found, key=_share)
+    if _share(worst) > allowed:
+        raise ParityError(
+            f"int8 changes too much against f32, {describe(worst)}: a share of {_share(worst):.3f}, allowed is "
+            f"{allowed:g}; calibrate on more or other images, accept it with --max-flips, or use --precision f32"
+        )
+    return {
+        "images": found[0].samples,
+        "masks": masks,
+        "allowed": allowed,
+        "heads": {flips.head: {k: v for k, v in flips.to_json().items() if k != "head"} for flips in found},
+    }
+
+
+def describe(flips: Flips) -> str:
+    """One line about a head."""
+    return (
+        f"{flips.head}: {flips.verdicts} of {flips.samples} verdicts and {flips.predictions} predictions differ, "
+        f"relevance mass by at most {flips.max_abs_rma or 0:.4f}"
+    )
+
+
+def _share(flips: Flips) -> float:
+    return max(flips.predictions, flips.verdicts) / flips.samples
+
+
+def _job(artifact: Artifact, samples: tuple[Sample, ...], masks: int) -> Job:
+    return Job(
+        heads=tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads),
+        geometry=artifact.geometry,
+        samples=samples,
+        measurement=Measurement(masks=masks),
+        execution=Execution(save_maps=0),
+        weights=artifact.digest,
+        data="",
+        origin={},
+        available=len(samples),
+    )
+
+
+def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
+    found: Verdicts = {}
+    for sample, outcome in outcomes(job, spec, job.samples, Work()):
+        if not isinstance(outcome, SampleError):
+            found |= {(sample.id, verdict.prediction.head): verdict for verdict in outcome}
+    return found
+
+
+def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:
+    """What int8 cannot answer while f32 can counts as a prediction and a verdict that differ."""
+    answers = {key: verdict for key, verdict in f32.items() if key[1] == head}
+    pairs = [(own[key], verdict) for key, verdict in answers.items() if key in own]
+    lost = len(answers) - len(pairs)
+    masses = [(a.mass["positive"], b.mass["positive"]) for a, b in pairs]
+    differences = [abs(a - b) for a, b in masses if a is not None and b is not None]
+    return Flips(
+        head=head,
+        samples=len(answers),
+        predictions=lost + sum(a.prediction.name != b.prediction.name for a, b in pairs),
+        verdicts=lost + sum(a.valid["run"] != b.valid["run"] for a, b in pairs),
+        max_abs_rma=max(differences, default=None),
+    )

@@ -1,0 +1,214 @@
+"""fp16 and bf16: the tower of the perturbed graph in half precision, in a graph of its own beside the f32 one.
+
+What is too fine for a half stays in f32: the mask and its product with the pixels, norms, softmax, sums, powers and
+roots (so the L2 norm, too), and every head from its matrix product to the logits. Inputs and outputs of the graph stay
+f32. The precision is written into the graph, so that every runtime computes the same: none is asked to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rate.errors import RateError, need
+from rate.export.graph.onnx_walk import reads, save
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+    from rate.types import Float32
+
+FLOAT = 1  # these three are numbers of TensorProto.DataType
+KINDS = {"fp16": 10, "bf16": 16}
+"""Precision -> element type of its tensors."""
+
+PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention"})
+"""The operations that a half is for. Behind the first of them that sees the image, tensors are half."""
+
+NORMS = frozenset(
+    {"LayerNormalization", "GroupNormalization", "InstanceNormalization", "BatchNormalization", "RMSNormalization"}
+    | {"Softmax", "LogSoftmax"}
+)
+"""Computed in f32 between two halves: their results have the size of a half again."""
+
+_FOLLOWING = frozenset({
+    "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Min", "Max", "Clip", "Where", "Identity",
+    "Relu", "LeakyRelu", "PRelu", "Elu", "Gelu", "Erf", "Mish", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh",
+    "Reshape", "Transpose", "Concat", "Split", "Slice", "Squeeze", "Unsqueeze", "Expand", "Flatten", "Pad", "Tile",
+    "Gather", "GatherElements", "GatherND", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth",
+})  # fmt: skip
+"""Half where all that comes from the image is half. Whatever is in none of these sets is computed in f32."""
+
+_LARGEST = {"fp16": 65504.0, "bf16": 3.3895314e38}
+_IMAGE = "pixels"
+
+
+def halve(graph: Path, out: Path, precision: str) -> None:
+    """Write the f32 perturbed ``graph`` in ``precision`` to ``out`` and its weights to ``out`` + ".data".
+
+    Raises:
+        RateError: nothing of the model can be computed in that precision.
+    """
+    onnx = need("onnx", "export")
+    types = element_types(onnx.load(str(graph), load_external_data=False))
+    model = onnx.load(str(graph))
+    plan = make_plan(model, types, precision)
+    if not any(model.graph.node[index].op_type in PRODUCTS for index in plan.nodes):
+        raise RateError(
+            f"no matrix product or convolution of this model can be computed in {precision} at opset "
+            f"{_opset(model)}; use --precision {'fp16' if precision == 'bf16' else 'f32'}"
+        )
+    _Writer(model, plan, precision).rewrite()
+    save(model, out)
+
+
+def element_types(model: ModelProto) -> dict[str, int]:
+    """Tensor name -> element type, of all that can be told without running the model."""
+    found: ModelProto = need("onnx", "export").shape_inference.infer_shapes(model)
+    graph = found.graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is half in a graph."""
+
+    types: dict[str, int]  # of the tensors in the f32 graph
+    nodes: set[int] = field(default_factory=set)  # places of the nodes that compute in half
+    tensors: dict[str, bool] = field(default_factory=dict)  # floats behind the first product -> may be stored as half
+
+
+def make_plan(model: ModelProto, types: dict[str, int], precision: str) -> Plan:
+    """Decide for every node of a perturbed ``model``; see the module's docstring."""
+    plan, opset = Plan(types), _opset(model)
+    heads, seen = _heads(model), {_IMAGE}
+    for index, node in enumerate(model.graph.node):
+        inputs = set(reads(node))
+        product = node.op_type in PRODUCTS and bool(inputs & seen)
+        if inputs & seen:
+            seen.update(node.output)
+        behind = [plan.tensors[name] for name in inputs if name in plan.tensors]
+        if not (behind or product):
+            continue
+        able = index not in heads and _exists(node, types, opset, precision)
+        if able and (product or (node.op_type in _FOLLOWING and all(behind))):
+            plan.nodes.add(index)
+        small = index not in heads and (index in plan.nodes or product or node.op_type in NORMS)
+        plan.tensors |= {name: small for name in node.output if types.get(name) == FLOAT}
+    return plan
+
+
+def _opset(model: ModelProto) -> int:
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def _heads(model: ModelProto) -> set[int]:
+    """Places of the nodes from the outputs back to the nearest product on every way, that product included."""
+    nodes = model.graph.node
+    makers = {name: index for index, node in enumerate(nodes) for name in node.output}
+    found: set[int] = set()
+    waiting = [makers[output.name] for output in model.graph.output]
+    while waiting:
+        index = waiting.pop()
+        if index not in found:
+            found.add(index)
+            if nodes[index].op_type not in PRODUCTS:
+                waiting += [makers[name] for name in reads(nodes[index]) if name in makers]
+    return found
+
+
+def _exists(node: NodeProto, types: dict[str, int], opset: int, precision: str) -> bool:
+    """Whether ONNX has this operation in ``precision``, and whether all types that matter for it are known."""
+    onnx = need("onnx", "export")
+    if node.domain not in ("", "ai.onnx") or not all(name in types for name in (*node.input, *node.output) if name):
+        return False
+    kind = "tensor(float16)" if precision == "fp16" else "tensor(bfloat16)"
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return False
+    pairs = [*_formal(node.input, schema.inputs), *_formal(node.output, schema.outputs)]
+    return all(kind in formal.types for name, formal in pairs if types[name] == FLOAT)
+
+
+def _formal(names: Iterable[str], parameters: Any) -> Iterator[tuple[str, Any]]:
+    """Names with what the schema says of their places; the last parameter may stand for several."""
+    for place, name in enumerate(names):
+        if name:
+            yield name, parameters[min(place, len(parameters) - 1)]
+
+
+class _Writer:
+    """Gives every float tensor the forms in which it is read: f32 under its own name, half under another."""
+
+    def __init__(self, model: ModelProto, plan: Plan, precision: str) -> None:
+        self._graph, self._plan, self._precision = model.graph, plan, precision
+        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._kept: dict[str, TensorProto] = {}
+        self._there = {value.name for value in model.graph.input}
+        self._nodes: list[NodeProto] = []
+
+    def rewrite(self) -> None:
+        """Carry out the plan in the model itself."""
+        for index, node in enumerate(self._graph.node):
+            half = index in self._plan.nodes
+            own = set(node.input)
+            for name in reads(node):
+                if name and name not in own:
+                    self._form(name, half=False)
+            node.input[:] = [self._form(name, half) for name in node.input]
+            node.output[:] = [self._named(name, half) for name in node.output]
+            self._there.update(node.output)
+            self._nodes.append(node)
+        for output in self._graph.output:
+            self._form(output.name, half=False)
+        for stored, content in ((self._graph.node, self._nodes), (self._graph.initializer, self._kept.values())):
+            found = list(content)
+            del stored[:]
+            stored.extend(found)
+        del self._graph.value_info[:]
+
+    def _named(self, name: str, half: bool) -> str:
+        return f"{name}_{self._precision}" if half and self._plan.types.get(name) == FLOAT else name
+
+    def _form(self, name: str, half: bool) -> str:
+        """The name under which a tensor is there in f32 or half; it is made where it is not there yet."""
+        wanted = self._named(name, half)
+        if name and wanted not in self._there:
+            self._there.add(wanted)
+            if name not in self._weights:
+                self._cast(name, half)
+            else:
+                tensor = self._weights[name]
+                self._kept[wanted] = tensor if wanted == name else _converted(tensor, wanted, self._precision)
+        return wanted
+
+    def _cast(self, name: str, half: bool) -> None:
+        source, target = self._named(name, not half), self._named(name, half)
+        if source not in self._there:
+            return  # of an outer graph, or left out
+        helper = need("onnx", "export").helper
+        kind = KINDS[self._precision] if half else FLOAT
+        self._nodes.append(helper.make_node("Cast", [source], [target], name=f"Cast_{target}", to=kind))
+
+
+def _converted(tensor: TensorProto, name: str, precision: str) -> TensorProto:
+    """A weight rounded to a half; what is larger than any half becomes the largest."""
+    onnx = need("onnx", "export")
+    values = onnx.numpy_helper.to_array(tensor).clip(-_LARGEST[precision], _LARGEST[precision])
+    made: TensorProto = onnx.TensorProto(name=name, data_type=KINDS[precision], dims=tensor.dims)
+    made.raw_data = _half_bytes(values, precision)
+    return made
+
+
+def _half_bytes(values: Float32, precision: str) -> bytes:
+    """Little-endian bytes of the nearest halves, ties to even; bf16 is the upper half of an f32."""
+    if precision == "fp16":
+        return values.astype("<f2").tobytes()
+    bits = np.ascontiguousarray(values, "<f4").view(np.uint32)
+    return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2").tobytes()

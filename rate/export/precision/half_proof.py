@@ -1,0 +1,103 @@
+"""The half graph of an artifact, and the proof on a CPU that it computes what the source computes.
+
+ONNX Runtime does not compute in halves on a CPU: it casts to f32 and back, which hides an overflow of fp16, and has no
+bf16 at all. The proof therefore runs the written graph in f32 with every half tensor rounded to a half, which is what
+a device with f32 accumulators makes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rate.artifacts.artifact import Artifact, write_artifact
+from rate.artifacts.folders import digest_files
+from rate.artifacts.parity import Parity, ParitySample, judge, load_sample
+from rate.backends.base import Graph
+from rate.backends.onnxruntime import OrtSpec
+from rate.errors import need
+from rate.export.graph.share_weights import share_weights
+from rate.export.precision.half import FLOAT, KINDS, element_types, halve
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+_TRIAL = "rounded.onnx"
+
+
+def add_half(artifact: Artifact, precision: str) -> Artifact:
+    """Write every graph of ``artifact`` in ``precision``, too, into the artifact's folder, once it is proven.
+
+    Args:
+        artifact: complete, in f32.
+        precision: fp16 | bf16.
+
+    Raises:
+        ParityError: the half graph is too far from the source: its activations need the range or digits of an f32.
+        RateError: nothing of the model can be computed in that precision.
+    """
+    folder, graphs, proven = artifact.path, dict(artifact.graphs), dict(artifact.parity)
+    for form in artifact.graphs:
+        name = f"{form}-{precision}"
+        graph = replace(artifact.graph(form), path=folder / f"{name}.onnx", precision=precision)
+        halve(artifact.graph(form).path, graph.path, precision)
+        if form != "pixels":
+            share_weights(graph.path, folder / graphs[f"pixels-{precision}"])
+        graphs[name] = graph.path.name
+        proven[name.removeprefix("pixels-")] = prove(graph, load_sample(artifact, form)).to_json()
+    written = [path.name for name in graphs.values() for path in folder.glob(f"{name}*")]
+    whole = replace(
+        artifact,
+        precision=precision,
+        graphs=graphs,
+        files=artifact.files | digest_files(folder, written),
+        parity=proven,
+    )
+    write_artifact(whole)
+    return whole
+
+
+def prove(graph: Graph, sample: ParitySample) -> Parity:
+    """Hold a half ``graph`` against the source's logits on ``sample``.
+
+    Raises:
+        ParityError: they are too far apart.
+    """
+    trial = graph.path.with_name(_TRIAL)
+    try:
+        write_rounded(graph.path, trial, graph.precision)
+        return judge(sample, OrtSpec(replace(graph, path=trial, precision="f32")), precision=graph.precision)
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def write_rounded(graph: Path, out: Path, precision: str) -> None:
+    """Write the half ``graph`` to ``out`` as an f32 graph that rounds every half tensor; weights stay where they are.
+
+    Args:
+        graph: an .onnx file in ``precision``.
+        out: in the same folder.
+        precision: fp16 | bf16.
+    """
+    onnx = need("onnx", "export")
+    model: ModelProto = onnx.load(str(graph), load_external_data=False)
+    kind, helper = KINDS[precision], onnx.helper
+    half = {name for name, found in element_types(model).items() if found == kind}
+    nodes: list[NodeProto] = []
+    exact = {tensor.name: f"{tensor.name}_f32" for tensor in model.graph.initializer if tensor.name in half}
+    nodes += [helper.make_node("Cast", [name], [wide], to=FLOAT) for name, wide in exact.items()]
+    for node in model.graph.node:
+        node.input[:] = [exact.get(name, name) for name in node.input]
+        rounded = [name for name in node.output if name in half]
+        node.output[:] = [f"{name}_exact" if name in half else name for name in node.output]
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == kind:
+                attribute.i = FLOAT
+        nodes.append(node)
+        for name in rounded:
+            nodes.append(helper.make_node("Cast", [f"{name}_exact"], [f"{name}_rounded"], to=kind))
+            nodes.append(helper.make_node("Cast", [f"{name}_rounded"], [name], to=FLOAT))
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, str(out))

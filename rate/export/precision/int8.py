@@ -1,0 +1,202 @@
+"""int8: post-training quantization of the perturbed graph, kept beside the f32 graph that it is held against."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from rate.artifacts.artifact import INT8, PARITY_INT8, Artifact, write_artifact
+from rate.artifacts.folders import digest_files
+from rate.artifacts.parity import IMAGES, judge, make_sample, save_sample
+from rate.backends.base import Logits
+from rate.backends.onnxruntime import OrtSpec
+from rate.backends.openvino import OpenVinoSpec
+from rate.data.images.prepare import prepare
+from rate.data.manifest import Manifest, read_manifest
+from rate.errors import ConfigError, RateError, need
+from rate.export.options import ExportOptions
+from rate.export.precision.calibration import Calibration, Feed, Feeds, choose, readable
+from rate.types import Float32, Json, Sample
+
+Prove = Callable[[Artifact, tuple[Sample, ...]], Json]
+"""Says what an artifact's int8 graph changes on some samples, for artifact.json; raises where that is too much."""
+
+SMOOTHING = 0.5
+"""Exponent by which SmoothQuant moves an activation's outliers into the weights; its authors' own. Masked images spread
+activations wider than photographs do, and with NNCF's 0.95 the logits of a vision transformer come out farther off."""
+
+_NO_TELEMETRY = "NNCF_CI"
+_MASK_INPUTS = ("slot", "grid", "offset", "table", "a", "b")
+
+
+def read_calibration(options: ExportOptions, prove: Prove | None) -> Manifest:
+    """The manifest that an int8 export is told to calibrate on, once everything that it needs is there.
+
+    Raises:
+        UsageError: a package is missing, the manifest cannot be used, or nobody measures what int8 changes.
+    """
+    if options.calibrate is None or prove is None:
+        raise ConfigError("int8 is exported by `rate export` or rate.export(), which measure what it changes")
+    need("openvino", "cpu")
+    _nncf()
+    return read_manifest(Path(options.calibrate), split=options.split)
+
+
+def add_int8(
+    artifact: Artifact, data: Manifest, logits: Callable[[Float32], Logits], options: ExportOptions, prove: Prove
+) -> Artifact:
+    """Quantize the graph of ``artifact``, prove it, and write it into the artifact's folder.
+
+    Args:
+        artifact: complete, in f32.
+        data: images like those that it will be evaluated on.
+        logits: the bare source, pixels [b,3,h,w] -> logits [b,c] per head.
+        options: of the export.
+        prove: judges the verdicts; what it returns is kept in artifact.json.
+
+    Raises:
+        DataError: no image of ``data`` can be used.
+        ParityError: the int8 graph is too far from the source.
+        RateError: the graph cannot be quantized.
+    """
+    folder, geometry = artifact.path, artifact.geometry
+    chosen = choose(data.samples, artifact.heads, options.calibration_images, str(options.calibrate))
+    learn = readable(chosen.learn, geometry)
+    images = [prepare(sample, geometry).pixels for sample in readable(chosen.check, geometry, IMAGES)]
+    sample = make_sample(geometry.size, logits, np.stack([images[k % len(images)] for k in range(IMAGES)]))
+    quantize(folder / artifact.graphs["pixels"], folder / INT8, Feeds(learn, geometry))
+    graph = replace(artifact.graph(), path=folder / INT8, precision="int8")
+    judge(sample, OrtSpec(artifact.graph()))
+    parity = judge(sample, OpenVinoSpec(graph, "int8"))
+    save_sample(sample, folder, PARITY_INT8)
+    names = (INT8, Path(INT8).with_suffix(".bin").name, PARITY_INT8)
+    whole = replace(
+        artifact,
+        precision="int8",
+        graphs=artifact.graphs | {"pixels-int8": INT8},
+        files=artifact.files | digest_files(folder, names),
+        int8={
+            "calibration": _about(chosen, learn, data, options),
+            "parity": {"max_abs": parity.max_abs, "cosine": parity.cosine, "runtime": parity.runtime},
+        },
+        versions=artifact.versions | {name: version(name) for name in ("openvino", "nncf")},
+    )
+    flips = prove(whole, chosen.check) | {"calibrated_on": chosen.shared}
+    whole = replace(whole, int8=(whole.int8 or {}) | {"flips": flips})
+    write_artifact(whole)
+    return whole
+
+
+def _about(chosen: Calibration, learn: list[Sample], data: Manifest, options: ExportOptions) -> Json:
+    return {
+        "data": data.digest(),
+        "split": options.split,
+        "images": len(learn),
+        "unreadable": len(chosen.learn) - len(learn),
+    }
+
+
+def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:
+    """Write ``graph`` in int8 to ``out`` (.xml) and its weights beside it (.bin), with ranges as ``feeds`` need them.
+
+    What makes the mask stays in f32, as the fold of the scores assumes; so do the heads, whose
+    logits are the result, and the first convolution, whose input has the steps of the mask. They are a small part of
+    the arithmetic.
+
+    Raises:
+        RateError: NNCF cannot quantize the graph.
+    """
+    openvino, nncf = need("openvino", "cpu"), _nncf()
+    try:
+        model = openvino.Core().read_model(str(graph))
+        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars would mix with a result on stdout
+            quantized = nncf.quantize(
+                model,
+                nncf.Dataset(feeds),
+                preset=nncf.QuantizationPreset.MIXED,
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(feeds),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=SMOOTHING)
+                ),
+                ignored_scope=nncf.IgnoredScope(names=sorted(spared(model)), validate=False),
+            )
+        openvino.save_model(quantized, str(out), compress_to_fp16=False)
+    except Exception as error:  # both raise what they like
+        raise RateError(
+            f"NNCF cannot quantize {graph.name}: {type(error).__name__}: {_last_line(error)}; use --precision f32"
+        ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong; the lines before it say where in the sources."""
+    return str(error).strip().rpartition("\n")[2]
+
+
+def spared(model: Any) -> set[str]:
+    """Names of the operations of an OpenVINO ``model`` that stay in f32; see `quantize`."""
+    parameters = {parameter.any_name: parameter.get_node() for parameter in model.inputs}
+    image = _reached(node for name, node in parameters.items() if name not in _MASK_INPUTS)
+    mask = set(_reached(node for name, node in parameters.items() if name in _MASK_INPUTS)) - set(image)
+    meeting = {name for name, node in image.items() if _is(node, "Multiply") and mask & set(_sources(node))}
+    first = next((node.get_friendly_name() for node in model.get_ordered_ops() if _is(node, "Convolution")), None)
+    last = {_last_product(result.input_value(0).get_node()) for result in model.get_results()}
+    return mask | meeting | last | ({first} if first else set())
+
+
+def _reached(nodes: Iterable[Any]) -> dict[str, Any]:
+    """Name -> node of everything that depends on ``nodes``, themselves included."""
+    found: dict[str, Any] = {}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node.get_friendly_name() not in found:
+            found[node.get_friendly_name()] = node
+            waiting += [target.get_node() for output in node.outputs() for target in output.get_target_inputs()]
+    return found
+
+
+def _sources(node: Any) -> Iterator[str]:
+    for value in node.input_values():
+        yield value.get_node().get_friendly_name()
+
+
+def _last_product(node: Any) -> str:
+    """The matrix product or convolution that is nearest to an output."""
+    waiting = deque([node])
+    while waiting:
+        node = waiting.popleft()
+        if _is(node, "MatMul") or _is(node, "Convolution"):
+            break
+        waiting += [value.get_node() for value in node.input_values()]
+    return str(node.get_friendly_name())
+
+
+def _is(node: Any, kind: str) -> bool:
+    return bool(node.get_type_name() == kind)
+
+
+def _nncf() -> ModuleType:
+    """NNCF, quiet, and without the usage statistics that it would send."""
+    before = os.environ.get(_NO_TELEMETRY)
+    os.environ[_NO_TELEMETRY] = "1"
+    try:
+        nncf = need("nncf", "int8")
+    finally:
+        if before is None:
+            del os.environ[_NO_TELEMETRY]
+        else:
+            os.environ[_NO_TELEMETRY] = before
+    nncf.set_log_level(logging.ERROR)
+    return nncf

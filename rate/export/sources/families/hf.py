@@ -1,0 +1,295 @@
+"""Hugging Face image-text models: `hf:DIR_OR_ID`.
+
+DIR is a folder as `save_pretrained` writes it: config.json, weights, the tokenizer's files, preprocessor_config.json.
+An ID is fetched from the hub first, data only; code in a repository is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rate.artifacts.weights import load_into, state_digest
+from rate.artifacts.zero_shot import ZeroShot, class_embeddings
+from rate.data.images.geometry import Geometry
+from rate.errors import ConfigError, MissingExtra, UsageError, need
+from rate.export.sources.families.hf_forms import FORMS, Form
+from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_string import Reference
+from rate.types import Json
+
+EXTRA = "hf"
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+_FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+_TINY_TEXT = {"num_hidden_layers": 1, "vocab_size": 2, "pad_token_id": 0}
+"""Of a text tower that is thrown away: a checkpoint holds none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """An image-text model with its tokenizer, eval mode, CPU, f32."""
+
+    form: Form
+    model: Any  # PreTrainedModel
+    tokenizer: Any
+
+    def encode(self, texts: list[str]) -> Tensor:
+        """Embeddings [n,d] of ``texts``, which are cut to the model's length.
+
+        Raises:
+            UsageError: the tokenizer's vocabulary is larger than the model's.
+        """
+        text = self.model.config.text_config
+        tokens = self.tokenizer(
+            texts,
+            padding=self.form.padding,
+            truncation=True,
+            max_length=text.max_position_embeddings,
+            return_tensors="pt",
+        )
+        if (largest := int(tokens["input_ids"].max())) >= text.vocab_size:
+            raise UsageError(
+                f"the tokenizer gives token {largest}, the model knows {text.vocab_size}: they do not belong together; "
+                "put the model's own tokenizer files into its folder"
+            )
+        return self.form.text(
+            self.model, {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
+        )
+
+    def zero_shot(self, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
+        """The head of classes ``names`` under ``templates``; logits as the model's own forward gives them."""
+        scale, bias = (getattr(self.model, name, None) for name in ("logit_scale", "logit_bias"))
+        return ZeroShot(
+            class_embeddings(self.encode, names, templates),
+            1.0 if scale is None else float(scale.detach().exp()),
+            0.0 if bias is None else float(bias.detach()),
+        )
+
+
+def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
+    """The image tower, and a way to make zero-shot heads; see `sources.Family`.
+
+    Raises:
+        UsageError: there is no such folder or id, the model is of another kind, or files or weights are missing.
+    """
+    name = reference.name if reference.file is None else f"{reference.name}:{reference.file}"
+    folder = _folder(name)
+    with _quiet():
+        config = _config(folder)
+        form = _form(config, folder)
+        encoder = Encoder(form, _load(form, config, folder), _tokenizer(folder))
+        geometry = _geometry(config, folder)
+    tower = form.tower(encoder.model)
+    with torch.inference_mode():
+        features = tower(torch.zeros(1, 3, geometry.size, geometry.size))
+    return SourceModel(
+        family="hf",
+        source=reference.text,
+        config={"name": form.model, "config": json.loads(config.to_json_string(use_diff=False))},
+        tower=tower,
+        dim=features.shape[1],
+        heads=(),
+        geometry=geometry,
+        weights=state_digest(tower.state_dict()),
+        notices=(form.notice,) if form.notice else (),
+        zero_shot=encoder.zero_shot,
+    )
+
+
+def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
+    """The tower of a checkpoint in eval mode; see `sources.Family`.
+
+    Raises:
+        UsageError: this transformers cannot make the architecture, or the weights do not fit.
+    """
+    form = next((form for forms in FORMS.values() for form in forms if form.model == config.get("name")), None)
+    if form is None:
+        raise UsageError(f"a checkpoint of transformers' {config.get('name')} cannot be opened by this version of rate")
+    kind = getattr(need("transformers", EXTRA), form.model)
+    described = config["config"] | {"text_config": config["config"]["text_config"] | _TINY_TEXT}
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        try:
+            tower = form.tower(kind(kind.config_class.from_dict(described)))
+        except Exception as error:  # whatever a model's constructor raises for a config that is not its own
+            raise UsageError(f"transformers cannot make {form.model} ({_line(error)})") from error
+    load_into(tower, state, "the checkpoint's tower weights")
+    return tower.eval()
+
+
+def _folder(name: str) -> Path:
+    """The folder ``name``, or the hub's copy of the repository of that id."""
+    if Path(name).is_dir():
+        return Path(name)
+    if not _ID.fullmatch(name):
+        raise UsageError(f"hf:{name} is no folder, and no id such as openai/clip-vit-base-patch32 either")
+    hub = need("huggingface_hub", EXTRA)
+    try:
+        folder = Path(hub.snapshot_download(name, allow_patterns=list(_FETCHED)))
+        if not any(folder.glob("*.safetensors")):
+            hub.snapshot_download(name, allow_patterns=["pytorch_model*.bin"])
+    except Exception as error:  # the hub's client raises what its transport raises
+        raise UsageError(
+            f"hf:{name} is no folder here, and {name} cannot be downloaded from huggingface.co ({_line(error)}); "
+            f"where there is a network: hf download {name} --local-dir DIR, then hf:DIR"
+        ) from error
+    return folder
+
+
+def _config(folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"hf:{folder} has no config.json; expected a folder as save_pretrained writes it")
+    transformers = need("transformers", EXTRA)
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # its own, and those of every config class
+        raise UsageError(f"{folder / 'config.json'} cannot be read as a model's config ({_line(error)})") from error
+
+
+def _form(config: Any, folder: Path) -> Form:
+    forms = FORMS.get(config.model_type)
+    if forms is None:
+        raise UsageError(
+            f"hf:{folder} is of the type {config.model_type!r}; image-text models that can be exported are "
+            f"{', '.join(FORMS)}; another model can be exported with torch.onnx.export and given as onnx:FILE"
+        )
+    declared = config.architectures or ()
+    return next((form for form in forms if form.model in declared), forms[0])
+
+
+def _load(form: Form, config: Any, folder: Path) -> Any:
+    """The model with all its weights, from safetensors, or else from a pickle of tensors alone."""
+    kind = getattr(need("transformers", EXTRA), form.model)
+    try:
+        model, told = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=any(folder.glob("*.safetensors")),
+            weights_only=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # pickle, safetensors, torch and transformers each have their own
+        raise UsageError(
+            f"the weights in {folder} cannot be loaded into {form.model} ({_line(error)}); expected model.safetensors, "
+            "or pytorch_model.bin with tensors alone"
+        ) from error
+    if missing := sorted(told["missing_keys"]):
+        raise UsageError(
+            f"the weights in {folder} lack {', '.join(missing[:3])} and with that {len(missing)} tensors of "
+            f"{form.model}; only whole image-text models can be exported"
+        )
+    return model.eval()
+
+
+def _tokenizer(folder: Path) -> Any:
+    # without a vocabulary transformers makes a tokenizer that knows no word, and says nothing
+    if not any(found for pattern in _VOCABULARIES for found in folder.glob(pattern)):
+        raise UsageError(f"hf:{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)} in it")
+    try:
+        return need("transformers", EXTRA).AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except ImportError as error:
+        raise MissingExtra(
+            f"the tokenizer in {folder} needs a package ({_line(error)}); install it with: "
+            f"pip install 'rate-engine[{EXTRA}]'"
+        ) from error
+    except Exception as error:  # every tokenizer class has its own
+        raise UsageError(f"the tokenizer in {folder} cannot be read ({_line(error)}); are its files there?") from error
+
+
+def _geometry(config: Any, folder: Path) -> Geometry:
+    """Resize, crop and normalisation of preprocessor_config.json; its class knows what that leaves out.
+
+    Raises:
+        UsageError: there is none, or what it does has no equal here.
+    """
+    try:
+        processor = need("transformers", EXTRA).AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # every processor class has its own
+        raise UsageError(
+            f"hf:{folder} does not say how images are prepared ({_line(error)}); add its preprocessor_config.json"
+        ) from error
+    told = processor.to_dict()
+    try:
+        if "max_num_patches" in told:
+            return _naflex(told, config.vision_config)
+        return _squared(told, int(config.vision_config.image_size))
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"hf:{folder} prepares images in a way that has no equal here: {error}") from error
+
+
+def _naflex(told: Json, vision: Any) -> Geometry:
+    """A square image, which the processor gives as many patches as it may."""
+    sides = math.isqrt(vision.num_patches), math.isqrt(told["max_num_patches"])
+    if sides[0] ** 2 != vision.num_patches or sides[0] != sides[1] or told["patch_size"] != vision.patch_size:
+        raise ConfigError(
+            f"up to {told['max_num_patches']} patches of {told['patch_size']} pixels, where the model has "
+            f"{vision.num_patches} positions and patches of {vision.patch_size}; both must be one square"
+        )
+    return _geometry_of(told, sides[0] * vision.patch_size, None)
+
+
+def _geometry_of(told: Json, side: int, shortest: int | None) -> Geometry:
+    """``shortest``: the short side becomes this before the crop; None = both sides are squashed."""
+    steps = ("do_resize", "do_rescale", "do_normalize")
+    if off := [step for step in steps if not told.get(step)]:
+        raise ConfigError(f"{off[0]} is off")
+    if abs(told["rescale_factor"] * 255 - 1) > 1e-6:
+        raise ConfigError(f"pixels are multiplied by {told['rescale_factor']}, not 1/255")
+    if told["resample"] not in _FILTERS:
+        raise ConfigError(f"resample {told['resample']} is neither bilinear (2) nor bicubic (3)")
+    mean, std = _three(told["image_mean"]), _three(told["image_std"])
+    kind = "squash" if shortest is None else "center"
+    return Geometry(side, shortest or side, mean, std, kind, _FILTERS[told["resample"]])
+
+
+def _squared(told: Json, side: int) -> Geometry:
+    """A processor whose pixels have one size."""
+    size = told["size"]
+    crop = told.get("crop_size") if told.get("do_center_crop") else None
+    shortest = size.get("shortest_edge")
+    sides = {side, *((crop["height"], crop["width"]) if crop else (size["height"], size["width"]))}
+    if len(sides) != 1:
+        raise ConfigError(f"the processor gives {sides - {side}} pixels a side, the model takes {side}")
+    if shortest is None and crop and (size["height"], size["width"]) != (side, side):
+        raise ConfigError(f"a crop of {side} out of a squashed image of {size['width']} x {size['height']} pixels")
+    return _geometry_of(told, side, shortest)
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what transformers reports of its loading: what matters arrives as an exception or is checked here."""
+    logging = need("transformers", EXTRA).utils.logging
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

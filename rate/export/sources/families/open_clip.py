@@ -1,0 +1,262 @@
+"""open_clip models: `open_clip:NAME[:WEIGHTS]`, `open_clip:CONFIG.json[:WEIGHTS]`, `open_clip:local-dir:DIR`.
+
+WEIGHTS is a file, or for a NAME a pretrained tag that open_clip downloads. Features are the unnormalised image
+embedding: linear heads stand on it as it is (the paper's LP), zero-shot heads normalise it themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rate.artifacts.weights import load_into, state_digest
+from rate.artifacts.zero_shot import ZeroShot
+from rate.data.images.geometry import Geometry
+from rate.errors import ConfigError, UsageError, need
+from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_string import Reference
+from rate.types import Json
+
+LOCAL = "local-dir"
+CONFIG = "open_clip_config.json"
+
+
+@dataclass(frozen=True, eq=False)
+class DualEncoder:
+    """An open_clip model with its tokenizer, eval mode, CPU, f32."""
+
+    model: Any  # open_clip.CLIP or CustomTextCLIP
+    tokenizer: Any  # texts -> i64 [n,context]
+    config: Json  # {"name", "model_cfg", "preprocess_cfg"}: all that makes the architecture again
+    geometry: Geometry
+    notices: tuple[str, ...] = ()
+
+
+def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
+    """The image tower, and a way to make zero-shot heads; see `sources.Family`.
+
+    Raises:
+        UsageError: the name is unknown, the weights do not fit, or the model has no square colour input.
+    """
+    return as_source(load(reference), reference)
+
+
+def as_source(encoder: DualEncoder, reference: Reference) -> SourceModel:
+    """The model as a source: its image tower, and a way to make zero-shot heads.
+
+    Raises:
+        UsageError: it does not give one embedding an image.
+    """
+    tower = encoder.model.visual
+    with torch.inference_mode():
+        size = encoder.geometry.size
+        features = tower(torch.zeros(1, 3, size, size))
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        raise UsageError(f"{reference.text} does not give one embedding an image; it cannot be exported")
+    return SourceModel(
+        family="open_clip",
+        source=reference.text,
+        config=encoder.config,
+        tower=tower,
+        dim=features.shape[1],
+        heads=(),
+        geometry=encoder.geometry,
+        weights=state_digest(tower.state_dict()),
+        notices=encoder.notices,
+        zero_shot=lambda names, templates: zero_shot(encoder, names, templates),
+    )
+
+
+def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
+    """The tower of a checkpoint in eval mode; see `sources.Family`.
+
+    Raises:
+        UsageError: this open_clip cannot make the architecture, or the weights do not fit.
+    """
+    model, _ = create(config, "the checkpoint's model")
+    load_into(model.visual, state, "the checkpoint's tower weights")
+    tower: nn.Module = model.visual.eval()
+    return tower
+
+
+def build_encoder(config: Json, tower: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> DualEncoder:
+    """The whole model of a checkpoint: ``text`` holds all of its weights but those of the image ``tower``.
+
+    Raises:
+        UsageError: this open_clip cannot make the architecture, or the weights do not fit.
+    """
+    model, tokenizer = create(config, "the checkpoint's model")
+    whole = {f"visual.{name}": value for name, value in tower.items()} | dict(text)
+    load_into(model, whole, "the checkpoint's weights")
+    return DualEncoder(model.eval(), tokenizer, config, geometry_of(model, str(config.get("name"))))
+
+
+def zero_shot(encoder: DualEncoder, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
+    """Class embeddings as open_clip makes them: every template encoded and normalised, averaged, normalised.
+
+    Args:
+        encoder: the model.
+        names: of the classes, as they stand in a prompt.
+        templates: each with one `{}`.
+    """
+    open_clip = need("open_clip", "train")
+    device = encoder.model.logit_scale.device
+    weight = open_clip.build_zero_shot_classifier(
+        encoder.model, encoder.tokenizer, list(names), list(templates), device=device
+    )
+    bias = getattr(encoder.model, "logit_bias", None)
+    scale = float(encoder.model.logit_scale.detach().exp())
+    return ZeroShot(weight.T.contiguous(), scale, 0.0 if bias is None else float(bias.detach()))
+
+
+def load(reference: Reference) -> DualEncoder:
+    """Model and tokenizer of SOURCE.
+
+    Raises:
+        UsageError: the name is unknown, a file is missing, or the weights do not fit.
+    """
+    config, weights = _described(reference)
+    notices: tuple[str, ...] = ()
+    if weights is not None and not weights.exists():
+        return _downloaded(reference, config)
+    model, tokenizer = create(config, reference.text)
+    if weights is None:
+        notices = (f"{reference.name} has random weights: give {reference.text}:WEIGHTS for trained ones",)
+    else:
+        _load_weights(model, weights)
+    return DualEncoder(model.eval().float(), tokenizer, config, geometry_of(model, reference.name), notices)
+
+
+def create(config: Json, what: str) -> tuple[Any, Any]:
+    """Model with random weights, always the same, and tokenizer, by way of open_clip's own folder format.
+
+    Raises:
+        UsageError: this open_clip cannot make the architecture; ``what`` names the model.
+    """
+    open_clip = need("open_clip", "train")
+    # open_clip logs every step it takes on the root logger's behalf; what matters arrives as an exception.
+    logger, level = logging.getLogger(), logging.getLogger().level
+    with tempfile.TemporaryDirectory(prefix="rate-") as folder, torch.random.fork_rng(devices=[]):
+        described = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
+        (Path(folder) / CONFIG).write_text(json.dumps(described), encoding="utf-8")
+        torch.manual_seed(0)
+        logger.setLevel(logging.ERROR)
+        try:
+            model = open_clip.create_model(f"{LOCAL}:{folder}", load_weights=False)
+            return model.eval(), open_clip.get_tokenizer(f"{LOCAL}:{folder}")
+        except Exception as error:  # whatever a model's constructor raises for a config that is not its own
+            raise UsageError(f"open_clip cannot make {what} ({type(error).__name__}: {error})") from error
+        finally:
+            logger.setLevel(level)
+
+
+def geometry_of(model: Any, name: str) -> Geometry:
+    """Resize, crop and normalisation that the model was trained with, as open_clip records them.
+
+    Raises:
+        UsageError: they cannot be reproduced exactly.
+    """
+    recorded = need("open_clip", "train").get_model_preprocess_cfg(model)
+    size = recorded["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    crops = {"shortest": "center", "squash": "squash"}
+    mode = recorded.get("resize_mode", "shortest")
+    if height != width or mode not in crops:
+        raise UsageError(
+            f"open_clip {name} takes {width} x {height} pixels, resize mode {mode!r}; square inputs with "
+            f"{' or '.join(crops)} can be evaluated"
+        )
+    try:
+        return Geometry(
+            size=height,
+            resize=height,
+            mean=_three(recorded["mean"]),
+            std=_three(recorded["std"]),
+            crop=crops[mode],
+            interpolation=recorded["interpolation"],
+        )
+    except ConfigError as error:
+        raise UsageError(f"open_clip {name} prepares images in a way that has no equal here: {error}") from error
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _described(reference: Reference) -> tuple[Json, Path | None]:
+    """The architecture, and the weights file or tag, None = random weights."""
+    given = None if reference.file is None else Path(reference.file)
+    if reference.name == LOCAL:
+        if given is None or not (given / CONFIG).is_file():
+            raise UsageError(f"SOURCE {reference.text!r}: expected open_clip:{LOCAL}:DIR, a folder with {CONFIG}")
+        return _read_config(given / CONFIG), _weights_in(given)
+    if reference.name.endswith(".json"):
+        return _read_config(Path(reference.name)), given
+    open_clip = need("open_clip", "train")
+    found = open_clip.get_model_config(reference.name)
+    if found is None:
+        close = difflib.get_close_matches(reference.name, open_clip.list_models(), n=3, cutoff=0.5)
+        meant = f"; did you mean {', '.join(close)}?" if close else ""
+        raise UsageError(f"open_clip has no model {reference.name!r}{meant}")
+    return {"name": reference.name, "model_cfg": found, "preprocess_cfg": {}}, given
+
+
+def _read_config(path: Path) -> Json:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as an open_clip config ({error})") from error
+    flat = {key: value for key, value in found.items() if key != "preprocess_cfg"} if isinstance(found, dict) else {}
+    model_cfg = flat.get("model_cfg", flat)
+    if not {"embed_dim", "vision_cfg", "text_cfg"} <= set(model_cfg):
+        raise UsageError(f"{path} is not an open_clip config: it must give embed_dim, vision_cfg and text_cfg")
+    return {"name": path.stem, "model_cfg": model_cfg, "preprocess_cfg": found.get("preprocess_cfg", {})}
+
+
+def _weights_in(folder: Path) -> Path:
+    for pattern in ("open_clip_model.safetensors", "*.safetensors", "open_clip_pytorch_model.bin", "*.bin", "*.pt"):
+        if found := sorted(folder.glob(pattern)):
+            return found[0]
+    raise UsageError(f"{folder} has a {CONFIG} and no weights; expected open_clip_model.safetensors beside it")
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    try:
+        need("open_clip", "train").load_checkpoint(model, str(path), weights_only=True)
+    except Exception as error:  # pickle, safetensors and torch each have their own
+        line = str(error).partition("\n")[0]
+        raise UsageError(
+            f"the weights in {path} cannot be loaded into this model ({type(error).__name__}: {line}); "
+            "expected open_clip's format, .safetensors or a pickle of tensors alone"
+        ) from error
+
+
+def _downloaded(reference: Reference, config: Json) -> DualEncoder:
+    """A pretrained tag of a NAME, which open_clip fetches."""
+    open_clip = need("open_clip", "train")
+    name, tag = reference.name, str(reference.file)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        known = f"tags of {name} are {', '.join(tags[:6])}" if tags else f"{name} has no pretrained tags"
+        raise UsageError(f"WEIGHTS {tag!r} is neither a file nor a pretrained tag; {known}")
+    try:
+        model = open_clip.create_model(name, pretrained=tag)
+    except Exception as error:  # the hub's client raises what its transport raises
+        line = str(error).partition("\n")[0]
+        raise UsageError(f"the weights {name}:{tag} cannot be downloaded ({line}); give a file instead") from error
+    if open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
+        config = config | {"model_cfg": config["model_cfg"] | {"quick_gelu": True}}
+    geometry = geometry_of(model, name)
+    own = {"mean": list(geometry.mean), "std": list(geometry.std), "interpolation": geometry.interpolation}
+    config = config | {"preprocess_cfg": own}
+    return DualEncoder(model.eval().float(), open_clip.get_tokenizer(name), config, geometry)

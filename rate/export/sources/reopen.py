@@ -1,0 +1,78 @@
+"""Back from an artifact to the model that it was exported from, where something needs more than a graph can give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.parity import TOLERANCE, load_sample, masked
+from rate.errors import ArtifactError, RateError, UsageError
+from rate.export.options import ExportOptions
+from rate.export.sources.open_source import Source, SourceModel, open_source
+from rate.types import Json
+
+
+def request_of(model: Source, options: ExportOptions) -> Json | None:
+    """What has to be asked for, beside SOURCE, to get the heads of ``model`` again; None = it has no torch module."""
+    if not isinstance(model, SourceModel):
+        return None
+    paths = {name: getattr(options, name) for name in ("classes", "templates")}
+    return {name: None if path is None else str(path) for name, path in paths.items()} | {"heads": list(options.heads)}
+
+
+def options_of(request: Json) -> ExportOptions:
+    """The options that a `request_of` stands for."""
+    classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
+    return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
+
+
+def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
+    """The torch model behind ``artifact``, proven to be the one: its weights' digest, its heads, its logits.
+
+    Args:
+        artifact: that was exported from it.
+        prove: compare the logits, too; whoever puts the model to the self-test need not do it twice.
+
+    Raises:
+        UsageError: the source is not a torch model.
+        ArtifactError: it is not where it was, or has changed.
+    """
+    again = f"export it again: rate export SOURCE --out {artifact.path} --force"
+    if artifact.family == "onnx":
+        raise UsageError(
+            f"{artifact.path} was made of a finished graph, {artifact.source}: there is no PyTorch model behind it; "
+            "export a checkpoint, a timm or an open_clip model, or use --saliency rise"
+        )
+    try:
+        model = open_source(artifact.source, options_of(artifact.request or {}))
+    except RateError as error:
+        raise ArtifactError(
+            f"{artifact.path} was exported from {artifact.source}, which cannot be opened from here ({error}); "
+            f"go to the folder that this path starts from, put it back, or {again}"
+        ) from error
+    assert isinstance(model, SourceModel)
+    now = {"weights": model.weights, "heads": model.infos, "geometry": model.geometry}
+    then = {"weights": artifact.weights, "heads": artifact.heads, "geometry": artifact.geometry}
+    if changed := [name for name, value in then.items() if now[name] != value]:
+        raise ArtifactError(
+            f"{artifact.source} is no longer what {artifact.path} was exported from: its {', '.join(changed)} changed; "
+            f"put the old one back, or {again}"
+        )
+    if prove:
+        _prove(artifact, model, again)
+    return model
+
+
+def _prove(artifact: Artifact, model: SourceModel, again: str) -> None:
+    sample = load_sample(artifact)
+    logits = model.logits(masked(sample.perturbation, sample.images, sample.rows))
+    for name, expected in sample.logits.items():
+        difference = float(np.abs(logits[name] - expected).max())
+        if not difference <= TOLERANCE:
+            raise ArtifactError(
+                f"head {name!r} of {artifact.source} no longer gives the logits that {artifact.path} was exported "
+                f"with: they differ by up to {difference:.2e}, allowed is {TOLERANCE:g}; put the old one back, or "
+                f"{again}"
+            )

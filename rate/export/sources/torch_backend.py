@@ -1,0 +1,88 @@
+"""The torch module behind an artifact, or one's own, as a backend: perturbed as the exported graph is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rate.artifacts.artifact import Artifact
+from rate.backends.torch import TorchSpec
+from rate.errors import RateError, UsageError
+from rate.export.sources.reopen import reopen
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rate.export.graph.perturbed import Perturbed
+
+_PRECISIONS = ("f32", "fp16", "bf16")
+
+
+def spec_of_artifact(
+    artifact: Artifact, precision: str = "f32", device: str = "cpu", compiled: bool = False, threads: int = 0
+) -> TorchSpec:
+    """The model that ``artifact`` was exported from, in PyTorch; it is opened when the spec is.
+
+    Raises:
+        UsageError: the artifact was made of a finished graph, or the precision is none of PyTorch's.
+    """
+    _check(precision)
+    if artifact.family == "onnx":
+        raise UsageError(
+            f"{artifact.path} was made of a finished graph ({artifact.source}), there is no PyTorch model behind it; "
+            "use another --backend, or export from timm:, open_clip: or a checkpoint folder"
+        )
+    load = partial(load_module, artifact, precision)
+    heads = tuple(head.name for head in artifact.heads)
+    return TorchSpec(load, heads, artifact.geometry.size, precision, device, compiled, threads)
+
+
+def spec_of_module(
+    tower: nn.Module, heads: Mapping[str, nn.Module], size: int, precision: str = "f32", device: str = "cpu"
+) -> TorchSpec:
+    """A live model as a backend; it is copied when the spec is opened, and never changed.
+
+    Args:
+        tower: pixels [b,3,h,w] -> features [b,d].
+        heads: name -> module, features [b,d] -> logits [b,c].
+        size: side of the square input, pixels.
+        precision: f32 | fp16 | bf16.
+        device: cpu | cuda | cuda:N.
+
+    Raises:
+        UsageError: the precision is none of PyTorch's.
+    """
+    _check(precision)
+    return TorchSpec(
+        partial(_perturbed, tower, tuple(heads.values()), precision), tuple(heads), size, precision, device
+    )
+
+
+def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
+    """The model behind ``artifact``, perturbed.
+
+    Raises:
+        UsageError: it is not there any more, or has changed.
+    """
+    try:
+        model = reopen(artifact, prove=False)
+    except RateError as error:
+        raise UsageError(
+            f"the model of {artifact.path} cannot be opened in PyTorch: {error}; or use another --backend"
+        ) from error
+    return _perturbed(model.tower, tuple(head.module for head in model.heads), precision)
+
+
+def _perturbed(tower: nn.Module, heads: tuple[nn.Module, ...], precision: str) -> Perturbed:
+    from rate.export.graph.perturbed import Perturbed
+    from rate.export.sources.half_torch import HalfTower
+
+    own = copy.deepcopy(tower) if precision == "f32" else HalfTower(tower, precision)
+    return Perturbed(own, copy.deepcopy(heads)).eval()
+
+
+def _check(precision: str) -> None:
+    if precision not in _PRECISIONS:
+        raise UsageError(f"--backend torch computes in {', '.join(_PRECISIONS)}, not in {precision}; choose one")

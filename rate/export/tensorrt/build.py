@@ -1,0 +1,281 @@
+"""From an artifact's graph to a TensorRT plan: parse, build, prove, describe.
+
+The network is strongly typed: the precision is that of the graph, which is how TensorRT 11 works and 10.12 can. TF32
+is off, also where a graph of lower precision keeps islands in f32: the fold takes the masks for exact.
+
+Every profile fixes the rows of a batch, so that the tower is tuned for one shape; `rate.backends.tensorrt.backend` pads to it.
+Resident images, table and grid may vary: they only meet a gather and two small products, and one plan then serves every
+grid, occlusion and any number of slots.
+
+What has been run where: tested against the stand-in of tests/standin_tensorrt.py, which parses with onnx and returns
+what NVIDIA's documents and Python bindings say. No plan has been built by the library itself yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.folders import digest_file
+from rate.artifacts.parity import judge, load_sample
+from rate.artifacts.plans import Plan, facts_of, key_of, machine_facts, plan_graph, plan_path, read_plan, write_plan
+from rate.artifacts.signature import seal, state_folder
+from rate.backends.tensorrt.backend import TensorRtSpec
+from rate.backends.tensorrt.device_memory import open_device
+from rate.backends.tensorrt.library import load_tensorrt, open_log
+from rate.errors import ArtifactError, BackendError, ParityError, UsageError
+from rate.export.tensorrt.progress import Observe, open_monitor
+from rate.types import Json
+from rate.version import __version__
+
+Notify = Callable[[str], None]
+
+WORKSPACE = 4 << 30
+"""Bytes of device memory that a kernel may use beside its inputs and outputs."""
+
+LEVEL = 3
+"""TensorRT's builder optimization level, 0 to 5; its own default."""
+
+_VOLUME = 2**31 - 1  # elements of a tensor at most
+_IMAGES, _SIDE = 1024, 64  # resident images and grid side at most
+_USUAL_IMAGES, _USUAL_SIDE = 8, 7  # what the kernels are chosen for
+
+_ELSEWHERE = "use --format onnx and another --backend, or report the model"
+
+
+def profiles_for(size: int, rungs: Sequence[int]) -> list[dict[str, list[list[int]]]]:
+    """Input name -> its least, usual and greatest shape, for every rung; inputs without a free axis are left out.
+
+    Args:
+        size: side of the square image, pixels.
+        rungs: rows of a batch.
+    """
+    from rate.export.graph.perturbed import dims
+
+    images = min(_IMAGES, _VOLUME // (3 * size * size))
+    side = min(_USUAL_SIDE, size)
+    found = []
+    for rung in rungs:
+        ranges = {
+            "I": (1, min(_USUAL_IMAGES, images), images),
+            "B": (rung, rung, rung),
+            "s": (2, side, min(_SIDE, size)),
+            "T": (1, -(-size // side), -(-size // 2)),  # offsets of a RISE mask are as many as a cell has pixels
+        }
+        found.append(
+            {
+                name: [[ranges[axis][k] if isinstance(axis, str) else axis for axis in axes] for k in range(3)]
+                for name, axes in dims(size).items()
+                if any(isinstance(axis, str) for axis in axes)
+            }
+        )
+    return found
+
+
+def build_plan(
+    artifact: Artifact,
+    precision: str,
+    rungs: Sequence[int],
+    notify: Notify = lambda _: None,
+    observe: Observe = lambda share, phase: None,
+    force: bool = False,
+) -> Plan:
+    """Build, prove and describe the plan of a graph of ``artifact``; one that is there already is kept.
+
+    Args:
+        artifact: complete and verified.
+        precision: of the graph: f32, fp16 or bf16.
+        rungs: rows of a batch, each with a profile of its own.
+        notify: told the steps, one sentence each.
+        observe: told the progress of the build, which takes minutes.
+        force: build it again where it is there.
+
+    Raises:
+        UsageError: TensorRT or torch is not installed, or the artifact has no such graph.
+        BackendError: there is no GPU, or the library fails.
+        ParityError: the plan does not compute what the source computes; nothing is kept.
+    """
+    graph = plan_graph(artifact, precision)
+    device = open_device()  # torch comes first; see `load_tensorrt`
+    library = load_tensorrt()
+    machine = machine_facts(device, library)
+    rungs = sorted(set(rungs))
+    profiles = profiles_for(graph.size, rungs)
+    facts = facts_of(machine, artifact, graph, profiles, _flags())
+    path = plan_path(artifact.path, facts)
+    if not force and (kept := _kept(path)) is not None:
+        notify(f"{path} is there already")
+        return kept
+    _prepare(path.parent)
+    notify(f"building a TensorRT {machine['tensorrt']} plan in {precision} for {machine['gpu']}; this takes minutes")
+    began = time.monotonic()
+    content = serialize(library, graph.path, profiles, _timing_cache(machine), observe)
+    made = {"rate": __version__, "seconds": round(time.monotonic() - began, 1), "bytes": len(content)}
+    spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), tuple(rungs))
+    capture, parity = _proven(artifact, spec, content, notify)
+    plan = Plan(path, facts, spec.rungs, spec.sha256, capture, parity, made)
+    write_plan(plan)
+    notify(f"{path}: {len(content):,} bytes")
+    return plan
+
+
+def serialize(
+    library: Any, onnx: Path, profiles: Sequence[Mapping[str, list[list[int]]]], cache: Path, observe: Observe
+) -> bytes:
+    """The plan of an ONNX graph, as bytes.
+
+    Args:
+        library: the module tensorrt.
+        onnx: the graph; its external weights lie beside it.
+        profiles: see `profiles_for`.
+        cache: timings of earlier builds on this machine; read where it is there, and written.
+        observe: told the progress; what it raises ends the build and is raised here.
+
+    Raises:
+        BackendError: the library cannot parse the graph or build the plan.
+    """
+    log = open_log(library)
+    builder = library.Builder(log)
+    # set for 10.x; 11 takes it and knows nothing else
+    network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = library.OnnxParser(network, log)
+    if not parser.parse_from_file(str(onnx)):
+        raise BackendError(f"TensorRT cannot parse {onnx}: {_parser_errors(parser, log)}; {_ELSEWHERE}")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, WORKSPACE)
+    config.clear_flag(library.BuilderFlag.TF32)
+    config.builder_optimization_level = LEVEL
+    config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
+    for shapes in profiles:
+        _add_profile(builder, config, network, shapes)
+    _use_timings(config, cache)
+    monitor = open_monitor(library, observe)
+    config.progress_monitor = monitor
+    plan = builder.build_serialized_network(network, config)
+    if monitor.failure is not None:
+        raise monitor.failure
+    if plan is None:
+        raise BackendError(f"TensorRT cannot build a plan of {onnx}: {log.take()}; {_ELSEWHERE}")
+    _keep_timings(config, cache)
+    return bytes(plan)
+
+
+def _flags() -> Json:
+    return {"strongly_typed": True, "tf32": False, "level": LEVEL, "workspace": WORKSPACE}
+
+
+def _parser_errors(parser: Any, log: Any) -> str:
+    """Every error with the node it is about."""
+    found = []
+    for error in (parser.get_error(index) for index in range(parser.num_errors)):
+        node = f"node {error.node()} {error.node_name()!r} ({error.node_operator()}): " if error.node() >= 0 else ""
+        found.append(f"{node}{error.desc()}")
+    return "; ".join(found) or str(log.take())
+
+
+def _add_profile(builder: Any, config: Any, network: Any, shapes: Mapping[str, list[list[int]]]) -> None:
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        if -1 not in tuple(tensor.shape):
+            continue
+        if tensor.name not in shapes:
+            raise BackendError(
+                f"the graph has the input {tensor.name!r} with the shape {tuple(tensor.shape)}, which nothing fills; "
+                "export the artifact again"
+            )
+        try:
+            profile.set_shape(tensor.name, *(tuple(shape) for shape in shapes[tensor.name]))
+        except RuntimeError as error:
+            raise BackendError(
+                f"TensorRT refuses the shapes {shapes[tensor.name]} of {tensor.name}: {error}; use another --plan-batch"
+            ) from error
+    if config.add_optimization_profile(profile) < 0:
+        raise BackendError(f"TensorRT refuses a profile of the shapes {dict(shapes)}; use another --plan-batch")
+
+
+def _timing_cache(machine: Mapping[str, str]) -> Path:
+    """Timings outlive artifacts: fine-tuned models share the layers of their tower. No plan is made of them."""
+    return state_folder() / f"timings-{key_of(dict(machine))[:16]}.cache"
+
+
+def _use_timings(config: Any, cache: Path) -> None:
+    """Give the builder what earlier builds measured; a file of another version counts as none."""
+    for content in (cache.read_bytes() if cache.is_file() else b"", b""):
+        timings = config.create_timing_cache(content)
+        if timings is not None and config.set_timing_cache(timings, False):
+            return
+
+
+def _keep_timings(config: Any, cache: Path) -> None:
+    timings = config.get_timing_cache()
+    if timings is not None:
+        with contextlib.suppress(OSError):  # the next build is slower without them, and no less right
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            _write(cache, bytes(timings.serialize()))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def _prepare(folder: Path) -> None:
+    """Find out before the build, not after it, that nothing can be written."""
+    seal({})
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made ({error.strerror}); copy the artifact to a place of yours"
+        ) from error
+
+
+def _kept(path: Path) -> Plan | None:
+    """The plan at ``path`` where it is there, described, sealed and unchanged."""
+    try:
+        plan = read_plan(path.with_suffix(".json"))
+    except ArtifactError:
+        return None
+    return plan if path.is_file() and digest_file(path) == plan.sha256 else None
+
+
+def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, Json]:
+    """Write the plan and try it: (can be captured, distance from the source's logits of every rung)."""
+    spec.plan.with_suffix(".json").unlink(missing_ok=True)
+    _write(spec.plan, content)
+    notify("comparing the plan's logits with the source model's")
+    try:
+        try:
+            return True, _judged(artifact, spec)
+        except BackendError as error:
+            notify(f"without CUDA graphs: {error}")
+        return False, _judged(artifact, replace(spec, capture=False))
+    except BaseException:
+        spec.plan.unlink()
+        raise
+
+
+def _judged(artifact: Artifact, spec: TensorRtSpec) -> Json:
+    """Rung -> distance of the logits: each profile has kernels of its own."""
+    sample, found = load_sample(artifact, "pixels", spec.precision), {}
+    for rung in spec.rungs:
+        try:
+            parity = judge(sample, replace(spec, rungs=(rung,)))
+        except ParityError as error:
+            raise ParityError(
+                f"the plan for batches of {rung} rows is not kept: {str(error).partition('; use another')[0]}; fused "
+                "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
+                "TensorRT, or --format onnx"
+            ) from error
+        found[str(rung)] = {"max_abs": parity.max_abs, "cosine": parity.cosine}
+    return found

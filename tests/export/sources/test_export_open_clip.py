@@ -1,0 +1,169 @@
+"""open_clip models: zero-shot heads as open_clip makes them, with linear heads on the same tower, through one graph."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rate.backends.onnxruntime import OrtSpec
+from rate.data.images.prepare import prepare
+from rate.errors import UsageError
+from rate.export.export import ExportOptions, export_artifact
+from rate.export.sources.open_source import open_source, open_tower
+from rate.export.sources.prompts import read_prompts
+from rate.kernels.separable import rise
+from rate.types import Rows, Sample
+
+TINY = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    (tmp_path / "tiny.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5] * 3}}))
+    return f"open_clip:{tmp_path / 'tiny.json'}"
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    (tmp_path / "classes.txt").write_text("dark\tdark square\nlight\n")
+    return tmp_path / "classes.txt"
+
+
+def test_a_zero_shot_head_is_the_cosine_with_the_prompts_scaled(tiny: str, classes: Path, tmp_path: Path) -> None:
+    templates = tmp_path / "templates.txt"
+    templates.write_text("a photo of a {}\na drawing of the {}, in ink\n")
+    source = open_source(tiny, ExportOptions(classes=classes, templates=templates))
+    assert [(info.name, info.kind, info.classes) for info in source.infos] == [("zs", "zero-shot", ("dark", "light"))]
+
+    import open_clip
+
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "open_clip_config.json").write_text((tmp_path / "tiny.json").read_text())
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{tmp_path / 'dir'}", load_weights=False).eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'dir'}")
+    images = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        unit = model.encode_image(images, normalize=True)
+        weights = []
+        for name in ("dark square", "light"):
+            texts = tokenizer([f"a photo of a {name}", f"a drawing of the {name}, in ink"])
+            mean = model.encode_text(texts, normalize=True).mean(dim=0)
+            weights.append(mean / mean.norm())
+        expected = model.logit_scale.exp() * unit @ torch.stack(weights).T
+    np.testing.assert_allclose(source.logits(images.numpy())["zs"], expected.numpy(), atol=1e-5)
+
+
+def test_one_graph_carries_both_kinds_of_heads(tiny: str, classes: Path, image_set, tmp_path: Path) -> None:
+    from rate.finetune.lp import LpSettings, finetune_lp
+
+    finetune_lp(tiny, image_set(6), tmp_path / "lp", LpSettings(split=None, epochs=3))
+    options = ExportOptions(classes=classes, heads=(f"lp=linear:{tmp_path / 'lp'}", f"two=zero-shot:{classes}"))
+    artifact = export_artifact(tiny, tmp_path / "artifact", options)
+    assert [(head.name, head.kind) for head in artifact.heads] == [
+        ("zs", "zero-shot"),
+        ("lp", "linear"),
+        ("two", "zero-shot"),
+    ]
+    assert max(artifact.parity["max_abs"].values()) < 1e-4
+
+
+def test_the_linear_head_stands_on_the_unnormalised_embedding(tiny: str) -> None:
+    tower = open_tower(tiny)
+    with torch.inference_mode():
+        norms = tower.tower(torch.randn(5, 3, 32, 32)).norm(dim=1)
+    assert (norms - 1).abs().min() > 1e-3
+
+
+def test_real_zero_shot_predictions_are_those_of_open_clip(shared_data: Path, tmp_path: Path) -> None:
+    import open_clip
+
+    folder = shared_data / "open_clip_efflite0_caltech"
+    labels = ("airplanes", "Faces", "Motorbikes", "butterfly", "dalmatian", "dolphin")
+    names = json.loads((folder / "class_prompts.json").read_text())
+    (tmp_path / "classes.json").write_text(json.dumps({label: names[label] for label in labels}))
+    options = ExportOptions(classes=tmp_path / "classes.json")
+    artifact = export_artifact(f"open_clip:local-dir:{folder}", tmp_path / "artifact", options)
+
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    data = shared_data / "caltech101-boxes"
+    with (data / "annotations.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"][::12]
+    perturbation = rise(artifact.geometry.size, 7)
+    with OrtSpec(artifact.graph()).open(perturbation, len(rows)) as backend:
+        for slot, row in enumerate(rows):
+            sample = Sample(row["image"], row["label"], str(data / row["image"]), boxes=())
+            backend.put(slot, prepare(sample, artifact.geometry).pixels)
+        clean = np.repeat(perturbation.clean[None], len(rows), axis=0)
+        rows_in = Rows(np.arange(len(rows)), clean, np.zeros((len(rows), 2), np.int64))
+        ours = backend.submit(rows_in).wait()["zs"]
+    with torch.inference_mode():
+        text = model.encode_text(tokenizer([f"a photo of a {names[label]}" for label in labels]), normalize=True)
+        images = torch.stack([transform(Image.open(data / row["image"])) for row in rows])
+        theirs = (model.logit_scale.exp() * model.encode_image(images, normalize=True) @ text.T).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    accuracy = np.mean([labels[k] == row["label"] for k, row in zip(ours.argmax(axis=1), rows, strict=True)])
+    assert accuracy >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-B-16"])
+def test_clip_architectures_keep_their_logits(name: str, classes: Path, tmp_path: Path) -> None:
+    artifact = export_artifact(f"open_clip:{name}", tmp_path / "artifact", ExportOptions(classes=classes))
+    assert max(artifact.parity["max_abs"].values()) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("open_clip:ViT-B-33", "did you mean ViT-B-32"),
+        ("open_clip:local-dir:/nowhere", "a folder with open_clip_config.json"),
+        ("open_clip:/nowhere/x.json", "cannot be read as an open_clip config"),
+        ("open_clip:ViT-B-32:no_such_tag", "neither a file nor a pretrained tag"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(source: str, message: str, classes: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_source(source, ExportOptions(classes=classes))
+
+
+def test_a_flat_config_is_the_same_model(tiny: str, classes: Path, tmp_path: Path) -> None:
+    (tmp_path / "flat.json").write_text(json.dumps(TINY | {"preprocess_cfg": {"mean": [0.5] * 3}}))
+    flat = open_source(f"open_clip:{tmp_path / 'flat.json'}", ExportOptions(classes=classes))
+    nested = open_source(tiny, ExportOptions(classes=classes))
+    assert (flat.weights, flat.geometry) == (nested.weights, nested.geometry)
+
+
+def test_a_model_without_heads_says_how_to_give_it_one(tiny: str) -> None:
+    with pytest.raises(UsageError, match="give --classes FILE for a zero-shot head"):
+        open_source(tiny, ExportOptions())
+
+
+@pytest.mark.parametrize(
+    ("classes", "templates", "message"),
+    [
+        ("only one\n", None, "at least 2"),
+        ("a\tcat\na\tdog\n", None, "stands on two lines"),
+        ("a\nb\n", "a photo\n", "must hold one"),
+        ("a\nb\n", "a {} photo {}\n", "must hold one"),
+        ("a\nb\n", "\n", "is empty"),
+    ],
+)
+def test_prompts_are_checked(tmp_path: Path, classes: str, templates: str | None, message: str) -> None:
+    (tmp_path / "c.txt").write_text(classes)
+    if templates is not None:
+        (tmp_path / "t.txt").write_text(templates)
+    with pytest.raises(UsageError, match=message):
+        read_prompts(tmp_path / "c.txt", None if templates is None else tmp_path / "t.txt")
