@@ -26,7 +26,6 @@ from rate.demo import ENCODER, SIZE, SMALLEST
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.engine.summary import ratio_json
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.full import FtSettings, finetune_ft
@@ -36,6 +35,7 @@ from rate.metrics import Counts, accuracy, ir, pt
 from rate.paired import difference, joint
 from rate.report.pairing import states
 from rate.report.reference import HeadRun, load_heads
+from rate.runs.summary import ratio_json
 
 METHODS = ("ZS", "LP", "FT", "FLCP")
 SETTINGS = ("rho", "test", "seeds", "pretrain", "pretrain_epochs", "train", "epochs")

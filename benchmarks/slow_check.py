@@ -25,8 +25,8 @@ from torchvision import transforms
 
 import rate
 from benchmarks import record
-from rate.engine.parts import read_rows
-from rate.engine.store import read_run
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 TOLERANCE = 1e-4
 

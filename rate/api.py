@@ -20,11 +20,11 @@ importlib.import_module("rate.export")
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.engine.summary import Summary
     from rate.kernels.saliency import Masks
     from rate.report.compare import Comparison
     from rate.report.gate import Decision
     from rate.report.policy import PolicySource
+    from rate.runs.summary import Summary
 
 
 def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
@@ -77,7 +77,7 @@ def load_run(path: str | Path) -> Summary:
     Raises:
         RunError: ``path`` is not a run folder, or a part of it is damaged.
     """
-    from rate.engine.summary import load_summary
+    from rate.runs.summary import load_summary
 
     return load_summary(Path(path))
 

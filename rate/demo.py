@@ -18,17 +18,17 @@ from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest
 from rate.engine.explain import Question, explain
 from rate.engine.job import job_from_artifact
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.engine.store import read_run
-from rate.engine.summary import HeadSummary, Summary
 from rate.errors import DataError
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
 from rate.report.heatmap import picture
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
+from rate.runs.summary import HeadSummary, Summary
 
 SIZE = 64
 RHO = 0.7

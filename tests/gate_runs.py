@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rate.engine.rows import SCHEMA, SKETCH
-from rate.engine.run_schema import RUN_SCHEMA_ID
-from rate.engine.summary import Summary
 from rate.files import write_json
 from rate.report.gate import Decision, decide
 from rate.report.policy import read_policy
 from rate.report.reference import HeadRun
+from rate.runs.rows import SCHEMA, SKETCH
+from rate.runs.run_schema import RUN_SCHEMA_ID
+from rate.runs.summary import Summary
 from rate.types import Json
 
 RULE = {

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rate.config import Measurement
-from rate.engine.rows import SCHEMA, SKETCH
+from rate.runs.rows import SCHEMA, SKETCH
 
 FLAT = np.full(SKETCH * SKETCH, 1 / SKETCH**2, np.float16).tobytes()
 HALF = np.where(np.arange(SKETCH * SKETCH) % 2, 255, 0).astype(np.uint8).tobytes()

@@ -15,9 +15,9 @@ from PIL import Image
 from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
-from rate.engine.rows import MAP_SCHEMA, SCHEMA, SKETCH
 from rate.files import write_json
 from rate.report.html.selection import rank_of
+from rate.runs.rows import MAP_SCHEMA, SCHEMA, SKETCH
 
 SIDE = 48
 GEOMETRY = Geometry(size=SIDE, resize=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rate.cli.main import run
-from rate.engine.parts import read_rows
-from rate.engine.store import read_run
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 pytestmark = pytest.mark.slow
 

@@ -21,10 +21,10 @@ from benchmarks.engine_share import AlreadyOpen
 from rate.artifacts.artifact import load_artifact
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate, slots_of
 from rate.engine.select import spec_for
-from rate.engine.store import read_run
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 from rate.version import __version__
 
 

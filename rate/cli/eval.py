@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rate.backends.base import BackendSpec
     from rate.engine.job import Job
     from rate.engine.pipeline import CarryOut
-    from rate.engine.summary import Summary
+    from rate.runs.summary import Summary
     from rate.types import Json
 
 _KEEP = ",".join(map(str, KEEP))

@@ -15,8 +15,8 @@ def merge(
 ) -> None:
     """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
     from rate.cli.console import notice, print_json, results
-    from rate.engine.merge import merge as join
     from rate.report.tables import summary_table
+    from rate.runs.merge import merge as join
 
     summary = join(runs, out)
     if as_json:

@@ -18,8 +18,8 @@ def schema(
 ) -> None:
     """Print the JSON Schemas of the files that `rate` writes."""
     from rate.cli.console import print_json
-    from rate.engine.schemas import all_schemas
     from rate.errors import UsageError
+    from rate.runs.schemas import all_schemas
 
     known = all_schemas()
     if name is not None and name not in known:

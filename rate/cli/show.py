@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rate.engine.grid import Grid
-    from rate.engine.summary import Summary
+    from rate.runs.summary import Summary
     from rate.types import Json
 
 
@@ -20,8 +20,8 @@ def show(
     """Show accuracy, PT and IR of a run, or over corruptions and severities."""
     from rate.cli.console import print_json
     from rate.engine.grid import is_grid, load_grid
-    from rate.engine.summary import load_summary
     from rate.report.faithfulness_table import read_faithfulness
+    from rate.runs.summary import load_summary
 
     if is_grid(run):
         print_grid(load_grid(run), as_json)

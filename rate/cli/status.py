@@ -14,7 +14,7 @@ def status(
 ) -> None:
     """Say how far a run is, while it runs or after it stopped. It is not disturbed."""
     from rate.cli.console import print_json
-    from rate.engine.status import read_status
+    from rate.runs.status import read_status
 
     found = read_status(run)
     if as_json:

@@ -20,11 +20,11 @@ from rate.engine.job import Job
 from rate.engine.judge import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
 from rate.engine.pipeline import Outcome, Produce, decode_threads, read_sample
 from rate.engine.prefetch import Prefetch
-from rate.engine.store import Work
 from rate.errors import ConfigError, SampleError, UsageError, need
 from rate.kernels.relevance import bounds, enlarged
 from rate.kernels.saliency import Maps, evidence
 from rate.kernels.separable import Perturbation
+from rate.runs.store import Work
 from rate.types import Float64, Int64, Prepared, Sample
 
 if TYPE_CHECKING:

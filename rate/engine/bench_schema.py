@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rate.engine.bench_result import BENCH_SCHEMA_ID
-from rate.engine.schema_words import COUNT, POSITIVE, TEXT, array_of, map_of, object_with
+from rate.runs.schema_words import COUNT, POSITIVE, TEXT, array_of, map_of, object_with
 
 _SPREAD = object_with(dict.fromkeys(("median", "min", "max"), POSITIVE) | {"rounds": array_of(POSITIVE)})
 _BENCH_ROW = object_with(

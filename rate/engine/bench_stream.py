@@ -18,9 +18,9 @@ from rate.backends.base import Backend, Logits, Pending
 from rate.engine.bench_plan import Images
 from rate.engine.job import Job
 from rate.engine.pipeline import outcomes, slots_of
-from rate.engine.store import Work
 from rate.errors import BackendError, SampleError
 from rate.kernels.separable import Perturbation
+from rate.runs.store import Work
 from rate.types import Float32, Prepared, Rows, Sample
 
 RAW_SLOTS = 3

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rate.engine.parts import PART_ROWS
+from rate.runs.parts import PART_ROWS
 from rate.types import Sample
 
 CHUNK_SECONDS = 20.0

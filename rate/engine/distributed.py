@@ -17,8 +17,8 @@ from rate.backends.base import BackendSpec
 from rate.engine.chunks import ATTEMPTS, Chunk, Chunks
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, Observe, Progress
-from rate.engine.store import RunStore
 from rate.engine.worker import Assignment, Finished
+from rate.runs.store import RunStore
 from rate.types import Sample
 
 LOADS = 3

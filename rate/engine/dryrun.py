@@ -12,13 +12,13 @@ import numpy as np
 from rate.backends.base import BackendSpec
 from rate.data.digests import IdSet
 from rate.engine.job import Job
-from rate.engine.parts import ids_of
 from rate.engine.pipeline import Engine, slots_of
-from rate.engine.rows import MAP
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.store import read_run
 from rate.errors import RunError
 from rate.kernels.saliency import Method
+from rate.runs.parts import ids_of
+from rate.runs.rows import MAP
+from rate.runs.store import read_run
 from rate.types import Json, Rows
 
 ROW_BYTES = 900

@@ -22,16 +22,16 @@ from rate.engine.attention import attention_of
 from rate.engine.job import Job
 from rate.engine.judge import Prediction, Verdict, softmax
 from rate.engine.pipeline import Outcome, Produce, outcomes
-from rate.engine.rows import map_from_verdict
 from rate.engine.select import spec_for
-from rate.engine.store import Work
-from rate.engine.summary import ratio_json
 from rate.errors import ConfigError, SampleError
 from rate.export.graph.randomized import randomized_artifact
 from rate.files import write_json
 from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
 from rate.kernels.separable import Perturbation, rise
 from rate.metrics import Z95, Ratio, rank_correlation
+from rate.runs.rows import map_from_verdict
+from rate.runs.store import Work
+from rate.runs.summary import ratio_json
 from rate.types import Float32, Float64, Int64, Json, Rows, Sample
 
 FAITHFULNESS = "faithfulness.json"

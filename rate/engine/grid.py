@@ -20,10 +20,10 @@ from rate.backends.base import BackendSpec
 from rate.data.images.corrupt import CLEAN, TYPES
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, Progress, evaluate
-from rate.engine.store import read_run
-from rate.engine.summary import load_summary
 from rate.errors import RunError
 from rate.files import write_json
+from rate.runs.store import read_run
+from rate.runs.summary import load_summary
 from rate.types import Json
 
 GRID_SCHEMA_ID = "rate.grid/1"

@@ -19,13 +19,13 @@ from rate.data.images.corrupt import LIBRARIES, alteration, check_size
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
 from rate.engine.judge import Head
-from rate.engine.run_schema import RUN_SCHEMA_ID
 from rate.engine.stopping import Stopping, stopping_for
 from rate.errors import DataError, UsageError
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.kernels.tokens import RiseTokens
+from rate.runs.run_schema import RUN_SCHEMA_ID
 from rate.types import Json, Prepared, Sample, Samples
 from rate.version import __version__
 

@@ -23,9 +23,9 @@ from rate.engine.job import Job
 from rate.engine.judge import Judge, Verdict
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
-from rate.engine.store import RunStore, Work
-from rate.engine.summary import Summary, summarize, write_summary
 from rate.errors import SampleError
+from rate.runs.store import RunStore, Work
+from rate.runs.summary import Summary, summarize, write_summary
 from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3

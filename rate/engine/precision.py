@@ -9,10 +9,10 @@ from pathlib import Path
 from rate.backends.base import BackendSpec
 from rate.data.digests import fingerprint
 from rate.engine.job import Job
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import Observe, evaluate
-from rate.engine.store import read_run
 from rate.files import write_json
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 from rate.types import Json
 
 PRECISION_SCHEMA_ID = "rate.precision/1"

@@ -10,10 +10,10 @@ from types import TracebackType
 
 from rate.backends.base import BackendSpec
 from rate.engine.job import Job
-from rate.engine.parts import PartWriter
 from rate.engine.pipeline import Engine, opened
-from rate.engine.store import Work
 from rate.errors import SampleError
+from rate.runs.parts import PartWriter
+from rate.runs.store import Work
 from rate.types import Json, Sample
 
 

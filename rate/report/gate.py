@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rate.engine.schemas import GATE_SCHEMA_ID
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, RunError, UsageError
 from rate.metrics import Z95
 from rate.report.compare import Pair, pair
 from rate.report.policy import Check, Policy
 from rate.report.reading import Reading, measured, number, readings
 from rate.report.reference import HeadRun
+from rate.runs.schemas import GATE_SCHEMA_ID
 from rate.types import Json
 
 STATES = ("fail", "error", "inconclusive", "warn", "skipped", "pass")

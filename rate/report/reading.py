@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.summary import counts_of
 from rate.metrics import Counts, Ratio, accuracy, ir, pt
 from rate.paired import Difference, difference, joint, joint_by_group
 from rate.report.compare import Pair
 from rate.report.pairing import group_codes, in_common, states
 from rate.report.policy import COUNTED, Check
 from rate.report.reference import HeadRun
+from rate.runs.summary import counts_of
 from rate.types import Int64
 
 COLUMN = {"class": "label", "group": "group"}

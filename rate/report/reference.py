@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.parts import read_rows
-from rate.engine.store import read_run
-from rate.engine.summary import HeadSummary, Summary, load_summary
 from rate.errors import RunError, UsageError
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
+from rate.runs.summary import HeadSummary, Summary, load_summary
 from rate.types import Json
 
 _SAME_IDENTITY = ("data",)
@@ -25,7 +25,7 @@ class HeadRun:
     folder: Path
     head: str
     run: Json  # run.json
-    rows: pa.Table  # `rate.engine.rows.SCHEMA`, one row a sample, in order of id
+    rows: pa.Table  # `rate.runs.rows.SCHEMA`, one row a sample, in order of id
     whole: Summary  # of all heads of the folder
 
     @property

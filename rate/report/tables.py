@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.engine.summary import HeadSummary, Metric, Summary
 from rate.metrics import Ratio
+from rate.runs.summary import HeadSummary, Metric, Summary
 from rate.types import Json
 
 _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}

@@ -14,7 +14,7 @@ from gate_runs import run_json
 
 from rate.artifacts.documents import disagreement, read_json
 from rate.artifacts.schemas import ARTIFACT
-from rate.engine.run_schema import NEEDED
+from rate.runs.run_schema import NEEDED
 from rate.types import Json
 
 VALUES: tuple[Any, ...] = (None, True, "", "x", -1, 0, 2**70, 0.5, -0.5, [], {}, [1], {"x": 1}, "running", "../x")

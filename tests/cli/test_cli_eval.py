@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from rate.cli.main import run
-from rate.engine.parts import read_rows
-from rate.engine.store import read_run
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rate.cli.main import run
-from rate.engine.parts import read_rows
-from rate.engine.store import read_run
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 FEW = ("--masks", "12", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 

@@ -9,7 +9,7 @@ import pytest
 
 from rate.backends.fake import FakeSpec
 from rate.engine.pipeline import evaluate
-from rate.engine.summary import load_summary
+from rate.runs.summary import load_summary
 from rate.types import Float32
 from tests.engine.test_pipeline import Interrupting, assert_same_rows, job, model, rows_of
 

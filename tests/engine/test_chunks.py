@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.engine.chunks import Chunk, Chunks
-from rate.engine.parts import PART_ROWS
+from rate.runs.parts import PART_ROWS
 from rate.types import Sample
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 from rate.backends.fake import FakeSpec
 from rate.config import Execution
 from rate.engine.crew import crew
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import Progress, evaluate
-from rate.engine.store import read_run
 from rate.errors import BackendError, ConfigError
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 
 def rows_of(folder: Path) -> list[dict]:

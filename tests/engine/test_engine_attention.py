@@ -16,13 +16,13 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.cli.main import run
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.parts import read_rows
-from rate.engine.schemas import all_schemas
-from rate.engine.store import read_run
 from rate.errors import ArtifactError, UsageError
 from rate.export.sources.attention import Attentive
 from rate.export.sources.reopen import reopen
 from rate.kernels.relevance import bounds, enlarged
+from rate.runs.parts import read_rows
+from rate.runs.schemas import all_schemas
+from rate.runs.store import read_run
 
 ATTENTION = ("--saliency", "attention", "--threads", "1")
 

@@ -21,12 +21,12 @@ from rate.data.manifest import read_manifest
 from rate.engine.crew import crew
 from rate.engine.job import Job
 from rate.engine.judge import Head
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
-from rate.engine.store import read_run
 from rate.errors import ConfigError, RunError
 from rate.report.agreement import agreement
 from rate.report.reference import load_head, load_heads, require_comparable
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 from rate.types import Float32
 
 AT_THE_CROP = replace(CROP, resize=CROP.size)

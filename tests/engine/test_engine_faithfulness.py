@@ -21,9 +21,9 @@ from rate.data.images.prepare import prepare
 from rate.engine.faithfulness import Explainer, Found, measure_faithfulness, samples_for
 from rate.engine.job import Job
 from rate.engine.judge import Head
-from rate.engine.schemas import all_schemas
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
+from rate.runs.schemas import all_schemas
 from rate.types import Float32
 
 SIZE, IMAGES = 32, 12

@@ -14,9 +14,9 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.pack import pack
 from rate.data.storage.location import read_bytes
 from rate.engine.crew import crew
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
-from rate.engine.store import read_run
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 
 def rows_of(data: str, out: Path, workers: int = 1) -> list[dict]:

@@ -16,10 +16,8 @@ from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.dryrun import estimate
 from rate.engine.job import Job, job_from_artifact
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
-from rate.engine.store import read_run
 from rate.errors import ConfigError, UsageError
 from rate.export.graph.tokens import dropped_logits
 from rate.export.options import ExportOptions
@@ -27,6 +25,8 @@ from rate.export.sources.families.vit import cut_of
 from rate.export.sources.open_source import open_source
 from rate.kernels import reference
 from rate.kernels.tokens import RiseTokens
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 from rate.types import Rows
 
 MASKS = 30

@@ -21,11 +21,11 @@ from rate.data.images.geometry import Geometry
 from rate.engine.grid import Grid, evaluate_grid, is_grid, load_grid
 from rate.engine.job import Job
 from rate.engine.judge import Head
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate, kept_open
-from rate.engine.schemas import all_schemas
-from rate.engine.store import read_run
 from rate.errors import ConfigError, RunError
+from rate.runs.parts import read_rows
+from rate.runs.schemas import all_schemas
+from rate.runs.store import read_run
 from rate.types import Float32
 
 ASKED = parse_grid("clean,contrast,pixelate:2", (1, 4))

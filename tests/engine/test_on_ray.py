@@ -14,8 +14,8 @@ from rate.config import Execution
 from rate.engine.crew import crew
 from rate.engine.on_ray import Needs, workers_that_fit
 from rate.engine.pipeline import evaluate
-from rate.engine.store import read_run
 from rate.errors import UsageError
+from rate.runs.store import read_run
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: nothing of the cluster runner is tested")
 

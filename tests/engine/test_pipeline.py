@@ -18,12 +18,12 @@ from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job
 from rate.engine.judge import Head, softmax
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
-from rate.engine.store import RunStore, read_run
-from rate.engine.summary import Summary, load_summary
 from rate.errors import RunError
 from rate.kernels import reference
+from rate.runs.parts import read_rows
+from rate.runs.store import RunStore, read_run
+from rate.runs.summary import Summary, load_summary
 from rate.types import Float32
 
 SIZE = 32

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rate.backends.onnxruntime import OrtBackend
 from rate.cli.main import main
-from rate.engine import parts
+from rate.runs import parts
 
 IS_DRIVER = __name__ == "__main__"
 MOMENT = int(os.environ.get("FAULT_MOMENT") or 0)

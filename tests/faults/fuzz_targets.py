@@ -22,8 +22,8 @@ from rate.data.formats.manifest_files import write_rows
 from rate.data.make.coco import index_coco
 from rate.data.storage.location import read_bytes
 from rate.engine.pipeline import evaluate
-from rate.engine.store import RunStore, read_run
 from rate.errors import SampleError
+from rate.runs.store import RunStore, read_run
 
 COUNT = 4
 Verdicts = dict[tuple[str, str], tuple[object, ...]]
@@ -179,10 +179,10 @@ def artifact_target(root: Path, artifact: Path, name: str) -> Target:
 
 def run_target(root: Path, name: str) -> Target:
     """A finished run: everything that reads one."""
-    from rate.engine.status import read_status
-    from rate.engine.summary import load_summary
     from rate.report.reference import load_heads
     from rate.report.tables import pace, summary_table
+    from rate.runs.status import read_status
+    from rate.runs.summary import load_summary
 
     images = pictures(root / f"for-{name}", "png")
     manifest = root / f"for-{name}" / "manifest.csv"

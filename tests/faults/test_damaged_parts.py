@@ -14,8 +14,8 @@ from eval_command import arguments
 from stored_rows import differences, stored
 
 from rate.cli.main import run
-from rate.engine import parts
-from rate.engine.store import read_run
+from rate.runs import parts
+from rate.runs.store import read_run
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from stored_rows import differences, stored
 
 from rate.backends.onnxruntime import OrtBackend
 from rate.cli.main import run
-from rate.engine import parts
-from rate.engine.store import read_run
+from rate.runs import parts
+from rate.runs.store import read_run
 
 
 def mount(*options: str) -> None:

@@ -16,7 +16,7 @@ from fault_figures import note
 from stored_rows import differences
 
 from rate.cli.main import run
-from rate.engine.store import read_run
+from rate.runs.store import read_run
 
 FAULTY = Path(__file__).with_name("faulty_eval.py")
 WHERE = "the process was to die at this moment and did not"

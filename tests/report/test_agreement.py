@@ -10,10 +10,10 @@ import pytest
 from paired_runs import write_run
 
 from rate.cli.main import run
-from rate.engine.schemas import all_schemas
 from rate.errors import RunError
 from rate.report.agreement import Agreement, agreement
 from rate.report.reference import load_head
+from rate.runs.schemas import all_schemas
 
 FIRST = ["rr", "rr", "ww", "rw", "wr", "undefined_right", "rr", "undefined_wrong", "error"]
 SECOND = ["rr", "rw", "wr", "rw", "wr", "rr", "undefined_right", "undefined_wrong", "rr"]

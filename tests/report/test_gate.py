@@ -15,13 +15,13 @@ from gate_runs import decided, head_run, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.engine.schemas import GATE
 from rate.errors import RunError, UsageError
 from rate.metrics import wilson
 from rate.report.compare import pair
 from rate.report.gate import Decision, Result, decide
 from rate.report.policy import read_policy
 from rate.report.reading import Reading, number
+from rate.runs.schemas import GATE
 
 MIXED = states(rr=60, rw=20, wr=10, ww=5, capped=5, undefined_right=3, undefined_wrong=2, error=5)
 """n 110: accuracy 88/105, PT 65/85, IR 65/75, undefined 5, capped 5, errors 5."""

@@ -14,13 +14,13 @@ from paired_runs import write_run
 from rich.console import Console
 
 import rate
-from rate.engine.schemas import COMPARISON
 from rate.errors import RunError, UsageError
 from rate.metrics import Ratio
 from rate.paired import MIN_GROUPS, STATES
 from rate.report.compare import compare, pair, signed
 from rate.report.comparison_table import comparison_table, p_value
 from rate.report.reference import load_head
+from rate.runs.schemas import COMPARISON
 
 FIRST = ["rr", "rr", "rw", "wr", "ww", "undefined_right", "error", "rr"]
 SECOND = ["rr", "rw", "rw", "rr", "rr", "ww", "rr", "error"]

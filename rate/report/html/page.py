@@ -14,7 +14,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from rate.engine.summary import HeadSummary
 from rate.errors import ConfigError, UsageError
 from rate.files import write_atomically
 from rate.report.faithfulness_table import Row, read_faithfulness, rows_of
@@ -27,6 +26,7 @@ from rate.report.html.shift import Shift, shift_of
 from rate.report.html.slices import COLUMNS, slice_rows
 from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
 from rate.report.reference import HeadRun, incompatibilities
+from rate.runs.summary import HeadSummary
 from rate.types import Json
 from rate.version import __version__
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rate.data.digests import fingerprint
-from rate.engine.rows import MAP_SCHEMA, SKETCH
 from rate.errors import RunError
 from rate.report.reference import HeadRun
+from rate.runs.rows import MAP_SCHEMA, SKETCH
 from rate.types import Bool, Float64, Json
 
 QUADRANTS = ("rr", "rw", "wr", "ww", "undefined")
@@ -29,7 +29,7 @@ class Shown:
     head: int  # position among the heads of the report
     quadrant: str
     rank: int
-    row: Json  # `rate.engine.rows.SCHEMA`
+    row: Json  # `rate.runs.rows.SCHEMA`
     heat: Float64 | None  # [side,side] in [0, 1]
     coarse: bool  # from the sketch that every row carries: no map was saved
 

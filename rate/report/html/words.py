@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rate.engine.summary import HeadSummary, Metric
+from rate.runs.summary import HeadSummary, Metric
 from rate.types import Json
 
 REASONS = {

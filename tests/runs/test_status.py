@@ -8,9 +8,9 @@ import pytest
 from function_models import job, light
 
 from rate.backends.fake import FakeSpec
-from rate.engine import parts
 from rate.engine.pipeline import Progress, evaluate
-from rate.engine.status import Status, read_status
+from rate.runs import parts
+from rate.runs.status import Status, read_status
 
 
 @pytest.fixture

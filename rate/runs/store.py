@@ -23,11 +23,11 @@ from typing import IO
 from rate.artifacts.documents import disagreement, read_json
 from rate.data.digests import IdSet
 from rate.engine.judge import Verdict
-from rate.engine.parts import PartWriter, ids_of, select_maps
-from rate.engine.repair import mended
-from rate.engine.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.errors import RunError, StorageError
 from rate.files import is_temporary, write_json
+from rate.runs.parts import PartWriter, ids_of, select_maps
+from rate.runs.repair import mended
+from rate.runs.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.types import Json, Sample
 
 LOCK_ATTEMPTS = 5

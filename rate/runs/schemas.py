@@ -7,20 +7,20 @@ from rate.engine.bench_schema import BENCH
 from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.engine.grid_schema import GRID
 from rate.engine.precision import PRECISION_SCHEMA_ID
-from rate.engine.rows import SCHEMA
-from rate.engine.run_schema import RULE, RUN
-from rate.engine.schema_words import COUNT as _COUNT
-from rate.engine.schema_words import METRIC as _METRIC
-from rate.engine.schema_words import NUMBER as _NUMBER
-from rate.engine.schema_words import RATIO as _RATIO
-from rate.engine.schema_words import SHARE as _SHARE
-from rate.engine.schema_words import STATUS
-from rate.engine.schema_words import TEXT as _TEXT
-from rate.engine.schema_words import array_of as _list
-from rate.engine.schema_words import map_of as _map
-from rate.engine.schema_words import object_with as _object
-from rate.engine.summary import SUMMARY_SCHEMA_ID
 from rate.paired import METRICS, STATES
+from rate.runs.rows import SCHEMA
+from rate.runs.run_schema import RULE, RUN
+from rate.runs.schema_words import COUNT as _COUNT
+from rate.runs.schema_words import METRIC as _METRIC
+from rate.runs.schema_words import NUMBER as _NUMBER
+from rate.runs.schema_words import RATIO as _RATIO
+from rate.runs.schema_words import SHARE as _SHARE
+from rate.runs.schema_words import STATUS
+from rate.runs.schema_words import TEXT as _TEXT
+from rate.runs.schema_words import array_of as _list
+from rate.runs.schema_words import map_of as _map
+from rate.runs.schema_words import object_with as _object
+from rate.runs.summary import SUMMARY_SCHEMA_ID
 from rate.types import Json
 
 COMPARISON_SCHEMA_ID = "rate.comparison/1"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from rate.engine.parts import iter_parts
-from rate.engine.store import read_run
+from rate.runs.parts import iter_parts
+from rate.runs.store import read_run
 from rate.types import Json
 
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from rate.artifacts.documents import disagreement
 from rate.data.digests import IdSet
-from rate.engine.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
-from rate.engine.rows import MAP_SCHEMA
-from rate.engine.run_schema import RUN
-from rate.engine.store import read_run
-from rate.engine.summary import Summary, load_summary, summarize, write_summary
 from rate.errors import RunError, StorageError
 from rate.files import write_json
+from rate.runs.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
+from rate.runs.rows import MAP_SCHEMA
+from rate.runs.run_schema import RUN
+from rate.runs.store import read_run
+from rate.runs.summary import Summary, load_summary, summarize, write_summary
 from rate.types import Json
 
 

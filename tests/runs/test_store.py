@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rate.engine import parts as store_module
-from rate.engine.parts import read_rows
-from rate.engine.store import RunStore, read_run
 from rate.errors import RunError, StorageError
 from rate.files import write_atomically, write_json
+from rate.runs import parts as store_module
+from rate.runs.parts import read_rows
+from rate.runs.store import RunStore, read_run
 from rate.types import Sample
 
 RULE = {"evidence": "positive", "valid": "midpoint", "tau": 0.5, "saliency": "rise", "masks": 24}

@@ -10,11 +10,11 @@ import pytest
 from function_models import job, light
 
 from rate.backends.fake import FakeSpec
-from rate.engine.merge import merge
-from rate.engine.parts import read_rows
 from rate.engine.pipeline import evaluate
-from rate.engine.store import read_run
 from rate.errors import RunError
+from rate.runs.merge import merge
+from rate.runs.parts import read_rows
+from rate.runs.store import read_run
 
 
 def rows_of(folder: Path) -> list[dict]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.parts import check_name, part_name, read_maps, read_part, write_table
 from rate.errors import RunError
+from rate.runs.parts import check_name, part_name, read_maps, read_part, write_table
 from rate.types import Json
 
 

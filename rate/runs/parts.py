@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from rate.data.digests import fingerprint
 from rate.engine.judge import Verdict
-from rate.engine.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, quadrant, row_from_error, row_from_verdict
 from rate.errors import RunError
 from rate.files import write_atomically
+from rate.runs.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, quadrant, row_from_error, row_from_verdict
 from rate.types import Json, Sample
 
 PART_ROWS = 256

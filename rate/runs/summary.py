@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.parts import iter_parts
-from rate.engine.shuffled import SKETCHES, Ring, take_sketches
-from rate.engine.store import Work, read_run
-from rate.engine.tally import COLUMNS, HeadRows, read_heads
 from rate.files import write_json
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
+from rate.runs.head_rows import COLUMNS, HeadRows, read_heads
+from rate.runs.parts import iter_parts
+from rate.runs.shuffled import SKETCHES, Ring, take_sketches
+from rate.runs.store import Work, read_run
 from rate.types import Json
 
 SUMMARY_SCHEMA_ID = "rate.summary/1"

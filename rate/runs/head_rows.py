@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.engine.shuffled import UInt64, ranks
 from rate.metrics import Counts, Verdicts, quadrants
+from rate.runs.shuffled import UInt64, ranks
 from rate.types import Bool, Float64
 
 _FLOATS = ["rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.engine.rows import SCHEMA
-from rate.engine.summary import counts_of
-from rate.engine.tally import COLUMNS, read_heads
+from rate.runs.head_rows import COLUMNS, read_heads
+from rate.runs.rows import SCHEMA
+from rate.runs.summary import counts_of
 
 ROW = st.fixed_dictionaries(
     {
