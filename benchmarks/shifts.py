@@ -23,9 +23,9 @@ from benchmarks.caltech import ARTIFACTS, Transcript, models, photographs
 from rate.data.images.corrupt import CROP, LIBRARIES, alteration
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.grid import METRICS
 from rate.engine.job import versions
 from rate.engine.prefetch import Prefetch
+from rate.studies.corruption_grid import METRICS
 
 SHIFTS = ("clean", "gaussian_noise-3", "defocus_blur-3", "fog-3")
 """A noise, a blur and a weather of ImageNet-C, in the middle of five severities."""

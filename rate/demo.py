@@ -16,7 +16,6 @@ from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest
-from rate.engine.explain import Question, explain
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
@@ -29,6 +28,7 @@ from rate.report.heatmap import picture
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.runs.summary import HeadSummary, Summary
+from rate.studies.one_image import Question, explain
 
 SIZE = 64
 RHO = 0.7

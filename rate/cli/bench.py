@@ -12,8 +12,8 @@ from rate.errors import ConfigError, RateError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.engine.bench_plan import BenchSettings, Images
-    from rate.engine.bench_result import BenchResult
+    from rate.bench.plan import BenchSettings, Images
+    from rate.bench.result import BenchResult
     from rate.report.bench_rows import Row
 
 _LADDERS, _CONDUCT, _OUTPUT = "Ladders, values separated by commas", "How it is carried out", "Output"
@@ -62,8 +62,8 @@ def bench(
     a threshold is for `rate gate`.
     """
     from rate.artifacts.artifact import load_artifact
+    from rate.bench.plan import BenchSettings, manifest_images, parity_images
     from rate.cli.console import notice, print_json, results
-    from rate.engine.bench_plan import BenchSettings, manifest_images, parity_images
     from rate.report.bench_rows import append, compare, rows_of
     from rate.report.bench_table import bench_table
 
@@ -105,10 +105,10 @@ def bench(
 
 def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:
     from rate.backends.cores import usable_cores
+    from rate.bench.measure import opened
+    from rate.bench.plan import candidates
+    from rate.bench.result import BenchResult
     from rate.cli.console import Steps, notice
-    from rate.engine.bench import opened
-    from rate.engine.bench_plan import candidates
-    from rate.engine.bench_result import BenchResult
 
     specs, refused = candidates(artifact, settings, notice)
     notice(

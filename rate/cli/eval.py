@@ -121,9 +121,9 @@ def evaluate(
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import log_as_json, notice, print_json
     from rate.engine.crew import means
-    from rate.engine.faithfulness import samples_for
     from rate.engine.job import job_from_artifact
     from rate.engine.select import spec_for
+    from rate.studies.faithfulness import samples_for
 
     log_as_json(log_json)
     corruptions = corruptions_of(corrupt, severities)
@@ -214,7 +214,7 @@ def _run(job: Job, spec: BackendSpec, out: Path, carry_out: CarryOut) -> Summary
 
 def _compare(job: Job, reference: BackendSpec, out: Path, samples: int) -> None:
     from rate.cli.console import Steps, notice
-    from rate.engine.precision import compare_precision
+    from rate.studies.precision import compare_precision
 
     with Steps("f32", min(samples, len(job.samples))) as steps:
         found = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
@@ -227,7 +227,7 @@ def _compare(job: Job, reference: BackendSpec, out: Path, samples: int) -> None:
 
 def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Json:
     from rate.cli.console import Steps
-    from rate.engine.faithfulness import check_faithfulness
+    from rate.studies.faithfulness import check_faithfulness
 
     with Steps("faithfulness", 2 * samples, "maps") as steps:
         return check_faithfulness(artifact, job, out, samples, steps.show)
@@ -246,7 +246,7 @@ def _check_errors(job: Job, summary: Summary, out: Path) -> None:
 
 def _dry_run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
     from rate.cli.console import print_json
-    from rate.engine.dryrun import estimate
+    from rate.studies.dry_run import estimate
 
     cost = estimate(job, spec, out)
     if as_json:

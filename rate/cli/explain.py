@@ -36,10 +36,10 @@ def explain(
     """Explain the prediction for one image."""
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import Steps, notice, print_json, say
-    from rate.engine import explain as engine
     from rate.engine.job import method_for
     from rate.engine.select import spec_for
     from rate.report.heatmap import picture
+    from rate.studies import one_image as engine
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError(f"--out must end in .png, .jpg or .webp, got {str(out)!r}")

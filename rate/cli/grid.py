@@ -9,9 +9,9 @@ from rate.errors import ConfigError, TooManyErrors
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.engine.grid import Grid
     from rate.engine.job import Job
     from rate.engine.pipeline import Progress
+    from rate.studies.corruption_grid import Grid
 
 Corruptions = tuple[str | None, ...]
 
@@ -39,7 +39,7 @@ def run_grid(artifact: Artifact, job: Job, out: Path, corruptions: Corruptions) 
     """
     from rate.cli.console import Steps, notice
     from rate.engine.crew import means
-    from rate.engine.grid import evaluate_grid, folder_of
+    from rate.studies.corruption_grid import evaluate_grid, folder_of
 
     for text in job.notices:
         notice(text)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rate.engine.grid import Grid
     from rate.runs.summary import Summary
+    from rate.studies.corruption_grid import Grid
     from rate.types import Json
 
 
@@ -19,9 +19,9 @@ def show(
 ) -> None:
     """Show accuracy, PT and IR of a run, or over corruptions and severities."""
     from rate.cli.console import print_json
-    from rate.engine.grid import is_grid, load_grid
     from rate.report.faithfulness_table import read_faithfulness
     from rate.runs.summary import load_summary
+    from rate.studies.corruption_grid import is_grid, load_grid
 
     if is_grid(run):
         print_grid(load_grid(run), as_json)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from rate.engine.bench_result import BenchResult, Spread
+from rate.bench.result import BenchResult, Spread
 from rate.errors import ConfigError
 from rate.types import Json
 

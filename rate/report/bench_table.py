@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.engine.bench_result import CAVEAT, BenchResult, Figures, Spread
+from rate.bench.result import CAVEAT, BenchResult, Figures, Spread
 from rate.report.bench_rows import FASTER, NEW, SAME, SLOWER, UNJUDGED, Against, Change, Row
 
 _HEADER = ("backend", "batch", "masks", "raw forwards/s", "engine forwards/s", "engine / raw", "images/s")

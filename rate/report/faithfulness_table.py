@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.engine.faithfulness import FAITHFULNESS, FAITHFULNESS_SCHEMA_ID
 from rate.errors import RunError
+from rate.studies.faithfulness import FAITHFULNESS, FAITHFULNESS_SCHEMA_ID
 from rate.types import Json
 
 Row = tuple[str, str, str, str]

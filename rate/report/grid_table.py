@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.engine.grid import METRICS, Cell, Grid, Mean
+from rate.studies.corruption_grid import METRICS, Cell, Grid, Mean
 
 TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
 

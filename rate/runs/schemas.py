@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from rate.artifacts.schemas import ARTIFACT, CHECKPOINT, PLAN
-from rate.engine.bench_schema import BENCH
-from rate.engine.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
-from rate.engine.grid_schema import GRID
-from rate.engine.precision import PRECISION_SCHEMA_ID
+from rate.bench.schema import BENCH
 from rate.paired import METRICS, STATES
 from rate.runs.rows import SCHEMA
 from rate.runs.run_schema import RULE, RUN
@@ -21,6 +18,9 @@ from rate.runs.schema_words import array_of as _list
 from rate.runs.schema_words import map_of as _map
 from rate.runs.schema_words import object_with as _object
 from rate.runs.summary import SUMMARY_SCHEMA_ID
+from rate.studies.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
+from rate.studies.grid_schema import GRID
+from rate.studies.precision import PRECISION_SCHEMA_ID
 from rate.types import Json
 
 COMPARISON_SCHEMA_ID = "rate.comparison/1"

@@ -14,7 +14,6 @@ from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
-from rate.engine.dryrun import estimate
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.engine.select import spec_for
@@ -27,6 +26,7 @@ from rate.kernels import reference
 from rate.kernels.tokens import RiseTokens
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
+from rate.studies.dry_run import estimate
 from rate.types import Rows
 
 MASKS = 30

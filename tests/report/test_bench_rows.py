@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rate.engine.bench_plan import Refused
-from rate.engine.bench_result import CAVEAT, BenchResult, Figures, MaskedFigures, Spread
+from rate.bench.plan import Refused
+from rate.bench.result import CAVEAT, BenchResult, Figures, MaskedFigures, Spread
 from rate.errors import ConfigError
 from rate.report.bench_rows import COLUMNS, Against, Change, Row, append, compare, read_stored, rows_of
 from rate.report.bench_table import bench_table, spread

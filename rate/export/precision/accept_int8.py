@@ -13,12 +13,12 @@ from rate.config import Execution, Measurement
 from rate.engine.job import Job
 from rate.engine.judge import Head, Verdict
 from rate.engine.pipeline import outcomes
-from rate.engine.precision import Flips
 from rate.errors import DataError, ParityError, SampleError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt.planning import add_plan
 from rate.export.tensorrt.progress import Observe
 from rate.runs.store import Work
+from rate.studies.precision import Flips
 from rate.types import Json, Sample
 
 MASKS = 100

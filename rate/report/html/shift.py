@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 
 from rate.data.images.corrupt import CLEAN, SEVERITIES
-from rate.engine.grid import GRID_SCHEMA_ID, METRICS
 from rate.report.grid_table import TITLES
 from rate.report.html.charts import SHARES, Line, Tick, curves, ticks
 from rate.report.reference import HeadRun
+from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
 from rate.types import Json
 
 _SHORT = ("acc", "PT", "IR")

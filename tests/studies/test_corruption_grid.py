@@ -18,7 +18,6 @@ from rate.config import Execution, Measurement
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.corrupt import SEVERITIES, TYPES, parse_grid
 from rate.data.images.geometry import Geometry
-from rate.engine.grid import Grid, evaluate_grid, is_grid, load_grid
 from rate.engine.job import Job
 from rate.engine.judge import Head
 from rate.engine.pipeline import evaluate, kept_open
@@ -26,6 +25,7 @@ from rate.errors import ConfigError, RunError
 from rate.runs.parts import read_rows
 from rate.runs.schemas import all_schemas
 from rate.runs.store import read_run
+from rate.studies.corruption_grid import Grid, evaluate_grid, is_grid, load_grid
 from rate.types import Float32
 
 ASKED = parse_grid("clean,contrast,pixelate:2", (1, 4))

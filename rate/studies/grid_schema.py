@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rate.engine.grid import GRID_SCHEMA_ID, METRICS
 from rate.runs.schema_words import COUNT, METRIC, RATIO, SHARE, STATUS, TEXT, array_of, map_of, object_with
+from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
 
 _MEAN = object_with({"runs": COUNT} | dict.fromkeys(METRICS, object_with({"value": SHARE, "runs": COUNT})))
 _HEAD = object_with(

@@ -9,10 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from rate.engine import doctor_gpu
-from rate.engine.doctor import diagnose
-from rate.engine.doctor_gpu import Driver, diagnose_gpu, driver, needed_by, sonames, why_no_gpu
-from rate.engine.finding import Finding
+from rate.doctor import gpu
+from rate.doctor.finding import Finding
+from rate.doctor.gpu import Driver, diagnose_gpu, driver, needed_by, sonames, why_no_gpu
+from rate.doctor.host import diagnose
 
 H100 = "NVIDIA H100 80GB HBM3, 81559 MiB, 9.0, 580.65.06"
 
@@ -169,7 +169,7 @@ def test_triton_needs_a_compiler(machine: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_torch_is_not_imported_to_know_what_it_is_built_for() -> None:
     code = (
-        "import sys; from rate.engine.doctor_gpu import Driver, diagnose_gpu; print(*diagnose_gpu(Driver(())));"
+        "import sys; from rate.doctor.gpu import Driver, diagnose_gpu; print(*diagnose_gpu(Driver(())));"
         "assert not {'torch', 'triton', 'onnxruntime', 'tensorrt'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -15,7 +15,7 @@ from itertools import cycle, islice
 import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
-from rate.engine.bench_plan import Images
+from rate.bench.plan import Images
 from rate.engine.job import Job
 from rate.engine.pipeline import outcomes, slots_of
 from rate.errors import BackendError, SampleError

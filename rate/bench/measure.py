@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec
 from rate.backends.cores import one_blas_thread
+from rate.bench.plan import BenchSettings, Images, Say
+from rate.bench.result import Figures, MaskedFigures, Spread
+from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream, Window
 from rate.config import Execution, Measurement
-from rate.engine.bench_plan import BenchSettings, Images, Say
-from rate.engine.bench_result import Figures, MaskedFigures, Spread
-from rate.engine.bench_stream import RAW_SLOTS, Metered, Raw, Stream, Window
 from rate.engine.job import Job
 from rate.engine.pipeline import slots_of
 from rate.engine.schedule import CLEAN_ROWS

@@ -13,10 +13,10 @@ import pytest
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Backend, Logits, Pending
 from rate.backends.fake import FakeBackend, FakeSpec
+from rate.bench.measure import opened
+from rate.bench.plan import BenchSettings, Images
+from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream
 from rate.config import Execution, Measurement
-from rate.engine.bench import opened
-from rate.engine.bench_plan import BenchSettings, Images
-from rate.engine.bench_stream import RAW_SLOTS, Metered, Raw, Stream
 from rate.engine.job import Job
 from rate.engine.judge import Head
 from rate.engine.pipeline import slots_of

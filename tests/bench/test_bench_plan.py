@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rate.artifacts.artifact import load_artifact
+from rate.bench.plan import BenchSettings, candidates, manifest_images, parity_images
 from rate.config import Execution
-from rate.engine.bench_plan import BenchSettings, candidates, manifest_images, parity_images
 from rate.engine.select import offers, preferences
 from rate.errors import ConfigError, DataError, ParityError
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from rate.backends.cores import usable_cores
-from rate.engine.bench_plan import Refused
+from rate.bench.plan import Refused
 from rate.engine.job import processor, versions
 from rate.types import Json
 

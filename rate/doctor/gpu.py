@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rate.engine.finding import Finding, installed
+from rate.doctor.finding import Finding, installed
 
 GUIDE = "docs/gpu.md"
 

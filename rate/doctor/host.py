@@ -13,8 +13,8 @@ from rate.artifacts.artifact import load_artifact
 from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution
-from rate.engine.doctor_gpu import ON_GPU, TENSORRT, Driver, diagnose_gpu, driver, why_no_gpu
-from rate.engine.finding import Finding, installed
+from rate.doctor.finding import Finding, installed
+from rate.doctor.gpu import ON_GPU, TENSORRT, Driver, diagnose_gpu, driver, why_no_gpu
 from rate.engine.job import processor
 from rate.engine.select import preferences, spec_for
 from rate.errors import BackendError, ParityError, UsageError

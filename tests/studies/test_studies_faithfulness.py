@@ -18,12 +18,12 @@ from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
-from rate.engine.faithfulness import Explainer, Found, measure_faithfulness, samples_for
 from rate.engine.job import Job
 from rate.engine.judge import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
 from rate.runs.schemas import all_schemas
+from rate.studies.faithfulness import Explainer, Found, measure_faithfulness, samples_for
 from rate.types import Float32
 
 SIZE, IMAGES = 32, 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rate.engine.bench_result import BENCH_SCHEMA_ID
+from rate.bench.result import BENCH_SCHEMA_ID
 from rate.runs.schema_words import COUNT, POSITIVE, TEXT, array_of, map_of, object_with
 
 _SPREAD = object_with(dict.fromkeys(("median", "min", "max"), POSITIVE) | {"rounds": array_of(POSITIVE)})

@@ -11,9 +11,9 @@ from rate.artifacts.artifact import load_artifact
 from rate.backends.openvino import cpu_has_bf16
 from rate.cli.main import run
 from rate.config import Execution
-from rate.engine import doctor
-from rate.engine.doctor import diagnose
-from rate.engine.finding import Finding
+from rate.doctor import host
+from rate.doctor.finding import Finding
+from rate.doctor.host import diagnose
 from rate.engine.select import spec_for
 from rate.errors import ArtifactError
 
