@@ -15,7 +15,7 @@ from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.make.synth import CLASSES
 from rate.data.manifest import read_manifest
-from rate.engine.select import spec_for
+from rate.engine.choose_backend import spec_for
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.types import Bool, Float32, Float64, Prepared, Rows

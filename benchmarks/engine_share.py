@@ -25,9 +25,9 @@ from benchmarks import photographs, record
 from rate.backends.base import Backend, BackendSpec
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import Perturbation
 

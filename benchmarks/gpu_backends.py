@@ -16,9 +16,9 @@ from benchmarks.gpu_speed import Figures, Scale
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
 from rate.errors import RateError
 from rate.export.export import ExportOptions, export_artifact
 

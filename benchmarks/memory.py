@@ -30,7 +30,7 @@ from pathlib import Path
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
+from rate.engine.choose_backend import spec_for
 from rate.artifacts.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime", save_maps=0)

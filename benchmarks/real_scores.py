@@ -22,7 +22,7 @@ from rate.backends.base import Pending
 from rate.config import KEEP, Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.select import spec_for
+from rate.engine.choose_backend import spec_for
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.rise import Rise
 from rate.types import Float64, Prepared, Rows

@@ -20,10 +20,10 @@ from pathlib import Path
 from benchmarks import memory, photographs, record
 from rate.artifacts.artifact import Artifact
 from rate.config import Execution, Measurement
-from rate.engine.crew import crew
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
+from rate.engine.workers.launch import crew
 from rate.export.export import ExportOptions, export_artifact
 
 START = """
@@ -33,7 +33,7 @@ from pathlib import Path
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
+from rate.engine.choose_backend import spec_for
 from rate.artifacts.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime")

@@ -21,9 +21,9 @@ from benchmarks.engine_share import AlreadyOpen
 from rate.artifacts.artifact import Artifact
 from rate.backends.cores import usable_cores
 from rate.config import Execution, Measurement
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
 from rate.export.export import ExportOptions, export_artifact
 
 FORMS = {"pixels": "rise", "tokens": "rise-tokens"}

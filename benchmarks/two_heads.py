@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks import photographs, record
 from rate.config import Execution, Measurement
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.lp import LpSettings, finetune_lp
 

@@ -58,9 +58,9 @@ def evaluate(
         BackendError: the runtime failed; the run can be resumed.
     """
     from rate.artifacts.artifact import load_artifact
-    from rate.engine.crew import means
     from rate.engine.job import job_from_artifact
     from rate.engine.pipeline import evaluate as run
+    from rate.engine.workers.launch import means
 
     names = {field.name for field in dataclasses.fields(Execution)}
     execution = _options(Execution, {k: v for k, v in settings.items() if k in names})

@@ -13,7 +13,7 @@ from rate.config import Execution, Measurement
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.geometry import Geometry
 from rate.engine.job import Job
-from rate.engine.judge import Head
+from rate.engine.verdict import Head
 from rate.types import Float32
 
 SIZE = 32

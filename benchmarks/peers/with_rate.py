@@ -20,9 +20,9 @@ import worker
 from benchmarks.engine_share import AlreadyOpen
 from rate.artifacts.artifact import load_artifact
 from rate.config import Execution, Measurement
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate, slots_of
-from rate.engine.select import spec_for
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.version import __version__

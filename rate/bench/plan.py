@@ -16,9 +16,9 @@ from rate.artifacts.parity import load_sample
 from rate.backends.base import BackendSpec
 from rate.config import ON_CUDA, Execution, Measurement
 from rate.data.images.prepare import prepare
+from rate.engine.choose_backend import offers, preferences, spec_for
 from rate.engine.job import Job, job_from_artifact
-from rate.engine.judge import Head
-from rate.engine.select import offers, preferences, spec_for
+from rate.engine.verdict import Head
 from rate.errors import BackendError, ConfigError, DataError, ParityError, RateError, SampleError, UsageError
 from rate.types import Prepared, Sample
 

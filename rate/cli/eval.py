@@ -120,9 +120,9 @@ def evaluate(
     """
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import log_as_json, notice, print_json
-    from rate.engine.crew import means
+    from rate.engine.choose_backend import spec_for
     from rate.engine.job import job_from_artifact
-    from rate.engine.select import spec_for
+    from rate.engine.workers.launch import means
     from rate.studies.faithfulness import samples_for
 
     log_as_json(log_json)

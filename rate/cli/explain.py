@@ -12,7 +12,7 @@ from rate.config import Execution, Measurement
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rate.engine.judge import Verdict
+    from rate.engine.verdict import Verdict
     from rate.types import Box
 
 
@@ -36,8 +36,8 @@ def explain(
     """Explain the prediction for one image."""
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import Steps, notice, print_json, say
+    from rate.engine.choose_backend import spec_for
     from rate.engine.job import method_for
-    from rate.engine.select import spec_for
     from rate.report.heatmap import picture
     from rate.studies import one_image as engine
 

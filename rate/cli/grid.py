@@ -38,7 +38,7 @@ def run_grid(artifact: Artifact, job: Job, out: Path, corruptions: Corruptions) 
         TooManyErrors: a run has more of them than are allowed.
     """
     from rate.cli.console import Steps, notice
-    from rate.engine.crew import means
+    from rate.engine.workers.launch import means
     from rate.studies.corruption_grid import evaluate_grid, folder_of
 
     for text in job.notices:

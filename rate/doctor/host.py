@@ -15,8 +15,8 @@ from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution
 from rate.doctor.finding import Finding, installed
 from rate.doctor.gpu import ON_GPU, TENSORRT, Driver, diagnose_gpu, driver, why_no_gpu
+from rate.engine.choose_backend import preferences, spec_for
 from rate.engine.job import processor
-from rate.engine.select import preferences, spec_for
 from rate.errors import BackendError, ParityError, UsageError
 from rate.version import __version__
 

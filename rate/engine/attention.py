@@ -17,9 +17,9 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.backends.cores import usable_cores
 from rate.engine.job import Job
-from rate.engine.judge import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
 from rate.engine.pipeline import Outcome, Produce, decode_threads, read_sample
 from rate.engine.prefetch import Prefetch
+from rate.engine.verdict import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
 from rate.errors import ConfigError, SampleError, UsageError, need
 from rate.kernels.relevance import bounds, enlarged
 from rate.kernels.saliency import Maps, evidence

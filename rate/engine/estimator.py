@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rate.backends.base import Logits
-from rate.engine.judge import Judge, Prediction, Verdict
 from rate.engine.schedule import CLEAN_ROWS, Plan
 from rate.engine.stopping import Stopping
+from rate.engine.verdict import Judge, Prediction, Verdict
 from rate.errors import SampleError
 from rate.types import Bool, Float64, Prepared
 

@@ -18,8 +18,8 @@ from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, alteration, check_size
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
-from rate.engine.judge import Head
 from rate.engine.stopping import Stopping, stopping_for
+from rate.engine.verdict import Head
 from rate.errors import DataError, UsageError
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise

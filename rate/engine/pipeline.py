@@ -20,9 +20,9 @@ from rate.backends.base import Backend, BackendSpec, Logits, Pending
 from rate.backends.cores import one_blas_thread, usable_cores
 from rate.engine.estimator import Estimator
 from rate.engine.job import Job
-from rate.engine.judge import Judge, Verdict
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
+from rate.engine.verdict import Judge, Verdict
 from rate.errors import SampleError
 from rate.runs.store import RunStore, Work
 from rate.runs.summary import Summary, summarize, write_summary

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rate.data.digests import fingerprint
-from rate.engine.judge import Verdict
+from rate.engine.verdict import Verdict
 from rate.errors import RunError
 from rate.files import write_atomically
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, quadrant, row_from_error, row_from_verdict

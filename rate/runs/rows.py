@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from rate.data.digests import fingerprint
-from rate.engine.judge import Verdict
+from rate.engine.verdict import Verdict
 from rate.types import Bool, Float64, Json, Sample
 
 SKETCH = 14

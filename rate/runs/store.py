@@ -22,7 +22,7 @@ from typing import IO
 
 from rate.artifacts.documents import disagreement, read_json
 from rate.data.digests import IdSet
-from rate.engine.judge import Verdict
+from rate.engine.verdict import Verdict
 from rate.errors import RunError, StorageError
 from rate.files import is_temporary, write_json
 from rate.runs.parts import PartWriter, ids_of, select_maps

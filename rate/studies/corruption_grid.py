@@ -152,7 +152,7 @@ def evaluate_grid(
         spec: what runs it.
         out: the folder of runs.
         corruptions: as `rate.data.images.corrupt.parse_grid` gives them.
-        carry_out: who does the work; `rate.engine.crew.means` keeps the model open from run to run.
+        carry_out: who does the work; `rate.engine.workers.launch.means` keeps the model open from run to run.
         observe: told the number of the run, from 0, and its progress.
 
     Raises:

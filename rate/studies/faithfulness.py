@@ -19,10 +19,10 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec
 from rate.data.digests import fingerprint
 from rate.engine.attention import attention_of
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job
-from rate.engine.judge import Prediction, Verdict, softmax
 from rate.engine.pipeline import Outcome, Produce, outcomes
-from rate.engine.select import spec_for
+from rate.engine.verdict import Prediction, Verdict, softmax
 from rate.errors import ConfigError, SampleError
 from rate.export.graph.randomized import randomized_artifact
 from rate.files import write_json

@@ -11,8 +11,8 @@ from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.job import Job
-from rate.engine.judge import Head, Verdict
 from rate.engine.pipeline import outcomes
+from rate.engine.verdict import Head, Verdict
 from rate.errors import SampleError, UsageError
 from rate.runs.store import Work
 from rate.types import Box, Float32, Sample

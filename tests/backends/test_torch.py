@@ -17,7 +17,7 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.torch import TorchSpec
-from rate.engine.select import TORCH, offers
+from rate.engine.choose_backend import TORCH, offers
 from rate.errors import BackendError, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.precision.half_proof import add_half, write_rounded

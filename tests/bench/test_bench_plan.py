@@ -12,7 +12,7 @@ import pytest
 from rate.artifacts.artifact import load_artifact
 from rate.bench.plan import BenchSettings, candidates, manifest_images, parity_images
 from rate.config import Execution
-from rate.engine.select import offers, preferences
+from rate.engine.choose_backend import offers, preferences
 from rate.errors import ConfigError, DataError, ParityError
 
 

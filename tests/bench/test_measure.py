@@ -18,8 +18,8 @@ from rate.bench.plan import BenchSettings, Images
 from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream
 from rate.config import Execution, Measurement
 from rate.engine.job import Job
-from rate.engine.judge import Head
 from rate.engine.pipeline import slots_of
+from rate.engine.verdict import Head
 from rate.errors import BackendError
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Prepared, Rows, Sample

@@ -14,7 +14,7 @@ from rate.config import Execution
 from rate.doctor import host
 from rate.doctor.finding import Finding
 from rate.doctor.host import diagnose
-from rate.engine.select import spec_for
+from rate.engine.choose_backend import spec_for
 from rate.errors import ArtifactError
 
 

@@ -13,8 +13,8 @@ from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.pack import pack
 from rate.data.storage.location import read_bytes
-from rate.engine.crew import crew
 from rate.engine.pipeline import evaluate
+from rate.engine.workers.launch import crew
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 

@@ -14,9 +14,9 @@ from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.engine.select import spec_for
 from rate.errors import ConfigError, UsageError
 from rate.export.graph.tokens import dropped_logits
 from rate.export.options import ExportOptions

@@ -17,8 +17,8 @@ from rate.config import Execution, Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job
-from rate.engine.judge import Head, softmax
 from rate.engine.pipeline import evaluate
+from rate.engine.verdict import Head, softmax
 from rate.errors import RunError
 from rate.kernels import reference
 from rate.runs.parts import read_rows

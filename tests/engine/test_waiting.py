@@ -18,7 +18,7 @@ from rate.data.manifest import read_manifest
 from rate.engine import job as jobs
 from rate.engine import pipeline
 from rate.engine.job import Job
-from rate.engine.judge import Head
+from rate.engine.verdict import Head
 from rate.types import Float32
 
 GEOMETRY = Geometry(16, 16, (0.5,) * 3, (0.25,) * 3)

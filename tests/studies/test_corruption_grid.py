@@ -19,8 +19,8 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.corrupt import SEVERITIES, TYPES, parse_grid
 from rate.data.images.geometry import Geometry
 from rate.engine.job import Job
-from rate.engine.judge import Head
 from rate.engine.pipeline import evaluate, kept_open
+from rate.engine.verdict import Head
 from rate.errors import ConfigError, RunError
 from rate.runs.parts import read_rows
 from rate.runs.schemas import all_schemas

@@ -18,10 +18,10 @@ from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import load_image, prepare
 from rate.data.make.corrupt_set import corrupt_set
 from rate.data.manifest import read_manifest
-from rate.engine.crew import crew
 from rate.engine.job import Job
-from rate.engine.judge import Head
 from rate.engine.pipeline import evaluate
+from rate.engine.verdict import Head
+from rate.engine.workers.launch import crew
 from rate.errors import ConfigError, RunError
 from rate.report.agreement import agreement
 from rate.report.reference import load_head, load_heads, require_comparable

@@ -19,7 +19,7 @@ from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.job import Job
-from rate.engine.judge import Head
+from rate.engine.verdict import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
 from rate.runs.schemas import all_schemas

@@ -11,8 +11,8 @@ from rate.backends.base import BackendSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
 from rate.engine.job import Job
-from rate.engine.judge import Head, Verdict
 from rate.engine.pipeline import outcomes
+from rate.engine.verdict import Head, Verdict
 from rate.errors import DataError, ParityError, SampleError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt.planning import add_plan

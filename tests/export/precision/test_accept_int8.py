@@ -24,7 +24,7 @@ from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
 from rate.config import Execution
 from rate.data.manifest import read_manifest
-from rate.engine.select import spec_for
+from rate.engine.choose_backend import spec_for
 from rate.errors import ParityError, UsageError
 from rate.export.export import ExportOptions
 from rate.export.precision import accept_int8

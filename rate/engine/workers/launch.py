@@ -14,10 +14,10 @@ from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.torch import TorchSpec
 from rate.config import Execution
 from rate.engine.attention import attention_of
-from rate.engine.distributed import Hire, across
+from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, here, kept_open
-from rate.engine.select import spec_for
+from rate.engine.workers.coordinator import Hire, across
 from rate.errors import UsageError
 
 THREADS = 4
@@ -77,7 +77,7 @@ def crew(execution: Execution) -> Iterator[Crew]:
     if execution.runner == "local":
         yield _local(execution)
         return
-    from rate.engine.on_ray import Needs, cluster, hire_on, workers_that_fit
+    from rate.engine.workers.on_ray import Needs, cluster, hire_on, workers_that_fit
 
     with cluster(execution.runner.partition("ray://")[2] or None) as ray:
         resources = ray.cluster_resources()
@@ -97,7 +97,7 @@ def _local(execution: Execution) -> Crew:
     workers = len(execution.gpus) if len(execution.gpus) > 1 else execution.workers
     if workers <= 1:
         return Crew(1, execution)
-    from rate.engine.processes import Processes
+    from rate.engine.workers.local import Processes
 
     # More threads than cores slow every one of them down.
     threads = execution.threads or max(1, usable_cores() // workers)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from rate.backends.fake import FakeSpec
 from rate.config import Execution
-from rate.engine.crew import crew
 from rate.engine.pipeline import Progress, evaluate
+from rate.engine.workers.launch import crew
 from rate.errors import BackendError, ConfigError
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -101,7 +101,7 @@ import sys
 from pathlib import Path
 from function_models import job, light
 from rate.backends.fake import FakeSpec
-from rate.engine.crew import crew
+from rate.engine.workers.launch import crew
 from rate.engine.pipeline import evaluate
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 
-from rate.engine.distributed import LOADS, Lost, Ready
-from rate.engine.worker import Assignment, Finished, Worker
+from rate.engine.workers.base import Assignment, Finished, Worker
+from rate.engine.workers.coordinator import LOADS, Lost, Ready
 from rate.errors import BackendError, RateError
 from rate.types import Sample
 
@@ -30,7 +30,7 @@ class _Process:
 
 
 class Processes:
-    """`rate.engine.distributed.Workers` as spawned processes."""
+    """`rate.engine.workers.coordinator.Workers` as spawned processes."""
 
     def __init__(self, assignments: Sequence[Assignment], gpus: Sequence[int] = ()) -> None:
         """``gpus``: numbers of the GPUs, one a worker, that each is to see alone; none = all see what this one does."""

@@ -16,9 +16,9 @@ from rate.artifacts.artifact import load_artifact
 from rate.backends import ort_cuda
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution, Measurement
-from rate.engine import select
+from rate.engine import choose_backend
+from rate.engine.choose_backend import preferences, spec_for
 from rate.engine.job import job_from_artifact
-from rate.engine.select import preferences, spec_for
 from rate.errors import ConfigError, MissingExtra, ParityError, UsageError
 
 
@@ -81,7 +81,7 @@ ALL = ("fp16", "bf16", "int8", "torch")
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU and the runtime for it, as far as the choice of what to try goes."""
     monkeypatch.setattr(select, "cuda_visible", lambda: True)
-    monkeypatch.setattr(select.cuda, "ready", lambda: True)
+    monkeypatch.setattr(choose_backend.cuda, "ready", lambda: True)
 
 
 def names(pairs: list[tuple[str, str]]) -> list[str]:
@@ -100,7 +100,7 @@ def test_a_gpu_comes_first_in_the_half_that_the_artifact_holds(gpu) -> None:
 
 def test_without_a_gpu_nothing_of_it_is_tried_or_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(select, "cuda_visible", lambda: False)
-    monkeypatch.setattr(select.cuda, "ready", lambda: pytest.fail("a runtime was asked"))
+    monkeypatch.setattr(choose_backend.cuda, "ready", lambda: pytest.fail("a runtime was asked"))
     assert not [name for name in names(preferences(Execution(), ALL)) if "cuda" in name]
     assert names(preferences(Execution(device="cuda"), ALL))[0] == "onnxruntime-cuda fp16", "asked for, so tried"
 
@@ -161,10 +161,10 @@ def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.Monke
 
 
 def test_without_torch_it_is_not_offered(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert select.TORCH in select.offers(artifact)
-    assert select.TORCH not in select.offers(artifact, "tokens")
+    assert choose_backend.TORCH in choose_backend.offers(artifact)
+    assert choose_backend.TORCH not in choose_backend.offers(artifact, "tokens")
     monkeypatch.setattr(select, "find_spec", lambda name: None)
-    assert select.offers(artifact) == frozenset()
+    assert choose_backend.offers(artifact) == frozenset()
 
 
 def test_the_device_is_no_part_of_a_runs_key_but_the_runtime_and_precision_are(artifact, trained) -> None:

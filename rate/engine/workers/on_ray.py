@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from rate.backends.cores import usable_cores
-from rate.engine.distributed import LOADS, Hire, Lost, Ready
-from rate.engine.worker import Assignment, Finished, Worker
+from rate.engine.workers.base import Assignment, Finished, Worker
+from rate.engine.workers.coordinator import LOADS, Hire, Lost, Ready
 from rate.errors import BackendError, RateError, UsageError, need
 from rate.types import Sample
 
@@ -148,7 +148,7 @@ def _reason(text: str) -> str:
 
 @dataclass(slots=True)
 class RayWorkers:
-    """`rate.engine.distributed.Workers` as actors."""
+    """`rate.engine.workers.coordinator.Workers` as actors."""
 
     _ray: ModuleType
     _needs: Needs

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rate.backends.base import BackendSpec
-from rate.engine.chunks import ATTEMPTS, Chunk, Chunks
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, Observe, Progress
-from rate.engine.worker import Assignment, Finished
+from rate.engine.workers.base import Assignment, Finished
+from rate.engine.workers.chunks import ATTEMPTS, Chunk, Chunks
 from rate.runs.store import RunStore
 from rate.types import Sample
 

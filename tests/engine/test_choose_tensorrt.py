@@ -13,8 +13,8 @@ import rate
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.bench.plan import BenchSettings, candidates
 from rate.config import Execution
-from rate.engine import select
-from rate.engine.select import spec_for
+from rate.engine import choose_backend
+from rate.engine.choose_backend import spec_for
 from rate.errors import MissingExtra, ParityError, UsageError
 from rate.export.tensorrt.build import build_plan
 

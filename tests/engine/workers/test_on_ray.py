@@ -11,9 +11,9 @@ from test_distributed import rows_of, run_and_kill
 
 from rate.backends.fake import FakeSpec
 from rate.config import Execution
-from rate.engine.crew import crew
-from rate.engine.on_ray import Needs, workers_that_fit
 from rate.engine.pipeline import evaluate
+from rate.engine.workers.launch import crew
+from rate.engine.workers.on_ray import Needs, workers_that_fit
 from rate.errors import UsageError
 from rate.runs.store import read_run
 
