@@ -25,8 +25,8 @@ from rate.demo import ENCODER, RHO, SIZE, SMALLEST
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.recipe import Watch
-from rate.report.agreement import agreement
-from rate.report.reference import HeadRun, load_head
+from rate.report.compare.agreement import agreement
+from rate.report.heads import HeadRun, load_head
 
 MEASURED: dict[str, dict[str, Any]] = {
     "rise": {},

@@ -33,8 +33,8 @@ from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
 from rate.metrics import Counts, accuracy, ir, pt
 from rate.paired import difference, joint
-from rate.report.pairing import states
-from rate.report.reference import HeadRun, load_heads
+from rate.report.compare.pairing import states
+from rate.report.heads import HeadRun, load_heads
 from rate.runs.summary import ratio_json
 
 METHODS = ("ZS", "LP", "FT", "FLCP")

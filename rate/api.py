@@ -21,9 +21,9 @@ importlib.import_module("rate.export")
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.kernels.saliency import Masks
-    from rate.report.compare import Comparison
-    from rate.report.gate import Decision
-    from rate.report.policy import PolicySource
+    from rate.report.compare.compare import Comparison
+    from rate.report.gate.decide import Decision
+    from rate.report.gate.policy import PolicySource
     from rate.runs.summary import Summary
 
 
@@ -91,7 +91,7 @@ def compare(*references: str | Path, baseline: str | Path | None = None, by_grou
         UsageError: fewer than two heads are named, or a run has no such head.
         RunError: a run is missing or damaged, or two of them measured different things.
     """
-    from rate.report.compare import compare as compare_heads
+    from rate.report.compare.compare import compare as compare_heads
 
     return compare_heads(
         [str(reference) for reference in references],
@@ -113,9 +113,9 @@ def gate(
         RunError: a run is missing, damaged or not complete, or the two measured different things.
         UsageError: a run has several heads and none is named, or a check needs a baseline.
     """
-    from rate.report.gate import decide
-    from rate.report.policy import read_policy
-    from rate.report.reference import load_head
+    from rate.report.gate.decide import decide
+    from rate.report.gate.policy import read_policy
+    from rate.report.heads import load_head
 
     checks = read_policy(policy)
     before = None if baseline is None else load_head(str(baseline))

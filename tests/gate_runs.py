@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rate.files import write_json
-from rate.report.gate import Decision, decide
-from rate.report.policy import read_policy
-from rate.report.reference import HeadRun
+from rate.report.gate.decide import Decision, decide
+from rate.report.gate.policy import read_policy
+from rate.report.heads import HeadRun
 from rate.runs.rows import SCHEMA, SKETCH
 from rate.runs.run_schema import RUN_SCHEMA_ID
 from rate.runs.summary import Summary

@@ -17,9 +17,9 @@ def agree(
     Exit codes: 0 done whatever was found, 2 runs of different models or sets.
     """
     from rate.cli.console import print_json, results
-    from rate.report.agreement import agreement
-    from rate.report.agreement_table import agreement_table
-    from rate.report.reference import load_head
+    from rate.report.compare.agreement import agreement
+    from rate.report.compare.agreement_table import agreement_table
+    from rate.report.heads import load_head
 
     found = agreement(load_head(first), load_head(second))
     if as_json:

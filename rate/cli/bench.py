@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.bench.plan import BenchSettings, Images
     from rate.bench.result import BenchResult
-    from rate.report.bench_rows import Row
+    from rate.report.tables.bench_csv import Row
 
 _LADDERS, _CONDUCT, _OUTPUT = "Ladders, values separated by commas", "How it is carried out", "Output"
 
@@ -64,8 +64,8 @@ def bench(
     from rate.artifacts.artifact import load_artifact
     from rate.bench.plan import BenchSettings, manifest_images, parity_images
     from rate.cli.console import notice, print_json, results
-    from rate.report.bench_rows import append, compare, rows_of
-    from rate.report.bench_table import bench_table
+    from rate.report.tables.bench import bench_table
+    from rate.report.tables.bench_csv import append, compare, rows_of
 
     if split is not None and data is None:
         raise ConfigError(f"--split {split} needs the manifest that it is a split of; add --data MANIFEST")
@@ -135,7 +135,7 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
 
 def _stored(csv: Path | None, against: Path | None) -> list[Row]:
     """What is there to compare with; files that cannot be used are refused before anything is measured."""
-    from rate.report.bench_rows import append, read_stored
+    from rate.report.tables.bench_csv import append, read_stored
 
     if csv is not None:
         try:

@@ -27,8 +27,8 @@ def compare(
     Exit codes: 0 done whatever was found (a threshold is for `rate gate`), 2 runs that cannot be compared.
     """
     from rate.cli.console import notice, print_json, results
-    from rate.report.compare import compare as compare_heads
-    from rate.report.comparison_table import comparison_table
+    from rate.report.compare.compare import compare as compare_heads
+    from rate.report.compare.table import comparison_table
 
     comparison = compare_heads(runs, baseline, by_group=not ignore_groups)
     for text in comparison.notices:

@@ -19,7 +19,7 @@ def demo(
     """Make data, train a small dual encoder, export it, and see which of two heads is right for the right reasons."""
     from rate.cli.console import notice, results
     from rate.demo import DemoSettings, Listener, in_words, run_demo
-    from rate.report.tables import summary_table
+    from rate.report.tables.run import summary_table
 
     began = time.monotonic()
     bars = _Bars()

@@ -11,7 +11,7 @@ import typer
 from rate.errors import RateError, UsageError
 
 if TYPE_CHECKING:
-    from rate.report.gate import Decision
+    from rate.report.gate.decide import Decision
 
 
 def gate(
@@ -33,10 +33,10 @@ def gate(
     result could not be written.
     """
     from rate.cli.console import notice, print_json, results
-    from rate.report.gate import decide
-    from rate.report.gate_table import gate_table
-    from rate.report.policy import read_policy
-    from rate.report.reference import load_head
+    from rate.report.gate.decide import decide
+    from rate.report.gate.policy import read_policy
+    from rate.report.gate.table import gate_table
+    from rate.report.heads import load_head
 
     _require_writable("--junit", junit)
     _require_writable("--markdown", markdown)
@@ -67,8 +67,8 @@ def _require_writable(option: str, path: Path | None) -> None:
 
 def _write(decision: Decision, junit: Path | None, markdown: Path | None) -> None:
     from rate.files import write_atomically
-    from rate.report.junit import junit as junit_xml
-    from rate.report.markdown import append_markdown
+    from rate.report.gate.junit import junit as junit_xml
+    from rate.report.gate.markdown import append_markdown
 
     def fill(path: Path) -> None:
         path.write_bytes(junit_xml(decision))

@@ -15,7 +15,7 @@ def merge(
 ) -> None:
     """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
     from rate.cli.console import notice, print_json, results
-    from rate.report.tables import summary_table
+    from rate.report.tables.run import summary_table
     from rate.runs.merge import merge as join
 
     summary = join(runs, out)

@@ -22,8 +22,8 @@ def report(
 ) -> None:
     """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing."""
     from rate.cli.console import notice, print_json
+    from rate.report.heads import load_heads
     from rate.report.html.page import write_report
-    from rate.report.reference import load_heads
 
     heads = {(head.folder.resolve(), head.head): head for run in runs for head in load_heads(run)}
     written = write_report(list(heads.values()), out, data=data, max_samples=max_samples, force=force)

@@ -19,7 +19,7 @@ def show(
 ) -> None:
     """Show accuracy, PT and IR of a run, or over corruptions and severities."""
     from rate.cli.console import print_json
-    from rate.report.faithfulness_table import read_faithfulness
+    from rate.report.tables.faithfulness import read_faithfulness
     from rate.runs.summary import load_summary
     from rate.studies.corruption_grid import is_grid, load_grid
 
@@ -36,8 +36,8 @@ def show(
 def print_run(summary: Summary, faithful: Json | None) -> None:
     """One run's numbers and pace, and how far its maps can be believed if that was measured."""
     from rate.cli.console import results
-    from rate.report.faithfulness_table import faithfulness_table
-    from rate.report.tables import pace, summary_table
+    from rate.report.tables.faithfulness import faithfulness_table
+    from rate.report.tables.run import pace, summary_table
 
     results().print(summary_table(summary))
     results().print(pace(summary))
@@ -48,7 +48,7 @@ def print_run(summary: Summary, faithful: Json | None) -> None:
 def print_grid(grid: Grid, as_json: bool) -> None:
     """Accuracy, PT and IR over corruptions and severities."""
     from rate.cli.console import print_json, results
-    from rate.report.grid_table import grid_table
+    from rate.report.tables.grid import grid_table
 
     if as_json:
         print_json(grid.to_json())

@@ -179,8 +179,8 @@ def artifact_target(root: Path, artifact: Path, name: str) -> Target:
 
 def run_target(root: Path, name: str) -> Target:
     """A finished run: everything that reads one."""
-    from rate.report.reference import load_heads
-    from rate.report.tables import pace, summary_table
+    from rate.report.heads import load_heads
+    from rate.report.tables.run import pace, summary_table
     from rate.runs.status import read_status
     from rate.runs.summary import load_summary
 

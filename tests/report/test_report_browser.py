@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from report_runs import Plan, write_run
 
+from rate.report.heads import load_heads
 from rate.report.html.page import write_report
-from rate.report.reference import load_heads
 
 EVIL = '"><img src=x onerror=alert(1)>'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

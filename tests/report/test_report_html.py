@@ -22,8 +22,8 @@ from PIL import Image
 from report_runs import Plan, document, write_run
 
 from rate.errors import ConfigError, RunError, UsageError
+from rate.report.heads import load_heads
 from rate.report.html.page import Report, embedded_json, titles, write_report
-from rate.report.reference import load_heads
 
 EVIL = (
     "</script><script>alert(1)</script>",

@@ -16,13 +16,13 @@ from hypothesis.extra import numpy as hnp
 from report_runs import Plan, row, write_run
 
 from rate.metrics import Counts
+from rate.report.heads import HeadRun, load_heads
 from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
 from rate.report.html.encode import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.slices import sliced
 from rate.report.html.words import answer, rule_in_words
-from rate.report.reference import HeadRun, load_heads
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 

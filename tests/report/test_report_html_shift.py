@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from report_runs import Plan, write_run
 
+from rate.report.heads import load_heads
 from rate.report.html.charts import HEIGHT, curves
 from rate.report.html.page import write_report
 from rate.report.html.shift import shift_of
-from rate.report.reference import load_heads
 
 
 def mean(accuracy: float | None, pt: float | None = 0.5, ir: float | None = 0.25) -> dict:

@@ -23,8 +23,8 @@ from rate.engine.pipeline import evaluate
 from rate.engine.verdict import Head
 from rate.engine.workers.launch import crew
 from rate.errors import ConfigError, RunError
-from rate.report.agreement import agreement
-from rate.report.reference import load_head, load_heads, require_comparable
+from rate.report.compare.agreement import agreement
+from rate.report.heads import load_head, load_heads, require_comparable
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.types import Float32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.compute as pc
 
-from rate.report.reference import HeadRun
+from rate.report.heads import HeadRun
 from rate.types import Bool, Float64
 
 WIDTH, HEIGHT = 360.0, 210.0

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rate.report.heads import HeadRun
 from rate.report.html.encode import heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.pictures import Pictures, View
 from rate.report.html.selection import QUADRANTS, Shown, select
-from rate.report.reference import HeadRun
 from rate.types import Json
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from rate.errors import ConfigError, UsageError
 from rate.files import write_atomically
-from rate.report.faithfulness_table import Row, read_faithfulness, rows_of
+from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.gallery import Gallery, gallery_of
 from rate.report.html.pictures import Pictures
@@ -25,7 +25,7 @@ from rate.report.html.selection import QUADRANTS
 from rate.report.html.shift import Shift, shift_of
 from rate.report.html.slices import COLUMNS, slice_rows
 from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
-from rate.report.reference import HeadRun, incompatibilities
+from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
 from rate.runs.summary import HeadSummary
 from rate.types import Json
 from rate.version import __version__
@@ -90,7 +90,7 @@ def write_report(
     """Write the report of ``heads``, side by side, to one file that loads nothing from elsewhere.
 
     Args:
-        heads: from `rate.report.reference.load_heads`; they need not be comparable, the page then says why not.
+        heads: from `rate.report.heads.load_heads`; they need not be comparable, the page then says why not.
         out: the .html file; whole or absent, never half written.
         data: what to take the pictures from, if the set that was evaluated is elsewhere now.
         max_samples: samples shown over all heads.

@@ -12,8 +12,8 @@ from rate.data.images.corrupt import alteration
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError, UsageError
+from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
-from rate.report.reference import HeadRun
 from rate.types import Bool, Json, Sample
 
 _NAMED = 3

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from rate.report.heads import HeadRun
 from rate.report.html.words import rule_in_words
-from rate.report.reference import HeadRun
 from rate.types import Json
 
 SHOWN_ERRORS = 20

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from rate.data.digests import fingerprint
 from rate.errors import RunError
-from rate.report.reference import HeadRun
+from rate.report.heads import HeadRun
 from rate.runs.rows import MAP_SCHEMA, SKETCH
 from rate.types import Bool, Float64, Json
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 
 from rate.data.images.corrupt import CLEAN, SEVERITIES
-from rate.report.grid_table import TITLES
+from rate.report.heads import HeadRun
 from rate.report.html.charts import SHARES, Line, Tick, curves, ticks
-from rate.report.reference import HeadRun
+from rate.report.tables.grid import TITLES
 from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
 from rate.types import Json
 

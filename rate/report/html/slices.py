@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.metrics import Counts, Ratio, accuracy, ir, pt
-from rate.report.reference import HeadRun
+from rate.report.heads import HeadRun
 from rate.types import Bool
 
 COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")

@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.report.gate import Decision, Result
-from rate.report.reading import interval_text, number
+from rate.report.gate.checked_values import interval_text, number
+from rate.report.gate.decide import Decision, Result
 
 FOLDED_FROM = 10
 """A check of more passing slices than this shows their number instead of a line each."""

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from rate.errors import RunError
 from rate.metrics import Ratio, kappa, rank_correlation
-from rate.report.pairing import in_common
-from rate.report.reference import HeadRun
+from rate.report.compare.pairing import in_common
+from rate.report.heads import HeadRun
 from rate.runs.schemas import AGREEMENT_SCHEMA_ID
 from rate.runs.summary import ratio_json
 from rate.types import Bool, Float64, Json

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.report.agreement import Agreement
-from rate.report.tables import rule_line
+from rate.report.compare.agreement import Agreement
+from rate.report.tables.run import rule_line
 
 
 def agreement_table(found: Agreement) -> RenderableType:

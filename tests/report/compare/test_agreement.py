@@ -11,8 +11,8 @@ from paired_runs import write_run
 
 from rate.cli.main import run
 from rate.errors import RunError
-from rate.report.agreement import Agreement, agreement
-from rate.report.reference import load_head
+from rate.report.compare.agreement import Agreement, agreement
+from rate.report.heads import load_head
 from rate.runs.schemas import all_schemas
 
 FIRST = ["rr", "rr", "ww", "rw", "wr", "undefined_right", "rr", "undefined_wrong", "error"]

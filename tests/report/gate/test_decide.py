@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from rate.errors import RunError, UsageError
 from rate.metrics import wilson
-from rate.report.compare import pair
-from rate.report.gate import Decision, Result, decide
-from rate.report.policy import read_policy
-from rate.report.reading import Reading, number
+from rate.report.compare.compare import pair
+from rate.report.gate.checked_values import Reading, number
+from rate.report.gate.decide import Decision, Result, decide
+from rate.report.gate.policy import read_policy
 from rate.runs.schemas import GATE
 
 MIXED = states(rr=60, rw=20, wr=10, ww=5, capped=5, undefined_right=3, undefined_wrong=2, error=5)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, RunError, UsageError
 from rate.metrics import Z95
-from rate.report.compare import Pair, pair
-from rate.report.policy import Check, Policy
-from rate.report.reading import Reading, measured, number, readings
-from rate.report.reference import HeadRun
+from rate.report.compare.compare import Pair, pair
+from rate.report.gate.checked_values import Reading, measured, number, readings
+from rate.report.gate.policy import Check, Policy
+from rate.report.heads import HeadRun
 from rate.runs.schemas import GATE_SCHEMA_ID
 from rate.types import Json
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from rate.report.gate import STATES, Decision, Result
-from rate.report.reading import interval_text, number
+from rate.report.gate.checked_values import interval_text, number
+from rate.report.gate.decide import STATES, Decision, Result
 
 LIMIT = 900_000
 """Bytes of a summary file that are used; GitHub drops one above 1024 k without showing any of it."""

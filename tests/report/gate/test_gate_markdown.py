@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from rate.report.gate import STATES, Decision
-from rate.report.gate_table import FOLDED_FROM, gate_table
-from rate.report.markdown import LIMIT, append_markdown, markdown
+from rate.report.gate.decide import STATES, Decision
+from rate.report.gate.markdown import LIMIT, append_markdown, markdown
+from rate.report.gate.table import FOLDED_FROM, gate_table
 
 MIXED = states(rr=60, rw=20, wr=10)
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rate.bench.plan import Refused
 from rate.bench.result import CAVEAT, BenchResult, Figures, MaskedFigures, Spread
 from rate.errors import ConfigError
-from rate.report.bench_rows import COLUMNS, Against, Change, Row, append, compare, read_stored, rows_of
-from rate.report.bench_table import bench_table, spread
+from rate.report.tables.bench import bench_table, spread
+from rate.report.tables.bench_csv import COLUMNS, Against, Change, Row, append, compare, read_stored, rows_of
 
 ROW = Row(
     date="2026-01-01T00:00:00Z",

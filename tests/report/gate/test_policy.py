@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import rate
 from rate.errors import ConfigError
-from rate.report.policy import BOUNDS, METRICS, SEVERITIES, SLICES, USES, read_policy
+from rate.report.gate.policy import BOUNDS, METRICS, SEVERITIES, SLICES, USES, read_policy
 
 README = Path(rate.__file__).parent.parent / "README.md"
 GUIDE = README.parent / "docs" / "gates.md"

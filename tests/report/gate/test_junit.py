@@ -11,10 +11,10 @@ from gate_runs import decided, head_run, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.report.gate import Decision, Result
-from rate.report.junit import junit
-from rate.report.policy import read_policy
-from rate.report.reading import Reading
+from rate.report.gate.checked_values import Reading
+from rate.report.gate.decide import Decision, Result
+from rate.report.gate.junit import junit
+from rate.report.gate.policy import read_policy
 
 HEAD = head_run(states(rr=60, rw=20, wr=10))
 PASSING = {"metric": "pt", "min": 0.1}

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rate.metrics import Ratio
 from rate.paired import STATES, Difference
-from rate.report.compare import TITLES, Comparison, Pair, signed
+from rate.report.compare.compare import TITLES, Comparison, Pair, signed
 
 _PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
 _QUADRANTS = ("rr", "rw", "wr", "ww")
@@ -20,7 +20,7 @@ def comparison_table(comparison: Comparison, changed: int = 10) -> RenderableTyp
     """One block a pair: metrics with the interval of their difference, moves, changed samples, what may be claimed.
 
     Args:
-        comparison: what `rate.report.compare.compare` found.
+        comparison: what `rate.report.compare.compare.compare` found.
         changed: how many changed samples are named, in order of id.
     """
     blocks = [block for pair in comparison.pairs for block in _pair(pair, changed)]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from rate.errors import RunError
 from rate.paired import STATES
-from rate.report.reference import HeadRun
+from rate.report.heads import HeadRun
 from rate.types import Bool, Int64
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
-from rate.report.gate import Decision, Result
+from rate.report.gate.decide import Decision, Result
 
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to hold, escaped or not (section 2.2 of the recommendation)."""

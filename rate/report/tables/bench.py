@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.bench.result import CAVEAT, BenchResult, Figures, Spread
-from rate.report.bench_rows import FASTER, NEW, SAME, SLOWER, UNJUDGED, Against, Change, Row
+from rate.report.tables.bench_csv import FASTER, NEW, SAME, SLOWER, UNJUDGED, Against, Change, Row
 
 _HEADER = ("backend", "batch", "masks", "raw forwards/s", "engine forwards/s", "engine / raw", "images/s")
 

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from rate.metrics import Counts, Ratio, accuracy, ir, pt
 from rate.paired import Difference, difference, joint, joint_by_group
-from rate.report.compare import Pair
-from rate.report.pairing import group_codes, in_common, states
-from rate.report.policy import COUNTED, Check
-from rate.report.reference import HeadRun
+from rate.report.compare.compare import Pair
+from rate.report.compare.pairing import group_codes, in_common, states
+from rate.report.gate.policy import COUNTED, Check
+from rate.report.heads import HeadRun
 from rate.runs.summary import counts_of
 from rate.types import Int64
 

@@ -17,9 +17,9 @@ import rate
 from rate.errors import RunError, UsageError
 from rate.metrics import Ratio
 from rate.paired import MIN_GROUPS, STATES
-from rate.report.compare import compare, pair, signed
-from rate.report.comparison_table import comparison_table, p_value
-from rate.report.reference import load_head
+from rate.report.compare.compare import compare, pair, signed
+from rate.report.compare.table import comparison_table, p_value
+from rate.report.heads import load_head
 from rate.runs.schemas import COMPARISON
 
 FIRST = ["rr", "rr", "rw", "wr", "ww", "undefined_right", "error", "rr"]

@@ -8,7 +8,7 @@ import pytest
 from paired_runs import write_run
 
 from rate.errors import RunError, UsageError
-from rate.report.reference import incompatibilities, load_head, load_heads, require_comparable, split_reference
+from rate.report.heads import incompatibilities, load_head, load_heads, require_comparable, split_reference
 
 
 def test_a_run_stands_for_all_its_heads_in_its_own_order(tmp_path: Path) -> None:
