@@ -13,12 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
-from rate.cli import data, finetune, layouts
+from rate.cli import finetune
 from rate.cli.agree import agree
 from rate.cli.bench import bench
 from rate.cli.compare import compare
 from rate.cli.console import notice
-from rate.cli.corrupt import corrupt
+from rate.cli.data.commands import commands, layouts
+from rate.cli.data.corrupt import corrupt
+from rate.cli.data.synth import synth
 from rate.cli.demo import demo
 from rate.cli.doctor import doctor
 from rate.cli.eval import evaluate
@@ -31,7 +33,6 @@ from rate.cli.report import report
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.cli.status import status
-from rate.cli.synth import synth
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError
 from rate.version import __version__
 
@@ -60,10 +61,10 @@ app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
-data.app.command("synth")(synth)
-data.app.command("corrupt")(corrupt)
-layouts.register(data.index_app)
-app.add_typer(data.app, name="data")
+commands.app.command("synth")(synth)
+commands.app.command("corrupt")(corrupt)
+layouts.register(commands.index_app)
+app.add_typer(commands.app, name="data")
 app.add_typer(finetune.app, name="finetune")
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from rate.cli.data import app
+from rate.cli.data.commands import app
 from rate.data.manifest import read_manifest
 from rate.errors import EXIT_USAGE, ConfigError, DataError
 

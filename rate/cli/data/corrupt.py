@@ -24,7 +24,7 @@ def corrupt(
     """
     from rate.backends.cores import usable_cores
     from rate.cli.console import Steps, notice
-    from rate.cli.data import counted
+    from rate.cli.data.commands import counted
     from rate.data.images.corrupt import parse_corruption
     from rate.data.make.corrupt_set import corrupt_set
     from rate.data.make.index import named
