@@ -15,7 +15,7 @@ from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
 
 # The package `rate.export` must be imported before `rate` gives its name to the function below: a package that is
-# imported later would put itself back in the function's place. Its modules stay importable as `rate.artifacts.artifact`.
+# imported later would put itself back in the function's place. Its modules stay importable by `from`.
 importlib.import_module("rate.export")
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ class Sample:
 
     id: str
     label: str
-    image: str  # absolute path, fsspec URL, or a place in a container (rate.data.storage.location.read_bytes brings the bytes)
+    image: str  # absolute path, fsspec URL, or a place in a container; see rate.data.storage.location
     boxes: tuple[Box, ...] | None = None
     mask: str | None = None  # as image; non-zero = object
     group: str | None = None

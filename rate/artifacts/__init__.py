@@ -1,1 +1,1 @@
-"""artifacts"""
+"""What an exported model and a fine-tuned checkpoint are on disk: documents, digests, weights, plans, parity sample."""

@@ -1,1 +1,1 @@
-"""bench"""
+"""Throughput of an artifact on this machine."""

@@ -18,7 +18,7 @@ from rate.cli.agree import agree
 from rate.cli.bench import bench
 from rate.cli.compare import compare
 from rate.cli.console import notice
-from rate.cli.data.commands import commands, layouts
+from rate.cli.data import commands, layouts
 from rate.cli.data.corrupt import corrupt
 from rate.cli.data.synth import synth
 from rate.cli.demo import demo

@@ -19,7 +19,7 @@ def schema(
     """Print the JSON Schemas of the files that `rate` writes."""
     from rate.cli.console import print_json
     from rate.errors import UsageError
-    from rate.runs.schemas import all_schemas
+    from rate.report.schemas import all_schemas
 
     known = all_schemas()
     if name is not None and name not in known:

@@ -1,1 +1,1 @@
-"""doctor"""
+"""What is installed on this machine and what `auto` would pick: `rate doctor`."""

@@ -1,1 +1,1 @@
-"""studies"""
+"""What is asked about a run or an image beyond PT and IR: faithfulness, precision, corruptions, one image."""

@@ -350,10 +350,10 @@ def test_without_a_visible_gpu_no_runtime_is_asked(monkeypatch: pytest.MonkeyPat
     def asked(*names: str) -> None:
         raise AssertionError(names)
 
-    monkeypatch.setattr(cuda, "need", asked)
-    monkeypatch.setattr(cuda, "cuda_visible", lambda: False)
+    monkeypatch.setattr(ort_cuda, "need", asked)
+    monkeypatch.setattr(ort_cuda, "cuda_visible", lambda: False)
     assert not ready()
-    monkeypatch.setattr(cuda, "cuda_visible", lambda: True)
+    monkeypatch.setattr(ort_cuda, "cuda_visible", lambda: True)
     with pytest.raises(AssertionError, match="onnxruntime"):
         ready()
 

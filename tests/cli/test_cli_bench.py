@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from rate.cli.main import run
+from rate.report.schemas import all_schemas
 from rate.report.tables.bench_csv import COLUMNS
-from rate.runs.schemas import all_schemas
 
 QUICK = ("--seconds", "0.02", "--masks", "12,20", "--batch", "4,8", "--threads", "1", "--rounds", "2")
 

@@ -24,7 +24,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(doctor_gpu, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(gpu, "_DEVICES", tmp_path / "dev")
     return tmp_path
 
 
@@ -116,18 +116,16 @@ def with_providers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (capi / "libonnxruntime_providers_tensorrt.so").write_bytes(b"libnvinfer.so.10\0libcudart.so.13\0")
     distribution(tmp_path, "onnxruntime-gpu", "1.31.1")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(
-        doctor_gpu, "find_spec", lambda name: __import__("importlib").machinery.PathFinder.find_spec(name)
-    )
+    monkeypatch.setattr(gpu, "find_spec", lambda name: __import__("importlib").machinery.PathFinder.find_spec(name))
     return tmp_path
 
 
 def test_onnxruntime_gpu_names_the_libraries_it_lacks(with_providers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_gpu, "sonames", lambda: frozenset({"libcudart.so.12", "libcudnn.so.9"}))
+    monkeypatch.setattr(gpu, "sonames", lambda: frozenset({"libcudart.so.12", "libcudnn.so.9"}))
     found = about(Driver(()))["ONNX Runtime on CUDA"]
     assert found.found == "1.31.1 cannot find libcudart.so.13"
     assert "onnxruntime-gpu[cuda,cudnn]" in found.remark
-    monkeypatch.setattr(doctor_gpu, "sonames", lambda: frozenset({"libcudart.so.13", "libcudnn.so.9"}))
+    monkeypatch.setattr(gpu, "sonames", lambda: frozenset({"libcudart.so.13", "libcudnn.so.9"}))
     assert about(Driver(()))["ONNX Runtime on CUDA"].found == "1.31.1 finds libcudart.so.13, libcudnn.so.9"
 
 

@@ -29,7 +29,7 @@ def test_auto_is_told_in_the_order_in_which_it_tries(tmp_path: Path) -> None:
 
 
 def test_auto_says_when_no_runtime_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "installed", lambda *names: "")
+    monkeypatch.setattr(host, "installed", lambda *names: "")
     found = findings(tmp_path)
     assert found["auto"].found.startswith("nothing")
     assert "rate-engine[cpu]" in found["auto"].remark
@@ -56,6 +56,6 @@ def test_the_command_prints_every_finding(trained, capsys: pytest.CaptureFixture
 
 
 def test_the_address_of_a_cluster_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "installed", lambda *names: "2.60.0")
+    monkeypatch.setattr(host, "installed", lambda *names: "2.60.0")
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     assert "ray://head:10001" in findings(tmp_path)["Ray"].found

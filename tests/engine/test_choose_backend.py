@@ -80,7 +80,7 @@ ALL = ("fp16", "bf16", "int8", "torch")
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU and the runtime for it, as far as the choice of what to try goes."""
-    monkeypatch.setattr(select, "cuda_visible", lambda: True)
+    monkeypatch.setattr(choose_backend, "cuda_visible", lambda: True)
     monkeypatch.setattr(choose_backend.cuda, "ready", lambda: True)
 
 
@@ -99,7 +99,7 @@ def test_a_gpu_comes_first_in_the_half_that_the_artifact_holds(gpu) -> None:
 
 
 def test_without_a_gpu_nothing_of_it_is_tried_or_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "cuda_visible", lambda: False)
+    monkeypatch.setattr(choose_backend, "cuda_visible", lambda: False)
     monkeypatch.setattr(choose_backend.cuda, "ready", lambda: pytest.fail("a runtime was asked"))
     assert not [name for name in names(preferences(Execution(), ALL)) if "cuda" in name]
     assert names(preferences(Execution(device="cuda"), ALL))[0] == "onnxruntime-cuda fp16", "asked for, so tried"
@@ -152,7 +152,7 @@ def test_cuda_is_refused_here_with_the_cure_and_never_replaced(artifact) -> None
 
 def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a GPU PyTorch stands before the CPU's runtimes, and its source may be on another machine."""
-    monkeypatch.setattr(select, "preferences", lambda *_: [("torch", "f32"), ("onnxruntime", "f32")])
+    monkeypatch.setattr(choose_backend, "preferences", lambda *_: [("torch", "f32"), ("onnxruntime", "f32")])
     said: list[str] = []
     elsewhere = dataclasses.replace(artifact, source=str(tmp_path / "gone"))
     assert spec_for(elsewhere, Execution(), said.append).name == "onnxruntime"
@@ -163,7 +163,7 @@ def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.Monke
 def test_without_torch_it_is_not_offered(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend.TORCH in choose_backend.offers(artifact)
     assert choose_backend.TORCH not in choose_backend.offers(artifact, "tokens")
-    monkeypatch.setattr(select, "find_spec", lambda name: None)
+    monkeypatch.setattr(choose_backend, "find_spec", lambda name: None)
     assert choose_backend.offers(artifact) == frozenset()
 
 

@@ -21,8 +21,8 @@ from rate.export.tensorrt.build import build_plan
 
 @pytest.fixture
 def standin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Standin:
-    monkeypatch.setattr(select, "cuda_visible", lambda: True)
-    monkeypatch.setattr(select, "find_spec", lambda _: None)  # PyTorch, which would be tried on that GPU, too
+    monkeypatch.setattr(choose_backend, "cuda_visible", lambda: True)
+    monkeypatch.setattr(choose_backend, "find_spec", lambda _: None)  # PyTorch, which would be tried on that GPU, too
     return Standin().install(monkeypatch, tmp_path / "state")
 
 

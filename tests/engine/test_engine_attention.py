@@ -20,8 +20,8 @@ from rate.errors import ArtifactError, UsageError
 from rate.export.sources.attention import Attentive
 from rate.export.sources.reopen import reopen
 from rate.kernels.relevance import bounds, enlarged
+from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
-from rate.runs.schemas import all_schemas
 from rate.runs.store import read_run
 
 ATTENTION = ("--saliency", "attention", "--threads", "1")

@@ -71,7 +71,7 @@ def shaky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shaky]:
     monkeypatch.setattr(retries._Storage, "failures", 0)
     monkeypatch.setenv("RATE_REMOTE_SECONDS", str(SILENCE_S))
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_known", {})
+    monkeypatch.setattr(remote_cache, "_known", {})
     monkeypatch.setattr(Shaky, "tries", {})
     monkeypatch.setattr(Shaky, "store", {})
     fsspec.register_implementation("shaky", Shaky, clobber=True)

@@ -392,7 +392,7 @@ def test_the_templates_are_part_of_the_package() -> None:
 def test_the_plan_of_these_tests_is_a_run_as_it_is_stored(tmp_path: Path) -> None:
     import jsonschema
 
-    from rate.runs.schemas import RUN
+    from rate.report.schemas import RUN
 
     folder = write_run(tmp_path, Plan(count=2))
     made = document(Plan(count=2), tmp_path / "set" / "manifest.csv", 2)

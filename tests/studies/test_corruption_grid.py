@@ -22,8 +22,8 @@ from rate.engine.job import Job
 from rate.engine.pipeline import evaluate, kept_open
 from rate.engine.verdict import Head
 from rate.errors import ConfigError, RunError
+from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
-from rate.runs.schemas import all_schemas
 from rate.runs.store import read_run
 from rate.studies.corruption_grid import Grid, evaluate_grid, is_grid, load_grid
 from rate.types import Float32

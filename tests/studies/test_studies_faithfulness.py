@@ -22,7 +22,7 @@ from rate.engine.job import Job
 from rate.engine.verdict import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
-from rate.runs.schemas import all_schemas
+from rate.report.schemas import all_schemas
 from rate.studies.faithfulness import Explainer, Found, measure_faithfulness, samples_for
 from rate.types import Float32
 

@@ -1,1 +1,1 @@
-"""tensorrt"""
+"""TensorRT behind the boundary of `rate.backends.base`."""

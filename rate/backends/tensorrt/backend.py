@@ -1,4 +1,4 @@
-"""TensorRT on a GPU: a plan built by `rate.export.tensorrt.build`, two batches in flight, batches padded to the plan's rungs.
+"""TensorRT on a GPU: a plan built by `rate.export.tensorrt.build`, batches padded to its sizes.
 
 What has been run where: everything here is tested against a stand-in for the library and for the GPU's memory
 (tests/standin_tensorrt.py) that returns what NVIDIA's documents and Python bindings say and computes the plan's graph

@@ -1,1 +1,1 @@
-"""data"""
+"""The verbs of `rate data`."""

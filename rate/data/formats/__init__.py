@@ -1,1 +1,1 @@
-"""formats"""
+"""File formats of evaluation sets: manifests, tar shards, Parquet with images."""

@@ -1,1 +1,1 @@
-"""images"""
+"""From bytes to model pixels: decoding, geometry, regions, corruptions."""

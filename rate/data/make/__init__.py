@@ -1,1 +1,1 @@
-"""make"""
+"""Making and checking evaluation sets: `rate data index`, `check`, `corrupt`, `synth`."""

@@ -1,1 +1,1 @@
-"""workers"""
+"""Workers beside the process that owns a run: local processes and Ray actors."""

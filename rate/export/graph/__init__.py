@@ -1,1 +1,1 @@
-"""graph"""
+"""The perturbed ONNX graph: mask, tower, heads."""

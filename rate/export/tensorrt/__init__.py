@@ -1,1 +1,1 @@
-"""tensorrt"""
+"""Building TensorRT plans from an artifact."""

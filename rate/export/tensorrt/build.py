@@ -3,7 +3,7 @@
 The network is strongly typed: the precision is that of the graph, which is how TensorRT 11 works and 10.12 can. TF32
 is off, also where a graph of lower precision keeps islands in f32: the fold takes the masks for exact.
 
-Every profile fixes the rows of a batch, so that the tower is tuned for one shape; `rate.backends.tensorrt.backend` pads to it.
+Every profile fixes the rows of a batch, so that the tower is tuned for one shape; the backend pads to it.
 Resident images, table and grid may vary: they only meet a gather and two small products, and one plan then serves every
 grid, occlusion and any number of slots.
 

@@ -1,1 +1,1 @@
-"""compare"""
+"""Two or more heads over the same samples: comparison and agreement."""

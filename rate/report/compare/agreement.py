@@ -12,7 +12,7 @@ from rate.errors import RunError
 from rate.metrics import Ratio, kappa, rank_correlation
 from rate.report.compare.pairing import in_common
 from rate.report.heads import HeadRun
-from rate.runs.schemas import AGREEMENT_SCHEMA_ID
+from rate.report.schemas import AGREEMENT_SCHEMA_ID
 from rate.runs.summary import ratio_json
 from rate.types import Bool, Float64, Json
 

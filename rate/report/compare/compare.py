@@ -12,7 +12,7 @@ from rate.errors import UsageError
 from rate.paired import METRICS, MIN_GROUPS, STATES, Difference, difference, joint, joint_by_group, mcnemar
 from rate.report.compare.pairing import group_codes, in_common, states
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
-from rate.runs.schemas import COMPARISON_SCHEMA_ID
+from rate.report.schemas import COMPARISON_SCHEMA_ID
 from rate.runs.summary import ratio_json
 from rate.types import Int64, Json
 

@@ -1,1 +1,1 @@
-"""gate"""
+"""The release gate: policy, decision, and its forms (table, JUnit, Markdown)."""

@@ -13,7 +13,7 @@ from rate.report.compare.compare import Pair, pair
 from rate.report.gate.checked_values import Reading, measured, number, readings
 from rate.report.gate.policy import Check, Policy
 from rate.report.heads import HeadRun
-from rate.runs.schemas import GATE_SCHEMA_ID
+from rate.report.schemas import GATE_SCHEMA_ID
 from rate.types import Json
 
 STATES = ("fail", "error", "inconclusive", "warn", "skipped", "pass")

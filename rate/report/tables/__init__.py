@@ -1,1 +1,1 @@
-"""tables"""
+"""Results as text for a terminal, and as CSV."""

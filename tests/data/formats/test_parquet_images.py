@@ -125,7 +125,7 @@ def test_many_files(tmp_path):
 
 def test_a_remote_file(tmp_path, monkeypatch):
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_known", {})
+    monkeypatch.setattr(remote_cache, "_known", {})
     data = write(tmp_path / "d.parquet", THREE).read_bytes()
     fsspec.filesystem("memory").pipe("/p/d.parquet", data)
     parsed = list(open_rows("memory://p/*.parquet"))

@@ -30,7 +30,7 @@ END = bytes(1024)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(retries, "WAITS_S", (0.0, 0.0))
-    monkeypatch.setattr(cache, "_known", {})
+    monkeypatch.setattr(remote_cache, "_known", {})
     return tmp_path / "cache"
 
 

@@ -153,7 +153,7 @@ def test_the_command_refuses_and_leaves_nothing_behind(
     def refuse(*arguments: object, **keywords: object) -> None:
         raise ParityError("int8 changes too much")
 
-    monkeypatch.setattr(quantized, "measure_flips", refuse)
+    monkeypatch.setattr(accept_int8, "measure_flips", refuse)
     arguments = ["export", source, "--classes", str(classes), "--out", str(tmp_path / "a"), "--precision", "int8"]
     arguments.append("--calibrate")
     assert run([*arguments, str(manifest), "--calibration-images", "2", "--json"]) == 4
@@ -181,7 +181,7 @@ def test_what_int8_cannot_answer_counts_as_changed(artifact: Artifact, manifest:
         found = whole(job, spec)
         return found if spec.precision == "f32" else {key: found[key] for key in sorted(found)[:1]}
 
-    monkeypatch.setattr(quantized, "_verdicts", loses_most)
+    monkeypatch.setattr(accept_int8, "_verdicts", loses_most)
     [flips] = measure_flips(artifact, samples, allowed=1.0)["heads"].values()
     assert flips["samples"] == len(samples)
     assert flips["predictions"] >= len(samples) - 1

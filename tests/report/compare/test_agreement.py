@@ -13,7 +13,7 @@ from rate.cli.main import run
 from rate.errors import RunError
 from rate.report.compare.agreement import Agreement, agreement
 from rate.report.heads import load_head
-from rate.runs.schemas import all_schemas
+from rate.report.schemas import all_schemas
 
 FIRST = ["rr", "rr", "ww", "rw", "wr", "undefined_right", "rr", "undefined_wrong", "error"]
 SECOND = ["rr", "rw", "wr", "rw", "wr", "rr", "undefined_right", "undefined_wrong", "rr"]

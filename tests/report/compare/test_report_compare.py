@@ -20,7 +20,7 @@ from rate.paired import MIN_GROUPS, STATES
 from rate.report.compare.compare import compare, pair, signed
 from rate.report.compare.table import comparison_table, p_value
 from rate.report.heads import load_head
-from rate.runs.schemas import COMPARISON
+from rate.report.schemas import COMPARISON
 
 FIRST = ["rr", "rr", "rw", "wr", "ww", "undefined_right", "error", "rr"]
 SECOND = ["rr", "rw", "rw", "rr", "rr", "ww", "rr", "error"]

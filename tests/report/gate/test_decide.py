@@ -21,7 +21,7 @@ from rate.report.compare.compare import pair
 from rate.report.gate.checked_values import Reading, number
 from rate.report.gate.decide import Decision, Result, decide
 from rate.report.gate.policy import read_policy
-from rate.runs.schemas import GATE
+from rate.report.schemas import GATE
 
 MIXED = states(rr=60, rw=20, wr=10, ww=5, capped=5, undefined_right=3, undefined_wrong=2, error=5)
 """n 110: accuracy 88/105, PT 65/85, IR 65/75, undefined 5, capped 5, errors 5."""
