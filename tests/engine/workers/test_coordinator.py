@@ -114,7 +114,7 @@ if __name__ == "__main__":
 def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> list[str]:
     """A driver in a process of its own, killed once so many parts are listed; the numbers of its children."""
     children: list[str] = []
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     script = out.parent / "driver.py"
     script.write_text(DRIVER)
     with subprocess.Popen(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from function_models import KILL, deadly, job, light
-from test_distributed import rows_of, run_and_kill
+from test_coordinator import rows_of, run_and_kill
 
 from rate.backends.fake import FakeSpec
 from rate.config import Execution
@@ -38,7 +38,7 @@ def test_actors_and_drivers_that_are_killed_lose_nothing(
     deaths.mkdir()
     monkeypatch.setenv(KILL, str(deaths))
     monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     )
     for name in ("once", "twice"):
         (deaths / name).touch()
