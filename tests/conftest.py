@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from rate.artifacts.artifact import Artifact
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +101,22 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     source = f"open_clip:{root / 'tiny.json'}"
     export_artifact(source, root / "artifact", ExportOptions(classes=root / "classes.txt", tokens=True))
     return Tiny(source, root / "classes.txt", root / "artifact", write_images(root / "set", 4, 40))
+
+
+@pytest.fixture(scope="session")
+def shared_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A small exported ONNX model, made once since it costs seconds; copy it before changing anything."""
+    import onnx_models
+
+    from rate.export.export import ExportOptions, export_artifact
+
+    folder = tmp_path_factory.mktemp("artifact")
+    source = onnx_models.Model(channels=16).save(folder / "model.onnx")
+    classes = onnx_models.write_classes(folder / "classes.txt")
+    return export_artifact(f"onnx:{source}", folder / "artifact", ExportOptions(classes=classes))
+
+
+@pytest.fixture
+def artifact_copy(shared_artifact: Artifact, tmp_path: Path) -> Path:
+    """A folder of one's own."""
+    return Path(shutil.copytree(shared_artifact.path, tmp_path / "artifact"))

@@ -81,7 +81,7 @@ ALL = ("fp16", "bf16", "int8", "torch")
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU and the runtime for it, as far as the choice of what to try goes."""
     monkeypatch.setattr(choose_backend, "cuda_visible", lambda: True)
-    monkeypatch.setattr(choose_backend.cuda, "ready", lambda: True)
+    monkeypatch.setattr(choose_backend.ort_cuda, "ready", lambda: True)
 
 
 def names(pairs: list[tuple[str, str]]) -> list[str]:
@@ -100,7 +100,7 @@ def test_a_gpu_comes_first_in_the_half_that_the_artifact_holds(gpu) -> None:
 
 def test_without_a_gpu_nothing_of_it_is_tried_or_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose_backend, "cuda_visible", lambda: False)
-    monkeypatch.setattr(choose_backend.cuda, "ready", lambda: pytest.fail("a runtime was asked"))
+    monkeypatch.setattr(choose_backend.ort_cuda, "ready", lambda: pytest.fail("a runtime was asked"))
     assert not [name for name in names(preferences(Execution(), ALL)) if "cuda" in name]
     assert names(preferences(Execution(device="cuda"), ALL))[0] == "onnxruntime-cuda fp16", "asked for, so tried"
 
