@@ -1,65 +1,234 @@
-"""Files that are whole or absent: written under another name, synced, renamed."""
+"""Files and folders that are whole or absent: written under a temporary name beside their place, synced, renamed.
+
+Whoever writes holds a lock on what has the temporary name, and the system lets go of it when the process ends, however
+it ends. What a killed process left behind is thereby told from what is being written, and can be removed.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
-from collections.abc import Callable
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from rate.errors import StorageError
+from rate.errors import RateError, StorageError
 from rate.types import Json
 
-TEMPORARY = re.compile(r"\.(run|precision|summary|faithfulness)\.json\.\d+\.tmp|\.maps\.parquet\.\d+\.tmp")
-"""Names under which files of a run are written before they are whole."""
+Write = Callable[[IO[bytes]], object]
+"""Fills an open file."""
+
+_TEMPORARY = re.compile(r"\..+\.rate-[0-9a-f]{16}\.tmp", re.DOTALL)
+_FAILING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
+"""What a disk says that is full, broken or read-only: never said of a file that is only read."""
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of that name is one that a killed process left behind."""
-    return TEMPORARY.fullmatch(name) is not None
+    """Whether this is a name that `rate` gives to what is not whole yet."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary sibling of ``path``, then put it in place; a crash leaves the old file or none.
+def write_atomically(path: Path, write: Write, mode: int = 0o666, keep: bool = False) -> None:
+    """Let ``write`` fill a file that then takes the name ``path``; a crash leaves the old file or none.
+
+    A symbolic link of that name is replaced, never followed: see `rate.outputs` for files that the user has named.
+
+    Args:
+        path: in a folder that is there.
+        write: fills the file.
+        mode: permissions, less the process's mask.
+        keep: a file that has the name by now stays, and what was written is dropped.
 
     Raises:
         StorageError: the disk is full, gone or read-only; the old file is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        temporary, descriptor = _claimed(path, lambda name: os.open(name, flags, mode))
         try:
-            write(temporary)
-            with temporary.open("rb") as file:
+            with os.fdopen(descriptor, "w+b") as file:
+                write(file)
+                file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            _name(temporary, path, keep)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        cure = "Make room" if full else "See that its folder is there and can be written to"
-        raise StorageError(
-            f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}; what was stored before "
-            f"is whole. {cure}, then run the same command again to go on"
-        ) from error
+        raise storage_error(path, error) from error
 
 
-def _sync_folder(path: Path) -> None:
-    """The rename itself must survive a power cut."""
-    folder = os.open(path, os.O_RDONLY)
+def write_json(path: Path, value: Json) -> None:
+    """Write ``value`` atomically, readable by people; NaN is a defect, never written."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder under a temporary name that becomes ``out`` when the block ends well, and vanishes when it does not.
+
+    Only an empty folder is replaced. Where ``out`` is a symbolic link, what it leads to is made.
+
+    Raises:
+        StorageError: the disk is full, gone or read-only, or ``out`` holds something by now.
+    """
+    out = Path(os.path.realpath(out))
+    with _draft(out) as draft:
+        yield draft
+        sync_tree(draft)
+        draft.replace(out)
+        sync_folder(out.parent)
+
+
+@contextmanager
+def folder_instead(out: Path) -> Iterator[Path]:
+    """As `new_folder`, in place of the folder ``out``, which is deleted: all in it must be known to be ours.
+
+    At no moment is the older folder half deleted under its name.
+    """
+    out = Path(os.path.realpath(out))
+    with _draft(out) as draft:
+        yield draft
+        sync_tree(draft)
+        older = _temporary_beside(out).with_suffix(".old")
+        out.replace(older)
+        draft.replace(out)
+        sync_folder(out.parent)
+        shutil.rmtree(older)
+
+
+def remove_leftovers(folder: Path, of: str | None = None) -> None:
+    """Delete what killed processes left in ``folder`` under temporary names; what is being written stays.
+
+    Args:
+        folder: where to look.
+        of: only what was to have this name; None = anything.
+    """
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            if is_temporary(path.name) and (of is None or path.name.startswith(f".{of}.rate-")):
+                _remove_leftover(path)
+
+
+def sync_folder(path: Path) -> None:
+    """See that the names in a folder survive a power cut."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
 
 
-def write_json(path: Path, value: Json) -> None:
-    """Write ``value`` atomically, readable by people; NaN is a defect, never written."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def sync_tree(path: Path) -> None:
+    """See that all files and folders below ``path`` survive a power cut."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with (Path(folder) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(folder))
 
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
 
-    write_atomically(path, write)
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """What to raise where ``path`` could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "Make room" if full else "See that its folder is there and can be written to"
+    return StorageError(
+        f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}; what was stored before is "
+        f"whole. {cure}, then run the same command again to go on"
+    )
+
+
+@contextmanager
+def storing(out: Path, inside: Path | None = None) -> Iterator[None]:
+    """Turn what a failing disk makes libraries raise in the block into a StorageError about ``out``.
+
+    Errors about files elsewhere, which are only read, pass through.
+
+    Args:
+        out: what the message names.
+        inside: the folder that is written to, where it has another name.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (failure := _disk_failure(error, inside or out)) is not None:
+            raise storage_error(out, failure) from error
+        raise
+
+
+def _disk_failure(error: BaseException | None, inside: Path) -> OSError | None:
+    """The failure of the disk that is behind an error, or None: many libraries keep no more of it than its text."""
+    if isinstance(error, OSError):
+        about = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(inside)
+        return error if about or error.errno in _FAILING else None
+    if error is None or (isinstance(error, RateError) and str(inside) not in str(error)):
+        return None
+    said = next((number for number in _FAILING if os.strerror(number) in str(error)), None)
+    return _disk_failure(error.__cause__, inside) if said is None else OSError(said, os.strerror(said))
+
+
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """A folder under a temporary name beside ``out``, deleted in the end if it still has that name."""
+
+    def make(name: Path) -> int:
+        name.mkdir()
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out.parent, of=out.name)
+        draft, descriptor = _claimed(out, make)
+    except OSError as error:
+        raise storage_error(out, error) from error
+    try:
+        with storing(out, draft):
+            yield draft
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.rate-{secrets.token_hex(8)}.tmp")
+
+
+def _name(temporary: Path, path: Path, keep: bool) -> None:
+    if not keep:
+        temporary.replace(path)
+        return
+    with suppress(FileExistsError):
+        path.hardlink_to(temporary)
+
+
+def _claimed(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new temporary name for ``path``, and a descriptor of what ``make`` has made there, locked."""
+    while True:
+        temporary = _temporary_beside(path)
+        descriptor = make(temporary)
+        with suppress(OSError):  # a file system without locks: what is left on it is never removed
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)  # taken for a leftover in the moment before it was locked
+
+
+def _remove_leftover(path: Path) -> None:
+    """Delete it, unless a process that is alive is writing it."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        finally:
+            os.close(descriptor)

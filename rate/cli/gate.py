@@ -70,13 +70,10 @@ def _write(decision: Decision, junit: Path | None, markdown: Path | None) -> Non
     from rate.report.gate.junit import junit as junit_xml
     from rate.report.gate.markdown import append_markdown
 
-    def fill(path: Path) -> None:
-        path.write_bytes(junit_xml(decision))
-
     try:
         if junit is not None:
             junit.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(junit, fill)
+            write_atomically(junit, lambda file: file.write(junit_xml(decision)))
         if markdown is not None:
             markdown.parent.mkdir(parents=True, exist_ok=True)
             append_markdown(markdown, decision)

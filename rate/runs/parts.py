@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -92,13 +93,18 @@ def part_name(key: str, ids: Iterable[str]) -> str:
     return f"part-{hashlib.sha256(json.dumps([key, sorted(ids)]).encode()).hexdigest()[:16]}.parquet"
 
 
+def is_part_name(name: str) -> bool:
+    """Whether `part_name` can have made it."""
+    return re.fullmatch(r"part-[0-9a-f]{16}\.parquet", name) is not None
+
+
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file whose pages carry checksums, whole or not at all.
 
     Raises:
         StorageError: it cannot be written.
     """
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+    write_atomically(path, lambda file: pq.write_table(table, file, write_page_checksum=True))
 
 
 def read_part(folder: Path, part: Json, columns: list[str] | None = None) -> pa.Table:
@@ -158,15 +164,16 @@ def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:
     """Bring the maps of the named parts down to the lowest ranks, in one file; running it twice changes nothing."""
     listed = frozenset(parts)
     final = folder / "maps" / "maps.parquet"
-    candidates = [path for path in sorted(final.parent.glob("part-*.parquet")) if path.name in listed]
+    candidates = [path for path in sorted(final.parent.iterdir()) if path.name in listed]
     if candidates:
         # One after the other: all of them together would grow with the run.
         kept = read_maps(final) if final.exists() else MAP_SCHEMA.empty_table()
         for path in candidates:
             kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
         write_table(kept, final)
-    for path in final.parent.glob("part-*.parquet"):
-        path.unlink(missing_ok=True)
+    for path in final.parent.iterdir():
+        if is_part_name(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_maps(path: Path) -> pa.Table:

@@ -24,8 +24,8 @@ from rate.artifacts.documents import disagreement, read_json
 from rate.data.digests import IdSet
 from rate.engine.verdict import Verdict
 from rate.errors import RunError, StorageError
-from rate.files import is_temporary, write_json
-from rate.runs.parts import PartWriter, ids_of, select_maps
+from rate.files import is_temporary, remove_leftovers, write_json
+from rate.runs.parts import PartWriter, ids_of, is_part_name, select_maps
 from rate.runs.repair import mended
 from rate.runs.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.types import Json, Sample
@@ -182,23 +182,37 @@ class RunStore:
         return run | self.about
 
     def _drop_unlisted(self) -> None:
-        """A part that was written but not listed before a crash is computed again; it must not lie about meanwhile."""
+        """Delete parts that were written but not listed before a crash, which are computed again, and nothing else."""
         listed = {part["name"] for part in self._run["parts"]}
-        for path in (*(self.folder / "samples").iterdir(), *(self.folder / "maps").glob("*part-*")):
-            if path.name not in listed:
-                path.unlink(missing_ok=True)  # a worker whose owner was killed may be taking it away itself
-        for path in (*self.folder.iterdir(), *(self.folder / "maps").iterdir()):
-            if is_temporary(path.name):  # of a process that was killed while it wrote
-                path.unlink(missing_ok=True)
+        for folder in (self.folder / "samples", self.folder / "maps"):
+            if folder.is_symlink():  # what it leads to is not this run's alone
+                continue
+            for path in folder.iterdir():
+                if is_part_name(path.name) and path.name not in listed:
+                    path.unlink(missing_ok=True)  # a worker whose owner was killed may be taking it away itself
+            remove_leftovers(folder)
+        remove_leftovers(self.folder)
 
     def _refuse_foreign(self) -> None:
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / "run.json").exists():
-            inside = sorted(path.name for path in self.folder.iterdir())
-            foreign = [name for name in inside if name not in ("samples", "maps", "lock") and not is_temporary(name)]
-            if foreign:
-                raise RunError(f"{self.folder} is not a run folder (it holds {foreign[0]!r}); choose another --out")
-        if self.folder.exists() and not self.folder.is_dir():
+        """Refuse a folder that holds more than the owner of a run makes before run.json, which marks it as ours."""
+        if not self.folder.exists() or (self.folder / "run.json").exists():
+            return
+        if not self.folder.is_dir():
             raise RunError(f"{self.folder} is a file, a run is a folder; choose another --out")
+        foreign = sorted(path.name for path in self.folder.iterdir() if not _comes_before_run_json(path))
+        if foreign:
+            raise RunError(
+                f"{self.folder} is not empty and has no run.json (it holds {foreign[0]!r}), so nothing is written to "
+                "it; choose another --out"
+            )
+
+
+def _comes_before_run_json(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    if path.name in ("samples", "maps"):
+        return path.is_dir() and all(is_temporary(inside.name) for inside in path.iterdir())
+    return is_temporary(path.name) or (path.name == "lock" and path.is_file() and not path.stat().st_size)
 
 
 def read_run(folder: Path) -> Json:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
 import pytest
 
-from rate.errors import RunError, StorageError
-from rate.files import write_atomically, write_json
+from rate.errors import RunError
+from rate.files import write_json
 from rate.runs import parts as store_module
 from rate.runs.parts import read_rows
 from rate.runs.store import RunStore, read_run
 from rate.types import Sample
 
+ZEROS = "0" * 16
 RULE = {"evidence": "positive", "valid": "midpoint", "tau": 0.5, "saliency": "rise", "masks": 24}
 ABOUT = {
     "measurement": {"seed": 0},
@@ -72,7 +73,7 @@ def test_a_part_that_was_written_but_not_listed_is_dropped_and_done_again(tmp_pa
     run = read_run(tmp_path / "run")
     [part] = run["parts"]
     write_json(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
-    (tmp_path / "run" / "samples" / ".part-x.parquet.1.tmp").write_bytes(b"torn")
+    (tmp_path / "run" / "samples" / f".part-{ZEROS}.parquet.rate-{'1' * 16}.tmp").write_bytes(b"torn")
     with opened(tmp_path / "run") as store:
         assert len(store.done) == 0
         add(store, 1, 2)
@@ -105,33 +106,13 @@ def test_a_malformed_run_is_refused_by_name(tmp_path: Path, text: str) -> None:
         read_run(tmp_path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    write_json(path, {"a": 1})
-
-    def fails(temporary: Path) -> None:
-        temporary.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(StorageError, match=r"file\.json cannot be written: disk full"):
-        write_atomically(path, fails)
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_nan_never_reaches_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "x.json", {"value": float("nan")})
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_process_killed_while_it_wrote_the_first_record_leaves_a_usable_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "samples").mkdir(parents=True)
     (folder / "maps").mkdir()
     (folder / "lock").touch()
-    (folder / ".run.json.123.tmp").write_text("{")
-    (folder / "maps" / ".maps.parquet.123.tmp").write_bytes(b"torn")
+    (folder / f".run.json.rate-{'1' * 16}.tmp").write_text("{")
+    (folder / "maps" / f".maps.parquet.rate-{'1' * 16}.tmp").write_bytes(b"torn")
     with opened(folder) as store:
         add(store, 1)
         store.finish(1)
@@ -186,7 +167,63 @@ def test_a_file_that_goes_away_while_the_folder_is_cleaned_does_no_harm(
         add(store, 1)
         store.finish(1)
     there = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda folder: [*there(folder), folder / ".run.json.1.tmp"])
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*there(folder), folder / f".run.json.rate-{'1' * 16}.tmp"])
     with opened(tmp_path / "run") as store:
         store.finish(1)
     assert ids(tmp_path / "run") == ["s1"]
+
+
+FOREIGN = {
+    "photographs in samples": "samples/holiday.jpg",
+    "a table of somebody else": "samples/part-1.parquet",
+    "a lock with content": "lock",
+    "notes": "notes.txt",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN.values(), ids=FOREIGN)
+def test_a_folder_that_is_not_empty_and_no_run_is_refused_and_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "holidays"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    with pytest.raises(RunError, match=re.escape(str(folder))):
+        opened(folder).__enter__()
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()] == [name]
+    assert (folder / name).read_text() == "mine"
+
+
+def test_a_link_to_photographs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "1.jpg").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "samples").symlink_to(tmp_path / "photographs")
+    with pytest.raises(RunError, match="samples"):
+        opened(tmp_path / "run").__enter__()
+    assert (tmp_path / "photographs" / "1.jpg").read_text() == "mine"
+
+
+def test_in_a_run_only_names_that_parts_have_are_deleted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with opened(run) as store:
+        add(store, 1)
+        store.finish(1)
+    foreign = [run / where / name for where in ("samples", "maps") for name in ("part-1.parquet", "mine.tmp", "1.jpg")]
+    for path in foreign:
+        path.write_text("mine")
+    with opened(run) as store:
+        store.finish(1)
+    assert [path.read_text() for path in foreign] == ["mine"] * len(foreign)
+
+
+def test_no_part_is_deleted_through_a_link(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    with opened(run) as store:
+        store.finish(0)
+    elsewhere.mkdir()
+    of_another_run = elsewhere / f"part-{ZEROS}.parquet"
+    of_another_run.write_text("another run's")
+    (run / "samples").rmdir()
+    (run / "samples").symlink_to(elsewhere)
+    with opened(run):
+        pass
+    assert of_another_run.read_text() == "another run's"

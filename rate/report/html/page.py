@@ -106,7 +106,7 @@ def write_report(
     gallery = gallery_of(heads, pictures, max_samples)
     page = render(heads, gallery).encode("utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, lambda path: _write(path, page))
+    write_atomically(out, lambda file: file.write(page))
     shown = sum(card.picture is not None for card in gallery.cards)
     return Report(out, len(page), tuple(titles(heads)), len(gallery.cards), shown, pictures.notices())
 
@@ -240,7 +240,3 @@ def _template(name: str) -> str:
 
 def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _write(path: Path, page: bytes) -> None:
-    path.write_bytes(page)
