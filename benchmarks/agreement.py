@@ -19,7 +19,7 @@ from typing import Any
 import rate
 from benchmarks import planted, record
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.data.make.synth import Synthetic, write_set
 from rate.demo import ENCODER, RHO, SIZE, SMALLEST
 from rate.export.export import ExportOptions, export_artifact

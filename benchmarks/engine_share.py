@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import photographs, record
 from rate.backends.base import Backend, BackendSpec
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
 from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job, job_from_artifact

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import record
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.demo import ENCODER, SIZE, SMALLEST

@@ -33,7 +33,7 @@ from benchmarks import peer_figures, record
 from benchmarks.peer_figures import Asked
 from benchmarks.peer_models import Forms, Subject, synthetic, trained
 from benchmarks.peer_tools import ROOT, Tool, Unavailable, Worker, interpreter, tools
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 
 AUTO = "rate-auto"
 SPEED_TOOLS = ("rate-bf16", "rate-f32", "rate-int8", "openvino-xai", "xaitk", "dianna", "torch-rise", "captum")

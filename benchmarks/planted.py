@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.data.make.drawing import colour
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.export.export import ExportOptions, export_artifact

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rate.backends.cores import usable_cores
-from rate.engine.job import processor, versions
+from rate.backends.process import usable_cores
+from rate.machine import processor, versions
 
 RESULTS = Path(__file__).parent / "results"
 

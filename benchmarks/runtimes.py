@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.engine_share import RAW, bare_graph
-from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
+from rate.backends.process import usable_cores
 from rate.export.precision.int8 import quantize
 
 BASE = "onnxruntime_f32"

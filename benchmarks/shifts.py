@@ -23,8 +23,8 @@ from benchmarks.caltech import ARTIFACTS, Transcript, models, photographs
 from rate.data.images.corrupt import CROP, LIBRARIES, alteration
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.job import versions
 from rate.engine.prefetch import Prefetch
+from rate.machine import versions
 from rate.studies.corruption_grid import METRICS
 
 SHIFTS = ("clean", "gaussian_noise-3", "defocus_blur-3", "fog-3")

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import photographs, record
 from benchmarks.engine_share import AlreadyOpen
 from rate.artifacts.artifact import Artifact
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
 from rate.engine.choose_backend import spec_for
 from rate.engine.job import Job, job_from_artifact

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.artifacts.artifact import Artifact
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest

@@ -12,7 +12,7 @@ import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
 from rate.backends.batches import check_rows
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.backends.tokens import check_patches, join, split
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation

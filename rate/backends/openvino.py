@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.backends.tokens import SplitPending, check_patches, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.devices import split_device
+from rate.backends.process import split_device
 from rate.errors import BackendError, need
 from rate.types import Float32
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
 from rate.backends.batches import Padding, check_rows
-from rate.backends.devices import cuda_visible, split_device
 from rate.backends.onnxruntime import check_fits, session_options
 from rate.backends.ort_binding import Feeds, Lanes, Place, ResidentImages
+from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation

@@ -12,7 +12,7 @@ import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
 from rate.backends.batches import Padding, check_rows
-from rate.backends.devices import split_device
+from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows

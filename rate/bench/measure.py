@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec
-from rate.backends.cores import one_blas_thread
+from rate.backends.process import one_blas_thread
 from rate.bench.plan import BenchSettings, Images, Say
 from rate.bench.result import Figures, MaskedFigures, Spread
 from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream, Window

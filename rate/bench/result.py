@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.bench.plan import Refused
-from rate.engine.job import processor, versions
+from rate.machine import describe, processor, versions
 from rate.types import Json
 
 BENCH_SCHEMA_ID = "rate.bench/1"
@@ -109,13 +107,7 @@ class BenchResult:
         return {
             "schema": BENCH_SCHEMA_ID,
             "date": self.date,
-            "machine": {
-                "name": self.machine,
-                "system": platform.platform(),
-                "processor": processor(),
-                "cores": usable_cores(),
-                "python": sys.version.split()[0],
-            },
+            "machine": describe() | {"name": self.machine, "cores": usable_cores()},
             "versions": self.versions,
             "artifact": {"source": self.source, "digest": self.artifact},
             "data": {"key": self.data, "images": self.images},

@@ -104,7 +104,7 @@ def bench(
 
 
 def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:
-    from rate.backends.cores import usable_cores
+    from rate.backends.process import usable_cores
     from rate.bench.measure import opened
     from rate.bench.plan import candidates
     from rate.bench.result import BenchResult

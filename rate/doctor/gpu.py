@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rate.doctor.finding import Finding, installed
+from rate.doctor.finding import Finding
+from rate.machine import installed
 
 GUIDE = "docs/gpu.md"
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rate.artifacts.artifact import load_artifact
-from rate.backends.cores import usable_cores
 from rate.backends.openvino import cpu_has_bf16
+from rate.backends.process import usable_cores
 from rate.config import Execution
-from rate.doctor.finding import Finding, installed
+from rate.doctor.finding import Finding
 from rate.doctor.gpu import ON_GPU, TENSORRT, Driver, diagnose_gpu, driver, why_no_gpu
 from rate.engine.choose_backend import preferences, spec_for
-from rate.engine.job import processor
 from rate.errors import BackendError, ParityError, UsageError
+from rate.machine import installed, processor
 from rate.version import __version__
 
 _PACKAGES = (

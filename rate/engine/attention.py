@@ -15,7 +15,7 @@ import numpy as np
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, BackendSpec, Logits
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.engine.job import Job
 from rate.engine.pipeline import Outcome, Produce, decode_threads, read_sample
 from rate.engine.prefetch import Prefetch

@@ -10,10 +10,10 @@ from rate.artifacts.parity import check_parity
 from rate.artifacts.plans import PRECISIONS, plan_spec, planned
 from rate.backends import ort_cuda
 from rate.backends.base import BackendSpec
-from rate.backends.devices import cuda_visible
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
+from rate.backends.process import cuda_visible
 from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, UsageError
 from rate.export.sources.torch_backend import spec_of_artifact

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +22,9 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.kernels.tokens import RiseTokens
+from rate.machine import COMPUTING, describe, versions
 from rate.runs.run_schema import RUN_SCHEMA_ID
 from rate.types import Json, Prepared, Sample, Samples
-from rate.version import __version__
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -98,8 +95,8 @@ class Job:
             "origin": self.origin,
             "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
             "samples": {"planned": len(self.samples), "available": self.available},
-            "versions": versions(LIBRARIES if self.measurement.corrupt else ()),
-            "machine": {"system": platform.platform(), "processor": processor(), "python": sys.version.split()[0]},
+            "versions": versions((*COMPUTING, *(LIBRARIES if self.measurement.corrupt else ()))),
+            "machine": describe(),
         }
 
 
@@ -182,24 +179,3 @@ def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(map(repr, names[:4])) + (f", ... {len(names)} in all" if len(names) > 4 else "")
-
-
-def versions(more: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of `rate` and of the libraries that touch a number; of ``more`` packages, where they are installed."""
-    found = {"rate": __version__}
-    usual = ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
-    for name in (*usual, *more):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def processor() -> str:
-    """Name of the CPU, for records."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits, Pending
-from rate.backends.cores import one_blas_thread, usable_cores
+from rate.backends.process import one_blas_thread, usable_cores
 from rate.engine.estimator import Estimator
 from rate.engine.job import Job
 from rate.engine.prefetch import Prefetch

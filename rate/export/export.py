@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rate.artifacts.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
@@ -21,9 +20,12 @@ from rate.export.precision.half_proof import add_half
 from rate.export.precision.int8 import Prove, add_int8, read_calibration
 from rate.export.sources.open_source import Source, open_source
 from rate.export.sources.reopen import request_of
-from rate.version import __version__
+from rate.machine import versions
 
 Notify = Callable[[str], None]
+
+_MAKERS = ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime")
+"""Distributions that make a graph."""
 
 
 def _silent(message: str) -> None:
@@ -95,7 +97,7 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, options: Exp
         graphs={"pixels": GRAPH} | ({} if tokens is None else {"tokens": TOKENS}),
         files=digest_files(folder, names),
         parity=proven,
-        versions=_versions(),
+        versions=versions(_MAKERS),
         patches=None if tokens is None else tokens.patches,
         request=request_of(model, options),
     )
@@ -111,14 +113,3 @@ def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
     parity = judge(sample, OrtSpec(graph))
     save_sample(sample, graph.path.parent, PARITY_TOKENS)
     return parity
-
-
-def _versions() -> dict[str, str]:
-    """Versions of `rate` and of the libraries that made the graph."""
-    found = {"rate": __version__}
-    for name in ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
 from rate.artifacts.weights import state_digest
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.finetune.features import torch_threads
 from rate.finetune.images import exact
 from rate.finetune.loop import Learner, Rows, Trainer, TrainSettings, load

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.data.images.prepare import prepare
 from rate.engine.prefetch import Prefetch
 from rate.errors import DataError, SampleError

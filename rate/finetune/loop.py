@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, DataError, UsageError
 from rate.finetune.augment import augment, draws, plain

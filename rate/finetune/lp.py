@@ -10,7 +10,7 @@ from torch import nn
 
 from rate.artifacts.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rate.artifacts.folders import check_replaceable
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.data.manifest import Manifest
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower

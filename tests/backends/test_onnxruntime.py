@@ -11,8 +11,8 @@ import perturbing
 import pytest
 
 from rate.backends.base import Graph
-from rate.backends.cores import usable_cores
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
+from rate.backends.process import usable_cores
 from rate.errors import BackendError, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import occlusion, rise

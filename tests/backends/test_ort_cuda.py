@@ -17,7 +17,7 @@ import pytest
 
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity import check_parity
-from rate.backends import devices, ort_binding, ort_cuda
+from rate.backends import ort_binding, ort_cuda
 from rate.backends.batches import Padding
 from rate.backends.onnxruntime import OrtSpec, session_options
 from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
@@ -339,13 +339,6 @@ def test_says_what_it_is(artifact) -> None:
         assert backend.depth == 2
 
 
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_a_hidden_gpu_is_not_visible(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert not devices.cuda_visible()
-    assert not ready()
-
-
 def test_without_a_visible_gpu_no_runtime_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*names: str) -> None:
         raise AssertionError(names)
@@ -356,8 +349,3 @@ def test_without_a_visible_gpu_no_runtime_is_asked(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ort_cuda, "cuda_visible", lambda: True)
     with pytest.raises(AssertionError, match="onnxruntime"):
         ready()
-
-
-@pytest.mark.parametrize(("text", "expected"), [("cuda", ("cuda", 0)), ("cuda:3", ("cuda", 3)), ("cpu", ("cpu", 0))])
-def test_devices_have_a_kind_and_a_number(text: str, expected: tuple[str, int]) -> None:
-    assert devices.split_device(text) == expected

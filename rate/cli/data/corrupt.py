@@ -22,7 +22,7 @@ def corrupt(
 
     The same command goes on where it was stopped.
     """
-    from rate.backends.cores import usable_cores
+    from rate.backends.process import usable_cores
     from rate.cli.console import Steps, notice
     from rate.cli.data.commands import counted
     from rate.data.images.corrupt import parse_corruption

@@ -18,7 +18,7 @@ def synth(
     seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
 ) -> None:
     """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object."""
-    from rate.backends.cores import usable_cores
+    from rate.backends.process import usable_cores
     from rate.cli.console import Steps
     from rate.data.make.synth import Synthetic, write_set
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
-from rate.backends.cores import usable_cores
 from rate.backends.ort_cuda import OrtCudaSpec
+from rate.backends.process import usable_cores
 from rate.backends.torch import TorchSpec
 from rate.config import Execution
 from rate.engine.attention import attention_of

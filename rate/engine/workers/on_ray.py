@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from rate.backends.cores import usable_cores
+from rate.backends.process import usable_cores
 from rate.engine.workers.base import Assignment, Finished, Worker
 from rate.engine.workers.coordinator import LOADS, Hire, Lost, Ready
 from rate.errors import BackendError, RateError, UsageError, need

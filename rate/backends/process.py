@@ -1,10 +1,11 @@
-"""The cores of this process: how many it may use, and who may take them."""
+"""What this process may use: cores, BLAS threads, GPUs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -28,3 +29,16 @@ def one_blas_thread() -> Iterator[None]:
     """
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+def cuda_visible() -> bool:
+    """Whether the system shows an NVIDIA GPU to this process. Nothing is loaded to find out."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()  # dxg: Linux inside Windows
+
+
+def split_device(device: str) -> tuple[str, int]:
+    """Kind and number of a device: "cuda:1" is ("cuda", 1), "cpu" is ("cpu", 0)."""
+    kind, _, number = device.partition(":")
+    return kind, int(number or 0)
