@@ -1,6 +1,6 @@
 """One command for a machine with a GPU: is everything right on this card, and how much of the card is used?
 
-Kernels, the perturbed module and the backends are held against their oracles. Then the card's own ceilings are
+The perturbed module and the backends are held against their oracles. Then the card's own ceilings are
 measured (a copy, matrix products), raw and masked forwards of three vision transformers with random weights as shares
 of them, the cost of masking and of folding, and images/s of the whole engine. It needs no network and ends within ten
 minutes; the exit code is 1 when a check failed.
@@ -11,14 +11,12 @@ minutes; the exit code is 1 when a check failed.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu_speed import Scale
 
-BACKENDS = ("torch", "onnxruntime-cuda", "tensorrt")
-
 
 def main() -> None:
     """Check, measure, print, record."""
@@ -36,8 +32,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the JSON file; benchmarks/results unless --cpu-smoke")
     parser.add_argument("--cpu-smoke", action="store_true", help="a tiny model on the CPU: proves the script, no more")
     arguments = parser.parse_args()
-    if arguments.cpu_smoke:
-        os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
     import torch
 
     if not arguments.cpu_smoke and not torch.cuda.is_available():
@@ -75,24 +69,21 @@ def measured(device: torch.device, scale: Scale) -> dict[str, Any]:
     from benchmarks.gpu_clock import Clock
 
     torch.backends.cudnn.allow_tf32 = False  # f32 is held to f32
-    triton = find_spec("triton") is not None
     clock = Clock(device, scale.rounds, scale.seconds)
     tower, size = gpu_speed.made(scale.models[0], torch.device("cpu"))
-    figures: dict[str, Any] = {"card": card(device), "triton": triton}
+    figures: dict[str, Any] = {"card": card(device)}
     announce("checks")
-    checks = [*gpu_checks.modules(device, tower, size, triton)]
-    figures["checks"] = [*checks, *(gpu_checks.kernels(device, scale.size) if triton else [])]
+    figures["checks"] = list(gpu_checks.modules(device, tower, size))
     announce("ceilings")
     figures["ceilings"] = most = gpu_speed.ceilings(clock, scale)
     announce("forwards")
-    figures["forwards"] = [row for name in scale.models for row in gpu_speed.forwards(clock, scale, name, most, triton)]
+    figures["forwards"] = [row for name in scale.models for row in gpu_speed.forwards(clock, scale, name, most)]
     announce("masking and folding")
-    figures["masking"] = gpu_speed.perturbing(clock, scale, triton)
-    figures["folding"] = gpu_speed.folding(clock, scale, triton)
+    figures["masking"] = gpu_speed.perturbing(clock, scale)
+    figures["folding"] = gpu_speed.folding(scale)
     announce("backends")
-    names = BACKENDS if device.type == "cuda" else (*BACKENDS, "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
-        figures["backends"] = list(gpu_backends.measured(names, scale, Path(folder)))
+        figures["backends"] = list(gpu_backends.measured(device.type, scale, Path(folder)))
     return figures
 
 

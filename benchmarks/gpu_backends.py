@@ -7,39 +7,43 @@ does, so nothing is said about it here.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import photographs
 from benchmarks.engine_share import AlreadyOpen
 from benchmarks.gpu_speed import Figures, Scale
 from rate.artifacts.artifact import Artifact
-from rate.backends.base import BackendSpec
 from rate.config import Execution, Measurement
 from rate.engine.choose_backend import spec_for
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.errors import RateError
 from rate.export.export import ExportOptions, export_artifact
+from rate.export.tensorrt.build import build_plan
+
+_ON_GPU = (("torch", "fp16"), ("onnxruntime", "fp16"), ("tensorrt", "fp16"))
+_ON_CPU = (("torch", "f32"), ("onnxruntime", "f32"))
 
 
-def measured(names: Sequence[str], scale: Scale, folder: Path) -> Iterator[Figures]:
-    """One row a backend; one that is not there, or fails its self-test, says why."""
+def measured(device: str, scale: Scale, folder: Path) -> Iterator[Figures]:
+    """One row a backend of ``device``, cpu or cuda; one that is not there, or fails its self-test, says why."""
     data, classes = photographs.write(folder, scale.images, 1000)
-    artifact = export_artifact(f"timm:{scale.models[0]}", folder / "artifact", ExportOptions(classes=classes))
-    for name in names:
-        row: Figures = {"backend": name, "model": scale.models[0]}
+    options = ExportOptions(classes=classes, precision="fp16")
+    artifact = export_artifact(f"timm:{scale.models[0]}", folder / "artifact", options)
+    for name, precision in _ON_CPU if device == "cpu" else _ON_GPU:
+        row: Figures = {"backend": name, "precision": precision, "model": scale.models[0]}
         try:
-            execution = Execution(backend=name, batch=scale.batch)
-            spec = spec_for(artifact, execution)
-            yield row | _engine(artifact, spec, execution, data, scale, folder / name)
+            if name == "tensorrt":
+                build_plan(artifact, precision, (scale.batch,))
+            execution = Execution(backend=name, precision=precision, device=device, batch=scale.batch)
+            yield row | _engine(artifact, execution, data, scale, folder / name)
         except Exception as error:  # a defect of one backend must not cost the figures of the others
             yield row | {"measured": False, "why": str(error) if isinstance(error, RateError) else repr(error)}
 
 
-def _engine(
-    artifact: Artifact, spec: BackendSpec, execution: Execution, data: Path, scale: Scale, runs: Path
-) -> Figures:
+def _engine(artifact: Artifact, execution: Execution, data: Path, scale: Scale, runs: Path) -> Figures:
+    spec = spec_for(artifact, execution)
     job = job_from_artifact(artifact, data, None, Measurement(masks=scale.masks), execution)
     runs.mkdir()
     with spec.open(job.method.perturbation, slots=8) as backend:
@@ -50,7 +54,6 @@ def _engine(
         took = time.perf_counter() - began
     return {
         "measured": True,
-        "precision": spec.precision,
         "masks": scale.masks,
         "images_per_s": len(job.samples) / took,
         "forwards_per_s": len(job.samples) * (1 + job.method.count) / took,

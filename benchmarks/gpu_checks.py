@@ -1,4 +1,4 @@
-"""Kernels and the perturbed module on a device against the oracles of `rate.kernels.reference`."""
+"""The perturbed module on a device against the oracles of `rate.kernels.reference`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from torch import nn
 
 from rate.artifacts.parity import COSINE, TOLERANCE
 from rate.export.graph.perturbed import Perturbed
-from rate.kernels import fold as numpy_form
 from rate.kernels import reference
-from rate.kernels.separable import Perturbation, occlusion, rise
+from rate.kernels.separable import Perturbation, rise
 
 Check = dict[str, object]
 """what, error, allowed, passed."""
@@ -36,33 +35,7 @@ class Rounded(nn.Module):
         return self.tower(images.to(self.dtype))
 
 
-def kernels(device: torch.device, size: int) -> Iterator[Check]:
-    """The Triton kernels at the size of a model, at one that no tile divides, and with windows."""
-    from rate.kernels.triton.bound import bind
-    from rate.kernels.triton.fold import fold, mass
-    from rate.kernels.triton.perturb import perturb
-
-    rng = np.random.default_rng(0)
-    for family in (rise(size, 7), rise(size // 2 - 1, 14), occlusion(size, size // 6, size // 12)):
-        what = f"{family.name} {family.size}/{family.side}"
-        pixels, slot, grid, offset = batch(family, ROWS)
-        bound, expected = bind(family, device), reference.perturb(pixels, slot, grid, offset, family)
-        tensors = [torch.from_numpy(one).to(device) for one in (pixels, slot, grid, offset)]
-        for dtype in FLOATS:
-            found = perturb(*tensors, bound, dtype).double().cpu().numpy()
-            allowed = torch.finfo(dtype).eps * np.abs(expected).max() + 1e-5
-            yield check(f"perturb {what} {dtype}", np.abs(found - expected).max(), allowed)
-        weights = rng.normal(size=(3, len(grid))).astype(np.float32)
-        maps = fold(torch.from_numpy(weights).to(device), *tensors[2:], bound)
-        summed = numpy_form.fold(weights.astype(np.float64), grid, offset, family)
-        yield check(f"fold {what}", np.abs(maps.cpu().numpy() - summed).max(), 1e-5 * np.abs(weights).sum(axis=1).max())
-        region = rng.random(summed.shape[1:]) < 0.3
-        masses = torch.stack(mass(maps, torch.from_numpy(region).to(device)), dim=1).cpu().numpy()
-        slow = np.array([reference.mass(one, region) for one in summed])
-        yield check(f"mass {what}", np.abs(masses - slow).max(), 1e-5 * np.abs(summed).sum(axis=(1, 2)).max())
-
-
-def modules(device: torch.device, tower: nn.Module, size: int, triton: bool) -> Iterator[Check]:
+def modules(device: torch.device, tower: nn.Module, size: int) -> Iterator[Check]:
     """Masks, tower and head on the device against the tower on the CPU, which is given the oracle's images."""
     family = rise(size, 7)
     pixels, slot, grid, offset = batch(family, ROWS)
@@ -71,21 +44,13 @@ def modules(device: torch.device, tower: nn.Module, size: int, triton: bool) -> 
         expected = tower(torch.from_numpy(masked)).numpy()
     inputs = inputs_of(family, (pixels, slot, grid, offset), device)
     for dtype in FLOATS:
-        rounded = Rounded(copy.deepcopy(tower), dtype)
-        made: dict[str, nn.Module] = {"in the graph": Perturbed(rounded, [nn.Identity()])}
-        if triton:
-            from rate.export.graph.perturbed_triton import TritonPerturbed
-
-            made["Triton"] = TritonPerturbed(rounded.tower, [nn.Identity()])
-        for name, module in made.items():
-            module.to(device)
-            with torch.inference_mode():
-                found = module(*inputs)[0].float().cpu().numpy()
-            what = f"logits, masks {name}, {dtype}"
-            if dtype == torch.float32:
-                yield check(f"{what}: largest difference", np.abs(found - expected).max(), TOLERANCE)
-            else:
-                yield check(f"{what}: 1 - cosine", 1 - cosine(found, expected), 1 - COSINE)
+        module = Perturbed(Rounded(copy.deepcopy(tower), dtype), [nn.Identity()]).to(device)
+        with torch.inference_mode():
+            found = module(*inputs)[0].float().cpu().numpy()
+        if dtype == torch.float32:
+            yield check(f"logits, {dtype}: largest difference", np.abs(found - expected).max(), TOLERANCE)
+        else:
+            yield check(f"logits, {dtype}: 1 - cosine", 1 - cosine(found, expected), 1 - COSINE)
 
 
 def inputs_of(family: Perturbation, rows: tuple[np.ndarray, ...], device: torch.device) -> tuple[torch.Tensor, ...]:

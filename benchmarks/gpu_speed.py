@@ -59,12 +59,12 @@ def _product(left: torch.Tensor, right: torch.Tensor) -> Run:
     return lambda: left @ right
 
 
-def forwards(clock: Clock, scale: Scale, model: str, most: dict[str, float], triton: bool) -> Iterator[Figures]:
+def forwards(clock: Clock, scale: Scale, model: str, most: dict[str, float]) -> Iterator[Figures]:
     """Raw and masked forwards/s of a model in each precision, and their share of the matrix ceiling."""
     flops = flops_of(model)
     for name, dtype in PRECISIONS.items():
         tower, size = made(model, clock.device)
-        runs = _runs(clock, scale, Rounded(tower, dtype).eval(), size, triton)
+        runs = _runs(clock, scale, Rounded(tower, dtype).eval(), size)
         with torch.inference_mode():
             times = clock.in_turn(runs)
             submit = clock.submit(runs["masked"])
@@ -82,16 +82,11 @@ def forwards(clock: Clock, scale: Scale, model: str, most: dict[str, float], tri
         }
 
 
-def _runs(clock: Clock, scale: Scale, tower: Rounded, size: int, triton: bool) -> dict[str, Run]:
+def _runs(clock: Clock, scale: Scale, tower: Rounded, size: int) -> dict[str, Run]:
     """``raw``: images on the device, logits left there. Masked: mask bits uploaded, logits fetched, each batch."""
     images = torch.randn(scale.batch, 3, size, size, device=clock.device, dtype=tower.dtype)
-    runs: dict[str, Run] = {"raw": lambda: tower.tower(images)}
-    runs["masked"] = _masked(clock, scale, Perturbed(tower, [nn.Identity()]), size)
-    if triton:
-        from rate.export.graph.perturbed_triton import TritonPerturbed
-
-        runs["triton_masked"] = _masked(clock, scale, TritonPerturbed(tower.tower, [nn.Identity()]), size)
-    return runs
+    masked = _masked(clock, scale, Perturbed(tower, [nn.Identity()]), size)
+    return {"raw": lambda: tower.tower(images), "masked": masked}
 
 
 def _masked(clock: Clock, scale: Scale, module: nn.Module, size: int) -> Run:
@@ -111,22 +106,15 @@ def _masked(clock: Clock, scale: Scale, module: nn.Module, size: int) -> Run:
     return run
 
 
-def perturbing(clock: Clock, scale: Scale, triton: bool) -> Figures:
-    """Milliseconds of making a masked fp16 batch alone, with the operators of the graph and with the kernel."""
+def perturbing(clock: Clock, scale: Scale) -> Figures:
+    """Milliseconds of making a masked fp16 batch alone."""
     family = rise(scale.size, SIDE)
     inputs = inputs_of(family, batch(family, scale.batch, RESIDENT), clock.device)
-    runs: dict[str, Run] = {"graph": lambda: graph(*inputs)}
     graph = Perturbed(_Half(), [nn.Identity()])
-    if triton:
-        from rate.kernels.triton.bound import bound
-        from rate.kernels.triton.perturb import perturb
-
-        runs["triton"] = lambda: perturb(*inputs[:4], bound(*inputs[4:]), torch.float16)
     with torch.inference_mode():
-        times = clock.in_turn(runs)
+        took = clock.in_turn({"": lambda: graph(*inputs)})[""].median
     written = scale.batch * 3 * scale.size**2 * 2
-    found: Figures = {f"{name}_ms": one.median * 1e3 for name, one in times.items()}
-    return found | {f"{name}_written_gb_per_s": written / one.median / 1e9 for name, one in times.items()}
+    return {"graph_ms": took * 1e3, "written_gb_per_s": written / took / 1e9}
 
 
 class _Half(nn.Module):
@@ -134,23 +122,14 @@ class _Half(nn.Module):
         return images.half()
 
 
-def folding(clock: Clock, scale: Scale, triton: bool) -> Figures:
-    """Milliseconds of folding an image's masks for two heads: numpy in f64, as the engine does it, and the kernels."""
+def folding(scale: Scale) -> Figures:
+    """Milliseconds of folding an image's masks for two heads in numpy, as the engine does it."""
     family = rise(scale.size, SIDE)
     _, _, grid, offset = batch(family, scale.masks)
     weights = np.random.default_rng(0).normal(size=(HEADS, scale.masks))
     began = time.perf_counter()
     numpy_form.fold(weights, grid, offset, family)
-    found: Figures = {"masks": scale.masks, "heads": HEADS, "numpy_ms": (time.perf_counter() - began) * 1e3}
-    if triton:
-        from rate.kernels.triton.bound import bind
-        from rate.kernels.triton.fold import fold, mass
-
-        values, *rows = (torch.from_numpy(one).to(clock.device) for one in (weights.astype(np.float32), grid, offset))
-        region, bound = torch.ones((scale.size,) * 2, dtype=torch.bool, device=clock.device), bind(family, clock.device)
-        times = clock.in_turn({"fold_and_mass": lambda: mass(fold(values, *rows, bound), region)})
-        found["triton_ms"] = times["fold_and_mass"].median * 1e3
-    return found
+    return {"masks": scale.masks, "heads": HEADS, "numpy_ms": (time.perf_counter() - began) * 1e3}
 
 
 def flops_of(model: str) -> int:

@@ -30,7 +30,7 @@ def _checks(checks: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _forwards(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    head = ("model", "precision", "raw/s", "masked/s", "over raw", "Triton/s", "over raw", "of ceiling", "host busy")
+    head = ("model", "precision", "raw/s", "masked/s", "over raw", "of ceiling", "host busy")
     body = [
         (
             row["model"],
@@ -38,8 +38,6 @@ def _forwards(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{row['raw_forwards_per_s']:.4g}",
             f"{row['masked_forwards_per_s']:.4g}",
             f"{row['masked_over_raw']:.3f}",
-            _or_dash(row.get("triton_masked_forwards_per_s"), ".4g"),
-            _or_dash(row.get("triton_masked_over_raw"), ".3f"),
             f"{row['masked_share_of_ceiling']:.3f}",
             f"{row['host_busy_share']:.3f}",
         )
@@ -70,10 +68,6 @@ def _backends(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _milliseconds(section: dict[str, Any]) -> str:
     return ", ".join(f"{name.removesuffix('_ms')} {value:.4g} ms" for name, value in section.items() if "_ms" in name)
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

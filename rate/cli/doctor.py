@@ -17,7 +17,7 @@ def doctor(
 ) -> None:
     """Say what this machine has and what `rate` would use of it."""
     from rate.cli.console import print_json
-    from rate.doctor.host import diagnose
+    from rate.doctor import diagnose
 
     findings = list(diagnose(Path.cwd(), artifact))
     if as_json:
