@@ -27,12 +27,13 @@ def load_tensorrt() -> Any:
     """
     try:
         library = importlib.import_module("tensorrt")
-    except (ImportError, OSError) as error:  # OSError: the module is there, a shared library of it is not
+        found = str(library.__version__)
+    # OSError: a shared library is missing. AttributeError: an empty folder is left of a package that was removed.
+    except (ImportError, OSError, AttributeError) as error:
         raise MissingExtra(
             f"TensorRT is needed here and cannot be imported ({error}); install it with: {INSTALL} "
             "(tensorrt-cu12 for a CUDA 12 build of torch)"
         ) from error
-    found = str(library.__version__)
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
         raise MissingExtra(
             f"TensorRT {found} is too old, {'.'.join(map(str, OLDEST))} or newer is needed; install it with: {INSTALL}"
