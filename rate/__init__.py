@@ -5,9 +5,10 @@ summary = rate.evaluate("artifact", "manifest.csv", "run", masks=1000)
 summary.heads["native"].pt.ratio.value
 """
 
+import typing
+
 from rate.api import compare as compare
 from rate.api import evaluate as evaluate
-from rate.api import export as export
 from rate.api import gate as gate
 from rate.api import load_run as load_run
 from rate.api import masks as masks
@@ -15,6 +16,11 @@ from rate.config import Execution as Execution
 from rate.config import Measurement as Measurement
 from rate.errors import RateError as RateError
 from rate.version import __version__ as __version__
+
+if typing.TYPE_CHECKING:
+    from rate.api import export as export
+else:
+    from rate import export as export  # the package, which is callable; `rate/export/__init__.py` says why
 
 __all__ = [
     "Execution",

@@ -6,17 +6,12 @@ Every function imports what it needs when it is called, so that `import rate` st
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rate.config import KEEP, Execution, Measurement
 from rate.errors import ConfigError
-
-# The package `rate.export` must be imported before `rate` gives its name to the function below: a package that is
-# imported later would put itself back in the function's place. Its modules stay importable by `from`.
-importlib.import_module("rate.export")
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact

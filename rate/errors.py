@@ -20,6 +20,8 @@ Every message names the value, what was expected, and the cure.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from importlib.util import find_spec
 from types import ModuleType
 
 EXIT_DONE = 0
@@ -95,3 +97,29 @@ def need(module: str, extra: str) -> ModuleType:
             f"{module.partition('.')[0]} is needed here and cannot be imported ({error}); "
             f"install it with: pip install 'rate-engine[{extra}]'"
         ) from error
+
+
+def check_installed(what: str, needed: Mapping[str, str]) -> None:
+    """Refuse ``what`` before any work where optional packages are missing, in one message that names all of them.
+
+    Args:
+        what: the command or source that needs them, as the user wrote it.
+        needed: module -> the extra that brings it.
+
+    Raises:
+        MissingExtra: names the modules and the one command that installs them.
+    """
+    missing = [module for module in needed if not _is_installed(module)]
+    if missing:
+        extras = ",".join(sorted({needed[module] for module in missing}))
+        raise MissingExtra(
+            f"{what} needs {', '.join(missing)}, which cannot be found here; "
+            f"install with: pip install 'rate-engine[{extras}]'"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+import subprocess
+import sys
 import types
 
 import pytest
 
 import rate
 from rate.errors import ConfigError
+from rate.export.options import ExportOptions
 
 
 def test_all_is_exactly_the_public_names() -> None:
     public = {
         name
         for name, value in vars(rate).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        if not name.startswith("_") and (not isinstance(value, types.ModuleType) or callable(value))
     }
     assert set(rate.__all__) == public | {"__version__"}
     assert rate.__all__ == sorted(rate.__all__)
@@ -26,11 +30,31 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert inspect.getdoc(getattr(rate, name))
 
 
-def test_export_stays_a_function_after_its_package_is_imported() -> None:
-    from rate.artifacts import schemas
+@pytest.mark.parametrize(
+    "imports",
+    ["import rate; import rate.export.sources.source_string", "import rate.export.sources.source_string; import rate"],
+)
+def test_export_is_a_function_and_a_package_whatever_is_imported_first(imports: str) -> None:
+    code = (
+        f"{imports}\n"
+        "print(rate.export.sources.source_string.FORMS['onnx'])\n"
+        "try: rate.export('nothing:here', 'out')\n"
+        "except rate.RateError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    form, error = done.stdout.splitlines()
+    assert form == "onnx:FILE"
+    assert "'nothing:here'" in error
 
-    assert schemas.ARTIFACT["title"]
-    assert callable(rate.export)
+
+def test_export_has_the_signature_that_type_checkers_see() -> None:
+    assert inspect.signature(rate.export) == inspect.signature(rate.api.export)
+
+
+def test_what_is_defined_below_export_and_export_itself_can_be_pickled() -> None:
+    options = ExportOptions(size=32)
+    assert pickle.loads(pickle.dumps(options)) == options
+    assert pickle.loads(pickle.dumps(rate.export)) is rate.export
 
 
 def test_masks_are_those_of_a_run_and_depend_on_seed_id_and_number_alone() -> None:

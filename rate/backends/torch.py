@@ -47,7 +47,7 @@ class TorchSpec:
         """Load the module and move it to the device; see `BackendSpec`."""
         if perturbation.size != self.size:
             raise BackendError(f"the model takes {self.size} pixels, the masks are made for {perturbation.size}")
-        torch = need("torch", "export")
+        torch = need("torch", "train")
         if self.device != "cpu" and not torch.cuda.is_available():
             raise BackendError(
                 f"torch {torch.__version__} sees no CUDA device, --device {self.device} was asked for; "
@@ -77,7 +77,7 @@ class TorchBackend:
     """An open `TorchSpec`. On a GPU, batches overlap with the host; on the CPU `submit` computes."""
 
     def __init__(self, module: nn.Module, spec: TorchSpec, perturbation: Perturbation, slots: int) -> None:
-        self._torch = need("torch", "export")
+        self._torch = need("torch", "train")
         self.name, self.precision, self.device = spec.name, spec.precision, spec.device
         self.version = str(self._torch.__version__)
         self._gpu = spec.device != "cpu"

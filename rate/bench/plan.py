@@ -19,7 +19,16 @@ from rate.data.images.prepare import prepare
 from rate.engine.choose_backend import offers, preferences, spec_for
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.verdict import Head
-from rate.errors import BackendError, ConfigError, DataError, ParityError, RateError, SampleError, UsageError
+from rate.errors import (
+    BackendError,
+    ConfigError,
+    DataError,
+    MissingExtra,
+    ParityError,
+    RateError,
+    SampleError,
+    UsageError,
+)
 from rate.types import Prepared, Sample
 
 IMAGES = 64
@@ -96,6 +105,8 @@ def candidates(
         for one in asked
         if not preferences(one, offered)
     ]
+    if errors and all(isinstance(error, MissingExtra) for error in errors) and not passed:
+        raise errors[-1]
     if not passed:
         reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)
         raise (type(errors[-1]) if errors else ConfigError)(

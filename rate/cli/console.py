@@ -21,8 +21,11 @@ PLAIN_EVERY_S = 10.0
 
 
 def results() -> Console:
-    """The console of results; plain text as wide as it needs where stdout is not a terminal."""
-    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    """The console of results; plain text as wide as it needs where stdout is not a terminal.
+
+    Names are printed as they are: `[red]` in one is no style, and `:cat:` no picture.
+    """
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
     console.push_render_hook(VisibleOnly())
     return console
 
@@ -71,8 +74,9 @@ class Steps:
 
     def __enter__(self) -> Steps:
         if sys.stderr.isatty() and not _LOG.as_json:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True))
+            title, detail = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}"))
+            columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), detail)
+            self._bar = Bar(*columns, console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=self._total, detail="")
         return self

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.errors import check_installed
+
 if TYPE_CHECKING:
     from rate.cli.console import Steps
 
@@ -17,6 +19,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
 ) -> None:
     """Make data, train a small dual encoder, export it, and see which of two heads is right for the right reasons."""
+    check_installed(
+        "`rate demo`",
+        {"torch": "train", "open_clip": "train", "onnx": "train", "onnxscript": "train", "onnxruntime": "cpu"},
+    )
     from rate.cli.console import notice, results
     from rate.demo import DemoSettings, Listener, in_words, run_demo
     from rate.report.tables.run import summary_table

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.errors import check_installed
+
 if TYPE_CHECKING:
     from rate.cli.console import Steps
     from rate.finetune.recipe import Finetuned, Watch
@@ -76,6 +78,7 @@ def lp(
     as_json: _AsJson = False,
 ) -> None:
     """Linear probing: freeze the tower, train a linear classifier on its features."""
+    _check_packages(source)
     from rate.finetune.lp import LpSettings, finetune_lp
 
     settings = LpSettings(
@@ -111,6 +114,7 @@ def ft(
     as_json: _AsJson = False,
 ) -> None:
     """Full fine-tuning: train the tower and a linear classifier on it. Interrupted, it goes on where it was."""
+    _check_packages(source)
     from rate.finetune.full import FtSettings, finetune_ft
 
     settings = FtSettings(
@@ -150,6 +154,7 @@ def flcp(
     as_json: _AsJson = False,
 ) -> None:
     """Fine-tuning like CLIP's pre-training: train both towers on images and the prompts of their classes."""
+    _check_packages(source)
     from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 
     settings = FlcpSettings(
@@ -168,6 +173,13 @@ def flcp(
         force=force,
     )
     _carry_out(lambda watch: finetune_flcp(source, data, out, settings, watch), epochs, as_json)
+
+
+def _check_packages(source: str) -> None:
+    """Name what is missing before the recipes are imported, as they import torch."""
+    from rate.export.sources.source_string import packages_of
+
+    check_installed(f"fine-tuning of {source}", {"torch": "train"} | packages_of(source))
 
 
 def _carry_out(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:

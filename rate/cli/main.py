@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from rate.cli import finetune
 from rate.cli.agree import agree
@@ -89,10 +90,22 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+def command() -> Any:
+    """The whole command line. Its help texts are printed as they are written: rich would take `[x]` for a style."""
+    whole = typer.main.get_command(app)
+    waiting: list[Any] = [whole]
+    while waiting:
+        one = waiting.pop()
+        for texts in (one, *one.params):
+            texts.help = texts.help and escape(texts.help)
+        waiting.extend(getattr(one, "commands", {}).values())
+    return whole
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code."""
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="rate", standalone_mode=False)
+        code = command().main(arguments, prog_name="rate", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_DONE
     except RateError as error:
         notice(f"error: {error}", level="error", exit_code=error.exit_code)

@@ -11,7 +11,7 @@ from rate.artifacts.folders import check_replaceable, digest_files, replacing
 from rate.artifacts.parity import Parity, judge, make_sample, make_token_sample, save_sample
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
-from rate.errors import UsageError, need
+from rate.errors import UsageError, check_installed
 from rate.export.graph.token_graph import TokenSource, token_source
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
@@ -20,6 +20,7 @@ from rate.export.precision.half_proof import add_half
 from rate.export.precision.int8 import Prove, add_int8, read_calibration
 from rate.export.sources.open_source import Source, open_source
 from rate.export.sources.reopen import request_of
+from rate.export.sources.source_string import packages_of
 from rate.machine import versions
 
 Notify = Callable[[str], None]
@@ -50,8 +51,10 @@ def export_artifact(
         RateError: the model cannot be exported.
     """
     check_replaceable(out, ARTIFACT, options.force)
-    for module, extra in (("onnx", "export"), ("onnxruntime", "cpu")):
-        need(module, extra)
+    packages = packages_of(source)
+    writing = dict.fromkeys(("onnx", "onnxscript") if "torch" in packages else (), packages.get("torch", ""))
+    quantizing = {"openvino": "cpu", "nncf": "int8"} if options.precision == "int8" else {}
+    check_installed(f"export of {source}", packages | writing | quantizing | {"onnxruntime": "cpu"})
     data = read_calibration(options, prove) if options.precision == "int8" else None
     model = open_source(source, options)
     for info in model.infos:

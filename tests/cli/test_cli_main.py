@@ -19,7 +19,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
         def main(self, *arguments: object, **settings: object) -> None:
             raise error
 
-    monkeypatch.setattr(main.typer.main, "get_command", lambda app: Command())
+    monkeypatch.setattr(main, "command", Command)
     return main.run(["anything"])
 
 

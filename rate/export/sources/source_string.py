@@ -28,6 +28,16 @@ FORMS = {
     "onnx": "onnx:FILE",
 }
 
+_PACKAGES = {
+    "timm": ("timm",),
+    "open_clip": ("open_clip",),
+    "hf": ("transformers",),
+    "albef": ("timm",),
+    "openai": ("open_clip",),
+    "reference": ("open_clip",),
+}
+"""Packages that a family is opened with, beside torch. Prompts of ALBEF need transformers too, which is asked then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -54,6 +64,19 @@ def parse_source(source: str) -> Reference | None:
     if (Path(source) / "checkpoint.json").is_file():
         return None
     raise UsageError(_unknown(source, family if colon else ""))
+
+
+def packages_of(source: str) -> dict[str, str]:
+    """The optional modules that opening SOURCE imports -> the extra that brings all of them.
+
+    Raises:
+        UsageError: as `parse_source`.
+    """
+    reference = parse_source(source)
+    family = "" if reference is None else reference.family
+    if family == "onnx":
+        return {"onnx": "export"}
+    return dict.fromkeys(("torch", *_PACKAGES.get(family, ())), "hf" if family == "hf" else "train")
 
 
 def _unknown(source: str, family: str) -> str:
