@@ -109,3 +109,26 @@ def relevance_mass(evidence: Float64, region: Bool) -> float:
     """sum(E R) / sum(E), pixel by pixel."""
     inside, total = mass(evidence, region)
     return inside / total
+
+
+def swap_players(whole: float, inside: list[float], outside: list[float], nothing: list[float]) -> tuple[float, float]:
+    """Shapley values of region and rest, by averaging over the two orders in which they can join the picture."""
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
+    value = {(): mean(nothing), ("region",): mean(inside), ("rest",): mean(outside), ("region", "rest"): whole}
+    gained = {"region": 0.0, "rest": 0.0}
+    for order in (("region", "rest"), ("rest", "region")):
+        before: tuple[str, ...] = ()
+        for player in order:
+            after = tuple(sorted((*before, player)))
+            gained[player] += (value[after] - value[before]) / 2
+            before = after
+    return gained["region"], gained["rest"]
+
+
+def swap(pixels: Float32, region: Float32, fill: Float32) -> tuple[Float64, Float64]:
+    """The picture's region on a fill, and the fill's region in the picture; pixels and fill [3,h,w], region [h,w]."""
+    x, b, r = pixels.astype(np.float64), fill.astype(np.float64), region.astype(np.float64)
+    return b + r * (x - b), x + r * (b - x)

@@ -16,13 +16,23 @@ def synth(
     shortcut: Annotated[str, typer.Option(help="none | scene | tag: what gives the class away beside it.")] = "tag",
     rho: Annotated[float, typer.Option(help="Share of train and test in which the shortcut is right.")] = 0.9,
     seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Also every test picture with other objects and on other scenes.")
+    ] = False,
 ) -> None:
-    """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object."""
+    """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object.
+
+    With --graded, graded.csv lists renderings from which a model's true share of object and scene can be computed.
+    """
     from rate.backends.process import usable_cores
     from rate.cli.console import Steps
+    from rate.data.make.graded import write_graded
     from rate.data.make.synth import Synthetic, write_set
 
     settings = Synthetic(train=train, test=test, size=size, shortcut=shortcut, rho=rho, seed=seed)
     with Steps("synth", train + 2 * test) as steps:
         manifest = write_set(settings, out, usable_cores(), lambda done, total: steps.show(done))
+    if graded:
+        with Steps("renderings", test) as steps:
+            write_graded(settings, out, usable_cores(), lambda done, total: steps.show(done))
     typer.echo(f"{manifest}: {train} train, {test} test, {test} test-broken; shortcut {shortcut}, rho {rho:g}")

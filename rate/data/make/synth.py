@@ -94,25 +94,62 @@ def write_set(
 
 def picture(settings: Synthetic, split: str, number: int) -> Picture:
     """Image ``number`` of a split: a function of settings, split and number alone."""
-    key = f"{settings.seed} {split} {number}"
-    rng = np.random.default_rng(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little"))
+    return Scenery(settings, split, number).picture()
+
+
+class Scenery:
+    """The object and the scene of one picture apart, so that either can be drawn with another one.
+
+    A scene holds everything but the object, the tag included. An object that takes another's place has its centre,
+    radius, angle and paint; a scene that takes another's place shows another class where it is the shortcut.
+    """
+
+    def __init__(self, settings: Synthetic, split: str, number: int) -> None:
+        self._settings, self._key = settings, f"{settings.seed} {split} {number}"
+        rng = _generator(self._key)
+        self.label = number % len(CLASSES)
+        self.named = _shortcut_class(settings, split, self.label, rng)
+        self.scene, self._forbidden = _scene(settings, self.named, rng)
+        self._pose = _pose(settings, CLASSES[self.label], self._forbidden, rng)
+        self._paint = _paint(settings.size, float(luminance(self.scene).mean()), rng)
+
+    def picture(self) -> Picture:
+        """The picture itself."""
+        coverage = self._coverage(self.label)
+        return Picture(
+            pixels=self.with_object(self.label),
+            mask=coverage >= 0.5,
+            label=CLASSES[self.label],
+            shortcut="" if self._settings.shortcut == "none" else CLASSES[self.named],
+        )
+
+    def with_object(self, label: int, scene: Float64 | None = None) -> Float64:
+        """[h,w,3] in [0, 1]: the object of a class in this one's place, on this scene or another."""
+        scene = self.scene if scene is None else scene
+        return (scene + self._coverage(label)[..., None] * (self._paint - scene)).clip(0, 1)
+
+    def other_scene(self, named: int) -> Float64:
+        """[h,w,3] a scene of its own whose shortcut names the class ``named``."""
+        return _scene(self._settings, named, _generator(f"{self._key} scene {named}"))[0]
+
+    def _coverage(self, label: int) -> Float64:
+        # Another class's shape may reach where this one's does not: it never covers the tag either.
+        return np.where(self._forbidden, 0.0, shape(CLASSES[label], self._settings.size, *self._pose))
+
+
+def _generator(key: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little"))
+
+
+def _scene(settings: Synthetic, named: int, rng: np.random.Generator) -> tuple[Float64, Bool]:
+    """[h,w,3] a scene whose shortcut names a class, and [h,w] where no object may stand."""
     count = len(CLASSES)
-    label = number % count
-    named = _shortcut_class(settings, split, label, rng)
     family = named if settings.shortcut == "scene" else int(rng.integers(count))
     pixels = scene(settings.size, family, count, rng)
     forbidden = np.zeros((settings.size,) * 2, np.bool_)
     if settings.shortcut == "tag":
         _put_tag(pixels, forbidden, named)
-    coverage = _placed_object(settings, CLASSES[label], forbidden, rng)
-    paint = _paint(settings.size, float(luminance(pixels).mean()), rng)
-    pixels = pixels + coverage[..., None] * (paint - pixels)
-    return Picture(
-        pixels=pixels.clip(0, 1),
-        mask=coverage >= 0.5,
-        label=CLASSES[label],
-        shortcut="" if settings.shortcut == "none" else CLASSES[named],
-    )
+    return pixels, forbidden
 
 
 def _shortcut_class(settings: Synthetic, split: str, label: int, rng: np.random.Generator) -> int:
@@ -135,18 +172,23 @@ def _put_tag(pixels: Float64, forbidden: Bool, named: int) -> None:
     forbidden[:side, :side] = True
 
 
-def _placed_object(settings: Synthetic, name: str, forbidden: Bool, rng: np.random.Generator) -> Float64:
-    """[h,w] coverage of an object of random area, place and angle that stays clear of ``forbidden``."""
+def _pose(
+    settings: Synthetic, name: str, forbidden: Bool, rng: np.random.Generator
+) -> tuple[tuple[float, float], float, float]:
+    """Centre (x, y), radius and angle of an object of random area clear of ``forbidden``; pixels, radians."""
     size = settings.size
     area = math.exp(rng.uniform(math.log(settings.smallest), math.log(settings.largest)))
     radius = min(math.sqrt(area / unit_area(name)), 0.49) * size
     for _ in range(_TRIES):
-        centre = (rng.uniform(radius, size - radius), rng.uniform(radius, size - radius))
-        coverage = shape(name, size, centre, radius, rng.uniform(0, 2 * np.pi))
-        if not (coverage[forbidden] > 0).any():
-            return coverage
+        pose = (
+            (rng.uniform(radius, size - radius), rng.uniform(radius, size - radius)),
+            radius,
+            rng.uniform(0, 2 * np.pi),
+        )
+        if not (shape(name, size, *pose)[forbidden] > 0).any():
+            return pose
         radius = max(radius * 0.97, 0.12 * size)
-    return shape(name, size, (size - radius, size - radius), radius, 0.0)
+    return (size - radius, size - radius), radius, 0.0
 
 
 def _paint(size: int, behind: float, rng: np.random.Generator) -> Float64:
