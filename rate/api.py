@@ -77,7 +77,7 @@ def load_run(path: str | Path) -> Summary:
     return load_summary(Path(path))
 
 
-def compare(*references: str | Path, baseline: str | Path | None = None, by_group: bool = True) -> Comparison:
+def compare(*references: str | Path, baseline: str | Path | None = None, by_cluster: bool = True) -> Comparison:
     """Compare heads over the same samples with the first one named: differences with paired intervals, moves, McNemar.
 
     A reference is RUN or RUN@HEAD; a run of several heads stands for all of them. ``baseline`` names another first one.
@@ -91,7 +91,7 @@ def compare(*references: str | Path, baseline: str | Path | None = None, by_grou
     return compare_heads(
         [str(reference) for reference in references],
         None if baseline is None else str(baseline),
-        by_group=by_group,
+        by_cluster=by_cluster,
     )
 
 

@@ -4,11 +4,13 @@ Everything is a function of the joint table of states: how many samples are in s
 of the second. The interval of a difference is at 95 % and one of
 
     bootstrap          samples resampled in pairs: a multinomial draw of the joint table
-    cluster-bootstrap  whole groups resampled, where samples of a group are alike; percentiles further out the fewer
-                       groups there are (Hesterberg 2015, "expanded percentile")
+    cluster-bootstrap  whole clusters resampled, where samples of a cluster are alike; percentiles further out the
+                       fewer clusters there are (Hesterberg 2015, "expanded percentile")
     mover              where few samples decide and the bootstrap is too narrow: Wilson limits of both ratios, combined
                        with their correlation (Zou and Donner 2008; Newcombe 1998, method 10)
-    undefined          a ratio has no denominator, or there are too few groups
+    undefined          a ratio has no denominator, in the samples or in too many of the resamples
+
+Fewer than `MIN_CLUSTERS` clusters cannot be resampled: samples are then, each as if it were independent.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ SMALL_CELL = 10
 too narrow: it covers 0.70 at PT .98, n = 60, and 0.64 where one sample of 1,000 is expected to differ. MOVER covers
 0.93 to 1 in both."""
 
-MIN_GROUPS = 10
-"""Fewer groups than this cannot be resampled: of two groups that agree, every resample would agree."""
+MIN_CLUSTERS = 10
+"""Fewer clusters than this are not resampled: of two clusters that agree, every resample would agree."""
 
 _UNDEFINED_RESAMPLES = 0.01  # share of resamples without a denominator that may be left out
 _BLOCK = 4_000_000  # numbers drawn at a time
@@ -71,11 +73,11 @@ def joint(first: Int64, second: Int64) -> Int64:
     return np.bincount(side * first + second, minlength=side * side).astype(np.int64).reshape(side, side)
 
 
-def joint_by_group(first: Int64, second: Int64, group: Int64) -> Int64:
-    """Tables [g,7,7], one a group, of state codes [n] and group codes [n] in 0 .. g-1."""
+def joint_by_cluster(first: Int64, second: Int64, cluster: Int64) -> Int64:
+    """Tables [k,7,7], one a cluster, of state codes [n] and cluster codes [n] in 0 .. k-1."""
     side = len(STATES)
-    tables = np.zeros((int(group.max(initial=-1)) + 1, side, side), np.int64)
-    np.add.at(tables, (group, first, second), 1)
+    tables = np.zeros((int(cluster.max(initial=-1)) + 1, side, side), np.int64)
+    np.add.at(tables, (cluster, first, second), 1)
     return tables
 
 
@@ -83,15 +85,17 @@ def difference(metric: str, tables: Int64) -> Difference:
     """The difference of a metric between two heads with its 95 % interval; same input, same result.
 
     Resamples in which a ratio has no denominator are left out while they are at most 1 in 100; otherwise the interval
-    is undefined. It is undefined too for fewer than `MIN_GROUPS` groups. Where groups and a small cell meet, the
-    interval holds the cluster bootstrap and MOVER's: neither alone is wide enough.
+    is undefined. Fewer than `MIN_CLUSTERS` clusters are taken as their sum: samples are resampled. Where clusters and a
+    small cell meet, the interval holds the cluster bootstrap and MOVER's: neither alone is wide enough.
 
     Args:
         metric: ``accuracy``, ``pt`` or ``ir``.
-        tables: joint table [7,7], or [g,7,7], one a group: then groups are resampled.
+        tables: joint table [7,7], or [k,7,7], one a cluster.
     """
     marks = _marks(metric)
     table = tables if tables.ndim == 2 else tables.sum(axis=0)
+    if tables.ndim == 3 and len(tables) < MIN_CLUSTERS:
+        tables = table
     first, second = _ratio(table.sum(axis=1) @ marks), _ratio(table.sum(axis=0) @ marks)
     limits, method = _limits(tables, marks, first, second)
     low, high = limits or (None, None)
@@ -132,7 +136,7 @@ def _limits(tables: Int64, marks: Int64, first: Ratio, second: Ratio) -> tuple[t
     few = min(*sides, _differing(table, marks)) < SMALL_CELL
     if tables.ndim == 2:
         return (_mover(table, marks, first, second), "mover") if few else (_bootstrap(table, marks), "bootstrap")
-    limits = _bootstrap(tables, marks) if len(tables) >= MIN_GROUPS else None
+    limits = _bootstrap(tables, marks)
     if limits is not None and few:
         low, high = _mover(table, marks, first, second)
         limits = min(low, limits[0]), max(high, limits[1])
@@ -145,7 +149,7 @@ def _differing(table: Int64, marks: Int64) -> int:
 
 
 def _bootstrap(tables: Int64, marks: Int64) -> tuple[float, float] | None:
-    """Percentile interval of the difference over resampled samples or groups."""
+    """Percentile interval of the difference over resampled samples or clusters."""
     units, weights = _units(tables, marks)
     drawn = np.concatenate([_resampled(units, weights), -_resampled(units[:, [2, 3, 0, 1]], weights)])
     kept = np.sort(drawn[~np.isnan(drawn)])
@@ -155,22 +159,22 @@ def _bootstrap(tables: Int64, marks: Int64) -> tuple[float, float] | None:
     return float(kept[tail]), float(kept[len(kept) - 1 - tail])
 
 
-def _expanded_tail(groups: int) -> float:
-    """Share of resamples outside each limit, such that a mean of few groups is covered as by Student's t.
+def _expanded_tail(clusters: int) -> float:
+    """Share of resamples outside each limit, such that a mean of few clusters is covered as by Student's t.
 
-    Simulated with 10 to 15 groups: 0.94 to 0.96, where 2.5 % on each side cover 0.90 to 0.92. The quantile of t is
-    Fisher's expansion (Abramowitz and Stegun 26.7.5), right to 1 in 1,000 from `MIN_GROUPS` groups.
+    Simulated with 10 to 15 clusters: 0.94 to 0.96, where 2.5 % on each side cover 0.90 to 0.92. The quantile of t is
+    Fisher's expansion (Abramowitz and Stegun 26.7.5), right to 1 in 1,000 from `MIN_CLUSTERS` clusters.
     """
-    v, z = groups - 1, Z95
+    v, z = clusters - 1, Z95
     quantile = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     quantile += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return 0.5 * math.erfc(quantile * math.sqrt(groups / v) / math.sqrt(2.0))
+    return 0.5 * math.erfc(quantile * math.sqrt(clusters / v) / math.sqrt(2.0))
 
 
 def _units(tables: Int64, marks: Int64) -> tuple[Int64, Int64]:
     """What is resampled, as rows (numerator, denominator of the first; of the second) [u,4], and how many of each [u].
 
-    A sample contributes the marks of its cell, so the cells of one table are the units; a group is its own unit.
+    A sample contributes the marks of its cell, so the cells of one table are the units; a cluster is its own unit.
     """
     if tables.ndim == 2:
         side = len(marks)

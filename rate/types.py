@@ -43,7 +43,8 @@ class Sample:
     image: str  # absolute path, fsspec URL, or a place in a container; see rate.data.storage.location
     boxes: tuple[Box, ...] | None = None
     mask: str | None = None  # as image; non-zero = object
-    group: str | None = None
+    group: str | None = None  # a slice to report and to gate
+    cluster: str | None = None  # samples of one cluster are alike, and are resampled together
     row: int = 0  # 1-based data row of the manifest, for messages
 
 

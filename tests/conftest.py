@@ -39,13 +39,13 @@ def image_set(tmp_path: Path) -> Callable[..., Path]:
 def write_images(root: Path, count: int, side: int) -> Path:
     root.mkdir()
     rng = np.random.default_rng(count)
-    lines = ["id,image,label,split,group,x0,y0,x1,y1"]
+    lines = ["id,image,label,split,group,cluster,x0,y0,x1,y1"]
     for k in range(count):
         level = 60 if k % 2 == 0 else 190
         image = rng.normal(level, 40, (side, side + k, 3)).clip(0, 255).astype(np.uint8)
         Image.fromarray(image).save(root / f"{k}.png")
-        label, group = ("dark", "light")[k % 2], f"g{k % 3}"
-        lines.append(f"s{k},{k}.png,{label},test,{group},0,0,{side // 2 + k},{side // 2}")
+        label, group, cluster = ("dark", "light")[k % 2], f"g{k % 3}", f"c{k % 4}"
+        lines.append(f"s{k},{k}.png,{label},test,{group},{cluster},0,0,{side // 2 + k},{side // 2}")
     (root / "manifest.csv").write_text("\n".join(lines) + "\n")
     return root / "manifest.csv"
 

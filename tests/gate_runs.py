@@ -37,9 +37,9 @@ def states(**counts: int) -> list[str]:
     return [state for state, count in counts.items() for _ in range(count)]
 
 
-def row(state: str, k: int, head: str = "ft", label: str = "a", group: str | None = None) -> Json:
+def row(state: str, k: int, head: str = "ft", label: str = "a", **slices: str | None) -> Json:
     """A row in one of rr, rw, wr, ww, capped (an rr), undefined_right, undefined_wrong, error."""
-    known = {"id": f"s{k:06d}", "head": head, "label": label, "group": group, "settled": "fixed"}
+    known = {"id": f"s{k:06d}", "head": head, "label": label, "settled": "fixed", **slices}
     if state == "error":
         return dict.fromkeys(SCHEMA.names) | known | {"error": "broken", "forwards": 0}
     correct = state[0] == "r" or state in ("undefined_right", "capped")
@@ -81,6 +81,7 @@ def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
         "measurement": {"masks": 24, "tau": 0.5},
         "identity": {"weights": "w" * 64, "data": "d" * 64},
         "rule": RULE,
+        "execution": {"max_errors": 0.1},
         "heads": [{"name": head, "classes": 2} for head in heads],
         "samples": {"planned": count, "available": count},
         "sessions": [
@@ -102,6 +103,7 @@ def head_run(
     *,
     labels: Sequence[str] | None = None,
     groups: Sequence[str | None] | None = None,
+    clusters: Sequence[str | None] | None = None,
     name: str = "run",
     images_per_s: float | None = 10.0,
     start: int = 0,
@@ -109,22 +111,33 @@ def head_run(
 ) -> HeadRun:
     """A head in memory with one row a state; ``changes`` are keys of run.json."""
     n = len(found)
-    labels, groups = labels or ["a"] * n, groups or [None] * n
-    rows = [row(s, start + k, label=labels[k], group=groups[k]) for k, s in enumerate(found)]
+    labels, groups, clusters = labels or ["a"] * n, groups or [None] * n, clusters or [None] * n
+    rows = [row(s, start + k, label=labels[k], group=groups[k], cluster=clusters[k]) for k, s in enumerate(found)]
     run = run_json(["ft"], n, **changes)
     whole = Summary(Path(name), run["status"], {"images_per_s": images_per_s}, {})
     return HeadRun(Path(name), "ft", run, pa.Table.from_pylist(rows, SCHEMA), whole)
 
 
-def write_run(folder: Path, heads: dict[str, Sequence[str]], **changes: Any) -> Path:
-    """A run folder with the states of every head."""
+def write_run(
+    folder: Path,
+    heads: dict[str, Sequence[str]],
+    *,
+    groups: Sequence[str | None] | None = None,
+    clusters: Sequence[str | None] | None = None,
+    **changes: Any,
+) -> Path:
+    """A run folder with the states of every head; ``changes`` are keys of run.json."""
+    n = len(next(iter(heads.values())))
+    groups, clusters = groups or [None] * n, clusters or [None] * n
     (folder / "samples").mkdir(parents=True)
-    rows = [row(state, k, head) for head, found in heads.items() for k, state in enumerate(found)]
+    rows = [
+        row(state, k, head, group=groups[k], cluster=clusters[k])
+        for head, found in heads.items()
+        for k, state in enumerate(found)
+    ]
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "samples" / "part-0.parquet")
     parts = [{"name": "part-0.parquet", "rows": len(rows)}]
-    write_json(
-        folder / "run.json", run_json(list(heads), len(next(iter(heads.values()))), **{"parts": parts} | changes)
-    )
+    write_json(folder / "run.json", run_json(list(heads), n, **{"parts": parts} | changes))
     return folder
 
 

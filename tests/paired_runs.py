@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 
 from rate.config import Measurement
 from rate.runs.rows import SCHEMA, SKETCH
+from rate.runs.run_schema import RUN_SCHEMA_ID
 
 FLAT = np.full(SKETCH * SKETCH, 1 / SKETCH**2, np.float16).tobytes()
 HALF = np.where(np.arange(SKETCH * SKETCH) % 2, 255, 0).astype(np.uint8).tobytes()
 
 
-def row(sample: str, head: str, state: str, group: str | None = None) -> dict[str, Any]:
+def row(sample: str, head: str, state: str, cluster: str | None = None) -> dict[str, Any]:
     """A stored row in one of `rate.paired.STATES`."""
-    known = {"id": sample, "head": head, "label": "x", "group": group, "settled": "fixed", "forwards": 0}
+    known = {"id": sample, "head": head, "label": "x", "group": None, "cluster": cluster}
+    known |= {"settled": "fixed", "forwards": 0}
     if state == "error":
         return dict.fromkeys(SCHEMA.names) | known | {"error": "broken"}
     right = state in ("rr", "rw", "undefined_right")
@@ -54,7 +56,7 @@ def write_run(
     heads: Mapping[str, Sequence[str]],
     *,
     ids: Sequence[str] | None = None,
-    groups: Sequence[str | None] | None = None,
+    clusters: Sequence[str | None] | None = None,
     status: str = "complete",
     measurement: Mapping[str, Any] | None = None,
     **identity: Any,
@@ -62,7 +64,7 @@ def write_run(
     """A run whose heads have these states, one a sample; ids are s000, s001, ... unless given."""
     count = len(next(iter(heads.values())))
     names = ids or [f"s{k:03d}" for k in range(count)]
-    of = groups or [None] * count
+    of = clusters or [None] * count
     rows = [
         row(names[k], head, state, of[k]) for k in range(count) for head, state in ((h, heads[h][k]) for h in heads)
     ]
@@ -72,12 +74,12 @@ def write_run(
         pq.write_table(pa.Table.from_pylist(some, SCHEMA), folder / "samples" / part["name"])
     asked = Measurement(masks=100)
     run = {
-        "schema": "rate.run/1",
+        "schema": RUN_SCHEMA_ID,
         "status": status,
         "key": "0" * 64,
         "measurement": asked.to_json() | dict(measurement or {}),
         "identity": {
-            "schema": "rate.run/1",
+            "schema": RUN_SCHEMA_ID,
             "weights": folder.name,
             "data": "d" * 64,
             "geometry": {"size": 224},

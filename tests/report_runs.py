@@ -18,6 +18,7 @@ from rate.data.manifest import read_manifest
 from rate.files import write_json
 from rate.report.html.selection import rank_of
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, SKETCH
+from rate.runs.run_schema import RUN_SCHEMA_ID
 
 SIDE = 48
 GEOMETRY = Geometry(size=SIDE, resize=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -95,7 +96,7 @@ def document(plan: Plan, manifest: Path, rows: int) -> dict[str, Any]:
         "samples": rows,
     }
     return {
-        "schema": "rate.run/1",
+        "schema": RUN_SCHEMA_ID,
         "status": plan.status,
         "key": "0" * 64,
         "measurement": measurement.to_json(),

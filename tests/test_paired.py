@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from rate.metrics import Counts, accuracy, ir, pt
-from rate.paired import METRICS, MIN_GROUPS, STATES, Difference, difference, joint, joint_by_group, mcnemar
+from rate.paired import METRICS, MIN_CLUSTERS, STATES, Difference, difference, joint, joint_by_cluster, mcnemar
 
 METRIC_OF = {"accuracy": accuracy, "pt": pt, "ir": ir}
 
@@ -58,13 +58,13 @@ def test_joint_counts_pairs_of_states() -> None:
     assert joint(codes([]), codes([])).shape == (7, 7)
 
 
-def test_tables_of_groups_add_up_to_the_joint_table() -> None:
+def test_tables_of_clusters_add_up_to_the_joint_table() -> None:
     rng = np.random.default_rng(0)
-    first, second, group = rng.integers(0, 7, 200), rng.integers(0, 7, 200), rng.integers(0, 9, 200)
-    by_group = joint_by_group(first, second, group)
-    assert by_group.shape == (9, 7, 7)
-    np.testing.assert_array_equal(by_group.sum(axis=0), joint(first, second))
-    np.testing.assert_array_equal(by_group[3], joint(first[group == 3], second[group == 3]))
+    first, second, cluster = rng.integers(0, 7, 200), rng.integers(0, 7, 200), rng.integers(0, 9, 200)
+    by_cluster = joint_by_cluster(first, second, cluster)
+    assert by_cluster.shape == (9, 7, 7)
+    np.testing.assert_array_equal(by_cluster.sum(axis=0), joint(first, second))
+    np.testing.assert_array_equal(by_cluster[3], joint(first[cluster == 3], second[cluster == 3]))
 
 
 @quick
@@ -87,9 +87,9 @@ def test_swapping_the_heads_mirrors_everything(table: np.ndarray, metric: str) -
         assert (one.low, one.high) == (-other.high, -other.low)
 
 
-def test_swapping_mirrors_resampled_groups() -> None:
-    groups = np.stack([drawn(n, n) for n in range(5, 45)])
-    one, other = (difference("pt", t) for t in (groups, groups.transpose(0, 2, 1)))
+def test_swapping_mirrors_resampled_clusters() -> None:
+    clusters = np.stack([drawn(n, n) for n in range(5, 45)])
+    one, other = (difference("pt", t) for t in (clusters, clusters.transpose(0, 2, 1)))
     assert one.method == "cluster-bootstrap"
     assert (one.low, one.high) == (-other.high, -other.low)
 
@@ -157,10 +157,12 @@ def test_heads_that_hardly_differ_are_not_bootstrapped(differing: int, method: s
     assert difference("pt", table).method == method
 
 
-def index_bootstrap(table: np.ndarray, metric: str, group: np.ndarray | None = None) -> tuple[float, float]:
-    """The plain form: draw samples (or groups) with replacement, count, take percentiles."""
+def index_bootstrap(table: np.ndarray, metric: str, cluster: np.ndarray | None = None) -> tuple[float, float]:
+    """The plain form: draw samples (or clusters) with replacement, count, take percentiles."""
     cells = np.repeat(np.arange(49), table.ravel())
-    units = [np.array([cell]) for cell in cells] if group is None else [cells[group == g] for g in np.unique(group)]
+    units = (
+        [np.array([cell]) for cell in cells] if cluster is None else [cells[cluster == g] for g in np.unique(cluster)]
+    )
     rng = np.random.default_rng(7)
     values: list[float] = []
     for _ in range(4000):
@@ -169,7 +171,7 @@ def index_bootstrap(table: np.ndarray, metric: str, group: np.ndarray | None = N
         one, other = (METRIC_OF[metric](counts_of(again.sum(axis=axis))).value for axis in (1, 0))
         values.append(other - one)
     tail = 0.025
-    if group is not None:
+    if cluster is not None:
         tail = norm.cdf(-math.sqrt(len(units) / (len(units) - 1)) * student.ppf(0.975, len(units) - 1))
     return tuple(np.quantile(values, [tail, 1 - tail]))
 
@@ -233,57 +235,57 @@ def test_mover_of_unrelated_ratios_has_newcombes_published_limits(one, other, ex
     assert (-high, -low) == pytest.approx(expected, abs=6e-5)
 
 
-def test_groups_of_one_are_samples() -> None:
+def test_clusters_of_one_are_samples() -> None:
     table = drawn(600, 5)
     cells = np.repeat(np.arange(49), table.ravel())
-    singles = joint_by_group(cells // 7, cells % 7, np.arange(len(cells)))
+    singles = joint_by_cluster(cells // 7, cells % 7, np.arange(len(cells)))
     for metric in METRICS:
         one, other = difference(metric, table), difference(metric, singles)
         assert other.method == "cluster-bootstrap"
         assert limits(one) == pytest.approx(limits(other), abs=0.005)
 
 
-def test_copies_of_a_sample_in_one_group_are_no_more_evidence_than_one() -> None:
+def test_copies_of_a_sample_in_one_cluster_are_no_more_evidence_than_one() -> None:
     table = drawn(600, 6)
     cells = np.repeat(np.arange(49), table.ravel())
     copied, owner = np.repeat(cells, 4), np.repeat(np.arange(len(cells)), 4)
-    found = difference("pt", joint_by_group(copied // 7, copied % 7, owner))
+    found = difference("pt", joint_by_cluster(copied // 7, copied % 7, owner))
     assert limits(found) == pytest.approx(limits(difference("pt", table)), abs=0.005)
     low, high = limits(found)
     naive_low, naive_high = limits(difference("pt", 4 * table))
     assert high - low > 1.8 * (naive_high - naive_low)
 
 
-@pytest.mark.parametrize("count", [MIN_GROUPS, 150])
-def test_resampled_groups_agree_with_drawing_indices_and_students_t(count: int) -> None:
+@pytest.mark.parametrize("count", [MIN_CLUSTERS, 150])
+def test_resampled_clusters_agree_with_drawing_indices_and_students_t(count: int) -> None:
     table = drawn(1500, 8)
     order = np.repeat(np.arange(49), table.ravel())
-    group = np.random.default_rng(0).integers(0, count, len(order))
-    found = difference("pt", joint_by_group(order // 7, order % 7, group))
+    cluster = np.random.default_rng(0).integers(0, count, len(order))
+    found = difference("pt", joint_by_cluster(order // 7, order % 7, cluster))
     low, high = limits(found)
-    assert (low, high) == pytest.approx(index_bootstrap(table, "pt", group), abs=0.06 * (high - low))
+    assert (low, high) == pytest.approx(index_bootstrap(table, "pt", cluster), abs=0.06 * (high - low))
 
 
-def test_too_few_groups_have_no_interval() -> None:
-    groups = np.stack([drawn(100, k) for k in range(MIN_GROUPS)])
-    assert difference("pt", groups).method == "cluster-bootstrap"
-    few = difference("pt", groups[1:])
-    assert (few.low, few.high, few.method) == (None, None, "undefined")
-    assert few.value is not None
+@pytest.mark.parametrize("metric", METRICS)
+def test_of_too_few_clusters_samples_are_resampled(metric: str) -> None:
+    clusters = np.stack([drawn(100, k) for k in range(MIN_CLUSTERS)])
+    assert difference(metric, clusters).method == "cluster-bootstrap"
+    for count in range(1, MIN_CLUSTERS):
+        assert difference(metric, clusters[:count]) == difference(metric, clusters[:count].sum(axis=0))
 
 
-def test_groups_with_a_small_cell_are_at_least_as_wide_as_mover() -> None:
-    groups = np.stack([np.diag([20, 0, 0, 0, 0, 0, 0])] * 20)
-    low, high = limits(difference("pt", groups))
+def test_clusters_with_a_small_cell_are_at_least_as_wide_as_mover() -> None:
+    clusters = np.stack([np.diag([20, 0, 0, 0, 0, 0, 0])] * 20)
+    low, high = limits(difference("pt", clusters))
     assert low < 0 < high
 
 
 def test_resamples_without_a_denominator_make_the_interval_undefined() -> None:
-    """All correct predictions lie in one of 20 groups: a third of the resamples miss it."""
-    groups = np.zeros((20, 7, 7), np.int64)
-    groups[:, 3, 3] = 10
-    groups[0, 0, 0], groups[0, 1, 1] = 30, 30
-    found = difference("pt", groups)
+    """All correct predictions lie in one of 20 clusters: a third of the resamples miss it."""
+    clusters = np.zeros((20, 7, 7), np.int64)
+    clusters[:, 3, 3] = 10
+    clusters[0, 0, 0], clusters[0, 1, 1] = 30, 30
+    found = difference("pt", clusters)
     assert (found.value, found.method) == (0.0, "undefined")
 
 

@@ -15,8 +15,8 @@ def compare(
         str | None, typer.Option(metavar="RUN[@HEAD]", help="Another baseline than the first head.")
     ] = None,
     changed: Annotated[int, typer.Option(min=0, help="How many samples that changed are named.")] = 10,
-    ignore_groups: Annotated[
-        bool, typer.Option("--ignore-groups", help="Resample samples even where the data has groups.")
+    ignore_clusters: Annotated[
+        bool, typer.Option("--ignore-clusters", help="Resample samples even where the data has clusters.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, with all samples.")] = False,
 ) -> None:
@@ -30,7 +30,7 @@ def compare(
     from rate.report.compare.compare import compare as compare_heads
     from rate.report.compare.table import comparison_table
 
-    comparison = compare_heads(runs, baseline, by_group=not ignore_groups)
+    comparison = compare_heads(runs, baseline, by_cluster=not ignore_clusters)
     for text in comparison.notices:
         notice(text)
     if as_json:

@@ -39,7 +39,8 @@ class SetDigest:
 
 def _identity(sample: Sample, folder: Folder) -> str:
     mask = None if sample.mask is None else folder.relative(sample.mask)
-    return ascii((sample.id, sample.label, folder.relative(sample.image), mask, sample.boxes, sample.group))
+    image = folder.relative(sample.image)
+    return ascii((sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster))
 
 
 class IdSet:

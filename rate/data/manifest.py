@@ -1,6 +1,7 @@
 """A manifest: which images are evaluated, with which label and region. Nothing is decoded here.
 
-Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; optional `id`, `split`, `group`.
+Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; optional `id`, `split`,
+`group` (a slice to report and to gate) and `cluster` (samples that are alike and are resampled together).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Manifest:
     notices: tuple[str, ...] = ()  # what the user should know, one sentence each
 
     def digest(self) -> str:
-        """Sha256, hex, over what each sample is: id, label, image, region, group. The order of rows does not matter.
+        """Sha256, hex, over what each sample is: id, label, image, region, group, cluster. The order of rows does not
+        matter.
 
         Paths count as written, relative to the manifest: the set may move. The pixels are not read.
         """
@@ -115,10 +117,11 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
     image = cells.location("image", written, folder)
     label = cells.label()
     mask, boxes = cells.region(folder)
-    split, group = cells.text("split"), cells.text("group")
+    split, group, cluster = (cells.text(name) for name in ("split", "group", "cluster"))
     if cells.problems or cells.id is None or image is None or label is None:
         return ParsedRow(row, None, split, tuple(cells.problems))
-    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group and sys.intern(group), row)
+    group, cluster = (name and sys.intern(name) for name in (group, cluster))
+    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row)
     return ParsedRow(row, sample, split, ())
 
 

@@ -23,8 +23,8 @@ from rate.studies.grid_schema import GRID
 from rate.studies.precision import PRECISION_SCHEMA_ID
 from rate.types import Json
 
-COMPARISON_SCHEMA_ID = "rate.comparison/1"
-GATE_SCHEMA_ID = "rate.gate/1"
+COMPARISON_SCHEMA_ID = "rate.comparison/2"
+GATE_SCHEMA_ID = "rate.gate/2"
 AGREEMENT_SCHEMA_ID = "rate.agreement/1"
 
 _BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
@@ -102,7 +102,8 @@ _PAIR = _object(
         "paired": _COUNT,
         "only_first": _COUNT,
         "only_second": _COUNT,
-        "groups": {"type": ["integer", "null"], "minimum": 1},
+        "resampled": {"enum": ["clusters", "samples"]},
+        "clusters": {"type": ["integer", "null"], "minimum": 1},
         "differences": _object(
             dict.fromkeys(
                 METRICS,
@@ -167,7 +168,7 @@ _CHECK = _object(
         "severity": {"enum": ["error", "warn"]},
         "slice_by": {"enum": ["class", "group", None]},
         "slice": {"type": ["string", "null"]},
-        "state": {"enum": ["pass", "fail", "warn", "inconclusive", "error", "skipped"]},
+        "state": {"enum": ["pass", "fail", "warn", "inconclusive", "error"]},
         "limit": _NUMBER,
         "value": _NUMBER,
         "low": _NUMBER,
@@ -177,6 +178,8 @@ _CHECK = _object(
         "n": _COUNT,
         "candidate": _NUMBER,
         "baseline": _NUMBER,
+        "resampled": {"enum": ["clusters", "samples", None]},
+        "clusters": {"type": ["integer", "null"], "minimum": 1},
         "samples_needed": {"type": ["integer", "null"], "minimum": 1},
         "message": _TEXT,
     }

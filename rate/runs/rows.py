@@ -41,10 +41,11 @@ SCHEMA = pa.schema(
         pa.field("settled", pa.string(), nullable=False),
         pa.field("error", pa.string()),
         pa.field("group", pa.string()),
+        pa.field("cluster", pa.string()),
         pa.field("evidence_sketch", pa.binary()),  # f16 [14,14]: share of the evidence in each block
         pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
     ],
-    metadata={"schema": "rate.samples/1"},
+    metadata={"schema": "rate.samples/2"},
 )
 
 MAP_SCHEMA = pa.schema(
@@ -88,6 +89,7 @@ def row_from_verdict(verdict: Verdict) -> Json:
         "settled": verdict.settled,
         "error": None,
         "group": verdict.sample.group,
+        "cluster": verdict.sample.cluster,
         "evidence_sketch": _shares(verdict.evidence).astype(np.float16).tobytes(),
         "region_sketch": np.round(255 * _block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
     }
@@ -95,7 +97,7 @@ def row_from_verdict(verdict: Verdict) -> Json:
 
 def row_from_error(sample: Sample, head: str, error: str) -> Json:
     """The row of a sample that could not be evaluated; everything measured is null."""
-    known = {"id": sample.id, "head": head, "label": sample.label, "group": sample.group}
+    known = {"head": head} | {name: getattr(sample, name) for name in ("id", "label", "group", "cluster")}
     return dict.fromkeys(SCHEMA.names) | known | {"error": error, "forwards": 0, "settled": "fixed"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rate.runs.schema_words import COUNT, NUMBER, STATUS, TEXT, array_of, map_of, object_with
 from rate.types import Json
 
-RUN_SCHEMA_ID = "rate.run/1"
+RUN_SCHEMA_ID = "rate.run/2"
 PART_PATTERN = r"^part-[0-9a-f]+\.parquet$"
 """A name and no path: what run.json lists is read and, when it is listed no more, deleted."""
 

@@ -28,7 +28,7 @@ def test_real_runs_end_to_end(trained, tmp_path: Path, capsys: pytest.CaptureFix
     jsonschema.validate(found, json.loads(capsys.readouterr().out))
     assert found["pairs"][0]["paired"] == 8
     assert found["pairs"][0]["changed"] == []
-    assert found["pairs"][0]["groups"] == 3
+    assert (found["pairs"][0]["resampled"], found["pairs"][0]["clusters"]) == ("samples", 4)
     assert found["pairs"][0]["differences"]["accuracy"]["value"] == 0
     assert "one@lp and other@lp have the same weights" in said.err
 
@@ -59,14 +59,14 @@ def test_a_named_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found["pairs"][0]["differences"]["pt"]["value"] == 0.25
 
 
-def test_groups_can_be_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = write_run(tmp_path / "run", {"zs": FIRST, "lp": SECOND}, groups=[f"g{k % 2}" for k in range(16)])
+def test_clusters_can_be_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run", {"zs": FIRST, "lp": SECOND}, clusters=[f"c{k % 12}" for k in range(16)])
     assert run(["compare", str(folder), "--json"]) == 0
-    by_group = json.loads(capsys.readouterr().out)["pairs"][0]
-    assert (by_group["groups"], by_group["differences"]["pt"]["method"]) == (2, "undefined")
-    assert run(["compare", str(folder), "--json", "--ignore-groups"]) == 0
+    by_cluster = json.loads(capsys.readouterr().out)["pairs"][0]
+    assert (by_cluster["resampled"], by_cluster["clusters"]) == ("clusters", 12)
+    assert run(["compare", str(folder), "--json", "--ignore-clusters"]) == 0
     by_sample = json.loads(capsys.readouterr().out)["pairs"][0]
-    assert (by_sample["groups"], by_sample["differences"]["pt"]["method"]) == (None, "mover")
+    assert (by_sample["resampled"], by_sample["clusters"]) == ("samples", None)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def rows(draw) -> Raw:
         row |= dict(zip(("x0", "y0", "x1", "y1"), draw(boxes), strict=True))
     if draw(st.booleans()):
         row["group"] = draw(words)
+    if draw(st.booleans()):
+        row["cluster"] = draw(words)
     return row
 
 
@@ -85,7 +87,8 @@ def test_the_formats_say_the_same(folder, table):
     assert read[0].samples == read[1].samples == read[2].samples
     assert len({manifest.digest() for manifest in read}) == 1
     for sample, row in zip(read[0].samples, table, strict=True):
-        assert (sample.id, sample.label, sample.group) == (row["id"], row["label"], row.get("group"))
+        for name in ("id", "label", "group", "cluster"):
+            assert getattr(sample, name) == row.get(name)
         assert (sample.mask is None) != (sample.boxes is None)
 
 
@@ -114,6 +117,7 @@ def test_reading_twice_gives_the_same(folder, table):
         {"id": "other"},
         {"label": "cat"},
         {"group": "g"},
+        {"cluster": "c"},
         {"boxes": ((0.0, 0.0, 4.0, 4.5),)},
         {"boxes": ()},
         {"boxes": None, "mask": "{folder}/m.png"},

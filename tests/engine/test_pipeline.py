@@ -315,6 +315,7 @@ def test_summary_says_what_the_rows_say(image_set, tmp_path: Path) -> None:
     chance = [row["area"] >= (row["floor"] + row["ceiling"]) / 2 for row in defined if row["correct"]]
     assert head.pt.chance == pytest.approx(np.mean(chance))
     assert set(head.groups) == {"g0", "g1", "g2"}
+    assert {(row["group"], row["cluster"]) for row in rows} == {(f"g{k % 3}", f"c{k % 4}") for k in range(9)}
     assert sum(group["n"] for group in head.groups.values()) == 9
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == load_summary(tmp_path / "run").to_json()
 

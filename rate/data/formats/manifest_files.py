@@ -18,7 +18,7 @@ Raw: TypeAlias = dict[str, object]
 """Column name -> value as the file gives it; None or a blank text = not given."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
-COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group")
+COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group", "cluster")
 _T = TypeVar("_T")
 
 

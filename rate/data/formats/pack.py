@@ -60,8 +60,8 @@ def pack(
     """Write the samples of a source as tar shards ``out/000000.tar``, ... in the order of the source.
 
     A sample's members are neighbours, named by its number: the image's own bytes, its suffix by content; `.json` with
-    id, label, boxes, group, split; `.mask.png`, the mask's own bytes where it is a PNG. The same samples give the same
-    bytes. The folder appears whole or not at all.
+    id, label, boxes, group, cluster, split; `.mask.png`, the mask's own bytes where it is a PNG. The same samples give
+    the same bytes. The folder appears whole or not at all.
 
     Args:
         data: as `open_rows`.
@@ -166,7 +166,7 @@ def _samples(data: str, split: str | None) -> Iterator[tuple[Sample, str | None]
 
 
 def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:
-    fields = {"id": sample.id, "label": sample.label, "boxes": sample.boxes, "group": sample.group, "split": split}
+    fields = {name: getattr(sample, name) for name in ("id", "label", "boxes", "group", "cluster")} | {"split": split}
     given = {name: value for name, value in fields.items() if value is not None}
     members = {f"{key}.json": json.dumps(given, ensure_ascii=False, sort_keys=True).encode()}
     try:

@@ -14,7 +14,7 @@ from rate.data.storage.container import regular_file
 from rate.data.storage.location import IN_PLACE
 from rate.errors import DataError, SampleError
 
-_TEXTS = ("id", "label", "boxes", *CORNERS, "split", "group")
+_TEXTS = ("id", "label", "boxes", *CORNERS, "split", "group", "cluster")
 _BATCH = 1024  # rows
 
 
@@ -34,8 +34,8 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
     `image` is binary or {bytes, path}. `label` is a text, or a number that the schema's `huggingface` metadata names.
     The region of a row is its `boxes` ([[x0, y0, x1, y1], ...]), its x0, y0, x1, y1, or its `objects.bbox`
     ([[x, y, width, height], ...]; of the objects whose `category` is the label, where there are categories); a row
-    without boxes has its region in `mask`, of the same form as `image`. Optional `id`, `split`, `group`; the default
-    id is the file's name and the row's number in it.
+    without boxes has its region in `mask`, of the same form as `image`. Optional `id`, `split`, `group`, `cluster`; the
+    default id is the file's name and the row's number in it.
 
     Args:
         files: absolute paths or URLs.

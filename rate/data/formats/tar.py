@@ -20,7 +20,7 @@ from rate.errors import DataError
 TEXT_BYTES = 1 << 20
 """Largest `.json` or `.cls` that is read."""
 
-_FIELDS = ("id", "label", "boxes", *CORNERS, "split", "group")
+_FIELDS = ("id", "label", "boxes", *CORNERS, "split", "group", "cluster")
 _SHOWN = 5
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
@@ -61,7 +61,8 @@ def tar_rows(shards: Iterable[str]) -> Iterator[ParsedRow]:
     """The samples of tar shards, numbered through all of them; what is wrong with one is its problem.
 
     A sample is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
-    the class, `.json` an object of `label`, `boxes`, `id`, `split`, `group`. A key ends at the first dot of a name.
+    the class, `.json` an object of `label`, `boxes`, `id`, `split`, `group`, `cluster`. A key ends at the first dot of
+    a name.
 
     Args:
         shards: absolute paths or URLs.

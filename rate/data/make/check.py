@@ -21,6 +21,7 @@ from rate.data.open_data import open_rows
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
 from rate.errors import ConfigError, DataError, SampleError
+from rate.paired import MIN_CLUSTERS
 from rate.types import Bool, Box, Json, Sample
 
 OVERHANG = 1.0
@@ -105,6 +106,8 @@ class _Tally:
     def __init__(self, data: str, split: str | None) -> None:
         self.splits: Counter[str | None] = Counter()  # rows
         self.labels: Counter[str] = Counter()  # samples of the split
+        self.clusters: set[str] = set()  # of the split, no more than there need be
+        self.unclustered = 0
         self.problems: list[Problem] = []
         self._data, self._split = data, split
 
@@ -116,10 +119,22 @@ class _Tally:
                 self.splits[parsed.split] += 1
                 if parsed.sample is not None and self._split in (None, parsed.split):
                     self.labels[parsed.sample.label] += 1
+                    if parsed.sample.cluster is None:
+                        self.unclustered += 1
+                    elif len(self.clusters) < MIN_CLUSTERS:
+                        self.clusters.add(parsed.sample.cluster)
                     yield parsed.sample
             check_split(self._data, self.splits, self._split)
         except DataError as error:
             self.problems.append(Problem(0, None, None, str(error)))
+        self.problems.extend(self._few_clusters())
+
+    def _few_clusters(self) -> Iterator[Problem]:
+        count = len(self.clusters) + self.unclustered  # a sample without one is a cluster of its own
+        if self.clusters and count < MIN_CLUSTERS:
+            few = f"makes {count} clusters, and samples are resampled instead of fewer than {MIN_CLUSTERS}"
+            cure = "evaluate more clusters; a slice to report and to gate is `group`"
+            yield Problem(0, None, "cluster", f"{few}: {cure}", severity="warning")
 
 
 def _strangers(samples: Sequence[Sample], classes: Collection[str]) -> Iterator[Problem]:

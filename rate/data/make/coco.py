@@ -65,7 +65,7 @@ class _Set:
 def index_coco(
     annotations: Path, images: Path, out: Path, *, regions: str = "boxes", max_bytes: int = MAX_JSON_BYTES
 ) -> CocoReport:
-    """Write a manifest with a row for each image and class in it: id `image:class`, group `image`.
+    """Write a manifest with a row for each image and class in it: id `image:class`, cluster `image`.
 
     The region is the union of the class's instances in the image, crowds among them: `boxes` = their `bbox`;
     `masks` = their polygons (`polygon_mask`: a pixel is inside when its centre is) and run lengths, as PNG in
@@ -120,7 +120,7 @@ def _rows(
         name, label = _order(found, key)
         region = {"boxes": _boxes(used[key])} if masks is None else {"mask": f"{masks.name}/{key[0]}-{key[1]}.png"}
         written = reachable(folder, images / name, out)
-        yield {"id": f"{name}:{label}", "image": written, "label": label, "group": name, **region}
+        yield {"id": f"{name}:{label}", "image": written, "label": label, "cluster": name, **region}
 
 
 def _boxes(group: list[Json]) -> list[list[float]]:

@@ -174,7 +174,7 @@ def _write_manifest(
     for sample, done in pairs:
         image = f"{corruption.type}/{corruption.severity}/{_file(sample)}"
         row: Raw = {"id": sample.id, "image": image, "label": sample.label, **done.region}
-        optional = {"split": splits[sample.id], "group": sample.group}
+        optional = {"split": splits[sample.id], "group": sample.group, "cluster": sample.cluster}
         rows.append(row | {name: value for name, value in optional.items() if value is not None})
     write_rows(path, rows)
     return path

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from rate.errors import UsageError
-from rate.paired import METRICS, MIN_GROUPS, STATES, Difference, difference, joint, joint_by_group, mcnemar
-from rate.report.compare.pairing import group_codes, in_common, states
+from rate.paired import METRICS, STATES, Difference, difference, joint, mcnemar
+from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
 from rate.report.schemas import COMPARISON_SCHEMA_ID
 from rate.runs.summary import ratio_json
@@ -56,7 +56,7 @@ class Pair:
     titles: tuple[str, str]  # what to call the two; RUN@HEAD, longer where two folders share their name
     paired: int
     unpaired: tuple[int, int]  # samples that only the first has, only the second
-    groups: int | None  # units that were resampled instead of samples
+    resampled: Resampled  # for every interval
     differences: dict[str, Difference]  # by metric
     mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, where both have a verdict
     moves: Int64  # [7,7] by `STATES`
@@ -80,7 +80,8 @@ class Pair:
             "paired": self.paired,
             "only_first": self.unpaired[0],
             "only_second": self.unpaired[1],
-            "groups": self.groups,
+            "resampled": self.resampled.units,
+            "clusters": self.resampled.clusters,
             "differences": {name: _difference_json(found) for name, found in self.differences.items()},
             "mcnemar": {
                 name: {"only_first": test.only_first, "only_second": test.only_second, "p": test.p}
@@ -114,7 +115,7 @@ class Comparison:
         )
 
     def to_json(self) -> Json:
-        """The form with schema ``rate.comparison/1``."""
+        """The form with schema ``rate.comparison/2``."""
         titles = _titles(self.heads)
         return {
             "schema": COMPARISON_SCHEMA_ID,
@@ -129,13 +130,13 @@ class Comparison:
         }
 
 
-def compare(references: Sequence[str], baseline: str | None = None, *, by_group: bool = True) -> Comparison:
+def compare(references: Sequence[str], baseline: str | None = None, *, by_cluster: bool = True) -> Comparison:
     """Compare every head that ``references`` name with the first of them, or with ``baseline``.
 
     Args:
         references: RUN[@HEAD]; a run of several heads without ``@`` stands for all of them in its order.
         baseline: one head that goes before all others; named again among ``references`` it is not compared with itself.
-        by_group: whether intervals resample the data's groups where it has some; else samples.
+        by_cluster: whether intervals resample the data's clusters where it has enough of them; else samples.
 
     Raises:
         UsageError: fewer than two heads are named.
@@ -153,16 +154,16 @@ def compare(references: Sequence[str], baseline: str | None = None, *, by_group:
     require_comparable(heads)
     titles = _titles(heads)
     pairs = tuple(
-        replace(pair(heads[0], head, by_group=by_group), titles=(titles[0], title))
+        replace(pair(heads[0], head, by_cluster=by_cluster), titles=(titles[0], title))
         for head, title in zip(heads[1:], titles[1:], strict=True)
     )
     return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
 
 
-def pair(first: HeadRun, second: HeadRun, *, by_group: bool = True) -> Pair:
+def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
     """Hold two heads against each other, sample by sample, joined by id.
 
-    Where any of the samples has a group, whole groups are resampled; a sample without one is then its own group.
+    Where any of the samples has a cluster, a sample without one is a cluster of its own.
 
     Raises:
         RunError: the two measured different things, or have no sample in common.
@@ -170,9 +171,8 @@ def pair(first: HeadRun, second: HeadRun, *, by_group: bool = True) -> Pair:
     require_comparable([first, second])
     rows_1, rows_2 = in_common(first, second)
     states_1, states_2 = states(rows_1), states(rows_2)
-    groups = group_codes(rows_1["group"]) if by_group else None
     moves = joint(states_1, states_2)
-    tables = moves if groups is None else joint_by_group(states_1, states_2, groups)
+    tables, resampled = joint_tables(rows_1, states_1, states_2, by_cluster=by_cluster)
     first_title, second_title = _titles([first, second])
     return Pair(
         first=first,
@@ -180,7 +180,7 @@ def pair(first: HeadRun, second: HeadRun, *, by_group: bool = True) -> Pair:
         titles=(first_title, second_title),
         paired=len(rows_1),
         unpaired=(len(first.rows) - len(rows_1), len(second.rows) - len(rows_1)),
-        groups=None if groups is None else len(tables),
+        resampled=resampled,
         differences={metric: difference(metric, tables) for metric in METRICS},
         mcnemar={"accuracy": _mcnemar(moves, _RIGHT, STATES[:-1]), "validity": _mcnemar(moves, _VALID, _JUDGED)},
         moves=moves,
@@ -218,6 +218,9 @@ def _notices(heads: Sequence[HeadRun], pairs: Sequence[Pair]) -> Iterator[str]:
         if head.status != "complete":
             yield f"{folder} is {head.status}: its numbers are those of the samples it has"
     yield from dict.fromkeys(text for compared in pairs for text in compared.notices)
+    for compared in pairs:
+        if compared.resampled.too_few:
+            yield f"intervals of {' against '.join(reversed(compared.titles))}: {compared.resampled}"
 
 
 def _pair_notices(compared: Pair) -> Iterator[str]:
@@ -235,9 +238,6 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
     for title, missing in zip(compared.titles, reversed(compared.unpaired), strict=True):
         if missing:
             yield f"{missing} samples that {title} lacks are left out"
-    if compared.groups is not None:
-        few = f": fewer than {MIN_GROUPS} allow no interval" if compared.groups < MIN_GROUPS else ""
-        yield f"intervals of {one} against {other} resample {compared.groups} groups, not samples{few}"
 
 
 def _difference_json(found: Difference) -> Json:

@@ -1,15 +1,41 @@
-"""Rows of two heads side by side: joined by id, as codes of states and of groups."""
+"""Rows of two heads side by side: joined by id, as codes of states and of clusters."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
-from rate.paired import STATES
+from rate.paired import MIN_CLUSTERS, STATES, joint, joint_by_cluster
 from rate.report.heads import HeadRun
 from rate.types import Bool, Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """What the interval of a difference resamples."""
+
+    clusters: int | None  # that the samples are in; None where they are in none, or where clusters are ignored
+
+    @property
+    def units(self) -> str:
+        """``clusters`` where there are enough of them, else ``samples``."""
+        return "clusters" if self.clusters is not None and self.clusters >= MIN_CLUSTERS else "samples"
+
+    @property
+    def too_few(self) -> str | None:
+        """Why samples are resampled although they have clusters; None where that is not so."""
+        if self.clusters is None or self.units == "clusters":
+            return None
+        return f"{self.clusters} clusters, fewer than {MIN_CLUSTERS}"
+
+    def __str__(self) -> str:
+        if self.units == "clusters":
+            return f"{self.clusters} clusters are resampled"
+        return f"samples are resampled ({self.too_few or 'no clusters'})"
 
 
 def in_common(first: HeadRun, second: HeadRun) -> tuple[pa.Table, pa.Table]:
@@ -37,8 +63,17 @@ def states(rows: pa.Table) -> Int64:
     return np.where(_holds(pc.is_valid(rows["error"])), STATES.index("error"), judged).astype(np.int64)
 
 
-def group_codes(column: pa.ChunkedArray) -> Int64 | None:
-    """Codes [n] in 0 .. g-1, a new one for every sample without a group; None where no sample has one."""
+def joint_tables(rows: pa.Table, first: Int64, second: Int64, *, by_cluster: bool = True) -> tuple[Int64, Resampled]:
+    """The joint table of two columns of states [n], or one a cluster of ``rows``, and what that lets be resampled."""
+    codes = cluster_codes(rows["cluster"]) if by_cluster else None
+    if codes is None:
+        return joint(first, second), Resampled(None)
+    tables = joint_by_cluster(first, second, codes)
+    return tables, Resampled(len(tables))
+
+
+def cluster_codes(column: pa.ChunkedArray) -> Int64 | None:
+    """Codes [n] in 0 .. k-1, a new one for every sample without a cluster; None where no sample has one."""
     if column.null_count == len(column):
         return None
     codes = column.combine_chunks().dictionary_encode().indices

@@ -31,7 +31,7 @@ def _pair(pair: Pair, changed: int) -> Iterator[RenderableType]:
     one, other = pair.titles
     yield Text(f"{one} -> {other}: {pair.paired} images", style="bold")
     yield _metrics(pair)
-    yield Text(f"intervals by {_methods(pair)}")
+    yield Text(f"intervals by {_methods(pair)}; {pair.resampled}")
     for name, test in pair.mcnemar.items():
         yield Text(
             f"{_PROPERTIES[name]} in the first only {test.only_first}, in the second only {test.only_second}; "

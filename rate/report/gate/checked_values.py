@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.metrics import Counts, Ratio, accuracy, ir, pt
-from rate.paired import Difference, difference, joint, joint_by_group
+from rate.paired import Difference, difference
 from rate.report.compare.compare import Pair
-from rate.report.compare.pairing import group_codes, in_common, states
+from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
 from rate.report.gate.policy import COUNTED, Check
 from rate.report.heads import HeadRun
 from rate.runs.summary import counts_of
@@ -37,6 +37,7 @@ class Reading:
     candidate: float | None = None  # the two values behind a drop
     baseline: float | None = None
     baseline_denominator: int | None = None  # None where it is no ratio's drop
+    resampled: Resampled | None = None  # for the interval of a drop
     missing: str | None = None  # why nothing could be computed
 
     @property
@@ -65,7 +66,7 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
         for name, at in _slices(candidate.rows, check.slice):
             yield name, _read(check, candidate.rows.take(at))
     elif check.slice is None:
-        yield None, _drop(before.differences[check.metric], before.paired)
+        yield None, _drop(before.differences[check.metric], before.paired, before.resampled)
     else:
         yield from _drops(check.metric, check.slice, before)
 
@@ -126,17 +127,15 @@ def _ratio(metric: str, counts: Counts, n: int) -> Ratio:
 
 
 def _drops(metric: str, by: str, pair: Pair) -> Named:
-    """The drop of every slice. Groups are resampled within a class; within one group only samples are left to."""
+    """The drop of every slice; what is resampled are the clusters within it, where it has enough of them."""
     before, after = in_common(pair.first, pair.second)
     first, second = states(before), states(after)
     for name, at in _slices(after, by):
-        groups = group_codes(after["group"].take(at)) if by == "class" and pair.groups is not None else None
-        moved = first[at], second[at]
-        tables = joint(*moved) if groups is None else joint_by_group(*moved, groups)
-        yield name, _drop(difference(metric, tables), len(at))
+        tables, resampled = joint_tables(after.take(at), first[at], second[at])
+        yield name, _drop(difference(metric, tables), len(at), resampled)
 
 
-def _drop(found: Difference, n: int) -> Reading:
+def _drop(found: Difference, n: int, resampled: Resampled) -> Reading:
     return Reading(
         n=n,
         denominator=found.second.denominator,
@@ -147,6 +146,7 @@ def _drop(found: Difference, n: int) -> Reading:
         candidate=found.second.value,
         baseline=found.first.value,
         baseline_denominator=found.first.denominator,
+        resampled=resampled,
     )
 
 

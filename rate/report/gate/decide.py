@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, RunError, UsageError
+from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
 from rate.metrics import Z95
 from rate.report.compare.compare import Pair, pair
 from rate.report.gate.checked_values import Reading, measured, number, readings
 from rate.report.gate.policy import Check, Policy
+from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
 from rate.report.schemas import GATE_SCHEMA_ID
 from rate.types import Json
 
-STATES = ("fail", "error", "inconclusive", "warn", "skipped", "pass")
+STATES = ("fail", "error", "inconclusive", "warn", "pass")
 """Of a result, the worst first. ``warn``: violated, and of severity warn. ``error``: it could not be computed."""
 
 _EXIT = {"passed": EXIT_DONE, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
 _OF = {"pt": "correct predictions", "ir": "predictions on valid evidence", "accuracy": "predictions"}
-_NO_INTERVAL = "there is no interval: too few groups to resample, or too few samples behind a ratio"
+_NO_INTERVAL = "there is no interval: too few samples or clusters stand behind a ratio"
 _ROUNDING = 1e-12  # a difference of two shares is off by less; a drop of exactly the allowed size is allowed
 
 
@@ -64,6 +65,8 @@ class Result:
             "n": reading.n,
             "candidate": reading.candidate,
             "baseline": reading.baseline,
+            "resampled": reading.resampled and reading.resampled.units,
+            "clusters": reading.resampled and reading.resampled.clusters,
             "samples_needed": self.needed,
             "message": self.message,
         }
@@ -78,15 +81,22 @@ class Decision:
     baseline: Json | None
     results: tuple[Result, ...]  # in the order of the policy; slices in order of name
     notices: tuple[str, ...]
-    undecided: str | None  # why it cannot pass whatever the checks say
+    undecided: str | None  # why it cannot pass whatever the checks say, for the sake of the runs
 
     @property
     def verdict(self) -> str:
-        """``failed``, ``inconclusive`` or ``passed``: the worst of the checks of severity error."""
+        """``failed``, ``inconclusive`` or ``passed``: the worst of the checks of severity error; without any, none."""
         states = {result.state for result in self.results if result.check.blocks}
         if "fail" in states:
             return "failed"
-        return "inconclusive" if states & {"error", "inconclusive"} or self.undecided else "passed"
+        return "passed" if states == {"pass"} and self.cannot_pass is None else "inconclusive"
+
+    @property
+    def cannot_pass(self) -> str | None:
+        """Why it cannot pass whatever the checks say; None where it can."""
+        if self.undecided is None and not any(result.check.blocks for result in self.results):
+            return 'every check has severity "warn", so the gate cannot pass; give one of them severity "error"'
+        return self.undecided
 
     @property
     def passed(self) -> bool:
@@ -126,8 +136,8 @@ class Decision:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Notices, and why nothing could be decided."""
-        return self.notices if self.undecided is None else (*self.notices, self.undecided)
+        """Notices, and why it cannot pass."""
+        return self.notices if self.cannot_pass is None else (*self.notices, self.cannot_pass)
 
     def to_json(self) -> Json:
         """`rate gate --json`."""
@@ -154,38 +164,44 @@ def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allo
         allow_partial: go on with runs that are not complete; the decision then says so.
 
     Raises:
-        RunError: a run is not complete, or the two measured different things.
+        RunError: a run is not complete, its rows are not those of its set, or the two measured different things.
         UsageError: a check is a drop and there is no baseline.
     """
-    _require_complete([candidate] if baseline is None else [candidate, baseline], allow_partial)
+    heads = [candidate] if baseline is None else [candidate, baseline]
+    require_whole(heads, allow_partial)
     for check in policy.checks:
         if check.is_drop and baseline is None:
             raise UsageError(
                 f"{policy.source}: check {check.name!r} is a drop and needs a baseline; add --baseline RUN"
             )
     against = None if baseline is None else pair(baseline, candidate)
+    if against is not None and not allow_partial:
+        require_same_samples(against)
     results = tuple(result for check in policy.checks for result in _results(check, candidate, against))
     return Decision(
         policy=policy,
         run=_identity(candidate, candidate.name if against is None else against.titles[1]),
         baseline=None if against is None else _identity(against.first, against.titles[0]),
         results=results,
-        notices=tuple(_notices(candidate, against)),
-        undecided=_undecided(candidate, results),
+        notices=tuple(_notices(policy, candidate, against)),
+        undecided=_undecided(heads),
     )
 
 
 def _results(check: Check, candidate: HeadRun, against: Pair | None) -> Iterator[Result]:
-    results = [_judge(check, name, reading) for name, reading in readings(check, candidate, against)]
+    results = [judge(check, name, reading) for name, reading in readings(check, candidate, against)]
     yield from results
     if not results:
-        yield Result(check, None, "skipped", Reading(len(candidate.rows), 0), None, f"no sample has a {check.slice}")
+        nothing = Reading(len(candidate.rows), 0)
+        yield Result(check, None, "inconclusive", nothing, None, f"there is no slice: no sample has a {check.slice}")
 
 
-def _judge(check: Check, name: str | None, reading: Reading) -> Result:
+def judge(check: Check, name: str | None, reading: Reading) -> Result:
     """One reading against one bound."""
     if reading.missing is not None:
         return Result(check, name, "error", reading, None, reading.missing)
+    if not all(math.isfinite(x) for x in (reading.value, reading.low, reading.high) if x is not None):
+        return Result(check, name, "error", reading, None, f"{check.metric} is not a finite number")
     limit = _limit(check, reading)
     of = _OF.get(check.metric, "samples")
     if reading.support < check.min_samples or limit is None or reading.value is None:
@@ -204,6 +220,8 @@ def _compare(check: Check, name: str | None, reading: Reading, limit: float, end
     slack = _ROUNDING if check.is_drop else 0.0
     kept = [end <= limit if most else end >= limit - slack for end in ends]
     what = "the value" if check.use == "value" else "the interval"
+    if check.use != "value" and reading.resampled is not None and reading.resampled.too_few:
+        what += f" ({reading.resampled})"
     beyond, within = ("above", "at or below") if most else ("below", "at or above")
     if all(kept):
         return Result(check, name, "pass", reading, limit, f"{what} lies {within} {number(limit)}")
@@ -213,7 +231,7 @@ def _compare(check: Check, name: str | None, reading: Reading, limit: float, end
         )
     needed = _needed(check, reading, limit)
     cure = f"; about {needed:,} {_OF.get(check.metric, 'samples')} would decide" if needed else ""
-    return Result(check, name, "inconclusive", reading, limit, f"the interval holds {number(limit)}{cure}", needed)
+    return Result(check, name, "inconclusive", reading, limit, f"{what} holds {number(limit)}{cure}", needed)
 
 
 def _limit(check: Check, reading: Reading) -> float | None:
@@ -240,31 +258,26 @@ def _needed(check: Check, reading: Reading, limit: float) -> int | None:
     return math.ceil(reading.denominator * (reach / gap) ** 2)
 
 
-def _require_complete(heads: list[HeadRun], allow_partial: bool) -> None:
-    for head in heads:
-        if head.status != "complete" and not allow_partial:
-            raise RunError(
-                f"{head.name} is {head.status}, and a gate needs a complete run; finish it with the `rate eval` that "
-                f"began it, or add --allow-partial to decide on what is there"
-            )
-
-
-def _notices(candidate: HeadRun, against: Pair | None) -> Iterator[str]:
+def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterator[str]:
     for head in (candidate,) if against is None else (candidate, against.first):
         if head.status != "complete":
             available = head.run["samples"]["available"]
             yield f"{head.folder} is {head.status}: decided on {len(head.rows)} of {available} samples"
+    missing = candidate.rows["group"].null_count
+    if missing and any(check.slice == "group" for check in policy.checks):
+        yield f"{missing} of {len(candidate.rows)} samples have no group and are in no slice"
     if against is not None:
         yield from against.notices
+        if any(check.is_drop and check.use != "value" for check in policy.checks):
+            yield f"intervals of drops: {against.resampled}"
 
 
-def _undecided(candidate: HeadRun, results: tuple[Result, ...]) -> str | None:
-    """A gate that looked at nothing is not passed."""
+def _undecided(heads: Sequence[HeadRun]) -> str | None:
+    """A run without a prediction does not pass, nor does one of which more samples failed than were allowed to."""
+    candidate = heads[0]
     if candidate.rows["prediction"].null_count == len(candidate.rows):
         return f"no sample of {candidate.name} has a prediction, so the gate cannot pass"
-    if all(result.state == "skipped" for result in results):
-        return "every check was skipped, so the gate cannot pass"
-    return None
+    return next(filter(None, map(too_many_errors, heads)), None)
 
 
 def _identity(head: HeadRun, name: str) -> Json:

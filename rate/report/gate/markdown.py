@@ -11,7 +11,7 @@ from rate.report.gate.decide import STATES, Decision, Result
 LIMIT = 900_000
 """Bytes of a summary file that are used; GitHub drops one above 1024 k without showing any of it."""
 
-_SIGNS = {"fail": "❌", "error": "❌", "inconclusive": "❔", "warn": "⚠️", "skipped": "➖", "pass": "✅"}
+_SIGNS = {"fail": "❌", "error": "❌", "inconclusive": "❔", "warn": "⚠️", "pass": "✅"}
 _VERDICTS = {"passed": "✅ passed", "failed": "❌ failed", "inconclusive": "❔ inconclusive"}
 _COLUMNS = ("", "check", "slice", "value", "95 % interval", "of", "what it means")
 _RESERVE = 200  # for the line that says how many rows are left out

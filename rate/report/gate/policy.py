@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -32,9 +31,14 @@ SLICES = ("class", "group")
 SEVERITIES = ("error", "warn")
 USES = ("interval", "ci_low", "ci_high", "value")
 
+MAX_BYTES = 1 << 20
+"""Of a policy file."""
+
 _DROPPING = (*RATIOS, "images_per_s")
 _END = {"min": "ci_low", "max": "ci_high", "max_drop": "ci_low", "max_drop_relative": "ci_low"}
 """The end of the interval on which a bound is passed: the one nearer to the threshold's wrong side."""
+
+_LARGEST = 1e15  # a bound; whole numbers are exact up to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +102,14 @@ def read_policy(source: PolicySource) -> Policy:
 
 def _toml(path: Path) -> Json:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"policy {path} has more than {MAX_BYTES:,} bytes; name a file of [[check]] tables")
+        return tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"policy {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting among them
         raise ConfigError(f"policy {path} is not valid TOML: {error}") from error
 
 
@@ -175,8 +183,10 @@ class _Reader:
 
     def _threshold(self, metric: str, bound: str) -> float:
         value = self._table[bound]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
             raise self._refused(bound, f"must be a number from 0 on, got {value!r}")
+        if (bound == "min" and value == 0) or (metric in RATIOS and bound in ("max", "max_drop") and value == 1):
+            raise self._refused(bound, f"= {value!r} cannot be broken by {metric}, so it could not stop anything")
         if metric in COUNTED and bound != "max":
             raise self._refused(bound, f"does not apply to {metric}, of which fewer are better; use max")
         if bound in ("max_drop", "max_drop_relative") and metric not in _DROPPING:

@@ -19,7 +19,6 @@ _STYLES = {
     "error": "bold red",
     "inconclusive": "yellow",
     "warn": "yellow",
-    "skipped": "dim",
     "pass": "green",
     "failed": "bold red",
     "passed": "bold green",

@@ -47,7 +47,7 @@ rows = st.builds(
     lambda fixed, region: {**fixed, **region},
     st.fixed_dictionaries(
         {"id": words, "image": st.sampled_from(sorted(FORMS)), "label": words},
-        optional={"group": words, "split": st.sampled_from(["train", "test"])},
+        optional={"group": words, "cluster": words, "split": st.sampled_from(["train", "test"])},
     ),
     regions,
 )
@@ -82,7 +82,7 @@ def test_packed_samples_are_the_same_samples(folder, table, samples, size, suffi
     for one, other in zip(before, after, strict=True):
         assert (one.problems, other.problems) == ((), ())
         assert one.split == other.split
-        for field in ("id", "label", "boxes", "group", "row"):
+        for field in ("id", "label", "boxes", "group", "cluster", "row"):
             assert getattr(one.sample, field) == getattr(other.sample, field)
         assert read_bytes(one.sample.image) == read_bytes(other.sample.image)
         first, second = prepare(one.sample, GEOMETRY), prepare(other.sample, GEOMETRY)

@@ -70,12 +70,19 @@ def test_pictures_of_every_form_and_size_of_groups(tmp_path, kind, group):
 
 
 def test_all_columns(tmp_path):
-    columns = {**THREE, "id": [7, 8, 9], "split": ["test"] * 3, "group": ["g", None, "h"], "extra": [1.0] * 3}
+    columns = {
+        **THREE,
+        "id": [7, 8, 9],
+        "split": ["test"] * 3,
+        "group": ["g", None, "h"],
+        "cluster": [None, "c", "c"],
+        "extra": [1.0] * 3,
+    }
     parsed = rows(write(tmp_path / "d.parquet", columns))
-    assert [(r.sample.id, r.split, r.sample.group) for r in parsed] == [
-        ("7", "test", "g"),
-        ("8", "test", None),
-        ("9", "test", "h"),
+    assert [(r.sample.id, r.split, r.sample.group, r.sample.cluster) for r in parsed] == [
+        ("7", "test", "g", None),
+        ("8", "test", None, "c"),
+        ("9", "test", "h", "c"),
     ]
 
 

@@ -53,10 +53,11 @@ def ids(parsed: list[ParsedRow]) -> list[str]:
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_samples_of_every_tar_format_with_long_and_foreign_names(tmp_path, form):
     long = "a" * 90 if form == tarfile.USTAR_FORMAT else "long/" * 40 + "name"
-    files = {**sample("dir/ü", group="g", split="test"), **sample(long, "cat")}
+    files = {**sample("dir/ü", group="g", cluster="c", split="test"), **sample(long, "cat")}
     first, second = rows(tmp_path, archive(files, form))
     assert (first.problems, second.problems) == ((), ())
-    assert (first.sample.id, first.sample.label, first.sample.group, first.split) == ("dir/ü", "dog", "g", "test")
+    assert (first.sample.id, first.sample.label, first.split) == ("dir/ü", "dog", "test")
+    assert (first.sample.group, first.sample.cluster) == ("g", "c")
     assert (second.sample.id, second.sample.boxes, second.sample.row) == (long, ((0.0, 0.0, 2.0, 2.0),), 2)
     assert read_bytes(first.sample.image) == "image dir/ü".encode()
     assert read_bytes(second.sample.image) == f"image {long}".encode()

@@ -121,12 +121,12 @@ def test_boxes(tmp_path, suffix):
     out = tmp_path / f"m.{suffix}"
     report = index_coco(coco(tmp_path), tmp_path / "images", out)
     assert (report.rows, report.classes, report.unannotated, report.crowds) == (3, {"cat": 2, "dog": 1}, 1, 1)
-    assert [(s.id, s.label, s.group, s.boxes) for s in read_manifest(out).samples] == [
+    assert [(s.id, s.label, s.cluster, s.boxes) for s in read_manifest(out).samples] == [
         ("a.png:cat", "cat", "a.png", ((11.0, 0.0, 12.0, 8.0),)),
         ("a.png:dog", "dog", "a.png", ((2.0, 1.0, 6.0, 4.0), (8.5, 0.0, 10.5, 2.0))),
         ("sub/b.png:cat", "cat", "sub/b.png", ((0.0, 0.0, 3.0, 3.0),)),
     ]
-    assert check_manifest(out).problems == ()
+    assert [problem.column for problem in check_manifest(out).problems] == ["cluster"], "two images are few"
 
 
 def test_masks(tmp_path):
@@ -140,7 +140,7 @@ def test_masks(tmp_path):
     np.testing.assert_array_equal(dogs, expected)
     np.testing.assert_array_equal(cats, np.arange(12)[None, :].repeat(8, 0) == 11)
     np.testing.assert_array_equal(cat, np.eye(8, 12, dtype=bool))
-    assert check_manifest(tmp_path / "m.csv").problems == ()
+    assert not check_manifest(tmp_path / "m.csv").errors
     assert sorted(path.name for path in (tmp_path / "m-masks").iterdir()) == ["1-3.png", "1-5.png", "2-5.png"]
 
 

@@ -30,7 +30,7 @@ def manifest(tmp_path: Path) -> Path:
     Image.fromarray(mask).save(tmp_path / "set/mask.png")
     rows = [
         {"id": "../a, 1", "image": "a.jpg", "label": "cat", "boxes": [[40.0, 30.0, 200.0, 200.0]], "split": "test"},
-        {"image": "b.png", "label": "dog", "mask": "mask.png", "group": "g", "split": "train"},
+        {"image": "b.png", "label": "dog", "mask": "mask.png", "group": "g", "cluster": "c", "split": "train"},
     ]
     write_rows(tmp_path / "set/m.jsonl", rows)
     return tmp_path / "set/m.jsonl"
@@ -44,7 +44,8 @@ def test_images_regions_and_ids(manifest, tmp_path):
     clean = read_manifest(manifest).samples
     for corruption, path in zip(WANTED, report.manifests, strict=True):
         for before, after in zip(clean, read_manifest(path).samples, strict=True):
-            assert (after.id, after.label, after.group) == (before.id, before.label, before.group)
+            for name in ("id", "label", "group", "cluster"):
+                assert getattr(after, name) == getattr(before, name)
             crop = CROP.image_to_crop(load_image(before.image))
             expected = corrupted(crop, corruption, before.id)
             np.testing.assert_array_equal(np.asarray(load_image(after.image)), np.asarray(expected))

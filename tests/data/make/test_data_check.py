@@ -55,6 +55,17 @@ def test_nothing_wrong_nothing_said(tmp_path, good):
     assert (report.classes, report.splits) == ({"cat": 1, "dog": 1}, {"test": 1, "train": 1})
 
 
+@pytest.mark.parametrize(("clusters", "alone", "said"), [(3, 0, 3), (9, 0, 9), (10, 0, None), (3, 6, 9), (3, 7, None)])
+def test_too_few_clusters_to_resample_are_a_warning(tmp_path, clusters, alone, said):
+    """A sample without a cluster is one of its own, wherever it stands."""
+    image(tmp_path, "a.png")
+    rows = [{"id": f"s{k}", "cluster": None if k < alone else f"c{k % clusters}"} for k in range(alone + 3 * clusters)]
+    path = write(tmp_path, *(row | {"image": "a.png", "label": "dog", "boxes": [[0, 0, 5, 5]]} for row in rows))
+    assert [(column, severity, message.split()[1]) for _, column, severity, message in found(path)] == (
+        [] if said is None else [("cluster", "warning", str(said))]
+    )
+
+
 def test_the_real_set_is_clean(shared_data):
     report = check_manifest(shared_data / "caltech101-boxes" / "annotations.csv")
     assert (report.rows, report.errors, report.splits) == (450, 0, {"test": 180, "train": 270})

@@ -16,7 +16,7 @@ from rich.console import Console
 import rate
 from rate.errors import RunError, UsageError
 from rate.metrics import Ratio
-from rate.paired import MIN_GROUPS, STATES
+from rate.paired import MIN_CLUSTERS, STATES
 from rate.report.compare.compare import compare, pair, signed
 from rate.report.compare.table import comparison_table, p_value
 from rate.report.heads import load_head
@@ -169,41 +169,46 @@ def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path: Path) -> Non
     assert compare([str(one), str(other)]).pairs[0].titles == (f"{one}@a", f"{other}@a")
 
 
-def test_groups_are_resampled_and_samples_without_one_stand_alone(two) -> None:
+def test_clusters_are_resampled_and_samples_without_one_stand_alone(two) -> None:
     n = 200
     first, second = drawn(n, [0.5, 0.2, 0.1, 0.2]), drawn(n, [0.5, 0.2, 0.1, 0.2], 1)
-    groups: list[str | None] = [f"g{k % 30}" if k < 150 else None for k in range(n)]
-    references = two(first, second, {"groups": groups}, {"groups": groups})
+    clusters: list[str | None] = [f"c{k % 30}" if k < 150 else None for k in range(n)]
+    references = two(first, second, {"clusters": clusters}, {"clusters": clusters})
     comparison = compare(references)
     found = comparison.pairs[0]
-    assert found.groups == 30 + 50
+    assert (found.resampled.units, found.resampled.clusters) == ("clusters", 30 + 50)
     assert {d.method for d in found.differences.values()} == {"cluster-bootstrap"}
-    assert any("resample 80 groups" in text for text in comparison.notices)
-    plain = compare(references, by_group=False)
-    assert plain.pairs[0].groups is None
+    assert "80 clusters are resampled" in text_of(comparison)
+    plain = compare(references, by_cluster=False)
+    assert (plain.pairs[0].resampled.units, plain.pairs[0].resampled.clusters) == ("samples", None)
     assert {d.method for d in plain.pairs[0].differences.values()} == {"bootstrap"}
-    assert not any("groups" in text for text in plain.notices)
+    assert "samples are resampled" in text_of(plain)
 
 
-def test_samples_of_a_group_that_move_together_widen_the_interval(two) -> None:
+def test_samples_of_a_cluster_that_move_together_widen_the_interval(two) -> None:
     n, size = 400, 20
     moved = np.repeat(np.random.default_rng(0).random(n // size) < 0.3, size)
     second = np.where(moved, "rw", drawn(n, [0.8, 0.2, 0, 0])).tolist()
     first = drawn(n, [0.8, 0.2, 0, 0])
-    groups = [f"g{k // size}" for k in range(n)]
-    references = two(first, second, {"groups": groups}, {"groups": groups})
-    by_group, by_sample = (compare(references, by_group=way).pairs[0].differences["pt"] for way in (True, False))
-    assert by_group.value == by_sample.value
-    assert by_group.high - by_group.low > 1.5 * (by_sample.high - by_sample.low)
+    clusters = [f"c{k // size}" for k in range(n)]
+    references = two(first, second, {"clusters": clusters}, {"clusters": clusters})
+    by_cluster, by_sample = (compare(references, by_cluster=way).pairs[0].differences["pt"] for way in (True, False))
+    assert by_cluster.value == by_sample.value
+    assert by_cluster.high - by_cluster.low > 1.5 * (by_sample.high - by_sample.low)
 
 
-def test_too_few_groups_are_said_and_nothing_is_claimed(two) -> None:
+def test_of_too_few_clusters_samples_are_resampled_and_every_output_says_so(two) -> None:
     n = 90
-    groups = [f"g{k % 3}" for k in range(n)]
+    clusters = [f"c{k % (MIN_CLUSTERS - 1)}" for k in range(n)]
     states = drawn(n, [0.5, 0.2, 0.1, 0.2])
-    comparison = compare(two(states, ["rr"] * n, {"groups": groups}, {"groups": groups}))
-    assert any(f"fewer than {MIN_GROUPS} allow no interval" in text for text in comparison.notices)
-    assert all("no difference can be claimed" in sentence for sentence in comparison.pairs[0].conclusions)
+    references = two(states, ["rr"] * n, {"clusters": clusters}, {"clusters": clusters})
+    comparison = compare(references)
+    assert comparison.pairs[0].differences == compare(references, by_cluster=False).pairs[0].differences
+    said = f"samples are resampled ({MIN_CLUSTERS - 1} clusters, fewer than {MIN_CLUSTERS})"
+    assert any(said in text for text in comparison.notices)
+    assert said in text_of(comparison)
+    [pair] = comparison.to_json()["pairs"]
+    assert (pair["resampled"], pair["clusters"]) == ("samples", MIN_CLUSTERS - 1)
 
 
 def test_a_fall_a_rise_and_neither_are_said_in_words(two) -> None:
@@ -240,7 +245,7 @@ def test_the_json_follows_its_schema_and_holds_what_was_found(two) -> None:
     found = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
     jsonschema.Draft202012Validator.check_schema(COMPARISON)
     jsonschema.validate(found, COMPARISON)
-    assert found["schema"] == "rate.comparison/1"
+    assert found["schema"] == "rate.comparison/2"
     assert found["baseline"] == "one@a"
     assert found["caveat"] is None
     [one] = found["pairs"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import rate
 from rate.errors import ConfigError
-from rate.report.gate.policy import BOUNDS, METRICS, SEVERITIES, SLICES, USES, read_policy
+from rate.report.gate.policy import BOUNDS, MAX_BYTES, METRICS, SEVERITIES, SLICES, USES, read_policy
 
 README = Path(rate.__file__).parent.parent / "README.md"
 GUIDE = README.parent / "docs" / "gates.md"
@@ -88,6 +88,12 @@ def test_the_conservative_end_is_another_word_for_the_interval(bound: str, end: 
             "use must be 'value' for forwards, which has no interval",
         ),
         ({"metric": "images_per_s", "min": 2, "slice": "class"}, "slice does not apply to images_per_s"),
+        ({"metric": "pt", "min": 0}, "min = 0 cannot be broken by pt"),
+        ({"metric": "images_per_s", "min": 0}, "min = 0 cannot be broken by images_per_s"),
+        ({"metric": "ir", "max": 1.0, "use": "value"}, r"max = 1\.0 cannot be broken by ir"),
+        ({"metric": "accuracy", "max_drop": 1}, "max_drop = 1 cannot be broken by accuracy"),
+        ({"metric": "forwards", "max": 10**400}, "max must be a number from 0 on"),
+        (GOOD | {"slice": "cat"}, "slice must be one of class, group; got 'cat'"),
         (GOOD | {"use": "ci"}, "use must be one of interval, ci_low, ci_high, value; got 'ci'"),
         (GOOD | {"slice": "label"}, "slice must be one of class, group; got 'label'"),
         (GOOD | {"severity": "info"}, "severity must be one of error, warn; got 'info'"),
@@ -129,6 +135,23 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"# \xff")
     with pytest.raises(ConfigError, match=r"latin\.toml is not valid TOML"):
         read_policy(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 5000 + "]" * 5000, "a = " + "9" * 5000, "[[check]]\nmetric = 'pt'\nmin = 0.5\n#" + "x" * MAX_BYTES],
+    ids=["nesting", "digits", "size"],
+)
+def test_a_hostile_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"gate\.toml"):
+        read_policy(path)
+
+
+def test_a_device_is_read_no_further_than_a_policy_can_be_long() -> None:
+    with pytest.raises(ConfigError, match=f"/dev/zero has more than {MAX_BYTES:,} bytes"):
+        read_policy(Path("/dev/zero"))
 
 
 def test_two_checks_cannot_be_told_apart_by_one_name() -> None:

@@ -28,7 +28,7 @@ class Entry:
     label: str
     region: Region
     split: str | None = None
-    group: str | None = None
+    cluster: str | None = None
     annotated: Size | None = None  # the size the annotation says it was drawn over; None = it does not say
     mask_name: str | None = None  # of the mask file, where images share one; None = named by the image
 

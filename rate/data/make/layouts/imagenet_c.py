@@ -26,7 +26,7 @@ UNKNOWN = "are not in the clean manifest"
 def read_imagenet_c(
     root: Path, *, clean: Path, corruptions: tuple[Corruption, ...] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Every corrupted image with label and region of the clean one; split = `fog:3`, group = the clean image.
+    """Every corrupted image with label and region of the clean one; split = `fog:3`, cluster = the clean image.
 
     Args:
         root: the folder that holds the corruptions.

@@ -113,7 +113,7 @@ class _Writer:
             row["boxes"] = [list(box) for box in entry.region]
         else:
             return LeftOut(entry.image, BROKEN, f"{entry.region} holds a box that is none")
-        optional = {"split": entry.split, "group": entry.group}
+        optional = {"split": entry.split, "cluster": entry.cluster}
         self.rows.append(row | {name: value for name, value in optional.items() if value is not None})
         return None
 

@@ -56,7 +56,7 @@ def test_labels_and_boxes_come_from_the_clean_set(root):
     assert report.splits == {"fog:1": 2, "fog:3": 2, "glass_blur:1": 2, "glass_blur:3": 2}
     expected = CROP.region_from_boxes([tuple(box) for box in boxes], (500, 375))
     for sample in read_manifest(root.parent / "c.csv").samples:
-        assert (sample.label, sample.group) == ("tench", Path(sample.image).stem)
+        assert (sample.label, sample.cluster) == ("tench", Path(sample.image).stem)
         np.testing.assert_array_equal(SAME.region_from_boxes(sample.boxes or (), (224, 224)), expected)
 
 

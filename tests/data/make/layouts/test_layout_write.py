@@ -32,13 +32,13 @@ def refuse(size: tuple[int, int]) -> np.ndarray:
 def test_boxes_and_masks_read_back(tmp_path, suffix):
     root = tmp_path / "set"
     entries = [
-        Entry(picture(root / "a.jpg"), "cat", BOX, "test", group="g"),
+        Entry(picture(root / "a.jpg"), "cat", BOX, "test", cluster="c"),
         Entry(picture(root / "b/c.png"), "dog", half, "train"),
     ]
     report = write_layout(entries, root, tmp_path / f"m.{suffix}")
     assert (report.rows, report.splits, report.notices()) == (2, {"test": 1, "train": 1}, ())
     first, second = read_manifest(tmp_path / f"m.{suffix}").samples
-    assert (first.label, first.boxes, first.group) == ("cat", BOX, "g")
+    assert (first.label, first.boxes, first.cluster) == ("cat", BOX, "c")
     assert second.mask == str(tmp_path / "m-masks/b/c.png.png")
     np.testing.assert_array_equal(load_mask(second.mask), half((40, 30)))
     assert not list(tmp_path.rglob("*.tmp"))

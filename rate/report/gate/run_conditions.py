@@ -1,0 +1,70 @@
+"""What a run must be before a gate decides on it: complete, of its whole set, and not mostly errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pyarrow.compute as pc
+
+from rate.config import Execution
+from rate.errors import RunError
+from rate.report.compare.compare import Pair
+from rate.report.heads import HeadRun
+
+
+def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
+    """Refuse runs that are not complete, unless that is allowed, and runs whose rows are not one a sample.
+
+    Raises:
+        RunError: names the run, and what it has instead.
+    """
+    for head in heads:
+        if head.status != "complete" and not allow_partial:
+            raise RunError(
+                f"{head.name} is {head.status}, and a gate needs a complete run; finish it with the `rate eval` that "
+                f"began it, or add --allow-partial to decide on what is there"
+            )
+        rows, distinct = len(head.rows), pc.count_distinct(head.rows["id"]).as_py()
+        available = head.run["samples"]["available"]
+        if distinct != rows or rows > available or (head.status == "complete" and rows != available):
+            raise RunError(
+                f"{head.name} holds {rows} rows of {distinct} samples, and its set has {available}: run.json or a part "
+                f"was changed after the evaluation; evaluate again into another folder"
+            )
+
+
+def require_same_samples(pair: Pair) -> None:
+    """Refuse two runs of which one has samples that the other lacks.
+
+    Raises:
+        RunError: says how many each lacks.
+    """
+    if any(pair.unpaired):
+        lacks = " and ".join(
+            f"{title} lacks {missing}" for title, missing in zip(pair.titles, reversed(pair.unpaired), strict=True)
+        )
+        raise RunError(
+            f"a drop is measured over the same samples, {pair.paired} are in both runs: {lacks}; evaluate both on the "
+            f"same data, or add --allow-partial to decide on what both have"
+        )
+
+
+def too_many_errors(head: HeadRun) -> str | None:
+    """That more samples failed than the evaluation allowed; None where that is not so."""
+    failed = len(head.rows) - head.rows["error"].null_count
+    allowed = _limit(head).errors_allowed(len(head.rows))
+    if failed <= allowed:
+        return None
+    return (
+        f"{failed} of {len(head.rows)} samples of {head.name} failed, {allowed} are allowed, so the gate cannot pass; "
+        f"mend them with `rate eval --repair`, or run it again with a larger --max-errors"
+    )
+
+
+def _limit(head: HeadRun) -> Execution:
+    """The limit of the evaluation; the default where run.json has none that could be one."""
+    given = head.run.get("execution", {}).get("max_errors")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
+        return Execution()
+    return Execution(max_errors=given)
