@@ -1,13 +1,16 @@
 """TensorRT plans beside an artifact: `plans/<key16>.plan`, and `<key16>.json`, which says what each was made from.
 
 A plan belongs to one version of TensorRT on one model of GPU, so it is no part of the artifact's own list of digests.
-Its key digests everything that made it; the document holds the facts behind the key, the sha256 of the plan and a
-seal. What does not fit this machine, or was not built by this user, is not loaded.
+Its key digests everything that made it; the document holds the facts behind the key, and the sha256 of the plan.
+
+A plan is executable code, and an artifact may come from anybody. The digest of every document that this user wrote is
+kept in this user's own state folder; plans of other documents are not loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +18,9 @@ from typing import Any
 
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.folders import canonical, field, read_document, write_document
-from rate.artifacts.signature import is_sealed, seal
 from rate.backends.base import Graph
-from rate.backends.tensorrt.backend import TensorRtSpec
-from rate.backends.tensorrt.device_memory import Device, open_device
-from rate.backends.tensorrt.library import load_tensorrt
+from rate.backends.tensorrt import TensorRtSpec, pieces
+from rate.backends.tensorrt_library import Gpu, load_tensorrt, open_gpu
 from rate.errors import ArtifactError, UsageError
 from rate.types import Json
 
@@ -35,20 +36,16 @@ class Plan:
 
     path: Path  # of the plan itself
     facts: Json  # what decides whether it fits: see `facts_of`
-    rungs: tuple[int, ...]  # rows of a batch, ascending
+    batch_sizes: tuple[int, ...]  # ascending
     sha256: str
     capture: bool  # whether it can be replayed as a CUDA graph
-    parity: Json  # rung -> distance from the source's logits
+    parity: Json  # batch size -> distance from the source's logits
     made: Json  # with what, how long it took
 
     @property
     def precision(self) -> str:
         """Of the graph."""
         return str(self.facts["precision"])
-
-    def spec(self, graph: Graph) -> TensorRtSpec:
-        """The plan as a backend takes it."""
-        return TensorRtSpec(graph, self.path, self.sha256, self.rungs, self.capture)
 
 
 def plan_graph(artifact: Artifact, precision: str) -> Graph:
@@ -67,13 +64,13 @@ def plan_graph(artifact: Artifact, precision: str) -> Graph:
     return artifact.graph("pixels", precision)
 
 
-def machine_facts(device: Device, library: Any) -> dict[str, str]:
+def machine_facts(gpu: Gpu, library: Any) -> dict[str, str]:
     """What a plan must have been built with to run here."""
     return {
         "tensorrt": str(library.__version__),
-        "gpu": device.name,
-        "capability": device.capability,
-        "cuda": device.cuda,
+        "gpu": gpu.name,
+        "capability": gpu.capability,
+        "cuda": gpu.cuda,
     }
 
 
@@ -94,9 +91,9 @@ def facts_of(
     }
 
 
-def key_of(facts: Json) -> str:
-    """Digest of the facts, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(facts)).hexdigest()
+def key_of(document: Json) -> str:
+    """Digest of facts or of a whole description, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(document)).hexdigest()
 
 
 def plan_path(artifact: Path, facts: Json) -> Path:
@@ -104,19 +101,38 @@ def plan_path(artifact: Path, facts: Json) -> Path:
     return artifact / PLANS / f"{key_of(facts)[:16]}.plan"
 
 
+def state_folder() -> Path:
+    """What this user keeps between commands: `$XDG_STATE_HOME/rate`, by default `~/.local/state/rate`.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    base = os.environ.get("XDG_STATE_HOME")
+    folder = (Path(base) if base else Path.home() / ".local" / "state") / "rate"
+    try:
+        (folder / PLANS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made ({error.strerror}), and TensorRT plans need it: let XDG_STATE_HOME name a "
+            "folder of your own that can be written"
+        ) from error
+    return folder
+
+
 def write_plan(plan: Plan) -> None:
-    """Describe and seal a plan whose file is there; without this it is never loaded."""
+    """Describe a plan whose file is there, and remember the description; without this it is never loaded."""
     document = {
         "schema": PLAN_SCHEMA_ID,
         "key": key_of(plan.facts),
         "facts": plan.facts,
-        "rungs": list(plan.rungs),
+        "batch_sizes": list(plan.batch_sizes),
         "sha256": plan.sha256,
         "capture": plan.capture,
         "parity": plan.parity,
         "made": plan.made,
     }
-    write_document(plan.path.with_suffix(".json"), document | {"seal": seal(document)})
+    (state_folder() / PLANS / key_of(document)).touch()
+    write_document(plan.path.with_suffix(".json"), document)
 
 
 def read_plan(path: Path) -> Plan:
@@ -131,14 +147,14 @@ def read_plan(path: Path) -> Plan:
     key = key_of(facts)
     if key != document.get("key") or path.stem != key[:16]:
         raise ArtifactError(f"{path} has the key {document.get('key')!r}, its facts have {key}; {again}")
-    if not is_sealed(document):
+    if not (state_folder() / PLANS / key_of(document)).exists():
         raise ArtifactError(
             f"{path} was changed, or written by another user or on another machine, and plans are executable; {again}"
         )
     return Plan(
         path=path.with_suffix(".plan"),
         facts=facts,
-        rungs=tuple(field(document, "rungs", list, path)),
+        batch_sizes=tuple(field(document, "batch_sizes", list, path)),
         sha256=field(document, "sha256", str, path),
         capture=document.get("capture") is True,
         parity=field(document, "parity", dict, path),
@@ -158,15 +174,15 @@ def planned(artifact: Artifact) -> tuple[str, ...]:
     return tuple(precision for precision in PRECISIONS if precision in found)
 
 
-def plan_spec(artifact: Artifact, precision: str, batch: int) -> TensorRtSpec:
-    """The plan of an artifact for this machine; of several the one that pads batches of ``batch`` rows the least.
+def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cuda:0") -> TensorRtSpec:
+    """The plan of an artifact for the GPU ``device``; of several the one that pads batches of ``batch`` rows the least.
 
     Raises:
         UsageError: there is none; the message says what each one lacks, and how to build one.
         BackendError: there is no GPU.
     """
     graph = plan_graph(artifact, precision)
-    machine = machine_facts(open_device(), load_tensorrt())
+    machine = machine_facts(open_gpu(device), load_tensorrt())
     onnx = facts_of(machine, artifact, graph, [], {})["onnx"]
     fitting, reasons = [], []
     for path in _documents(artifact):
@@ -188,7 +204,8 @@ def plan_spec(artifact: Artifact, precision: str, batch: int) -> TensorRtSpec:
             f"{artifact.path} has no TensorRT plan in {precision} for this machine ({found}); build one here: "
             f"rate export {artifact.path} --format tensorrt --precision {precision}"
         )
-    return min(fitting, key=lambda plan: _padding(plan.rungs, batch)).spec(graph)
+    plan = min(fitting, key=lambda plan: _padding(plan.batch_sizes, batch))
+    return TensorRtSpec(graph, plan.path, plan.sha256, plan.batch_sizes, plan.capture, device)
 
 
 def describe_plans(artifact: Artifact) -> list[str]:
@@ -200,7 +217,7 @@ def describe_plans(artifact: Artifact) -> list[str]:
         except ArtifactError as error:
             lines.append(str(error).partition(";")[0])
             continue
-        rows = ", ".join(map(str, plan.rungs))
+        rows = ", ".join(map(str, plan.batch_sizes))
         lines.append(
             f"tensorrt {plan.facts['tensorrt']}, {plan.precision}, batches of {rows} rows, {plan.facts['gpu']}"
             + ("" if plan.capture else ", without CUDA graphs")
@@ -217,8 +234,7 @@ def _differences(facts: Json, wanted: dict[str, Any], names: list[str]) -> str:
     return " and ".join(told + ["other weights"] * ("onnx" in names))
 
 
-def _padding(rungs: tuple[int, ...], batch: int) -> tuple[int, int]:
+def _padding(sizes: tuple[int, ...], batch: int) -> tuple[int, int]:
     """(rows computed for nothing, parts) of a batch."""
-    rest = batch % rungs[-1]
-    padded = next(rung for rung in rungs if rung >= rest) - rest if rest else 0
-    return padded, -(-batch // rungs[-1])
+    parts = pieces(batch, sizes)
+    return sum(size for _, size in parts) - batch, len(parts)

@@ -150,7 +150,7 @@ PLAN: Json = {
     "$id": "rate.plan/1",
     "title": "plans/<key16>.json of an artifact: a TensorRT plan for one kind of machine",
     "type": "object",
-    "required": ["schema", "key", "facts", "rungs", "sha256", "capture", "parity", "made", "seal"],
+    "required": ["schema", "key", "facts", "batch_sizes", "sha256", "capture", "parity", "made"],
     "properties": {
         "schema": {"const": "rate.plan/1"},
         "key": {**_SHA256, "description": "digest of the facts; its first 16 digits name the files"},
@@ -167,7 +167,7 @@ PLAN: Json = {
                 "precision": {"enum": ["f32", "fp16", "bf16"]},
                 "onnx": _FILES,
                 "profiles": {
-                    "description": "input -> its least, usual and greatest shape, for every rung",
+                    "description": "input -> its least, usual and greatest shape, for every batch size",
                     "type": "array",
                     "minItems": 1,
                     "items": {"type": "object", "additionalProperties": _SHAPES},
@@ -175,11 +175,11 @@ PLAN: Json = {
                 "flags": {"type": "object"},
             },
         },
-        "rungs": {"type": "array", "items": _POSITIVE, "minItems": 1, "description": "rows of a batch, ascending"},
+        "batch_sizes": {"type": "array", "items": _POSITIVE, "minItems": 1, "description": "ascending"},
         "sha256": {**_SHA256, "description": "of the plan"},
         "capture": {"type": "boolean", "description": "batches are replayed as CUDA graphs"},
         "parity": {
-            "description": "rung -> distance of the plan's logits from the source model's",
+            "description": "batch size -> distance of the plan's logits from the source model's",
             "type": "object",
             "minProperties": 1,
             "additionalProperties": {
@@ -189,7 +189,6 @@ PLAN: Json = {
             },
         },
         "made": {"type": "object", "required": ["rate", "seconds", "bytes"]},
-        "seal": {**_SHA256, "description": "made with a secret of the user who built the plan; others do not load it"},
     },
 }
 

@@ -1,45 +1,33 @@
-"""Batches as a device wants them: well formed, and of one size, so that memory and plans for it are made once."""
+"""The check that a batch is well formed: a device reads whatever lies outside a table, and says nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from rate.errors import BackendError
+from rate.kernels.separable import Perturbation
 from rate.types import Rows
 
 
-def check_rows(rows: Rows, side: int) -> None:
-    """Refuse a batch whose arrays a runtime would misread.
+def check_rows(rows: Rows, perturbation: Perturbation, slots: int) -> None:
+    """Refuse a batch that a runtime would misread.
 
     Raises:
-        BackendError: an array of another shape or type than grids of ``side`` x ``side`` need.
+        BackendError: no rows, an array of another shape or type than ``perturbation`` needs, a slot at or above
+            ``slots``, or an offset beyond the table.
     """
-    count = len(rows)
-    expected: dict[str, tuple[np.ndarray, tuple[int, ...], type[np.generic]]] = {
-        "slot": (rows.slot, (count,), np.int64),
-        "grid": (rows.grid, (count, side, side), np.float32),
-        "offset": (rows.offset, (count, 2), np.int64),
-    }
-    for name, (array, shape, dtype) in expected.items():
-        if array.shape != shape or array.dtype != dtype:
+    count, side = len(rows), perturbation.side
+    for name, array, shape, dtype, below in (
+        ("slot", rows.slot, (count,), np.int64, slots),
+        ("grid", rows.grid, (count, side, side), np.float32, None),
+        ("offset", rows.offset, (count, 2), np.int64, perturbation.offsets),
+    ):
+        if array.shape != shape or array.dtype != dtype or count == 0:
             raise BackendError(
-                f"{name} must be {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}: the batch is malformed"
+                f"{name} must be {np.dtype(dtype)} {shape} with at least one row, got {array.dtype} {array.shape}: "
+                "the batch is malformed"
             )
-
-
-class Padding:
-    """Brings every batch to the size of the largest one so far, for what is made once for a size and costs.
-
-    All batches of a run have one size but its first and, in f32, its last ones: two sizes are left.
-    """
-
-    def __init__(self) -> None:
-        self._size = 0
-
-    def fit(self, rows: Rows) -> Rows:
-        """``rows``, repeated from the first one on where there are too few; the caller drops what is too much."""
-        self._size = max(self._size, len(rows))
-        if len(rows) == self._size:
-            return rows
-        at = np.resize(np.arange(len(rows)), self._size)
-        return Rows(rows.slot[at], rows.grid[at], rows.offset[at])
+        if below is not None and not (array.min() >= 0 and array.max() < below):
+            raise BackendError(
+                f"{name} must lie from 0 to {below - 1}, got {array.min()} to {array.max()}: the batch is malformed"
+            )

@@ -18,23 +18,20 @@ from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_PROVIDERS = ["CPUExecutionProvider"]
 _FATAL_ONLY = 4  # severity of the runtime's own log; what matters arrives as an exception
 
 
 @dataclass(frozen=True, slots=True)
 class OrtSpec:
-    """An f32 graph on one of ONNX Runtime's execution providers."""
+    """An f32 graph on the CPU."""
 
     graph: Graph
     threads: int = 0  # 0 = all this process may use
-    provider: str = "cpu"
     name: str = "onnxruntime"
     precision: str = "f32"  # of the arithmetic
 
     def __post_init__(self) -> None:
-        if self.provider not in _PROVIDERS:
-            raise UsageError(f"ONNX Runtime provider {self.provider!r} is not supported; {', '.join(_PROVIDERS)} is")
         if self.graph.precision != self.precision:
             raise UsageError(
                 f"{self.graph.path} is a {self.graph.precision} graph; ONNX Runtime on the CPU runs f32 ones"
@@ -74,15 +71,14 @@ def open_session(model: str | bytes, threads: int = 0, folder: Path | None = Non
     options = session_options(threads)
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    wanted = [_PROVIDERS["cpu"]]
     try:
-        session = ort.InferenceSession(model, options, providers=wanted)
+        session = ort.InferenceSession(model, options, providers=_PROVIDERS)
     except Exception as error:  # its exception types share no base class
         raise RuntimeFailure(str(error)) from error
     session.disable_fallback()
-    if session.get_providers() != wanted:
+    if session.get_providers() != _PROVIDERS:
         raise BackendError(
-            f"ONNX Runtime would run on {session.get_providers()}, asked for {wanted}; "
+            f"ONNX Runtime would run on {session.get_providers()}, asked for {_PROVIDERS}; "
             "install one of onnxruntime and onnxruntime-gpu, never both"
         )
     return session
@@ -109,12 +105,12 @@ class OrtBackend:
     depth = 1
 
     def __init__(self, session: Any, spec: OrtSpec, perturbation: Perturbation, slots: int) -> None:
-        self.name, self.precision, self.device = spec.name, spec.precision, spec.provider
+        self.name, self.precision, self.device = spec.name, spec.precision, "cpu"
         self.version = str(need("onnxruntime", "cpu").__version__)
         self._session = session
         self._heads = spec.graph.heads
         self._outputs = [f"logits_{head}" for head in self._heads]
-        self._side = perturbation.side
+        self._perturbation, self._slots = perturbation, slots
         self._pixels: Float32 = np.zeros((slots, 3, perturbation.size, perturbation.size), np.float32)
         self._tokens = spec.graph.patches is not None
         self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
@@ -131,7 +127,7 @@ class OrtBackend:
 
     def submit(self, rows: Rows) -> OrtPending:
         """Compute the logits of ``rows``; see `Backend`."""
-        check_rows(rows, self._side)
+        check_rows(rows, self._perturbation, self._slots)
         if self._tokens:
             return OrtPending(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
         return OrtPending(self._run({"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}))

@@ -104,12 +104,10 @@ class CudaCopy:
             raise BackendError(f"CUDA could not copy {size} bytes to device {self._index}: error {max(steps)}")
 
 
-class Lane:
+class StreamBuffers:
     """Buffers for one batch in flight, at addresses that never change."""
 
-    def __init__(self, session: Any, resident: Mapping[str, Any], feeds: Feeds, place: Place, graph_id: int) -> None:
-        """``graph_id``: of the CUDA graph that these addresses are captured in; -1 = none."""
-        ort = need("onnxruntime", "gpu")
+    def __init__(self, session: Any, resident: Mapping[str, Any], feeds: Feeds, place: Place) -> None:
         self._session, self._binding = session, session.io_binding()
         self._inputs = {name: place.filled(array) for name, array in feeds.items()}
         for name, value in {**resident, **self._inputs}.items():
@@ -118,8 +116,6 @@ class Lane:
         self._outputs = [place.empty((rows, int(output.shape[1]))) for output in session.get_outputs()]
         for output, value in zip(session.get_outputs(), self._outputs, strict=True):
             self._binding.bind_ortvalue_output(output.name, value)
-        self._options = ort.RunOptions()
-        self._options.add_run_config_entry("gpu_graph_id", str(graph_id))
         self._running: Future[list[Float32]] | None = None
 
     def start(self, feeds: Feeds, worker: ThreadPoolExecutor) -> Future[list[Float32]]:
@@ -135,39 +131,31 @@ class Lane:
         return self._running
 
     def _run(self) -> list[Float32]:
-        self._session.run_with_iobinding(self._binding, self._options)
+        self._session.run_with_iobinding(self._binding)
         return [np.array(value.numpy()) for value in self._outputs]
 
 
-class Lanes:
-    """For every shape of a batch as many lanes as batches are in flight, taken in turn.
+class Buffers:
+    """For every shape of a batch as many `StreamBuffers` as batches are in flight, taken in turn.
 
     One thread runs them all: the runtime is busy with one batch, and the host prepares the next one meanwhile.
     """
 
-    def __init__(self, session: Any, resident: Mapping[str, Any], place: Place, depth: int, captured: bool) -> None:
-        self._session, self._resident, self._place = session, dict(resident), place
-        self._depth, self._captured = depth, captured
+    def __init__(self, session: Any, resident: Mapping[str, Any], place: Place, depth: int) -> None:
+        self._session, self._resident, self._place, self._depth = session, dict(resident), place, depth
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rate-device")
-        self._lanes: dict[tuple[tuple[int, ...], ...], list[Lane]] = {}
-        self._made = 0
+        self._of_shape: dict[tuple[tuple[int, ...], ...], list[StreamBuffers]] = {}
 
     def start(self, feeds: Feeds) -> Future[list[Float32]]:
-        """Start a batch; see `Lane.start`."""
+        """Start a batch; see `StreamBuffers.start`."""
         shape = tuple(array.shape for array in feeds.values())
-        if shape not in self._lanes:
-            self._lanes[shape] = [self._lane(feeds) for _ in range(self._depth)]
-        lanes = self._lanes[shape]
-        lanes.append(lanes.pop(0))
-        return lanes[-1].start(feeds, self._worker)
-
-    def _lane(self, feeds: Feeds) -> Lane:
-        self._made += 1
-        lane = Lane(self._session, self._resident, feeds, self._place, self._made if self._captured else -1)
-        if self._captured:
-            # Its CUDA graph is recorded in the first run, and no other thread may use the device in that time.
-            lane.start(feeds, self._worker).result()
-        return lane
+        if shape not in self._of_shape:
+            self._of_shape[shape] = [
+                StreamBuffers(self._session, self._resident, feeds, self._place) for _ in range(self._depth)
+            ]
+        buffers = self._of_shape[shape]
+        buffers.append(buffers.pop(0))
+        return buffers[-1].start(feeds, self._worker)
 
     def close(self) -> None:
         """Wait for what is in flight, and end the thread."""

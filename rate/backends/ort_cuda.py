@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.batches import Padding, check_rows
+from rate.backends.batches import check_rows
 from rate.backends.onnxruntime import check_fits, session_options
-from rate.backends.ort_binding import Feeds, Lanes, Place, ResidentImages
+from rate.backends.ort_binding import Buffers, Feeds, Place, ResidentImages
 from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
@@ -41,22 +41,15 @@ class OrtCudaSpec:
 
     graph: Graph  # its precision is that of the arithmetic
     device: str = "cuda:0"  # or "cpu": the same way without a GPU, where half graphs are computed in f32
-    padded: bool = False  # fill short batches up, so that a run has two shapes
-    captured: bool = False  # also replay a CUDA graph for every batch: less work for the host
-    depth: int = 2  # batches in flight
     threads: int = 0  # of what runs on the CPU; 0 = all this process may use
 
     def __post_init__(self) -> None:
         if split_device(self.device)[0] not in PROVIDERS:
             raise UsageError(f"device must be cuda, cuda:N or cpu, got {self.device!r}")
-        if self.captured and self.device == "cpu":
-            raise UsageError("a CUDA graph needs a GPU; leave captured out on the device cpu")
         if self.graph.precision not in ("f32", "fp16", "bf16"):
             raise UsageError(
                 f"{self.graph.path} is an {self.graph.precision} graph; ONNX Runtime runs f32, fp16 and bf16 on a GPU"
             )
-        if self.depth < 1:
-            raise UsageError(f"depth must be at least 1, got {self.depth}")
 
     @property
     def name(self) -> str:
@@ -117,7 +110,7 @@ def open_session(spec: OrtCudaSpec) -> Any:
     if kind == "cuda":
         with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
             ort.preload_dlls()
-        settings = {"device_id": str(index), "use_tf32": "0", "enable_cuda_graph": str(int(spec.captured))}
+        settings = {"device_id": str(index), "use_tf32": "0"}
         # the few nodes that compute shapes belong on the CPU
         providers = [(provider, settings), PROVIDERS["cpu"]]
     try:
@@ -163,12 +156,14 @@ def check_runs_on(session: Any, provider: str) -> None:
 class OrtCudaBackend:
     """An open `OrtCudaSpec`."""
 
+    depth = 3  # one runs, one waits, and the host prepares the third
+
     def __init__(self, session: Any, spec: OrtCudaSpec, perturbation: Perturbation, slots: int, place: Place) -> None:
-        self.name, self.precision, self.device, self.depth = spec.name, spec.precision, spec.device, spec.depth
+        self.name, self.precision, self.device = spec.name, spec.precision, spec.device
         self.version = str(need("onnxruntime", "gpu").__version__)
         self._heads = tuple(output.name.removeprefix("logits_") for output in session.get_outputs())
-        self._side, self._tokens = perturbation.side, spec.graph.patches is not None
-        self._padding = Padding() if spec.padded or spec.captured else None
+        self._perturbation, self._slots = perturbation, slots
+        self._tokens = spec.graph.patches is not None
         self._images = ResidentImages(place, slots, perturbation.size)
         resident = {"pixels": self._images.value}
         if not self._tokens:
@@ -177,7 +172,7 @@ class OrtCudaBackend:
                 "a": place.filled(np.array(perturbation.a, np.float32)),
                 "b": place.filled(np.array(perturbation.b, np.float32)),
             }
-        self._lanes = Lanes(session, resident, place, spec.depth, spec.captured)
+        self._buffers = Buffers(session, resident, place, self.depth)
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into the resident images; see `Backend`."""
@@ -185,28 +180,28 @@ class OrtCudaBackend:
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``; see `Backend`."""
-        check_rows(rows, self._side)
+        check_rows(rows, self._perturbation, self._slots)
         if not self._tokens:
-            fitted = rows if self._padding is None else self._padding.fit(rows)
-            return self._start({"slot": fitted.slot, "grid": fitted.grid, "offset": fitted.offset}, len(rows))
+            return self._start({"slot": rows.slot, "grid": rows.grid, "offset": rows.offset})
         *few, most = split(rows, pad=True)
-        done = [(part, self._start(part.feeds, len(part.slot)).wait()) for part in few]
-        return SplitPending(len(rows), done, most, self._start(most.feeds, len(most.slot)))
+        done = [(part, self._start(part.feeds).wait()) for part in few]
+        return SplitPending(len(rows), done, most, self._start(most.feeds))
 
-    def _start(self, feeds: Feeds, count: int) -> OrtCudaPending:
+    def _start(self, feeds: Feeds) -> OrtCudaPending:
+        count = len(feeds["slot"])
         try:
-            return OrtCudaPending(self._lanes.start(feeds), self._heads, count)
+            return OrtCudaPending(self._buffers.start(feeds), self._heads, count)
         except Exception as error:  # its exception types share no base class
-            raise _failed(len(feeds["slot"]), error) from error
+            raise _failed(count, error) from error
 
     def close(self) -> None:
         """Wait for what is in flight."""
-        self._lanes.close()
+        self._buffers.close()
 
 
 @dataclass(frozen=True, slots=True)
 class OrtCudaPending:
-    """A batch in flight; what pads it is dropped."""
+    """A batch in flight."""
 
     future: Future[list[Float32]]
     heads: tuple[str, ...]
@@ -218,7 +213,7 @@ class OrtCudaPending:
             outputs = self.future.result()
         except Exception as error:  # its exception types share no base class
             raise _failed(self.count, error) from error
-        return {head: values[: self.count] for head, values in zip(self.heads, outputs, strict=True)}
+        return dict(zip(self.heads, outputs, strict=True))
 
 
 def _failed(rows: int, error: Exception) -> BackendError:

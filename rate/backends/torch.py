@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
-from rate.backends.batches import Padding, check_rows
+from rate.backends.batches import check_rows
 from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
@@ -20,17 +20,19 @@ from rate.types import Float32, Rows
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+Forward = Callable[..., "Sequence[Tensor]"]
+"""Inputs of a perturbed graph -> logits of each head, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class TorchSpec:
     """A perturbed PyTorch module. It computes in the types of its own weights, whatever the process allows itself."""
 
-    load: Callable[[], nn.Module]  # a module of one's own, on the CPU: inputs of a perturbed graph -> logits, in order
+    load: Callable[[], nn.Module]  # a module of one's own, on the CPU: see `Forward`
     heads: tuple[str, ...]
     size: int  # side of the square input, pixels
     precision: str = "f32"  # what the module computes in, for the record
     device: str = "cpu"  # cpu | cuda | cuda:N
-    compiled: bool = False  # by torch.compile, for batches of one size
     threads: int = 0  # on the CPU; 0 = as the process has it
 
     def __post_init__(self) -> None:
@@ -39,8 +41,8 @@ class TorchSpec:
 
     @property
     def name(self) -> str:
-        """`torch`, with `-compiled` and `-cuda` where that is so: the arithmetic differs in its last bits."""
-        return "torch" + "-compiled" * self.compiled + "-cuda" * self.device.startswith("cuda")
+        """`torch`, or `torch-cuda`: the arithmetic differs in its last bits."""
+        return "torch" + "-cuda" * self.device.startswith("cuda")
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
@@ -55,63 +57,78 @@ class TorchSpec:
             )
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
+        about = About(self.name, self.precision, self.device, str(torch.__version__), self.heads)
         try:
-            yield self._backend(torch, perturbation, slots)
+            yield TorchBackend(lambda: self.load().eval().to(self.device), about, perturbation, slots)
         finally:
             torch.set_num_threads(before)
 
-    def _backend(self, torch: ModuleType, perturbation: Perturbation, slots: int) -> TorchBackend:
-        module = self.load().eval()
-        try:
-            module = module.to(self.device)
-            module = torch.compile(module, dynamic=False) if self.compiled else module
-            return TorchBackend(module, self, perturbation, slots)
-        except RuntimeError as error:
-            raise BackendError(
-                f"torch cannot put the model and {slots} images on {self.device}: {error}; "
-                "a smaller --batch needs less memory"
-            ) from error
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a backend says of itself, and the heads that it computes."""
+
+    name: str
+    precision: str
+    device: str  # of torch
+    version: str
+    heads: tuple[str, ...]
 
 
 class TorchBackend:
-    """An open `TorchSpec`. On a GPU, batches overlap with the host; on the CPU `submit` computes."""
+    """A function of torch tensors as a backend. On a GPU, batches overlap with the host; on the CPU `submit` computes.
 
-    def __init__(self, module: nn.Module, spec: TorchSpec, perturbation: Perturbation, slots: int) -> None:
+    On a GPU everything happens in the order of one stream: a batch in flight is done before the next one's inputs
+    replace its own. It is not the default stream, which waits for all others.
+    """
+
+    def __init__(self, load: Callable[[], Forward], about: About, perturbation: Perturbation, slots: int) -> None:
+        """``load`` makes the function, with the stream as the current one.
+
+        Raises:
+            BackendError: the device has no room.
+        """
         self._torch = need("torch", "train")
-        self.name, self.precision, self.device = spec.name, spec.precision, spec.device
-        self.version = str(self._torch.__version__)
-        self._gpu = spec.device != "cpu"
-        self.depth = 2 if self._gpu else 1
-        self._module, self._heads, self._side = module, spec.heads, perturbation.side
-        self._padding = Padding() if spec.compiled else None
-        size = perturbation.size
-        self._pixels = self._torch.zeros((slots, 3, size, size), device=spec.device)
-        resident = (perturbation.table, np.float32(perturbation.a), np.float32(perturbation.b))
-        self._masks = [self._torch.tensor(np.asarray(value), device=spec.device) for value in resident]
+        self.name, self.precision, self.device = about.name, about.precision, about.device
+        self.version, self._heads = about.version, about.heads
+        self._gpu = about.device != "cpu"
+        self.depth = 3 if self._gpu else 1  # one runs, one waits, and the host prepares the third
+        self._perturbation, self._slots = perturbation, slots
+        self._stream = self._torch.cuda.Stream(about.device) if self._gpu else None
+        images = (slots, 3, perturbation.size, perturbation.size)
+        family = (perturbation.table, np.float32(perturbation.a), np.float32(perturbation.b))
+        try:
+            with self._torch.cuda.stream(self._stream):
+                self._forward = load()
+                self._pixels = self._torch.zeros(images, device=about.device)
+                self._masks = [self._torch.tensor(np.asarray(value), device=about.device) for value in family]
+        except RuntimeError as error:
+            raise BackendError(
+                f"{self.name} cannot put the model and {slots} images on {about.device}: {error}; "
+                "a smaller --batch needs less memory"
+            ) from error
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into the resident images; see `Backend`."""
-        self._pixels[slot].copy_(self._host(pixels), non_blocking=self._gpu)
+        with self._torch.cuda.stream(self._stream):
+            self._pixels[slot].copy_(self._host(pixels), non_blocking=self._gpu)
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``; see `Backend`."""
-        check_rows(rows, self._side)
-        fitted = rows if self._padding is None else self._padding.fit(rows)
+        check_rows(rows, self._perturbation, self._slots)
         try:
-            with self._torch.inference_mode(), _exact(self._torch):
+            with self._torch.cuda.stream(self._stream), self._torch.inference_mode(), _exact(self._torch):
                 bits = [
                     self._host(array).to(self.device, non_blocking=self._gpu)
-                    for array in (fitted.slot, fitted.grid, fitted.offset)
+                    for array in (rows.slot, rows.grid, rows.offset)
                 ]
-                logits = self._module(self._pixels, *bits, *self._masks)
+                logits = self._forward(self._pixels, *bits, *self._masks)
                 # on a GPU these are copies into pinned memory, complete once the event has passed
                 found = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
-            event = self._torch.cuda.current_stream(self.device).record_event() if self._gpu else None
+            event = self._stream.record_event() if self._stream is not None else None
         except (RuntimeError, IndexError) as error:
-            raise BackendError(
-                f"torch failed on a batch of {len(rows)} rows: {error}; a smaller --batch needs less memory"
-            ) from error
-        return TorchPending(dict(zip(self._heads, found, strict=True)), len(rows), event)
+            raise _failed(self.name, len(rows), error) from error
+        return TorchPending(self.name, dict(zip(self._heads, found, strict=True)), len(rows), event)
 
     def _host(self, array: np.ndarray) -> Tensor:
         """``array`` as a tensor; for a GPU in pinned memory, from where a copy does not wait for the host."""
@@ -121,8 +138,9 @@ class TorchBackend:
 
 @dataclass(frozen=True, slots=True)
 class TorchPending:
-    """A batch in flight; what pads it is dropped."""
+    """A batch in flight."""
 
+    name: str  # of the backend
     logits: dict[str, Tensor]
     count: int
     event: Any  # of the stream, behind the copies to the host; None = they are there
@@ -133,8 +151,12 @@ class TorchPending:
             try:
                 self.event.synchronize()
             except RuntimeError as error:
-                raise BackendError(f"torch failed on a batch of {self.count} rows: {error}") from error
-        return {head: values[: self.count].numpy() for head, values in self.logits.items()}
+                raise _failed(self.name, self.count, error) from error
+        return {head: values.numpy() for head, values in self.logits.items()}
+
+
+def _failed(name: str, rows: int, error: Exception) -> BackendError:
+    return BackendError(f"{name} failed on a batch of {rows} rows: {error}; a smaller --batch needs less memory")
 
 
 @contextmanager

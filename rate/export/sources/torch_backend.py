@@ -21,7 +21,7 @@ _PRECISIONS = ("f32", "fp16", "bf16")
 
 
 def spec_of_artifact(
-    artifact: Artifact, precision: str = "f32", device: str = "cpu", compiled: bool = False, threads: int = 0
+    artifact: Artifact, precision: str = "f32", device: str = "cpu", threads: int = 0
 ) -> TorchSpec:
     """The model that ``artifact`` was exported from, in PyTorch; it is opened when the spec is.
 
@@ -36,7 +36,7 @@ def spec_of_artifact(
         )
     load = partial(load_module, artifact, precision)
     heads = tuple(head.name for head in artifact.heads)
-    return TorchSpec(load, heads, artifact.geometry.size, precision, device, compiled, threads)
+    return TorchSpec(load, heads, artifact.geometry.size, precision, device, threads)
 
 
 def spec_of_module(

@@ -1,4 +1,4 @@
-"""From an artifact's graph to a TensorRT plan: parse, build, prove, describe.
+"""`--format tensorrt`: from an artifact's graph to a TensorRT plan: parse, build, prove, describe.
 
 The network is strongly typed: the precision is that of the graph, which is how TensorRT 11 works and 10.12 can. TF32
 is off, also where a graph of lower precision keeps islands in f32: the fold takes the masks for exact.
@@ -15,27 +15,39 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rate.artifacts.artifact import Artifact
+from rate.artifacts.artifact import ARTIFACT, Artifact, load_artifact
 from rate.artifacts.folders import digest_file
 from rate.artifacts.parity import judge, load_sample
-from rate.artifacts.plans import Plan, facts_of, key_of, machine_facts, plan_graph, plan_path, read_plan, write_plan
-from rate.artifacts.signature import seal, state_folder
-from rate.backends.tensorrt.backend import TensorRtSpec
-from rate.backends.tensorrt.device_memory import open_device
-from rate.backends.tensorrt.library import load_tensorrt, open_log
-from rate.errors import ArtifactError, BackendError, ParityError, UsageError
-from rate.export.tensorrt.progress import Observe, open_monitor
+from rate.artifacts.plans import (
+    Plan,
+    facts_of,
+    key_of,
+    machine_facts,
+    plan_graph,
+    plan_path,
+    read_plan,
+    state_folder,
+    write_plan,
+)
+from rate.backends.tensorrt import TensorRtSpec
+from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
+from rate.errors import ArtifactError, BackendError, ConfigError, ParityError, StorageError, UsageError
+from rate.export.options import ExportOptions
+from rate.files import write_atomically
 from rate.types import Json
 from rate.version import __version__
 
 Notify = Callable[[str], None]
+
+Observe = Callable[[float, str], None]
+"""Told the share of the build that is done, 0 to 1, never less than before, and what is being done."""
 
 WORKSPACE = 4 << 30
 """Bytes of device memory that a kernel may use beside its inputs and outputs."""
@@ -43,6 +55,7 @@ WORKSPACE = 4 << 30
 LEVEL = 3
 """TensorRT's builder optimization level, 0 to 5; its own default."""
 
+_FLAGS: Json = {"strongly_typed": True, "tf32": False, "level": LEVEL, "workspace": WORKSPACE}
 _VOLUME = 2**31 - 1  # elements of a tensor at most
 _IMAGES, _SIDE = 1024, 64  # resident images and grid side at most
 _USUAL_IMAGES, _USUAL_SIDE = 8, 7  # what the kernels are chosen for
@@ -50,22 +63,100 @@ _USUAL_IMAGES, _USUAL_SIDE = 8, 7  # what the kernels are chosen for
 _ELSEWHERE = "use --format onnx and another --backend, or report the model"
 
 
-def profiles_for(size: int, rungs: Sequence[int]) -> list[dict[str, list[list[int]]]]:
-    """Input name -> its least, usual and greatest shape, for every rung; inputs without a free axis are left out.
+def add_plan(
+    source: str,
+    out: Path | None,
+    options: ExportOptions,
+    make: Callable[[Path], Artifact],
+    notify: Notify,
+    observe: Observe,
+) -> Artifact:
+    """Make the artifact, and build its plan where ``options`` ask for one; into SOURCE itself where it is an artifact.
+
+    Raises:
+        UsageError: TensorRT or a GPU is missing, found out before any work; or ``out`` does not go with ``source``.
+        RateError: the artifact cannot be made, or its plan cannot be built; the artifact is then whole without it.
+    """
+    planning = options.format == "tensorrt"
+    into = Path(source) if planning and (Path(source) / ARTIFACT).is_file() else None
+    if into is not None and out is not None:
+        raise UsageError(f"{into} is an artifact, and its plan is built into it; leave --out {out} out")
+    if planning:
+        open_gpu()
+        load_tensorrt()
+    if into is not None:
+        whole = load_artifact(into)
+    elif out is not None:
+        whole = make(out)
+    else:
+        raise ConfigError("--out is missing: it names the artifact folder to write")
+    if planning:
+        build_plan(whole, options.precision, options.plan_batch, notify, observe, options.force)
+    return whole
+
+
+def build_plan(
+    artifact: Artifact,
+    precision: str,
+    batch_sizes: Sequence[int],
+    notify: Notify = lambda _: None,
+    observe: Observe = lambda share, phase: None,
+    force: bool = False,
+) -> Plan:
+    """Build, prove and describe the plan of a graph of ``artifact``; one that is there already is kept.
 
     Args:
-        size: side of the square image, pixels.
-        rungs: rows of a batch.
+        artifact: complete and verified.
+        precision: of the graph: f32, fp16 or bf16.
+        batch_sizes: rows of a batch, each with a profile of its own.
+        notify: told the steps, one sentence each.
+        observe: told the progress of the build, which takes minutes.
+        force: build it again where it is there.
+
+    Raises:
+        UsageError: TensorRT or torch is not installed, or the artifact has no such graph.
+        BackendError: there is no GPU, or the library fails.
+        ParityError: the plan does not compute what the source computes; nothing is kept.
+    """
+    graph = plan_graph(artifact, precision)
+    gpu = open_gpu()  # torch comes first; see `load_tensorrt`
+    library = load_tensorrt()
+    machine = machine_facts(gpu, library)
+    sizes = tuple(sorted(set(batch_sizes)))
+    profiles = profiles_for(graph.size, sizes)
+    facts = facts_of(machine, artifact, graph, profiles, _FLAGS)
+    path = plan_path(artifact.path, facts)
+    if not force and (kept := _kept(path)) is not None:
+        notify(f"{path} is there already")
+        return kept
+    cache = state_folder() / f"timings-{key_of(dict(machine))[:16]}.cache"
+    _make_folder(path.parent)
+    notify(f"building a TensorRT {machine['tensorrt']} plan in {precision} for {machine['gpu']}; this takes minutes")
+    began = time.monotonic()
+    content = serialize(library, graph.path, profiles, cache, observe)
+    made = {"rate": __version__, "seconds": round(time.monotonic() - began, 1), "bytes": len(content)}
+    spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), sizes)
+    capture, parity = _proven(artifact, spec, content, notify)
+    plan = Plan(path, facts, sizes, spec.sha256, capture, parity, made)
+    write_plan(plan)
+    notify(f"{path}: {len(content):,} bytes")
+    return plan
+
+
+def profiles_for(size: int, batch_sizes: Sequence[int]) -> list[dict[str, list[list[int]]]]:
+    """Input name -> its least, usual and greatest shape, for every batch size; inputs without a free axis are left out.
+
+    ``size``: side of the square image, pixels.
     """
     from rate.export.graph.perturbed import dims
 
     images = min(_IMAGES, _VOLUME // (3 * size * size))
     side = min(_USUAL_SIDE, size)
     found = []
-    for rung in rungs:
+    for rows in batch_sizes:
         ranges = {
             "I": (1, min(_USUAL_IMAGES, images), images),
-            "B": (rung, rung, rung),
+            "B": (rows, rows, rows),
             "s": (2, side, min(_SIDE, size)),
             "T": (1, -(-size // side), -(-size // 2)),  # offsets of a RISE mask are as many as a cell has pixels
         }
@@ -79,53 +170,6 @@ def profiles_for(size: int, rungs: Sequence[int]) -> list[dict[str, list[list[in
     return found
 
 
-def build_plan(
-    artifact: Artifact,
-    precision: str,
-    rungs: Sequence[int],
-    notify: Notify = lambda _: None,
-    observe: Observe = lambda share, phase: None,
-    force: bool = False,
-) -> Plan:
-    """Build, prove and describe the plan of a graph of ``artifact``; one that is there already is kept.
-
-    Args:
-        artifact: complete and verified.
-        precision: of the graph: f32, fp16 or bf16.
-        rungs: rows of a batch, each with a profile of its own.
-        notify: told the steps, one sentence each.
-        observe: told the progress of the build, which takes minutes.
-        force: build it again where it is there.
-
-    Raises:
-        UsageError: TensorRT or torch is not installed, or the artifact has no such graph.
-        BackendError: there is no GPU, or the library fails.
-        ParityError: the plan does not compute what the source computes; nothing is kept.
-    """
-    graph = plan_graph(artifact, precision)
-    device = open_device()  # torch comes first; see `load_tensorrt`
-    library = load_tensorrt()
-    machine = machine_facts(device, library)
-    rungs = sorted(set(rungs))
-    profiles = profiles_for(graph.size, rungs)
-    facts = facts_of(machine, artifact, graph, profiles, _flags())
-    path = plan_path(artifact.path, facts)
-    if not force and (kept := _kept(path)) is not None:
-        notify(f"{path} is there already")
-        return kept
-    _prepare(path.parent)
-    notify(f"building a TensorRT {machine['tensorrt']} plan in {precision} for {machine['gpu']}; this takes minutes")
-    began = time.monotonic()
-    content = serialize(library, graph.path, profiles, _timing_cache(machine), observe)
-    made = {"rate": __version__, "seconds": round(time.monotonic() - began, 1), "bytes": len(content)}
-    spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), tuple(rungs))
-    capture, parity = _proven(artifact, spec, content, notify)
-    plan = Plan(path, facts, spec.rungs, spec.sha256, capture, parity, made)
-    write_plan(plan)
-    notify(f"{path}: {len(content):,} bytes")
-    return plan
-
-
 def serialize(
     library: Any, onnx: Path, profiles: Sequence[Mapping[str, list[list[int]]]], cache: Path, observe: Observe
 ) -> bytes:
@@ -135,7 +179,8 @@ def serialize(
         library: the module tensorrt.
         onnx: the graph; its external weights lie beside it.
         profiles: see `profiles_for`.
-        cache: timings of earlier builds on this machine; read where it is there, and written.
+        cache: timings of earlier builds on this machine; read where it is there, and written. They outlive artifacts:
+            fine-tuned models share the layers of their tower.
         observe: told the progress; what it raises ends the build and is raised here.
 
     Raises:
@@ -155,20 +200,21 @@ def serialize(
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
     for shapes in profiles:
         _add_profile(builder, config, network, shapes)
-    _use_timings(config, cache)
-    monitor = open_monitor(library, observe)
+    # What is of another version counts as none.
+    for content in (cache.read_bytes() if cache.is_file() else b"", b""):
+        if config.set_timing_cache(config.create_timing_cache(content), False):
+            break
+    monitor = types.new_class("Monitor", (Progress, library.IProgressMonitor))(observe)
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
     if monitor.failure is not None:
         raise monitor.failure
     if plan is None:
         raise BackendError(f"TensorRT cannot build a plan of {onnx}: {log.take()}; {_ELSEWHERE}")
-    _keep_timings(config, cache)
+    if (timings := config.get_timing_cache()) is not None:
+        with contextlib.suppress(StorageError):  # the next build is slower without them, and no less right
+            write_atomically(cache, lambda draft: draft.write_bytes(bytes(timings.serialize())) and None)
     return bytes(plan)
-
-
-def _flags() -> Json:
-    return {"strongly_typed": True, "tf32": False, "level": LEVEL, "workspace": WORKSPACE}
 
 
 def _parser_errors(parser: Any, log: Any) -> str:
@@ -201,37 +247,46 @@ def _add_profile(builder: Any, config: Any, network: Any, shapes: Mapping[str, l
         raise BackendError(f"TensorRT refuses a profile of the shapes {dict(shapes)}; use another --plan-batch")
 
 
-def _timing_cache(machine: Mapping[str, str]) -> Path:
-    """Timings outlive artifacts: fine-tuned models share the layers of their tower. No plan is made of them."""
-    return state_folder() / f"timings-{key_of(dict(machine))[:16]}.cache"
+class Progress:
+    """How far the outermost phase of a build is. An exception of the observer, Ctrl-C included, ends the build.
+
+    The library swallows exceptions of these methods, so whoever starts the build raises ``failure`` afterwards. It calls
+    them from several threads.
+    """
+
+    def __init__(self, observe: Observe) -> None:
+        super().__init__()  # of the library's monitor: its side of the object would otherwise be missing
+        self.failure: BaseException | None = None
+        self._observe = observe
+        self._outer: tuple[str, int] | None = None  # the first phase, and its steps
+        self._done = 0
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        """Called by the library."""
+        if self._outer is None:
+            self._outer = (phase_name, max(num_steps, 1))
+        self._tell(phase_name)
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """Called by the library with a step counted from 0; False ends the build."""
+        if self._outer is not None and phase_name == self._outer[0]:
+            self._done = step + 1
+        self._tell(phase_name)
+        return self.failure is None
+
+    def phase_finish(self, phase_name: str) -> None:
+        """Called by the library."""
+
+    def _tell(self, phase: str) -> None:
+        if self.failure is None and self._outer is not None:
+            try:
+                self._observe(self._done / self._outer[1], phase)
+            except BaseException as error:
+                self.failure = error
 
 
-def _use_timings(config: Any, cache: Path) -> None:
-    """Give the builder what earlier builds measured; a file of another version counts as none."""
-    for content in (cache.read_bytes() if cache.is_file() else b"", b""):
-        timings = config.create_timing_cache(content)
-        if timings is not None and config.set_timing_cache(timings, False):
-            return
-
-
-def _keep_timings(config: Any, cache: Path) -> None:
-    timings = config.get_timing_cache()
-    if timings is not None:
-        with contextlib.suppress(OSError):  # the next build is slower without them, and no less right
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            _write(cache, bytes(timings.serialize()))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(content)
-    draft.replace(path)
-
-
-def _prepare(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Find out before the build, not after it, that nothing can be written."""
-    seal({})
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -241,7 +296,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _kept(path: Path) -> Plan | None:
-    """The plan at ``path`` where it is there, described, sealed and unchanged."""
+    """The plan at ``path`` where it is there, described by this user and unchanged."""
     try:
         plan = read_plan(path.with_suffix(".json"))
     except ArtifactError:
@@ -250,9 +305,9 @@ def _kept(path: Path) -> Plan | None:
 
 
 def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, Json]:
-    """Write the plan and try it: (can be captured, distance from the source's logits of every rung)."""
+    """Write the plan and try it: (can be captured, distance from the source's logits for every batch size)."""
     spec.plan.with_suffix(".json").unlink(missing_ok=True)
-    _write(spec.plan, content)
+    write_atomically(spec.plan, lambda draft: draft.write_bytes(content) and None)
     notify("comparing the plan's logits with the source model's")
     try:
         try:
@@ -266,16 +321,16 @@ def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Noti
 
 
 def _judged(artifact: Artifact, spec: TensorRtSpec) -> Json:
-    """Rung -> distance of the logits: each profile has kernels of its own."""
+    """Batch size -> distance of the logits: each profile has kernels of its own."""
     sample, found = load_sample(artifact, "pixels", spec.precision), {}
-    for rung in spec.rungs:
+    for size in spec.batch_sizes:
         try:
-            parity = judge(sample, replace(spec, rungs=(rung,)))
+            parity = judge(sample, replace(spec, batch_sizes=(size,)))
         except ParityError as error:
             raise ParityError(
-                f"the plan for batches of {rung} rows is not kept: {str(error).partition('; use another')[0]}; fused "
+                f"the plan for batches of {size} rows is not kept: {str(error).partition('; use another')[0]}; fused "
                 "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
                 "TensorRT, or --format onnx"
             ) from error
-        found[str(rung)] = {"max_abs": parity.max_abs, "cosine": parity.cosine}
+        found[str(size)] = {"max_abs": parity.max_abs, "cosine": parity.cosine}
     return found

@@ -1,1 +1,0 @@
-"""TensorRT behind the boundary of `rate.backends.base`."""

@@ -1,1 +1,0 @@
-"""Building TensorRT plans from an artifact."""
