@@ -20,7 +20,7 @@ from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
 from rate.errors import RateError
 from rate.export.export import ExportOptions, export_artifact
-from rate.export.tensorrt.build import build_plan
+from rate.export.tensorrt import build_plan
 
 _ON_GPU = (("torch", "fp16"), ("onnxruntime", "fp16"), ("tensorrt", "fp16"))
 _ON_CPU = (("torch", "f32"), ("onnxruntime", "f32"))

@@ -20,7 +20,7 @@ from pathlib import Path
 from rate.artifacts.artifact import load_artifact
 from rate.backends.openvino import cpu_has_bf16
 from rate.backends.process import usable_cores
-from rate.backends.tensorrt.library import load_tensorrt
+from rate.backends.tensorrt_library import load_tensorrt
 from rate.config import ON_CUDA, Execution
 from rate.engine.choose_backend import preferences, spec_for
 from rate.errors import BackendError, MissingExtra, ParityError, UsageError

@@ -20,9 +20,9 @@ Version 11 lacks what its release removed (`BuilderFlag.FP16`, `NetworkDefinitio
 code that works with both uses none of it. A plan here is JSON that names the ONNX file; an engine computes it with
 ONNX Runtime, on the addresses it was given.
 
-`HostDevice` is the GPU: its memory is torch's on the CPU, and a stream does its work when it is waited for. A capture
-records what is put on a stream and does none of it; the first run after a shape was set is refused in a capture, as
-the documents demand.
+`HostGpu` is the GPU: its memory is torch's on the CPU, and its stream does its work at once. A capture records what is
+put on the stream and does none of it; the first run after a shape was set is refused in a capture, as the documents
+demand.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 
 Severity = IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"], start=0)
 DataType = IntEnum("DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "FP8", "BF16", "INT64"], start=0)
@@ -71,71 +70,44 @@ def _initialised(obj: Any, base: type) -> Any:
 
 
 @dataclass
-class HostStream:
-    """Work in order, done when it is waited for."""
-
-    handle: int
-    queue: list[Callable[[], None]] = field(default_factory=list)
-    recording: list[Callable[[], None]] | None = None
-    failure: str = ""
-
-    def put(self, work: Callable[[], None]) -> None:
-        (self.queue if self.recording is None else self.recording).append(work)
-
-    def synchronize(self) -> None:
-        assert self.recording is None, "a stream that is being captured cannot be waited for"
-        work, self.queue = self.queue, []
-        for one in work:
-            one()
-        if self.failure:
-            raise RuntimeError(self.failure)
-
-
-@dataclass
-class HostDevice:
+class HostGpu:
     """See the module's docstring; the counters are for tests."""
 
     name: str = "NVIDIA Stand-in 1"
     capability: str = "9.0"
     cuda: str = "13.0"
-    streams: dict[int, HostStream] = field(default_factory=dict)
+    device: str = "cpu"
+    recording: list[Callable[[], None]] | None = None
     captures: int = 0
     replays: int = 0
     capture_fails: bool = False
 
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
-        return torch.zeros(shape, dtype=getattr(torch, dtype))
+    def stream(self) -> int:
+        return 7  # never 0: that is the default stream
 
-    pinned = zeros
+    def synchronize(self) -> None:
+        assert self.recording is None, "a stream that is being captured cannot be waited for"
 
-    def host(self, array: np.ndarray) -> torch.Tensor:
-        return torch.tensor(array)
+    def put(self, work: Callable[[], None]) -> None:
+        if self.recording is None:
+            work()
+        else:
+            self.recording.append(work)
 
-    def stream(self) -> HostStream:
-        stream = HostStream(len(self.streams) + 1)  # never 0: that is the default stream
-        self.streams[stream.handle] = stream
-        return stream
-
-    def copy(self, to: torch.Tensor, source: torch.Tensor, stream: HostStream) -> None:
-        assert to.shape == source.shape
-        assert to.dtype == source.dtype
-        stream.put(lambda: to.copy_(source))
-
-    def capture(self, stream: HostStream, enqueue: Callable[[], None]) -> Callable[[], None]:
-        assert not stream.queue, "a capture starts on an idle stream"
+    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
         self.captures += 1
-        stream.recording = []
+        self.recording = []
         try:
             enqueue()
         finally:
-            recorded, stream.recording = stream.recording, None
+            recorded, self.recording = self.recording, None
         if self.capture_fails:
             raise RuntimeError("operation not permitted when stream is capturing")
 
         def replay() -> None:
             self.replays += 1
             for work in recorded:
-                stream.put(work)
+                work()
 
         return replay
 
@@ -146,7 +118,7 @@ class Faults:
 
     calls: set[str] = field(default_factory=set)
     logits: float = 0.0  # added to them: a kernel that is silently wrong
-    logits_rung: int | None = None  # only in batches of this many rows
+    logits_rows: int | None = None  # only in batches of this many rows
     host_input: str = ""  # an input whose values make a shape
     phases: tuple[tuple[str, str | None, int], ...] = (("Building", None, 2), ("Tactics", "Building", 3))
 
@@ -156,16 +128,16 @@ class Standin:
     """The module, for one version of the library. ``trace`` has the calls of engines and contexts in order."""
 
     version: str = "10.13.2.6"
-    device: HostDevice = field(default_factory=HostDevice)
+    gpu: HostGpu = field(default_factory=HostGpu)
     faults: Faults = field(default_factory=Faults)
     trace: list[tuple[Any, ...]] = field(default_factory=list)
     built: list[dict[str, Any]] = field(default_factory=list)
     cache_seen: list[bytes] = field(default_factory=list)
 
     def install(self, monkeypatch: Any, state: Path) -> Standin:
-        """Be the library and the GPU of this test; ``state``: where the user's secret and timings go."""
+        """Be the library and the GPU of this test; ``state``: where the user's state goes."""
         monkeypatch.setitem(sys.modules, "tensorrt", self.module())
-        monkeypatch.setattr("rate.backends.tensorrt.device_memory.CudaDevice", lambda: self.device)
+        monkeypatch.setattr("rate.backends.tensorrt_library.Gpu", lambda device: self.gpu)
         monkeypatch.setenv("XDG_STATE_HOME", str(state))
         return self
 
@@ -187,6 +159,9 @@ class Standin:
             "BuilderFlag": IntEnum("BuilderFlag", flags),
             "MemoryPoolType": IntEnum("MemoryPoolType", ["WORKSPACE"]),
             "ProfilingVerbosity": IntEnum("ProfilingVerbosity", ["LAYER_NAMES_ONLY", "NONE", "DETAILED"], start=0),
+            "ExecutionContextAllocationStrategy": IntEnum(
+                "ExecutionContextAllocationStrategy", ["STATIC", "ON_PROFILE_CHANGE", "USER_MANAGED"], start=0
+            ),
             "TensorIOMode": IntEnum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"], start=0),
             "float32": DataType.FLOAT,
             "float16": DataType.HALF,
@@ -237,7 +212,7 @@ class Builder:
             return None
         plan = {
             "version": self.standin.version,
-            "gpu": self.standin.device.name,
+            "gpu": self.standin.gpu.name,
             "onnx": str(network.path),
             "strongly_typed": network.strongly_typed,
             "profiles": [profile.shapes for profile in config.profiles],
@@ -431,7 +406,7 @@ class Runtime:
         except ValueError:
             self.logger.log(Severity.ERROR, "Error Code 1: Serialization (magic tag does not match)")
             return None
-        if plan["version"] != self.standin.version or plan["gpu"] != self.standin.device.name:
+        if plan["version"] != self.standin.version or plan["gpu"] != self.standin.gpu.name:
             self.logger.log(Severity.ERROR, "Error Code 6: The engine plan file is not compatible with this version")
             return None
         return Engine(self.standin, plan, self.logger)
@@ -477,7 +452,7 @@ class Engine:
     def is_shape_inference_io(self, name: str) -> bool:
         return name == self.standin.faults.host_input
 
-    def create_execution_context(self) -> Context | None:
+    def create_execution_context(self, strategy: int) -> Context | None:
         if self.standin.fails("create_execution_context"):
             self.logger.log(Severity.ERROR, "Error Code 2: OutOfMemory (requested size was 1073741824 bytes)")
             return None
@@ -537,15 +512,15 @@ class Context:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         self._note("execute_async_v3", stream_handle)
-        stream = self.standin.device.streams[stream_handle]
+        gpu = self.standin.gpu
         every = [tensor.name for tensor in self.engine.inputs + self.engine.outputs]
         if self.standin.fails("execute_async_v3") or self._missing() or set(every) - set(self.addresses):
             self.engine.logger.log(Severity.ERROR, "Error Code 1: Cuda Runtime (out of memory)")
             return False
-        if stream.recording is not None and not self.settled:
+        if gpu.recording is not None and not self.settled:
             return False
         self.settled = True
-        stream.put(self._compute)
+        gpu.put(self._compute)
         return True
 
     def _view(self, tensor: Tensor) -> np.ndarray:
@@ -560,6 +535,6 @@ class Context:
         outputs = self.engine.session.run([tensor.name for tensor in self.engine.outputs], feeds)
         rows = self.shapes["slot"][0]
         faults = self.standin.faults
-        wrong = faults.logits if faults.logits_rung in (None, rows) else 0.0
+        wrong = faults.logits if faults.logits_rows in (None, rows) else 0.0
         for tensor, values in zip(self.engine.outputs, outputs, strict=True):
             self._view(tensor)[...] = values + np.asarray(wrong, values.dtype)

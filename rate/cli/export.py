@@ -40,7 +40,7 @@ def export(
     format: Annotated[str, typer.Option(help="onnx | tensorrt: also a plan for the GPU of this machine.")] = "onnx",
     plan_batch: Annotated[
         str, typer.Option(help="Rows a forward that the plan is built for: 8,32", rich_help_panel="TensorRT only")
-    ] = "32",
+    ] = "32,256",
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Also the form that drops patches (plain ViTs), for rise-tokens.")
     ] = False,

@@ -147,12 +147,7 @@ def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution
     if backend == "tensorrt":
         if form != "pixels":
             raise UsageError(f"no TensorRT plan is built of {form} graphs; use another --backend, or --saliency rise")
-        if device not in ("cuda", "cuda:0"):
-            raise UsageError(
-                f"TensorRT runs on the first GPU that is visible, not on {device}; set CUDA_VISIBLE_DEVICES="
-                f"{device.partition(':')[2]} and leave --device out"
-            )
-        return plan_spec(artifact, precision, execution.batch)
+        return plan_spec(artifact, precision, execution.batch, device)
     if backend.startswith(TORCH):
         return spec_of_artifact(artifact, precision, device, threads=threads)
     if backend == "onnxruntime-cuda":

@@ -10,6 +10,9 @@ from pathlib import Path
 from rate.errors import ConfigError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+PLAN_BATCH = (32, 256)
+"""Batch sizes of a plan: the usual one, and the one that fills a GPU."""
+
 _GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
 
 
@@ -26,7 +29,7 @@ class ExportOptions:
     calibration_images: int = 300  # of those at most
     max_flips: float = 0.02  # int8: largest share of predictions or of verdicts that may change against f32
     format: str = "onnx"  # onnx | tensorrt: also a plan for the GPU of this machine
-    plan_batch: tuple[int, ...] = (32,)  # tensorrt: rows of a batch that the plan has kernels for
+    plan_batch: tuple[int, ...] = PLAN_BATCH  # tensorrt: rows of a batch that the plan has kernels for
     force: bool = False  # replace an artifact that exists
     tokens: bool = False  # also the token form, which drops patches: plain vision transformers only
     size: int | None = None  # side of the square input, pixels; None = as the graph says
@@ -56,7 +59,7 @@ class ExportOptions:
         wrong = [rows for rows in self.plan_batch if isinstance(rows, bool) or not 1 <= rows <= 4096]
         if wrong or not self.plan_batch:
             raise ConfigError(f"--plan-batch must be numbers of rows from 1 to 4096, got {list(self.plan_batch)}")
-        if self.format != "tensorrt" and self.plan_batch != (32,):
+        if self.format != "tensorrt" and self.plan_batch != PLAN_BATCH:
             raise ConfigError("--plan-batch is for --format tensorrt; leave it out, or add it")
 
     def _check_int8(self) -> None:

@@ -213,7 +213,7 @@ def serialize(
         raise BackendError(f"TensorRT cannot build a plan of {onnx}: {log.take()}; {_ELSEWHERE}")
     if (timings := config.get_timing_cache()) is not None:
         with contextlib.suppress(StorageError):  # the next build is slower without them, and no less right
-            write_atomically(cache, lambda draft: draft.write_bytes(bytes(timings.serialize())) and None)
+            write_atomically(cache, lambda file: file.write(timings.serialize()))
     return bytes(plan)
 
 
@@ -250,8 +250,8 @@ def _add_profile(builder: Any, config: Any, network: Any, shapes: Mapping[str, l
 class Progress:
     """How far the outermost phase of a build is. An exception of the observer, Ctrl-C included, ends the build.
 
-    The library swallows exceptions of these methods, so whoever starts the build raises ``failure`` afterwards. It calls
-    them from several threads.
+    The library swallows exceptions of these methods, so whoever starts the build raises ``failure`` afterwards. It
+    calls them from several threads.
     """
 
     def __init__(self, observe: Observe) -> None:
@@ -307,7 +307,7 @@ def _kept(path: Path) -> Plan | None:
 def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, Json]:
     """Write the plan and try it: (can be captured, distance from the source's logits for every batch size)."""
     spec.plan.with_suffix(".json").unlink(missing_ok=True)
-    write_atomically(spec.plan, lambda draft: draft.write_bytes(content) and None)
+    write_atomically(spec.plan, lambda file: file.write(content))
     notify("comparing the plan's logits with the source model's")
     try:
         try:

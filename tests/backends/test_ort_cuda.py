@@ -18,7 +18,6 @@ import pytest
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity import check_parity
 from rate.backends import ort_binding, ort_cuda
-from rate.backends.batches import Padding
 from rate.backends.onnxruntime import OrtSpec, session_options
 from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
 from rate.errors import BackendError, MissingExtra, UsageError
@@ -38,8 +37,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return export_artifact(f"onnx:{source}", folder / "artifact", options)
 
 
-def on_cpu(artifact: Artifact, precision: str = "f32", **settings: object) -> OrtCudaSpec:
-    return OrtCudaSpec(artifact.graph("pixels", precision), device="cpu", threads=1, **settings)
+def on_cpu(artifact: Artifact, precision: str = "f32") -> OrtCudaSpec:
+    return OrtCudaSpec(artifact.graph("pixels", precision), device="cpu", threads=1)
 
 
 def stream(spec, perturbation, images: np.ndarray, batches: list[Rows]) -> list[np.ndarray]:
@@ -57,16 +56,12 @@ def stream(spec, perturbation, images: np.ndarray, batches: list[Rows]) -> list[
     return found
 
 
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("perturbation", [rise(SIZE, 7), occlusion(SIZE, 5, 3)], ids=lambda p: p.name)
-def test_logits_and_their_order_are_those_of_the_plain_backend(
-    artifact, perturbation, depth: int, padded: bool
-) -> None:
+def test_logits_and_their_order_are_those_of_the_plain_backend(artifact, perturbation) -> None:
     images = perturbing.pictures(3, SIZE)
     sizes = [1, 8, 8, 8, 8, 8, 5, 3, 8, 11, 2]
     batches = [perturbing.draw(perturbation, 3, count, seed) for seed, count in enumerate(sizes)]
-    found = stream(on_cpu(artifact, depth=depth, padded=padded), perturbation, images, batches)
+    found = stream(on_cpu(artifact), perturbation, images, batches)
     expected = stream(OrtSpec(artifact.graph(), 1), perturbation, images, batches)
     assert [len(logits) for logits in found] == sizes
     for ours, theirs in zip(found, expected, strict=True):
@@ -78,7 +73,7 @@ def test_results_stay_the_callers_when_buffers_are_used_again(artifact) -> None:
     masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
     first = perturbing.draw(masks, 2, 6, 0)
     given = [first.slot.copy(), first.grid.copy(), first.offset.copy()]
-    with on_cpu(artifact, depth=2).open(masks, 2) as backend:
+    with on_cpu(artifact).open(masks, 2) as backend:
         for slot, pixels in enumerate(images):
             backend.put(slot, pixels)
         logits = backend.submit(first).wait()["native"]
@@ -90,12 +85,12 @@ def test_results_stay_the_callers_when_buffers_are_used_again(artifact) -> None:
         np.testing.assert_array_equal(array, before)
 
 
-def test_more_batches_than_lanes_wait_for_their_turn(artifact) -> None:
+def test_more_batches_than_buffers_wait_for_their_turn(artifact) -> None:
     """Nothing is overwritten where a caller keeps more in flight than was agreed."""
     masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
     batches = [perturbing.draw(masks, 2, 6, seed) for seed in range(9)]
     expected = stream(OrtSpec(artifact.graph(), 1), masks, images, batches)
-    with on_cpu(artifact, depth=2).open(masks, 2) as backend:
+    with on_cpu(artifact).open(masks, 2) as backend:
         for slot, pixels in enumerate(images):
             backend.put(slot, pixels)
         pending = [backend.submit(rows) for rows in batches]
@@ -107,16 +102,16 @@ def test_more_batches_than_lanes_wait_for_their_turn(artifact) -> None:
 def test_submit_returns_while_the_device_runs(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host stages the next batch meanwhile; one thread alone runs the session."""
     release, seen = threading.Event(), set()
-    run = ort_binding.Lane._run
+    run = ort_binding.StreamBuffers._run
 
-    def slow(lane):
+    def slow(buffers):
         seen.add(threading.current_thread().name)
         assert release.wait(10)
-        return run(lane)
+        return run(buffers)
 
-    monkeypatch.setattr(ort_binding.Lane, "_run", slow)
+    monkeypatch.setattr(ort_binding.StreamBuffers, "_run", slow)
     masks = rise(SIZE, 4)
-    with on_cpu(artifact, depth=2).open(masks, 1) as backend:
+    with on_cpu(artifact).open(masks, 1) as backend:
         backend.put(0, perturbing.pictures(1, SIZE)[0])
         began = time.perf_counter()
         pending = [backend.submit(perturbing.draw(masks, 1, 4, seed)) for seed in range(2)]
@@ -237,28 +232,6 @@ def test_tokens_are_split_as_everywhere(tiny_vit) -> None:
     assert check_parity(load_artifact(tiny_vit.artifact), spec, form="tokens").max_abs["zs"] <= 1e-4
 
 
-def test_padding_leaves_two_shapes_and_no_padding_one_a_size(artifact) -> None:
-    masks, images = rise(SIZE, 4), perturbing.pictures(1, SIZE)
-    for padded, shapes in ((True, 2), (False, 4)):
-        with on_cpu(artifact, padded=padded).open(masks, 1) as backend:
-            backend.put(0, images[0])
-            for count in (1, 8, 8, 5, 2, 8):
-                assert len(backend.submit(perturbing.draw(masks, 1, count)).wait()["native"]) == count
-            assert len(backend._lanes._lanes) == shapes
-
-
-def test_padding_grows_to_the_largest_batch_and_repeats_rows() -> None:
-    padding, masks = Padding(), rise(SIZE, 3)
-    one, five = perturbing.draw(masks, 2, 1), perturbing.draw(masks, 2, 5)
-    assert padding.fit(one) is one
-    assert padding.fit(five) is five
-    fitted = padding.fit(perturbing.draw(masks, 2, 2, 9))
-    assert len(fitted) == 5
-    np.testing.assert_array_equal(fitted.grid[[0, 1]], fitted.grid[[2, 3]])
-    for array in (fitted.slot, fitted.grid, fitted.offset):
-        assert array.flags.c_contiguous
-
-
 def test_cuda_on_a_runtime_without_it_is_refused_with_the_cure(artifact) -> None:
     spec = OrtCudaSpec(artifact.graph())
     with (
@@ -298,14 +271,18 @@ def test_a_malformed_batch_is_refused(artifact, name: str) -> None:
         backend.submit(broken)
 
 
-def test_what_the_runtime_raises_arrives_when_it_is_waited_for(artifact) -> None:
+def test_what_the_runtime_raises_arrives_when_it_is_waited_for(artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(buffers):
+        raise RuntimeError("out of memory")
+
     masks = rise(SIZE, 3)
-    rows = Rows(np.array([9]), masks.clean[None], np.zeros((1, 2), np.int64))
     good = Rows(np.array([0]), masks.clean[None], np.zeros((1, 2), np.int64))
     with on_cpu(artifact).open(masks, 1) as backend:
-        pending = backend.submit(rows)
-        with pytest.raises(BackendError, match=r"failed on a batch of 1 rows.*--batch"):
-            pending.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(ort_binding.StreamBuffers, "_run", fails)
+            pending = backend.submit(good)
+            with pytest.raises(BackendError, match=r"a batch of 1 rows: out of memory; .*--batch"):
+                pending.wait()
         assert np.isfinite(backend.submit(good).wait()["native"]).all()
 
 
@@ -319,8 +296,6 @@ def test_a_graph_that_cannot_be_loaded_is_named(artifact, tmp_path: Path) -> Non
     ("settings", "message"),
     [
         ({"device": "tpu"}, "device must be cuda, cuda:N or cpu"),
-        ({"device": "cpu", "captured": True}, "a CUDA graph needs a GPU"),
-        ({"depth": 0}, "depth must be at least 1"),
     ],
 )
 def test_specs_that_make_no_sense_are_refused(artifact, settings: dict[str, object], message: str) -> None:
@@ -336,7 +311,7 @@ def test_says_what_it_is(artifact) -> None:
     assert hash(spec) == hash(OrtCudaSpec(artifact.graph("pixels", "fp16"), "cuda:1"))
     with on_cpu(artifact).open(rise(SIZE, 2), 1) as backend:
         assert (backend.name, backend.precision, backend.device) == ("onnxruntime-cpu", "f32", "cpu")
-        assert backend.depth == 2
+        assert backend.depth == 3
 
 
 def test_without_a_visible_gpu_no_runtime_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def test_an_export_ends_in_a_plan(standin, source, tmp_path, capsys) -> None:
     assert "plan: 100/100 %" in shown.err
     assert f"next: rate eval {out} DATA --out RUN" in shown.err
     [document] = (out / "plans").glob("*.json")
-    assert json.loads(document.read_text())["rungs"] == [8, 32]
+    assert json.loads(document.read_text())["batch_sizes"] == [8, 32]
 
 
 def test_a_plan_is_built_into_an_artifact(standin, source, tmp_path, capsys) -> None:
@@ -89,4 +89,4 @@ def test_inspect_tells_of_plans(standin, source, tmp_path, capsys) -> None:
     assert run(["export", *source, "--out", out, "--format", "tensorrt"]) == 0
     capsys.readouterr()
     assert run(["inspect", out]) == 0
-    assert "plan       tensorrt 10.13.2.6, f32, batches of 32 rows, NVIDIA Stand-in 1" in capsys.readouterr().out
+    assert "plan       tensorrt 10.13.2.6, f32, batches of 32, 256 rows, NVIDIA Stand-in 1" in capsys.readouterr().out

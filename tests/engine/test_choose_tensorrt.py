@@ -16,7 +16,7 @@ from rate.config import Execution
 from rate.engine import choose_backend
 from rate.engine.choose_backend import spec_for
 from rate.errors import MissingExtra, ParityError, UsageError
-from rate.export.tensorrt.build import build_plan
+from rate.export.tensorrt import build_plan
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_auto_takes_the_plan_first(standin, artifact) -> None:
 
 def test_auto_passes_over_a_plan_that_cannot_be_used_and_says_why(monkeypatch, standin, artifact) -> None:
     build_plan(artifact, "f32", (8,))
-    standin.device.name = "another GPU"
+    standin.gpu.name = "another GPU"
     said: list[str] = []
     assert spec_for(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
     assert len(said) == 1
@@ -100,6 +100,6 @@ def test_a_whole_evaluation_gives_the_verdicts_of_the_cpu(standin, trained, arti
         rate.evaluate(artifact.path, trained.manifest, backend=backend, **settings).heads["lp"]
         for backend in ("tensorrt", "onnxruntime")
     )
-    assert standin.device.replays > 5
+    assert standin.gpu.replays > 5
     assert found.counts == expected.counts
     assert found.accuracy == expected.accuracy

@@ -11,6 +11,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.process import usable_cores
+from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.torch import TorchSpec
 from rate.config import Execution
 from rate.engine.attention import attention_of
@@ -39,7 +40,7 @@ class Crew:
         if self.hire is None:
             return here
         own = spec
-        if isinstance(spec, OrtCudaSpec | TorchSpec) and spec.device.startswith("cuda"):
+        if isinstance(spec, OrtCudaSpec | TensorRtSpec | TorchSpec) and spec.device.startswith("cuda"):
             own = replace(spec, device=FIRST_GPU)  # a worker sees its GPU alone, whatever its number is here
         return across(self.hire, [own] * self.workers)
 

@@ -15,8 +15,7 @@ from rate.engine.pipeline import outcomes
 from rate.engine.verdict import Head, Verdict
 from rate.errors import DataError, ParityError, SampleError
 from rate.export.export import ExportOptions, export_artifact
-from rate.export.tensorrt.planning import add_plan
-from rate.export.tensorrt.progress import Observe
+from rate.export.tensorrt import Observe, add_plan
 from rate.runs.store import Work
 from rate.studies.precision import Flips
 from rate.types import Json, Sample

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 _PRECISIONS = ("f32", "fp16", "bf16")
 
 
-def spec_of_artifact(
-    artifact: Artifact, precision: str = "f32", device: str = "cpu", threads: int = 0
-) -> TorchSpec:
+def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "cpu", threads: int = 0) -> TorchSpec:
     """The model that ``artifact`` was exported from, in PyTorch; it is opened when the spec is.
 
     Raises:

@@ -19,12 +19,10 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
 from rate.artifacts.plans import Plan, key_of, plan_spec, planned, read_plan
 from rate.artifacts.schemas import PLAN
-from rate.artifacts.signature import is_sealed, seal
-from rate.backends.tensorrt.backend import TensorRtSpec
+from rate.backends.tensorrt import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.export import ExportOptions
-from rate.export.tensorrt.build import WORKSPACE, build_plan, profiles_for, serialize
-from rate.export.tensorrt.progress import BuildProgress
+from rate.export.tensorrt import WORKSPACE, Progress, build_plan, profiles_for, serialize
 from rate.kernels.separable import occlusion, rise
 
 VERSIONS = ("10.12.0.36", "11.4.0.106")
@@ -46,14 +44,14 @@ def files(artifact: Artifact) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [7, 24, 224, 384, 1024])
-@pytest.mark.parametrize("rung", [1, 32, 256])
-def test_a_profile_fixes_the_rows_and_leaves_room_for_every_mask(size: int, rung: int) -> None:
-    [shapes] = profiles_for(size, [rung])
+@pytest.mark.parametrize("rows", [1, 32, 256])
+def test_a_profile_fixes_the_rows_and_leaves_room_for_every_mask(size: int, rows: int) -> None:
+    [shapes] = profiles_for(size, [rows])
     assert set(shapes) == {"pixels", "slot", "grid", "offset", "table"}, "inputs without a free axis have no range"
     for low, usual, high in shapes.values():
         assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True))
     for name in ("slot", "grid", "offset"):
-        assert [shape[0] for shape in shapes[name]] == [rung] * 3
+        assert [shape[0] for shape in shapes[name]] == [rows] * 3
     pixels = shapes["pixels"][2]
     assert pixels[0] * 3 * size * size < 2**31, "tensors of TensorRT have 2^31 - 1 elements at most"
     masks = [rise(size, side) for side in (2, 7, min(size, 64))] + [occlusion(size, max(1, size // 6), 1)] * (size < 70)
@@ -73,7 +71,7 @@ def test_a_plan_is_strongly_typed_exact_and_described(monkeypatch, artifact, tmp
     assert built["workspace"] == {"WORKSPACE": WORKSPACE}
     assert built["verbosity"] == "DETAILED"
     assert built["profiles"] == profiles_for(artifact.geometry.size, (4, 16))
-    assert (plan.rungs, plan.capture, set(plan.parity)) == ((4, 16), True, {"4", "16"})
+    assert (plan.batch_sizes, plan.capture, set(plan.parity)) == ((4, 16), True, {"4", "16"})
     assert plan.path.parent == artifact.path / "plans"
     assert files(artifact) == [f"{key_of(plan.facts)[:16]}.json", f"{key_of(plan.facts)[:16]}.plan"]
     document = json.loads(plan.path.with_suffix(".json").read_text())
@@ -139,7 +137,7 @@ def test_timings_of_earlier_builds_are_used_and_foreign_ones_are_not(standin, ar
     build_plan(artifact, "f32", (9,))
     assert standin.cache_seen[2:] == [b"other version", b""]
     assert cache.read_bytes() == b"timings of "
-    standin.device.name = "another GPU"
+    standin.gpu.name = "another GPU"
     build_plan(artifact, "f32", (9,))
     assert standin.cache_seen[-1] == b"", "timings belong to a kind of machine"
 
@@ -151,7 +149,6 @@ def test_progress_rises_to_the_whole_and_names_the_phase(standin, artifact) -> N
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert {phase for _, phase in seen} == {"Building", "Tactics"}
-    assert any(0 < share < 0.5 for share in shares), "steps of an inner phase count as a part of the outer one"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("in the bar")])
@@ -208,10 +205,10 @@ def test_shapes_that_do_not_fit_together_and_inputs_without_a_range_are_refused(
         serialize(library, graph, [shapes], tmp_path / "c", lambda share, phase: None)
 
 
-@pytest.mark.parametrize("rung", [4, 16])
-def test_a_plan_that_is_silently_wrong_is_not_kept_whatever_profile_it_is(standin, artifact, rung) -> None:
-    standin.faults.logits, standin.faults.logits_rung = 0.01, rung
-    message = rf"batches of {rung} rows is not kept: tensorrt in f32 does not reproduce .*fused attention .*--precision"
+@pytest.mark.parametrize("size", [4, 16])
+def test_a_plan_that_is_silently_wrong_is_not_kept_whatever_profile_it_is(standin, artifact, size) -> None:
+    standin.faults.logits, standin.faults.logits_rows = 0.01, size
+    message = rf"batches of {size} rows is not kept: tensorrt in f32 does not reproduce .*fused attention .*--precision"
     with pytest.raises(ParityError, match=message):
         build_plan(artifact, "f32", (4, 16))
     assert files(artifact) == []
@@ -220,7 +217,7 @@ def test_a_plan_that_is_silently_wrong_is_not_kept_whatever_profile_it_is(standi
 
 
 def test_a_plan_that_cannot_be_captured_is_used_without(standin, artifact) -> None:
-    standin.device.capture_fails = True
+    standin.gpu.capture_fails = True
     said: list[str] = []
     plan = build_plan(artifact, "f32", (4,), said.append)
     assert plan.capture is False
@@ -258,10 +255,10 @@ def test_a_precision_without_a_graph_is_refused(standin, artifact, precision, me
 
 
 def test_of_several_plans_the_one_that_pads_least_is_taken(standin, artifact) -> None:
-    for rungs in ((32,), (4, 24), (100,)):
-        build_plan(artifact, "f32", rungs)
+    for sizes in ((32,), (4, 24), (100,)):
+        build_plan(artifact, "f32", sizes)
     for batch, expected in ((32, (32,)), (64, (32,)), (24, (4, 24)), (28, (4, 24)), (100, (100,)), (90, (32,))):
-        assert plan_spec(artifact, "f32", batch).rungs == expected, batch
+        assert plan_spec(artifact, "f32", batch).batch_sizes == expected, batch
 
 
 @pytest.mark.parametrize(
@@ -278,9 +275,9 @@ def test_a_plan_of_another_machine_or_other_weights_is_refused_with_the_differen
 ) -> None:
     build_plan(artifact, "f32", (4,))
     if change == "gpu":
-        standin.device.name = "NVIDIA Stand-in 2"
+        standin.gpu.name = "NVIDIA Stand-in 2"
     elif change == "cuda":
-        standin.device.cuda = "12.9"
+        standin.gpu.cuda = "12.9"
     elif change == "version":
         Standin("10.14.1.0").install(monkeypatch, tmp_path / "state")
     else:
@@ -305,8 +302,7 @@ def rewrite(plan: Plan, **values: object) -> None:
         (rename, "has the key"),
         (lambda plan: rewrite(plan, facts=plan.facts | {"gpu": "B"}), "has the key"),
         (lambda plan: rewrite(plan, sha256="0" * 64), "was changed, or written by another user"),
-        (lambda plan: rewrite(plan, seal="0" * 64), "was changed, or written by another user"),
-        (lambda plan: rewrite(plan, seal=None), "was changed, or written by another user"),
+        (lambda plan: rewrite(plan, batch_sizes=[8]), "was changed, or written by another user"),
         (lambda plan: rewrite(plan, schema="rate.plan/9"), "has the schema 'rate.plan/9'"),
         (lambda plan: rewrite(plan, facts=3), "'facts' must be a dict"),
         (lambda plan: plan.path.with_suffix(".json").write_text("{"), "cannot be read as JSON"),
@@ -328,28 +324,15 @@ def test_a_plan_that_was_changed_is_not_loaded(standin, artifact) -> None:
 
 def test_plans_of_another_user_are_not_loaded(monkeypatch, standin, artifact, tmp_path) -> None:
     build_plan(artifact, "f32", (4,))
-    secret = tmp_path / "state/rate/plan-secret"
-    assert secret.stat().st_mode & 0o777 == 0o600
-    assert len(secret.read_bytes()) == 32
-    assert plan_spec(artifact, "f32", 4).rungs == (4,)
+    assert plan_spec(artifact, "f32", 4).batch_sizes == (4,)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
     with pytest.raises(UsageError, match="was changed, or written by another user or on another machine"):
         plan_spec(artifact, "f32", 4)
     build_plan(artifact, "f32", (4,))
-    assert plan_spec(artifact, "f32", 4).rungs == (4,)
-    (tmp_path / "another/rate/plan-secret").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"plan-secret has 0 bytes, expected 32; delete it"):
-        plan_spec(artifact, "f32", 4)
+    assert plan_spec(artifact, "f32", 4).batch_sizes == (4,)
 
 
-def test_a_secret_that_several_make_at_once_is_one(standin) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(seal, [{"a": 1}] * 32))) == 1
-    assert is_sealed({"a": 1, "seal": seal({"a": 1})})
-    assert not is_sealed({"a": 2, "seal": seal({"a": 1})})
-
-
-def test_a_folder_for_the_secret_that_cannot_be_made_is_found_out_before_the_build(
+def test_a_state_folder_that_cannot_be_made_is_found_out_before_the_build(
     monkeypatch, standin, artifact, tmp_path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -367,7 +350,7 @@ def test_an_artifact_that_cannot_be_written_to_is_found_out_before_the_build(sta
 
 
 def test_phases_that_are_reported_from_several_threads_do_not_end_the_build() -> None:
-    progress = BuildProgress(lambda share, phase: None)
+    progress = Progress(lambda share, phase: None)
     progress.phase_start("all", None, 4)
 
     def work(thread: int) -> bool:
