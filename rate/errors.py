@@ -4,6 +4,7 @@
     ├── UsageError            2  the request cannot be met as it stands: nothing was done
     │   ├── ConfigError       2  an option or a config value
     │   ├── DataError         2  a manifest or a folder of images as a whole
+    │   │   └── SetChanged    2  the set is no longer what the command first read
     │   ├── ArtifactError     2  an artifact or a checkpoint: missing, changed, malformed
     │   ├── RunError          2  a run folder: of another key, locked, malformed
     │   └── MissingExtra      2  an optional package is not installed
@@ -50,6 +51,10 @@ class ConfigError(UsageError):
 
 class DataError(UsageError):
     """A manifest or an image folder cannot be used as a whole."""
+
+
+class SetChanged(DataError):
+    """A row or a file of the set is no longer what it was when the command first read it; what is stored is right."""
 
 
 class ArtifactError(UsageError):

@@ -14,8 +14,8 @@ Axes, used in every array comment of the package:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,22 @@ Json: TypeAlias = dict[str, Any]
 
 Box: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the original image after EXIF rotation; x1 and y1 are exclusive."""
+
+
+class Stamp(NamedTuple):
+    """What the first reading found of a file, by which a later reading sees that it is still the same."""
+
+    size: int  # bytes
+    modified_ns: int
+    inode: int
+    changed_ns: int  # when name, owner or content last changed; a link count or a rename changes it, too
+    host: str  # the machine that looked: times and inodes of another machine's copy mean nothing
+    version: str = ""  # of a remote file, what the storage says of it; the local copy's own values do not count then
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The values that are equal as long as the file is the same, on the machine that looked."""
+        return (self.size, self.modified_ns, self.inode) if not self.version else (self.version,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,9 @@ class Sample:
     group: str | None = None  # a slice to report and to gate
     cluster: str | None = None  # samples of one cluster are alike, and are resampled together
     row: int = 0  # 1-based data row of the manifest, for messages
+    image_stamp: Stamp | None = field(default=None, compare=False, repr=False)  # None: nothing is known of the file
+    mask_stamp: Stamp | None = field(default=None, compare=False, repr=False)
+    content: bytes | None = field(default=None, compare=False, repr=False)  # digest of image and mask, once read
 
 
 class Samples(Protocol):

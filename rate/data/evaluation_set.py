@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from rate.data.digests import SetDigest, fingerprint
+from rate.data.digests import SetDigest, fingerprint, sample_digest
+from rate.data.first_reading import FirstReading
 from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
-from rate.data.open_data import expand, folder_of, open_rows
+from rate.data.open_data import folder_of, open_rows
 from rate.errors import ConfigError, DataError
 from rate.types import Sample
 
@@ -55,9 +54,9 @@ WHOLE = Shard()
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Where the samples are and what a first reading found. Nothing of the samples themselves is held.
+    """Where the samples are and what a first reading found, of each sample no more than 24 bytes.
 
-    Iterating reads the source again, and stops a run whose source has changed meanwhile.
+    Iterating reads the source again, and compares every row with the first reading before it is used.
     """
 
     data: str  # as `open_rows` takes it
@@ -69,7 +68,7 @@ class EvaluationSet:
     labels: frozenset[str]  # of all samples up to the limit
     digest: str  # of all samples up to the limit, whatever their order; see `SetDigest`
     notices: tuple[str, ...] = ()  # what the user should know, one sentence each
-    _stamp: tuple[object, ...] = field(default=(), compare=False)
+    _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 
     def __len__(self) -> int:
         return self.size
@@ -78,13 +77,28 @@ class EvaluationSet:
         """The samples, in the order of the source.
 
         Raises:
-            DataError: the source is no longer what it was when it was first read.
+            SetChanged: a row is no longer what it was when it was first read.
         """
-        if _stamp(self.data) != self._stamp:
-            raise DataError(f"{self.data} has changed since it was first read; start the command again")
-        for sample in _chosen(open_rows(self.data), self.split, self.limit):
-            if self.shard.holds(sample.id):
-                yield sample
+        return (sample for sample, _ in self.with_splits())
+
+    def with_splits(self) -> Iterator[tuple[Sample, str | None]]:
+        """The samples as iterating gives them, each with its split.
+
+        Raises:
+            SetChanged: a row is no longer what it was when it was first read.
+        """
+        folder, number = folder_of(self.data), 0
+        for parsed in open_rows(self.data):
+            sample = parsed.sample
+            if sample is not None and self.split not in (None, parsed.split):
+                continue
+            if number == self.limit:
+                return
+            self._first.check(number, self.data, parsed, None if sample is None else sample_digest(sample, folder))
+            number += 1
+            if sample is not None and self.shard.holds(sample.id):
+                yield sample, parsed.split
+        self._first.check_count(number, self.data)
 
 
 def read_evaluation_set(
@@ -92,7 +106,7 @@ def read_evaluation_set(
 ) -> EvaluationSet:
     """Read and validate a whole source before any work; images and masks need not exist yet.
 
-    Memory: 8 bytes a row, and the names of labels and splits.
+    Memory: 8 bytes a row, 24 more for each that is chosen, and the names of labels and splits.
 
     Args:
         data: a manifest (.csv, .jsonl, .parquet), Parquet files with images, or tar shards; see `open_rows`.
@@ -103,12 +117,11 @@ def read_evaluation_set(
     Raises:
         DataError: the source or a row of it is wrong (each is named), or nobody is in ``split``.
     """
-    stamp, found = _stamp(data), _Found()
-    digest = SetDigest(folder_of(data))
+    found, first, total, folder = _Found(), FirstReading(), SetDigest(), folder_of(data)
     taken = available = size = 0
     labels: set[str] = set()
     for parsed in open_rows(data):
-        found.add(parsed)
+        name = found.add(parsed)
         if parsed.sample is None or split not in (None, parsed.split):
             continue
         available += 1
@@ -116,18 +129,15 @@ def read_evaluation_set(
             continue
         taken += 1
         labels.add(parsed.sample.label)
-        digest.add(parsed.sample)
+        digest = sample_digest(parsed.sample, folder)
+        total.add(digest)
+        first.add(parsed.sample, name, digest)
         size += shard.holds(parsed.sample.id)
     found.check(data)
     check_split(data, found.splits, split)
     notices = notices_of(data, found.splits, split)
     chosen = (split, limit, shard, size, available)
-    return EvaluationSet(data, *chosen, frozenset(labels), digest.hexdigest(), notices, stamp)
-
-
-def _chosen(rows: Iterable[ParsedRow], split: str | None, limit: int | None) -> Iterator[Sample]:
-    samples = (row.sample for row in rows if row.sample is not None and split in (None, row.split))
-    return itertools.islice(samples, limit)
+    return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, first)
 
 
 @dataclass(slots=True)
@@ -138,11 +148,15 @@ class _Found:
     problems: list[Problem] = field(default_factory=list)
     ids: array[int] = field(default_factory=lambda: array("Q"))  # fingerprints, 8 bytes each
 
-    def add(self, parsed: ParsedRow) -> None:
-        self.problems.extend(parsed.problems)
+    def add(self, parsed: ParsedRow) -> int:
+        """Take in a row; the fingerprint of its sample's id, 0 where it has none."""
         self.splits[parsed.split] += 1
-        if parsed.sample is not None:
-            self.ids.append(fingerprint(parsed.sample.id))
+        if parsed.sample is None:
+            self.problems.extend(parsed.problems)
+            return 0
+        name = fingerprint(parsed.sample.id)
+        self.ids.append(name)
+        return name
 
     def check(self, data: str) -> None:
         """Refuse the source for the problems of its rows; ids that appear twice are named in a second reading."""
@@ -163,12 +177,3 @@ def _duplicates(rows: Iterable[ParsedRow], twice: frozenset[int]) -> Iterator[Pr
             and first.setdefault(sample.id, parsed.row) != parsed.row
         ):
             yield duplicate_id(sample, first[sample.id])
-
-
-def _stamp(data: str) -> tuple[object, ...]:
-    """What tells that local files have been written to: their names, lengths and times. Remote ones have none."""
-    found: list[object] = []
-    for path in expand(data):
-        status = None if "://" in path else Path(path).stat()
-        found += [path] if status is None else [path, status.st_size, status.st_mtime_ns]
-    return tuple(found)

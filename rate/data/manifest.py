@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rate.data.digests import SetDigest
+from rate.data.digests import SetDigest, sample_digest
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, read_rows
 from rate.data.storage.location import Folder
 from rate.errors import DataError
-from rate.types import Box, Sample
+from rate.types import Box, Sample, Stamp
 
 SHOWN_PROBLEMS = 20
 _REGIONS = ("mask", "boxes", "x0, y0, x1, y1")
@@ -38,9 +38,9 @@ class Manifest:
 
         Paths count as written, relative to the manifest: the set may move. The pixels are not read.
         """
-        digest = SetDigest(Folder(self.path.parent))
+        digest, folder = SetDigest(), Folder(self.path.parent)
         for sample in self.samples:
-            digest.add(sample)
+            digest.add(sample_digest(sample, folder))
         return digest.hexdigest()
 
 
@@ -114,14 +114,15 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
     cells = _Cells(raw, row)
     written = cells.text("image", required=True)
     cells.id = cells.text("id") or written
-    image = cells.location("image", written, folder)
+    image, image_stamp = cells.location("image", written, folder)
     label = cells.label()
-    mask, boxes = cells.region(folder)
+    mask, mask_stamp, boxes = cells.region(folder)
     split, group, cluster = (cells.text(name) for name in ("split", "group", "cluster"))
     if cells.problems or cells.id is None or image is None or label is None:
         return ParsedRow(row, None, split, tuple(cells.problems))
     group, cluster = (name and sys.intern(name) for name in (group, cluster))
-    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row)
+    stamps = (image_stamp, mask_stamp)
+    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row, *stamps)
     return ParsedRow(row, sample, split, ())
 
 
@@ -155,7 +156,7 @@ class _Cells:
 
     def has(self, column: str) -> bool:
         value = self.raw.get(column)
-        return not (value is None or (isinstance(value, str) and not value.strip()))
+        return value is not None and not (isinstance(value, str) and (not value or value.isspace()))
 
     def text(self, column: str, *, required: bool = False) -> str | None:
         """A text, or a whole number as text; None = not given, or refused."""
@@ -182,31 +183,32 @@ class _Cells:
             return None
         return self.text("label", required=True)
 
-    def location(self, column: str, written: str | None, folder: Folder) -> str | None:
+    def location(self, column: str, written: str | None, folder: Folder) -> tuple[str | None, Stamp | None]:
         if written is None:
-            return None
+            return None, None
         try:
-            return folder.locate(written)
+            return folder.find(written)
         except ValueError as error:
             self.refuse(column, f"{_short(written)} {error}")
-            return None
+            return None, None
 
-    def region(self, folder: Folder) -> tuple[str | None, tuple[Box, ...] | None]:
-        """(mask, None) or (None, boxes); (None, None) = refused."""
-        present = (self.has("mask"), self.has("boxes"), any(self.has(name) for name in CORNERS))
+    def region(self, folder: Folder) -> tuple[str | None, Stamp | None, tuple[Box, ...] | None]:
+        """(mask, its stamp, None) or (None, None, boxes); three times None = refused."""
+        present = (self.has("mask"), self.has("boxes"), any(map(self.has, CORNERS)))
         if sum(present) != 1:
             given = " and ".join(name for name, there in zip(_REGIONS, present, strict=True) if there)
             self.refuse(
                 None, f"needs one region, got {given or 'none'}; give one of mask, boxes ([] = empty), x0, y0, x1, y1"
             )
-            return None, None
+            return None, None, None
         if present[0]:
-            return self.location("mask", self.text("mask"), folder), None
+            return *self.location("mask", self.text("mask"), folder), None
         try:
-            return None, _boxes(self.raw["boxes"]) if present[1] else (_box([self.raw.get(name) for name in CORNERS]),)
+            corners = [self.raw.get(name) for name in CORNERS]
+            return None, None, _boxes(self.raw["boxes"]) if present[1] else (_box(corners),)
         except ValueError as error:
             self.refuse("boxes" if present[1] else None, str(error))
-            return None, None
+            return None, None, None
 
 
 def _boxes(value: object) -> tuple[Box, ...]:
@@ -226,8 +228,8 @@ def _boxes(value: object) -> tuple[Box, ...]:
 
 
 def _box(corners: Sequence[object]) -> Box:
-    numbers = [_number(corner) for corner in corners]
-    if len(numbers) != 4 or not all(math.isfinite(number) for number in numbers):
+    numbers = [corner + 0.0 if type(corner) is float else _number(corner) for corner in corners]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"must give 4 finite numbers x0, y0, x1, y1, got {_short(list(corners))}")
     x0, y0, x1, y1 = numbers
     if x1 < x0 or y1 < y0:

@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         pa.field("cluster", pa.string()),
         pa.field("evidence_sketch", pa.binary()),  # f16 [14,14]: share of the evidence in each block
         pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
+        pa.field("content", pa.binary()),  # digest of the bytes of image and mask that the row was computed from
     ],
     metadata={"schema": "rate.samples/2"},
 )
@@ -92,6 +93,7 @@ def row_from_verdict(verdict: Verdict) -> Json:
         "cluster": verdict.sample.cluster,
         "evidence_sketch": _shares(verdict.evidence).astype(np.float16).tobytes(),
         "region_sketch": np.round(255 * _block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
+        "content": verdict.sample.content,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rate.data.digests import IdSet, SetDigest, fingerprint
+from rate.data.digests import IdSet, SetDigest, fingerprint, sample_digest
 from rate.data.storage.location import Folder
 from rate.types import Sample
 
@@ -30,9 +30,9 @@ def test_a_set_digest_knows_the_samples_and_not_their_order(chance: random.Rando
     samples = [Sample(f"s{k}", "x", f"/set/{k}.png", boxes=()) for k in range(6)]
 
     def digest(chosen: list[Sample]) -> str:
-        found = SetDigest(Folder(Path("/set")))
+        found, folder = SetDigest(), Folder(Path("/set"))
         for sample in chosen:
-            found.add(sample)
+            found.add(sample_digest(sample, folder))
         return found.hexdigest()
 
     shuffled = samples[:]

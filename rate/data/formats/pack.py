@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +16,9 @@ from PIL import Image
 
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.prepare import load_mask
-from rate.data.open_data import open_rows
 from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
-from rate.types import Json, Sample
+from rate.types import Json, Sample, Stamp
 
 SHARD_BYTES = 256 << 20
 
@@ -73,16 +72,18 @@ def pack(
 
     Raises:
         ConfigError: a limit is not positive.
-        DataError: ``out`` is not empty; a row is wrong, or its files cannot be read: nothing is written then.
+        DataError: ``out`` is not empty; a row is wrong, its files cannot be read, or the set changed while it was
+            packed: nothing is left then.
     """
     _check_request(out, shard_bytes, shard_samples)
-    total = len(read_evaluation_set(data, split))  # refuses the source for what is wrong with its rows
+    chosen = read_evaluation_set(data, split)  # refuses the source for what is wrong with its rows
+    total = len(chosen)
     out = out.absolute()
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
         with _Shards(temporary, shard_bytes, shard_samples or total) as shards:
-            for number, (sample, own_split) in enumerate(_samples(data, split)):
+            for number, (sample, own_split) in enumerate(chosen.with_splits()):
                 shards.add(_members(sample, own_split, f"{number:09d}"))
                 tick(number + 1, total)
         temporary.replace(out)
@@ -159,21 +160,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _samples(data: str, split: str | None) -> Iterator[tuple[Sample, str | None]]:
-    for parsed in open_rows(data):
-        if parsed.sample is not None and split in (None, parsed.split):
-            yield parsed.sample, parsed.split
-
-
 def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:
     fields = {name: getattr(sample, name) for name in ("id", "label", "boxes", "group", "cluster")} | {"split": split}
     given = {name: value for name, value in fields.items() if value is not None}
     members = {f"{key}.json": json.dumps(given, ensure_ascii=False, sort_keys=True).encode()}
     try:
-        image = read_bytes(sample.image)
+        image = read_bytes(sample.image, sample.image_stamp)
         members[f"{key}.{_suffix(image, sample.image)}"] = image
         if sample.mask is not None:
-            members[f"{key}.mask.png"] = _png_mask(sample.mask)
+            members[f"{key}.mask.png"] = _png_mask(sample.mask, sample.mask_stamp)
     except SampleError as error:
         raise DataError(f"row {sample.row} cannot be packed: {error}; `rate data check` names all such rows") from error
     return members
@@ -197,8 +192,8 @@ def _suffix(image: bytes, location: str) -> str:
     raise SampleError(f"{location}: is not an image that can be read")
 
 
-def _png_mask(location: str) -> bytes:
-    data = read_bytes(location)
+def _png_mask(location: str, expected: Stamp | None) -> bytes:
+    data = read_bytes(location, expected)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data
     stream = io.BytesIO()

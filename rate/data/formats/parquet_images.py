@@ -10,8 +10,8 @@ from typing import Any
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw
 from rate.data.formats.row_groups import check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
 from rate.data.manifest import ParsedRow, sample_from_row
-from rate.data.storage.container import regular_file
-from rate.data.storage.location import IN_PLACE
+from rate.data.storage.container import container_stamp, regular_file
+from rate.data.storage.location import Folder, InPlace
 from rate.errors import DataError, SampleError
 
 _TEXTS = ("id", "label", "boxes", *CORNERS, "split", "group", "cluster")
@@ -24,7 +24,7 @@ def is_image_table(location: str) -> bool:
     Raises:
         DataError: it cannot be opened.
     """
-    with _open(location) as file:
+    with _open(location)[0] as file:
         return holds_pictures(file.schema_arrow, "image")
 
 
@@ -46,8 +46,9 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
     names = _short_names(files)
     row = 0
     for location, name in zip(files, names, strict=True):
-        with _open(location) as file:
-            table = _Table(location, name, file)
+        opened, place = _open(location)
+        with opened as file:
+            table = _Table(location, name, file, place)
             try:
                 for parsed in table.rows(row):
                     row = parsed.row
@@ -61,8 +62,8 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
 class _Table:
     """One file, its columns checked."""
 
-    def __init__(self, location: str, name: str, file: Any) -> None:
-        self.location, self.name, self.file = location, name, file
+    def __init__(self, location: str, name: str, file: Any, place: Folder) -> None:
+        self.location, self.name, self.file, self.place = location, name, file, place
         schema = file.schema_arrow
         self.has_mask = "mask" in schema.names
         _check_columns(location, schema, self.has_mask)
@@ -81,7 +82,7 @@ class _Table:
             cells = (cells for batch in batches for cells in batch.to_pylist())
             for within, raw in enumerate(cells):
                 number += 1
-                yield sample_from_row(self._raw(raw, number, group, within), before + number, IN_PLACE)
+                yield sample_from_row(self._raw(raw, number, group, within), before + number, self.place)
 
     def _check_group(self, group: int) -> None:
         check_group(chunk_bytes(self.file.metadata, group, self.columns), self.location, group, "the text")
@@ -107,12 +108,14 @@ class _Table:
         return raw
 
 
-def _open(location: str) -> Any:
+def _open(location: str) -> tuple[Any, Folder]:
+    """The file, and what places in it are found by: its stamp is older than anything that is read."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(regular_file(location)[0])
+        stamp = container_stamp(location)
+        return parquet.ParquetFile(regular_file(location)[0]), InPlace(stamp)
     except FileNotFoundError as error:
         raise DataError(f"{location} does not exist") from error
     except (OSError, ImportError, ValueError, pa.ArrowException) as error:

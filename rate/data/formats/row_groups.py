@@ -8,8 +8,10 @@ from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
 
-from rate.data.storage.container import regular_file
+from rate.data.storage.container import container_stamp, regular_file
+from rate.data.storage.stamps import check_same
 from rate.errors import SampleError
+from rate.types import Stamp
 
 PARQUET_PLACE = re.compile(r"parquet:([0-9]{1,9})/([0-9]{1,18})/(image|mask):(.+)", re.DOTALL)
 """ROW GROUP / ROW in it / COLUMN, and the file. No absolute path begins so, and no URL: a digit follows the colon."""
@@ -69,14 +71,19 @@ def parquet_place(group: int, row: int, column: str, location: str) -> str:
     return f"parquet:{group}/{row}/{column}:{location}"
 
 
-def parquet_bytes(group: int, row: int, column: str, location: str) -> bytes:
+def parquet_bytes(group: int, row: int, column: str, location: str, expected: Stamp | None = None) -> bytes:
     """The bytes of a `parquet_place`.
 
     Raises:
         SampleError: the cell is null, or its row group too large.
-        OSError, IndexError, pyarrow.ArrowException: the file is missing or is not what it was.
+        SetChanged: the file is not the one with the stamp ``expected``.
+        OSError, IndexError, pyarrow.ArrowException: the file is missing or broken.
     """
-    data = _groups.cell(location, group, row, column)
+    try:
+        data = _groups.cell(location, group, row, column)
+    finally:  # after the reading, and also where another file has made it fail
+        if expected is not None:
+            check_same(location, expected, container_stamp(location))
     if data is None:
         raise SampleError(f"{location}: row {row} of row group {group} has no bytes in its {column}, at most a path")
     return data

@@ -12,9 +12,9 @@ from rate.data.formats.manifest_files import CORNERS, Problem, Raw
 from rate.data.formats.tar_headers import Member, members
 from rate.data.make.index import SUFFIXES
 from rate.data.manifest import ParsedRow, sample_from_row
-from rate.data.storage.container import Container, open_container, tar_place
+from rate.data.storage.container import Container, container_stamp, open_container, tar_place
 from rate.data.storage.limits import max_bytes
-from rate.data.storage.location import IN_PLACE
+from rate.data.storage.location import Folder, InPlace
 from rate.errors import DataError
 
 TEXT_BYTES = 1 << 20
@@ -72,19 +72,21 @@ def tar_rows(shards: Iterable[str]) -> Iterator[ParsedRow]:
     """
     row = 0
     for shard in shards:
-        container = _open(shard)
+        container, place = _open(shard)
         try:
             for group in _groups(container):
                 row += 1
-                yield _parsed(group, row, shard, container)
+                yield _parsed(group, row, shard, container, place)
         except (TarError, OSError, EOFError) as error:
             row += 1
             lost = "the samples from there on are lost: write the shard anew"
             yield ParsedRow(row, None, None, (Problem(row, None, None, f"{shard} cannot be read {error}; {lost}"),))
 
 
-def _open(shard: str) -> Container:
+def _open(shard: str) -> tuple[Container, Folder]:
+    """The archive, and what places in it are found by: its stamp is older than anything that is read."""
     try:
+        stamp = container_stamp(shard)
         container = open_container(shard)
     except FileNotFoundError as error:
         raise DataError(f"the shard {shard} does not exist") from error
@@ -94,7 +96,7 @@ def _open(shard: str) -> Container:
     for magic, tool in _COMPRESSED.items():
         if head.startswith(magic):
             raise DataError(f"the shard {shard} is compressed, and images are read at random: {tool} it first")
-    return container
+    return container, InPlace(stamp)
 
 
 def _groups(container: Container) -> Iterator[_Group]:
@@ -127,7 +129,7 @@ def _limit(role: str | None) -> int:
     return TEXT_BYTES if role in ("json", "cls") else max_bytes()
 
 
-def _parsed(group: _Group, row: int, shard: str, container: Container) -> ParsedRow:
+def _parsed(group: _Group, row: int, shard: str, container: Container, place: Folder) -> ParsedRow:
     refusals = list(group.refusals)
     raw: Raw = {}
     try:
@@ -144,7 +146,7 @@ def _parsed(group: _Group, row: int, shard: str, container: Container) -> Parsed
     for role in ("image", "mask"):
         if role in group.files:
             raw[role] = tar_place(group.files[role].offset, group.files[role].size, shard)
-    return sample_from_row(raw, row, IN_PLACE)
+    return sample_from_row(raw, row, place)
 
 
 def _fields(group: _Group, container: Container) -> Raw:

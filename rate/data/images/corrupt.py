@@ -206,7 +206,7 @@ def region_in_crop(sample: Sample, size: tuple[int, int]) -> Bool:
     """
     if sample.mask is None:
         raise SampleError(f"{sample.id}: has no mask")
-    mask = load_mask(sample.mask)
+    mask = load_mask(sample.mask, sample.mask_stamp)
     check_mask_size(sample, mask, size)
     return CROP.region_from_mask(mask)
 

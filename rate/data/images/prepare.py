@@ -5,19 +5,22 @@ Thread-safe and deterministic: no state but Pillow's table of decoders.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from rate.data.digests import CONTENT_BYTES
 from rate.data.images.geometry import Geometry, to_rgb
 from rate.data.storage.limits import max_pixels
 from rate.data.storage.location import read_bytes
 from rate.errors import SampleError
-from rate.types import Bool, Prepared, Sample
+from rate.types import Bool, Prepared, Sample, Stamp
 
 PIXEL_PATH = "pillow"
 
@@ -58,41 +61,54 @@ def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None) -> P
         SampleError: the image or its mask is missing, broken, too large, or their sizes differ; the message names
             the file and the cause.
     """
-    image = load_image(sample.image)
+    data = read_bytes(sample.image, sample.image_stamp)
+    image = decoded(data, sample.image, upright_rgb)
     check_resize(sample, geometry, image.size)
     crop = geometry.image_to_crop(image)
     pixels = geometry.crop_to_pixels(crop if alter is None else alter(crop, sample.id))
-    return Prepared(sample, pixels, region_of(sample, geometry, image.size))
+    mask = None if sample.mask is None else read_bytes(sample.mask, sample.mask_stamp)
+    read = replace(sample, content=content_of(data, mask))
+    return Prepared(read, pixels, _region(sample, mask, geometry, image.size))
 
 
-def region_of(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> Bool:
-    """The sample's region [h,w] in model pixels.
+def content_of(image: bytes, mask: bytes | None) -> bytes:
+    """Digest of what was read for a sample: its image's bytes, and its mask's."""
+    digest = hashlib.blake2b(image, digest_size=CONTENT_BYTES)
+    digest.update(b"" if mask is None else len(image).to_bytes(8, "little") + mask)
+    return digest.digest()
 
-    Args:
-        size: width and height of the sample's upright image, pixels.
+
+def read_content(sample: Sample) -> bytes:
+    """`content_of` the files of a sample as they are now, without decoding them.
 
     Raises:
-        SampleError: the mask cannot be read, or is not of that size.
+        SampleError: as `read_bytes`.
+        SetChanged: as `read_bytes`.
     """
+    mask = None if sample.mask is None else read_bytes(sample.mask, sample.mask_stamp)
+    return content_of(read_bytes(sample.image, sample.image_stamp), mask)
+
+
+def _region(sample: Sample, data: bytes | None, geometry: Geometry, size: tuple[int, int]) -> Bool:
     if sample.boxes is not None:
         return geometry.region_from_boxes(sample.boxes, size)
-    if sample.mask is None:
+    if sample.mask is None or data is None:
         raise SampleError(f"{sample.id}: has neither boxes nor a mask")
-    mask = load_mask(sample.mask)
+    mask = decoded(data, sample.mask, foreground)
     check_mask_size(sample, mask, size)
     return geometry.region_from_mask(mask)
 
 
-def load_image(location: str) -> Image.Image:
+def load_image(location: str, expected: Stamp | None = None) -> Image.Image:
     """The image in mode RGB, upright, decoded; of an animation the first frame.
 
     Raises:
         SampleError: missing, empty, broken, not an image, or larger than `max_pixels`.
     """
-    return read_image(location, upright_rgb)
+    return read_image(location, upright_rgb, expected)
 
 
-def load_mask(location: str) -> Bool:
+def load_mask(location: str, expected: Stamp | None = None) -> Bool:
     """[height,width] True = object: a pixel with a non-zero channel, alpha aside, or a non-zero palette index.
 
     EXIF is not applied: a mask is drawn over the upright image.
@@ -100,7 +116,7 @@ def load_mask(location: str) -> Bool:
     Raises:
         SampleError: as `load_image`.
     """
-    return read_image(location, foreground)
+    return read_image(location, foreground, expected)
 
 
 def check_resize(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> None:
@@ -133,13 +149,23 @@ def check_mask_size(sample: Sample, mask: Bool, size: tuple[int, int]) -> None:
         raise SampleError(f"{sample.mask}: {found}; the upright image is {size[0]} x {size[1]}")
 
 
-def read_image(location: str, convert: Callable[[Image.Image], _T]) -> _T:
+def read_image(location: str, convert: Callable[[Image.Image], _T], expected: Stamp | None = None) -> _T:
     """``convert`` applied to the opened file; the pixels are decoded when it asks for them.
 
     Raises:
         SampleError: the file cannot be read, opened, decoded or converted.
+        SetChanged: the file is not the one with the stamp ``expected``.
     """
-    data, limit = read_bytes(location), max_pixels()
+    return decoded(read_bytes(location, expected), location, convert)
+
+
+def decoded(data: bytes, location: str, convert: Callable[[Image.Image], _T]) -> _T:
+    """As `read_image`, of a file whose bytes are known.
+
+    Raises:
+        SampleError: they cannot be opened, decoded or converted.
+    """
+    limit = max_pixels()
     try:
         image = _open(data)
         if image is None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.manifest_files import Raw, write_rows
 from rate.data.images.corrupt import CROP, Corruption, corrupted, region_in_crop
 from rate.data.images.prepare import check_resize, load_image
 from rate.data.make.layouts.write import save_mask
-from rate.data.manifest import parse_rows, read_manifest
 from rate.errors import ConfigError, DataError, RateError, SampleError, need
 from rate.types import Sample
 
@@ -79,8 +79,8 @@ def corrupt_set(
     if workers < 1 or not corruptions:
         raise ConfigError(f"expected one worker or more and one corruption or more, got {workers}, {len(corruptions)}")
     need("imagecorruptions", "corrupt")
-    samples = read_manifest(manifest, split=split).samples
-    splits = {parsed.sample.id: parsed.split for parsed in parse_rows(manifest) if parsed.sample is not None}
+    chosen = list(read_evaluation_set(str(manifest), split).with_splits())
+    samples, splits = [sample for sample, _ in chosen], {sample.id: own for sample, own in chosen}
     work = partial(_corrupt_one, corruptions=tuple(corruptions), out=out)
     done: list[_Done] = []
     for result in _results(work, samples, workers):
@@ -115,7 +115,7 @@ def _ignore_interrupts() -> None:
 
 def _corrupt_one(sample: Sample, corruptions: Iterable[Corruption], out: Path) -> _Done:
     try:
-        image = load_image(sample.image)
+        image = load_image(sample.image, sample.image_stamp)
         check_resize(sample, CROP, image.size)
         crop = CROP.image_to_crop(image)
         region = _region(sample, image.size, out)

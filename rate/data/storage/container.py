@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from rate.data.storage.remote_cache import fetched
+from rate.data.storage.stamps import check_same, stamp_of
+from rate.types import Stamp
 
 TAR_PLACE = re.compile(r"tar:([0-9]{1,19})\+([0-9]{1,19}):(.+)", re.DOTALL)
 """OFFSET + SIZE in bytes, and the container. No absolute path begins so, and no URL: a digit follows the colon."""
@@ -72,10 +74,29 @@ def tar_place(offset: int, size: int, container: str) -> str:
     return f"tar:{offset}+{size}:{container}"
 
 
-def tar_bytes(offset: int, size: int, container: str) -> bytes:
+def container_stamp(location: str) -> Stamp | None:
+    """The stamp of a container; of a remote one, that of the version whose copy is read here. None: it is gone.
+
+    Raises:
+        OSError: it cannot be fetched.
+    """
+    try:
+        path = Path(str(fetched(location)) if "://" in location else location)
+        found = stamp_of(path.stat())
+    except FileNotFoundError:
+        return None
+    return found._replace(version=path.name) if found is not None and "://" in location else found
+
+
+def tar_bytes(offset: int, size: int, container: str, expected: Stamp | None = None) -> bytes:
     """The bytes of a `tar_place`.
 
     Raises:
+        SetChanged: the archive is not the one with the stamp ``expected``.
         OSError, EOFError: as `open_container` and `Container.read`.
     """
-    return open_container(container).read(offset, size)
+    try:
+        return open_container(container).read(offset, size)
+    finally:  # after the reading, and also where a cut archive has made it fail
+        if expected is not None:
+            check_same(container, expected, container_stamp(container))

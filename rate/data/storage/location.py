@@ -13,7 +13,9 @@ from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
 from rate.data.storage.local_file import check_length, local_bytes
 from rate.data.storage.retries import tried
-from rate.errors import ConfigError, SampleError
+from rate.data.storage.stamps import stamp_of
+from rate.errors import ConfigError, DataError, SampleError
+from rate.types import Stamp
 
 _BLOCK = 1 << 20  # bytes
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
@@ -31,20 +33,28 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = os.path.normpath(path.absolute())
         self._prefix = self.path.rstrip(os.sep) + os.sep
-        self._real = os.path.realpath(path)
+        self._real_prefix = os.path.realpath(path).rstrip(os.sep) + os.sep
         self._real_parents: dict[str, str] = {}  # of 100,000 images in few folders, the folders are resolved once
 
     def locate(self, written: str) -> str:
-        """The absolute path, or the URL, of what a manifest names; whether it exists is not looked at.
+        """The absolute path, or the URL, of what a manifest names; whether it exists does not matter.
 
         The path is resolved: `read_bytes` follows no link, so what is checked here is what is read later.
 
         Raises:
             ValueError: it may not be read from here; the message says why, without naming the path.
         """
+        return self.find(written)[0]
+
+    def find(self, written: str) -> tuple[str, Stamp | None]:
+        """As `locate`, with the stamp of the file where a local one is there.
+
+        Raises:
+            ValueError: as `locate`.
+        """
         if "://" in written:
             _check_url(written)
-            return written
+            return written, None
         if "\0" in written:
             raise ValueError("holds a NUL character")
         if _ABSOLUTE.match(written):
@@ -52,39 +62,51 @@ class Folder:
         absolute = f"{self._prefix}{written}" if _PLAIN.fullmatch(written) else os.path.normpath(self._prefix + written)
         if not absolute.startswith(self._prefix):
             raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
-        resolved = self._resolved(absolute)
-        if not _inside(resolved, self._real):
+        resolved, stamp = self._resolved(absolute)
+        if not resolved.startswith(self._real_prefix):
             raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
-        return resolved
+        return resolved, stamp
 
     def relative(self, located: str) -> str:
         """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
+        if located.startswith(self._prefix):
+            return located[len(self._prefix) :].replace(os.sep, "/")
         if place := TAR_PLACE.fullmatch(located):
             return tar_place(int(place[1]), int(place[2]), self.relative(place[3]))
         if place := PARQUET_PLACE.fullmatch(located):
             return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
-        for folder in (self.path, self._real):
-            if _inside(located, folder):
-                return located[len(folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        if located.startswith(self._real_prefix):
+            return located[len(self._real_prefix) :].replace(os.sep, "/")
         return Path(os.path.relpath(located, self.path)).as_posix()
 
-    def _resolved(self, absolute: str) -> str:
+    def _resolved(self, absolute: str) -> tuple[str, Stamp | None]:
         parent, _, name = absolute.rpartition(os.sep)
         if parent not in self._real_parents:
             self._real_parents[parent] = os.path.realpath(parent or os.sep).rstrip(os.sep) + os.sep
         candidate = self._real_parents[parent] + name
-        return os.path.realpath(candidate) if _is_link(candidate) else candidate
+        try:
+            status = os.lstat(candidate)
+            if not stat.S_ISLNK(status.st_mode):
+                return candidate, stamp_of(status)
+            candidate = os.path.realpath(candidate)
+            return candidate, stamp_of(os.lstat(candidate))
+        except OSError:  # not there, not readable, too long a name: found out when it is read
+            return candidate, None
 
 
-class _InPlace(Folder):
-    def locate(self, written: str) -> str:
-        return written
+class InPlace(Folder):
+    """For rows whose locations `rate` wrote itself: places in one container, which are taken as they are."""
 
+    def __init__(self, stamp: Stamp | None) -> None:
+        """``stamp``: of the container."""
+        super().__init__(Path(os.sep))
+        self._stamp = stamp
 
-IN_PLACE = _InPlace(Path(os.sep))
-"""For rows whose locations come from `rate` itself, not from a text that somebody wrote: they are taken as they are."""
+    def find(self, written: str) -> tuple[str, Stamp | None]:
+        """The place itself."""
+        return written, self._stamp
 
 
 def in_container(location: str) -> bool:
@@ -92,17 +114,21 @@ def in_container(location: str) -> bool:
     return (TAR_PLACE.fullmatch(location) or PARQUET_PLACE.fullmatch(location)) is not None
 
 
-def read_bytes(location: str) -> bytes:
+def read_bytes(location: str, expected: Stamp | None = None) -> bytes:
     """All bytes of a located file, or of a member of a container.
+
+    Args:
+        expected: what the first reading of the set found of the file; None = whatever is there is right.
 
     Raises:
         SampleError: missing, not a file, empty, larger than `max_bytes`, or the storage failed.
+        SetChanged: it is another file than ``expected``.
         ConfigError: RATE_MAX_BYTES.
     """
     limit = max_bytes()
     try:
-        data = _bytes(location, limit)
-    except (SampleError, ConfigError):
+        data = _bytes(location, limit, expected)
+    except (SampleError, ConfigError, DataError):
         raise
     except FileNotFoundError as error:
         raise SampleError(f"{location}: no such file") from error
@@ -113,17 +139,17 @@ def read_bytes(location: str) -> bytes:
     return data
 
 
-def _bytes(location: str, limit: int) -> bytes:
+def _bytes(location: str, limit: int, expected: Stamp | None) -> bytes:
     if place := TAR_PLACE.fullmatch(location):
         check_length(location, int(place[2]), limit)
-        return tar_bytes(int(place[1]), int(place[2]), place[3])
+        return tar_bytes(int(place[1]), int(place[2]), place[3], expected)
     if place := PARQUET_PLACE.fullmatch(location):
-        data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4])
+        data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4], expected)
         check_length(location, len(data), limit)
         return data
     if "://" in location:
         return tried(location, lambda: _remote_bytes(location, limit))
-    return local_bytes(location, limit)
+    return local_bytes(location, limit, expected)
 
 
 def _remote_bytes(location: str, limit: int) -> bytes:
@@ -138,17 +164,6 @@ def _remote_bytes(location: str, limit: int) -> bytes:
             data += block
     check_length(location, len(data), limit)
     return bytes(data)
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def _is_link(path: str) -> bool:
-    try:
-        return stat.S_ISLNK(os.lstat(path).st_mode)
-    except OSError:  # not there, not readable, too long a name: found out when it is read
-        return False
 
 
 def _check_url(url: str) -> None:

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from rate.data.storage.location import Folder, read_bytes
-from rate.errors import SampleError
+from rate.errors import SampleError, SetChanged
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_link_that_is_put_there_after_the_manifest_was_read_is_not_followed(fo
     (outside / "images" / "a.jpg").write_bytes(b"secret")
     (folder / place).rename(folder / "before")
     (folder / place).symlink_to(outside / place)
-    with pytest.raises(SampleError, match="a symbolic link has come into this path since the set was read"):
+    with pytest.raises(SetChanged, match="a symbolic link has come into this path since the set was first read"):
         read_bytes(found)
 
 
