@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from rate.data.digests import ContentTable, fingerprint
 from rate.data.images.prepare import read_content
@@ -33,6 +34,19 @@ def remaining(samples: Iterable[Sample], done: ContentTable, started_ns: int) ->
             yield sample
         elif _is_doubtful(sample, started_ns - MARGIN_NS, every):
             _check_content(sample, done.content(sample.id))
+
+
+def check_planned(planned: int, stored: int, out: Path) -> None:
+    """See that every sample of a set has its rows, failed ones among them, before a run may be called done.
+
+    Raises:
+        SetChanged: some have none.
+    """
+    if stored < planned:
+        raise SetChanged(
+            f"{out} holds {stored} of the {planned} samples that were planned, and the set gave no more: it has "
+            "changed since it was first read. Run the same command again to evaluate the rest"
+        )
 
 
 def _is_doubtful(sample: Sample, since_ns: int, every: int) -> bool:

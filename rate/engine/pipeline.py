@@ -18,6 +18,7 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec, Logits, Pending
 from rate.backends.process import one_blas_thread, usable_cores
+from rate.data.remaining import check_planned, remaining
 from rate.engine.estimator import Estimator
 from rate.engine.job import Job
 from rate.engine.prefetch import Prefetch
@@ -64,16 +65,18 @@ def evaluate(
 
     Raises:
         RunError: ``out`` belongs to other settings, or another process writes to it.
-        DataError: the samples changed while they were read.
+        SetChanged: the set is no longer what it was when it was first read; what is stored is right.
         BackendError: the runtime failed; what is settled is stored.
         StorageError: a result could not be written; what is stored is whole.
     """
     key, about = job.key(spec.name, spec.precision), job.about(spec.name, spec.precision)
     with RunStore(out, key, about, job.execution.save_maps, job.execution.repair) as store:
-        todo = (sample for sample in job.samples if sample.id not in store.done)
+        todo = remaining(job.samples, store.done, store.started_ns)
         if (first := next(todo, None)) is not None:
             (carry_out or here)(job, spec, itertools.chain([first], todo), store, observe)
-        summary = summarize(out, store.finish(job.available))
+        run = store.finish(job.available)
+        check_planned(len(job.samples), store.stored, out)
+        summary = summarize(out, run)
         write_summary(out, summary)
     return summary
 

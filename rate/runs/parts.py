@@ -206,6 +206,19 @@ def lowest_ranks(table: pa.Table, keep: int | None) -> pa.Table:
     return ordered.take(rows)
 
 
+def contents_of(folder: Path, run: Json) -> Iterator[tuple[str, bytes | None]]:
+    """The id of every sample that the listed parts hold, and the digest of the files that it was computed from.
+
+    Raises:
+        RunError: a listed part is missing or damaged.
+    """
+    for part in run["parts"]:
+        table = read_part(folder, part, ["id", "content"])
+        ids = table["id"].to_pylist()
+        check_name(folder, part, ids, run["key"])
+        yield from dict(zip(ids, table["content"].to_pylist(), strict=True)).items()
+
+
 def ids_of(folder: Path, run: Json) -> Iterator[str]:
     """The id of every sample that the listed parts hold, once a head.
 

@@ -10,6 +10,7 @@ lock                        held by the process that owns the run
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import errno
 import fcntl
@@ -21,16 +22,17 @@ from types import TracebackType
 from typing import IO
 
 from rate.artifacts.documents import disagreement, read_json
-from rate.data.digests import IdSet
+from rate.data.digests import ContentTable
 from rate.engine.verdict import Verdict
 from rate.errors import RunError, StorageError
 from rate.files import is_temporary, remove_leftovers, write_json
-from rate.runs.parts import PartWriter, ids_of, is_part_name, select_maps
+from rate.runs.parts import PartWriter, contents_of, is_part_name, select_maps
 from rate.runs.repair import mended
 from rate.runs.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.types import Json, Sample
 
 LOCK_ATTEMPTS = 5
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class RunStore:
     keep_maps: int | None  # per head and quadrant; None = all
     repair: bool = False  # what is damaged, missing or failed is to be evaluated again
     work: Work = field(default_factory=Work)
-    done: IdSet = field(default_factory=IdSet)  # samples that earlier sessions stored
+    done: ContentTable = field(default_factory=ContentTable)  # samples that earlier sessions stored
     _run: Json = field(default_factory=dict)
     _writer: PartWriter = field(init=False, repr=False)
     _lock: IO[str] | None = None
@@ -84,7 +86,7 @@ class RunStore:
             self._run = self._resumed() if (self.folder / "run.json").exists() else self._fresh()
             if self.repair:
                 self._run["parts"] = mended(self.folder, self._run, self.key)
-            self.done = IdSet(ids_of(self.folder, self._run))
+            self.done = ContentTable(contents_of(self.folder, self._run))
             self._run["sessions"].append(self.work.to_json())
             self._run |= {"status": "running"}
             self._writer = PartWriter(self.folder, self.key, self.keep_maps)
@@ -112,6 +114,14 @@ class RunStore:
         """Samples in the listed parts."""
         rows: int = sum(part["rows"] for part in self._run["parts"])
         return rows // len(self._run["heads"])
+
+    @property
+    def started_ns(self) -> int:
+        """When the run began, in nanoseconds since 1970; 0 where its run.json does not say it."""
+        try:
+            return calendar.timegm(time.strptime(self._run.get("started", ""), _TIME)) * 10**9
+        except (TypeError, ValueError):
+            return 0
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         """Store the verdicts of all heads on one sample: all of them or, interrupted, none.
@@ -266,4 +276,4 @@ def _other_key(folder: Path, run: Json, about: Json) -> str:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(_TIME, time.gmtime())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.manifest import read_manifest
-from rate.errors import ConfigError, DataError
+from rate.errors import ConfigError, DataError, SetChanged
 
 
 def write(path: Path, rows: int, **changes: str) -> Path:
@@ -78,5 +78,5 @@ def test_a_source_that_changes_between_readings_stops_the_run(tmp_path: Path) ->
     found = read_evaluation_set(str(path))
     write(path, 4)
     os.utime(path, ns=(1, 1))
-    with pytest.raises(DataError, match="has changed"):
+    with pytest.raises(SetChanged, match="it had 3 samples, and now row 4 is one more: 's3'"):
         list(found)

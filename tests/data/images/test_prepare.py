@@ -58,7 +58,7 @@ def test_pixel_path_names_what_changes_pixels():
 def test_a_sample_becomes_pixels_and_region(tmp_path):
     item = sample(saved(picture(), tmp_path / "a.png"), boxes=((0.0, 0.0, 20.0, 30.0),))
     prepared = prepare(item, GEOMETRY)
-    assert prepared.sample is item
+    assert prepared.sample == item
     np.testing.assert_array_equal(prepared.pixels, GEOMETRY.image_to_pixels(picture()))
     assert prepared.region[:, :8].all()
     assert not prepared.region[:, 8:].any()
