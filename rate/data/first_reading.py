@@ -46,7 +46,7 @@ class FirstReading:
             raise _changed(data, f"row {parsed.row} had another id, and now it is {sample.id!r}")
         if self._rows[number] != int.from_bytes(digest[:8], "little"):
             what = f"now it is labelled {sample.label!r} and names {sample.image}"
-            raise _changed(data, f"the label, the image, the region or the group of {sample.id!r} was another; {what}")
+            raise _changed(data, f"label, image, region, group or cluster of {sample.id!r} was another; {what}")
         if self._files[number] not in (_files(sample), _UNKNOWN):
             named = sample.image if sample.mask is None else f"{sample.image} or {sample.mask}"
             raise _changed(data, f"the file of {sample.id!r} was written to, replaced or removed: {named}")
