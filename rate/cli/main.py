@@ -24,6 +24,7 @@ from rate.cli.data.corrupt import corrupt
 from rate.cli.data.synth import synth
 from rate.cli.demo import demo
 from rate.cli.doctor import doctor
+from rate.cli.environment import name_variables, unread
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
@@ -45,7 +46,7 @@ app = typer.Typer(
     help="Is a fine-tuned vision-language model right for the right reasons?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"auto_envvar_prefix": "RATE", "help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("export")(export)
 app.command("eval")(evaluate)
@@ -77,11 +78,14 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Is a fine-tuned vision-language model right for the right reasons?"""
+    for text in unread(context.command, os.environ):
+        notice(text, level="warning")
 
 
 def main() -> None:
@@ -93,6 +97,7 @@ def main() -> None:
 def command() -> Any:
     """The whole command line. Its help texts are printed as they are written: rich would take `[x]` for a style."""
     whole = typer.main.get_command(app)
+    name_variables(whole)
     waiting: list[Any] = [whole]
     while waiting:
         one = waiting.pop()
