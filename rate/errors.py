@@ -25,6 +25,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from types import ModuleType
 
+from rate.credentials import storable
+
 EXIT_DONE = 0
 EXIT_GATE_FAILED = 1
 EXIT_USAGE = 2
@@ -34,9 +36,12 @@ EXIT_INTERRUPTED = 130
 
 
 class RateError(Exception):
-    """Base of every error that `rate` raises on purpose."""
+    """Base of every error that `rate` raises on purpose. Messages are stored and shown, so they hold no credentials."""
 
     exit_code = EXIT_FAILED
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*map(storable, arguments))
 
 
 class UsageError(RateError):

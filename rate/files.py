@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from rate.credentials import storable
 from rate.errors import RateError, StorageError
 from rate.types import Json
 
@@ -65,8 +66,8 @@ def write_atomically(path: Path, write: Write, mode: int = 0o666, keep: bool = F
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Write ``value`` atomically, readable by people; NaN is a defect, never written."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write ``value`` atomically, readable by people and without credentials; NaN is a defect, never written."""
+    text = json.dumps(storable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

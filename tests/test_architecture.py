@@ -15,7 +15,7 @@ import rate
 
 PACKAGE = Path(rate.__file__).parent
 ORDER = [
-    ("types", "errors", "version", "files", "machine"),
+    ("types", "credentials", "errors", "version", "files", "machine"),
     ("config",),
     ("kernels", "metrics", "paired"),
     ("data",),

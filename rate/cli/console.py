@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from rate.cli.visible import VisibleOnly, escaped, visible
+from rate.credentials import storable, without_credentials
 
 PLAIN_EVERY_S = 10.0
 
@@ -32,7 +33,7 @@ def results() -> Console:
 
 def say(text: object) -> None:
     """A result as plain text."""
-    typer.echo(visible(str(text)))
+    typer.echo(visible(without_credentials(str(text))))
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ def log_as_json(chosen: bool) -> None:
 
 def notice(message: str, level: str = "info", **fields: Any) -> None:
     """Say something that is not a result; ``fields`` are for machines alone."""
+    message = without_credentials(message)
     if _LOG.as_json:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         message = json.dumps({"time": now, "level": level, "message": message.strip()} | fields, ensure_ascii=False)
@@ -59,7 +61,7 @@ def notice(message: str, level: str = "info", **fields: Any) -> None:
 
 def print_json(value: Any) -> None:
     """A result for machines."""
-    typer.echo(escaped(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
+    typer.echo(escaped(json.dumps(storable(value), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 class Steps:

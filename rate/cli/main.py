@@ -35,6 +35,7 @@ from rate.cli.report import report
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.cli.status import status
+from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError
 from rate.version import __version__
 
@@ -125,14 +126,15 @@ def run(arguments: list[str]) -> int:
         error.show()
         return EXIT_USAGE
     except Exception as error:
-        notice(f"error: {type(error).__name__}: {error}\nThis is a defect of rate; the traceback is in {_crash_file()}")
+        said = _without_arguments(f"error: {type(error).__name__}: {error}")
+        notice(f"{said}\nThis is a defect of rate; the traceback is in {_crash_file()}")
         return EXIT_FAILED
 
 
 def _crash_file() -> Path:
     """Write the current traceback where it can be found: here, or in the temporary folder if here is read-only."""
     name = f"rate-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    text = f"rate {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+    text = _without_arguments(f"rate {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
     for folder in (Path.cwd(), Path(tempfile.gettempdir())):
         try:
             (folder / name).write_text(text, encoding="utf-8")
@@ -140,3 +142,10 @@ def _crash_file() -> Path:
             continue
         return folder / name
     return Path(os.devnull)
+
+
+def _without_arguments(text: str) -> str:
+    """The text without the credentials of the command line, wherever a library has put them."""
+    for argument in sys.argv:
+        text = without_credentials(text, known=argument)
+    return text

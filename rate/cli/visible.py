@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 
+from rate.credentials import without_credentials
+
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Of Unicode: controls, formats (right-to-left marks among them), surrogates, separators of lines and paragraphs."""
 
@@ -33,7 +35,7 @@ class VisibleOnly(RenderHook):
     """Makes a console of rich print visible text, whatever it is given; the styles are its own."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """The same, each through `visible`."""
+        """The same, each through `visible` and `without_credentials`."""
         return [_Visible(renderable) for renderable in renderables]
 
 
@@ -43,4 +45,5 @@ class _Visible:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
         for segment in console.render(self._inner, options):
-            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+            text = visible(without_credentials(segment.text))
+            yield segment if segment.control else Segment(text, segment.style)

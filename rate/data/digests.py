@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from rate.credentials import without_credentials
 from rate.data.storage.location import Folder
 from rate.types import Sample
 
@@ -37,10 +38,16 @@ class SetDigest:
 
 def sample_digest(sample: Sample, folder: Folder) -> bytes:
     """Sha256 of what a sample is: id, label, image, region, group. Files count by their paths from ``folder`` on."""
-    mask = None if sample.mask is None else folder.relative(sample.mask)
-    image = folder.relative(sample.image)
+    mask = None if sample.mask is None else _place(sample.mask, folder)
+    image = _place(sample.image, folder)
     line = ascii((sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster))
     return hashlib.sha256(line.encode("ascii")).digest()
+
+
+def _place(located: str, folder: Folder) -> str:
+    """Where a file is: a URL that was signed again is the same place."""
+    place = folder.relative(located)
+    return without_credentials(place) if "://" in place else place
 
 
 class IdSet:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rate.credentials import without_credentials
 from rate.data.digests import SetDigest, sample_digest
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, read_rows
 from rate.data.storage.location import Folder
@@ -113,7 +114,7 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
     """Validate one raw row; every problem of it is named, not the first alone."""
     cells = _Cells(raw, row)
     written = cells.text("image", required=True)
-    cells.id = cells.text("id") or written
+    cells.id = _identifier(cells.text("id") or written)
     image, image_stamp = cells.location("image", written, folder)
     label = cells.label()
     mask, mask_stamp, boxes = cells.region(folder)
@@ -247,6 +248,11 @@ def _number(value: object) -> float:
         return float(value) + 0.0
     except (ValueError, OverflowError):
         return math.nan
+
+
+def _identifier(text: str | None) -> str | None:
+    """The id is stored, and draws the masks: of a URL it is what is the same when that is signed again."""
+    return without_credentials(text) if text is not None and "://" in text else text
 
 
 def _is_unicode(text: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rate.credentials import without_credentials
 from rate.data.formats.parquet_images import is_image_table, parquet_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
@@ -98,7 +99,8 @@ def _matches(pattern: str) -> list[str]:
     except DataError:
         raise
     except Exception as error:  # each fsspec backend has its own exceptions
-        raise DataError(f"{pattern} cannot be looked up: {type(error).__name__}: {error}") from error
+        said = without_credentials(str(error), known=pattern)
+        raise DataError(f"{pattern} cannot be looked up: {type(error).__name__}: {said}") from error
     if not found:
         raise DataError(f"no file matches {pattern}")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from rate.credentials import without_credentials
 from rate.data.digests import fingerprint
 from rate.engine.verdict import Verdict
 from rate.types import Bool, Float64, Json, Sample
@@ -100,7 +101,8 @@ def row_from_verdict(verdict: Verdict) -> Json:
 def row_from_error(sample: Sample, head: str, error: str) -> Json:
     """The row of a sample that could not be evaluated; everything measured is null."""
     known = {"head": head} | {name: getattr(sample, name) for name in ("id", "label", "group", "cluster")}
-    return dict.fromkeys(SCHEMA.names) | known | {"error": error, "forwards": 0, "settled": "fixed"}
+    said = without_credentials(error)
+    return dict.fromkeys(SCHEMA.names) | known | {"error": said, "forwards": 0, "settled": "fixed"}
 
 
 def map_from_verdict(verdict: Verdict) -> Json:

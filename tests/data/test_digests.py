@@ -40,3 +40,21 @@ def test_a_set_digest_knows_the_samples_and_not_their_order(chance: random.Rando
     assert digest(shuffled) == digest(samples)
     assert digest(samples[1:]) != digest(samples)
     assert digest([*samples[1:], samples[1]]) != digest(samples)
+
+
+def test_a_set_whose_urls_were_signed_again_is_the_same_set() -> None:
+    def digest(*images: str) -> str:
+        found = SetDigest()
+        for number, image in enumerate(images):
+            found.add(sample_digest(Sample(f"s{number}", "x", image, mask=f"{image}&part=mask"), Folder(Path("/set"))))
+        return found.hexdigest()
+
+    signed = [
+        f"{place}?X-Amz-Date={day}&X-Amz-Signature=a{day}"
+        for day in (1, 2)
+        for place in ("s3://b/a", "tar:0+9:s3://b/t")
+    ]
+    assert digest(*signed[:2]) == digest(*signed[2:])
+    assert digest("s3://me:one@b/a") == digest("s3://me:two@b/a")
+    assert digest("s3://b/a?versionId=1") != digest("s3://b/a?versionId=2")
+    assert digest("/set/a?sig=1.png") != digest("/set/a?sig=2.png")  # a file's name is no URL

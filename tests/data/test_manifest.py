@@ -419,3 +419,15 @@ def test_numbers_and_nesting_that_json_allows_and_no_machine_holds(tmp_path, lin
     found = refusal(text(tmp_path, line + "\n", "m.jsonl"))
     assert message in found
     assert len(found) < 1000
+
+
+def test_the_id_of_a_url_is_without_its_credentials(tmp_path: Path) -> None:
+    lines = [
+        {"image": "memory://me:secret@h/a.png?X-Amz-Signature=1", "label": "x", "boxes": []},
+        {"image": "memory://h/b.png?sig=2", "id": "memory://h/b.png?sig=2", "label": "x", "boxes": []},
+        {"image": "c?sig=3.png", "label": "x", "boxes": []},
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    samples = read_manifest(tmp_path / "m.jsonl").samples
+    assert [sample.id for sample in samples] == ["memory://h/a.png", "memory://h/b.png", "c?sig=3.png"]
+    assert samples[0].image == lines[0]["image"]  # what is read is the whole URL

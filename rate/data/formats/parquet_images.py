@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rate.credentials import without_credentials
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw
 from rate.data.formats.row_groups import check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
 from rate.data.manifest import ParsedRow, sample_from_row
@@ -124,7 +125,7 @@ def _open(location: str) -> tuple[Any, Folder]:
 
 def _short_names(files: Sequence[str]) -> list[str]:
     """Names that tell the files apart and stay when all move together."""
-    parts = [path.split("/") for path in files]
+    parts = [without_credentials(path).split("/") if "://" in path else path.split("/") for path in files]
     levels = zip(*(own[:-1] for own in parts), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
     return ["/".join(own[shared:]) for own in parts]

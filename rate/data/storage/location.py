@@ -8,6 +8,7 @@ import stat
 from functools import lru_cache
 from pathlib import Path
 
+from rate.credentials import without_credentials
 from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
 from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
@@ -133,7 +134,8 @@ def read_bytes(location: str, expected: Stamp | None = None) -> bytes:
     except FileNotFoundError as error:
         raise SampleError(f"{location}: no such file") from error
     except Exception as error:  # each fsspec backend has its own exceptions, and none may stop a run
-        raise SampleError(f"{location}: cannot be read: {type(error).__name__}: {error}") from error
+        said = without_credentials(str(error), known=location)
+        raise SampleError(f"{location}: cannot be read: {type(error).__name__}: {said}") from error
     if not data:
         raise SampleError(f"{location}: the file is empty (0 bytes)")
     return data

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rate.credentials import without_credentials
 from rate.data.storage.retries import tried
 from rate.errors import ConfigError
 
@@ -59,7 +60,7 @@ def _copy(url: str) -> Path:
     filesystem, name, size, version = tried(url, locate)
     folder = cache_folder() / "shards"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    digest = hashlib.sha256(repr((url, size, version)).encode()).hexdigest()[:40]
+    digest = hashlib.sha256(repr((without_credentials(url), size, version)).encode()).hexdigest()[:40]
     path = folder / digest
     if size is not None and size > _limit():
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from rate.credentials import without_credentials
 from rate.data.storage.limits import remote_seconds
 from rate.errors import RateError
 
@@ -51,7 +52,8 @@ def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0
             if wait is None:
                 _Storage.failures += 1
                 count = "1 try, as those before it failed" if tries == 1 < len(WAITS_S) + 1 else f"{tries} tries"
-                raise OSError(f"{url} cannot be fetched ({count}): {type(error).__name__}: {error}") from error
+                said = f"{url} cannot be fetched ({count}): {type(error).__name__}: {error}"
+                raise OSError(without_credentials(said, known=url)) from error
         else:
             _Storage.failures = 0
             return result

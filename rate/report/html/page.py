@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from rate.credentials import storable, without_credentials
 from rate.errors import ConfigError, UsageError
 from rate.files import write_atomically
 from rate.report.heads import HeadRun, incompatibilities
@@ -118,6 +119,7 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
     views = _views(heads, names)
     runs = runs_of(heads)
     environment = jinja2.Environment(
+        finalize=_shown,
         loader=jinja2.PackageLoader("rate.report.html", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -145,6 +147,11 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
     )
 
 
+def _shown(value: Any) -> Any:
+    """What stands on the page for a value; a run of an older version may hold credentials. Pictures are base64."""
+    return without_credentials(value) if type(value) is str and not value.startswith("data:image/") else value
+
+
 def titles(heads: Sequence[HeadRun]) -> list[str]:
     """As short as is unique: the head alone where all are of one run, else RUN@HEAD, else with the whole path."""
     forms = (
@@ -158,7 +165,7 @@ def titles(heads: Sequence[HeadRun]) -> list[str]:
 
 def embedded_json(value: Any) -> Markup:
     """JSON for a script element: nothing in it can end the element or start another."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(storable(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from rate.credentials import without_credentials
 from rate.report.heads import HeadRun
 from rate.report.html.words import rule_in_words
 from rate.types import Json
@@ -41,7 +42,7 @@ def runs_of(heads: Sequence[HeadRun]) -> list[HeadRun]:
 
 def data_name(head: HeadRun) -> str:
     """File and folder of the manifest: enough to recognise it by."""
-    return "/".join(Path(_text(head.run.get("origin", {}).get("data"))).parts[-2:])
+    return "/".join(Path(without_credentials(_text(head.run.get("origin", {}).get("data")))).parts[-2:])
 
 
 def record(runs: Sequence[HeadRun]) -> list[Entry]:
