@@ -23,6 +23,7 @@ def _place(data: bytes, rng: random.Random) -> int:
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:
+    """One, four or sixteen bits."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 4, 16)) if changed else 0):
         changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
@@ -30,30 +31,36 @@ def flipped(data: bytes, rng: random.Random) -> bytes:
 
 
 def overwritten(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes become one value."""
     at, length = _place(data, rng), rng.choice((1, 2, 4, 8, 64))
     return data[:at] + bytes([rng.choice((0, 0x7F, 0x80, 0xFF))]) * min(length, len(data) - at) + data[at + length :]
 
 
 def cut_off(data: bytes, rng: random.Random) -> bytes:
+    """The end is missing."""
     return data[: _place(data, rng)]
 
 
 def left_out(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes in the middle are missing."""
     at = _place(data, rng)
     return data[:at] + data[at + rng.choice((1, 3, 17, 512)) :]
 
 
 def repeated(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes come several times."""
     at, length = _place(data, rng), rng.choice((1, 16, 512))
     return data[:at] + data[at : at + length] * rng.choice((2, 50)) + data[at + length :]
 
 
 def inserted(data: bytes, rng: random.Random) -> bytes:
+    """Foreign bytes in the middle."""
     at = _place(data, rng)
     return data[:at] + rng.choice((*TEXTS, rng.randbytes(9))) + data[at:]
 
 
 def renumbered(data: bytes, rng: random.Random) -> bytes:
+    """A decimal number becomes another."""
     found = list(re.finditer(rb"[0-9]+", data))
     if not found:
         return flipped(data, rng)
