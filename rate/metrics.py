@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rate.types import Bool, Float64
+from rate.types import Bool, Float64, Int64
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
@@ -22,6 +22,12 @@ UNRESOLVABLE_BELOW = 0.2
 
 UNDEFINED_REASONS = ("empty-region", "full-region", "zero-evidence", "unresolvable", "no-evidence")
 """Why a prediction has no verdict, in the order in which they are looked for."""
+
+QUADRANTS = ("rr", "rw", "wr", "ww")
+"""Prediction, then rationale: r right, w wrong."""
+
+UNDEFINED = "undefined"
+"""Beside the quadrants: predictions without a verdict."""
 
 SWEEP_TAUS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
@@ -66,7 +72,7 @@ def is_valid(mass: float, ceiling: float, floor: float, rule: str, tau: float) -
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Samples by state; addable. First letter prediction, second rationale: r right, w wrong."""
+    """Samples by state; addable. See `QUADRANTS`."""
 
     rr: int = 0
     rw: int = 0
@@ -163,12 +169,17 @@ class Verdicts:
 
 def quadrants(correct: Bool, valid: Bool) -> Counts:
     """Counts of two boolean columns [m]."""
-    return Counts(
-        rr=int((correct & valid).sum()),
-        rw=int((correct & ~valid).sum()),
-        wr=int((~correct & valid).sum()),
-        ww=int((~correct & ~valid).sum()),
-    )
+    return Counts(*np.bincount(quadrant_codes(correct, valid), minlength=len(QUADRANTS)).tolist())
+
+
+def quadrant_codes(correct: Bool, valid: Bool) -> Int64:
+    """Places [m] in `QUADRANTS` of two boolean columns [m]."""
+    return 2 * (~correct).astype(np.int64) + ~valid
+
+
+def quadrant_of(correct: bool, valid: bool | None) -> str:
+    """One of `QUADRANTS`, or `UNDEFINED` where ``valid`` is None: there is no verdict."""
+    return UNDEFINED if valid is None else QUADRANTS[2 * (not correct) + (not valid)]
 
 
 def kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:

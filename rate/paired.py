@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rate.metrics import Z95, Ratio
+from rate.metrics import QUADRANTS, Z95, Ratio
 from rate.types import Float64, Int64
 
-STATES = ("rr", "rw", "wr", "ww", "undefined_right", "undefined_wrong", "error")
+STATES = (*QUADRANTS, "undefined_right", "undefined_wrong", "error")
 """A sample's state in one head: prediction and rationale right or wrong, no verdict, or no prediction at all."""
 
 RESAMPLES = 10_000

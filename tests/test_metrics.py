@@ -12,6 +12,8 @@ from scipy.stats import binomtest, norm, spearmanr
 
 from rate.kernels import reference
 from rate.metrics import (
+    QUADRANTS,
+    UNDEFINED,
     Counts,
     Ratio,
     Verdicts,
@@ -21,6 +23,8 @@ from rate.metrics import (
     kappa,
     localization,
     pt,
+    quadrant_codes,
+    quadrant_of,
     quadrants,
     rank_correlation,
     relevance_mass,
@@ -193,3 +197,14 @@ def test_kappa_is_the_agreement_beyond_chance() -> None:
     assert kappa(25, 25, 25, 25) == 0.0
     assert kappa(7, 0, 0, 0) is None
     assert kappa(0, 0, 0, 0) is None
+
+
+def test_a_sample_its_code_and_its_count_are_of_one_quadrant() -> None:
+    for k, (name, correct, valid) in enumerate(
+        [("rr", True, True), ("rw", True, False), ("wr", False, True), ("ww", False, False)]
+    ):
+        assert QUADRANTS[k] == quadrant_of(correct, valid) == name
+        columns = np.array([correct]), np.array([valid])
+        assert quadrant_codes(*columns).tolist() == [k]
+        assert quadrants(*columns) == Counts(**{name: 1})
+    assert quadrant_of(True, None) == UNDEFINED

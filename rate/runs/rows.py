@@ -8,6 +8,7 @@ import pyarrow as pa
 from rate.credentials import without_credentials
 from rate.data.digests import fingerprint
 from rate.engine.verdict import Verdict
+from rate.metrics import quadrant_of
 from rate.types import Bool, Float64, Json, Sample
 
 SKETCH = 14
@@ -121,11 +122,8 @@ def map_from_verdict(verdict: Verdict) -> Json:
 
 
 def quadrant(verdict: Verdict) -> str:
-    """``rr``, ``rw``, ``wr``, ``ww`` (prediction, rationale), or ``undefined``."""
-    valid = verdict.valid["run"]
-    if valid is None:
-        return "undefined"
-    return ("r" if verdict.prediction.correct else "w") + ("r" if valid else "w")
+    """See `quadrant_of`."""
+    return quadrant_of(verdict.prediction.correct, verdict.valid["run"])
 
 
 def _shares(evidence: Float64) -> Float64:

@@ -16,6 +16,7 @@ from rate.engine.pipeline import Engine, slots_of
 from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
 from rate.kernels.saliency import Method
+from rate.metrics import QUADRANTS
 from rate.runs.parts import ids_of
 from rate.runs.rows import MAP
 from rate.runs.store import read_run
@@ -23,8 +24,6 @@ from rate.types import Json, Rows
 
 ROW_BYTES = 900
 """Stored bytes a row, sketches included, before compression."""
-
-QUADRANTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def estimate(job: Job, spec: BackendSpec, out: Path, batches: int = 3) -> Estima
             times.append(time.perf_counter() - began)
     rate = job.execution.batch / statistics.median(times)
     kept = job.execution.save_maps
-    maps = todo if kept is None else min(todo, kept * QUADRANTS)
+    maps = todo if kept is None else min(todo, kept * (len(QUADRANTS) + 1))
     return Estimate(
         key=key,
         samples=len(job.samples),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
-from rate.metrics import Ratio, kappa, rank_correlation
+from rate.metrics import Ratio, kappa, quadrants, rank_correlation
 from rate.report.compare.pairing import in_common
 from rate.report.heads import HeadRun
 from rate.report.schemas import AGREEMENT_SCHEMA_ID
@@ -82,15 +82,15 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
     rows = in_common(first, second)
     found = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
     judged = found[0].judged & found[1].judged
-    one, other = (column.valid[judged] for column in found)
+    table = quadrants(*(column.valid[judged] for column in found))
     masses = (column.mass[judged] for column in found)
     return Agreement(
         first=first,
         second=second,
-        both=int((one & other).sum()),
-        only_first=int((one & ~other).sum()),
-        only_second=int((~one & other).sum()),
-        neither=int((~one & ~other).sum()),
+        both=table.rr,
+        only_first=table.rw,
+        only_second=table.wr,
+        neither=table.ww,
         undefined=(
             int((~found[0].judged & found[1].judged).sum()),
             int((found[0].judged & ~found[1].judged).sum()),

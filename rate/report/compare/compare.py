@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rate.errors import UsageError
+from rate.metrics import QUADRANTS
 from rate.paired import METRICS, STATES, Difference, difference, joint, mcnemar
 from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
@@ -18,7 +19,6 @@ from rate.types import Int64, Json
 
 _RIGHT = ("rr", "rw", "undefined_right")
 _VALID = ("rr", "wr")
-_JUDGED = ("rr", "rw", "wr", "ww")
 _NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
 """Parts of a run's identity that may differ between two heads and move their numbers without any change of weights."""
 
@@ -182,7 +182,7 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
         unpaired=(len(first.rows) - len(rows_1), len(second.rows) - len(rows_1)),
         resampled=resampled,
         differences={metric: difference(metric, tables) for metric in METRICS},
-        mcnemar={"accuracy": _mcnemar(moves, _RIGHT, STATES[:-1]), "validity": _mcnemar(moves, _VALID, _JUDGED)},
+        mcnemar={"accuracy": _mcnemar(moves, _RIGHT, STATES[:-1]), "validity": _mcnemar(moves, _VALID, QUADRANTS)},
         moves=moves,
         changed=tuple(_changes(rows_1["id"], states_1, states_2)),
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
+from rate.metrics import quadrant_codes
 from rate.paired import MIN_CLUSTERS, STATES, joint, joint_by_cluster
 from rate.report.heads import HeadRun
 from rate.types import Bool, Int64
@@ -56,10 +57,9 @@ def in_common(first: HeadRun, second: HeadRun) -> tuple[pa.Table, pa.Table]:
 
 def states(rows: pa.Table) -> Int64:
     """Codes [n] in `STATES` of the rows of one head, under the rule of their run."""
-    wrong, invalid = ~_holds(rows["correct"]), ~_holds(rows["valid"])
-    quadrant = 2 * wrong.astype(np.int64) + invalid
-    undefined = STATES.index("undefined_right") + wrong
-    judged = np.where(_holds(pc.is_null(rows["valid"])), undefined, quadrant)
+    correct, valid = _holds(rows["correct"]), _holds(rows["valid"])
+    undefined = STATES.index("undefined_right") + ~correct
+    judged = np.where(_holds(pc.is_null(rows["valid"])), undefined, quadrant_codes(correct, valid))
     return np.where(_holds(pc.is_valid(rows["error"])), STATES.index("error"), judged).astype(np.int64)
 
 

@@ -8,12 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.metrics import Ratio
+from rate.metrics import QUADRANTS, Ratio
 from rate.paired import STATES, Difference
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
 
 _PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
-_QUADRANTS = ("rr", "rw", "wr", "ww")
 
 
 def comparison_table(comparison: Comparison, changed: int = 10) -> RenderableType:
@@ -77,7 +76,7 @@ def _methods(pair: Pair) -> str:
 
 def _moves(pair: Pair) -> Table:
     """Rows: state in the first head; columns: in the second. Of the states beyond the quadrants, those that occur."""
-    shown = [k for k, name in enumerate(STATES) if name in _QUADRANTS or pair.moves[k].any() or pair.moves[:, k].any()]
+    shown = [k for k, name in enumerate(STATES) if name in QUADRANTS or pair.moves[k].any() or pair.moves[:, k].any()]
     table = Table(box=None, pad_edge=False)
     table.add_column("first \\ second")
     for k in shown:

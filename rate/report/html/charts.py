@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.compute as pc
 
+from rate.metrics import QUADRANTS, quadrant_codes
 from rate.report.heads import HeadRun
-from rate.types import Bool, Float64
+from rate.types import Float64
 
 WIDTH, HEIGHT = 360.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 22.0, 18.0, 34.0
@@ -141,12 +142,9 @@ def _counted(head: HeadRun) -> tuple[Float64, Float64]:
     # The stored verdict decides the side of the threshold, not a value rounded to f32.
     values = np.where(valid, np.maximum(values, tau), np.minimum(values, np.nextafter(tau, -1)))
     values = values.clip(edges[0], edges[-1])
-    counts = [np.histogram(values[chosen], edges)[0] for chosen in _quadrants(correct, valid)]
+    codes = quadrant_codes(correct, valid)
+    counts = [np.histogram(values[codes == k], edges)[0] for k in range(len(QUADRANTS))]
     return np.asarray(counts, np.float64), edges
-
-
-def _quadrants(correct: Bool, valid: Bool) -> tuple[Bool, Bool, Bool, Bool]:
-    return correct & valid, correct & ~valid, ~correct & valid, ~correct & ~valid
 
 
 def _bin_edges(tau: float, low: float, high: float) -> Float64:
@@ -160,7 +158,7 @@ def _histogram(head: HeadRun, counts: Float64, edges: Float64, up: float, down: 
     axis = TOP + scale * up
     first, last = float(edges[0]), float(edges[-1])
     bars = []
-    for name, row in zip(("rr", "rw", "wr", "ww"), counts, strict=True):
+    for name, row in zip(QUADRANTS, counts, strict=True):
         for k in np.flatnonzero(row).tolist():
             left, right = _x(float(edges[k]), first, last), _x(float(edges[k + 1]), first, last)
             height = scale * float(row[k]) / judged

@@ -11,7 +11,7 @@ from rate.report.heads import HeadRun
 from rate.report.html.encode import heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.pictures import Pictures, View
-from rate.report.html.selection import QUADRANTS, Shown, select
+from rate.report.html.selection import GROUPS, Shown, select
 from rate.types import Json
 
 
@@ -102,8 +102,8 @@ def _threshold(row: Json, rule: Json) -> float | None:
 
 
 def _totals(heads: Sequence[HeadRun]) -> dict[str, int]:
-    totals = dict.fromkeys(QUADRANTS, 0)
+    totals = dict.fromkeys(GROUPS, 0)
     for head in heads:
-        for quadrant in QUADRANTS:
+        for quadrant in GROUPS:
             totals[quadrant] += getattr(head.summary.counts, quadrant)
     return totals

@@ -22,7 +22,7 @@ from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, 
 from rate.report.html.gallery import Gallery, gallery_of
 from rate.report.html.pictures import Pictures
 from rate.report.html.record import data_name, failures, record, runs_of
-from rate.report.html.selection import QUADRANTS
+from rate.report.html.selection import GROUPS
 from rate.report.html.shift import Shift, shift_of
 from rate.report.html.slices import COLUMNS, slice_rows
 from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
@@ -139,7 +139,7 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
         unfinished=[run for run in runs if run.status != "complete"],
         differences=[text for other in heads[1:] for text in incompatibilities(heads[0], other)],
         gallery=gallery,
-        quadrants=QUADRANTS,
+        quadrants=GROUPS,
         reasons=REASONS,
         notes=list(dict.fromkeys(view.note for view in views)),
         frame=_FRAME,

@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 
 from rate.data.digests import fingerprint
 from rate.errors import RunError
+from rate.metrics import QUADRANTS, UNDEFINED, quadrant_of
 from rate.report.heads import HeadRun
 from rate.runs.rows import MAP_SCHEMA, SKETCH
 from rate.types import Bool, Float64, Json
 
-QUADRANTS = ("rr", "rw", "wr", "ww", "undefined")
+GROUPS = (*QUADRANTS, UNDEFINED)
+"""What cards are sorted by."""
 
 _LARGEST_SIDE = 1024
 
@@ -61,7 +63,7 @@ def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
             strata.setdefault((position, shown.quadrant), []).append(shown)
     queues = [
         sorted(strata.get((position, quadrant), ()), key=lambda shown: (shown.rank, shown.id))
-        for quadrant in QUADRANTS
+        for quadrant in GROUPS
         for position in range(len(heads))
     ]
     turns = (shown for turn in itertools.zip_longest(*queues) for shown in turn if shown is not None)
@@ -75,7 +77,7 @@ def rank_of(identifier: str) -> int:
 
 def _order(shown: Shown) -> tuple[int, int, str, int]:
     """Of two heads in one quadrant, the same sample stands side by side."""
-    return QUADRANTS.index(shown.quadrant), shown.rank, shown.id, shown.head
+    return GROUPS.index(shown.quadrant), shown.rank, shown.id, shown.head
 
 
 def _candidates(position: int, head: HeadRun) -> Iterator[Shown]:
@@ -84,10 +86,10 @@ def _candidates(position: int, head: HeadRun) -> Iterator[Shown]:
     if not maps:
         for name, row in rows.items():
             heat = _heat(row["evidence_sketch"], SKETCH)
-            yield Shown(position, _quadrant(row), rank_of(name), row, heat, coarse=True)
+            yield Shown(position, _group(row), rank_of(name), row, heat, coarse=True)
     for saved in maps:
-        row = rows[saved["id"]]
-        yield Shown(position, _quadrant(row), saved["rank"], row, _heat(saved["map"], saved["side"]), coarse=False)
+        row, heat = rows[saved["id"]], _heat(saved["map"], saved["side"])
+        yield Shown(position, _group(row), saved["rank"], row, heat, coarse=False)
 
 
 def _saved_maps(head: HeadRun) -> list[Json]:
@@ -122,7 +124,5 @@ def _heat(data: bytes | None, side: int) -> Float64 | None:
     return np.asarray((values / peak if peak > 0 else values).reshape(side, side))
 
 
-def _quadrant(row: Json) -> str:
-    if row["valid"] is None:
-        return "undefined"
-    return ("r" if row["correct"] else "w") + ("r" if row["valid"] else "w")
+def _group(row: Json) -> str:
+    return quadrant_of(row["correct"], row["valid"])
