@@ -19,11 +19,11 @@ from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import spec_for
 from rate.engine.job import job_from_artifact
 from rate.engine.pipeline import evaluate
-from rate.errors import DataError
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
+from rate.outputs import require_new_folder
 from rate.report.heatmap import picture
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -80,10 +80,9 @@ def run_demo(folder: Path, settings: DemoSettings, listener: Listener) -> Demo:
     """Make the data, train, export, evaluate; everything stays in ``folder``.
 
     Raises:
-        DataError: ``folder`` exists and is not empty.
+        UsageError: ``folder`` exists and is not empty, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists and is not an empty folder; give another --out, or remove it")
+    require_new_folder("--out", folder)
     plain, shortcut = _pictures(folder, settings, listener)
     artifact = _models(folder, plain, shortcut, settings, listener)
     listener.say("evaluating both heads in one run, on pictures like those of the encoder's training")

@@ -25,6 +25,9 @@ from rate.types import Json
 Write = Callable[[IO[bytes]], object]
 """Fills an open file."""
 
+MANY = 100
+"""Files from which on one sync of all disks is faster than one of each file, which takes milliseconds."""
+
 _TEMPORARY = re.compile(r"\..+\.rate-[0-9a-f]{16}\.tmp", re.DOTALL)
 _FAILING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
 """What a disk says that is full, broken or read-only: never said of a file that is only read."""
@@ -35,7 +38,7 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def write_atomically(path: Path, write: Write, mode: int = 0o666, keep: bool = False) -> None:
+def write_atomically(path: Path, write: Write, sync: bool = True) -> None:
     """Let ``write`` fill a file that then takes the name ``path``; a crash leaves the old file or none.
 
     A symbolic link of that name is replaced, never followed: see `rate.outputs` for files that the user has named.
@@ -43,26 +46,37 @@ def write_atomically(path: Path, write: Write, mode: int = 0o666, keep: bool = F
     Args:
         path: in a folder that is there.
         write: fills the file.
-        mode: permissions, less the process's mask.
-        keep: a file that has the name by now stays, and what was written is dropped.
+        sync: False = of many files, which whoever writes them syncs together.
 
     Raises:
         StorageError: the disk is full, gone or read-only; the old file is still there.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        temporary, descriptor = _claimed(path, lambda name: os.open(name, flags, mode))
-        try:
-            with os.fdopen(descriptor, "w+b") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            _name(temporary, path, keep)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with storing(path, path.parent), placed(path, sync) as name, name.open("wb") as file:
+            write(file)
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+@contextmanager
+def placed(path: Path, sync: bool = True) -> Iterator[Path]:
+    """A file, empty at first, that takes the name ``path`` when the block ends well: `write_atomically`, bare errors.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    temporary, descriptor = _claimed(path, lambda name: os.open(name, flags, 0o666))
+    try:
+        yield temporary
+        if sync:
+            os.fsync(descriptor)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Json) -> None:
@@ -83,9 +97,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     out = Path(os.path.realpath(out))
     with _draft(out) as draft:
         yield draft
-        sync_tree(draft)
+        _sync_tree(draft)
         draft.replace(out)
-        sync_folder(out.parent)
+        _sync_folder(out.parent)
 
 
 @contextmanager
@@ -97,11 +111,11 @@ def folder_instead(out: Path) -> Iterator[Path]:
     out = Path(os.path.realpath(out))
     with _draft(out) as draft:
         yield draft
-        sync_tree(draft)
+        _sync_tree(draft)
         older = _temporary_beside(out).with_suffix(".old")
         out.replace(older)
         draft.replace(out)
-        sync_folder(out.parent)
+        _sync_folder(out.parent)
         shutil.rmtree(older)
 
 
@@ -118,22 +132,15 @@ def remove_leftovers(folder: Path, of: str | None = None) -> None:
                 _remove_leftover(path)
 
 
-def sync_folder(path: Path) -> None:
-    """See that the names in a folder survive a power cut."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def try_writing(path: Path) -> None:
+    """Make a file under a temporary name beside ``path``, and delete it.
 
-
-def sync_tree(path: Path) -> None:
-    """See that all files and folders below ``path`` survive a power cut."""
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with (Path(folder) / name).open("rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(Path(folder))
+    Raises:
+        OSError: nothing can be written there.
+    """
+    temporary, descriptor = _claimed(path, lambda name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    os.close(descriptor)
+    temporary.unlink()
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -201,12 +208,27 @@ def _temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.rate-{secrets.token_hex(8)}.tmp")
 
 
-def _name(temporary: Path, path: Path, keep: bool) -> None:
-    if not keep:
-        temporary.replace(path)
+def _sync_folder(path: Path) -> None:
+    """See that the names in a folder survive a power cut."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sync_tree(path: Path) -> None:
+    """See that everything below ``path`` survives a power cut."""
+    paths = [path, *path.rglob("*")]
+    if len(paths) > MANY:
+        os.sync()
         return
-    with suppress(FileExistsError):
-        path.hardlink_to(temporary)
+    for one in paths:
+        descriptor = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _claimed(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:

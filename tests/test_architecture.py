@@ -16,6 +16,7 @@ import rate
 PACKAGE = Path(rate.__file__).parent
 ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
+    ("outputs",),
     ("config",),
     ("kernels", "metrics", "paired"),
     ("data",),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rate.demo import DemoSettings, Listener, in_words, run_demo
-from rate.errors import DataError
+from rate.errors import UsageError
 
 
 def test_everything_from_pictures_to_words(tmp_path: Path) -> None:
@@ -25,5 +25,5 @@ def test_everything_from_pictures_to_words(tmp_path: Path) -> None:
     words = " ".join(in_words(done))
     for head in done.agreeing.heads.values():
         assert f"{100 * (head.accuracy.value or 0):.0f} %" in words
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         run_demo(tmp_path / "demo", settings, Listener())

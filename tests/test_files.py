@@ -66,15 +66,6 @@ def test_a_link_in_the_place_of_our_file_is_replaced_and_its_target_stays(tmp_pa
     assert not (tmp_path / "run.json").is_symlink()
 
 
-def test_a_file_that_was_there_first_stays_where_that_is_asked(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    write_atomically(path, lambda file: file.write(b"first"), mode=0o600, keep=True)
-    write_atomically(path, lambda file: file.write(b"second"), mode=0o600, keep=True)
-    assert path.read_bytes() == b"first"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rate.artifacts.external_weights import check_external
-from rate.artifacts.folders import canonical, check_document, field, read_document, strings, verify, write_document
+from rate.artifacts.folders import canonical, check_document, field, read_document, strings, verify
 from rate.artifacts.schemas import ARTIFACT as ARTIFACT_SCHEMA
 from rate.backends.base import Graph
 from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError
+from rate.files import write_json
 from rate.types import Json
 
 ARTIFACT = "artifact.json"
@@ -136,7 +137,7 @@ def load_artifact(path: Path) -> Artifact:
 
 def write_artifact(artifact: Artifact) -> None:
     """Write artifact.json into the artifact's folder, whose other files are there already."""
-    write_document(artifact.path / ARTIFACT, artifact.to_json())
+    write_json(artifact.path / ARTIFACT, artifact.to_json())
 
 
 def check_heads(heads: Sequence[HeadInfo], error: type[Exception] = ArtifactError) -> None:

@@ -17,7 +17,6 @@ from rate.artifacts.folders import (
     replacing,
     strings,
     verify,
-    write_document,
 )
 from rate.artifacts.schemas import CHECKPOINT as CHECKPOINT_SCHEMA
 from rate.artifacts.weights import State, load_into, read_state, under
@@ -25,6 +24,7 @@ from rate.artifacts.weights import state_digest as state_digest
 from rate.artifacts.zero_shot import ZeroShot
 from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, ConfigError, UsageError, need
+from rate.files import write_json
 from rate.types import Json
 
 CHECKPOINT = "checkpoint.json"
@@ -126,7 +126,7 @@ def save_checkpoint(
         torch_io.save_file(
             {name: value.detach().contiguous().clone() for name, value in named.items()}, draft / WEIGHTS
         )
-        write_document(draft / CHECKPOINT, checkpoint.to_json(digest_files(draft, [WEIGHTS])))
+        write_json(draft / CHECKPOINT, checkpoint.to_json(digest_files(draft, [WEIGHTS])))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

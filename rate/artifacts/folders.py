@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +13,14 @@ from typing import Any, TypeVar
 from rate.artifacts.documents import disagreement, read_json
 from rate.data.storage.local_file import is_file
 from rate.errors import ArtifactError, UsageError
+from rate.files import folder_instead, is_temporary, new_folder
+from rate.outputs import require_new_folder
 from rate.types import Json
 
 T = TypeVar("T")
+
+PLANS = "plans"
+_PLAN = re.compile(rf"{PLANS}/[0-9a-f]{{16}}\.(plan|json)")
 
 
 def check_replaceable(out: Path, marker: str, force: bool) -> None:
@@ -29,18 +32,20 @@ def check_replaceable(out: Path, marker: str, force: bool) -> None:
         force: replace such an older folder. Anything else that is not empty is never replaced.
 
     Raises:
-        UsageError: ``out`` is a file, or a folder with content that may not go.
+        UsageError: ``out`` is a file, a folder with content that is not ours or may not go, or cannot be written.
+        StorageError: the disk is full.
     """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UsageError(f"--out {out} is a file; a folder is written, so give the name of a new one")
-    if not any(out.iterdir()):
+    if not out.is_dir() or not any(out.iterdir()):
+        require_new_folder("--out", out)
         return
     if not (out / marker).is_file():
         raise UsageError(f"--out {out} is not empty and has no {marker}, so it is not replaced; give a new folder")
     if not force:
         raise UsageError(f"--out {out} exists already; add --force to replace it, or give a new folder")
+    if foreign := _foreign(out, marker):
+        raise UsageError(
+            f"--out {out} is not replaced: it holds {foreign}, which is not of `rate`; move it, or give a new folder"
+        )
 
 
 @contextmanager
@@ -48,32 +53,33 @@ def replacing(out: Path, marker: str, force: bool) -> Iterator[Path]:
     """A draft folder beside ``out`` that takes its name when the block ends well, and vanishes when it does not.
 
     Raises:
-        UsageError: as `check_replaceable`, or the place cannot be written.
+        UsageError: as `check_replaceable`.
+        StorageError: the disk is full.
     """
     check_replaceable(out, marker, force)
-    draft = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(
-            f"--out {out} cannot be created ({error.strerror}); give a folder in a writable place"
-        ) from error
-    try:
+    make = folder_instead if out.is_dir() and any(out.iterdir()) else new_folder
+    with make(out) as draft:
         yield draft
-        _swap(draft, out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        check_replaceable(out, marker, force)  # it may have changed meanwhile
 
 
-def _swap(draft: Path, out: Path) -> None:
-    """Give ``draft`` the name of ``out``; at no moment is the older folder half deleted under that name."""
-    if not out.exists():
-        draft.rename(out)
-        return
-    older = draft.with_suffix(".old")
-    out.rename(older)
-    draft.rename(out)
-    shutil.rmtree(older)
+def _foreign(folder: Path, marker: str) -> str | None:
+    """Something in a folder that is not listed in its document; the document itself where it is not of `rate`."""
+    try:
+        document = read_json(folder / marker)
+    except (OSError, ValueError):
+        return f"a {marker} that cannot be read"
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(schema, str) or not schema.startswith(f"rate.{Path(marker).stem}/"):
+        return f"a {marker} of the schema {schema!r}"
+    files = document.get("files")
+    listed = {marker, *(files if isinstance(files, dict) else ())}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_plan = _PLAN.fullmatch(name) is not None or (name == PLANS and not path.is_symlink())
+        if not (name in listed or is_plan or is_temporary(path.name)):
+            return name
+    return None
 
 
 def digest_file(path: Path) -> str:
@@ -90,12 +96,6 @@ def digest_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def canonical(document: Any) -> bytes:
     """One byte string for equal JSON values: sorted keys, no spaces, UTF-8."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def write_document(path: Path, document: Json) -> None:
-    """Write a JSON document for people and machines; NaN is refused by raising ValueError."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_document(folder: Path, name: str, schema: str) -> Json:

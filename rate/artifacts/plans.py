@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.folders import canonical, field, read_document, write_document
+from rate.artifacts.folders import PLANS, canonical, field, read_document
 from rate.backends.base import Graph
 from rate.backends.tensorrt import TensorRtSpec, pieces
 from rate.backends.tensorrt_library import Gpu, load_tensorrt, open_gpu
 from rate.errors import ArtifactError, UsageError
+from rate.files import write_json
 from rate.types import Json
 
-PLANS = "plans"
 PLAN_SCHEMA_ID = "rate.plan/1"
 PRECISIONS = ("fp16", "bf16", "f32")
 """Of graphs that plans are built from, the fastest first."""
@@ -132,7 +132,7 @@ def write_plan(plan: Plan) -> None:
         "made": plan.made,
     }
     (state_folder() / PLANS / key_of(document)).touch()
-    write_document(plan.path.with_suffix(".json"), document)
+    write_json(plan.path.with_suffix(".json"), document)
 
 
 def read_plan(path: Path) -> Plan:

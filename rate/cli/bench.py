@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.cli.settings import apply_config
-from rate.errors import ConfigError, RateError
+from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -86,21 +86,18 @@ def bench(
     result = _measure(loaded, settings, images)
     rows = rows_of(result)
     found = None if against is None else compare(rows, stored, str(against))
-    if as_json:
-        compared = {
-            "regression": None if found is None else found.regression,
-            "against": None if found is None else found.to_json(),
-        }
-        print_json(result.to_json() | compared)
-    else:
-        results().print(bench_table(result, found))
-    if csv is not None:
-        try:
+    try:
+        if csv is not None:
             append(csv, rows)
-        except OSError as error:
-            raise RateError(
-                f"--csv {csv} cannot be written: {error.strerror}; the figures are printed above"
-            ) from error
+    finally:  # figures that could not be stored are printed all the same
+        if as_json:
+            compared = {
+                "regression": None if found is None else found.regression,
+                "against": None if found is None else found.to_json(),
+            }
+            print_json(result.to_json() | compared)
+        else:
+            results().print(bench_table(result, found))
 
 
 def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:
@@ -135,14 +132,14 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
 
 def _stored(csv: Path | None, against: Path | None) -> list[Row]:
     """What is there to compare with; files that cannot be used are refused before anything is measured."""
+    from rate.outputs import is_stream, require_output
     from rate.report.tables.bench_csv import append, read_stored
 
     if csv is not None:
-        try:
+        require_output("--csv", csv, appended=True)
+        if not is_stream(csv):
             append(csv, [])
-        except OSError as error:
-            raise ConfigError(f"--csv {csv} cannot be written: {error.strerror}; name another file") from error
-        read_stored(csv, "--csv")
+            read_stored(csv, "--csv")
     return [] if against is None else read_stored(against, "--against")
 
 

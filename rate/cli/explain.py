@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rate.engine.verdict import Verdict
     from rate.types import Box
 
+_FORMS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
 
 def explain(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
@@ -38,11 +40,14 @@ def explain(
     from rate.cli.console import Steps, notice, print_json, say
     from rate.engine.choose_backend import spec_for
     from rate.engine.job import method_for
+    from rate.outputs import is_stream, require_output, write_output
     from rate.report.heatmap import picture
     from rate.studies import one_image as engine
 
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise ConfigError(f"--out must end in .png, .jpg or .webp, got {str(out)!r}")
+    require_output("--out", out)
+    form = _FORMS.get(out.suffix.lower()) or ("PNG" if is_stream(out) else None)
+    if form is None:
+        raise ConfigError(f"--out must end in {', '.join(_FORMS)}, got {str(out)!r}")
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
     measurement = Measurement(saliency=saliency, masks=masks, seed=seed)
@@ -54,7 +59,8 @@ def explain(
     with Steps("explain", forwards, "forwards") as steps:
         found = engine.explain(loaded, spec, question, measurement, execution, steps.show)
     verdict = found.verdict
-    picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry).save(out)
+    drawn = picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry)
+    write_output(out, lambda file: drawn.save(file, form))
     if as_json:
         print_json(_as_json(verdict) | {"picture": str(out)})
         return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.errors import RateError, UsageError
+from rate.errors import StorageError
 
 if TYPE_CHECKING:
     from rate.report.gate.decide import Decision
@@ -33,52 +32,40 @@ def gate(
     result could not be written.
     """
     from rate.cli.console import notice, print_json, results
+    from rate.outputs import require_output
     from rate.report.gate.decide import decide
     from rate.report.gate.policy import read_policy
     from rate.report.gate.table import gate_table
     from rate.report.heads import load_head
 
-    _require_writable("--junit", junit)
-    _require_writable("--markdown", markdown)
+    if junit is not None:
+        require_output("--junit", junit)
+    if markdown is not None:
+        require_output("--markdown", markdown, appended=True)
     checks = read_policy(policy)
     candidate = load_head(run)
     decision = decide(checks, candidate, load_head(baseline) if baseline else None, allow_partial=allow_partial)
-    if as_json:
-        for text in decision.remarks:
-            notice(text)
-        print_json(decision.to_json())
-    else:
-        results().print(gate_table(decision))
-    _write(decision, junit, markdown)
+    try:
+        _write(decision, junit, markdown)
+    finally:  # a decision that could not be written is printed all the same
+        if as_json:
+            for text in decision.remarks:
+                notice(text)
+            print_json(decision.to_json())
+        else:
+            results().print(gate_table(decision))
     raise typer.Exit(decision.exit_code)
 
 
-def _require_writable(option: str, path: Path | None) -> None:
-    """Refuse a place that cannot be written before anything is decided; missing folders are made later."""
-    if path is None:
-        return
-    # os.access instead of Path.exists, which raises where a folder on the way may not be entered.
-    place = next(there for there in (path.absolute(), *path.absolute().parents) if os.access(there, os.F_OK))
-    if place == path.absolute() and place.is_dir():
-        raise UsageError(f"{option} {path} is a folder; name a file in it")
-    if not os.access(place, os.W_OK) or not (place == path.absolute() or place.is_dir()):
-        raise UsageError(f"{option} {path} cannot be written: {place} is no folder that this process may write to")
-
-
 def _write(decision: Decision, junit: Path | None, markdown: Path | None) -> None:
-    from rate.files import write_atomically
+    from rate.outputs import write_output
     from rate.report.gate.junit import junit as junit_xml
     from rate.report.gate.markdown import append_markdown
 
     try:
         if junit is not None:
-            junit.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(junit, lambda file: file.write(junit_xml(decision)))
+            write_output(junit, lambda file: file.write(junit_xml(decision)))
         if markdown is not None:
-            markdown.parent.mkdir(parents=True, exist_ok=True)
             append_markdown(markdown, decision)
-    except OSError as error:
-        raise RateError(
-            f"the gate is {decision.verdict}, and {error.filename or 'its result'} could not be written: "
-            f"{error.strerror}; free the place and run the same command again"
-        ) from error
+    except StorageError as error:
+        raise StorageError(f"the gate is {decision.verdict}, and {error}") from error

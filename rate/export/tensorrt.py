@@ -40,7 +40,7 @@ from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
 from rate.errors import ArtifactError, BackendError, ConfigError, ParityError, StorageError, UsageError
 from rate.export.options import ExportOptions
-from rate.files import write_atomically
+from rate.files import remove_leftovers, try_writing, write_atomically
 from rate.types import Json
 from rate.version import __version__
 
@@ -289,6 +289,8 @@ def _make_folder(folder: Path) -> None:
     """Find out before the build, not after it, that nothing can be written."""
     try:
         folder.mkdir(exist_ok=True)
+        remove_leftovers(folder)
+        try_writing(folder / "plan")
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be made ({error.strerror}); copy the artifact to a place of yours"

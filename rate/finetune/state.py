@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rate.errors import RateError, UsageError
+from rate.errors import UsageError
+from rate.files import remove_leftovers, storage_error, write_atomically
 from rate.types import Json
 
 _FILE = "state.pt"
@@ -47,28 +47,25 @@ class TrainingState:
         return self._found
 
     def save(self, epoch: int, content: Json) -> None:
-        """Replace the state by that after ``epoch``.
+        """Replace the state by that after ``epoch``; the same command goes on from there.
 
         Raises:
-            RateError: it cannot be written.
+            StorageError: it cannot be written; the one before is whole.
         """
-        draft = self.folder / f"{_FILE}.tmp"
+        value = {"key": json.dumps(self._key), "epoch": epoch, **content}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as stream:
-                torch.save({"key": json.dumps(self._key), "epoch": epoch, **content}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(self.folder / _FILE)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            raise RateError(
-                f"the state after epoch {epoch} cannot be written to {self.folder} ({error}); make room there and "
-                "repeat the command: it goes on from the epoch before"
-            ) from error
+            remove_leftovers(self.folder)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        write_atomically(self.folder / _FILE, lambda file: torch.save(value, file))
 
     def discard(self) -> None:
-        """Forget it: the training is over, or led nowhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget it: the training is over, or led nowhere. Nothing but the state is deleted with its folder."""
+        remove_leftovers(self.folder)
+        with suppress(OSError):  # it was never written, or the folder holds what is not ours
+            (self.folder / _FILE).unlink()
+            self.folder.rmdir()
 
     def _mine(self, found: Json) -> Json:
         theirs = json.loads(found["key"])

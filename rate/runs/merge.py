@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ import pyarrow as pa
 
 from rate.artifacts.documents import disagreement
 from rate.data.digests import IdSet
-from rate.errors import RunError, StorageError
-from rate.files import write_json
+from rate.errors import RunError
+from rate.files import new_folder, write_json
+from rate.outputs import require_new_folder
 from rate.runs.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
 from rate.runs.rows import MAP_SCHEMA
 from rate.runs.run_schema import RUN
@@ -26,25 +26,20 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     """Write one run with the samples of all; it is complete when they are the whole set.
 
     Raises:
-        RunError: one is no run, has other settings or samples that another has too, or ``out`` is there already.
+        RunError: one is no run, has other settings or samples that another has too.
+        UsageError: ``out`` holds something, or cannot be written.
+        StorageError: the disk is full.
     """
     runs = [_whole(folder) for folder in folders]
     _check_same(folders, runs)
     _check_apart(folders, runs)
-    if out.exists():
-        raise RunError(f"{out} is there already; a merge writes a new run: choose another --out")
-    made = out.with_name(f".{out.name}.{os.getpid()}.tmp")  # the run appears whole or not at all
-    try:
+    require_new_folder("a merge writes a new run: --out", out)
+    with new_folder(out) as made:
         parts = _copied(folders, runs, made)
         _merge_maps(folders, made, runs[0]["execution"].get("save_maps"))
         merged = _merged(runs, parts)
         write_json(made / "run.json", merged)
         write_summary(made, summarize(made, merged))
-        made.rename(out)
-    except OSError as error:
-        raise StorageError(f"{out} cannot be written: {error.strerror}; make room, or choose another --out") from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return load_summary(out)
 
 
@@ -56,7 +51,7 @@ def _whole(folder: Path) -> Json:
 
 
 def _copied(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> list[Json]:
-    (out / "samples").mkdir(parents=True)
+    (out / "samples").mkdir()
     (out / "maps").mkdir()
     parts = []
     for folder, run in zip(folders, runs, strict=True):

@@ -9,24 +9,28 @@ Every run is whole in itself: it can be compared, reported and gated. What a gri
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+from rate.artifacts.documents import read_json
 from rate.backends.base import BackendSpec
 from rate.data.images.corrupt import CLEAN, TYPES
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, Progress, evaluate
 from rate.errors import RunError
-from rate.files import write_json
+from rate.files import remove_leftovers, write_json
 from rate.runs.store import read_run
-from rate.runs.summary import load_summary
+from rate.runs.summary import SUMMARY_SCHEMA_ID, load_summary
 from rate.types import Json
 
 GRID_SCHEMA_ID = "rate.grid/1"
+
+GRID = "grid.json"
 
 METRICS = ("accuracy", "pt", "ir")
 _KEPT = ("n", "errors", "undefined", "capped", *METRICS)
@@ -161,12 +165,24 @@ def evaluate_grid(
     """
     if (out / "run.json").exists():
         raise RunError(f"{out} is one run, and several are to be written; choose another --out")
+    _check_own(out / GRID)
     for number, corruption in enumerate(corruptions):
         one = replace(job, measurement=replace(job.measurement, corrupt=corruption))
         evaluate(one, spec, out / folder_of(corruption), partial(observe, number), carry_out)
     grid = load_grid(out)
-    write_json(out / "grid.json", grid.to_json())
+    write_json(out / GRID, grid.to_json())
     return grid
+
+
+def _check_own(path: Path) -> None:
+    """Refuse to replace a document of the name that a grid has and that is none; remove what a killed process left."""
+    remove_leftovers(path.parent, of=path.name)
+    try:
+        document = read_json(path) if os.path.lexists(path) else {"schema": GRID_SCHEMA_ID}
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict) or document.get("schema") != GRID_SCHEMA_ID:
+        raise RunError(f"{path} was not written by `rate eval --corrupt`; move it, or choose another --out")
 
 
 def is_grid(folder: Path) -> bool:
@@ -195,10 +211,19 @@ def _cell(folder: Path, run: Json) -> Cell:
 
 def _summary(folder: Path, run: Json) -> Json:
     """As it was written, if nothing can have come since."""
-    if run["status"] == "complete" and (folder / "summary.json").exists():
-        found: Json = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        return found
+    if run["status"] == "complete":
+        with suppress(OSError, ValueError):  # absent or damaged: it is made of the rows once more
+            found = read_json(folder / "summary.json")
+            if _is_usable(found, run):
+                return dict(found)
     return load_summary(folder).to_json()
+
+
+def _is_usable(found: object, run: Json) -> bool:
+    heads = found.get("heads") if isinstance(found, dict) and found.get("schema") == SUMMARY_SCHEMA_ID else None
+    return isinstance(heads, dict) and all(
+        isinstance(heads.get(head["name"]), dict) and heads[head["name"]].keys() >= set(_KEPT) for head in run["heads"]
+    )
 
 
 def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:

@@ -150,13 +150,24 @@ def test_only_an_artifact_is_replaced_and_only_by_force(tmp_path) -> None:
     (out / "artifact.json").write_text("old")
     with pytest.raises(UsageError, match="exists already; add --force"):
         draft(out)
+    with pytest.raises(UsageError, match=r"artifact\.json that cannot be read"):
+        draft(out, force=True)
+    (out / "artifact.json").write_text('{"schema": "of a museum/1", "files": {"thesis.tex": ""}}')
+    with pytest.raises(UsageError, match="of a museum"):
+        draft(out, force=True)
+    (out / "artifact.json").write_text('{"schema": "rate.artifact/1", "files": {"graph.onnx": ""}}')
+    with pytest.raises(UsageError, match=r"it holds thesis\.tex"):
+        draft(out, force=True)
+    assert (out / "thesis.tex").read_text() == "precious"
+    (out / "thesis.tex").rename(out / "graph.onnx")
+    (out / "plans").mkdir()
+    (out / "plans" / "0123456789abcdef.plan").touch()
     draft(out, force=True)
     assert [path.name for path in out.iterdir()] == ["artifact.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    with pytest.raises(UsageError, match="is a file"):
-        draft(out / "artifact.json", force=True)
-    with pytest.raises(UsageError, match="cannot be created"):
-        draft(out / "artifact.json" / "b")
+    for place in (out / "artifact.json", out / "artifact.json" / "b"):
+        with pytest.raises(UsageError, match=str(place)):
+            draft(place, force=True)
 
 
 def test_an_artifact_can_be_moved(shared_artifact, artifact_copy) -> None:

@@ -103,7 +103,7 @@ def test_real_images_are_decoded(trained, capsys: pytest.CaptureFixture[str]) ->
         (("--rounds", "0"), "rounds must be a whole number from 1"),
         (("--split", "test"), "--split test needs the manifest"),
         (("--against", "absent.csv"), "--against absent.csv cannot be read"),
-        (("--csv", "."), "--csv . cannot be written"),
+        (("--csv", "."), "--csv . is a folder"),
         (("--backend", "onnxruntime", "--precision", "bf16"), "onnxruntime does not compute in bf16"),
     ],
 )

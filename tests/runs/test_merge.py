@@ -11,7 +11,7 @@ from function_models import job, light
 
 from rate.backends.fake import FakeSpec
 from rate.engine.pipeline import evaluate
-from rate.errors import RunError
+from rate.errors import RunError, UsageError
 from rate.runs.merge import merge
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -66,5 +66,5 @@ def test_what_does_not_belong_together_is_refused_and_nothing_is_left(shards, tm
     assert not (tmp_path / "merged").exists()
     assert not list(tmp_path.glob(".*"))
     runs[2].rename(tmp_path / "merged")
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(UsageError, match=str(tmp_path / "merged")):
         merge([runs[0], tmp_path / "merged"], tmp_path / "merged")

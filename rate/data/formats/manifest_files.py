@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import IO, Any, TypeAlias, TypeVar
 
 from rate.data.storage.limits import LINE_CHARS
 from rate.errors import DataError
+from rate.outputs import require_output, write_output
 
 Raw: TypeAlias = dict[str, object]
 """Column name -> value as the file gives it; None or a blank text = not given."""
@@ -59,30 +59,26 @@ def write_rows(path: Path, rows: Sequence[Raw]) -> None:
     """Write rows of known columns as .csv, .jsonl or .parquet; the file appears whole or not at all.
 
     Raises:
-        DataError: unknown suffix, or the file cannot be written.
+        DataError: unknown suffix, or a text that is not Unicode.
+        StorageError: the file cannot be written.
     """
     writer = _format(path, _WRITERS)
     columns = [name for name in COLUMNS if any(name in row for row in rows)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            writer(file, columns, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, ValueError) as error:  # ValueError: a text that is not Unicode, as file names can be
+        write_output(path, lambda file: writer(file, columns, rows))
+    except ValueError as error:  # a text that is not Unicode, as file names can be
         raise DataError(f"{path} cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def check_suffix(path: Path) -> None:
-    """Refuse a name that no manifest format has.
+def require_manifest(out: Path) -> None:
+    """Refuse, before the work that makes its rows, a manifest that cannot be written.
 
     Raises:
-        DataError: names the formats.
+        DataError: no manifest format has such a name.
+        UsageError: nothing can be written there.
     """
-    _format(path, _WRITERS)
+    _format(out, _WRITERS)
+    require_output("--out", out)
 
 
 def _format(path: Path, known: dict[str, _T]) -> _T:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +16,8 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.prepare import load_mask
 from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
+from rate.files import new_folder
+from rate.outputs import require_new_folder
 from rate.types import Json, Sample, Stamp
 
 SHARD_BYTES = 256 << 20
@@ -72,26 +72,19 @@ def pack(
 
     Raises:
         ConfigError: a limit is not positive.
-        DataError: ``out`` is not empty; a row is wrong, its files cannot be read, or the set changed while it was
-            packed: nothing is left then.
+        UsageError: ``out`` is not empty, or cannot be written.
+        DataError: a row is wrong, its files cannot be read, or the set changed while it was packed: nothing is left
+            then.
+        StorageError: the disk is full.
     """
     _check_request(out, shard_bytes, shard_samples)
     chosen = read_evaluation_set(data, split)  # refuses the source for what is wrong with its rows
     total = len(chosen)
     out = out.absolute()
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        with _Shards(temporary, shard_bytes, shard_samples or total) as shards:
-            for number, (sample, own_split) in enumerate(chosen.with_splits()):
-                shards.add(_members(sample, own_split, f"{number:09d}"))
-                tick(number + 1, total)
-        temporary.replace(out)
-    except OSError as error:
-        raise DataError(f"{out} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _sync(out.parent)
+    with new_folder(out) as draft, _Shards(draft, shard_bytes, shard_samples or total) as shards:
+        for number, (sample, own_split) in enumerate(chosen.with_splits()):
+            shards.add(_members(sample, own_split, f"{number:09d}"))
+            tick(number + 1, total)
     names = f"{{000000..{shards.count - 1:06d}}}" if shards.count > 1 else "000000"
     return PackReport(f"{out}/{names}.tar", shards.count, total, shards.bytes)
 
@@ -99,8 +92,7 @@ def pack(
 def _check_request(out: Path, shard_bytes: int, shard_samples: int | None) -> None:
     if shard_bytes < 1 or (shard_samples is not None and shard_samples < 1):
         raise ConfigError(f"a shard holds at least 1 byte and 1 sample, got {shard_bytes} and {shard_samples}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"--out {out} exists and is not an empty folder; choose a new one")
+    require_new_folder("--out", out)
 
 
 class _Shards:
@@ -145,19 +137,10 @@ class _Shards:
         self._tar.close()
         self._tar, self._samples = None, 0
         self.bytes += path.stat().st_size
-        _sync(path)
 
 
 def _padded(size: int, unit: int) -> int:
     return -(-size // unit) * unit
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rate.data.formats.manifest_files import Raw, check_suffix, write_rows
+from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.images.polygon import polygon_mask
 from rate.data.images.run_lengths import rle_mask
 from rate.data.make.index import SHOWN, counts, named, plain, reachable
@@ -21,6 +19,8 @@ from rate.data.storage.limits import max_pixels
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError
+from rate.files import new_folder
+from rate.outputs import require_new_folder
 from rate.types import Bool, Json
 
 MAX_JSON_BYTES = 512 << 20
@@ -82,7 +82,7 @@ def index_coco(
         ConfigError: ``regions``.
         DataError: the JSON is too large or malformed (each problem is named), or no image is there.
     """
-    check_suffix(out)
+    require_manifest(out)
     if regions not in REGIONS:
         raise ConfigError(f"regions must be one of {', '.join(REGIONS)}; got {regions!r}")
     found = _checked(_parsed(annotations, max_bytes), annotations, regions)
@@ -94,6 +94,7 @@ def index_coco(
     masks = out.with_name(f"{out.stem}-masks") if regions == "masks" else None
     rows = list(_rows(found, used, images, out, masks))
     if masks is not None:
+        require_new_folder("the masks go to a folder beside --out:", masks)
         _write_masks(found, used, masks)
     write_rows(out, rows)
     annotated = {image for image, _ in found.grouped}
@@ -129,19 +130,10 @@ def _boxes(group: list[Json]) -> list[list[float]]:
 
 def _write_masks(found: _Set, used: dict[tuple[int, int], list[Json]], folder: Path) -> None:
     """All masks or none: the folder gets its name when it is complete."""
-    if folder.exists():
-        raise DataError(f"{folder} exists; delete it, or choose another --out")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir()
+    with new_folder(folder) as draft:
         for key, group in used.items():
             mask = _union(group, found.images[key[0]])
-            Image.fromarray(mask).save(temporary / f"{key[0]}-{key[1]}.png")
-        temporary.replace(folder)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            Image.fromarray(mask).save(draft / f"{key[0]}-{key[1]}.png")
 
 
 def _union(group: list[Json], image: Json) -> Bool:

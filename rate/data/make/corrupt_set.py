@@ -20,8 +20,11 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.manifest_files import Raw, write_rows
 from rate.data.images.corrupt import CROP, Corruption, corrupted, region_in_crop
 from rate.data.images.prepare import check_resize, load_image
-from rate.data.make.layouts.write import save_mask
-from rate.errors import ConfigError, DataError, RateError, SampleError, need
+from rate.data.make.layouts.write import grey_mask
+from rate.data.storage.limits import LINE_CHARS
+from rate.errors import ConfigError, DataError, RateError, SampleError, UsageError, need
+from rate.files import remove_leftovers, storage_error, write_atomically
+from rate.outputs import require_output
 from rate.types import Sample
 
 PNG_LEVEL = 1  # of compression: the usual 6 takes longer than most corruptions
@@ -72,13 +75,17 @@ def corrupt_set(
 
     Raises:
         ConfigError: ``workers``, or no corruption.
-        DataError: the manifest cannot be used, nothing can be written, or no sample could be corrupted.
+        DataError: the manifest cannot be used, or no sample could be corrupted.
+        UsageError: nothing can be written to ``out``, or a file of somebody else would be replaced.
+        StorageError: the disk is full.
         RateError: a worker process died.
         MissingExtra: imagecorruptions-imaug is not installed.
     """
     if workers < 1 or not corruptions:
         raise ConfigError(f"expected one worker or more and one corruption or more, got {workers}, {len(corruptions)}")
     need("imagecorruptions", "corrupt")
+    for corruption in corruptions:
+        _check_own(corruption, out)
     chosen = list(read_evaluation_set(str(manifest), split).with_splits())
     samples, splits = [sample for sample, _ in chosen], {sample.id: own for sample, own in chosen}
     work = partial(_corrupt_one, corruptions=tuple(corruptions), out=out)
@@ -90,9 +97,26 @@ def corrupt_set(
     failed = tuple(f"{sample.id}: {result.error}" for sample, result in zip(samples, done, strict=True) if result.error)
     if not pairs:
         raise DataError(f"no sample of {manifest} could be corrupted; the first: {failed[0]}")
+    os.sync()  # the images, before the manifests name them
     made = sum(result.made for _, result in pairs)
     manifests = tuple(_write_manifest(corruption, pairs, splits, out) for corruption in corruptions)
     return CorruptReport(manifests, len(pairs), made, len(pairs) * len(corruptions) - made, failed)
+
+
+def _check_own(corruption: Corruption, out: Path) -> None:
+    """Refuse to replace a manifest that this command has not written, and remove what a killed one left."""
+    path, images = _manifest_of(corruption, out), out / corruption.type / str(corruption.severity)
+    require_output("--out:", path)
+    if images.is_dir():
+        remove_leftovers(images)
+    if path.exists() and not any(f"{corruption.type}/{corruption.severity}/" in line for line in _head(path)):
+        raise UsageError(f"{path} was not written by `rate data corrupt`; move it, or choose another --out")
+
+
+def _head(path: Path) -> list[str]:
+    """The first lines of a manifest."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return [file.readline(LINE_CHARS) for _ in range(2)]
 
 
 def _results(work: Callable[[Sample], _Done], samples: Sequence[Sample], workers: int) -> Iterator[_Done]:
@@ -129,7 +153,7 @@ def _region(sample: Sample, size: tuple[int, int], out: Path) -> Raw:
     if sample.boxes is not None:
         return {"boxes": [list(box) for box in CROP.boxes_in_crop(sample.boxes, size)]}
     name = f"masks/{_file(sample)}"
-    save_mask(out / name, region_in_crop(sample, size))
+    _save(out / name, grey_mask(region_in_crop(sample, size)))
     return {"mask": name}
 
 
@@ -141,15 +165,16 @@ def _make(sample: Sample, crop: Image.Image, source: str, corruption: Corruption
         return False
     info = PngImagePlugin.PngInfo()
     info.add_text(_STAMP, stamp)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    result = corrupted(crop, corruption, sample.id)
+    _save(path, corrupted(crop, corruption, sample.id), info)
+    return True
+
+
+def _save(path: Path, image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        result.save(temporary, "PNG", pnginfo=info, compress_level=PNG_LEVEL)
-        temporary.replace(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
-    return True
+        raise storage_error(path, error) from error
+    write_atomically(path, lambda file: image.save(file, "PNG", pnginfo=info, compress_level=PNG_LEVEL), sync=False)
 
 
 def _stamp_of(path: Path) -> str | None:
@@ -166,10 +191,14 @@ def _file(sample: Sample) -> str:
     return f"{hashlib.blake2b(sample.id.encode(), digest_size=12).hexdigest()}.png"
 
 
+def _manifest_of(corruption: Corruption, out: Path) -> Path:
+    return out / f"{corruption.type}-{corruption.severity}.csv"
+
+
 def _write_manifest(
     corruption: Corruption, pairs: Sequence[tuple[Sample, _Done]], splits: dict[str, str | None], out: Path
 ) -> Path:
-    path = out / f"{corruption.type}-{corruption.severity}.csv"
+    path = _manifest_of(corruption, out)
     rows: list[Raw] = []
     for sample, done in pairs:
         image = f"{corruption.type}/{corruption.severity}/{_file(sample)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rate.data.formats.manifest_files import Raw, check_suffix, write_rows
+from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError
 
@@ -79,7 +79,7 @@ def index_folder(
         ConfigError: the pattern.
         DataError: a folder is missing or not below that of ``out``, there are no images, or none has a mask.
     """
-    check_suffix(out)
+    require_manifest(out)
     _check_pattern(mask_pattern)
     images, masks = plain(images), masks and plain(masks)
     layout = _Layout(images, masks or images, mask_pattern, splits)

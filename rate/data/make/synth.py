@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 from rate.data.make.drawing import SHAPES, colour, luminance, scene, shape, texture, unit_area
-from rate.errors import ConfigError, DataError
+from rate.errors import ConfigError
+from rate.files import new_folder
+from rate.outputs import require_new_folder
 from rate.types import Bool, Float64
 
 CLASSES = tuple(SHAPES)
@@ -74,22 +75,29 @@ def write_set(
 ) -> Path:
     """Write images, masks and ``manifest.csv`` under ``out``; returns the manifest's path.
 
+    The folder appears whole or not at all.
+
     Raises:
-        DataError: ``out`` exists and is not empty.
+        UsageError: ``out`` exists and is not empty, or cannot be written.
+        StorageError: the disk is full.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"--out {out} exists and is not an empty folder; choose a new one")
+    require_new_folder("--out", out)
     splits = {"train": settings.train, "test": settings.test, "test-broken": settings.test}
     todo = [(split, number) for split, count in splits.items() for number in range(count)]
-    for split in splits:
-        (out / "images" / split).mkdir(parents=True, exist_ok=True)
-        (out / "masks" / split).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(threads) as pool:
+    with new_folder(out) as draft:
+        for split in splits:
+            (draft / "images" / split).mkdir(parents=True)
+            (draft / "masks" / split).mkdir(parents=True)
+        pool = ThreadPoolExecutor(threads)
         rows = []
-        for row in pool.map(lambda item: _write_one(settings, out, *item), todo):
-            rows.append(row)
-            tick(len(rows), len(todo))
-    return _write_manifest(out / "manifest.csv", rows)
+        try:
+            for row in pool.map(lambda item: _write_one(settings, draft, *item), todo):
+                rows.append(row)
+                tick(len(rows), len(todo))
+        finally:  # also when the disk is full: the rest is not begun
+            pool.shutdown(cancel_futures=True)
+        _write_manifest(draft / "manifest.csv", rows)
+    return out / "manifest.csv"
 
 
 def picture(settings: Synthetic, split: str, number: int) -> Picture:
@@ -217,14 +225,11 @@ def _write_one(settings: Synthetic, out: Path, split: str, number: int) -> dict[
     }
 
 
-def _write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
-    return path
 
 
 def pictures(settings: Synthetic, split: str, count: int) -> Iterator[Picture]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import secrets
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,9 +19,13 @@ from typing import Any
 from rate.credentials import without_credentials
 from rate.data.storage.retries import tried
 from rate.errors import ConfigError
+from rate.files import placed, remove_leftovers
 
 CACHE_BYTES = 64 << 30
 """What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
+
+_COPY = re.compile(r"[0-9a-f]{40}")
+"""Names of copies: the digest of URL and version."""
 
 _known: dict[str, Path] = {}  # URL -> its copy, as far as this process has asked
 
@@ -73,24 +77,18 @@ def _copy(url: str) -> Path:
 
 
 def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
-    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: nobody else is here
-        left.unlink(missing_ok=True)
-    # A name of its own for every try: one that was given up may still be writing.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
+    remove_leftovers(path.parent, of=path.name)
+    # A temporary name of its own for every try: one that was given up may still be writing.
+    with placed(path) as temporary:
         filesystem.get_file(name, str(temporary))
-        if size is not None and temporary.stat().st_size != size:
-            raise OSError(f"{temporary.stat().st_size} of {size} bytes came")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        found = temporary.stat().st_size
+        if size is not None and found != size:
+            raise OSError(f"{found} of {size} bytes came")
 
 
 def _bytes_so_far(folder: Path, digest: str) -> int:
     try:
-        return sum(path.stat().st_size for path in folder.glob(f".{digest}.*.tmp"))
+        return sum(path.stat().st_size for path in folder.glob(f".{digest}.rate-*.tmp"))
     except FileNotFoundError:  # renamed or deleted at this moment: something gets on
         return -1
 
@@ -103,10 +101,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _make_room(folder: Path, keep: Path) -> None:
-    """Delete the copies used longest ago until the rest fits. Who has one open keeps reading it."""
+    """Delete the copies used longest ago until the rest fits. Who has one open keeps reading it.
+
+    Whatever else lies in the folder is not ours: it neither counts nor goes.
+    """
     copies = []
     for path in folder.iterdir():
-        if path.suffix not in (".lock", ".tmp"):
+        if _COPY.fullmatch(path.name) and not path.is_symlink():
             with suppress(FileNotFoundError):  # another process makes room too
                 copies.append((path.stat(), path))
     total = sum(status.st_size for status, _ in copies)

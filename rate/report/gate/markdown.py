@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from rate.outputs import append_output
 from rate.report.gate.checked_values import interval_text, number
 from rate.report.gate.decide import STATES, Decision, Result
 
@@ -37,11 +38,14 @@ def markdown(decision: Decision, limit: int = LIMIT) -> str:
 
 
 def append_markdown(path: Path, decision: Decision) -> None:
-    """Append the decision to ``path``, as the summary of a CI step asks for; a missing file is made."""
-    there = path.stat().st_size if path.exists() else 0
+    """Append the decision to ``path``, as the summary of a CI step asks for; a missing file is made.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    there = path.stat().st_size if path.is_file() else 0
     text = markdown(decision, max(0, LIMIT - there))
-    with path.open("ab") as file:
-        file.write((f"\n{text}" if there else text).encode(errors="replace"))
+    append_output(path, (f"\n{text}" if there else text).encode(errors="replace"))
 
 
 def _heading(decision: Decision) -> list[str]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from rate.credentials import storable, without_credentials
 from rate.errors import ConfigError, UsageError
-from rate.files import write_atomically
+from rate.outputs import is_stream, require_output, write_output
 from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.gallery import Gallery, gallery_of
@@ -106,8 +106,7 @@ def write_report(
     pictures = Pictures(None if data is None else str(data))
     gallery = gallery_of(heads, pictures, max_samples)
     page = render(heads, gallery).encode("utf-8")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, lambda file: file.write(page))
+    write_output(out, lambda file: file.write(page))
     shown = sum(card.picture is not None for card in gallery.cards)
     return Report(out, len(page), tuple(titles(heads)), len(gallery.cards), shown, pictures.notices())
 
@@ -194,10 +193,11 @@ def _check(heads: Sequence[HeadRun], out: Path, max_samples: int, force: bool) -
         raise UsageError("a report needs at least one RUN[@HEAD]")
     if max_samples < 0:
         raise ConfigError(f"max-samples must be 0 or more, got {max_samples}")
+    require_output("--out", out)
+    if is_stream(out):
+        return
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out must end in .html, got {str(out)!r}")
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder; --out names the file to write, such as {out / 'report.html'}")
     if out.exists() and not force:
         raise UsageError(f"{out} exists; give another --out, or --force to replace it")
 

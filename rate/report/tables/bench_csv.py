@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rate.bench.result import BenchResult, Spread
 from rate.errors import ConfigError
+from rate.outputs import append_output, is_stream
 from rate.types import Json
 
 FASTER, SLOWER, SAME, UNJUDGED, NEW = "faster", "slower", "same", "unjudged", "new"
@@ -122,22 +123,20 @@ def _row(cells: list[str], where: str) -> Row:
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
-    """Add rows to a file, with the line of names if it is new.
+    """Add rows to a file, with the line of names if it is new or a stream.
 
     Raises:
-        OSError: it cannot be written.
+        StorageError: it cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    present = path.read_bytes() if path.exists() else b""
+    present = path.read_bytes() if path.is_file() and not is_stream(path) else b""
     if not present:
         writer.writeheader()
     elif rows and not present.endswith(b"\n"):
         text.write("\n")
     writer.writerows(asdict(row) for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
+    append_output(path, text.getvalue().encode())
 
 
 @dataclass(frozen=True, slots=True)

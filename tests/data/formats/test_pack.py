@@ -20,7 +20,7 @@ from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.data.open_data import open_rows
 from rate.data.storage.location import read_bytes
-from rate.errors import ConfigError, DataError
+from rate.errors import ConfigError, DataError, UsageError
 
 GEOMETRY = Geometry(8, 8, (0.0,) * 3, (1.0,) * 3)
 FORMS = {
@@ -153,7 +153,7 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "out" / "mine").write_text("x")
     (tmp_path / "file").write_text("x")
     for name in ("out", "file"):
-        with pytest.raises(DataError, match="choose a new one"):
+        with pytest.raises(UsageError, match="choose a new one"):
             pack(data, tmp_path / name)
     assert files(tmp_path / "out") == {"mine": b"x"}
     (tmp_path / "empty").mkdir()

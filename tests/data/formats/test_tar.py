@@ -419,11 +419,24 @@ def test_a_shard_larger_than_the_cache_is_refused(remote, monkeypatch):
 def test_what_a_killed_fetch_left_is_cleared(remote, own_cache):
     list(open_rows("memory://b/000.tar"))
     (copy,) = (path for path in (own_cache / "shards").iterdir() if path.suffix != ".lock")
-    left = copy.with_name(f".{copy.name}.1.tmp")
+    left = copy.with_name(f".{copy.name}.rate-{copy.name[:16]}.tmp")
     copy.rename(left)
     assert ids(list(open_rows("memory://b/000.tar"))) == ["s0"]
     assert copy.exists()
     assert not left.exists()
+
+
+def test_what_is_not_a_copy_is_never_deleted_to_make_room(remote, own_cache, monkeypatch):
+    """RATE_CACHE may name a folder that has shards of its own."""
+    theirs = own_cache / "shards" / "000000.tar"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"theirs" * 4000)
+    os.utime(theirs, (0, 0))
+    monkeypatch.setenv("RATE_CACHE_BYTES", "12000")
+    list(open_rows("memory://b/000.tar"))
+    list(open_rows("memory://b/001.tar"))
+    assert theirs.read_bytes() == b"theirs" * 4000
+    assert len([path for path in theirs.parent.iterdir() if path.suffix == ""]) == 1, "the older copy made room"
 
 
 def test_a_shard_that_is_not_there(remote, tmp_path):

@@ -19,7 +19,7 @@ from rate.data.images.run_lengths import rle_mask
 from rate.data.make.check import check_manifest
 from rate.data.make.coco import index_coco
 from rate.data.manifest import read_manifest
-from rate.errors import ConfigError, DataError
+from rate.errors import ConfigError, DataError, UsageError
 
 # ----------------------------------------------------------------------------------------------------- run lengths
 
@@ -243,7 +243,8 @@ def test_images_outside_the_folder_of_the_manifest(tmp_path, name):
 def test_masks_are_never_overwritten(tmp_path):
     path = coco(tmp_path, annotations=[{"id": 1, "image_id": 1, "category_id": 3, "segmentation": [SQUARE]}])
     (tmp_path / "m-masks").mkdir()
-    with pytest.raises(DataError, match="m-masks exists; delete it"):
+    (tmp_path / "m-masks" / "1-3.png").touch()
+    with pytest.raises(UsageError, match="m-masks"):
         index_coco(path, tmp_path / "images", tmp_path / "m.csv", regions="masks")
     with pytest.raises(ConfigError, match="boxes, masks; got 'polygons'"):
         index_coco(path, tmp_path / "images", tmp_path / "m.csv", regions="polygons")

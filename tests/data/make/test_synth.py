@@ -13,7 +13,7 @@ from PIL import Image
 
 from rate.data.make.synth import CLASSES, Synthetic, picture, pictures, write_set
 from rate.data.manifest import read_manifest
-from rate.errors import ConfigError, DataError
+from rate.errors import ConfigError, UsageError
 
 SMALL = Synthetic(train=24, test=16, size=48)
 
@@ -101,7 +101,7 @@ def test_impossible_settings_say_what_was_expected(settings, message) -> None:
 
 def test_a_folder_with_content_is_never_written_into(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("mine")
-    with pytest.raises(DataError, match="choose a new one"):
+    with pytest.raises(UsageError, match="choose a new one"):
         write_set(SMALL, tmp_path)
     assert files(tmp_path) == {"x": b"mine"}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from rate.data.formats.manifest_files import Raw, check_suffix, write_rows
+from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.images.prepare import read_image
 from rate.data.make.index import SHOWN, check_below, counts, named, plain, reachable
 from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
 from rate.data.storage.location import Folder
 from rate.errors import DataError, SampleError
+from rate.files import new_folder
+from rate.outputs import require_new_folder
 from rate.types import Bool, Box
 
 
@@ -51,17 +53,18 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
     Raises:
         DataError: the set as a whole does not fit its layout, or no image of it can be used.
     """
-    check_suffix(out)
+    require_manifest(out)
     root, out = plain(root), plain(out)
     folder = Folder(out.parent)
     if root != out.parent:
         check_below(folder, root, out)
-    writer = _Writer(root, out, folder)
-    for item in entries:
-        writer.add(item)
-    if not writer.rows:
-        reasons = "; ".join(f"{count} {why}" for why, count in writer.left_out.items()) or "no image found"
-        raise DataError(f"{root} gives no row of a manifest: {reasons}")
+    with ExitStack() as stack:
+        writer = _Writer(root, out, folder, stack)
+        for item in entries:
+            writer.add(item)
+        if not writer.rows:
+            reasons = "; ".join(f"{count} {why}" for why, count in writer.left_out.items()) or "no image found"
+            raise DataError(f"{root} gives no row of a manifest: {reasons}")
     write_rows(out, writer.rows)
     return LayoutReport(
         out=out,
@@ -77,10 +80,12 @@ class _Writer:
     root: Path
     out: Path
     folder: Folder
+    stack: ExitStack  # the folder of masks appears when it is closed
     rows: list[Raw] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     first: dict[str, list[str]] = field(default_factory=dict)  # of each reason, up to SHOWN images
-    masks: set[Path] = field(default_factory=set)  # written by now
+    masks: set[str] = field(default_factory=set)  # written by now
+    draft: Path | None = None  # of the folder of masks, once there is one
 
     def add(self, item: Entry | LeftOut) -> None:
         """Take it as a row, or count why it is none."""
@@ -119,11 +124,16 @@ class _Writer:
 
     def _mask(self, entry: Entry, make: Callable[[], Bool]) -> str:
         name = entry.mask_name or f"{plain(entry.image).relative_to(self.root).as_posix()}.png"
-        path = self.out.parent / f"{self.out.stem}-masks" / name
-        if path not in self.masks:
-            save_mask(path, make())
-            self.masks.add(path)
-        return self.folder.relative(str(path))
+        masks = self.out.parent / f"{self.out.stem}-masks"
+        if self.draft is None:
+            require_new_folder("the masks go to a folder beside --out:", masks)
+            self.draft = self.stack.enter_context(new_folder(masks))
+        if name not in self.masks:
+            path = self.draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            grey_mask(make()).save(path, "PNG")
+            self.masks.add(name)
+        return self.folder.relative(str(masks / name))
 
 
 def _is_box(box: Box) -> bool:
@@ -140,16 +150,6 @@ def stored(image: str) -> tuple[Size, bool]:
     return read_image(image, lambda found: (found.size, found.getexif().get(ExifTags.Base.Orientation, 1) == 1))
 
 
-def save_mask(path: Path, mask: Bool) -> None:
-    """Write a mask [height,width] as a grey PNG, 255 = object; the file appears whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, "PNG")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"the mask {path} cannot be written: {error}") from error
+def grey_mask(mask: Bool) -> Image.Image:
+    """A mask [height,width] as a grey image, 255 = object."""
+    return Image.fromarray(mask.astype(np.uint8) * 255)
