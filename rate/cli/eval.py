@@ -219,10 +219,7 @@ def _compare(job: Job, reference: BackendSpec, out: Path, samples: int) -> None:
     with Steps("f32", min(samples, len(job.samples))) as steps:
         found = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
     for flips in found:
-        notice(
-            f"against f32, {flips.head}: {flips.verdicts} of {flips.samples} verdicts and {flips.predictions} "
-            f"predictions differ, relevance mass by at most {flips.max_abs_rma or 0:.4f}"
-        )
+        notice(f"against f32, {flips}")
 
 
 def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Json:

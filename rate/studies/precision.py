@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,9 +29,42 @@ class Flips:
     verdicts: int  # valid, not valid or undefined: that differ, or are missing
     max_abs_rma: float | None  # largest difference of the positive evidence's relevance mass
 
+    def __str__(self) -> str:
+        return (
+            f"{self.head}: {self.verdicts} of {self.samples} verdicts and {self.predictions} predictions differ, "
+            f"relevance mass by at most {self.max_abs_rma or 0:.4f}"
+        )
+
     def to_json(self) -> Json:
         """All fields."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one precision makes of one sample."""
+
+    prediction: str
+    valid: bool | None  # None = there is no verdict
+    mass: float | None  # relevance mass of the positive evidence
+
+
+def count_flips(head: str, pairs: Sequence[tuple[Answer | None, Answer | None]]) -> Flips:
+    """What differs between the answers of a precision and those of f32, sample by sample.
+
+    A missing answer where f32 has one counts as a prediction and a verdict that differ.
+    """
+    asked = [(own, f32) for own, f32 in pairs if f32 is not None]
+    both = [(own, f32) for own, f32 in asked if own is not None]
+    lost = len(asked) - len(both)
+    masses = [abs(a.mass - b.mass) for a, b in both if a.mass is not None and b.mass is not None]
+    return Flips(
+        head=head,
+        samples=len(asked),
+        predictions=lost + sum(a.prediction != b.prediction for a, b in both),
+        verdicts=lost + sum(a.valid != b.valid for a, b in both),
+        max_abs_rma=max(masses, default=None),
+    )
 
 
 def compare_precision(
@@ -72,15 +106,9 @@ def _rows(run: Path) -> Rows:
 
 
 def _flips(head: str, own: Rows, f32: Rows) -> Flips:
-    answers = {key: row for key, row in f32.items() if key[1] == head and row["error"] is None and key in own}
-    both = [(own[key], row) for key, row in answers.items() if own[key]["error"] is None]
-    lost = len(answers) - len(both)
-    masses = [(a["rma_positive"], b["rma_positive"]) for a, b in both]
-    differences = [abs(a - b) for a, b in masses if a is not None and b is not None]
-    return Flips(
-        head=head,
-        samples=len(answers),
-        predictions=lost + sum(a["prediction"] != b["prediction"] for a, b in both),
-        verdicts=lost + sum(a["valid"] != b["valid"] for a, b in both),
-        max_abs_rma=max(differences, default=None),
-    )
+    keys = [key for key, row in f32.items() if key[1] == head and row["error"] is None and key in own]
+    return count_flips(head, [(_answer(own[key]), _answer(f32[key])) for key in keys])
+
+
+def _answer(row: Json) -> Answer | None:
+    return Answer(row["prediction"], row["valid"], row["rma_positive"]) if row["error"] is None else None

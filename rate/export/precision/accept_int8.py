@@ -17,7 +17,7 @@ from rate.errors import DataError, ParityError, SampleError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import Observe, add_plan
 from rate.runs.store import Work
-from rate.studies.precision import Flips
+from rate.studies.precision import Answer, Flips, count_flips
 from rate.types import Json, Sample
 
 MASKS = 100
@@ -74,11 +74,11 @@ def measure_flips(
     if not all(flips.samples for flips in found):
         raise DataError("none of the images to compare int8 with f32 on could be evaluated; see `rate data check`")
     for flips in found:
-        say(f"against f32, {describe(flips)}")
+        say(f"against f32, {flips}")
     worst = max(found, key=_share)
     if _share(worst) > allowed:
         raise ParityError(
-            f"int8 changes too much against f32, {describe(worst)}: a share of {_share(worst):.3f}, allowed is "
+            f"int8 changes too much against f32, {worst}: a share of {_share(worst):.3f}, allowed is "
             f"{allowed:g}; calibrate on more or other images, accept it with --max-flips, or use --precision f32"
         )
     return {
@@ -87,14 +87,6 @@ def measure_flips(
         "allowed": allowed,
         "heads": {flips.head: {k: v for k, v in flips.to_json().items() if k != "head"} for flips in found},
     }
-
-
-def describe(flips: Flips) -> str:
-    """One line about a head."""
-    return (
-        f"{flips.head}: {flips.verdicts} of {flips.samples} verdicts and {flips.predictions} predictions differ, "
-        f"relevance mass by at most {flips.max_abs_rma or 0:.4f}"
-    )
 
 
 def _share(flips: Flips) -> float:
@@ -124,16 +116,11 @@ def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
 
 
 def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:
-    """What int8 cannot answer while f32 can counts as a prediction and a verdict that differ."""
-    answers = {key: verdict for key, verdict in f32.items() if key[1] == head}
-    pairs = [(own[key], verdict) for key, verdict in answers.items() if key in own]
-    lost = len(answers) - len(pairs)
-    masses = [(a.mass["positive"], b.mass["positive"]) for a, b in pairs]
-    differences = [abs(a - b) for a, b in masses if a is not None and b is not None]
-    return Flips(
-        head=head,
-        samples=len(answers),
-        predictions=lost + sum(a.prediction.name != b.prediction.name for a, b in pairs),
-        verdicts=lost + sum(a.valid["run"] != b.valid["run"] for a, b in pairs),
-        max_abs_rma=max(differences, default=None),
-    )
+    keys = [key for key in f32 if key[1] == head]
+    return count_flips(head, [(_answer(own.get(key)), _answer(f32[key])) for key in keys])
+
+
+def _answer(verdict: Verdict | None) -> Answer | None:
+    if verdict is None:
+        return None
+    return Answer(verdict.prediction.name, verdict.valid["run"], verdict.mass["positive"])
