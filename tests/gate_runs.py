@@ -122,16 +122,17 @@ def write_run(
     folder: Path,
     heads: dict[str, Sequence[str]],
     *,
+    labels: Sequence[str] | None = None,
     groups: Sequence[str | None] | None = None,
     clusters: Sequence[str | None] | None = None,
     **changes: Any,
 ) -> Path:
     """A run folder with the states of every head; ``changes`` are keys of run.json."""
     n = len(next(iter(heads.values())))
-    groups, clusters = groups or [None] * n, clusters or [None] * n
+    labels, groups, clusters = labels or ["a"] * n, groups or [None] * n, clusters or [None] * n
     (folder / "samples").mkdir(parents=True)
     rows = [
-        row(state, k, head, group=groups[k], cluster=clusters[k])
+        row(state, k, head, labels[k], group=groups[k], cluster=clusters[k])
         for head, found in heads.items()
         for k, state in enumerate(found)
     ]

@@ -35,6 +35,7 @@ from rate.cli.report import report
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.cli.status import status
+from rate.cli.streams import reader_may_leave
 from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError
 from rate.version import __version__
@@ -123,7 +124,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except _USAGE as error:
-        error.show()
+        with reader_may_leave("stderr"):
+            error.show()
         return EXIT_USAGE
     except Exception as error:
         said = _without_arguments(f"error: {type(error).__name__}: {error}")

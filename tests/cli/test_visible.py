@@ -51,6 +51,44 @@ def test_json_means_the_same_and_holds_no_control(capsys: pytest.CaptureFixture[
     assert not [character for character in GONE if character in shown.out + shown.err]
 
 
+COMMANDS = (
+    "::error::x",
+    "a\n::error::x",
+    "a\n \t ::add-mask::x",
+    "a ##[error]x",
+    "##vso[task.complete]x",
+    "###[x",
+)
+
+
+def commands(text: str) -> list[str]:
+    """Lines that a runner of GitHub or Azure takes for a command, as their own parsers look for them."""
+    return [line for line in text.splitlines() if line.lstrip().startswith("::") or "##[" in line or "##vso[" in line]
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_no_name_is_a_command_to_the_ci_that_reads_the_log(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say(text)
+    notice(text)
+    results().print(Text(text))
+    table = Table("name", box=None)
+    table.add_row(text)
+    results().print(table)
+    print_json({text: [text]})
+    log_as_json(True)
+    notice(text)
+    log_as_json(False)
+    shown = capsys.readouterr()
+    assert commands(shown.out + shown.err) == []
+    assert json.loads(shown.out[shown.out.index("{") :]) == {text: [text]}
+    assert json.loads(shown.err.splitlines()[-1])["message"] == text
+
+
+@pytest.mark.parametrize("text", ["a::b", "# ## [x]", "std::vector", "12:30", "a\n:b"])
+def test_what_is_no_command_stays(text: str) -> None:
+    assert visible(text) == escaped(text) == text
+
+
 def test_names_of_classes_files_and_heads_reach_no_terminal(
     trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

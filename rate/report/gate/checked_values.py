@@ -95,6 +95,11 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def printable(text: str) -> str:
+    """Names of classes come from a file: nothing in them may move the cursor or start a new line."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def _slices(rows: pa.Table, by: str | None) -> Iterator[tuple[str | None, Int64]]:
     """(name, positions of its rows) of every slice in order of name; rows without one are in none."""
     if by is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
 from rate.metrics import Z95
 from rate.report.compare.compare import Pair, pair
-from rate.report.gate.checked_values import Reading, measured, number, readings
+from rate.report.gate.checked_values import Reading, measured, number, printable, readings
 from rate.report.gate.policy import Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
@@ -117,13 +117,8 @@ class Decision:
     def __str__(self) -> str:
         """The verdict, then everything that is not a pass, the worst first: for assertions and logs."""
         notable = sorted((r for r in self.results if r.state != "pass"), key=lambda r: STATES.index(r.state))
-        return "\n".join(
-            [
-                self.headline,
-                *(f"  {r.state}: {r.name}: {r.message}" for r in notable),
-                *(f"  {n}" for n in self.remarks),
-            ]
-        )
+        said = [f"{result.state}: {result.name}: {result.message}" for result in notable]
+        return "\n  ".join(map(printable, [self.headline, *said, *self.remarks]))
 
     __repr__ = __str__
 

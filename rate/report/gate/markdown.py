@@ -8,6 +8,7 @@ from pathlib import Path
 from rate.outputs import append_output
 from rate.report.gate.checked_values import interval_text, number
 from rate.report.gate.decide import STATES, Decision, Result
+from rate.types import Json
 
 LIMIT = 900_000
 """Bytes of a summary file that are used; GitHub drops one above 1024 k without showing any of it."""
@@ -49,16 +50,20 @@ def append_markdown(path: Path, decision: Decision) -> None:
 
 
 def _heading(decision: Decision) -> list[str]:
-    run, baseline = decision.run, decision.baseline
-    against = "" if baseline is None else f" against {_cell(baseline['name'])} (weights `{baseline['weights'][:12]}`)"
+    policy = decision.policy
+    against = "" if decision.baseline is None else f" against {_named(decision.baseline)}"
     counted = ", ".join(f"{count} {state}" for state, count in decision.counts.items())
     return [
         f"## rate gate: {_VERDICTS[decision.verdict]}",
         "",
-        f"{_cell(run['name'])} (weights `{run['weights'][:12]}`, {run['n']} samples, {run['status']}){against}; "
-        f"policy {_cell(decision.policy.source)} `{decision.policy.digest[:12]}`; {counted}",
+        f"run {_named(decision.run)}{against}; policy {_cell(policy.source)} `{policy.digest[:12]}`; {counted}",
         *(line for remark in decision.remarks for line in ("", f"**{_cell(remark)}**")),
     ]
+
+
+def _named(identity: Json) -> str:
+    name, weights, status = (_cell(text) for text in (identity["name"], identity["weights"][:12], identity["status"]))
+    return f"{name} (weights {weights}, {identity['n']} samples, {status})"
 
 
 def _row(result: Result) -> str:

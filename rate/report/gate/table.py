@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.report.gate.checked_values import interval_text, number
+from rate.report.gate.checked_values import interval_text, number, printable
 from rate.report.gate.decide import Decision, Result
 
 FOLDED_FROM = 10
@@ -33,8 +33,8 @@ def gate_table(decision: Decision) -> RenderableType:
     widths = [max(cell_len(line[k]) for line in lines) for k in range(5)]
     return Group(
         *(_padded(line, widths) for line in lines),
-        *(Text(f"note: {_printable(remark)}", style="yellow") for remark in decision.remarks),
-        Text(_printable(decision.headline), style=_STYLES.get(decision.verdict, "bold yellow")),
+        *(Text(f"note: {printable(remark)}", style="yellow") for remark in decision.remarks),
+        Text(printable(decision.headline), style=_STYLES.get(decision.verdict, "bold yellow")),
     )
 
 
@@ -51,7 +51,7 @@ def _lines(results: list[Result]) -> Iterator[Line]:
         if not (folded and result.state == "pass"):
             yield _line(result)
     if folded:
-        name, by = _printable(results[0].check.name), results[0].check.slice
+        name, by = printable(results[0].check.name), results[0].check.slice
         yield "pass", name, "", "", "", f"{len(passing)} of {len(results)} slices by {by}"
 
 
@@ -59,19 +59,14 @@ def _line(result: Result) -> Line:
     reading = result.reading
     return (
         result.state,
-        _printable(result.name),
+        printable(result.name),
         "undefined" if reading.value is None else number(reading.value),
         interval_text(reading),
         str(reading.denominator) if reading.numerator is None else f"{reading.numerator}/{reading.denominator}",
-        _printable(result.why),
+        printable(result.why),
     )
 
 
 def _padded(line: Line, widths: list[int]) -> Text:
     cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=False)]
     return Text.assemble((cells[0], _STYLES[line[0]]), "  ", "  ".join([*cells[1:], line[5]]))
-
-
-def _printable(text: str) -> str:
-    """Names of classes come from a file: nothing in them may move the cursor or start a new line."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

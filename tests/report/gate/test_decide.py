@@ -510,6 +510,12 @@ def test_the_same_runs_give_the_same_decision() -> None:
     assert decide(policy, *heads).to_json() == decide(policy, *heads).to_json()
 
 
+def test_a_name_cannot_begin_a_line_of_an_assertion() -> None:
+    check = {"metric": "pt", "min": 0.99, "slice": "class"}
+    decision = decided(check, head_run(MIXED, labels=["a\n::error::x"] * len(MIXED), name="b\n::error::y"))
+    assert [line for line in str(decision).splitlines() if line.startswith(":")] == []
+
+
 def test_an_assertion_shows_what_failed() -> None:
     decision = decided([{"metric": "pt", "min": 0.9}, {"metric": "errors", "max": 0.5}], head_run(MIXED))
     text = str(decision)

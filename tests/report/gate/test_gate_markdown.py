@@ -57,6 +57,25 @@ def test_names_that_look_like_markup_stay_text(name: str) -> None:
     assert "@" not in text
 
 
+@pytest.mark.parametrize("name", ["`x` <b>@team", "a|b\n# c", "- x", "    x", "1. x", "![x](y)"])
+@pytest.mark.parametrize("which", ["weights", "name"])
+def test_what_run_json_and_folders_say_stays_text(name: str, which: str) -> None:
+    named = {"name": name} if which == "name" else {"identity": {"weights": name, "data": "d" * 64}}
+    heads = [head_run(MIXED, **named), head_run(MIXED, name="before", **(named if which == "weights" else {}))]
+    text = markdown(decided({"metric": "pt", "max_drop": 0.2}, *heads))
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    kinds = {token.type.removesuffix("_open").removesuffix("_close") for token in tokens}
+    assert kinds == {"heading", "paragraph", "inline", "table", "thead", "tbody", "tr", "th", "td"}
+    [inline] = [token for token in tokens if token.type == "inline" and token.content.startswith("run ")]
+    codes = [child.content for child in inline.children or [] if child.type == "code_inline"]
+    assert len(codes) == 1, "the policy's digest"
+    assert {child.type for child in inline.children or []} == {"text", "code_inline"}
+    shown = "".join(child.content for child in inline.children or [])
+    expected = "".join(c if c.isprintable() else " " for c in name)
+    assert (expected[:12] if which == "weights" else expected) in shown
+    assert "@" not in text.replace("run@ft", "").replace("before@ft", "")
+
+
 def test_the_worst_results_come_first() -> None:
     checks = [
         {"metric": "errors", "max": 0},
