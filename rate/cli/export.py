@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rate.cli.settings import settings_of
 from rate.errors import ConfigError
 
 _BARE = "Bare ONNX models only"
@@ -16,6 +17,7 @@ _INT8 = "int8 only"
 
 
 def export(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -74,26 +76,13 @@ def export(
     from rate.export.options import ExportOptions
     from rate.export.precision.accept_int8 import export as export_measured
 
-    options = ExportOptions(
-        classes=classes,
-        templates=templates,
+    options = settings_of(
+        ExportOptions,
+        context,
         heads=tuple(head or ()),
-        precision=precision,
-        calibrate=calibrate,
-        split=split,
-        calibration_images=calibration_images,
-        max_flips=max_flips,
-        format=format,
         plan_batch=_rows(plan_batch),
-        force=force,
-        tokens=tokens,
-        size=size,
         mean=_channels("--mean", mean),
         std=_channels("--std", std),
-        interpolation=interpolation,
-        crop_pct=crop_pct,
-        input=input,
-        output=output,
     )
     with _plan_bar() as observe:
         artifact = export_measured(source, out, options, notice, observe)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.settings import settings_of
 from rate.errors import check_installed
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def root() -> None:
 
 @app.command("lp")
 def lp(
+    context: typer.Context,
     source: _Source,
     data: _Data,
     out: _Out,
@@ -81,22 +83,13 @@ def lp(
     _check_packages(source)
     from rate.finetune.lp import LpSettings, finetune_lp
 
-    settings = LpSettings(
-        split=split,
-        val_split=val_split,
-        epochs=epochs,
-        lr=lr,
-        batch=batch,
-        seed=seed,
-        classes=classes,
-        threads=threads,
-        force=force,
-    )
+    settings = settings_of(LpSettings, context)
     _carry_out(lambda watch: finetune_lp(source, data, out, settings, watch), epochs, as_json)
 
 
 @app.command("ft")
 def ft(
+    context: typer.Context,
     source: _Source,
     data: _Data,
     out: _Out,
@@ -117,24 +110,13 @@ def ft(
     _check_packages(source)
     from rate.finetune.full import FtSettings, finetune_ft
 
-    settings = FtSettings(
-        split=split,
-        val_split=val_split,
-        epochs=epochs,
-        lr=lr,
-        batch=batch,
-        seed=seed,
-        classes=classes,
-        augment=augment,
-        device=device,
-        threads=threads,
-        force=force,
-    )
+    settings = settings_of(FtSettings, context)
     _carry_out(lambda watch: finetune_ft(source, data, out, settings, watch), epochs, as_json)
 
 
 @app.command("flcp")
 def flcp(
+    context: typer.Context,
     source: _Encoder,
     data: _Data,
     out: _Out,
@@ -157,21 +139,7 @@ def flcp(
     _check_packages(source)
     from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 
-    settings = FlcpSettings(
-        split=split,
-        val_split=val_split,
-        epochs=epochs,
-        lr=lr,
-        batch=batch,
-        seed=seed,
-        classes=classes,
-        templates=templates,
-        temperature=temperature,
-        augment=augment,
-        device=device,
-        threads=threads,
-        force=force,
-    )
+    settings = settings_of(FlcpSettings, context)
     _carry_out(lambda watch: finetune_flcp(source, data, out, settings, watch), epochs, as_json)
 
 

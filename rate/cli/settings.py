@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
+from typing import Any, TypeVar
 
 import typer
 
 from rate.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def settings_of(kind: Callable[..., T], context: typer.Context, **made: Any) -> T:
+    """The settings ``kind`` from the command's options of the same names; ``made`` are fields that take some making.
+
+    Every field must be there: a field without an option is a defect of the command.
+    """
+    given = context.params | made
+    return kind(**{name: given[name] for name in signature(kind).parameters})
 
 
 def apply_config(context: typer.Context, path: Path | None) -> Path | None:
