@@ -14,7 +14,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     data: Annotated[
-        str | None, typer.Option(help="Manifest or shards to take the pictures from, if the data moved since.")
+        str | None, typer.Option(help="Manifest or shards to take the pictures from, if the data is remote or moved.")
     ] = None,
     max_samples: Annotated[int, typer.Option(help="Samples shown over all heads; 0 = none.")] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,

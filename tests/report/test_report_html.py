@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import html
 import io
@@ -12,15 +13,19 @@ import shutil
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
+import fsspec
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import report_runs
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 from report_runs import Plan, document, write_run
 
+from rate.data.evaluation_set import read_evaluation_set
 from rate.errors import ConfigError, RunError, UsageError
 from rate.report.heads import load_heads
 from rate.report.html.page import Report, embedded_json, titles, write_report
@@ -248,6 +253,51 @@ def test_another_set_under_the_same_ids_is_said(tmp_path: Path) -> None:
     report = write_report(load_heads(str(folder)), tmp_path / "report.html")
     [notice] = report.notices
     assert "is not what" in notice
+    assert "--data" in notice
+    assert report.pictures == 0  # run.json alone shows nothing but the set that was evaluated
+    report = write_report(load_heads(str(folder)), tmp_path / "again.html", data=manifest)
+    assert report.pictures == 8
+    assert "is not what" in report.notices[0]
+
+
+class Watched(MemoryFileSystem):
+    """A storage that notes what is asked of it."""
+
+    protocol = "watched"
+    asked: ClassVar[list[str]] = []
+
+    def __getattribute__(self, name: str) -> object:
+        if name in ("open", "_open", "info", "ls", "cat_file", "get_file", "glob", "exists"):
+            Watched.asked.append(name)
+        return super().__getattribute__(name)
+
+
+def test_a_run_of_somebody_else_makes_nothing_be_fetched(tmp_path: Path) -> None:
+    """Neither a remote set, nor the remote images of a local one, nor other files of this machine."""
+    fsspec.register_implementation("watched", Watched, clobber=True)
+    folder = write_run(tmp_path, Plan(count=8))
+    record = folder / "run.json"
+    document = json.loads(record.read_text())
+    manifest = tmp_path / "set" / "manifest.csv"
+    remote = tmp_path / "set" / "remote.jsonl"
+    with manifest.open() as file:
+        rows = [{**row, "image": f"watched://host/{row['image']}"} for row in csv.DictReader(file)]
+    remote.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    digest = read_evaluation_set(str(remote)).digest
+    for number, data in enumerate(("watched://host/set.tar", "simplecache::watched://host/set.tar", str(remote))):
+        document["origin"]["data"] = data
+        document["identity"]["data"] = digest
+        record.write_text(json.dumps(document))
+        report = write_report(load_heads(str(folder)), tmp_path / f"{number}.html")
+        assert report.pictures == 0
+        assert "--data" in report.notices[0]
+    assert Watched.asked == []
+    for row in rows:
+        content = (tmp_path / "set" / row["image"].rpartition("/")[2]).read_bytes()
+        fsspec.filesystem("watched").pipe(row["image"], content)
+    report = write_report(load_heads(str(folder)), tmp_path / "asked.html", data=remote)
+    assert report.pictures == 8
+    assert Watched.asked
 
 
 def test_without_saved_maps_the_sketches_stand_in(tmp_path: Path) -> None:

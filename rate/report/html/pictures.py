@@ -1,4 +1,9 @@
-"""The pictures and regions of samples as the model saw them, from the set that was evaluated."""
+"""The pictures and regions of samples as the model saw them, from the set that was evaluated.
+
+A run folder may come from somebody else, and what its run.json names is theirs to choose. Of what it names, only local
+files are read, and only where they are the set that was evaluated, by its digest: a report fetches nothing, and shows
+no other file of this machine. What the user names with ``data`` is read wherever it is.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ class View:
 
 @dataclass(slots=True)
 class Pictures:
-    """Where the samples of a report are found. What cannot be read is left out, and said once."""
+    """Where the samples of a report are found. What cannot or may not be read is left out, and said once."""
 
     data: str | None = None  # used instead of what the runs name
     _wanted: frozenset[str] = frozenset()
@@ -75,26 +80,31 @@ class Pictures:
                 if not path:
                     raise DataError("its run.json does not name them")
                 limit = head.run.get("origin", {}).get("limit")
+                if self.data is None and "://" in path:
+                    raise DataError(f"{path} is remote, and is fetched only where --data names it")
                 found = read_evaluation_set(path, split, limit if isinstance(limit, int) else None)
                 self._compare(head, found)
                 self._found[path, split] = {sample.id: sample for sample in found if sample.id in self._wanted}
             except DataError as error:
                 self._notices.append(
-                    f"the pictures of {head.folder} are left out, its data cannot be read: {error}; "
-                    "if the data moved, give --data MANIFEST"
+                    f"the pictures of {head.folder} are left out, its data cannot be used: {error}; "
+                    "give --data MANIFEST to say where it is"
                 )
                 self._found[path, split] = {}
         return self._found[path, split]
 
     def _compare(self, head: HeadRun, found: EvaluationSet) -> None:
-        if found.digest != head.run.get("identity", {}).get("data"):
-            self._notices.append(
-                f"{found.data} is not what {head.folder} evaluated (other samples, labels or regions); "
-                "pictures are matched by id"
-            )
+        if found.digest == head.run.get("identity", {}).get("data"):
+            return
+        said = f"{found.data} is not what {head.folder} evaluated (other samples, labels or regions)"
+        if self.data is None:
+            raise DataError(said)
+        self._notices.append(f"{said}; pictures are matched by id")
 
     def _read(self, sample: Sample, geometry: Geometry, corruption: tuple[str | None, int]) -> View | None:
         try:
+            if self.data is None and "://" in f"{sample.image} {sample.mask}":
+                raise SampleError(f"{sample.id} is remote, and is fetched only where --data names its set")
             prepared = prepare(sample, geometry, alteration(*corruption))
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
