@@ -170,6 +170,8 @@ def _from_json(path: Path, document: Json) -> Artifact:
     heads = tuple(_head_from_json(value, classes, where) for value in field(document, "heads", list, where))
     check_heads(heads)
     graphs, files = field(document, "graphs", dict, where), field(document, "files", dict, where)
+    for form in graphs:
+        field(graphs, form, str, where)
     if "pixels" not in graphs:
         raise ArtifactError(f"{where}: 'graphs' must name a 'pixels' graph, got {sorted(graphs)}; it is malformed")
     try:

@@ -60,6 +60,7 @@ class Checkpoint:
         tensors = read_state(self.path / WEIGHTS)
         tower, head, text = (under(tensors, prefix) for prefix in ("tower.", "head.", "text."))
         whole = bool(tower) and "weight" in head and bool(text) == (self.head == ZERO_SHOT)
+        whole = whole and head["weight"].ndim == 2
         if not whole or len(tower) + len(head) + len(text) < len(tensors):
             raise ArtifactError(f"{self.path / WEIGHTS} must hold {_EXPECTED[self.head]}; make the checkpoint again")
         module = self._empty_head(head["weight"].shape[-1], "bias" in head)
@@ -166,7 +167,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _head_kind(document: Json, where: Path) -> str:
     """Documents older than zero-shot heads do not name theirs: it is linear."""
-    kind = field(document, "head", dict, where).get("kind") if "head" in document else LINEAR
+    kind = field(field(document, "head", dict, where), "kind", str, where) if "head" in document else LINEAR
     if kind not in _EXPECTED:
         raise ArtifactError(f"{where}: the head's kind must be {' or '.join(_EXPECTED)}, got {kind!r}; it is malformed")
     return str(kind)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,12 @@ from rate.types import Json
 
 MAX_DOCUMENT_BYTES = 256 << 20
 """Largest document that is read, bytes: a run of ten million samples lists its parts in less."""
+
+MAX_DEPTH = 64
+"""Deepest nesting that is read; ours have less than ten."""
+
+_DIGITS = 21
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -32,24 +40,54 @@ _LENGTHS = {"minLength": str, "minItems": list, "minProperties": dict}
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """The value in a JSON file: every text can be written again, every number is finite and fits 64 bits.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is too large, or not JSON (NaN and infinities are not).
+        ValueError: it is no regular file, too large, nested too deeply, or not JSON (NaN and infinities are not).
     """
-    size = path.stat().st_size
-    if size > MAX_DOCUMENT_BYTES:
-        raise ValueError(f"it has {size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
+        raise ValueError("it is no regular file")
+    if status.st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"it has {status.st_size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
+    text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
+        value = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_whole)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
+    _check_depth(value)
+    if _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text: UnicodeEncodeError is a ValueError
+    return value
 
 
 def disagreement(value: object, schema: Json) -> str | None:
     """The first thing in ``value`` that is not as ``schema`` says, or None: the words of JSON Schema that ours use."""
     return next(_disagreements(value, schema, ""), None)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [child for children in inner for child in children if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is larger than any number that can be used")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS or abs(int(text)) >= 1 << 64:
+        raise ValueError(f"{text[:20]}... has {len(text)} digits, more than any number that can be used")
+    return int(text)
 
 
 def _refused(constant: str) -> None:

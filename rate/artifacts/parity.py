@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rate.artifacts.arrays import Expected, read_arrays
 from rate.artifacts.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.errors import ArtifactError, ParityError
@@ -141,20 +142,38 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
     """Read an artifact's `parity.npz`, or that of another form of its graph, or of its int8 graph.
 
     Raises:
-        ArtifactError: an array is missing.
+        ArtifactError: an array is missing, or is not as it must be.
     """
     own = PARITY_INT8 if precision == "int8" else PARITY
     path = artifact.path / (PARITY_TOKENS if form == "tokens" else own)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            perturbation = Perturbation(
-                "parity", arrays["table"], float(arrays["a"]), float(arrays["b"]), arrays["clean"]
-            )
-            rows = Rows(arrays["slot"], arrays["grid"], arrays["offset"])
-            logits = {head.name: arrays[head.output] for head in artifact.heads}
-            return ParitySample(perturbation, arrays["images"], rows, logits)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, _expected(artifact))
+        perturbation = Perturbation("parity", arrays["table"], float(arrays["a"]), float(arrays["b"]), arrays["clean"])
+        rows = Rows(arrays["slot"], arrays["grid"], arrays["offset"])
+        for values, count in ((rows.slot, len(arrays["images"])), (rows.offset, perturbation.offsets)):
+            if not len(rows) or values.min() < 0 or values.max() >= count:
+                raise ValueError(f"its rows name places outside the {count} there are")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
+    return ParitySample(
+        perturbation, arrays["images"], rows, {head.name: arrays[head.output] for head in artifact.heads}
+    )
+
+
+def _expected(artifact: Artifact) -> dict[str, Expected]:
+    """The arrays of `save_sample`."""
+    size = artifact.geometry.size
+    arrays: dict[str, Expected] = {
+        "images": ("f", ("i", 3, size, size)),
+        "slot": ("i", ("b",)),
+        "grid": ("f", ("b", "s", "s")),
+        "offset": ("i", ("b", 2)),
+        "table": ("f", ("t", size, "s")),
+        "clean": ("f", ("s", "s")),
+        "a": ("f", ()),
+        "b": ("f", ()),
+    }
+    return arrays | {head.output: ("f", ("b", len(head.classes))) for head in artifact.heads}
 
 
 def check_parity(artifact: Artifact, spec: BackendSpec, quick: bool = False, form: str = "pixels") -> Parity:

@@ -18,6 +18,7 @@ State = dict[str, Tensor]
 
 _PICKLED = (".pt", ".pth", ".pyth", ".bin", ".ckpt")
 _SHOWN = 4
+_DAMAGED = "it is truncated or damaged: copy it again"
 
 
 def read_state(path: Path) -> State:
@@ -40,7 +41,7 @@ def _read_safetensors(path: Path) -> State:
     try:
         state: State = torch_io.load_file(path)
     except Exception as error:  # SafetensorError is not exported by its package
-        raise UsageError(f"weights file {path} cannot be read as safetensors ({error}); it may be truncated") from error
+        raise UsageError(f"weights file {path} cannot be read as safetensors ({error}); {_DAMAGED}") from error
     return state
 
 
@@ -50,7 +51,7 @@ def under(state: Mapping[str, Tensor], prefix: str) -> State:
 
 
 def _read_pickled(path: Path) -> Any:
-    if _is_torchscript(path):
+    if _is_torchscript(_members(path)):
         raise UsageError(
             f"weights file {path} is a TorchScript archive, a program that loading it would run, so it is refused; "
             f"where you trust it, keep its tensors alone: torch.save(torch.jit.load({str(path)!r}, map_location='cpu')"
@@ -60,19 +61,36 @@ def _read_pickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
-            f"weights file {path} holds more than tensors, and unpickling that could run any code, so it is refused; "
-            "save the state dict alone (torch.save(model.state_dict(), FILE)) or as .safetensors"
+            f"weights file {path} holds more than tensors, and unpickling that could run any code, so it is refused "
+            "(or it is damaged); save the state dict alone (torch.save(model.state_dict(), FILE)) or as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UsageError(f"weights file {path} cannot be read ({_line(error)}); it may be truncated") from error
+    except Exception as error:  # a damaged file leads the unpickler to exceptions of any type
+        raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    """What is in an archive, the form that torch.save writes; nothing for its older form.
+
+    Raises:
+        UsageError: it is damaged, or compressed: torch.save never does that, and a small file could fill the memory.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # damaged names and sizes lead to exceptions of any type
+        raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
+    if packed := [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]:
+        raise UsageError(
+            f"weights file {path} holds {packed[0]!r} compressed, which is refused; write it by torch.save"
+        )
+    return members
+
+
+def _is_torchscript(members: list[zipfile.ZipInfo]) -> bool:
     """An archive with code in it; torch.save writes none."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    return any(one.filename.endswith("/constants.pkl") for one in members)
 
 
 def _tensors(found: Any, path: Path) -> State:
@@ -81,6 +99,13 @@ def _tensors(found: Any, path: Path) -> State:
             found = found[outer]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise UsageError(f"weights file {path} is no state dict (name -> tensor); save model.state_dict()")
+    size = path.stat().st_size
+    for name, value in found.items():
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu" or value.nbytes > size:
+            raise UsageError(
+                f"weights file {path}: {name!r} is no plain tensor whose {value.numel():,} values are in the file; "
+                "save it dense and contiguous"
+            )
     return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 

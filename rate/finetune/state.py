@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ class TrainingState:
     def _read(self) -> Json:
         try:
             found: Any = torch.load(self.folder / _FILE, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        except Exception as error:  # a damaged file leads the unpickler to exceptions of any type
             line = str(error).partition("\n")[0]
             raise UsageError(
                 f"the training state in {self.folder} cannot be read ({line}); add --force to start anew"

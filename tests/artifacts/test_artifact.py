@@ -215,7 +215,7 @@ def test_a_parity_sample_is_never_unpickled(shared_artifact, artifact_copy, tmp_
         found = dict(arrays)
     found["images"] = np.array([Trap(tmp_path / "sprung")], object)
     np.savez(artifact_copy / "parity.npz", **found)
-    with pytest.raises(ArtifactError, match="allow_pickle=False"):
+    with pytest.raises(ArtifactError, match="'images' holds object"):
         load_sample(replace(shared_artifact, path=artifact_copy))
     assert not (tmp_path / "sprung").exists()
 
@@ -236,5 +236,5 @@ def test_a_document_is_read_within_bounds(artifact_copy, monkeypatch) -> None:
         load_artifact(artifact_copy)
     monkeypatch.undo()
     (artifact_copy / "artifact.json").write_text("[" * 100_000)
-    with pytest.raises(ArtifactError, match="nested too deeply"):
+    with pytest.raises(ArtifactError, match="nested more than 64 deep"):
         load_artifact(artifact_copy)

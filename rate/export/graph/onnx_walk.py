@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 _EXTERNAL_FROM = 1024  # bytes of a tensor
 
@@ -30,15 +30,28 @@ def reads(node: NodeProto) -> Iterator[str]:
                 yield from inner_node.input
 
 
+def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
+    """Every graph of a model: its own, those of its training, those inside the nodes of its functions."""
+    yield from graphs(model.graph)
+    for training in model.training_info:
+        yield from graphs(training.initialization)
+        yield from graphs(training.algorithm)
+    for function in model.functions:
+        for node in function.node:
+            for inner in _subgraphs(node):
+                yield from graphs(inner)
+
+
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor stored in a model: initializers and attributes, of functions too."""
-    for graph in graphs(model.graph):
+    for graph in all_graphs(model):
         yield from graph.initializer
-        yield from _attribute_tensors(graph.node)
+        yield from _attribute_tensors(attribute for node in graph.node for attribute in node.attribute)
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
     for function in model.functions:
-        yield from _attribute_tensors(function.node)
+        yield from _attribute_tensors(function.attribute_proto)
+        yield from _attribute_tensors(attribute for node in function.node for attribute in node.attribute)
 
 
 def shape(value: ValueInfoProto) -> tuple[str | int | None, ...]:
@@ -53,7 +66,7 @@ def strip_traces(model: ModelProto) -> None:
     """Remove what an exporter noted down about its own run: stack traces name the folders of this machine."""
     model.ClearField("metadata_props")
     model.ClearField("doc_string")
-    for graph in graphs(model.graph):
+    for graph in all_graphs(model):
         for owner in (graph, *graph.value_info, *graph.initializer, *graph.input, *graph.output, *graph.node):
             owner.ClearField("metadata_props")
             owner.ClearField("doc_string")
@@ -70,12 +83,14 @@ def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
-def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+def _attribute_tensors(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+        for one in (*sparse, *attribute.sparse_tensors):
+            yield from (one.values, one.indices)
 
 
 def save(model: ModelProto, path: Path) -> None:

@@ -26,13 +26,17 @@ def opset(model: Any) -> int:
 def before_softmax(model: Any, output: str) -> str | None:
     """Name of the tensor that a final Softmax over the classes turns into ``output``; None = there is no such node.
 
-    An Identity behind the Softmax does not hide it.
+    An Identity behind the Softmax does not hide it. Nodes are taken in their order, from the last one: a graph in which
+    a node reads what it or a later one writes ends the search, and no runtime loads it.
     """
-    producers = {name: node for node in model.graph.node for name in node.output}
-    node = producers.get(output)
-    while node is not None and node.op_type == "Identity":
-        node = producers.get(node.input[0])
-    if node is None or node.op_type not in _SOFTMAX or node.domain not in ("", "ai.onnx"):
+    node = None
+    for one in reversed(model.graph.node):
+        if output in one.output:
+            node = one
+            if one.op_type != "Identity" or not one.input:
+                break
+            output = one.input[0]
+    if node is None or node.op_type not in _SOFTMAX or node.domain not in ("", "ai.onnx") or not node.input:
         return None
     axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
     return str(node.input[0]) if not axes or axes[0] in (1, -1) else None

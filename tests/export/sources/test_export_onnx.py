@@ -15,7 +15,7 @@ from onnx_models import Model
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.onnxruntime import OrtSpec
-from rate.errors import ParityError, UsageError
+from rate.errors import ParityError, RateError, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.graph.onnx_walk import shape
 from rate.export.graph.perturbed import dims
@@ -191,7 +191,7 @@ def test_external_weights_beside_the_model_are_taken_along(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["../weights.bin", "/etc/hostname", "sub/../../weights.bin", "C:\\w.bin", "..\\w.bin"]
+    "location", ["../weights.bin", "/etc/hostname", "sub/../../weights.bin", "C:\\w.bin", "..\\w.bin", "weights.bin\0"]
 )
 def test_external_weights_elsewhere_are_refused(location, tmp_path) -> None:
     folder = tmp_path / "model"
@@ -199,6 +199,49 @@ def test_external_weights_elsewhere_are_refused(location, tmp_path) -> None:
     (tmp_path / "weights.bin").write_bytes(bytes(100_000))
     with pytest.raises(UsageError, match="outside its own folder"):
         export(external(folder, location), folder)
+
+
+@pytest.mark.parametrize("key", ["offset", "length"])
+@pytest.mark.parametrize("value", ["-1", "x", "9" * 30, ""])
+def test_places_in_external_weights_that_are_not_there_are_refused(key: str, value: str, tmp_path: Path) -> None:
+    source = external(tmp_path)
+    model = onnx.load(str(source), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == key:
+                entry.value = value
+    source.write_bytes(model.SerializeToString())
+    with pytest.raises(RateError, match=r"model\.onnx"):
+        export(source, tmp_path)
+    assert not (tmp_path / "artifact").exists()
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "w" * 5000, "weights.bin"])
+def test_external_sparse_values_are_refused(location: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(100))
+    values = TensorProto(data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    values.external_data.add(key="location", value=location)
+    indices = helper.make_tensor("i", TensorProto.INT64, [1], [0])
+    sparse = onnx.SparseTensorProto(values=values, indices=indices, dims=[4])
+    model = Model().proto()
+    if location == "weights.bin":  # of what no node reads, this alone stays in the graph
+        model.graph.sparse_initializer.append(sparse)
+    else:
+        model.graph.node.append(helper.make_node("Constant", [], ["unused"], sparse_value=sparse))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UsageError, match=r"model\.onnx"):
+        export(tmp_path / "model.onnx", tmp_path)
+
+
+@pytest.mark.timeout(60)
+def test_nodes_that_read_themselves_are_refused(tmp_path: Path) -> None:
+    model = Model().proto()
+    [output] = model.graph.output
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Identity", [output.name], [output.name]))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UsageError, match=r"model\.onnx"):
+        export(tmp_path / "model.onnx", tmp_path)
 
 
 def test_a_link_out_of_the_folder_is_refused_and_a_missing_file_named(tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -15,6 +16,7 @@ from rate.artifacts.folders import digest_file
 from rate.backends.base import Graph, Logits
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
 from rate.data.images.geometry import Geometry
+from rate.data.storage.local_file import is_file
 from rate.errors import BackendError, UsageError, need
 from rate.export.graph.onnx_walk import save, shape, strip_traces, tensors
 from rate.export.graph.perturbed import dims
@@ -60,7 +62,7 @@ class OnnxSource:
         onnx = need("onnx", "export")
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
-        onnx.load_external_data_for_model(model, str(self.path.parent))
+        _load_weights(model, self.path)
         perturb(model, self.image, self.geometry.size, self.infos[0])
         strip_traces(model)
         check_inputs(model, dims(self.geometry.size))
@@ -165,6 +167,18 @@ def external_files(model: Any) -> list[str]:
     return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
+def _load_weights(model: Any, path: Path) -> None:
+    """Take the external weights of the model in ``path`` into it.
+
+    Raises:
+        UsageError: they are not there as the model says.
+    """
+    try:
+        need("onnx", "export").load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # offsets and lengths are texts that somebody wrote
+        raise UsageError(f"the external weights of {path} cannot be read ({error}); copy them again") from error
+
+
 def check_location(location: str, path: Path) -> None:
     """External weights must be files inside the folder of the model ``path``.
 
@@ -173,12 +187,12 @@ def check_location(location: str, path: Path) -> None:
     """
     folder = path.parent.resolve()
     forms = (PurePosixPath(location), PureWindowsPath(location))
-    inside = not any(form.is_absolute() or form.drive or ".." in form.parts for form in forms)
-    if not (inside and (folder / location).resolve().is_relative_to(folder)):
+    inside = "\0" not in location and not any(form.is_absolute() or form.drive or ".." in form.parts for form in forms)
+    if not (inside and Path(os.path.realpath(folder / location)).is_relative_to(folder)):
         raise UsageError(
             f"{path} keeps weights in {location!r}, outside its own folder, which is refused; put them beside it"
         )
-    if not (folder / location).is_file():
+    if not is_file(folder / location):
         raise UsageError(f"{path} keeps weights in {location!r}, which is not beside it; copy that file too")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.documents import read_json
 from rate.artifacts.weights import load_into, state_digest
 from rate.artifacts.zero_shot import ZeroShot
 from rate.data.images.geometry import Geometry
@@ -213,7 +214,7 @@ def _described(reference: Reference) -> tuple[Json, Path | None]:
 
 def _read_config(path: Path) -> Json:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as an open_clip config ({error})") from error
     flat = {key: value for key, value in found.items() if key != "preprocess_cfg"} if isinstance(found, dict) else {}
