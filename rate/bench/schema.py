@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rate.artifacts.schema_words import COUNT, POSITIVE, TEXT, array_of, map_of, object_with
 from rate.bench.result import BENCH_SCHEMA_ID
-from rate.runs.schema_words import COUNT, POSITIVE, TEXT, array_of, map_of, object_with
 
 _SPREAD = object_with(dict.fromkeys(("median", "min", "max"), POSITIVE) | {"rounds": array_of(POSITIVE)})
 _BENCH_ROW = object_with(

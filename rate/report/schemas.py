@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from rate.artifacts.schema_words import COUNT as _COUNT
+from rate.artifacts.schema_words import METRIC as _METRIC
+from rate.artifacts.schema_words import NUMBER as _NUMBER
+from rate.artifacts.schema_words import RATIO as _RATIO
+from rate.artifacts.schema_words import SHARE as _SHARE
+from rate.artifacts.schema_words import STATUS
+from rate.artifacts.schema_words import TEXT as _TEXT
+from rate.artifacts.schema_words import array_of as _list
+from rate.artifacts.schema_words import map_of as _map
+from rate.artifacts.schema_words import object_with as _object
 from rate.artifacts.schemas import ARTIFACT, CHECKPOINT, PLAN
 from rate.bench.schema import BENCH
 from rate.paired import METRICS, STATES
 from rate.runs.rows import SCHEMA
 from rate.runs.run_schema import RULE, RUN
-from rate.runs.schema_words import COUNT as _COUNT
-from rate.runs.schema_words import METRIC as _METRIC
-from rate.runs.schema_words import NUMBER as _NUMBER
-from rate.runs.schema_words import RATIO as _RATIO
-from rate.runs.schema_words import SHARE as _SHARE
-from rate.runs.schema_words import STATUS
-from rate.runs.schema_words import TEXT as _TEXT
-from rate.runs.schema_words import array_of as _list
-from rate.runs.schema_words import map_of as _map
-from rate.runs.schema_words import object_with as _object
 from rate.runs.summary import SUMMARY_SCHEMA_ID
 from rate.studies.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.studies.grid_schema import GRID

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rate.runs.schema_words import COUNT, NUMBER, STATUS, TEXT, array_of, map_of, object_with
+from rate.artifacts.schema_words import COUNT, NUMBER, STATUS, TEXT, array_of, map_of, object_with
 from rate.types import Json
 
 RUN_SCHEMA_ID = "rate.run/2"

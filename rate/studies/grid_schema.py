@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rate.runs.schema_words import COUNT, METRIC, RATIO, SHARE, STATUS, TEXT, array_of, map_of, object_with
+from rate.artifacts.schema_words import COUNT, METRIC, RATIO, SHARE, STATUS, TEXT, array_of, map_of, object_with
 from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
 
 _MEAN = object_with({"runs": COUNT} | dict.fromkeys(METRICS, object_with({"value": SHARE, "runs": COUNT})))

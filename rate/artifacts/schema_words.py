@@ -12,14 +12,18 @@ NUMBER: Json = {"type": ["number", "null"]}
 POSITIVE: Json = {"type": "number", "exclusiveMinimum": 0}
 
 
-def object_with(required: Json, optional: Json | None = None, title: str | None = None) -> Json:
-    """An object that has at least ``required``; later versions only add."""
+def object_with(
+    required: Json, optional: Json | None = None, title: str | None = None, name: str | None = None
+) -> Json:
+    """An object that has at least ``required``; later versions only add. A document has a title, and maybe a name."""
     made: Json = {
         "type": "object",
         "required": list(required),
         "properties": required | (optional or {}),
     }
-    return made if title is None else {"$schema": _DIALECT, "title": title} | made
+    if title is None:
+        return made
+    return {"$schema": _DIALECT} | ({} if name is None else {"$id": name}) | {"title": title} | made
 
 
 def map_of(values: Json) -> Json:
