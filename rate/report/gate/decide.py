@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
 from rate.metrics import Z95
 from rate.report.compare.compare import Pair, pair
@@ -261,6 +263,9 @@ def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterat
     missing = candidate.rows["group"].null_count
     if missing and any(check.slice == "group" for check in policy.checks):
         yield f"{missing} of {len(candidate.rows)} samples have no group and are in no slice"
+    clusters = pc.count_distinct(candidate.rows["cluster"]).as_py()
+    if clusters and any(not check.is_drop and check.use != "value" for check in policy.checks):
+        yield f"intervals of shares take samples as independent; their {clusters} clusters may make them wider"
     if against is not None:
         yield from against.notices
         if any(check.is_drop and check.use != "value" for check in policy.checks):

@@ -306,6 +306,14 @@ def test_a_slice_that_no_sample_has_is_no_pass(bound: dict) -> None:
     assert warned.exit_code == 0
 
 
+@pytest.mark.parametrize(("use", "said"), [("interval", True), ("value", False)])
+def test_that_intervals_of_shares_leave_clusters_out_is_said(use: str, said: bool) -> None:
+    clustered = head_run(MIXED, clusters=[None, *(f"c{k % 7}" for k in range(109))])
+    check = {"metric": "pt", "min": 0.1, "use": use}
+    assert ("their 7 clusters" in str(decided(check, clustered))) == said
+    assert "clusters" not in str(decided(check, head_run(MIXED)))
+
+
 def test_samples_outside_every_slice_are_counted() -> None:
     groups = ["a"] * 40 + [None] * 70
     decision = decided({"metric": "accuracy", "min": 0.1, "slice": "group"}, head_run(MIXED, groups=groups))
