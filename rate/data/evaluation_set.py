@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rate.data.box_units import BoxUnits
 from rate.data.digests import SetDigest, fingerprint, sample_digest
 from rate.data.first_reading import FirstReading
 from rate.data.formats.manifest_files import Problem
@@ -117,7 +118,7 @@ def read_evaluation_set(
     Raises:
         DataError: the source or a row of it is wrong (each is named), or nobody is in ``split``.
     """
-    found, first, total, folder = _Found(), FirstReading(), SetDigest(), folder_of(data)
+    found, first, total, folder, units = _Found(), FirstReading(), SetDigest(), folder_of(data), BoxUnits()
     taken = available = size = 0
     labels: set[str] = set()
     for parsed in open_rows(data):
@@ -131,10 +132,13 @@ def read_evaluation_set(
         labels.add(parsed.sample.label)
         digest = sample_digest(parsed.sample, folder)
         total.add(digest)
+        units.add(parsed.sample)
         first.add(parsed.sample, name, digest)
         size += shard.holds(parsed.sample.id)
     found.check(data)
     check_split(data, found.splits, split)
+    if wrong := units.problem():
+        raise DataError(f"{data}: {wrong}")
     notices = notices_of(data, found.splits, split)
     chosen = (split, limit, shard, size, available)
     return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, first)

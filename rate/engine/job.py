@@ -15,6 +15,8 @@ from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, alteration, check_size
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
+from rate.data.labels import CURE as LABEL_CURE
+from rate.data.labels import spelled_out, unknown_labels
 from rate.engine.stopping import Stopping, stopping_for
 from rate.engine.verdict import Head
 from rate.errors import DataError, UsageError
@@ -144,7 +146,7 @@ def job_from_artifact(
     said = _check_corruption(measurement, artifact.geometry)
     chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard))
     heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
-    _check_labels(chosen.labels, heads, data)
+    said += _check_labels(chosen.labels, heads, data)
     origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
     return Job(
         heads=heads,
@@ -168,13 +170,27 @@ def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str
     return () if said is None else (said,)
 
 
-def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> None:
+def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> tuple[str, ...]:
+    """What the user should know of labels that a head does not know; their samples become rows with an error.
+
+    Raises:
+        DataError: a head knows none of the labels.
+    """
+    said = []
     for head in heads:
-        if labels.isdisjoint(head.classes):
+        unknown = unknown_labels(labels, head.classes)
+        if not unknown:
+            continue
+        if len(unknown) == len(labels):
             raise DataError(
-                f"none of the labels in {data} ({_some(sorted(labels))}) is a class of head {head.name!r} "
-                f"({_some(head.classes)}); labels must be class names of the artifact, see `rate inspect`"
+                f"none of the labels in {data} is a class of head {head.name!r} ({_some(head.classes)}): "
+                f"{spelled_out(unknown, head.classes)}; {LABEL_CURE}"
             )
+        said.append(
+            f"{len(unknown)} of {len(labels)} labels in {data} are no class of head {head.name!r}, and their samples "
+            f"will be errors: {spelled_out(unknown, head.classes)}; {LABEL_CURE}"
+        )
+    return tuple(said)
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rate.data.box_units import BoxUnits
 from rate.data.formats.manifest_files import Problem
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
+from rate.data.labels import suggestion
 from rate.data.manifest import check_split, without_duplicates
 from rate.data.open_data import open_rows
 from rate.data.storage.local_file import is_file
@@ -82,7 +84,7 @@ def check_manifest(
         raise ConfigError(f"threads must be at least 1, got {threads}")
     tally = _Tally(str(data), split)
     look = partial(_decoded, geometry=geometry) if decode else _present
-    known = None if classes is None else frozenset(classes)
+    known = None if classes is None else tuple(classes)
     with ThreadPoolExecutor(threads) as pool:
         remaining = tally.samples()
         while chunk := list(islice(remaining, _CHUNK)):
@@ -109,6 +111,7 @@ class _Tally:
         self.clusters: set[str] = set()  # of the split, no more than there need be
         self.unclustered = 0
         self.problems: list[Problem] = []
+        self._units = BoxUnits()
         self._data, self._split = data, split
 
     def samples(self) -> Iterator[Sample]:
@@ -119,12 +122,15 @@ class _Tally:
                 self.splits[parsed.split] += 1
                 if parsed.sample is not None and self._split in (None, parsed.split):
                     self.labels[parsed.sample.label] += 1
+                    self._units.add(parsed.sample)
                     if parsed.sample.cluster is None:
                         self.unclustered += 1
                     elif len(self.clusters) < MIN_CLUSTERS:
                         self.clusters.add(parsed.sample.cluster)
                     yield parsed.sample
             check_split(self._data, self.splits, self._split)
+            if wrong := self._units.problem():
+                self.problems.append(Problem(0, None, None, f"{self._data}: {wrong}"))
         except DataError as error:
             self.problems.append(Problem(0, None, None, str(error)))
         self.problems.extend(self._few_clusters())
@@ -137,10 +143,12 @@ class _Tally:
             yield Problem(0, None, "cluster", f"{few}: {cure}", severity="warning")
 
 
-def _strangers(samples: Sequence[Sample], classes: Collection[str]) -> Iterator[Problem]:
+def _strangers(samples: Sequence[Sample], classes: tuple[str, ...]) -> Iterator[Problem]:
+    known = frozenset(classes)
     for sample in samples:
-        if sample.label not in classes:
-            yield _problem(sample, "label", f"{sample.label!r} is none of the {len(classes)} classes")
+        if sample.label not in known:
+            meant = suggestion(sample.label, classes)
+            yield _problem(sample, "label", f"{sample.label!r} is none of the {len(classes)} classes{meant}")
 
 
 def _present(sample: Sample) -> list[Problem]:
