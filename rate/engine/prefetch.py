@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 
+from rate.data.daemon_threads import DaemonThreads
 from rate.errors import SampleError
 from rate.types import Prepared, Sample
 
@@ -23,7 +24,7 @@ class Prefetch:
         """``ahead``: images decoded or being decoded before they are asked for; it bounds the memory."""
         self._samples = iter(samples)
         self._prepare = prepare
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rate-decode")
+        self._threads = DaemonThreads(threads, "rate-decode")
         self._queue: deque[tuple[Sample, Future[Prepared]]] = deque()
         self._ahead = ahead
         self.waited_s = 0.0  # time `next` has blocked: the device had nothing to do
@@ -35,7 +36,7 @@ class Prefetch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.__exit__(kind, error, trace)
 
     def next(self) -> Outcome | None:
         """The next sample, waiting for it if need be; None at the end."""
@@ -53,4 +54,4 @@ class Prefetch:
 
     def _refill(self) -> None:
         while len(self._queue) < self._ahead and (sample := next(self._samples, None)) is not None:
-            self._queue.append((sample, self._pool.submit(self._prepare, sample)))
+            self._queue.append((sample, self._threads.submit(self._prepare, sample)))

@@ -1,24 +1,60 @@
-"""The inside of a polygon as a mask."""
+"""The inside of polygons as a mask."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rate.types import Bool, Float64
+from rate.types import Bool, Float64, Int64
+
+MOST_CROSSINGS = 50_000_000
+"""Crossings of edges with rows of pixels in one image; drawing them takes some ten seconds and 2 GB."""
 
 
 def polygon_mask(corners: Float64, size: tuple[int, int]) -> Bool:
-    """[height,width] True where the centre of a pixel lies inside, by the even-odd rule.
+    """[height,width] True where the centre of a pixel lies inside, by the even-odd rule; see `union_mask`."""
+    return union_mask([corners], size)
+
+
+def union_mask(polygons: Sequence[Float64], size: tuple[int, int]) -> Bool:
+    """[height,width] True where the centre of a pixel lies inside one of the polygons, each by the even-odd rule.
 
     Args:
-        corners: [p,2] x and y in pixels, 0 = left or upper border of the image; the last joins the first.
+        polygons: each [p,2] x and y in pixels, 0 = left or upper border of the image; the last joins the first.
         size: width and height of the image, pixels.
+
+    Raises:
+        ValueError: they have more edges than can be drawn; reads on from "its polygons".
     """
     width, height = size
-    crossings = np.zeros((height, width + 1), np.int64)
-    centres = np.arange(height) + 0.5
+    if (count := sum(_count(corners, height) for corners in polygons)) > MOST_CROSSINGS:
+        raise ValueError(f"cross {count:,} rows of pixels, the limit is {MOST_CROSSINGS:,}; simplify the outlines")
+    steps = np.zeros((height, width + 1), np.int32)  # polygons entered less polygons left, along a row
+    for corners in polygons:
+        rows, at = _crossings(corners, size)
+        order = np.lexsort((at, rows))  # every row is crossed an even number of times: in, out, in, out
+        rows, at = rows[order], at[order]
+        np.add.at(steps, (rows[0::2], at[0::2]), 1)
+        np.add.at(steps, (rows[1::2], at[1::2]), -1)
+    np.cumsum(steps, axis=1, out=steps)
+    return np.asarray(steps[:, :width] > 0)
+
+
+def _count(corners: Float64, height: int) -> int:
+    ends = corners[:, 1].clip(0, height)
+    return int(np.abs(np.roll(ends, -1) - ends).sum())
+
+
+def _crossings(corners: Float64, size: tuple[int, int]) -> tuple[Int64, Int64]:
+    """Where edges cross the middles of rows: [m] rows, and [m] the first column whose centre is right of it."""
+    width, height = size
+    rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        rows = np.flatnonzero((centres >= min(y0, y1)) & (centres < max(y0, y1)))
-        at = x0 + (centres[rows] - y0) * (x1 - x0) / (y1 - y0) if len(rows) else centres[rows]
-        crossings[rows, np.ceil(at - 0.5).clip(0, width).astype(np.int64)] += 1
-    return np.asarray(crossings.cumsum(axis=1)[:, :width] % 2 == 1)
+        first, end = (int(np.ceil(y - 0.5).clip(0, height)) for y in (min(y0, y1), max(y0, y1)))
+        if first < end:
+            crossed = np.arange(first, end)
+            at = x0 + (crossed + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            rows.append(crossed)
+            columns.append(np.ceil(at - 0.5).clip(0, width).astype(np.int64))
+    return np.concatenate(rows), np.concatenate(columns)

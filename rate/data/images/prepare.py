@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from rate.data.digests import CONTENT_BYTES
+from rate.data.images.budget import DECODING
 from rate.data.images.geometry import Geometry, to_rgb
 from rate.data.storage.limits import max_pixels
 from rate.data.storage.location import read_bytes
@@ -26,6 +28,16 @@ PIXEL_PATH = "pillow"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What is decoded. Not all that Pillow knows: an EPS file would start Ghostscript, whatever its name ends in."""
+
+SCANS = 16
+"""Of a progressive JPEG of any size that is decoded; encoders write about ten."""
+
+SCAN_PIXELS = 1 << 28
+"""Pixels in all scans together of a JPEG with more of them, about a second of decoding."""
+
+_START_OF_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+"""Of a segment with a length behind it; the others stand within the data of a scan."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,13 +74,17 @@ def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None) -> P
             the file and the cause.
     """
     data = read_bytes(sample.image, sample.image_stamp)
-    image = decoded(data, sample.image, upright_rgb)
-    check_resize(sample, geometry, image.size)
-    crop = geometry.image_to_crop(image)
+
+    def cut(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
+        upright = upright_rgb(image)
+        check_resize(sample, geometry, upright.size)
+        return geometry.image_to_crop(upright), upright.size
+
+    crop, size = decoded(data, sample.image, cut)
     pixels = geometry.crop_to_pixels(crop if alter is None else alter(crop, sample.id))
     mask = None if sample.mask is None else read_bytes(sample.mask, sample.mask_stamp)
     read = replace(sample, content=content_of(data, mask))
-    return Prepared(read, pixels, _region(sample, mask, geometry, image.size))
+    return Prepared(read, pixels, _region(sample, mask, geometry, size))
 
 
 def content_of(image: bytes, mask: bytes | None) -> bytes:
@@ -94,9 +110,13 @@ def _region(sample: Sample, data: bytes | None, geometry: Geometry, size: tuple[
         return geometry.region_from_boxes(sample.boxes, size)
     if sample.mask is None or data is None:
         raise SampleError(f"{sample.id}: has neither boxes nor a mask")
-    mask = decoded(data, sample.mask, foreground)
-    check_mask_size(sample, mask, size)
-    return geometry.region_from_mask(mask)
+
+    def cut(image: Image.Image) -> Bool:
+        mask = foreground(image)
+        check_mask_size(sample, mask, size)
+        return geometry.region_from_mask(mask)
+
+    return decoded(data, sample.mask, cut)
 
 
 def load_image(location: str, expected: Stamp | None = None) -> Image.Image:
@@ -173,11 +193,35 @@ def decoded(data: bytes, location: str, convert: Callable[[Image.Image], _T]) ->
         if image.width * image.height > limit:
             found = f"{image.width} x {image.height} pixels"
             raise SampleError(f"{location}: is {found}, the limit is {limit:,}; RATE_MAX_PIXELS changes it")
-        return convert(image)
+        _check_scans(data, location, image)
+        with DECODING.taken(image.width * image.height, limit):
+            return convert(image)
     except SampleError:
         raise
     except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, ...
         raise SampleError(f"{location}: cannot be decoded: {type(error).__name__}: {error}") from error
+
+
+def _check_scans(data: bytes, location: str, image: Image.Image) -> None:
+    """Refuse a JPEG that goes over its pixels more often than an encoder does: each scan costs a pass over them all."""
+    if not image.info.get("progressive") or data.count(_START_OF_SCAN) <= SCANS:
+        return
+    scans = _scans(data)
+    if scans > SCANS and scans * image.width * image.height > SCAN_PIXELS:
+        found = f"{scans} scans of {image.width} x {image.height} pixels"
+        raise SampleError(
+            f"{location}: is a progressive JPEG of {found}; more than {SCANS} are decoded of small images only "
+            f"({SCAN_PIXELS:,} pixels in all scans): save it anew"
+        )
+
+
+def _scans(data: bytes) -> int:
+    """Scans of the first image in a JPEG file; pictures inside other segments do not count."""
+    at, scans = 2, 0
+    while (marker := _MARKER.search(data, at)) is not None and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

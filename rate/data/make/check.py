@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.data.box_units import BoxUnits
+from rate.data.daemon_threads import DaemonThreads
 from rate.data.formats.manifest_files import Problem
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
@@ -85,7 +85,7 @@ def check_manifest(
     tally = _Tally(str(data), split)
     look = partial(_decoded, geometry=geometry) if decode else _present
     known = None if classes is None else tuple(classes)
-    with ThreadPoolExecutor(threads) as pool:
+    with DaemonThreads(threads, "rate-check") as pool:
         remaining = tally.samples()
         while chunk := list(islice(remaining, _CHUNK)):
             if known is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
-from rate.data.images.polygon import polygon_mask
+from rate.data.images.polygon import union_mask
 from rate.data.images.run_lengths import rle_mask
 from rate.data.make.index import SHOWN, counts, named, plain, reachable
 from rate.data.storage.limits import max_pixels
@@ -138,17 +138,18 @@ def _write_masks(found: _Set, used: dict[tuple[int, int], list[Json]], folder: P
 
 def _union(group: list[Json], image: Json) -> Bool:
     width, height = image["width"], image["height"]
-    union = np.zeros((height, width), np.bool_)
+    drawn = [corners for one in group if isinstance(one["segmentation"], list) for corners in one["segmentation"]]
+    polygons = [np.reshape(corners, (-1, 2)).astype(np.float64) for corners in drawn]
+    try:
+        union = union_mask(polygons, (width, height))
+    except ValueError as error:
+        raise DataError(f"image {image['file_name']}: its polygons {error}") from error
     for one in group:
-        outline = one["segmentation"]
-        if isinstance(outline, list):
-            for corners in outline:
-                union |= polygon_mask(np.reshape(corners, (-1, 2)).astype(np.float64), (width, height))
-            continue
-        try:
-            union |= rle_mask(outline["counts"], width, height)
-        except ValueError as error:
-            raise DataError(f"annotation {one['id']}: its run lengths {error}") from error
+        if isinstance(one["segmentation"], dict):
+            try:
+                union |= rle_mask(one["segmentation"]["counts"], width, height)
+            except ValueError as error:
+                raise DataError(f"annotation {one['id']}: its run lengths {error}") from error
     return union
 
 

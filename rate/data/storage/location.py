@@ -13,6 +13,7 @@ from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_p
 from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
 from rate.data.storage.local_file import check_length, local_bytes
+from rate.data.storage.remote_cache import uncached
 from rate.data.storage.retries import tried
 from rate.data.storage.stamps import stamp_of
 from rate.errors import ConfigError, DataError, SampleError
@@ -157,7 +158,7 @@ def _bytes(location: str, limit: int, expected: Stamp | None) -> bytes:
 def _remote_bytes(location: str, limit: int) -> bytes:
     import fsspec
 
-    with fsspec.open(location, "rb") as stream:
+    with fsspec.open(uncached(location), "rb") as stream:
         size = getattr(stream, "size", None) or 0
         check_length(location, size, limit)
         data = bytearray(stream.read(size + 1) if size else b"")

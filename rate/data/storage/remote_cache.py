@@ -24,6 +24,9 @@ from rate.files import placed, remove_leftovers
 CACHE_BYTES = 64 << 30
 """What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
 
+_CACHES = ("simplecache", "filecache", "blockcache", "cached")
+_BLOCK = 1 << 20  # bytes
+
 _COPY = re.compile(r"[0-9a-f]{40}")
 """Names of copies: the digest of URL and version."""
 
@@ -58,7 +61,7 @@ def _copy(url: str) -> Path:
     import fsspec
 
     def locate() -> tuple[Any, str, int | None, str]:
-        filesystem, name = fsspec.core.url_to_fs(url)
+        filesystem, name = fsspec.core.url_to_fs(uncached(url))
         return filesystem, name, filesystem.info(name).get("size"), str(filesystem.ukey(name))
 
     filesystem, name, size, version = tried(url, locate)
@@ -80,10 +83,38 @@ def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
     remove_leftovers(path.parent, of=path.name)
     # A temporary name of its own for every try: one that was given up may still be writing.
     with placed(path) as temporary:
-        filesystem.get_file(name, str(temporary))
+        _fill(filesystem, name, size, temporary)
         found = temporary.stat().st_size
         if size is not None and found != size:
             raise OSError(f"{found} of {size} bytes came")
+
+
+def _fill(filesystem: Any, name: str, size: int | None, temporary: Path) -> None:
+    """Fetch a file into ``temporary``, and give up as soon as more comes than was said, or than the cache holds."""
+    from fsspec.callbacks import Callback
+
+    limit = _limit() if size is None else size
+
+    def check(came: int) -> None:
+        if came > limit:
+            said = f"the cache holds {limit:,}; RATE_CACHE_BYTES changes it" if size is None else f"it said {size:,}"
+            raise ConfigError(f"{name} sends more than {limit:,} bytes, and {said}")
+
+    if size is not None:
+        hooks = {"limit": lambda size, value, **_: check(value)}
+        filesystem.get_file(name, str(temporary), callback=Callback(hooks=hooks))
+        return
+    came = 0
+    with filesystem.open(name, "rb") as stream, temporary.open("wb") as file:
+        while block := stream.read(_BLOCK):
+            came += len(block)
+            check(came)
+            file.write(block)
+
+
+def uncached(url: str) -> str:
+    """The URL without links that keep copies of whole files (`simplecache::https://...`), whatever their length."""
+    return "::".join(link for link in url.split("::") if link not in _CACHES)
 
 
 def _bytes_so_far(folder: Path, digest: str) -> int:

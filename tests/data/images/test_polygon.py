@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import points_in_poly
 
-from rate.data.images.polygon import polygon_mask
+from rate.data.images.polygon import polygon_mask, union_mask
 
 COORDINATE = st.floats(-10, 40, allow_nan=False)
 
@@ -40,3 +42,27 @@ def test_a_rectangle_fills_its_pixels_whatever_its_direction(turned):
     expected = np.zeros((10, 12), bool)
     expected[2:7, 3:9] = True
     np.testing.assert_array_equal(mask, expected)
+
+
+@given(st.lists(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=6), min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_a_union_holds_what_one_of_its_polygons_holds(polygons):
+    outlines = [np.array(corners) for corners in polygons]
+    expected = np.logical_or.reduce([polygon_mask(corners, (25, 17)) for corners in outlines])
+    np.testing.assert_array_equal(union_mask(outlines, (25, 17)), expected)
+
+
+def test_many_polygons_of_a_large_image_cost_one_pass():
+    corners = np.array([[1, 1], [4999, 3], [4998, 4999], [2, 4990]], float)
+    one, many = [], []
+    for seconds, count in ((one, 1), (many, 60)):
+        began = time.process_time()
+        union_mask([corners] * count, (5000, 5000))
+        seconds.append(time.process_time() - began)
+    assert many[0] < 10 * one[0] + 0.2, "60 polygons took 60 passes over the image"
+
+
+def test_outlines_that_would_take_minutes_are_refused():
+    zigzag = np.array([[k % 100, (k % 2) * 10_000] for k in range(20_000)], float)
+    with pytest.raises(ValueError, match=r"cross 199,9\d\d,\d{3} rows.*50,000,000"):
+        union_mask([zigzag], (100, 10_000))

@@ -152,7 +152,12 @@ def test_traps_are_warnings(tmp_path):
 
 def test_labels_that_are_no_class(tmp_path, good):
     ((row, column, severity, message),) = found(write(tmp_path, *good), classes=["dog", "cow", "Cat"])
-    assert (row, column, severity, message) == (2, "label", "error", "'cat' is none of the 3 classes (did you mean 'Cat'?)")
+    assert (row, column, severity, message) == (
+        2,
+        "label",
+        "error",
+        "'cat' is none of the 3 classes (did you mean 'Cat'?)",
+    )
 
 
 def test_a_split_limits_the_files_but_not_the_rows(tmp_path, good):

@@ -1,0 +1,64 @@
+"""Threads that nobody waits for: a storage that hangs must not keep a process that was told to end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class DaemonThreads:
+    """A few threads that work off calls. Leaving the `with` block drops what has not begun, and waits for nothing.
+
+    `concurrent.futures.ThreadPoolExecutor` joins its threads when the interpreter ends.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        """``name``: of the threads, for those who look at the process."""
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._left = False
+        self._threads = [threading.Thread(target=self._work, name=f"{name}-{k}", daemon=True) for k in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> DaemonThreads:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left = True
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def submit(self, function: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
+        """Call ``function`` in one of the threads, in the order of submission."""
+        future: Future[_Result] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(item)
+            except BaseException as error:  # the caller's to judge, as in `concurrent.futures`
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._calls.put(call)
+        return future
+
+    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """The results in the order of ``items``, all of which are begun at once."""
+        futures = [self.submit(function, item) for item in items]
+        return (future.result() for future in futures)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None and not self._left:
+            call()
