@@ -8,8 +8,8 @@ import numpy as np
 
 from rate.types import Bool, Float64, Int64
 
-MOST_CROSSINGS = 50_000_000
-"""Crossings of edges with rows of pixels in one image; drawing them takes some ten seconds and 2 GB."""
+MOST_CROSSINGS = 10_000_000
+"""Crossings of edges with rows of pixels in one image; drawing them takes some seconds and half a GB."""
 
 
 def polygon_mask(corners: Float64, size: tuple[int, int]) -> Bool:

@@ -64,5 +64,5 @@ def test_many_polygons_of_a_large_image_cost_one_pass():
 
 def test_outlines_that_would_take_minutes_are_refused():
     zigzag = np.array([[k % 100, (k % 2) * 10_000] for k in range(20_000)], float)
-    with pytest.raises(ValueError, match=r"cross 199,9\d\d,\d{3} rows.*50,000,000"):
+    with pytest.raises(ValueError, match=r"cross 200,000,000 rows.*10,000,000"):
         union_mask([zigzag], (100, 10_000))
