@@ -6,7 +6,6 @@ Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; option
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections import Counter
@@ -16,12 +15,14 @@ from pathlib import Path
 
 from rate.credentials import without_credentials
 from rate.data.digests import SetDigest, sample_digest
+from rate.data.formats.json_text import parse_json, short
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, read_rows
 from rate.data.storage.location import Folder
 from rate.errors import DataError
 from rate.types import Box, Sample, Stamp
 
 SHOWN_PROBLEMS = 20
+_LONGEST = 10**20  # of a whole number that stands for a text
 _REGIONS = ("mask", "boxes", "x0, y0, x1, y1")
 
 
@@ -168,19 +169,19 @@ class _Cells:
             if required:
                 self.refuse(column, "is missing")
             return None
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LONGEST:
             return str(value)
         if not isinstance(value, str):
-            self.refuse(column, f"must be a text, got {_short(value)}")
+            self.refuse(column, f"must be a text, got {short(value)}")
             return None
         if not _is_unicode(value):
-            self.refuse(column, f"is not valid Unicode text: {_short(value)}")
+            self.refuse(column, f"is not valid Unicode text: {short(value)}")
             return None
         return value
 
     def label(self) -> str | None:
         if isinstance(self.raw.get("label"), int):  # true and false are ints too
-            self.refuse("label", f"must be the name of a class, got {_short(self.raw['label'])}; write it as a text")
+            self.refuse("label", f"must be the name of a class, got {short(self.raw['label'])}; write it as a text")
             return None
         return self.text("label", required=True)
 
@@ -190,7 +191,7 @@ class _Cells:
         try:
             return folder.find(written)
         except ValueError as error:
-            self.refuse(column, f"{_short(written)} {error}")
+            self.refuse(column, f"{short(written)} {error}")
             return None, None
 
     def region(self, folder: Folder) -> tuple[str | None, Stamp | None, tuple[Box, ...] | None]:
@@ -220,22 +221,22 @@ def _boxes(value: object) -> tuple[Box, ...]:
     """
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"is not JSON ({error}): {_short(value)}; write [[x0, y0, x1, y1], ...]") from error
+            value = parse_json(value)
+        except ValueError as error:
+            raise ValueError(f"is not JSON ({error}): {short(value)}; write [[x0, y0, x1, y1], ...]") from error
     if not isinstance(value, list) or not all(isinstance(corners, list) for corners in value):
-        raise ValueError(f"must be a list of boxes [[x0, y0, x1, y1], ...], got {_short(value)}")
+        raise ValueError(f"must be a list of boxes [[x0, y0, x1, y1], ...], got {short(value)}")
     return tuple(_box(corners) for corners in value)
 
 
 def _box(corners: Sequence[object]) -> Box:
     numbers = [corner + 0.0 if type(corner) is float else _number(corner) for corner in corners]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"must give 4 finite numbers x0, y0, x1, y1, got {_short(list(corners))}")
+        raise ValueError(f"must give 4 finite numbers x0, y0, x1, y1, got {short(list(corners))}")
     x0, y0, x1, y1 = numbers
     if x1 < x0 or y1 < y0:
         raise ValueError(
-            f"must have x0 <= x1 and y0 <= y1, got {_short(numbers)}; boxes are corners, not x, y, width, height"
+            f"must have x0 <= x1 and y0 <= y1, got {short(numbers)}; boxes are corners, not x, y, width, height"
         )
     return x0, y0, x1, y1
 
@@ -265,15 +266,10 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def duplicate_id(sample: Sample, first: int) -> Problem:
     """The problem of a sample whose id row ``first`` has."""
     cure = "put all boxes of an image in one row, or give an `id` column"
-    return Problem(sample.row, sample.id, "id", f"{_short(sample.id)} is already the id of row {first}; {cure}")
+    return Problem(sample.row, sample.id, "id", f"{short(sample.id)} is already the id of row {first}; {cure}")
 
 
 def refusal(path: Path | str, problems: Sequence[Problem]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -78,6 +79,68 @@ def shaky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shaky]:
     released.clear()
     yield Shaky()
     released.set()  # what hangs may go
+
+
+class Endless(MemoryFileSystem):
+    """Sends zeros for ever, and does not say how many; counts them."""
+
+    protocol = "endless"
+    sent: ClassVar[list[int]] = []
+    cachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("endless://").strip("/")
+
+    def info(self, path: str, **options: object) -> dict:
+        return {"name": path, "size": None, "type": "file"}
+
+    def ukey(self, path: str) -> str:
+        return path
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> object:
+        return Zeros(self.sent)
+
+
+class Zeros(io.RawIOBase):
+    def __init__(self, sent: list[int]) -> None:
+        self.sent = sent
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert size > 0, "all of it never comes"
+        self.sent.append(size)
+        return bytes(size)
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    fsspec.register_implementation("endless", Endless, clobber=True)
+    monkeypatch.setattr(Endless, "sent", sent := [])
+    return sent
+
+
+@pytest.mark.parametrize("chain", ["", "simplecache::", "filecache::"])
+def test_an_image_of_unknown_length_is_cut_off_at_its_limit(
+    shaky: Shaky, endless: list[int], monkeypatch: pytest.MonkeyPatch, chain: str
+) -> None:
+    monkeypatch.setenv("RATE_MAX_BYTES", "3000000")
+    with pytest.raises(SampleError, match="the limit is 3,000,000; RATE_MAX_BYTES"):
+        read_bytes(f"{chain}endless://a.png")
+    assert sum(endless) <= 3_000_000 + (1 << 20)
+
+
+@pytest.mark.parametrize("chain", ["", "simplecache::"])
+def test_a_shard_of_unknown_length_is_cut_off_at_what_the_cache_holds(
+    shaky: Shaky, endless: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chain: str
+) -> None:
+    monkeypatch.setenv("RATE_CACHE_BYTES", "3000000")
+    with pytest.raises(ConfigError, match=r"more than 3,000,000 bytes.*RATE_CACHE_BYTES"):
+        read_evaluation_set(f"{chain}endless://set.tar")
+    assert sum(endless) <= 3_000_000 + (1 << 20)
+    assert [path.suffix for path in (tmp_path / "cache" / "shards").iterdir()] == [".lock"]
 
 
 def remote(manifest: Path, behaviour: dict[int, str], storage: Shaky) -> Path:

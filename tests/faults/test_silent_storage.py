@@ -42,12 +42,13 @@ def ended_in(command: list[str], server: socket.socket) -> tuple[float, int, str
     process = subprocess.Popen([sys.executable, "-m", "rate", *command], stderr=subprocess.PIPE, text=True)
     try:
         connection, _ = server.accept()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.5)
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=300)
-        return time.monotonic() - began, process.returncode, said
+        with connection:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=300)
+            return time.monotonic() - began, process.returncode, said
     finally:
         process.kill()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
+from rate.data.formats.json_text import parse_json
 from rate.data.storage.limits import LINE_CHARS
 from rate.errors import DataError
 from rate.outputs import require_output, write_output
@@ -155,8 +156,8 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
 
 def _json_row(row: int, line: str) -> tuple[int, Raw] | Problem:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line)
+    except ValueError as error:
         return Problem(row, None, None, f"is not JSON: {error}")
     if not isinstance(value, dict):
         return Problem(row, None, None, f'must be an object like {{"image": ...}}, got {line.strip()[:60]}')

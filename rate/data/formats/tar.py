@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from tarfile import TarError
 
+from rate.data.formats.json_text import parse_json
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw
 from rate.data.formats.tar_headers import Member, members
 from rate.data.make.index import SUFFIXES
@@ -178,8 +178,8 @@ def _text(member: Member, container: Container) -> str:
 
 def _json(text: str, name: str) -> Raw:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{name!r} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f'{name!r} must be an object like {{"label": ...}}, got {text.strip()[:60]}')

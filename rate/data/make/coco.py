@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rate.data.formats.json_text import parse_json, short
 from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.images.polygon import union_mask
 from rate.data.images.run_lengths import rle_mask
@@ -149,21 +149,18 @@ def _union(group: list[Json], image: Json) -> Bool:
             try:
                 union |= rle_mask(one["segmentation"]["counts"], width, height)
             except ValueError as error:
-                raise DataError(f"annotation {one['id']}: its run lengths {error}") from error
+                raise DataError(f"annotation {short(one.get('id'))}: its run lengths {error}") from error
     return union
 
 
 def _parsed(path: Path, max_bytes: int) -> Json:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number of JSON")
-
     try:
         size = path.stat().st_size
         if size > max_bytes:
             cure = f"--max-json-bytes {size} allows it, and takes up to ten times as much memory"
             raise DataError(f"{path} has {size:,} bytes, the limit is {max_bytes:,}; {cure}")
-        value = json.loads(path.read_bytes(), parse_constant=refuse)
-    except (OSError, ValueError, RecursionError) as error:
+        value = parse_json(path.read_bytes(), finite=True)
+    except (OSError, ValueError) as error:
         raise DataError(f"the annotations {path} cannot be read: {error}") from error
     parts = ("images", "categories", "annotations")
     if not isinstance(value, dict) or not all(isinstance(value.get(part), list) for part in parts):
@@ -180,16 +177,19 @@ def _checked(value: Json, path: Path, regions: str) -> _Set:
         problems += _enter(images, image, image, "image", _image_problems(image))
     for category in value["categories"]:
         name = category.get("name") if isinstance(category, dict) else None
-        wrong = [] if _is_text(name) and name not in names.values() else [f"needs a name of its own, got {name!r}"]
+        wrong = [] if _is_text(name) and name not in names.values() else [f"needs a name of its own, got {short(name)}"]
         problems += _enter(names, category, name, "category", wrong)
     if len({image["file_name"] for image in images.values()}) < len(images):
         problems.append("two images have the same file_name")
     for one in value["annotations"]:
         image, kind = (one.get("image_id"), one.get("category_id")) if isinstance(one, dict) else (None, None)
         if not (isinstance(image, int) and image in images and isinstance(kind, int) and kind in names):
-            problems.append(f"annotation {_id(one)}: image_id and category_id must be listed ids, got {image}, {kind}")
+            given = f"{short(image)}, {short(kind)}"
+            problems.append(f"annotation {short(_id(one))}: image_id and category_id must be listed ids, got {given}")
             continue
-        problems += [f"annotation {_id(one)}: {what}" for what in _annotation_problems(one, regions, images[image])]
+        problems += [
+            f"annotation {short(_id(one))}: {what}" for what in _annotation_problems(one, regions, images[image])
+        ]
         grouped.setdefault((image, kind), []).append(one)
     if problems:
         more = [f"  and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
@@ -202,10 +202,10 @@ def _enter(table: dict[int, Any], entry: object, value: object, what: str, probl
     """Put an entry with an id of its own under it."""
     key = _id(entry)
     if not isinstance(key, int) or isinstance(key, bool) or key in table:
-        problems = [f"needs an id of its own, a whole number, got {key!r}", *problems]
+        problems = [f"needs an id of its own, a whole number, got {short(key)}", *problems]
     if not problems and isinstance(key, int):
         table[key] = value
-    return (f"{what} {key!r}: {problem}" for problem in problems)
+    return (f"{what} {short(key)}: {problem}" for problem in problems)
 
 
 def _is_text(value: object) -> bool:
@@ -224,9 +224,10 @@ def _image_problems(image: object) -> list[str]:
         return ["needs a file_name"]
     sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
-        return [f"needs width and height in pixels, got {sides}"]
+        return [f"needs width and height in pixels, got {short(sides)}"]
     if image["width"] * image["height"] > max_pixels():
-        return [f"is {sides[0]} x {sides[1]} pixels, the limit is {max_pixels():,}; RATE_MAX_PIXELS changes it"]
+        size = f"{short(sides[0])} x {short(sides[1])}"
+        return [f"is {size} pixels, the limit is {max_pixels():,}; RATE_MAX_PIXELS changes it"]
     return []
 
 
@@ -234,12 +235,12 @@ def _annotation_problems(one: Json, regions: str, image: Json) -> list[str]:
     if regions == "boxes":
         box = one.get("bbox")
         right = isinstance(box, list) and len(box) == 4 and _numbers(box) and min(box[2:]) >= 0
-        return [] if right else [f"bbox must be [x, y, width, height], got {str(box)[:60]}"]
+        return [] if right else [f"bbox must be [x, y, width, height], got {short(box)}"]
     outline = one.get("segmentation")
     if isinstance(outline, dict):
         counts, size = outline.get("counts"), outline.get("size")
         if size != [image["height"], image["width"]]:
-            return [f"its run lengths are of size {size}, the image is [{image['height']}, {image['width']}]"]
+            return [f"its run lengths are of size {short(size)}, the image is [{image['height']}, {image['width']}]"]
         if isinstance(counts, str):
             return []
         if isinstance(counts, list) and _numbers(counts) and all(isinstance(run, int) for run in counts):

@@ -364,7 +364,9 @@ def test_a_shard_is_fetched_once_and_again_when_it_changed(remote, monkeypatch):
     fetches: list[str] = []
     honest = type(remote).get_file
     monkeypatch.setattr(
-        type(remote), "get_file", lambda self, name, *rest: fetches.append(name) or honest(self, name, *rest)
+        type(remote),
+        "get_file",
+        lambda self, name, *rest, **options: fetches.append(name) or honest(self, name, *rest, **options),
     )
     for _ in range(2):
         remote_cache._known.clear()
@@ -382,11 +384,11 @@ def test_a_fetch_that_fails_is_tried_again_and_never_leaves_half_a_file(remote, 
     honest = type(remote).get_file
     outcomes = ["raise", "cut", "whole"]
 
-    def flaky(self, name, target):
+    def flaky(self, name, target, **options):
         outcome = outcomes.pop(0)
         if outcome == "raise":
             raise ConnectionError("reset")
-        honest(self, name, target)
+        honest(self, name, target, **options)
         if outcome == "cut":
             os.truncate(target, 700)
 
