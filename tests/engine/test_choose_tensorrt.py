@@ -78,6 +78,13 @@ def test_named_it_is_used_or_refused_with_the_cure(monkeypatch, standin, artifac
         spec_for(artifact, Execution("tensorrt"))
 
 
+def test_a_plan_runs_on_the_gpu_that_is_named(standin, artifact) -> None:
+    build_plan(artifact, "f32", (8,))
+    for device in ("cuda:1", "cuda"):
+        assert spec_for(artifact, Execution("tensorrt", device=device)).device == device
+    assert spec_for(artifact, Execution("tensorrt")).device == "cuda:0"
+
+
 def test_no_plan_is_built_of_token_graphs(standin, tiny_vit, tmp_path) -> None:
     artifact = load_artifact(Path(shutil.copytree(tiny_vit.artifact, tmp_path / "artifact")))
     build_plan(artifact, "f32", (8,))
