@@ -1,0 +1,34 @@
+"""Growing a region: against the exact distance transform of scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
+
+from rate.kernels.region import grown
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=24)), st.floats(0, 9), st.just(0.0) | st.floats(0.1, 5))
+def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: float) -> None:
+    found = grown(region, by, soft)
+    if not region.any():
+        assert not found.any()
+        return
+    distance = ndimage.distance_transform_edt(~region)
+    if by + soft == 0:
+        np.testing.assert_array_equal(found, region)
+    elif soft <= 0:
+        near = np.abs(distance - by) < 1e-5
+        np.testing.assert_array_equal(found[~near], (distance <= by)[~near])
+    else:
+        np.testing.assert_allclose(found, np.clip((by + soft - distance) / soft, 0, 1), atol=1e-4)
+
+
+def test_a_region_is_part_of_what_it_grows_to() -> None:
+    region = np.zeros((30, 30), np.bool_)
+    region[10:14, 8:20] = True
+    assert (grown(region, 3, 2)[region] == 1).all()
+    assert (grown(region, 3, 2) >= grown(region, 2, 2)).all()
