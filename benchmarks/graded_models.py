@@ -36,11 +36,11 @@ class Course:
     epochs: int
     lr: float
     adapted: int = 2000
-    adapted_epochs: int = 8
+    adapted_epochs: int = 6
     adapted_lr: float = 2e-4
 
 
-COURSES = {"resnet": Course(4000, 24, 2e-3), "vit": Course(12000, 24, 7e-4)}
+COURSES = {"resnet": Course(4000, 14, 2e-3), "vit": Course(8000, 16, 7e-4)}
 
 
 def data(work: Path, shortcut: str, rho: float, train: int, test: int, seed: int) -> Path:
