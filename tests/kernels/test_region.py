@@ -11,7 +11,11 @@ from scipy import ndimage
 from rate.kernels.region import grown
 
 
-@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=24)), st.floats(0, 9), st.just(0.0) | st.floats(0.1, 5))
+@given(
+    arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=24)),
+    st.floats(0, 9),
+    st.just(0.0) | st.floats(0.1, 5),
+)
 def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: float) -> None:
     found = grown(region, by, soft)
     if not region.any():

@@ -109,11 +109,18 @@ def check(
         bool, typer.Option("--no-decode", help="Only see that files are there, do not decode them.")
     ] = False,
     threads: Annotated[int, typer.Option(help="Threads that decode.", min=1)] = 2,
+    classes_out: Annotated[
+        Path | None, typer.Option(help="Write the labels, one a line: the --classes of a zero-shot head.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Name every problem of a set and of its files; exit code 2 if one of them is an error."""
     from rate.cli.console import print_json, say
     from rate.data.make.check import check_manifest
+    from rate.outputs import require_output, write_output
+
+    if classes_out is not None:
+        require_output("--classes-out", classes_out)
 
     names = None if classes is None else _class_names(classes)
     report = check_manifest(data, split=split, classes=names, decode=not no_decode, threads=threads)
@@ -121,6 +128,9 @@ def check(
         print_json(report.to_json())
     else:
         say(_check_text(report))
+    if classes_out is not None and report.classes:
+        listed = "".join(f"{name}\n" for name in report.classes)
+        write_output(classes_out, lambda file: file.write(listed.encode()))
     if report.errors:
         raise DataError(f"{data} has {counted(report.errors, 'error')}; each is named above with its row")
 
