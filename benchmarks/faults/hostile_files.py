@@ -179,7 +179,7 @@ def documents() -> list[bytes]:
             b'{"schema": "\\ud800"}',
         ),
         *(
-            b'{"schema":"rate.run/1"}',
+            b'{"schema":"rate.run/2"}',
             b'{"schema":"rate.summary/1"}',
             b'{"schema":"rate.artifact/1"}',
             b'{"schema":"rate.run/9"}',
