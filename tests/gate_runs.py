@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rate.files import write_json
 from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
+from rate.runs.parts import write_part
 from rate.runs.rows import SCHEMA, SKETCH
 from rate.runs.run_schema import RUN_SCHEMA_ID
 from rate.runs.summary import Summary
@@ -136,9 +136,9 @@ def write_run(
         for head, found in heads.items()
         for k, state in enumerate(found)
     ]
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "samples" / "part-0.parquet")
-    parts = [{"name": "part-0.parquet", "rows": len(rows)}]
-    write_json(folder / "run.json", run_json(list(heads), n, **{"parts": parts} | changes))
+    document = run_json(list(heads), n, **changes)
+    parts = [write_part(folder, document["key"], pa.Table.from_pylist(rows, SCHEMA))]
+    write_json(folder / "run.json", document | {"parts": parts})
     return folder
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rate.config import Measurement
+from rate.runs.parts import write_part
 from rate.runs.rows import SCHEMA, SKETCH
 from rate.runs.run_schema import RUN_SCHEMA_ID
 
@@ -65,13 +65,11 @@ def write_run(
     count = len(next(iter(heads.values())))
     names = ids or [f"s{k:03d}" for k in range(count)]
     of = clusters or [None] * count
-    rows = [
-        row(names[k], head, state, of[k]) for k in range(count) for head, state in ((h, heads[h][k]) for h in heads)
-    ]
-    parts = [{"name": f"part-{k}.parquet", "rows": len(some)} for k, some in enumerate((rows[::2], rows[1::2]))]
     (folder / "samples").mkdir(parents=True)
-    for part, some in zip(parts, (rows[::2], rows[1::2]), strict=True):
-        pq.write_table(pa.Table.from_pylist(some, SCHEMA), folder / "samples" / part["name"])
+    parts = []
+    for some in (range(0, count, 2), range(1, count, 2)):
+        rows = [row(names[k], head, heads[head][k], of[k]) for k in some for head in heads]
+        parts += [write_part(folder, "0" * 64, pa.Table.from_pylist(rows, SCHEMA))] if rows else []
     asked = Measurement(masks=100)
     run = {
         "schema": RUN_SCHEMA_ID,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from rate.config import Measurement
@@ -17,8 +16,10 @@ from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.files import write_json
 from rate.report.html.selection import rank_of
+from rate.runs.parts import write_part
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, SKETCH
 from rate.runs.run_schema import RUN_SCHEMA_ID
+from rate.runs.tables import write_table
 
 SIDE = 48
 GEOMETRY = Geometry(size=SIDE, resize=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -53,11 +54,11 @@ def write_run(root: Path, plan: Plan, name: str = "run") -> Path:
     (folder / "samples").mkdir(parents=True)
     (folder / "maps").mkdir()
     rows = [row(head, k, plan) for k in range(plan.count + plan.errors) for head in plan.heads]
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "samples" / "part-0.parquet")
+    part = write_part(folder, "0" * 64, pa.Table.from_pylist(rows, SCHEMA))
     if plan.maps:
         kept = [saved(head, k, plan) for head in plan.heads for k in range(min(plan.maps, plan.count))]
-        pq.write_table(pa.Table.from_pylist(kept, MAP_SCHEMA), folder / "maps" / "maps.parquet")
-    write_json(folder / "run.json", document(plan, manifest, len(rows)))
+        write_table(pa.Table.from_pylist(kept, MAP_SCHEMA), folder / "maps" / "maps.parquet")
+    write_json(folder / "run.json", document(plan, manifest, part))
     return folder
 
 
@@ -83,8 +84,9 @@ def pixels(plan: Plan, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def document(plan: Plan, manifest: Path, rows: int) -> dict[str, Any]:
+def document(plan: Plan, manifest: Path, part: dict[str, Any]) -> dict[str, Any]:
     """run.json."""
+    rows = part["rows"]
     measurement = Measurement(**{"masks": 100} | plan.measurement)
     geometry = Geometry(size=plan.side, resize=plan.side, mean=GEOMETRY.mean, std=GEOMETRY.std)
     work = {
@@ -118,7 +120,7 @@ def document(plan: Plan, manifest: Path, rows: int) -> dict[str, Any]:
         "started": "2026-01-01T00:00:00Z",
         "finished": "2026-01-01T00:01:00Z",
         "sessions": [work],
-        "parts": [{"name": "part-0.parquet", "rows": rows}],
+        "parts": [part],
     }
 
 

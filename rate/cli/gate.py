@@ -31,13 +31,14 @@ def gate(
     Exit codes: 0 passed, 1 failed, 2 nothing was decided (policy, run or baseline cannot be used), 3 inconclusive, 4 a
     result could not be written.
     """
-    from rate.cli.console import notice, print_json, results
+    from rate.cli.console import notice, print_json, results, say
     from rate.cli.streams import reader_may_leave
     from rate.outputs import require_output
     from rate.report.gate.decide import decide
     from rate.report.gate.policy import read_policy
     from rate.report.gate.table import gate_table
     from rate.report.heads import load_head
+    from rate.report.tables.run import failure_lines
 
     if junit is not None:
         require_output("--junit", junit)
@@ -56,6 +57,8 @@ def gate(
                 print_json(decision.to_json())
             else:
                 results().print(gate_table(decision))
+                for line in failure_lines(candidate.summary.failures):
+                    say(line)
     raise typer.Exit(decision.exit_code)
 
 

@@ -46,7 +46,8 @@ _HEAD = _object(
         "groups": _map(
             _object({"n": _COUNT, "accuracy": _object(_RATIO), "pt": _object(_RATIO), "ir": _object(_RATIO)})
         ),
-    }
+    },
+    optional={"failures": _list(_object({"reason": _TEXT, "count": _COUNT, "example": _TEXT, "message": _TEXT}))},
 )
 SUMMARY = _object(
     {

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.metrics import Counts, Verdicts, quadrants
+from rate.runs.failures import Failure, FailureCounts
 from rate.runs.shuffled import UInt64, ranks
 from rate.types import Bool, Float64
 
@@ -38,6 +39,7 @@ class HeadRows:
     columns: dict[str, npt.NDArray[Any]]  # as in `_TYPES`, each [n]
     reasons: tuple[str, ...]
     groups: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()  # the commonest
 
     def __len__(self) -> int:
         return len(self.columns["rank"])
@@ -106,6 +108,7 @@ class _Gathered:
     grown: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in _TYPES})
     reasons: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
+    failures: FailureCounts = field(default_factory=FailureCounts)
 
     def take(self, table: pa.Table) -> None:
         """Add the rows of a part."""
@@ -118,6 +121,9 @@ class _Gathered:
             "reason": [_number(name, self.reasons) for name in table["undefined_reason"].to_pylist()],
             "group": [_number(name, self.groups) for name in table["group"].to_pylist()],
         }
+        failed = table.filter(pc.is_valid(table["error"]))
+        for identifier, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):
+            self.failures.take(identifier, error)
         for name, kind in _TYPES.items():
             self.grown[name] += np.asarray(made[name] if name in made else table[name], kind).tobytes()
 
@@ -125,7 +131,7 @@ class _Gathered:
         """One array a column, in the order of the ranks; the bytes are let go of one after the other."""
         order = np.argsort(np.frombuffer(self.grown["rank"], np.uint64), kind="stable")
         columns = {name: np.frombuffer(self.grown.pop(name), kind)[order] for name, kind in _TYPES.items()}
-        return HeadRows(columns, tuple(self.reasons), tuple(self.groups))
+        return HeadRows(columns, tuple(self.reasons), tuple(self.groups), self.failures.commonest())
 
 
 def _number(name: str | None, known: dict[str, int]) -> int:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from rate.artifacts.documents import disagreement
-from rate.data.digests import IdSet
+from rate.data.digests import fingerprint
 from rate.errors import RunError
 from rate.files import new_folder, write_json
 from rate.outputs import require_new_folder
-from rate.runs.parts import ids_of, lowest_ranks, read_maps, read_part, write_table
+from rate.runs.maps import SAVED, lowest_ranks, read_maps
+from rate.runs.parts import ids_of, iter_parts
+from rate.runs.places import data_of, located
 from rate.runs.rows import MAP_SCHEMA
 from rate.runs.run_schema import RUN
+from rate.runs.shuffled import UInt64
 from rate.runs.store import read_run
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
+from rate.runs.tables import write_table
 from rate.types import Json
+
+STUDIES = ("faithfulness.json", "precision.json")
+"""What may lie beside a run and cannot be merged: it was measured on some samples of one shard."""
 
 
 def merge(folders: Sequence[Path], out: Path) -> Summary:
     """Write one run with the samples of all; it is complete when they are the whole set.
+
+    The run appears whole or not at all; what a killed merge left beside ``out`` is removed by the next one.
 
     Raises:
         RunError: one is no run, has other settings or samples that another has too.
@@ -35,12 +44,17 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     _check_apart(folders, runs)
     require_new_folder("a merge writes a new run: --out", out)
     with new_folder(out) as made:
-        parts = _copied(folders, runs, made)
+        _copy_parts(folders, runs, made)
         _merge_maps(folders, made, runs[0]["execution"].get("save_maps"))
-        merged = _merged(runs, parts)
+        merged = _merged(folders, runs, out)
         write_json(made / "run.json", merged)
         write_summary(made, summarize(made, merged))
     return load_summary(out)
+
+
+def left_behind(folders: Sequence[Path]) -> list[Path]:
+    """Files of the runs that a merged run does not have."""
+    return [folder / name for folder in folders for name in STUDIES if (folder / name).exists()]
 
 
 def _whole(folder: Path) -> Json:
@@ -48,18 +62,6 @@ def _whole(folder: Path) -> Json:
     if wrong := disagreement(run, RUN):
         raise RunError(f"{folder / 'run.json'} is malformed: {wrong}; it was changed, or written by another version")
     return run
-
-
-def _copied(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> list[Json]:
-    (out / "samples").mkdir()
-    (out / "maps").mkdir()
-    parts = []
-    for folder, run in zip(folders, runs, strict=True):
-        for part in run["parts"]:
-            read_part(folder, part, ["id"])  # a damaged one is refused here, not by whoever reads the merged run
-            shutil.copyfile(folder / "samples" / part["name"], out / "samples" / part["name"])
-            parts.append(part)
-    return parts
 
 
 def _check_same(folders: Sequence[Path], runs: Sequence[Json]) -> None:
@@ -72,36 +74,59 @@ def _check_same(folders: Sequence[Path], runs: Sequence[Json]) -> None:
 
 
 def _check_apart(folders: Sequence[Path], runs: Sequence[Json]) -> None:
-    for first, second in itertools.combinations(range(len(folders)), 2):
-        known = IdSet(ids_of(folders[first], runs[first]))
-        twice = next((one for one in ids_of(folders[second], runs[second]) if one in known), None)
-        if twice is not None:
-            raise RunError(
-                f"{folders[first]} and {folders[second]} both hold sample {twice!r}; give every run once, and each "
-                "shard to one run"
-            )
+    """Every run is read once, whole, and held against all others by 8 bytes a sample."""
+    digests = [_fingerprints(folder, run) for folder, run in zip(folders, runs, strict=True)]
+    values, counts = np.unique(np.concatenate(digests), return_counts=True)
+    if not (counts > 1).any():
+        return
+    twice = values[counts > 1]
+    holders = [k for k, own in enumerate(digests) if np.isin(own, twice[:1]).any()]
+    first, second = (folders[k] for k in holders[:2])
+    wanted = int(twice[0])
+    name = next(one for one in ids_of(first, runs[holders[0]]) if fingerprint(one) == wanted)
+    raise RunError(
+        f"{first} and {second} both hold sample {name!r}, one of {len(twice)}; give every run once, and each shard to "
+        "one run"
+    )
+
+
+def _fingerprints(folder: Path, run: Json) -> UInt64:
+    """[n] of the samples of a run, all columns of whose parts are whole."""
+    ids = (set(table["id"].to_pylist()) for table in iter_parts(folder, run))
+    return np.fromiter((fingerprint(one) for part in ids for one in part), np.uint64)
+
+
+def _copy_parts(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> None:
+    (out / "samples").mkdir()
+    (out / "maps").mkdir()
+    for folder, run in zip(folders, runs, strict=True):
+        for part in run["parts"]:
+            source = folder / "samples" / part["name"]
+            shutil.copyfile(source, out / "samples" / part["name"])
 
 
 def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
     kept = MAP_SCHEMA.empty_table()
-    for path in (folder / "maps" / "maps.parquet" for folder in folders):
+    for path in (folder / "maps" / SAVED for folder in folders):
         if path.exists():
             kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
     if len(kept):
-        write_table(kept, out / "maps" / "maps.parquet")
+        write_table(kept, out / "maps" / SAVED)
 
 
-def _merged(runs: Sequence[Json], parts: Sequence[Json]) -> Json:
+def _merged(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> Json:
     """run.json of all: that of the first, with the sessions and parts of everyone."""
-    first = runs[0]
+    first, parts = runs[0], [part for run in runs for part in run["parts"]]
     heads, available = len(first["heads"]), first["samples"]["available"]
-    stored = sum(part["rows"] for part in parts) // heads
+    stored, failed = (sum(part.get(what, 0) for part in parts) // heads for what in ("rows", "errors"))
+    shards = {"shard": ", ".join(str(run["origin"].get("shard")) for run in runs)}
+    data = next(iter(data_of(first["origin"], folders[0])), None)
     return first | {
-        "status": "complete" if stored == available else "partial",
-        "origin": first["origin"] | {"shard": ", ".join(str(run["origin"].get("shard")) for run in runs)},
+        "status": "failed" if stored and failed == stored else "complete" if stored == available else "partial",
+        "origin": located(first["origin"] | {"data": data}, out) | shards | {"data": first["origin"].get("data")},
         "samples": {"planned": sum(run["samples"]["planned"] for run in runs), "available": available},
-        "started": min(run["started"] for run in runs),
+        "started": None if None in (started := [run["started"] for run in runs]) else min(started),
         "finished": max((run["finished"] for run in runs if run["finished"]), default=None),
         "sessions": [session for run in runs for session in run["sessions"]],
-        "parts": list(parts),
+        "parts": parts,
     }

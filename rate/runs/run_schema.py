@@ -22,6 +22,10 @@ RULE = object_with(
     optional={"corrupt": TEXT},
 )
 
+_PART = object_with(
+    {"name": {"type": "string", "pattern": PART_PATTERN}, "rows": COUNT},
+    optional={"errors": COUNT},  # rows of samples that failed
+)
 RUN = object_with(
     {
         "schema": {"const": RUN_SCHEMA_ID},
@@ -36,12 +40,16 @@ RUN = object_with(
         "samples": object_with({"planned": COUNT, "available": COUNT}),
         "versions": map_of(TEXT),
         "machine": map_of(TEXT),
-        "started": TEXT,
+        "started": {"type": ["string", "null"]},  # null: run.json was lost and made again
         "finished": {"type": ["string", "null"]},
         "sessions": array_of(
             object_with({"forwards": COUNT, "used": COUNT, "rows": COUNT, "seconds": NUMBER, "samples": COUNT})
         ),
-        "parts": array_of(object_with({"name": {"type": "string", "pattern": PART_PATTERN}, "rows": COUNT})),
+        "parts": array_of(
+            object_with(
+                {"name": {"type": "string", "pattern": PART_PATTERN}, "rows": COUNT}, optional={"errors": COUNT}
+            )
+        ),
     },
     title="run.json",
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from rate.runs.failures import Failure, FailureCounts
 from rate.runs.parts import iter_parts
 from rate.runs.store import read_run
 from rate.types import Json
@@ -23,13 +24,15 @@ class Status:
     planned: int  # samples
     done: int  # samples that are stored
     errors: int  # of those, samples that failed
+    failures: tuple[Failure, ...]  # why, the commonest reasons
     settled: dict[str, int]  # fixed | decided | capped -> rows of all heads, those that failed left out
     samples_per_s: float | None  # of the latest session
     seconds_left: float | None  # at that pace; None where nobody is at work, or nothing is known yet
 
     def to_json(self) -> Json:
         """All fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        failures = [failure.to_json() for failure in self.failures]
+        return {name: getattr(self, name) for name in self.__slots__} | {"failures": failures}
 
 
 def read_status(folder: Path) -> Status:
@@ -41,11 +44,16 @@ def read_status(folder: Path) -> Status:
     run = read_run(folder)
     rows = errors = 0
     settled: Counter[str] = Counter()
-    for table in iter_parts(folder, run, ["settled", "error"]):
+    failures = FailureCounts()
+    for table in iter_parts(folder, run, ["id", "head", "settled", "error"]):
         rows += len(table)
         good = table.filter(pc.is_null(table["error"]))
         errors += len(table) - len(good)
         settled.update(good["settled"].to_pylist())
+        # A sample that fails does so under every head.
+        failed = table.filter(pc.and_(pc.is_valid(table["error"]), pc.equal(table["head"], run["heads"][0]["name"])))
+        for identifier, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):
+            failures.take(identifier, error)
     heads, planned = len(run["heads"]), run["samples"]["planned"]
     session = run["sessions"][-1] if run["sessions"] else {}
     pace = session["samples"] / session["seconds"] if session.get("seconds") and session["samples"] else None
@@ -56,6 +64,7 @@ def read_status(folder: Path) -> Status:
         planned=planned,
         done=rows // heads,
         errors=errors // heads,
+        failures=failures.commonest(),
         settled=dict(sorted(settled.items())),
         samples_per_s=pace,
         seconds_left=(planned - rows // heads) / pace if pace and is_alive else None,

@@ -13,25 +13,26 @@ from __future__ import annotations
 import calendar
 import contextlib
 import errno
-import fcntl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import Any
 
 from rate.artifacts.documents import disagreement, read_json
 from rate.data.digests import ContentTable
 from rate.engine.verdict import Verdict
 from rate.errors import RunError, StorageError
-from rate.files import is_temporary, remove_leftovers, write_json
-from rate.runs.parts import PartWriter, contents_of, is_part_name, select_maps
-from rate.runs.repair import mended
+from rate.files import write_json
+from rate.runs.folder import FolderLock, drop_unlisted, part_files, refuse_foreign
+from rate.runs.maps import SAVED, is_damaged, select_maps
+from rate.runs.parts import PartWriter, contents_of
+from rate.runs.places import located
+from rate.runs.recover import Recovery
 from rate.runs.run_schema import NEEDED, RUN_SCHEMA_ID
 from rate.types import Json, Sample
 
-LOCK_ATTEMPTS = 5
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -64,7 +65,7 @@ class RunStore:
     done: ContentTable = field(default_factory=ContentTable)  # samples that earlier sessions stored
     _run: Json = field(default_factory=dict)
     _writer: PartWriter = field(init=False, repr=False)
-    _lock: IO[str] | None = None
+    _lock: FolderLock = field(init=False, repr=False)
 
     def __enter__(self) -> RunStore:
         """Make or reopen the folder.
@@ -73,27 +74,24 @@ class RunStore:
             RunError: it belongs to a run with another key, another process writes to it, it is something else, or it
                 cannot be written to.
         """
-        self._refuse_foreign()
+        refuse_foreign(self.folder)
         try:
             (self.folder / "samples").mkdir(parents=True, exist_ok=True)
             (self.folder / "maps").mkdir(exist_ok=True)
-            self._lock = _locked(self.folder / "lock")
+            self._lock = FolderLock(self.folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(f"{self.folder} cannot be made: {error.strerror}; make room, then go on") from error
             raise RunError(f"{self.folder} cannot be written to ({error.strerror}); choose another --out") from error
         try:
-            self._run = self._resumed() if (self.folder / "run.json").exists() else self._fresh()
-            if self.repair:
-                self._run["parts"] = mended(self.folder, self._run, self.key)
-            self.done = ContentTable(contents_of(self.folder, self._run))
+            self._reopen()
             self._run["sessions"].append(self.work.to_json())
             self._run |= {"status": "running"}
             self._writer = PartWriter(self.folder, self.key, self.keep_maps)
             self._write_run()
             self._drop_unlisted()
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
         return self
 
@@ -106,14 +104,12 @@ class RunStore:
                 with contextlib.suppress(StorageError):  # the first one is on its way
                     self._close_part()
         finally:
-            if self._lock is not None:
-                self._lock.close()
+            self._lock.release()
 
     @property
     def stored(self) -> int:
         """Samples in the listed parts."""
-        rows: int = sum(part["rows"] for part in self._run["parts"])
-        return rows // len(self._run["heads"])
+        return self._count("rows")
 
     @property
     def started_ns(self) -> int:
@@ -142,26 +138,41 @@ class RunStore:
         self._close_due_part()
 
     def list_part(self, part: Json) -> None:
-        """Let a part count that somebody else has written into this folder under this key."""
+        """Let a part count that somebody else has written into this folder under this key.
+
+        Raises:
+            StorageError: the folder is not where it was, or run.json cannot be written.
+        """
         self._run["sessions"][-1] = self.work.to_json()
         if part not in self._run["parts"]:  # an interrupt may have come just after it was listed
             self._run["parts"].append(part)
         self._write_run()
 
     def finish(self, available: int) -> Json:
-        """Close the last part, settle the maps, and return run.json as it now is: complete if it has all samples."""
+        """Close the last part, settle the maps, and return run.json as it now is.
+
+        The run is ``complete`` if it has all samples that there are, ``failed`` if not one of them was evaluated.
+        """
         self._close_part()
         select_maps(self.folder, (part["name"] for part in self._run["parts"]), self.keep_maps)
         status = "complete" if self.stored == available else "partial"
-        self._run |= {"status": status, "finished": _now()}
+        if self.stored and self._count("errors") == self.stored:
+            status = "failed"
+        samples = self._run["samples"] | {"available": available}
+        self._run |= {"status": status, "samples": samples, "finished": _now()}
         self._write_run()
         return self._run
+
+    def _count(self, what: str) -> int:
+        rows: int = sum(part.get(what, 0) for part in self._run["parts"])
+        return rows // len(self._run["heads"])
 
     def _close_due_part(self) -> None:
         if self._writer.is_due:
             self._close_part()
 
     def _close_part(self) -> None:
+        self._lock.check_is_here()
         if part := self._writer.write():
             self.list_part(part)
             self._writer.clear()
@@ -170,97 +181,88 @@ class RunStore:
             self._write_run()
 
     def _write_run(self) -> None:
+        self._lock.check_is_here()
         write_json(self.folder / "run.json", self._run)
 
-    def _fresh(self) -> Json:
-        return (
-            {"schema": RUN_SCHEMA_ID, "status": "running", "key": self.key}
-            | self.about
-            | {
-                "started": _now(),
-                "finished": None,
-                "sessions": [],
-                "parts": [],
-            }
-        )
+    def _reopen(self) -> None:
+        """Settle which parts count: the listed ones, those on disk where the list is lost, mended where it is asked."""
+        run, place = None, self.folder / "run.json"
+        if place.exists() and not (self.repair and is_unreadable(place)):
+            run = read_run(self.folder)
+            if run["key"] != self.key:
+                raise RunError(_other_key(self.folder, run, self.about))
+        listed = [] if run is None else run["parts"]
+        self.done = ContentTable() if run is None or self.repair else ContentTable(contents_of(self.folder, run))
+        self._run = self._fresh() if run is None else run | self._located() | {"status": "running"}
+        recovery = Recovery(self.folder, self.key, [head["name"] for head in self.about["heads"]])
+        on_disk = part_files(self.folder)
+        if self.repair:
+            keep = self.keep_maps if run is None else run.get("execution", {}).get("save_maps", self.keep_maps)
+            parts = recovery.mended(recovery.whole_parts(on_disk, self.done), keep)
+        else:
+            unlisted = sorted(set(on_disk) - {part["name"] for part in listed})
+            parts = listed + recovery.whole_parts(unlisted, self.done, strict=run is None)
+        self._run["parts"] = parts
+        if run is None and parts:
+            self._run["started"] = None  # not known any more: files that rows were computed from are all compared
+        if self.repair or parts != listed:
+            self.done = ContentTable(contents_of(self.folder, self._run))
 
-    def _resumed(self) -> Json:
-        run = read_run(self.folder)
-        if run["key"] != self.key:
-            raise RunError(_other_key(self.folder, run, self.about))
-        # Versions and machine are those of the latest session; parts and start are the run's.
-        return run | self.about
+    def _fresh(self) -> Json:
+        first = {"schema": RUN_SCHEMA_ID, "status": "running", "key": self.key}
+        return first | self._located() | {"started": _now(), "finished": None, "sessions": [], "parts": []}
+
+    def _located(self) -> Json:
+        """What this session says of itself; versions and machine are those of the latest one."""
+        return self.about | {"origin": located(self.about.get("origin", {}), self.folder)}
 
     def _drop_unlisted(self) -> None:
-        """Delete parts that were written but not listed before a crash, which are computed again, and nothing else."""
-        listed = {part["name"] for part in self._run["parts"]}
-        for folder in (self.folder / "samples", self.folder / "maps"):
-            if folder.is_symlink():  # what it leads to is not this run's alone
-                continue
-            for path in folder.iterdir():
-                if is_part_name(path.name) and path.name not in listed:
-                    path.unlink(missing_ok=True)  # a worker whose owner was killed may be taking it away itself
-            remove_leftovers(folder)
-        remove_leftovers(self.folder)
-
-    def _refuse_foreign(self) -> None:
-        """Refuse a folder that holds more than the owner of a run makes before run.json, which marks it as ours."""
-        if not self.folder.exists() or (self.folder / "run.json").exists():
-            return
-        if not self.folder.is_dir():
-            raise RunError(f"{self.folder} is a file, a run is a folder; choose another --out")
-        foreign = sorted(path.name for path in self.folder.iterdir() if not _comes_before_run_json(path))
-        if foreign:
-            raise RunError(
-                f"{self.folder} is not empty and has no run.json (it holds {foreign[0]!r}), so nothing is written to "
-                "it; choose another --out"
-            )
-
-
-def _comes_before_run_json(path: Path) -> bool:
-    if path.is_symlink():
-        return False
-    if path.name in ("samples", "maps"):
-        return path.is_dir() and all(is_temporary(inside.name) for inside in path.iterdir())
-    return is_temporary(path.name) or (path.name == "lock" and path.is_file() and not path.stat().st_size)
+        """Delete parts that do not count, whose samples are evaluated again, and nothing else."""
+        if self.repair and is_damaged(self.folder / "maps" / SAVED):
+            (self.folder / "maps" / SAVED).unlink()
+        drop_unlisted(self.folder, {part["name"] for part in self._run["parts"]})
 
 
 def read_run(folder: Path) -> Json:
     """run.json of a run folder.
 
     Raises:
-        RunError: there is none, or it is not one of ours.
+        RunError: there is none, it is damaged, or it is not one of ours.
     """
     path = folder / "run.json"
+    if part_files(folder):
+        cure = f"its parts are there: `rate eval ... --out {folder} --repair`, with the run's arguments, makes it again"
+    else:
+        cure = f"`rate eval ... --out {folder}` makes one"
     try:
-        run = read_json(path)
+        run = _read_json_file(path)
     except FileNotFoundError:
-        if inside := sorted(one.parent.name for one in folder.glob("*/run.json")):
+        inside = sorted(one.parent.name for one in folder.glob("*/run.json"))
+        if inside and not part_files(folder):
             raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}") from None
-        raise RunError(
-            f"{folder} is not a run folder: it has no run.json; `rate eval --out {folder}` makes one"
-        ) from None
+        raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); expected a JSON file with schema {RUN_SCHEMA_ID}") from error
+        raise RunError(f"{path} cannot be read ({error}); {cure}") from error
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA_ID:
         raise RunError(f"{path} does not have schema {RUN_SCHEMA_ID}; it was written by another version or tool")
     if wrong := disagreement(run, NEEDED):
-        raise RunError(f"{path} is malformed: {wrong}; it was changed, or written by another version")
+        raise RunError(f"{path} is malformed: {wrong}; it was changed, or written by another version; {cure}")
     return run
 
 
-def _locked(path: Path) -> IO[str]:
-    """The open lock file; the system lets go of it when the process ends, however it ends."""
-    file = path.open("a+")
-    for attempt in range(LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05 if attempt + 1 < LOCK_ATTEMPTS else 0.0)  # `rate status` holds it for a moment
-        else:
-            return file
-    file.close()
-    raise RunError(f"{path.parent} is being written by another process; wait for it, or choose another --out")
+def is_unreadable(path: Path) -> bool:
+    """Whether a run.json is damaged, so that nothing in it can be believed; that of another tool is not."""
+    try:
+        run = _read_json_file(path)
+    except (OSError, ValueError):
+        return True
+    return isinstance(run, dict) and run.get("schema") == RUN_SCHEMA_ID and disagreement(run, NEEDED) is not None
+
+
+def _read_json_file(path: Path) -> Any:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is not a regular file")
+    return read_json(path)
 
 
 def _other_key(folder: Path, run: Json, about: Json) -> str:

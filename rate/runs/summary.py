@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from rate.files import write_json
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
+from rate.runs.failures import Failure
 from rate.runs.head_rows import COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
@@ -42,6 +43,7 @@ class HeadSummary:
     rule: Json  # what was measured and when a rationale counts as valid
     rows: int
     counts: Counts
+    failures: tuple[Failure, ...]  # why samples failed, the commonest reasons
     undefined_by: dict[str, int]
     forwards_mean: float | None
     pt: Metric
@@ -61,6 +63,7 @@ class HeadSummary:
         return {
             "n": self.rows,
             "errors": c.errors,
+            "failures": [failure.to_json() for failure in self.failures],
             "undefined": c.undefined,
             "capped": c.capped,
             "forwards_mean": self.forwards_mean,
@@ -158,6 +161,7 @@ def _head(rows: HeadRows, rule: Json, shuffled: Counts) -> HeadSummary:
         rule=rule,
         rows=len(rows),
         counts=counts,
+        failures=rows.failures,
         undefined_by=rows.undefined_by(),
         forwards_mean=float(forwards.mean()) if len(forwards) else None,
         pt=trust,

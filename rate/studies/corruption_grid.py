@@ -17,13 +17,15 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from rate.artifacts.documents import read_json
+from rate.artifacts.documents import disagreement, read_json
+from rate.artifacts.schema_words import COUNT, METRIC, RATIO, object_with
 from rate.backends.base import BackendSpec
 from rate.data.images.corrupt import CLEAN, TYPES
 from rate.engine.job import Job
 from rate.engine.pipeline import CarryOut, Progress, evaluate
 from rate.errors import RunError
 from rate.files import remove_leftovers, write_json
+from rate.runs.folder import part_files
 from rate.runs.store import read_run
 from rate.runs.summary import SUMMARY_SCHEMA_ID, load_summary
 from rate.types import Json
@@ -33,7 +35,12 @@ GRID_SCHEMA_ID = "rate.grid/1"
 GRID = "grid.json"
 
 METRICS = ("accuracy", "pt", "ir")
-_KEPT = ("n", "errors", "undefined", "capped", *METRICS)
+HEAD: Json = dict.fromkeys(("n", "errors", "undefined", "capped"), COUNT) | {
+    "accuracy": object_with(RATIO),
+    "pt": METRIC,
+    "ir": METRIC,
+}
+"""What a grid takes over from the summaries of its runs, of each head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Cell:
 
     def to_json(self) -> Json:
         """An entry of ``runs``."""
-        heads = {name: {key: head[key] for key in _KEPT} for name, head in self.heads.items()}
+        heads = {name: {key: head[key] for key in HEAD} for name, head in self.heads.items()}
         about = {"run": self.folder.name, "corruption": self.corruption, "severity": self.severity}
         return about | {"status": self.status, "heads": heads}
 
@@ -163,7 +170,7 @@ def evaluate_grid(
         RunError: ``out`` is a run itself, or holds runs of other settings.
         RateError: as `rate.engine.pipeline.evaluate`.
     """
-    if (out / "run.json").exists():
+    if (out / "run.json").exists() or part_files(out):
         raise RunError(f"{out} is one run, and several are to be written; choose another --out")
     _check_own(out / GRID)
     for number, corruption in enumerate(corruptions):
@@ -187,7 +194,8 @@ def _check_own(path: Path) -> None:
 
 def is_grid(folder: Path) -> bool:
     """Whether ``folder`` holds runs and is none itself."""
-    return not (folder / "run.json").exists() and any(folder.glob("*/run.json"))
+    is_run = (folder / "run.json").exists() or part_files(folder)
+    return not is_run and any(folder.glob("*/run.json"))
 
 
 def load_grid(folder: Path) -> Grid:
@@ -210,9 +218,9 @@ def _cell(folder: Path, run: Json) -> Cell:
 
 
 def _summary(folder: Path, run: Json) -> Json:
-    """As it was written, if nothing can have come since."""
+    """As it was written, if it is of all the parts that run.json lists; else computed from them."""
     if run["status"] == "complete":
-        with suppress(OSError, ValueError):  # absent or damaged: it is made of the rows once more
+        with suppress(OSError, ValueError):  # absent or damaged
             found = read_json(folder / "summary.json")
             if _is_usable(found, run):
                 return dict(found)
@@ -220,10 +228,14 @@ def _summary(folder: Path, run: Json) -> Json:
 
 
 def _is_usable(found: object, run: Json) -> bool:
-    heads = found.get("heads") if isinstance(found, dict) and found.get("schema") == SUMMARY_SCHEMA_ID else None
-    return isinstance(heads, dict) and all(
-        isinstance(heads.get(head["name"]), dict) and heads[head["name"]].keys() >= set(_KEPT) for head in run["heads"]
-    )
+    """Whether a summary is one, and of as many samples as run.json lists and the set has."""
+    if not isinstance(found, dict) or found.get("schema") != SUMMARY_SCHEMA_ID:
+        return False
+    heads, available = [head["name"] for head in run["heads"]], run["samples"]["available"]
+    expected = object_with(dict.fromkeys(heads, object_with(HEAD | {"n": {"const": available}})))
+    listed = {part["name"]: part["rows"] for part in run["parts"]}
+    adds_up = len(listed) == len(run["parts"]) and sum(listed.values()) == available * len(heads)
+    return adds_up and disagreement(found.get("heads"), expected) is None
 
 
 def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:

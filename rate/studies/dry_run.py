@@ -17,6 +17,7 @@ from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
 from rate.kernels.saliency import Method
 from rate.metrics import QUADRANTS
+from rate.runs.folder import part_files
 from rate.runs.parts import ids_of
 from rate.runs.rows import MAP
 from rate.runs.store import read_run
@@ -84,7 +85,7 @@ def _masked(method: Method, batch: int) -> Rows:
 
 
 def _stored(out: Path, key: str) -> IdSet:
-    if not (out / "run.json").exists():
+    if not (out / "run.json").exists() and not part_files(out):
         return IdSet()
     run = read_run(out)
     if run["key"] != key:

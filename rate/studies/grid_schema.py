@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from rate.artifacts.schema_words import COUNT, METRIC, RATIO, SHARE, STATUS, TEXT, array_of, map_of, object_with
-from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
+from rate.artifacts.schema_words import COUNT, SHARE, STATUS, TEXT, array_of, map_of, object_with
+from rate.studies.corruption_grid import GRID_SCHEMA_ID, HEAD, METRICS
 
 _MEAN = object_with({"runs": COUNT} | dict.fromkeys(METRICS, object_with({"value": SHARE, "runs": COUNT})))
-_HEAD = object_with(
-    dict.fromkeys(("n", "errors", "undefined", "capped"), COUNT)
-    | {"accuracy": object_with(RATIO), "pt": METRIC, "ir": METRIC}
-)
 _RUN = object_with(
     {
         "run": TEXT,
         "corruption": {"type": ["string", "null"]},
         "severity": {"type": "integer", "minimum": 0, "maximum": 5},
         "status": STATUS,
-        "heads": map_of(_HEAD),
+        "heads": map_of(object_with(HEAD)),
     }
 )
 

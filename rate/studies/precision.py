@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,6 +72,8 @@ def compare_precision(
 ) -> list[Flips]:
     """Evaluate some samples of a finished ``run`` again with ``reference`` and count what differs.
 
+    A second comparison goes on from the first: of more samples it evaluates the rest, of fewer it counts those alone.
+
     Args:
         job: of the run.
         reference: a backend in f32.
@@ -79,11 +81,14 @@ def compare_precision(
         samples: how many; the same ones whatever the order of the data.
         observe: told the progress.
     """
-    chosen = heapq.nsmallest(samples, job.samples, key=lambda sample: fingerprint(sample.id))
+    folder = run / "precision"
+    before = read_run(folder)["samples"]["available"] if (folder / "run.json").exists() else 0
+    wanted = heapq.nsmallest(max(samples, before), job.samples, key=lambda sample: fingerprint(sample.id))
     execution = replace(job.execution, save_maps=0, limit=None, repair=False)
-    again = replace(job, samples=tuple(chosen), execution=execution, available=len(chosen))
-    evaluate(again, reference, run / "precision", observe)
-    own, f32 = _rows(run), _rows(run / "precision")
+    again = replace(job, samples=tuple(wanted), execution=execution, available=len(wanted))
+    evaluate(again, reference, folder, observe)
+    chosen = frozenset(sample.id for sample in wanted[:samples])
+    own, f32 = (_rows(one, chosen) for one in (run, folder))
     found = [_flips(head.name, own, f32) for head in job.heads]
     write_json(
         run / "precision.json",
@@ -100,9 +105,10 @@ def compare_precision(
 Rows = dict[tuple[str, str], Json]
 
 
-def _rows(run: Path) -> Rows:
+def _rows(run: Path, chosen: Collection[str]) -> Rows:
     columns = ["id", "head", "prediction", "valid", "rma_positive", "error"]
-    return {(row["id"], row["head"]): row for row in read_rows(run, read_run(run), columns).to_pylist()}
+    rows = read_rows(run, read_run(run), columns).to_pylist()
+    return {(row["id"], row["head"]): row for row in rows if row["id"] in chosen}
 
 
 def _flips(head: str, own: Rows, f32: Rows) -> Flips:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from report_runs import Plan, row, write_run
@@ -23,6 +23,8 @@ from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.slices import sliced
 from rate.report.html.words import answer, rule_in_words
+from rate.runs.store import read_run
+from rate.runs.tables import write_table
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
@@ -73,6 +75,7 @@ def test_a_reduced_region_keeps_its_share_and_never_grows(side: int, finest: int
     assert small.mean() == pytest.approx(region.mean(), abs=2 / finest)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40))
 def test_a_selection_has_at_most_as_many_as_asked_and_no_sample_twice(tmp_path_factory, most: int) -> None:
     folder = tmp_path_factory.getbasetemp() / "selection"
@@ -101,7 +104,7 @@ def test_maps_of_another_size_than_they_say_are_left_out(tmp_path: Path) -> None
     table = pq.read_table(path)
     sides = table.schema.get_field_index("side")
     wrong = pa.array([57] * len(table), pa.int32())
-    pq.write_table(table.set_column(sides, table.schema.field(sides), wrong), path)
+    write_table(table.set_column(sides, table.schema.field(sides), wrong), path)
     chosen = select(load_heads(str(folder)), 10)
     assert len(chosen) == 4
     assert all(shown.heat is None for shown in chosen)
@@ -109,7 +112,8 @@ def test_maps_of_another_size_than_they_say_are_left_out(tmp_path: Path) -> None
 
 def test_maps_of_a_broken_off_run_are_found_in_its_parts(tmp_path: Path) -> None:
     folder = write_run(tmp_path, Plan(count=4, status="partial"))
-    (folder / "maps" / "maps.parquet").rename(folder / "maps" / "part-0.parquet")
+    [part] = read_run(folder)["parts"]
+    (folder / "maps" / "maps.parquet").rename(folder / "maps" / part["name"])
     assert not any(shown.coarse for shown in select(load_heads(str(folder)), 10))
 
 

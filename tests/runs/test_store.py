@@ -21,12 +21,12 @@ ABOUT = {
     "identity": {"weights": "w"},
     "rule": RULE | {"explained": "label", "score": "logit"},
     "heads": [{"name": "a", "classes": 2}],
-    "samples": {"planned": 2, "available": 2},
 }
 
 
-def opened(folder: Path, key: str = "0" * 64) -> RunStore:
-    return RunStore(folder, key, ABOUT, keep_maps=0)
+def opened(folder: Path, key: str = "0" * 64, available: int = 2, repair: bool = False) -> RunStore:
+    about = ABOUT | {"samples": {"planned": available, "available": available}}
+    return RunStore(folder, key, about, keep_maps=0, repair=repair)
 
 
 def sample(k: int) -> Sample:
@@ -50,12 +50,12 @@ def ids(folder: Path) -> list[str]:
 
 def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "PART_ROWS", 3)
-    with opened(tmp_path / "run") as store:
+    with opened(tmp_path / "run", available=7) as store:
         add(store, *range(7))
         assert [part["rows"] for part in read_run(tmp_path / "run")["parts"]] == [3, 3]
         store.finish(7)
     assert ids(tmp_path / "run") == [f"s{k}" for k in range(7)]
-    assert read_run(tmp_path / "run")["status"] == "complete"
+    assert read_run(tmp_path / "run")["status"] == "failed", "not one sample was evaluated"
 
 
 def test_parts_close_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_parts_close_after_their_time(tmp_path: Path, monkeypatch: pytest.Monkey
         store.finish(1)
 
 
-def test_a_part_that_was_written_but_not_listed_is_dropped_and_done_again(tmp_path: Path) -> None:
+def test_a_part_that_was_written_but_not_listed_counts_when_the_run_goes_on(tmp_path: Path) -> None:
     """The process died between the rename of the part and the rename of run.json."""
     with pytest.raises(KeyboardInterrupt):
         break_off(tmp_path / "run", KeyboardInterrupt)
@@ -75,8 +75,7 @@ def test_a_part_that_was_written_but_not_listed_is_dropped_and_done_again(tmp_pa
     write_json(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
     (tmp_path / "run" / "samples" / f".part-{ZEROS}.parquet.rate-{'1' * 16}.tmp").write_bytes(b"torn")
     with opened(tmp_path / "run") as store:
-        assert len(store.done) == 0
-        add(store, 1, 2)
+        assert len(store.done) == 2
         store.finish(2)
     assert ids(tmp_path / "run") == ["s1", "s2"]
     assert [p.name for p in (tmp_path / "run" / "samples").iterdir()] == [part["name"]]
@@ -217,13 +216,13 @@ def test_in_a_run_only_names_that_parts_have_are_deleted(tmp_path: Path) -> None
 
 def test_no_part_is_deleted_through_a_link(tmp_path: Path) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    with opened(run) as store:
+    with opened(run, available=0) as store:
         store.finish(0)
     elsewhere.mkdir()
     of_another_run = elsewhere / f"part-{ZEROS}.parquet"
     of_another_run.write_text("another run's")
     (run / "samples").rmdir()
     (run / "samples").symlink_to(elsewhere)
-    with opened(run):
+    with opened(run, available=0):
         pass
     assert of_another_run.read_text() == "another run's"

@@ -172,3 +172,30 @@ def test_a_grid_grows_and_holds_runs_of_one_setting(image_set, tmp_path: Path) -
         grid_of(one, tmp_path / "grid" / "clean", FakeSpec(light))
     with pytest.raises(RunError, match="it holds runs; name one"):
         read_run(tmp_path / "grid")
+
+
+@pytest.fixture
+def grid(image_set, tmp_path: Path) -> Grid:
+    return grid_of(job(image_set(4, 70)), tmp_path / "grid", FakeSpec(light))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"heads": {"a": {"n": 4}}}', "\xff"])
+def test_a_damaged_summary_in_a_grid_is_computed_again(grid: Grid, text: str) -> None:
+    expected = load_grid(grid.folder).to_json()
+    (grid.folder / "contrast-1" / "summary.json").write_text(text, encoding="latin-1")
+    assert load_grid(grid.folder).to_json() == expected
+
+
+def test_a_grid_does_not_trust_the_summary_of_a_run_that_lost_parts(grid: Grid) -> None:
+    place = grid.folder / "contrast-1" / "run.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"parts": []}))
+    with pytest.raises(RunError, match=r"contrast-1.*--repair"):
+        load_grid(grid.folder)
+
+
+def test_a_run_that_lost_its_record_is_no_grid(grid: Grid) -> None:
+    run = grid.folder / "contrast-1"
+    (run / "run.json").rename(run / "precision.json")
+    (run / "precision").mkdir()
+    (run / "precision.json").rename(run / "precision" / "run.json")
+    assert not is_grid(run)

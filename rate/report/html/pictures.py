@@ -7,7 +7,7 @@ no other file of this machine. What the user names with ``data`` is read whereve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -19,9 +19,12 @@ from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError, UsageError
 from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
+from rate.runs.places import data_of
 from rate.types import Bool, Json, Sample
 
 _NAMED = 3
+Source = tuple[tuple[str, ...], str | None]
+"""Where data may lie, the likeliest place first, and the split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,8 +41,8 @@ class Pictures:
 
     data: str | None = None  # used instead of what the runs name
     _wanted: frozenset[str] = frozenset()
-    _found: dict[tuple[str, str | None], dict[str, Sample]] = field(default_factory=dict)
-    _views: dict[tuple[str, str | None, str, str, str], View | None] = field(default_factory=dict)
+    _found: dict[Source, dict[str, Sample]] = field(default_factory=dict)
+    _views: dict[tuple[Source, str, str, str], View | None] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
 
@@ -49,17 +52,17 @@ class Pictures:
 
     def view(self, head: HeadRun, identifier: str) -> View | None:
         """The sample's picture and region; None where the data, the sample or its image is not there."""
-        path, split, geometry = *self._source(head), _geometry(head.run)
+        geometry = _geometry(head.run)
         key = self.key(head, identifier)
         if key not in self._views:
-            sample = self._samples(head, path, split).get(identifier)
+            sample = self._samples(head).get(identifier)
             readable = None if sample is None or geometry is None else (sample, geometry)
             self._views[key] = None if readable is None else self._read(*readable, _corruption(head.run))
         return self._views[key]
 
-    def key(self, head: HeadRun, identifier: str) -> tuple[str, str | None, str, str, str]:
+    def key(self, head: HeadRun, identifier: str) -> tuple[Source, str, str, str]:
         """Equal where `view` gives the same."""
-        return (*self._source(head), repr(_geometry(head.run)), repr(_corruption(head.run)), identifier)
+        return (self._source(head), repr(_geometry(head.run)), repr(_corruption(head.run)), identifier)
 
     def notices(self) -> tuple[str, ...]:
         """What could not be read, one sentence each."""
@@ -69,29 +72,40 @@ class Pictures:
         more = f"; and {len(self._missing) - _NAMED} more" if len(self._missing) > _NAMED else ""
         return (*self._notices, f"shown without its picture: {named}{more}")
 
-    def _source(self, head: HeadRun) -> tuple[str, str | None]:
+    def _source(self, head: HeadRun) -> Source:
         origin = head.run.get("origin", {})
         split = origin.get("split")
-        return str(self.data or origin.get("data", "")), split if isinstance(split, str) else None
+        places = data_of(origin, head.folder) if self.data is None else [self.data]
+        return tuple(places), split if isinstance(split, str) else None
 
-    def _samples(self, head: HeadRun, path: str, split: str | None) -> dict[str, Sample]:
-        if (path, split) not in self._found:
+    def _samples(self, head: HeadRun) -> dict[str, Sample]:
+        source = self._source(head)
+        if source not in self._found:
             try:
-                if not path:
-                    raise DataError("its run.json does not name them")
-                limit = head.run.get("origin", {}).get("limit")
-                if self.data is None and "://" in path:
-                    raise DataError(f"{path} is remote, and is fetched only where --data names it")
-                found = read_evaluation_set(path, split, limit if isinstance(limit, int) else None)
-                self._compare(head, found)
-                self._found[path, split] = {sample.id: sample for sample in found if sample.id in self._wanted}
+                found = self._evaluated(head, *source)
+                self._found[source] = {sample.id: sample for sample in found if sample.id in self._wanted}
             except DataError as error:
                 self._notices.append(
                     f"the pictures of {head.folder} are left out, its data cannot be used: {error}; "
                     "give --data MANIFEST to say where it is"
                 )
-                self._found[path, split] = {}
-        return self._found[path, split]
+                self._found[source] = {}
+        return self._found[source]
+
+    def _evaluated(self, head: HeadRun, places: Sequence[str], split: str | None) -> EvaluationSet:
+        """The set in the first place that has it; the refusal is that of the place as it was named."""
+        limit, refused = head.run.get("origin", {}).get("limit"), DataError("its run.json does not name them")
+        for place in places:
+            try:
+                if self.data is None and "://" in place:
+                    raise DataError(f"{place} is remote, and is fetched only where --data names it")
+                found = read_evaluation_set(place, split, limit if isinstance(limit, int) else None)
+                self._compare(head, found)
+            except DataError as error:
+                refused = error
+            else:
+                return found
+        raise refused
 
     def _compare(self, head: HeadRun, found: EvaluationSet) -> None:
         if found.digest == head.run.get("identity", {}).get("data"):

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from rate.credentials import without_credentials
 from rate.report.heads import HeadRun
 from rate.report.html.words import rule_in_words
+from rate.runs.failures import Failure
 from rate.types import Json
 
 SHOWN_ERRORS = 20
@@ -32,6 +33,7 @@ class Failures:
 
     head: int
     count: int
+    commonest: tuple[Failure, ...]  # reasons
     shown: tuple[tuple[str, str], ...]  # id, message
 
 
@@ -60,7 +62,7 @@ def failures(heads: Sequence[HeadRun]) -> list[Failures]:
         rows = head.rows.filter(pc.is_valid(head.rows["error"])).select(["id", "error"])
         if len(rows):
             shown = tuple((row["id"], row["error"]) for row in rows.slice(0, SHOWN_ERRORS).to_pylist())
-            found.append(Failures(position, len(rows), shown))
+            found.append(Failures(position, len(rows), head.summary.failures, shown))
     return found
 
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
-from rate.errors import RunError
 from rate.metrics import QUADRANTS, UNDEFINED, quadrant_of
 from rate.report.heads import HeadRun
-from rate.runs.rows import MAP_SCHEMA, SKETCH
+from rate.runs.maps import read_maps
+from rate.runs.rows import SKETCH
 from rate.types import Bool, Float64, Json
 
 GROUPS = (*QUADRANTS, UNDEFINED)
@@ -106,13 +105,8 @@ def _saved_maps(head: HeadRun) -> list[Json]:
 
 
 def _read_maps(path: Path, head: str) -> list[Json]:
-    try:
-        table = pq.read_table(path, schema=MAP_SCHEMA, filters=[("head", "=", head)])
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(
-            f"{path} cannot be read as saved maps ({error}); without this file the report is made"
-        ) from error
-    return list(table.to_pylist())
+    table = read_maps(path)
+    return list(table.filter(pc.equal(table["head"], head)).to_pylist())
 
 
 def _heat(data: bytes | None, side: int) -> Float64 | None:

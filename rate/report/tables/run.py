@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rate.metrics import Ratio
+from rate.runs.failures import Failure
 from rate.runs.summary import HeadSummary, Metric, Summary
 from rate.types import Json
 
@@ -40,6 +41,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         + ("" if status == "complete" else f"; the run is {status}"),
         style="bold",
     )
+    yield from map(Text, failure_lines(head.failures))
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for column in ("value", "95 % interval", "of", "chance", "shuffled", "mask noise"):
@@ -60,6 +62,11 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         f"wrong on valid {counts.wr}, wrong on invalid {counts.ww}"
     )
     yield Text("")
+
+
+def failure_lines(failures: Iterable[Failure]) -> list[str]:
+    """Why samples failed, one line a reason."""
+    return [f"  {one.count} failed, such as {one.example}: {one.message}" for one in failures]
 
 
 def _metric(metric: Metric) -> tuple[str, ...]:

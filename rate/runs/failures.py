@@ -1,0 +1,68 @@
+"""Why samples failed: errors that differ in names and numbers alone are one reason, and the commonest are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rate.types import Json
+
+SHOWN = 3
+"""Reasons that are told of a head."""
+
+_URL_OR_PATH = re.compile(r"(?:[A-Za-z][\w+.-]*://|[^\s'\"(]*[/\\])[^\s'\",;)]*[^\s'\",;:.)]")
+_FILE = re.compile(r"/|\.\w{1,5}$")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:[.,]\d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A reason and the samples that failed for it."""
+
+    reason: str  # the error without what is the sample's own
+    count: int  # samples
+    example: str  # the first of their ids, in order
+    message: str  # the whole error of that sample
+
+    def to_json(self) -> Json:
+        """All fields."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class FailureCounts:
+    """Counts reasons as samples come, in any order."""
+
+    _seen: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # reason -> count, example, message
+
+    def take(self, identifier: str, error: str) -> None:
+        """Count one sample that failed."""
+        reason = reason_of(identifier, error)
+        count, *first = self._seen.get(reason, (0, identifier, error))
+        example, message = min((first[0], first[1]), (identifier, error))
+        self._seen[reason] = count + 1, example, message
+
+    def commonest(self, most: int = SHOWN) -> tuple[Failure, ...]:
+        """The reasons of most samples, the commonest first."""
+        ordered = sorted(self._seen.items(), key=lambda entry: (-entry[1][0], entry[0]))
+        return tuple(Failure(reason, *seen) for reason, seen in ordered[:most])
+
+
+def commonest_failures(errors: Iterable[tuple[str, str]], most: int = SHOWN) -> tuple[Failure, ...]:
+    """The commonest reasons among (id, error) of one head's samples that failed."""
+    counts = FailureCounts()
+    for identifier, error in errors:
+        counts.take(identifier, error)
+    return counts.commonest(most)
+
+
+def reason_of(identifier: str, error: str) -> str:
+    """An error without what it names: the sample, files, quoted texts, numbers."""
+    subject, colon, rest = error.partition(": ")
+    if colon and (subject == identifier or _FILE.search(subject)):  # whatever a path holds, blanks and quotes too
+        error = f"FILE: {rest}"
+    for pattern, instead in ((_URL_OR_PATH, "FILE"), (_QUOTED, "'...'"), (_NUMBER, "N")):
+        error = pattern.sub(instead, error)
+    return error

@@ -1,0 +1,109 @@
+"""The folder of a run: whose it is, who writes to it, and which of its files a run may delete."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from rate.errors import RunError, StorageError
+from rate.files import is_temporary, remove_leftovers
+from rate.runs.maps import SAVED
+from rate.runs.part_list import is_part_name
+
+LOCK_ATTEMPTS = 5
+_MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", "grid.json")
+
+
+class FolderLock:
+    """Held by the process that owns a run folder; the system lets go of it when the process ends, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            RunError: another process has it.
+            OSError: the folder cannot be written to.
+        """
+        self._folder = folder
+        self._file = (folder / "lock").open("a+")
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05 if attempt + 1 < LOCK_ATTEMPTS else 0.0)  # `rate status` holds it for a moment
+            else:
+                return
+        self._file.close()
+        raise RunError(f"{folder} is being written by another process; wait for it, or choose another --out")
+
+    def check_is_here(self) -> None:
+        """Refuse to go on where another folder has taken the place of the one that is locked.
+
+        Raises:
+            StorageError: the folder was moved, replaced or deleted.
+        """
+        try:
+            is_here = os.path.samestat(os.fstat(self._file.fileno()), (self._folder / "lock").stat())
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise StorageError(
+                f"{self._folder} was moved, replaced or deleted while it was written to, so nothing more is written "
+                "there; move the folder back, then run the same command again to go on"
+            )
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self._file.close()
+
+
+def part_files(folder: Path) -> list[str]:
+    """Names of the parts that lie in a run folder, listed or not, in order."""
+    return sorted(path.name for path in (folder / "samples").glob("part-*") if is_part_name(path.name))
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that is not empty, has no run.json and holds more than a run that has lost it.
+
+    Raises:
+        RunError: it holds something else, or is a file.
+    """
+    if not folder.exists() or (folder / "run.json").exists():
+        return
+    if not folder.is_dir():
+        raise RunError(f"{folder} is a file, a run is a folder; choose another --out")
+    has_parts = bool(part_files(folder))
+    if foreign := sorted(path.name for path in folder.iterdir() if not _is_of_a_run(path, has_parts)):
+        raise RunError(
+            f"{folder} is not empty and has no run.json (it holds {foreign[0]!r}), so nothing is written to it; choose "
+            "another --out"
+        )
+
+
+def _is_of_a_run(path: Path, has_parts: bool) -> bool:
+    if path.is_symlink():
+        return False
+    if path.name in ("samples", "maps"):
+        return path.is_dir() and all(_is_inside_a_run(inside.name) for inside in path.iterdir())
+    if path.name == "lock":
+        return path.is_file() and not path.stat().st_size
+    return is_temporary(path.name) or (has_parts and path.name in _MADE_LATER)
+
+
+def _is_inside_a_run(name: str) -> bool:
+    return is_part_name(name) or is_temporary(name) or name == SAVED
+
+
+def drop_unlisted(folder: Path, listed: Collection[str]) -> None:
+    """Delete the parts and their maps that are not listed, and what killed processes were writing."""
+    for inside in (folder / "samples", folder / "maps"):
+        if inside.is_symlink():  # what it leads to is not this run's alone
+            continue
+        for path in inside.iterdir():
+            if is_part_name(path.name) and path.name not in listed:
+                path.unlink(missing_ok=True)  # a worker whose owner was killed may be taking it away itself
+        remove_leftovers(inside)
+    remove_leftovers(folder)

@@ -1,0 +1,123 @@
+"""Which parts of a run folder count when its list is lost, or when what is damaged is to be evaluated again."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rate.data.digests import IdSet, fingerprint
+from rate.errors import RunError
+from rate.metrics import quadrant_of
+from rate.runs.maps import SAVED, read_maps
+from rate.runs.part_list import CURE, KEY, fault_of, part_name
+from rate.runs.parts import entry, read_part, write_part
+from rate.runs.rows import SCHEMA
+from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
+from rate.types import Json
+
+_JUDGED = ["id", "head", "error", "correct", "valid"]
+Shown = tuple[str, str]
+"""Id and head of a saved map."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Takes parts from the disk for the run of one key."""
+
+    folder: Path
+    key: str
+    heads: list[str]
+
+    def whole_parts(self, names: Iterable[str], known: IdSet, *, strict: bool = False) -> list[Json]:
+        """Entries for run.json of the named parts that are whole and hold no sample that another or ``known`` has.
+
+        Args:
+            names: of files in ``samples/``.
+            known: ids that are stored already.
+            strict: refuse a part that is not whole, because nothing else says what it was.
+
+        Raises:
+            RunError: a part belongs to a run with another key, or is not whole and ``strict``.
+        """
+        taken: set[int] = set()
+        parts = []
+        for name in names:
+            path = self.folder / "samples" / name
+            try:
+                table = read_table(path, SCHEMA)
+                fault = fault_of(table, name, self.key, self.heads)
+            except DamagedTableError as error:
+                fault = str(error)
+            else:
+                if about_of(table, KEY) not in (None, self.key):
+                    raise RunError(
+                        f"{path} {fault}: the settings, the data or the backend were others; move it away, or choose "
+                        "another --out"
+                    )
+            if fault is not None:
+                if strict:
+                    raise RunError(f"{self.folder} has lost its run.json, and {path} {fault}; {CURE}")
+                continue
+            ids = table["id"].to_pylist()
+            digests = set(map(fingerprint, ids))
+            if taken.isdisjoint(digests) and not any(one in known for one in ids):
+                taken |= digests
+                parts.append(entry(name, table))
+        return parts
+
+    def mended(self, parts: Iterable[Json], keep_maps: int | None) -> list[Json]:
+        """The parts without the samples that failed and those whose saved maps are damaged or missing.
+
+        A part that loses some of its rows is written again under another name. Nothing is removed here: what is listed
+        no more is removed once run.json says so.
+        """
+        parts = list(parts)
+        lost = {identifier for identifier, _ in self._lost_maps(parts, keep_maps)} if keep_maps != 0 else set()
+        left = []
+        for part in parts:
+            table = read_part(self.folder, part)
+            ids = [one for one in table["id"].to_pylist() if one in lost]
+            again = pa.array(table.filter(pc.is_valid(table["error"]))["id"].to_pylist() + ids, pa.string())
+            good = table.filter(pc.invert(pc.is_in(table["id"], again)))
+            if len(good) == len(table):
+                left.append(part)
+            elif len(good):
+                left.append(self._rewritten(part, good))
+        return left
+
+    def _lost_maps(self, parts: Iterable[Json], keep: int | None) -> set[Shown]:
+        """The maps that the run should have of the rows of ``parts``, and has not."""
+        wanted: dict[Shown, list[tuple[int, Shown]]] = {}  # head and quadrant -> its lowest ranks
+        present = self._maps_in(SAVED)
+        for part in parts:
+            present |= self._maps_in(part["name"])
+            for row in read_part(self.folder, part, _JUDGED).to_pylist():
+                if row["error"] is None:
+                    lowest = wanted.setdefault((row["head"], quadrant_of(row["correct"], row["valid"])), [])
+                    ranked = -fingerprint(row["id"]), (row["id"], row["head"])
+                    if keep is None or len(lowest) < keep:
+                        heapq.heappush(lowest, ranked)
+                    else:
+                        heapq.heappushpop(lowest, ranked)
+        return {shown for lowest in wanted.values() for _, shown in lowest} - present
+
+    def _maps_in(self, name: str) -> set[Shown]:
+        path = self.folder / "maps" / name
+        if not path.exists():
+            return set()
+        try:
+            table = read_maps(path)
+        except RunError:
+            return set()
+        return set(zip(table["id"].to_pylist(), table["head"].to_pylist(), strict=True))
+
+    def _rewritten(self, part: Json, rows: pa.Table) -> Json:
+        name = part_name(self.key, rows["id"].to_pylist())
+        if self._maps_in(part["name"]):
+            write_table(read_maps(self.folder / "maps" / part["name"]), self.folder / "maps" / name)
+        return write_part(self.folder, self.key, rows)

@@ -1,0 +1,73 @@
+"""Where the data of a run lies, from wherever it is asked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from function_models import job, light
+
+from rate.backends.fake import FakeSpec
+from rate.engine.pipeline import evaluate
+from rate.report.heads import load_heads
+from rate.report.html.page import write_report
+from rate.runs.merge import merge
+from rate.runs.places import data_of, located
+from rate.runs.store import read_run
+
+
+@pytest.fixture
+def work(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a set and a run of it, both named relative to the folder."""
+    place = tmp_path / "work"
+    place.mkdir()
+    image_set(6, folder="work/data")
+    monkeypatch.chdir(place)
+    manifest = Path("data/manifest.csv")
+    evaluate(job(manifest), FakeSpec(light), Path("runs/one"))
+    for number in (1, 2):
+        evaluate(job(manifest, shard=f"{number}/2"), FakeSpec(light), Path(f"runs/shard{number}"))
+    merge([Path("runs/shard1"), Path("runs/shard2")], Path("elsewhere/deep/merged"))
+    return place
+
+
+def pictures(run: Path, out: Path) -> tuple[int, int]:
+    report = write_report(load_heads(str(run)), out / f"{run.name}.html")
+    return report.pictures, report.samples
+
+
+@pytest.mark.parametrize("run", ["runs/one", "elsewhere/deep/merged"])
+def test_a_report_made_in_another_folder_has_its_pictures(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    assert read_run(work / run)["origin"]["data"] == "data/manifest.csv", "as it was given"
+    monkeypatch.chdir(tmp_path)
+    shown, all_of_them = pictures(work / run, tmp_path)
+    assert shown == all_of_them > 0
+    moved = Path(shutil.move(work, tmp_path / "moved"))
+    assert pictures(moved / run, moved) == (shown, shown), "run and data were moved together"
+
+
+def test_a_run_that_was_moved_alone_finds_its_data_as_it_was_named(work: Path) -> None:
+    moved = Path(shutil.move("runs/one", "moved"))
+    shown, all_of_them = pictures(moved, work)
+    assert shown == all_of_them > 0
+
+
+def test_links_on_the_way_are_followed_and_that_of_the_manifest_is_not(tmp_path: Path) -> None:
+    """Images lie beside the name that was given."""
+    for name in ("disk/runs/one", "disk/set", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "disk/set/manifest.csv").touch()
+    (tmp_path / "runs").symlink_to("disk/runs")
+    (tmp_path / "other/set.csv").symlink_to("../disk/set/manifest.csv")
+    origin = located({"data": str(tmp_path / "other/set.csv")}, tmp_path / "runs/one")
+    assert origin["data_from_run"] == "../../../other/set.csv"
+    assert data_of(origin, tmp_path / "runs/one")[0] == str(tmp_path / "other/set.csv")
+
+
+@pytest.mark.parametrize("origin", [{}, {"data": "s3://bucket/set.csv"}, {"data": "memory://a-{0..3}.tar"}], ids=str)
+def test_what_is_no_path_stays_as_it_is(origin: dict, tmp_path: Path) -> None:
+    assert located(origin, tmp_path) == origin
+    assert data_of(origin, tmp_path) == [value for value in origin.values()]

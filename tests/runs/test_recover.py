@@ -1,0 +1,260 @@
+"""A run folder whose run.json is lost or does not add up: recovered from whole parts, or refused with the cure."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from function_models import job, light
+
+from rate.backends.fake import FakeSpec
+from rate.engine.pipeline import evaluate
+from rate.errors import RateError, RunError
+from rate.report.heads import load_heads
+from rate.report.html.selection import select
+from rate.runs import parts
+from rate.runs.merge import merge
+from rate.runs.parts import read_rows
+from rate.runs.status import read_status
+from rate.runs.store import read_run
+from rate.runs.summary import load_summary
+
+COUNT = 8
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample has two rows, a part two samples."""
+    monkeypatch.setattr(parts, "PART_ROWS", 4)
+
+
+@pytest.fixture
+def manifest(image_set) -> Path:
+    return image_set(COUNT)
+
+
+@pytest.fixture
+def run(manifest: Path, tmp_path: Path) -> Path:
+    evaluate(job(manifest), FakeSpec(light), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def again(manifest: Path, run: Path, **execution: object) -> int:
+    """Go on with a run; how many samples were evaluated."""
+    evaluate(job(manifest, **execution), FakeSpec(light), run)
+    return int(read_run(run)["sessions"][-1]["samples"])
+
+
+def rows_of(run: Path) -> list[dict]:
+    return sorted(read_rows(run, read_run(run)).to_pylist(), key=lambda row: (row["id"], row["head"]))
+
+
+def change(run: Path, edit: Callable[[dict], None]) -> None:
+    document = json.loads((run / "run.json").read_text())
+    edit(document)
+    (run / "run.json").write_text(json.dumps(document))
+
+
+def part_files(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run / "samples").iterdir()}
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "summary": load_summary,
+    "heads": lambda run: load_heads(str(run)),
+    "status": read_status,
+    "merge": lambda run: merge([run], run.with_name("merged")),
+}
+UNREADABLE = {"cut": lambda text: text[: len(text) // 2], "empty": lambda text: ""}
+
+
+@pytest.mark.parametrize("with_summary", [False, True], ids=["before the summary", "after it"])
+def test_lost_and_taken_up_again_nothing_is_evaluated_twice(manifest: Path, run: Path, with_summary: bool) -> None:
+    before, files, maps = rows_of(run), part_files(run), (run / "maps" / "maps.parquet").read_bytes()
+    (run / "run.json").unlink()
+    if not with_summary:
+        (run / "summary.json").unlink()
+    assert again(manifest, run) == 0
+    assert rows_of(run) == before
+    assert part_files(run) == files
+    assert (run / "maps" / "maps.parquet").read_bytes() == maps
+    assert read_run(run)["status"] == "complete"
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_every_reader_of_a_lost_record_names_the_cure(run: Path, reader: Callable[[Path], object]) -> None:
+    (run / "run.json").unlink()
+    with pytest.raises(RunError, match=r"run\.json.*--repair"):
+        reader(run)
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_damaged_record_is_refused_with_the_cure_and_repaired(
+    manifest: Path, run: Path, damage: Callable[[str], str]
+) -> None:
+    before, text = rows_of(run), (run / "run.json").read_text()
+    (run / "run.json").write_text(damage(text))
+    files = part_files(run)
+    for reader in READERS.values():
+        with pytest.raises(RunError, match="--repair"):
+            reader(run)
+    with pytest.raises(RunError, match="--repair"):
+        again(manifest, run)
+    assert part_files(run) == files
+    assert again(manifest, run, repair=True) == 0
+    assert rows_of(run) == before
+
+
+def test_a_record_that_lacks_something_is_repaired(manifest: Path, run: Path) -> None:
+    change(run, lambda document: document.pop("parts"))
+    with pytest.raises(RunError, match=r"parts.*--repair"):
+        again(manifest, run)
+    assert again(manifest, run, repair=True) == 0
+
+
+def test_parts_of_another_run_are_refused_and_stay(manifest: Path, run: Path, image_set) -> None:
+    """Neither a lost record nor `--repair` lets a run of other settings delete or take what is there."""
+    files = part_files(run)
+    (run / "run.json").unlink()
+    other = image_set(COUNT - 1, folder="others")
+    for repair in (False, True):
+        with pytest.raises(RunError, match="choose another --out"):
+            again(other, run, repair=repair)
+    assert part_files(run) == files
+    assert again(manifest, run) == 0
+
+
+def test_a_damaged_part_of_a_lost_record_is_refused_until_repair(manifest: Path, run: Path) -> None:
+    before = rows_of(run)
+    name = read_run(run)["parts"][0]["name"]
+    path = run / "samples" / name
+    path.write_bytes(path.read_bytes()[:-100])
+    (run / "run.json").unlink()
+    with pytest.raises(RunError, match=rf"{name}.*--repair"):
+        again(manifest, run)
+    assert path.exists()
+    assert again(manifest, run, repair=True) == 2
+    assert rows_of(run) == before
+
+
+def listed_twice(document: dict) -> None:
+    document["parts"].append(document["parts"][0])
+
+
+def dropped(document: dict) -> None:
+    del document["parts"][1:]
+
+
+def too_many(document: dict) -> None:
+    document["samples"]["available"] = COUNT - 1
+
+
+LISTS = {"a part listed twice": listed_twice, "parts dropped": dropped, "more than there are": too_many}
+
+
+@pytest.mark.parametrize("edit", LISTS.values(), ids=LISTS)
+def test_a_list_that_does_not_add_up_is_refused_by_all_and_repaired(
+    manifest: Path, run: Path, edit: Callable[[dict], None]
+) -> None:
+    before = rows_of(run)
+    change(run, edit)
+    for reader in READERS.values():
+        with pytest.raises(RunError, match="--repair"):
+            reader(run)
+    assert again(manifest, run, repair=True) == 0, "the parts are there"
+    assert rows_of(run) == before
+
+
+def test_a_sample_in_two_parts_is_refused_and_stored_once_after_repair(manifest: Path, run: Path) -> None:
+    before, record = rows_of(run), read_run(run)
+    table = parts.read_part(run, record["parts"][0])
+    half = table.filter([one == table["id"][0].as_py() for one in table["id"].to_pylist()])
+    change(run, lambda document: document["parts"].append(parts.write_part(run, record["key"], half)))
+    for reader in READERS.values():
+        with pytest.raises(RunError, match=r"twice.*--repair"):
+            reader(run)
+    again(manifest, run, repair=True)
+    assert rows_of(run) == before
+
+
+def test_a_part_without_the_rows_of_one_head_is_refused(manifest: Path, run: Path) -> None:
+    before, record = rows_of(run), read_run(run)
+    table = parts.read_part(run, record["parts"][0])
+    one_head = table.filter([head == "a" for head in table["head"].to_pylist()])
+    written = parts.write_part(run, record["key"], one_head)
+    change(run, lambda document: document["parts"].__setitem__(0, written))
+    with pytest.raises(RunError, match=rf"{written['name']}.*--repair"):
+        load_summary(run)
+    assert again(manifest, run, repair=True) == 2
+    assert rows_of(run) == before
+
+
+def test_a_part_of_another_run_that_lies_in_a_run_is_never_deleted(manifest: Path, run: Path, image_set) -> None:
+    other = run.with_name("other")
+    evaluate(job(image_set(2, folder="others")), FakeSpec(light), other)
+    [part] = read_run(other)["parts"]
+    stray = run / "samples" / part["name"]
+    shutil.copyfile(other / "samples" / part["name"], stray)
+    for repair in (False, True):
+        with pytest.raises(RunError, match=part["name"]):
+            again(manifest, run, repair=repair)
+    assert stray.exists()
+
+
+def test_damaged_maps_are_refused_and_repair_evaluates_their_samples_again(manifest: Path, run: Path) -> None:
+    path = run / "maps" / "maps.parquet"
+    data, before = bytearray(path.read_bytes()), rows_of(run)
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"maps\.parquet.*--repair"):
+        select(load_heads(str(run)), 10)
+    assert again(manifest, run, repair=True) == COUNT
+    assert rows_of(run) == before
+    assert not any(shown.coarse for shown in select(load_heads(str(run)), 10))
+
+
+def test_repair_of_a_run_without_maps_evaluates_nothing(manifest: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    evaluate(job(manifest, save_maps=0), FakeSpec(light), run)
+    assert again(manifest, run, save_maps=0, repair=True) == 0
+    assert again(manifest, run, repair=True) == 0, "the run was asked for none"
+
+
+def test_a_run_that_failed_on_every_sample_says_failed_everywhere(manifest: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for path in manifest.parent.glob("*.png"):
+        path.write_bytes(b"")
+    summary = evaluate(job(manifest), FakeSpec(light), run)
+    stored = json.loads((run / "summary.json").read_text())
+    assert {summary.status, read_run(run)["status"], stored["status"], read_status(run).status} == {"failed"}
+    assert {head.status for head in load_heads(str(run))} == {"failed"}
+
+
+def test_a_folder_that_was_moved_under_its_process_gets_no_more_parts(manifest: Path, tmp_path: Path) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved"
+
+    def move(_: object) -> None:
+        if not moved.exists() and read_run(run)["parts"]:
+            run.rename(moved)
+            (run / "samples").mkdir(parents=True)
+            (run / "maps").mkdir()
+
+    with pytest.raises(RateError, match="moved"):
+        evaluate(job(manifest), FakeSpec(light), run, move)
+    assert not list((run / "samples").iterdir())
+    assert not (run / "run.json").exists()
+    run.rename(tmp_path / "empty")
+    moved.rename(run)
+    again(manifest, run)
+    assert read_run(run)["status"] == "complete"
+
+
+def test_a_pipe_in_the_place_of_the_record_is_refused(run: Path) -> None:
+    (run / "run.json").unlink()
+    os.mkfifo(run / "run.json")
+    with pytest.raises(RunError, match="regular file"):
+        read_run(run)
