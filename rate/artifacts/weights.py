@@ -51,11 +51,17 @@ def under(state: Mapping[str, Tensor], prefix: str) -> State:
 
 
 def _read_pickled(path: Path) -> Any:
-    if _is_torchscript(_members(path)):
+    members = _members(path)
+    if _is_torchscript(members):
         raise UsageError(
             f"weights file {path} is a TorchScript archive, a program that loading it would run, so it is refused; "
             f"where you trust it, keep its tensors alone: torch.save(torch.jit.load({str(path)!r}, map_location='cpu')"
             ".state_dict(), 'weights.pth')"
+        )
+    # torch.save never compresses, and a small file could fill the memory
+    if packed := [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]:
+        raise UsageError(
+            f"weights file {path} holds {packed[0]!r} compressed, which is refused; write it by torch.save"
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -72,7 +78,7 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
     """What is in an archive, the form that torch.save writes; nothing for its older form.
 
     Raises:
-        UsageError: it is damaged, or compressed: torch.save never does that, and a small file could fill the memory.
+        UsageError: it is damaged.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -81,10 +87,6 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
             members = archive.infolist()
     except Exception as error:  # damaged names and sizes lead to exceptions of any type
         raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
-    if packed := [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]:
-        raise UsageError(
-            f"weights file {path} holds {packed[0]!r} compressed, which is refused; write it by torch.save"
-        )
     return members
 
 
