@@ -173,8 +173,9 @@ def _wait(pid: int, began: float, stopped: Callable[[], None] | None) -> tuple[i
 def _within_limits(ended: Ended, folder: Path, beside: Path) -> None:
     reports = [*folder.glob("rate-crash-*"), *(beside / "tmp").glob("rate-crash-*")]
     if reports or "defect of rate" in ended.said or "Traceback" in ended.said:
-        last = reports[0].read_text(errors="replace") if reports else ended.said
-        raise Failure("crash", f"{ended.command.split()[0]}: {last.strip()[-400:]}")
+        lines = (reports[0].read_text(errors="replace") if reports else ended.said).strip().splitlines()
+        places = [line.strip() for line in lines if "/rate/" in line and line.startswith("  File")]
+        raise Failure("crash", f"{ended.command[:60]}: {lines[-1][:200]}; {places[-1] if places else ''}")
     if ended.code < 0 and ended.code != -signal.SIGKILL:
         raise Failure("crash", f"{ended.command[:200]}: ended by signal {-ended.code}")
     if ended.megabytes > LIMIT_MB:
