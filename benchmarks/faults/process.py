@@ -174,9 +174,17 @@ def _within_limits(ended: Ended, folder: Path, beside: Path) -> None:
     reports = [*folder.glob("rate-crash-*"), *(beside / "tmp").glob("rate-crash-*")]
     if reports or "defect of rate" in ended.said or "Traceback" in ended.said:
         lines = (reports[0].read_text(errors="replace") if reports else ended.said).strip().splitlines()
-        places = [line.strip() for line in lines if "/rate/" in line and line.startswith("  File")]
-        raise Failure("crash", f"{ended.command[:60]}: {lines[-1][:200]}; {places[-1] if places else ''}")
+        raise Failure("crash", f"{ended.command[:60]}: {_traceback(lines)}")
     if ended.code < 0 and ended.code != -signal.SIGKILL:
         raise Failure("crash", f"{ended.command[:200]}: ended by signal {-ended.code}")
     if ended.megabytes > LIMIT_MB:
         raise Failure("memory", f"{ended.command[:200]}: {ended.megabytes} MB")
+
+
+def _traceback(lines: list[str]) -> str:
+    """The exception of the last traceback, and where it was raised in rate."""
+    starts = [k for k, line in enumerate(lines) if line.lstrip().startswith("Traceback")]
+    block = lines[starts[-1] + 1 :] if starts else lines
+    raised = next((line for line in block if not line.startswith(" ")), lines[-1])
+    places = [line.strip() for line in block if "/rate/" in line and line.lstrip().startswith("File")]
+    return f"{raised[:200]}; {places[-1] if places else ''}"
