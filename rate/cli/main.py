@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -128,9 +129,17 @@ def run(arguments: list[str]) -> int:
             error.show()
         return EXIT_USAGE
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            notice(f"error: {_too_long(str(error.filename))}", level="error", exit_code=EXIT_USAGE)
+            return EXIT_USAGE
         said = _without_arguments(f"error: {type(error).__name__}: {error}")
         notice(f"{said}\nThis is a defect of rate; the traceback is in {_crash_file()}")
         return EXIT_FAILED
+
+
+def _too_long(name: str) -> str:
+    start = _without_arguments(name)[:60]
+    return f"a name of {len(name):,} characters is longer than this system allows; give a shorter one than {start!r}..."
 
 
 def _crash_file() -> Path:

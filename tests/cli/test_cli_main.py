@@ -40,6 +40,18 @@ def test_every_kind_of_error_has_its_exit_code(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [["show"], ["data", "check"], ["inspect"], ["export", "--out", "made"]], ids=" ".join)
+def test_a_name_that_no_system_allows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run([*verb, "x" * 5000]) == 2
+    said = capsys.readouterr().err
+    assert "xxx" in said
+    assert len(said) < 500
+    assert not list(tmp_path.iterdir()), "no report of a crash"
+
+
 def test_a_defect_is_exit_code_4_with_its_traceback_in_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
