@@ -58,7 +58,7 @@ def telling(x: Float32) -> dict[str, Float32]:
     return light(x)
 
 
-def job(manifest: Path, limit: int | None = None, shard: str = "1/1", **execution: object) -> Job:
+def job(manifest: Path | str, limit: int | None = None, shard: str = "1/1", **execution: object) -> Job:
     """Both heads on all samples of a manifest, 40 masks each."""
     found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard))
     return Job(

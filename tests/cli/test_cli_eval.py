@@ -15,7 +15,10 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
+from rate.config import Execution, Measurement
+from rate.engine.job import job_from_artifact
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 
@@ -379,3 +382,11 @@ def test_log_lines_are_json_where_asked(trained, tmp_path: Path) -> None:
     assert again.returncode == 2
     error = json.loads(again.stderr.splitlines()[-1])
     assert (error["level"], error["exit_code"]) == ("error", 2)
+
+
+def test_labels_that_no_class_has_are_said_before_the_run(trained, tmp_path: Path) -> None:
+    manifest = trained.manifest.parent / "partly.csv"
+    lines = trained.manifest.read_text().splitlines()
+    manifest.write_text("\n".join([*lines[:-1], lines[-1].replace(",light,", ",Light,")]) + "\n")
+    job = job_from_artifact(load_artifact(trained.artifact), manifest, None, Measurement(), Execution())
+    assert any("'Light' (did you mean 'light'?)" in notice and "--classes" in notice for notice in job.notices)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from shard_files import archive
 from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
+from rate.data import remaining
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.pack import pack
 from rate.data.images.corrupt import Corruption
+from rate.data.images.prepare import read_content
 from rate.data.make.corrupt_set import corrupt_set
 from rate.data.storage import remote_cache
 from rate.data.storage.location import read_bytes
@@ -90,16 +92,15 @@ def test_a_manifest_that_says_the_same_is_the_same(image_set, tmp_path: Path) ->
     assert evaluate(asked, FakeSpec(light), tmp_path / "run").status == "complete"
 
 
-def png(level: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 40), (level, level, level)).save(stream, "PNG")
-    return stream.getvalue()
+def ppm(level: int) -> bytes:
+    """An image of as many bytes whatever is on it, so that a replaced archive differs in its images alone."""
+    return b"P6 40 40 255\n" + bytes([level]) * 4800
 
 
 def tar_set(path: Path, count: int, level: int = 0) -> str:
     members: dict[str, bytes] = {}
     for k in range(count):
-        members[f"{k:03d}.png"] = png((level + 7 * k) % 256)
+        members[f"{k:03d}.ppm"] = ppm((level + 7 * k) % 256)
         fields = {"id": f"s{k}", "label": "dark", "boxes": [[0, 0, 9, 9]]}
         members[f"{k:03d}.json"] = json.dumps(fields).encode()
     path.write_bytes(archive(members))
@@ -107,7 +108,7 @@ def tar_set(path: Path, count: int, level: int = 0) -> str:
 
 
 def parquet_set(path: Path, count: int, level: int = 0) -> str:
-    images = [{"bytes": png((level + 7 * k) % 256), "path": None} for k in range(count)]
+    images = [{"bytes": ppm((level + 7 * k) % 256), "path": None} for k in range(count)]
     table = {"image": images, "label": ["dark"] * count, "boxes": [[[0.0, 0.0, 9.0, 9.0]]] * count}
     pq.write_table(pa.table(table), path)
     return str(path)
@@ -126,7 +127,7 @@ def test_containers_that_are_replaced_end_the_run(tmp_path: Path, written: Calla
 def test_a_tar_that_is_damaged_while_it_is_used_ends_the_run(tmp_path: Path) -> None:
     data = tar_set(tmp_path / "set.tar", 300)
     samples = list(read_evaluation_set(data))
-    assert read_bytes(samples[-1].image, samples[-1].image_stamp) == png(7 * 299 % 256)
+    assert read_bytes(samples[-1].image, samples[-1].image_stamp) == ppm(7 * 299 % 256)
     with Path(data).open("r+b") as file:
         file.truncate(Path(data).stat().st_size // 2)
     with pytest.raises(SetChanged, match=r"set\.tar has changed.*it was of [0-9,]+ bytes.*now it is of [0-9,]+ bytes"):
@@ -185,7 +186,7 @@ def test_a_remote_image_that_changed_while_the_run_rested_is_found(image_set, tm
     )
     interrupted(job(manifest), tmp_path / "run", after=9)
     for k in range(30):
-        storage.pipe(f"/changed/{k}.png", png(3 * k))
+        storage.pipe(f"/changed/{k}.png", ppm(3 * k))
     with pytest.raises(SetChanged, match="memory://changed/"):
         evaluate(job(manifest), FakeSpec(light), tmp_path / "run")
 
@@ -197,7 +198,7 @@ def test_a_remote_tar_that_was_replaced_is_another_version(tmp_path: Path, monke
     storage.pipe("/changed/set.tar", Path(tar_set(tmp_path / "a.tar", 3)).read_bytes())
     samples = list(read_evaluation_set("memory://changed/set.tar"))
     storage.pipe("/changed/set.tar", Path(tar_set(tmp_path / "b.tar", 3, 100)).read_bytes())
-    assert read_bytes(samples[0].image, samples[0].image_stamp) == png(0), "this process has its copy"
+    assert read_bytes(samples[0].image, samples[0].image_stamp) == ppm(0), "this process has its copy"
     remote_cache._known.clear()  # as in another process
     with pytest.raises(SetChanged, match="in the version"):
         read_bytes(samples[0].image, samples[0].image_stamp)
@@ -236,3 +237,27 @@ def test_what_is_corrupted_is_the_set_that_was_read(image_set, tmp_path: Path) -
     with pytest.raises(SetChanged, match=r"3\.png"):
         corrupt_set(manifest, [Corruption("fog", 1)], tmp_path / "out", tick=tick)
     assert not list((tmp_path / "out").glob("*.csv"))
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_remote_tar_that_was_replaced_while_the_run_rested_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote_cache, "_known", {})
+    monkeypatch.setattr(remaining, "MARGIN_NS", 0)
+    storage, url = fsspec.filesystem("memory"), "memory://rested/set.tar"
+    storage.pipe("/rested/set.tar", Path(tar_set(tmp_path / "a.tar", 30)).read_bytes())
+    asked = job(url)
+    time.sleep(1.1)  # run.json tells whole seconds
+    interrupted(asked, tmp_path / "run", after=9)
+    remote_cache._known.clear()
+    read: list[str] = []
+    monkeypatch.setattr(remaining, "read_content", lambda sample: read.append(sample.id) or read_content(sample))
+    if replaced:
+        storage.pipe("/rested/set.tar", Path(tar_set(tmp_path / "b.tar", 30, 100)).read_bytes())
+        with pytest.raises(SetChanged, match="memory://rested/set"):
+            evaluate(job(url), FakeSpec(light), tmp_path / "run")
+    else:
+        assert evaluate(job(url), FakeSpec(light), tmp_path / "run").status == "complete"
+        assert read == [], "the copy is older than the run"

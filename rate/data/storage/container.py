@@ -85,7 +85,9 @@ def container_stamp(location: str) -> Stamp | None:
         found = stamp_of(path.stat())
     except FileNotFoundError:
         return None
-    return found._replace(version=path.name) if found is not None and "://" in location else found
+    if found is None or "://" not in location:
+        return found
+    return found._replace(version=path.name, changed_ns=found.modified_ns)  # fetched then; each use touches the copy
 
 
 def tar_bytes(offset: int, size: int, container: str, expected: Stamp | None = None) -> bytes:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,7 +76,7 @@ def _copy(url: str) -> Path:
         if not path.exists():
             tried(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
             _make_room(folder, path)
-    os.utime(path)
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now, fetched when it was
     return path
 
 
@@ -142,7 +143,7 @@ def _make_room(folder: Path, keep: Path) -> None:
             with suppress(FileNotFoundError):  # another process makes room too
                 copies.append((path.stat(), path))
     total = sum(status.st_size for status, _ in copies)
-    for status, path in sorted(copies, key=lambda copy: copy[0].st_mtime_ns):
+    for status, path in sorted(copies, key=lambda copy: copy[0].st_atime_ns):
         if total > _limit() and path != keep:
             path.unlink(missing_ok=True)
             total -= status.st_size
