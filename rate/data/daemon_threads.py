@@ -33,6 +33,10 @@ class DaemonThreads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads as soon as each is done with what it is at, without waiting for that."""
         self._left = True
         for _ in self._threads:
             self._calls.put(None)

@@ -30,13 +30,17 @@ class Prefetch:
         self.waited_s = 0.0  # time `next` has blocked: the device had nothing to do
 
     def __enter__(self) -> Prefetch:
-        self._refill()
+        try:
+            self._refill()
+        except BaseException:  # the first samples may be refused, and then nobody leaves
+            self._threads.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.__exit__(kind, error, trace)
+        self._threads.close()
 
     def next(self) -> Outcome | None:
         """The next sample, waiting for it if need be; None at the end."""

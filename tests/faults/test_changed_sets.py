@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,10 @@ def test_what_changes_before_it_is_used_ends_the_run(image_set, tmp_path: Path, 
     assert found.value.exit_code == EXIT_USAGE
     assert "--out" in str(found.value)
     assert read_run(tmp_path / "run")["status"] != "complete"
+    for thread in threading.enumerate():
+        if thread.name.startswith("rate-decode"):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_a_manifest_that_says_the_same_is_the_same(image_set, tmp_path: Path) -> None:
