@@ -1,0 +1,38 @@
+"""Why samples failed is told wherever a run is looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from gate_runs import states, write_run
+
+from rate.cli.main import run
+from rate.report.schemas import all_schemas
+from rate.runs.summary import load_summary
+
+POLICY = '[[check]]\nmetric = "errors"\nmax = 0.9\nuse = "value"\n'
+
+
+@pytest.mark.parametrize("command", ["show", "status", "gate"])
+def test_the_commonest_reason_is_told_with_a_count_and_an_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    folder = write_run(tmp_path / "run", {"ft": states(rr=4, error=3)}, execution={"max_errors": 3})
+    (tmp_path / "gate.toml").write_text(POLICY)
+    assert run([command, str(folder), *(["--policy", str(tmp_path / "gate.toml")] if command == "gate" else [])]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "broken" in line]
+    assert "3 failed" in line
+    assert "s000004" in line
+
+
+def test_a_summary_with_failures_follows_its_schema(tmp_path: Path) -> None:
+    summary = load_summary(write_run(tmp_path / "run", {"ft": states(rr=4, error=3)})).to_json()
+    jsonschema.validate(summary, all_schemas()["summary"])
+    expected = {"reason": "broken", "count": 3, "example": "s000004", "message": "broken"}
+    assert summary["heads"]["ft"]["failures"] == [expected]
+    wrong = json.loads(json.dumps(summary).replace('"count": 3', '"count": "3"'))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, all_schemas()["summary"])
