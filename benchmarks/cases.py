@@ -15,7 +15,7 @@ from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.make.synth import CLASSES
 from rate.data.manifest import read_manifest
-from rate.engine.choose_backend import spec_for
+from rate.engine.choose_backend import open_backend
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.types import Bool, Float32, Float64, Prepared, Rows
@@ -44,7 +44,8 @@ class Case:
 def cases_of(artifact: Artifact, data: Path, shortcut: str, kind: str) -> list[Case]:
     """Every picture of the split test, for a model of one ``kind``: object, or the name of the shortcut."""
     found = []
-    with spec_for(artifact, Execution()).open(_PLAIN, 1) as backend:
+    with open_backend(artifact, Execution()) as backend:
+        backend.bind(_PLAIN, 1)
         for sample in read_manifest(data, split="test").samples:
             prepared = prepare(sample, artifact.geometry)
             label = artifact.heads[0].classes.index(sample.label)
@@ -97,9 +98,9 @@ def logits_of(work: Path, artifact: Artifact, who: str, name: str, method: Metho
     if path.exists():
         return np.asarray(np.load(path))
     found = np.empty((len(cases), method.count, len(CLASSES)), np.float32)
-    spec = spec_for(artifact, Execution())
     waiting: deque[tuple[int, slice, Pending]] = deque()
-    with spec.open(method.perturbation, SLOTS) as backend:
+    with open_backend(artifact, Execution()) as backend:
+        backend.bind(method.perturbation, SLOTS)
         for k, case in enumerate(cases):
             backend.put(k % SLOTS, case.prepared.pixels)
             masks = method.draw(case.prepared.sample.id, 0, method.count)
@@ -113,7 +114,7 @@ def logits_of(work: Path, artifact: Artifact, who: str, name: str, method: Metho
             _collect(waiting, found)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, found)
-    print(f"{who}: {name}, {len(cases)} pictures, {spec.name} {spec.precision}", flush=True)
+    print(f"{who}: {name}, {len(cases)} pictures, {backend.name} {backend.precision}", flush=True)
     return found
 
 

@@ -14,36 +14,20 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import photographs, record
-from rate.backends.base import Backend, BackendSpec
+from rate.artifacts.artifact import Artifact
 from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
 from rate.engine.job import Job, job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
+from rate.engine.outcome import Runner
 from rate.export.export import ExportOptions, export_artifact
-from rate.kernels.separable import Perturbation
-
-
-@dataclass(frozen=True)
-class AlreadyOpen:
-    """A spec whose backend is open for the whole benchmark, so that loading the model is not timed."""
-
-    backend: Backend
-    name: str
-    precision: str
-
-    @contextmanager
-    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
-        """The open backend; it has the slots that a run asks for."""
-        yield self.backend
 
 
 def main() -> None:
@@ -61,19 +45,18 @@ def main() -> None:
         folder = Path(name)
         measurement = Measurement(masks=arguments.masks)
         execution = Execution(arguments.backend, arguments.precision, arguments.batch)
-        job, spec = prepare(folder, arguments.model, arguments.images, measurement, execution)
+        artifact, job = prepare(folder, arguments.model, arguments.images, measurement, execution)
         raw = RAW[arguments.backend](bare_graph(folder, arguments.model), arguments.precision)
-        with spec.open(job.method.perturbation, slots=8) as backend:
-            opened = AlreadyOpen(backend, spec.name, spec.precision)
+        with open_runner(artifact, job) as runner:
             runs = [folder / f"run{k}" for k in range(arguments.rounds + 1)]
-            rounds = [measure(job, opened, raw, arguments.batch, run) for run in runs]
+            rounds = [measure(job, runner, raw, arguments.batch, run) for run in runs]
     shares = [engine / bare for engine, bare in rounds[1:]]  # the first round warms up
     record.write(
-        f"engine_share_{arguments.model}_{spec.name}_{spec.precision}",
+        f"engine_share_{arguments.model}_{runner.backend}_{runner.precision}",
         {
             "model": arguments.model,
-            "backend": spec.name,
-            "precision": spec.precision,
+            "backend": runner.backend,
+            "precision": runner.precision,
             "threads": usable_cores(),
             "batch": arguments.batch,
             "masks": arguments.masks,
@@ -91,11 +74,11 @@ def main() -> None:
 
 def prepare(
     folder: Path, model: str, images: int, measurement: Measurement, execution: Execution
-) -> tuple[Job, BackendSpec]:
+) -> tuple[Artifact, Job]:
     """An artifact with random weights and a small set of photographs' size."""
     data, classes = photographs.write(folder, images, 1000)
     artifact = export_artifact(f"timm:{model}", folder / "artifact", ExportOptions(classes=classes))
-    return job_from_artifact(artifact, data, None, measurement, execution), spec_for(artifact, execution)
+    return artifact, job_from_artifact(artifact, data, None, measurement, execution)
 
 
 def bare_graph(folder: Path, model: str) -> Path:
@@ -160,11 +143,11 @@ def raw_openvino(graph: Path, precision: str) -> Raw:
 RAW: dict[str, Callable[[Path, str], Raw]] = {"onnxruntime": raw_onnxruntime, "openvino": raw_openvino}
 
 
-def measure(job: Job, spec: BackendSpec, raw: Raw, batch: int, run: Path) -> tuple[float, float]:
+def measure(job: Job, runner: Runner, raw: Raw, batch: int, run: Path) -> tuple[float, float]:
     """(engine, raw) forwards/s over the same number of full batches, one after the other."""
     rows = len(job.samples) * (1 + job.method.count)
     began = time.perf_counter()
-    evaluate(job, spec, run)
+    evaluate(job, runner, run)
     engine = rows / (time.perf_counter() - began)
     pixels = np.random.default_rng(1).normal(size=(batch, 3, 224, 224)).astype(np.float32)
     batches = -(-rows // batch)

@@ -23,9 +23,9 @@ from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.demo import ENCODER, SIZE, SMALLEST
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.full import FtSettings, finetune_ft
@@ -89,7 +89,8 @@ def _seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, HeadR
             execution = Execution(save_maps=0)
             measurement = Measurement(score=arguments.score)
             job = job_from_artifact(artifact, shortcut, split, measurement, execution)
-            evaluate(job, spec_for(artifact, execution), out)
+            with open_runner(artifact, job) as runner:
+                evaluate(job, runner, out)
             for head in load_heads(str(out)):
                 method = {"lp": "LP", "ft": "FT"}.get(head.head, "ZS" if name == "zs-lp" else "FLCP")
                 found[split][method] = head

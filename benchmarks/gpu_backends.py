@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import photographs
-from benchmarks.engine_share import AlreadyOpen
 from benchmarks.gpu_speed import Figures, Scale
 from rate.artifacts.artifact import Artifact
 from rate.config import Execution, Measurement
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
 from rate.errors import RateError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import build_plan
@@ -43,14 +42,12 @@ def measured(device: str, scale: Scale, folder: Path) -> Iterator[Figures]:
 
 
 def _engine(artifact: Artifact, execution: Execution, data: Path, scale: Scale, runs: Path) -> Figures:
-    spec = spec_for(artifact, execution)
     job = job_from_artifact(artifact, data, None, Measurement(masks=scale.masks), execution)
     runs.mkdir()
-    with spec.open(job.method.perturbation, slots=8) as backend:
-        opened = AlreadyOpen(backend, spec.name, spec.precision)
-        evaluate(job, opened, runs / "warm")
+    with open_runner(artifact, job) as runner:
+        evaluate(job, runner, runs / "warm")
         began = time.perf_counter()
-        evaluate(job, opened, runs / "run")
+        evaluate(job, runner, runs / "run")
         took = time.perf_counter() - began
     return {
         "measured": True,

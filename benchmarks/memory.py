@@ -29,13 +29,14 @@ import re, sys
 from pathlib import Path
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
+from rate.engine.open_runner import open_runner
 from rate.artifacts.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime", save_maps=0)
 job = job_from_artifact(artifact, sys.argv[2], None, Measurement(masks=int(sys.argv[3])), execution)
-summary = evaluate(job, spec_for(artifact, execution), Path(sys.argv[4]))
+with open_runner(artifact, job) as runner:
+    summary = evaluate(job, runner, Path(sys.argv[4]))
 assert summary.samples == len(job.samples)
 # Not getrusage: its peak is inherited from the process that started this one.
 print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)

@@ -22,7 +22,7 @@ from rate.backends.base import Pending
 from rate.config import KEEP, Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.choose_backend import spec_for
+from rate.engine.choose_backend import open_backend
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.rise import Rise
 from rate.types import Float64, Prepared, Rows
@@ -104,7 +104,8 @@ def _logits(artifact: Artifact, prepared: Prepared, design: Rise, threads: int) 
         part, pending = waiting.popleft()
         out[part] = pending.wait()[head.name][:, best]
 
-    with spec_for(artifact, Execution(threads=threads)).open(design.perturbation, SLOTS) as backend:
+    with open_backend(artifact, Execution(threads=threads)) as backend:
+        backend.bind(design.perturbation, SLOTS)
         backend.put(0, prepared.pixels)
         plain = Rows(np.zeros(1, np.int64), design.perturbation.clean[None], np.zeros((1, 2), np.int64))
         logits = backend.submit(plain).wait()[head.name][0]

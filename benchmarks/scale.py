@@ -15,15 +15,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks import memory, photographs, record
 from rate.artifacts.artifact import Artifact
 from rate.config import Execution, Measurement
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
-from rate.engine.workers.launch import crew
+from rate.engine.open_runner import open_runner
 from rate.export.export import ExportOptions, export_artifact
 
 START = """
@@ -32,8 +32,8 @@ began = time.perf_counter()
 from pathlib import Path
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
+from rate.engine.open_runner import open_runner
 from rate.artifacts.artifact import load_artifact
 
 artifact, execution = load_artifact(Path(sys.argv[1])), Execution(backend="onnxruntime")
@@ -45,7 +45,8 @@ def first(progress):
     print(read, time.perf_counter() - began, peak, flush=True)
     sys.exit()
 
-evaluate(job, spec_for(artifact, execution), Path(sys.argv[3]), first)
+with open_runner(artifact, job) as runner:
+    evaluate(job, runner, Path(sys.argv[3]), first)
 """
 
 
@@ -63,9 +64,9 @@ def main() -> None:
         folder = Path(name)
         data, classes = photographs.write(folder, arguments.images, 1000)
         artifact = export_artifact(f"timm:{arguments.model}", folder / "artifact", ExportOptions(classes=classes))
-        crews = [Execution("openvino", arguments.precision, threads=1, workers=n, save_maps=0) for n in (1, 2)]
+        settings = [Execution("openvino", arguments.precision, threads=1, workers=n, save_maps=0) for n in (1, 2)]
         rounds = [
-            [pace(artifact, data, arguments.masks, one, folder / f"run-{k}-{one.workers}") for one in crews]
+            [pace(artifact, data, arguments.masks, one, folder / f"run-{k}-{one.workers}") for one in settings]
             for k in range(arguments.rounds)
         ]
         print(f"images/s of one worker and of two, by round: {rounds}", flush=True)
@@ -91,10 +92,10 @@ def main() -> None:
 def pace(artifact: Artifact, data: Path, masks: int, execution: Execution, out: Path) -> float:
     """Images/s of a whole evaluation, the loading of models included."""
     job = job_from_artifact(artifact, data, None, Measurement(masks=masks), execution)
-    with crew(execution) as found:
-        spec = spec_for(artifact, found.execution)
-        summary = evaluate(job, spec, out, carry_out=found.carry_out(spec))
-    return float(summary.throughput["images_per_s"])
+    began = time.perf_counter()
+    with open_runner(artifact, job) as runner:
+        evaluate(job, runner, out)
+    return len(job.samples) / (time.perf_counter() - began)
 
 
 def start_up(folder: Path, rows: int) -> dict[str, float]:

@@ -17,13 +17,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import photographs, record
-from benchmarks.engine_share import AlreadyOpen
 from rate.artifacts.artifact import Artifact
 from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
 from rate.engine.job import Job, job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
 from rate.export.export import ExportOptions, export_artifact
 
 FORMS = {"pixels": "rise", "tokens": "rise-tokens"}
@@ -62,17 +61,13 @@ def measure(artifact: Artifact, jobs: dict[str, Job], rounds: int) -> list[dict[
     """Forwards/s of each form, round by round; the first round warmed up and is left out."""
     found: list[dict[str, float]] = []
     with ExitStack() as stack:
-        open_specs = {}
-        for form, one in jobs.items():
-            spec = spec_for(artifact, one.execution, form=form)
-            backend = stack.enter_context(spec.open(one.method.perturbation, slots=8))
-            open_specs[form] = AlreadyOpen(backend, spec.name, spec.precision)
+        runners = {form: stack.enter_context(open_runner(artifact, one)) for form, one in jobs.items()}
         out = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for k in range(rounds + 1):
             pace = {}
             for form, one in jobs.items():
                 began = time.perf_counter()
-                evaluate(one, open_specs[form], out / f"{form}{k}")
+                evaluate(one, runners[form], out / f"{form}{k}")
                 pace[form] = len(one.samples) * (1 + one.method.count) / (time.perf_counter() - began)
             found.append(pace)
     return found[1:]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import photographs, record
 from rate.config import Execution, Measurement
-from rate.engine.choose_backend import spec_for
+from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.lp import LpSettings, finetune_lp
 
@@ -29,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     source = f"open_clip:{arguments.model}"
     measurement, execution = Measurement(masks=arguments.masks), Execution()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         data, classes = photographs.write(folder, arguments.images, 2)
         finetune_lp(source, data, folder / "lp", LpSettings(split=None, epochs=2))
@@ -38,20 +39,20 @@ def main() -> None:
         )
         one = export_artifact(source, folder / "one", ExportOptions(classes=classes))
         jobs = [(artifact, job_from_artifact(artifact, data, None, measurement, execution)) for artifact in (one, two)]
-        specs = [spec_for(artifact, execution) for artifact, _ in jobs]
+        runners = [stack.enter_context(open_runner(artifact, job)) for artifact, job in jobs]
         ratios = []
         for k in range(arguments.rounds + 1):
             times = []
-            for number, ((_, job), spec) in enumerate(zip(jobs, specs, strict=True)):
-                summary = evaluate(job, spec, folder / f"run-{k}-{number}")
+            for number, ((_, job), runner) in enumerate(zip(jobs, runners, strict=True)):
+                summary = evaluate(job, runner, folder / f"run-{k}-{number}")
                 times.append(1.0 / summary.throughput["images_per_s"])
             ratios.append(times[1] / times[0])
         record.write(
             "two_heads",
             {
                 "model": source,
-                "backend": specs[0].name,
-                "precision": specs[0].precision,
+                "backend": runners[0].backend,
+                "precision": runners[0].precision,
                 "masks": arguments.masks,
                 "images": arguments.images,
                 "rounds": arguments.rounds,

@@ -6,6 +6,7 @@ Every function imports what it needs when it is called, so that `import rate` st
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,8 @@ def export(source: str, out: str | Path | None = None, **options: Any) -> Artifa
     from rate.export.export import ExportOptions
     from rate.export.precision.accept_int8 import export as export_measured
 
-    return export_measured(source, None if out is None else Path(out), _options(ExportOptions, options))
+    [chosen] = _divided(options, ExportOptions)
+    return export_measured(source, None if out is None else Path(out), chosen)
 
 
 def evaluate(
@@ -48,22 +50,33 @@ def evaluate(
     ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. Without ``out`` the run
     folder is temporary and gone when the function returns.
 
+    What a person should know of the data, and why backends were passed over, is logged as warnings of the logger
+    ``rate`` and returned as `Summary.notices`.
+
     Raises:
         UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
+        TooManyErrors: more samples failed than ``max_errors`` allows; what is done is stored.
         BackendError: the runtime failed; the run can be resumed.
     """
     from rate.artifacts.artifact import load_artifact
+    from rate.engine.evaluate import evaluate as run
     from rate.engine.job import job_from_artifact
-    from rate.engine.pipeline import evaluate as run
-    from rate.engine.workers.launch import means
+    from rate.engine.open_runner import open_runner
 
-    names = {field.name for field in dataclasses.fields(Execution)}
-    execution = _options(Execution, {k: v for k, v in settings.items() if k in names})
-    measurement = _options(Measurement, {k: v for k, v in settings.items() if k not in names})
+    execution, measurement = _divided(settings, Execution, Measurement)
     loaded = load_artifact(Path(artifact))
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    with means(loaded, job) as (spec, carry_out), tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        return run(job, spec, Path(folder) / "run" if out is None else Path(out), carry_out=carry_out)
+    notices: list[str] = []
+
+    def say(text: str) -> None:
+        notices.append(text)
+        logging.getLogger("rate").warning(text)
+
+    for text in job.notices:
+        say(text)
+    with open_runner(loaded, job, say) as runner, tempfile.TemporaryDirectory(prefix="rate-") as folder:
+        summary = run(job, runner, Path(folder) / "run" if out is None else Path(out))
+    return dataclasses.replace(summary, notices=tuple(notices))
 
 
 def load_run(path: str | Path) -> Summary:
@@ -138,8 +151,13 @@ def masks(
     return method_for(measurement, size).draw(sample_id, start, stop)
 
 
-def _options(kind: type[Any], values: dict[str, Any]) -> Any:
-    known = [field.name for field in dataclasses.fields(kind)]
+def _divided(values: dict[str, Any], *kinds: type[Any]) -> list[Any]:
+    """One object of each of ``kinds``, from those of ``values`` that are its fields."""
+    names = [[field.name for field in dataclasses.fields(kind)] for kind in kinds]
+    known = [name for own in names for name in own]
     if unknown := sorted(set(values) - set(known)):
         raise ConfigError(f"unknown setting {', '.join(unknown)}; there are {', '.join(known)}")
-    return kind(**values)
+    return [
+        kind(**{name: value for name, value in values.items() if name in own})
+        for kind, own in zip(kinds, names, strict=True)
+    ]

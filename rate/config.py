@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rate.errors import ConfigError
@@ -249,10 +249,24 @@ class Execution:
         on_cuda = f"{self.backend}-cuda"
         return on_cuda if self.device.startswith("cuda") and on_cuda in ON_CUDA else self.backend
 
+    @property
+    def in_one_process(self) -> Execution:
+        """The same for what one process does on one device: the first GPU of several."""
+        return replace(self, device=f"cuda:{self.gpus[0]}" if self.gpus else self.device, workers=0, runner="local")
+
+    def check_one_device(self, what: str) -> None:
+        """Refuse several GPUs for ``what`` runs on one.
+
+        Raises:
+            ConfigError: names one that may be asked for.
+        """
+        if len(self.gpus) > 1:
+            raise ConfigError(f"device {self.device}: {what} runs on one GPU; name it, such as cuda:{self.gpus[0]}")
+
     def errors_allowed(self, samples: int) -> int:
         """How many of ``samples`` may fail before a run counts as failed; never all of them."""
         allowed = int(self.max_errors * samples) if self.max_errors < 1 else int(self.max_errors)
-        return min(allowed, samples - 1)
+        return max(min(allowed, samples - 1), 0)
 
 
 def _check_choice(name: str, value: Any) -> None:

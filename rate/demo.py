@@ -16,9 +16,10 @@ from rate.backends.process import usable_cores
 from rate.config import Execution, Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest
-from rate.engine.choose_backend import spec_for
+from rate.engine.choose_backend import open_backend
+from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
@@ -132,10 +133,10 @@ def _models(folder: Path, plain: Path, shortcut: Path, settings: DemoSettings, l
 def _evaluated(
     artifact: Artifact, data: Path, split: str, out: Path, settings: DemoSettings, listener: Listener
 ) -> Summary:
-    execution = Execution()
-    job = job_from_artifact(artifact, data, split, Measurement(masks=settings.masks), execution)
+    job = job_from_artifact(artifact, data, split, Measurement(masks=settings.masks), Execution())
     tick = _titled(listener, f"eval, {split}")
-    return evaluate(job, spec_for(artifact, execution), out, lambda now: tick(now.done, len(job.samples)))
+    with open_runner(artifact, job) as runner:
+        return evaluate(job, runner, out, lambda now: tick(now.done, len(job.samples)))
 
 
 def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
@@ -152,14 +153,14 @@ def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
         return {}
     best = max(sorted(telling), key=lambda name: abs(first[name]["localization"] - second[name]["localization"]))
     sample = next(sample for sample in read_manifest(data).samples if sample.id == best)
-    found = {}
-    for head in artifact.heads:
-        question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
-        execution = Execution()
-        explained = explain(artifact, spec_for(artifact, execution), question, Measurement(), execution)
-        found[head.name] = folder / f"evidence-{head.name}.png"
-        verdict = explained.verdict
-        picture(explained.pixels, verdict.evidence, verdict.region, artifact.geometry).save(found[head.name])
+    found, execution = {}, Execution()
+    with open_backend(artifact, execution) as backend:
+        for head in artifact.heads:
+            question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
+            explained = explain(artifact, backend, question, Measurement(), execution)
+            found[head.name] = folder / f"evidence-{head.name}.png"
+            verdict = explained.verdict
+            picture(explained.pixels, verdict.evidence, verdict.region, artifact.geometry).save(found[head.name])
     return found
 
 

@@ -22,7 +22,7 @@ from rate.backends.openvino import cpu_has_bf16
 from rate.backends.process import usable_cores
 from rate.backends.tensorrt_library import load_tensorrt
 from rate.config import ON_CUDA, Execution
-from rate.engine.choose_backend import preferences, spec_for
+from rate.engine.choose_backend import open_backend, preferences
 from rate.errors import BackendError, MissingExtra, ParityError, UsageError
 from rate.machine import installed, processor
 from rate.version import __version__
@@ -251,7 +251,7 @@ def _chosen(path: Path) -> Finding:
     """What `auto` picks for an artifact, and why it passed over the others."""
     artifact, reasons = load_artifact(path), list[str]()
     try:
-        spec = spec_for(artifact, Execution(), reasons.append)
+        with open_backend(artifact, Execution(), say=reasons.append) as backend:
+            return Finding(f"auto for {path}", f"{backend.name} {backend.precision}", "; ".join(reasons))
     except (ParityError, BackendError, UsageError) as error:
         return Finding(f"auto for {path}", "nothing", "; ".join([*reasons, str(error)]))
-    return Finding(f"auto for {path}", f"{spec.name} {spec.precision}", "; ".join(reasons))

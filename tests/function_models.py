@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
-from contextlib import suppress
+import time
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from rate.backends.base import Backend, BackendSpec
+from rate.backends.fake import FakeSpec
 from rate.config import Execution, Measurement
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.geometry import Geometry
+from rate.engine.choose_backend import Say
+from rate.engine.evaluate import Observe
+from rate.engine.evaluate import evaluate as run
 from rate.engine.job import Job
+from rate.engine.open_runner import runner_on
 from rate.engine.verdict import Head
+from rate.kernels.separable import Perturbation, rise
+from rate.runs.summary import Summary
 from rate.types import Float32
 
 SIZE = 32
 GEOMETRY = Geometry(size=SIZE, resize=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3)
 HEADS = (Head("a", ("dark", "light")), Head("b", ("light", "dark", "grey")))
+MEASURED = {field.name for field in dataclasses.fields(Measurement)}
 SEEN = "RATE_TEST_SEEN"
-"""Names a folder: for `telling`."""
+"""Names a folder: for `Telling` and `placed`."""
 KILL = "RATE_TEST_KILL"
 """Names a folder: a process that finds a file `once` there dies after it has taken it away, `always` without."""
 
@@ -47,28 +59,83 @@ def deadly(x: Float32) -> dict[str, Float32]:
     return light(x)
 
 
-def broken(x: Float32) -> dict[str, Float32]:
-    """Dies while it loads."""
-    os._exit(7)
-
-
-def telling(x: Float32) -> dict[str, Float32]:
-    """As `light`; leaves a file that says which GPUs its process sees."""
-    Path(os.environ[SEEN], f"sees-{os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
+def defective(x: Float32) -> dict[str, Float32]:
+    """Runs into a defect, but not while it loads."""
+    if len(x) > 1:
+        raise ZeroDivisionError("seven by nothing")
     return light(x)
 
 
-def job(manifest: Path | str, limit: int | None = None, shard: str = "1/1", **execution: object) -> Job:
-    """Both heads on all samples of a manifest, 40 masks each."""
+@dataclasses.dataclass(frozen=True)
+class Counted(FakeSpec):
+    """Leaves a file for every time that it is opened."""
+
+    folder: str = ""
+
+    def open(self, perturbation: Perturbation, slots: int) -> AbstractContextManager[Backend]:
+        Path(self.folder, f"{os.getpid()}-{time.monotonic_ns()}").touch()
+        return FakeSpec.open(self, perturbation, slots)
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(FakeSpec):
+    """Ends its process while it loads."""
+
+    def open(self, perturbation: Perturbation, slots: int) -> AbstractContextManager[Backend]:
+        os._exit(7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling(FakeSpec):
+    """Leaves a file that says which GPUs the process sees that opens it."""
+
+    def open(self, perturbation: Perturbation, slots: int) -> AbstractContextManager[Backend]:
+        Path(os.environ[SEEN], f"sees-{os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
+        return FakeSpec.open(self, perturbation, slots)
+
+
+def placed(x: Float32) -> dict[str, Float32]:
+    """As `light`; leaves a file that says which process has started its own."""
+    Path(os.environ[SEEN], f"child-of-{os.getppid()}").touch()
+    return light(x)
+
+
+def job(
+    manifest: Path | str,
+    limit: int | None = None,
+    shard: str = "1/1",
+    heads: tuple[Head, ...] = HEADS,
+    geometry: Geometry = GEOMETRY,
+    **settings: object,
+) -> Job:
+    """All samples of a manifest, 40 masks each; ``settings`` are fields of `Measurement` and `Execution`."""
     found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard))
+    measured = {"masks": 40, "grid": 4} | {k: v for k, v in settings.items() if k in MEASURED}
+    executed = {"batch": 8, "limit": limit, "shard": shard, "max_errors": 1000.0}
     return Job(
-        heads=HEADS,
-        geometry=GEOMETRY,
+        heads=heads,
+        geometry=geometry,
         samples=found,
-        measurement=Measurement(masks=40, grid=4),
-        execution=Execution(**({"batch": 8, "limit": limit, "shard": shard} | execution)),
+        measurement=Measurement(**measured),
+        execution=Execution(**(executed | {k: v for k, v in settings.items() if k not in MEASURED})),
         weights="w",
         data=found.digest,
         origin={"data": str(manifest), "shard": shard},
         available=found.available,
     )
+
+
+def open_spec(spec: BackendSpec, say: Say = lambda _: None) -> AbstractContextManager[Backend]:
+    """The backend of a spec, which a runner binds to the masks of its job."""
+    return spec.open(rise(8, 2), 1)
+
+
+def open_defective(*settings: object) -> AbstractContextManager[Backend]:
+    """In the place of `open_backend`, whatever the settings."""
+    return open_spec(FakeSpec(defective))
+
+
+def evaluate(one: Job, spec: BackendSpec, out: Path, observe: Observe = lambda _: None) -> Summary:
+    """Evaluate a job on a spec, by the runner that its settings ask for."""
+    with runner_on(lambda execution: partial(open_spec, spec), one.execution) as runner:
+        return run(one, runner, out, observe)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from opening import chosen
 
 from rate import doctor
 from rate.artifacts.artifact import load_artifact
@@ -15,7 +16,6 @@ from rate.backends.openvino import cpu_has_bf16
 from rate.cli.main import run
 from rate.config import Execution
 from rate.doctor import Driver, Finding, diagnose, driver_of, why_no_gpu
-from rate.engine.choose_backend import spec_for
 from rate.errors import ArtifactError
 
 
@@ -38,11 +38,11 @@ def test_auto_says_when_no_runtime_is_there(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_with_an_artifact_the_self_test_is_carried_out(trained, tmp_path: Path) -> None:
-    chosen = findings(tmp_path, trained.artifact)[f"auto for {trained.artifact}"]
+    told = findings(tmp_path, trained.artifact)[f"auto for {trained.artifact}"]
     said: list[str] = []
-    spec = spec_for(load_artifact(trained.artifact), Execution(), said.append)
-    assert chosen.found == f"{spec.name} {spec.precision}"
-    assert chosen.remark == "; ".join(said)
+    spec = chosen(load_artifact(trained.artifact), Execution(), said.append)
+    assert told.found == f"{spec.name} {spec.precision}"
+    assert told.remark == "; ".join(said)
 
 
 def test_no_artifact_is_a_clear_refusal(tmp_path: Path) -> None:

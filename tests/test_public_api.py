@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import pickle
 import subprocess
@@ -65,5 +66,8 @@ def test_masks_are_those_of_a_run_and_depend_on_seed_id_and_number_alone() -> No
 
 
 def test_an_unknown_setting_is_named_with_those_that_exist(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="unknown setting maks; there are saliency, masks"):
+    with pytest.raises(ConfigError, match="unknown setting maks; there are ") as caught:
         rate.evaluate(tmp_path, tmp_path, maks=10)
+    for kind in (rate.Measurement, rate.Execution):
+        for field in dataclasses.fields(kind):
+            assert f" {field.name}" in str(caught.value)

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import worker
 
-from benchmarks.engine_share import AlreadyOpen
 from rate.artifacts.artifact import load_artifact
 from rate.config import Execution, Measurement
-from rate.engine.choose_backend import spec_for
+from rate.engine.choose_backend import open_backend
+from rate.engine.engine import InProcess
+from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
-from rate.engine.pipeline import evaluate, slots_of
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.version import __version__
@@ -42,9 +42,8 @@ class Rate:
         self._samples = [samples[name] for name in setup.options["ids"]]
         self._job, self._classes = job, artifact.heads[0].classes
         self._held = ExitStack()
-        spec = spec_for(artifact, execution)
-        backend = self._held.enter_context(spec.open(job.method.perturbation, slots_of(job)))
-        self._spec = AlreadyOpen(backend, spec.name, spec.precision)
+        backend = self._held.enter_context(open_backend(artifact, execution))
+        self._runner = InProcess(backend)
         self.about = {
             "version": __version__,
             "runtime": f"{backend.name} {backend.version}",
@@ -68,7 +67,7 @@ class Rate:
         job = replace(self._job, samples=samples, available=len(samples), measurement=measurement)
         with tempfile.TemporaryDirectory(prefix="rate-") as folder:
             out = Path(folder) / "run"
-            evaluate(job, self._spec, out)
+            evaluate(job, self._runner, out)
             rows = read_rows(out, read_run(out)).to_pylist()
             return rows, saved_maps(out)
 

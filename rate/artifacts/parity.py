@@ -176,44 +176,53 @@ def _expected(artifact: Artifact) -> dict[str, Expected]:
     return arrays | {head.output: ("f", ("b", len(head.classes))) for head in artifact.heads}
 
 
-def check_parity(artifact: Artifact, spec: BackendSpec, quick: bool = False, form: str = "pixels") -> Parity:
-    """Self-test of a backend on an artifact's own sample; ``quick``: the sample as it is, and nothing else.
-
-    ``form``: of the graph that ``spec`` runs.
+def check_parity(artifact: Artifact, spec: BackendSpec, form: str = "pixels") -> Parity:
+    """`judge` on an artifact's own sample; ``form``: of the graph that ``spec`` runs.
 
     Raises:
         ParityError: the backend's logits are too far from the source's for its precision.
         BackendError: the backend failed.
     """
-    return judge(load_sample(artifact, form, spec.precision), spec, quick)
+    return judge(load_sample(artifact, form, spec.precision), spec)
 
 
-def judge(sample: ParitySample, spec: BackendSpec, quick: bool = False, precision: str | None = None) -> Parity:
-    """Run ``spec`` on the sample: as it is, and unless ``quick`` one row alone, other slots and another batch size.
+def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None) -> Parity:
+    """Run ``spec`` on the sample: as it is, one row alone, and in other slots with another batch size.
 
     ``precision``: whose measure is applied; None = that of the arithmetic of ``spec``.
 
     Raises:
         ParityError: see `check_parity`.
     """
-    found = []
-    images, count = len(sample.images), len(sample.rows)
+    images, count, spare = len(sample.images), len(sample.rows), 2
     with spec.open(sample.perturbation, images) as backend:
-        runtime = f"{backend.name} {backend.version}"
-        _put(backend, sample.images, 0)
-        every = np.arange(count)
-        found.append(_measure(backend, sample, every, 0))
-        if not quick:
-            found.append(_measure(backend, sample, every[-1:], 0))
-    spare = 2
-    if not quick:
-        with spec.open(sample.perturbation, images + spare) as backend:
-            _put(backend, sample.images, spare)
-            found.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
-    parity = _worst(found, precision or spec.precision, runtime)
+        found = [_as_it_is(backend, sample), _measure(backend, sample, np.arange(count)[-1:], 0)]
+        backend.bind(sample.perturbation, images + spare)
+        _put(backend, sample.images, spare)
+        found.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
+        return _judged(backend, found, precision or spec.precision)
+
+
+def self_test(sample: ParitySample, backend: Backend) -> Parity:
+    """Run an open ``backend``, bound to the masks of ``sample``, on the sample as it is.
+
+    Raises:
+        ParityError: its logits are too far from the source's for its precision.
+        BackendError: it failed.
+    """
+    return _judged(backend, [_as_it_is(backend, sample)], backend.precision)
+
+
+def _as_it_is(backend: Backend, sample: ParitySample) -> dict[str, _Distance]:
+    _put(backend, sample.images, 0)
+    return _measure(backend, sample, np.arange(len(sample.rows)), 0)
+
+
+def _judged(backend: Backend, found: list[dict[str, _Distance]], precision: str) -> Parity:
+    parity = _worst(found, precision, f"{backend.name} {backend.version}")
     if problems := parity.problems():
         raise ParityError(
-            f"{spec.name} in {parity.precision} does not reproduce the source model: {'; '.join(problems)}; "
+            f"{backend.name} in {precision} does not reproduce the source model: {'; '.join(problems)}; "
             "use another --backend or --precision, or report the model"
         )
     return parity

@@ -49,6 +49,15 @@ class Backend(Protocol):
     version: str  # of the runtime
     depth: int  # batches worth keeping in flight; 1 = submit computes
 
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """Take the table of ``perturbation`` and make room for ``slots`` images, in the place of those before.
+
+        The graph stays loaded. Nothing may be in flight.
+
+        Raises:
+            BackendError: the graph cannot take such masks, or there is no room.
+        """
+
     def put(self, slot: int, pixels: Float32) -> None:
         """Make ``pixels`` [3,h,w] the resident image ``slot``. Batches already submitted must not use that slot."""
 
@@ -75,7 +84,7 @@ class BackendSpec(Protocol):
         """Of the arithmetic: "f32", "bf16", ..."""
 
     def open(self, perturbation: Perturbation, slots: int) -> AbstractContextManager[Backend]:
-        """Load the graph, bind the table of ``perturbation`` once, make room for ``slots`` resident images.
+        """Load the graph and bind it; see `Backend.bind`.
 
         Raises:
             MissingExtra: the runtime is not installed.

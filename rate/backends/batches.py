@@ -1,4 +1,4 @@
-"""The check that a batch is well formed: a device reads whatever lies outside a table, and says nothing."""
+"""Checks of what a device is given: it reads whatever lies outside a table, and says nothing."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def check_rows(rows: Rows, perturbation: Perturbation, slots: int) -> None:
             raise BackendError(
                 f"{name} must lie from 0 to {below - 1}, got {array.min()} to {array.max()}: the batch is malformed"
             )
+
+
+def check_slots(slots: int) -> None:
+    """Refuse room for no image at all.
+
+    Raises:
+        BackendError: says so.
+    """
+    if slots < 1:
+        raise BackendError(f"at least one resident image is needed, got {slots} slots")

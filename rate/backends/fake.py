@@ -46,6 +46,11 @@ class FakeBackend:
     device: str = "cpu"
     version: str = "1"
 
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """See `Backend`."""
+        size = perturbation.size
+        self.perturbation, self.pixels = perturbation, np.zeros((slots, 3, size, size), np.float32)
+
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` into ``slot``."""
         self.pixels[slot] = pixels

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
-from rate.backends.batches import check_rows
+from rate.backends.batches import check_rows, check_slots
 from rate.backends.process import usable_cores
 from rate.backends.tokens import check_patches, join, split
 from rate.errors import BackendError, UsageError, need
@@ -40,14 +40,15 @@ class OrtSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Load the graph; see `BackendSpec`."""
-        check_fits(self.graph, perturbation, slots)
         try:
             session = open_session(str(self.graph.path), self.threads)
         except RuntimeFailure as error:
             raise BackendError(
                 f"ONNX Runtime cannot load {self.graph.path}: {error}; export the artifact again"
             ) from error
-        yield OrtBackend(session, self, perturbation, slots)
+        backend = OrtBackend(session, self)
+        backend.bind(perturbation, slots)
+        yield backend
 
 
 class RuntimeFailure(Exception):
@@ -104,15 +105,19 @@ class OrtBackend:
 
     depth = 1
 
-    def __init__(self, session: Any, spec: OrtSpec, perturbation: Perturbation, slots: int) -> None:
+    def __init__(self, session: Any, spec: OrtSpec) -> None:
         self.name, self.precision, self.device = spec.name, spec.precision, "cpu"
         self.version = str(need("onnxruntime", "cpu").__version__)
-        self._session = session
+        self._session, self._graph = session, spec.graph
         self._heads = spec.graph.heads
         self._outputs = [f"logits_{head}" for head in self._heads]
+        self._tokens = spec.graph.patches is not None
+
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """See `Backend`."""
+        check_fits(self._graph, perturbation, slots)
         self._perturbation, self._slots = perturbation, slots
         self._pixels: Float32 = np.zeros((slots, 3, perturbation.size, perturbation.size), np.float32)
-        self._tokens = spec.graph.patches is not None
         self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
         if not self._tokens:
             self._resident |= {
@@ -163,5 +168,4 @@ def check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
     if perturbation.size != graph.size:
         raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")
     check_patches(graph, perturbation)
-    if slots < 1:
-        raise BackendError(f"at least one resident image is needed, got {slots} slots")
+    check_slots(slots)

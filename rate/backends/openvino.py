@@ -36,7 +36,6 @@ class OpenVinoSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Compile the graph. The precision is set, never left to the plugin: its own default is bf16 on such CPUs."""
-        check_patches(self.graph, perturbation)
         openvino = need("openvino", "cpu")
         core = openvino.Core()
         if self.precision == "bf16" and not _has_bf16(core):
@@ -56,7 +55,9 @@ class OpenVinoSpec:
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {self.graph.path}: {error}") from error
         version = str(openvino.get_version()).partition("-")[0]
-        yield OpenVinoBackend(compiled, self, perturbation, slots, streams, version)
+        backend = OpenVinoBackend(compiled, self, streams, version)
+        backend.bind(perturbation, slots)
+        yield backend
 
 
 def cpu_has_bf16() -> bool:
@@ -75,25 +76,27 @@ def _has_bf16(core: Any) -> bool:
 class OpenVinoBackend:
     """An open `OpenVinoSpec`: one request more than streams, taken in turn."""
 
-    def __init__(
-        self, compiled: Any, spec: OpenVinoSpec, perturbation: Perturbation, slots: int, streams: int, version: str
-    ) -> None:
+    def __init__(self, compiled: Any, spec: OpenVinoSpec, streams: int, version: str) -> None:
         self.name, self.precision, self.device, self.version = spec.name, spec.precision, "cpu", version
         self.depth = streams + 1  # one waits, so that no stream idles while its last batch is folded
-        self._heads = spec.graph.heads
+        self._graph, self._heads = spec.graph, spec.graph.heads
+        self._tokens = spec.graph.patches is not None
+        self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
+        self._turn = 0
+        self._aside = compiled.create_infer_request()  # of rows that are waited for at once
+
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """See `Backend`."""
+        check_patches(self._graph, perturbation)
         size = perturbation.size
         self._pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
         self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
-        self._tokens = spec.graph.patches is not None
         if not self._tokens:
             self._resident |= {
                 "table": perturbation.table,
                 "a": np.array(perturbation.a, np.float32),
                 "b": np.array(perturbation.b, np.float32),
             }
-        self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
-        self._turn = 0
-        self._aside = compiled.create_infer_request()  # of rows that are waited for at once
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into the resident images."""

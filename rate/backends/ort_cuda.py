@@ -64,16 +64,9 @@ class OrtCudaSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Load the graph onto the device; see `BackendSpec`."""
-        check_fits(self.graph, perturbation, slots)
-        session, place = open_session(self), Place(self.device)
+        backend = OrtCudaBackend(open_session(self), self)
         try:
-            backend = OrtCudaBackend(session, self, perturbation, slots, place)
-        except RuntimeError as error:
-            raise BackendError(
-                f"{self.name} has no room for {slots} images of {perturbation.size} pixels: {error}; "
-                "a smaller --batch needs less memory"
-            ) from error
-        try:
+            backend.bind(perturbation, slots)
             yield backend
         finally:
             backend.close()
@@ -158,21 +151,34 @@ class OrtCudaBackend:
 
     depth = 3  # one runs, one waits, and the host prepares the third
 
-    def __init__(self, session: Any, spec: OrtCudaSpec, perturbation: Perturbation, slots: int, place: Place) -> None:
+    def __init__(self, session: Any, spec: OrtCudaSpec) -> None:
         self.name, self.precision, self.device = spec.name, spec.precision, spec.device
         self.version = str(need("onnxruntime", "gpu").__version__)
         self._heads = tuple(output.name.removeprefix("logits_") for output in session.get_outputs())
-        self._perturbation, self._slots = perturbation, slots
         self._tokens = spec.graph.patches is not None
-        self._images = ResidentImages(place, slots, perturbation.size)
-        resident = {"pixels": self._images.value}
-        if not self._tokens:
-            resident |= {
-                "table": place.filled(perturbation.table),
-                "a": place.filled(np.array(perturbation.a, np.float32)),
-                "b": place.filled(np.array(perturbation.b, np.float32)),
-            }
-        self._buffers = Buffers(session, resident, place, self.depth)
+        self._session, self._graph, self._place = session, spec.graph, Place(spec.device)
+        self._buffers: Buffers | None = None
+
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """See `Backend`."""
+        check_fits(self._graph, perturbation, slots)
+        self.close()  # its buffers hold on to the images and the table
+        place, self._perturbation, self._slots = self._place, perturbation, slots
+        try:
+            self._images = ResidentImages(place, slots, perturbation.size)
+            resident = {"pixels": self._images.value}
+            if not self._tokens:
+                resident |= {
+                    "table": place.filled(perturbation.table),
+                    "a": place.filled(np.array(perturbation.a, np.float32)),
+                    "b": place.filled(np.array(perturbation.b, np.float32)),
+                }
+        except RuntimeError as error:
+            raise BackendError(
+                f"{self.name} has no room for {slots} images of {perturbation.size} pixels: {error}; "
+                "a smaller --batch needs less memory"
+            ) from error
+        self._buffers = Buffers(self._session, resident, place, self.depth)
 
     def put(self, slot: int, pixels: Float32) -> None:
         """Copy ``pixels`` [3,h,w] into the resident images; see `Backend`."""
@@ -188,6 +194,7 @@ class OrtCudaBackend:
         return SplitPending(len(rows), done, most, self._start(most.feeds))
 
     def _start(self, feeds: Feeds) -> OrtCudaPending:
+        assert self._buffers is not None, "a backend is bound before a batch is submitted"
         count = len(feeds["slot"])
         try:
             return OrtCudaPending(self._buffers.start(feeds), self._heads, count)
@@ -196,7 +203,8 @@ class OrtCudaBackend:
 
     def close(self) -> None:
         """Wait for what is in flight."""
-        self._buffers.close()
+        if self._buffers is not None:
+            self._buffers.close()
 
 
 @dataclass(frozen=True, slots=True)

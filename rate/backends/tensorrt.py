@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rate.backends.base import Backend, Graph
-from rate.backends.onnxruntime import check_fits
 from rate.backends.tensorrt_library import Gpu, Messages, load_tensorrt, open_gpu, open_log
 from rate.backends.torch import About, TorchBackend
 from rate.errors import BackendError, UsageError, need
@@ -59,11 +58,14 @@ class TensorRtSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Deserialise the plan; see `BackendSpec`."""
-        check_fits(self.graph, perturbation, slots)
         gpu = open_gpu(self.device)  # torch comes first; see `load_tensorrt`
         library = load_tensorrt()
-        about = About(self.name, self.precision, gpu.device, str(library.__version__), self.graph.heads)
-        yield TorchBackend(lambda: Plan(_load(self, gpu, library), self), about, perturbation, slots)
+        about = About(
+            self.name, self.precision, gpu.device, str(library.__version__), self.graph.heads, self.graph.size
+        )
+        backend = TorchBackend(lambda: Plan(_load(self, gpu, library), self), about)
+        backend.bind(perturbation, slots)
+        yield backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,13 @@ class Plan:
     def __init__(self, loaded: Loaded, spec: TensorRtSpec) -> None:
         self._loaded, self._sizes, self._capture = loaded, spec.batch_sizes, spec.capture
         self._contexts: dict[int, Context] = {}
+        self._pixels: Tensor | None = None
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Logits [b,c] of each head; ``inputs`` in the order of `INPUTS`. All but the rows are always the same."""
+        """Logits [b,c] of each head; ``inputs`` in the order of `INPUTS`. All but the rows stay until `bind`."""
         named = dict(zip(INPUTS, inputs, strict=True))
+        if named["pixels"] is not self._pixels:  # contexts hold on to the addresses of what they were made for
+            self._contexts, self._pixels = {}, named["pixels"]
         parts = [
             self._context(size, named).run([named[name][part] for name in ROW_INPUTS])
             for part, size in pieces(len(named["slot"]), self._sizes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
-from rate.backends.batches import check_rows
+from rate.backends.batches import check_rows, check_slots
 from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
@@ -47,8 +47,6 @@ class TorchSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Load the module and move it to the device; see `BackendSpec`."""
-        if perturbation.size != self.size:
-            raise BackendError(f"the model takes {self.size} pixels, the masks are made for {perturbation.size}")
         torch = need("torch", "train")
         if self.device != "cpu" and not torch.cuda.is_available():
             raise BackendError(
@@ -57,22 +55,25 @@ class TorchSpec:
             )
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
-        about = About(self.name, self.precision, self.device, str(torch.__version__), self.heads)
+        about = About(self.name, self.precision, self.device, str(torch.__version__), self.heads, self.size)
         try:
-            yield TorchBackend(lambda: self.load().eval().to(self.device), about, perturbation, slots)
+            backend = TorchBackend(lambda: self.load().eval().to(self.device), about)
+            backend.bind(perturbation, slots)
+            yield backend
         finally:
             torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a backend says of itself, and the heads that it computes."""
+    """What a backend says of itself, and what it computes on."""
 
     name: str
     precision: str
     device: str  # of torch
     version: str
     heads: tuple[str, ...]
+    size: int  # side of the square input, pixels
 
 
 class TorchBackend:
@@ -82,7 +83,7 @@ class TorchBackend:
     replace its own. It is not the default stream, which waits for all others.
     """
 
-    def __init__(self, load: Callable[[], Forward], about: About, perturbation: Perturbation, slots: int) -> None:
+    def __init__(self, load: Callable[[], Forward], about: About) -> None:
         """``load`` makes the function, with the stream as the current one.
 
         Raises:
@@ -90,22 +91,33 @@ class TorchBackend:
         """
         self._torch = need("torch", "train")
         self.name, self.precision, self.device = about.name, about.precision, about.device
-        self.version, self._heads = about.version, about.heads
+        self.version, self._heads, self._size = about.version, about.heads, about.size
         self._gpu = about.device != "cpu"
         self.depth = 3 if self._gpu else 1  # one runs, one waits, and the host prepares the third
-        self._perturbation, self._slots = perturbation, slots
         self._stream = self._torch.cuda.Stream(about.device) if self._gpu else None
-        images = (slots, 3, perturbation.size, perturbation.size)
-        family = (perturbation.table, np.float32(perturbation.a), np.float32(perturbation.b))
         try:
             with self._torch.cuda.stream(self._stream):
                 self._forward = load()
-                self._pixels = self._torch.zeros(images, device=about.device)
-                self._masks = [self._torch.tensor(np.asarray(value), device=about.device) for value in family]
         except RuntimeError as error:
             raise BackendError(
-                f"{self.name} cannot put the model and {slots} images on {about.device}: {error}; "
-                "a smaller --batch needs less memory"
+                f"{self.name} cannot put the model on {about.device}: {error}; free memory there, or use --device cpu"
+            ) from error
+
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """See `Backend`."""
+        size = perturbation.size
+        if size != self._size:
+            raise BackendError(f"the model takes {self._size} pixels, the masks are made for {size}")
+        check_slots(slots)
+        self._perturbation, self._slots = perturbation, slots
+        family = (perturbation.table, np.float32(perturbation.a), np.float32(perturbation.b))
+        try:
+            with self._torch.cuda.stream(self._stream):
+                self._pixels = self._torch.zeros((slots, 3, size, size), device=self.device)
+                self._masks = [self._torch.tensor(np.asarray(value), device=self.device) for value in family]
+        except RuntimeError as error:
+            raise BackendError(
+                f"{self.name} cannot put {slots} images on {self.device}: {error}; a smaller --batch needs less memory"
             ) from error
 
     def put(self, slot: int, pixels: Float32) -> None:

@@ -12,14 +12,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from rate.artifacts.artifact import Artifact
-from rate.backends.base import Backend, BackendSpec
+from rate.backends.base import Backend
 from rate.backends.process import one_blas_thread
-from rate.bench.plan import BenchSettings, Images, Say
+from rate.bench.plan import BenchSettings, Images
 from rate.bench.result import Figures, MaskedFigures, Spread
 from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream, Window
 from rate.config import Execution, Measurement
+from rate.engine.choose_backend import Say
+from rate.engine.engine import slots_of
 from rate.engine.job import Job
-from rate.engine.pipeline import slots_of
 from rate.engine.schedule import CLEAN_ROWS
 
 LEAST_BATCHES = 4
@@ -135,10 +136,10 @@ class Bench:
 
 
 @contextmanager
-def opened(
-    artifact: Artifact, settings: BenchSettings, images: Images, specs: Sequence[BackendSpec], say: Say = lambda _: None
+def warmed_up(
+    artifact: Artifact, settings: BenchSettings, images: Images, backends: Sequence[Backend], say: Say = lambda _: None
 ) -> Iterator[Bench]:
-    """Load and warm up everything that is to be measured; nothing of it is timed.
+    """Warm up everything that is to be measured on open ``backends``; nothing of it is timed.
 
     Raises:
         BackendError: a runtime failed.
@@ -146,14 +147,13 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(one_blas_thread())
         lanes: list[_Lane] = []
-        for spec in specs:
+        for backend in backends:
             jobs = [
                 images.job(artifact, Measurement(masks=masks), Execution(batch=batch, threads=settings.threads))
                 for batch in settings.batches
                 for masks in settings.masks
             ]
-            slots = RAW_SLOTS + sum(map(slots_of, jobs))
-            backend = stack.enter_context(spec.open(jobs[0].method.perturbation, slots))
+            backend.bind(jobs[0].method.perturbation, RAW_SLOTS + sum(map(slots_of, jobs)))
             for lane in _lanes(backend, jobs, images, settings):
                 say(f"{lane.name}: about {lane.pace:.1f} forwards/s")
                 lanes.append(lane)
@@ -169,13 +169,13 @@ def _lanes(backend: Backend, jobs: list[Job], images: Images, settings: BenchSet
         lane = _raw_lane(backend, batch, jobs[0], images, settings)
         for job in (job for job in jobs if job.execution.batch == batch):
             room = slots_of(job)
-            lane.runs.append(_run(Metered(backend, first, room), job, images, settings, lane.pace))
+            lane.runs.append(_run(Metered(backend, first), job, images, settings, lane.pace))
             first += room
         yield lane
 
 
 def _raw_lane(backend: Backend, batch: int, job: Job, images: Images, settings: BenchSettings) -> _Lane:
-    raw = Raw(Metered(backend, 0, RAW_SLOTS), job.method.perturbation, batch, images)
+    raw = Raw(Metered(backend, 0), job.method.perturbation, batch, images)
     streams = max(1, backend.depth - 1)  # whole turns of the streams: with a batch left over, one of them would idle
     raw.measure(1)
     pace = raw.measure(max(2, streams))

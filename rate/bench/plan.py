@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -13,10 +14,10 @@ import numpy as np
 
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity import load_sample
-from rate.backends.base import BackendSpec
+from rate.backends.base import Backend
 from rate.config import ON_CUDA, Execution, Measurement
 from rate.data.images.prepare import prepare
-from rate.engine.choose_backend import offers, preferences, spec_for
+from rate.engine.choose_backend import Say, offers, open_backend, preferences
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.verdict import Head
 from rate.errors import (
@@ -63,7 +64,7 @@ class BenchSettings:
         for masks in self.masks:
             Measurement(masks=masks)
         for backend, precision, batch in product(self.backends, self.precisions, self.batches):
-            Execution(backend, precision, batch, self.threads, device=self.device)
+            Execution(backend, precision, batch, self.threads, device=self.device).check_one_device("rate bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +76,21 @@ class Refused:
     reason: str
 
 
-Say = Callable[[str], None]
-
-
 def candidates(
-    artifact: Artifact, settings: BenchSettings, say: Say = lambda _: None
-) -> tuple[list[BackendSpec], list[Refused]]:
+    artifact: Artifact, settings: BenchSettings, stack: ExitStack, say: Say = lambda _: None
+) -> tuple[list[Backend], list[Refused]]:
     """Every backend and precision of the ladders, those of `auto` in its order, split by the self-test.
+
+    Args:
+        artifact: whose graphs are to run.
+        settings: the ladders.
+        stack: closes the backends that passed; they are open when this returns.
+        say: told what is tried.
 
     Raises:
         RateError: none passes; the message has every reason.
     """
-    passed: list[BackendSpec] = []
+    passed: list[Backend] = []
     refused: list[Refused] = []
     errors: list[RateError] = []
     offered = offers(artifact)
@@ -96,7 +100,7 @@ def candidates(
         try:
             device = settings.device if backend in ON_CUDA else "auto"
             one = Execution(backend, precision, threads=settings.threads, device=device)
-            passed.append(spec_for(artifact, one))
+            passed.append(stack.enter_context(open_backend(artifact, one)))
         except (UsageError, ParityError, BackendError) as error:
             errors.append(error)
             refused.append(Refused(backend, precision, str(error).partition(";")[0]))

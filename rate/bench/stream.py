@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle, islice
 
 import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
 from rate.bench.plan import Images
+from rate.engine.engine import Engine, slots_of
 from rate.engine.job import Job
-from rate.engine.pipeline import outcomes, slots_of
-from rate.errors import BackendError, SampleError
+from rate.errors import BackendError
 from rate.kernels.separable import Perturbation
-from rate.runs.store import Work
-from rate.types import Float32, Prepared, Rows, Sample
+from rate.types import Float32, Rows
 
 RAW_SLOTS = 3
 """Resident images of the backend alone."""
@@ -61,21 +58,22 @@ class _Held:
 
 
 class Metered:
-    """Slots ``first`` to ``first + room`` of an open backend, with a count of the rows. Also its own `BackendSpec`."""
+    """Slots of an open backend from ``first`` on, with a count of the rows."""
 
-    def __init__(self, backend: Backend, first: int, room: int) -> None:
+    def __init__(self, backend: Backend, first: int) -> None:
         self.name, self.precision = backend.name, backend.precision
         self.device, self.version, self.depth = backend.device, backend.version, backend.depth
         self.rows = 0
-        self._backend, self._first, self._room = backend, first, room
+        self._backend, self._first = backend, first
         self._held: list[_Held] = []
 
-    @contextmanager
-    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
-        """Loading the graph is no part of a measurement, so it is open already."""
-        if slots > self._room:
-            raise ValueError(f"{slots} slots are asked for, {self._room} are reserved")
-        yield self
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """Refuse: the backend is bound for all that share it.
+
+        Raises:
+            BackendError: always.
+        """
+        raise BackendError("a backend that is measured is bound once, before all measurements")
 
     def put(self, slot: int, pixels: Float32) -> None:
         """See `Backend`."""
@@ -100,19 +98,12 @@ class Stream:
 
     def __init__(self, job: Job, backend: Metered, images: Images, count: int) -> None:
         """Set the engine up and run its one-row forward; ``count``: images that will be asked for in all."""
-        primer = replace(images.samples[0], id="")
-
-        def decode(sample: Sample) -> Prepared:
-            # Fails on purpose: the engine is then set up, and stands still before its first image.
-            if sample is primer:
-                raise SampleError("the first sample only opens the stream")
-            return images.decode(sample)
-
-        # Some more than are asked for, so that no batch has holes.
-        supply = [primer, *islice(cycle(images.samples), 2 * (count + slots_of(job)))]
         self._backend, self._fixed = backend, isinstance(job.measurement.masks, int)
-        self._outcomes = outcomes(job, backend, supply, Work(), decode=decode)
-        next(self._outcomes)
+        self._engine = Engine(job, backend)
+        # Some more than are asked for, so that no batch has holes.
+        supply = islice(cycle(images.samples), 2 * (count + slots_of(job)))
+        self._source = self._engine.reading(supply, images.decode)
+        self._source.__enter__()
 
     def measure(self, images: int) -> Window:
         """Go on until ``images`` or a few more have their verdicts and the device is idle again.
@@ -125,15 +116,16 @@ class Stream:
             BackendError: the model's logits are not finite.
         """
         before, settled, forwards, began = self._backend.rows, 0, 0, time.perf_counter()
-        for sample, outcome in self._outcomes:
-            if isinstance(outcome, SampleError):
-                raise BackendError(
-                    f"{self._backend.name} in {self._backend.precision} fails on {sample.id or 'an image'}: {outcome}; "
-                    "try another --backend or --precision"
-                )
-            settled, forwards = settled + 1, forwards + outcome[0].forwards
-            if settled >= images and self._backend.rows > before:  # one batch can settle many images
+        while settled < images or self._backend.rows == before:  # one batch can settle many images
+            if (step := self._engine.step(self._source)) is None:
                 break
+            for outcome in step.outcomes:
+                if outcome.error is not None:
+                    raise BackendError(
+                        f"{self._backend.name} in {self._backend.precision} fails on {outcome.sample.id}: "
+                        f"{outcome.error}; try another --backend or --precision"
+                    )
+                settled, forwards = settled + 1, forwards + outcome.verdicts[0].forwards
         self._backend.drain()
         rows, seconds = self._backend.rows - before, time.perf_counter() - began
         # Of a given number of masks the images' own rows are known, to the row. Where masks are drawn ahead of a look,
@@ -143,7 +135,7 @@ class Stream:
     def close(self) -> None:
         """Wait for the device and stop the threads."""
         self._backend.drain()
-        self._outcomes.close()
+        self._source.__exit__(None, None, None)
 
 
 class Raw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,19 +103,20 @@ def bench(
 
 def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:
     from rate.backends.process import usable_cores
-    from rate.bench.measure import opened
+    from rate.bench.measure import warmed_up
     from rate.bench.plan import candidates
     from rate.bench.result import BenchResult
     from rate.cli.console import Steps, notice
 
-    specs, refused = candidates(artifact, settings, notice)
-    notice(
-        f"to measure: {', '.join(f'{spec.name} {spec.precision}' for spec in specs)}; "
-        f"batch {_list(settings.batches)}; masks {_list(settings.masks)}; "
-        f"{f'{settings.warm_up} rounds to warm up, ' if settings.warm_up else ''}{settings.rounds} rounds; "
-        f"images: {images.name}"
-    )
-    with opened(artifact, settings, images, specs, notice) as ready:
+    with ExitStack() as stack:
+        backends, refused = candidates(artifact, settings, stack, notice)
+        notice(
+            f"to measure: {', '.join(f'{backend.name} {backend.precision}' for backend in backends)}; "
+            f"batch {_list(settings.batches)}; masks {_list(settings.masks)}; "
+            f"{f'{settings.warm_up} rounds to warm up, ' if settings.warm_up else ''}{settings.rounds} rounds; "
+            f"images: {images.name}"
+        )
+        ready = stack.enter_context(warmed_up(artifact, settings, images, backends, notice))
         notice(f"{ready.total} measurements, about {ready.seconds:.0f} s")
         with Steps("bench", ready.total, "measurements") as steps:
             figures = ready.measure(steps.show)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.grid import check_grid_errors, corruptions_of, run_grid
+from rate.cli.grid import corruptions_of, run_grid
 from rate.cli.settings import apply_config
 from rate.cli.show import print_grid, print_run
 from rate.config import KEEP, Execution, Measurement
@@ -16,9 +16,8 @@ from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.backends.base import BackendSpec
     from rate.engine.job import Job
-    from rate.engine.pipeline import CarryOut
+    from rate.engine.outcome import Runner
     from rate.runs.summary import Summary
     from rate.types import Json
 
@@ -120,9 +119,8 @@ def evaluate(
     """
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import log_as_json, notice, print_json
-    from rate.engine.choose_backend import spec_for
     from rate.engine.job import job_from_artifact
-    from rate.engine.workers.launch import means
+    from rate.engine.open_runner import open_runner
     from rate.studies.faithfulness import samples_for
 
     log_as_json(log_json)
@@ -174,28 +172,25 @@ def evaluate(
             )
         found = run_grid(loaded, job, out, corruptions)
         print_grid(found, as_json)
-        check_grid_errors(job, found)
         return
-    with means(loaded, job, notice) as (spec, carry_out):
-        if dry_run:
-            _dry_run(job, spec, out, as_json)
-            return
-        summary = _run(job, spec, out, carry_out)
+    if dry_run:
+        _dry_run(loaded, job, out, as_json)
+        return
+    with open_runner(loaded, job, notice) as opened:
+        summary = _run(job, opened, out)
     if compare_precision:
-        exact = replace(execution, backend="auto", precision="f32")
-        _compare(job, spec_for(loaded, exact, form=measurement.form), out, compare_precision)
+        _compare(loaded, job, out, compare_precision)
     faithful = _faithfulness(loaded, job, out, believed) if believed else None
     if as_json:
         print_json(summary.to_json())
     else:
         print_run(summary, faithful)
     notice(f"next: rate report {out} --out report.html")
-    _check_errors(job, summary, out)
 
 
-def _run(job: Job, spec: BackendSpec, out: Path, carry_out: CarryOut) -> Summary:
+def _run(job: Job, runner: Runner, out: Path) -> Summary:
     from rate.cli.console import Steps, notice
-    from rate.engine.pipeline import Progress, evaluate
+    from rate.engine.evaluate import Progress, evaluate
 
     for text in job.notices:
         notice(text)
@@ -206,17 +201,19 @@ def _run(job: Job, spec: BackendSpec, out: Path, carry_out: CarryOut) -> Summary
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
         try:
-            return evaluate(job, spec, out, observe, carry_out)
+            return evaluate(job, runner, out, observe)
         except KeyboardInterrupt:
             notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
             raise
 
 
-def _compare(job: Job, reference: BackendSpec, out: Path, samples: int) -> None:
+def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
     from rate.cli.console import Steps, notice
+    from rate.engine.open_runner import open_runner
     from rate.studies.precision import compare_precision
 
-    with Steps("f32", min(samples, len(job.samples))) as steps:
+    exact = replace(job, execution=replace(job.execution.in_one_process, backend="auto", precision="f32"))
+    with open_runner(artifact, exact) as reference, Steps("f32", min(samples, len(job.samples))) as steps:
         found = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
     for flips in found:
         notice(f"against f32, {flips}")
@@ -230,22 +227,17 @@ def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Json
         return check_faithfulness(artifact, job, out, samples, steps.show)
 
 
-def _check_errors(job: Job, summary: Summary, out: Path) -> None:
-    from rate.errors import TooManyErrors
-
-    allowed = job.execution.errors_allowed(summary.samples)
-    if summary.errors > allowed:
-        raise TooManyErrors(
-            f"{summary.errors} of {summary.samples} samples failed, {allowed} are allowed "
-            f"(--max-errors {job.execution.max_errors:g}); the rows with their errors are in {out}"
-        )
-
-
-def _dry_run(job: Job, spec: BackendSpec, out: Path, as_json: bool) -> None:
-    from rate.cli.console import print_json
+def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
+    from rate.cli.console import notice, print_json
+    from rate.engine.choose_backend import open_backend
+    from rate.engine.workers.division import divided
     from rate.studies.dry_run import estimate
 
-    cost = estimate(job, spec, out)
+    with (
+        divided(job.execution, notice) as division,
+        open_backend(artifact, division.execution, job.measurement.form, notice) as backend,
+    ):
+        cost = estimate(job, backend, division.workers, out)
     if as_json:
         print_json(cost.to_json())
         return

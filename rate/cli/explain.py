@@ -38,7 +38,7 @@ def explain(
     """Explain the prediction for one image."""
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import Steps, notice, print_json, say
-    from rate.engine.choose_backend import spec_for
+    from rate.engine.choose_backend import open_backend
     from rate.engine.job import method_for
     from rate.outputs import is_stream, require_output, write_output
     from rate.report.heatmap import picture
@@ -52,12 +52,15 @@ def explain(
         raise ConfigError("--mask and --boxes both give the region; give one of them")
     measurement = Measurement(saliency=saliency, masks=masks, seed=seed)
     execution = Execution(threads=threads, device=device)
+    execution.check_one_device("rate explain")
     question = engine.Question(image, _boxes(boxes), mask, label, head)
     loaded = load_artifact(artifact)
     forwards = 1 + method_for(measurement, loaded.geometry.size, loaded.patches).count
-    spec = spec_for(loaded, execution, notice, measurement.form)
-    with Steps("explain", forwards, "forwards") as steps:
-        found = engine.explain(loaded, spec, question, measurement, execution, steps.show)
+    with (
+        open_backend(loaded, execution, measurement.form, notice) as backend,
+        Steps("explain", forwards, "forwards") as steps,
+    ):
+        found = engine.explain(loaded, backend, question, measurement, execution, steps.show)
     verdict = found.verdict
     drawn = picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry)
     write_output(out, lambda file: drawn.save(file, form))

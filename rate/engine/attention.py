@@ -5,26 +5,26 @@ Rows, rules and files are those of any other run, so its verdicts can be held ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rate.artifacts.artifact import Artifact
-from rate.backends.base import Backend, BackendSpec, Logits
+from rate.backends.base import Logits
 from rate.backends.process import usable_cores
+from rate.config import Execution
+from rate.engine.engine import decode_threads, read_sample
 from rate.engine.job import Job
-from rate.engine.pipeline import Outcome, Produce, decode_threads, read_sample
+from rate.engine.outcome import Outcome, Step, records
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdict import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
-from rate.errors import ConfigError, SampleError, UsageError, need
+from rate.errors import ConfigError, need
 from rate.kernels.relevance import bounds, enlarged
 from rate.kernels.saliency import Maps, evidence
-from rate.kernels.separable import Perturbation
-from rate.runs.store import Work
+from rate.runs.records import Records, RunStats
 from rate.types import Float64, Int64, Prepared, Sample
 
 if TYPE_CHECKING:
@@ -34,33 +34,66 @@ BATCH = 8
 """Images a backward pass at most: it holds what every layer attended to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gradients:
-    """What a run by gradients says of itself where others name their backend."""
+class Attention:
+    """A `rate.engine.outcome.Runner` that asks the model itself, in PyTorch, and perturbs nothing."""
 
-    name: str = "torch"
-    precision: str = "f32"
+    backend, precision = "torch", "f32"
 
-    def open(self, perturbation: Perturbation, slots: int) -> AbstractContextManager[Backend]:
-        """Refuse: nothing is perturbed.
+    def __init__(self, model: Attentive) -> None:
+        self._model = model
 
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("a measurement by gradients runs no perturbed graph; use --saliency rise")
+    def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
+        """See `Runner`."""
+        return records(job, self.steps(job, samples))
+
+    def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
+        """The same, with the verdicts themselves."""
+        size, threads = job.geometry.size, job.execution.threads
+        batch = min(job.execution.batch, BATCH)
+        reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
+        read = partial(read_sample, job, job.decode)
+        with _torch_threads(threads), Prefetch(samples, read, decode_threads(threads), 2 * batch) as source:
+            while True:
+                waited_s, ready, failed = source.waited_s, list[Prepared](), list[Outcome]()
+                while len(ready) + len(failed) < batch and (one := source.next()) is not None:
+                    ready.append(one) if isinstance(one, Prepared) else failed.append(one)
+                if not ready and not failed:
+                    return
+                stats = RunStats(len(ready), len(ready), len(ready), waiting_s=source.waited_s - waited_s)
+                yield Step((*failed, *(self._explained(job, reader, ready) if ready else ())), stats)
+
+    def _explained(self, job: Job, reader: Reader, ready: list[Prepared]) -> Iterator[Outcome]:
+        predictions: list[tuple[Prediction, ...]] = []
+
+        def choose(logits: Logits) -> dict[str, Int64]:
+            for i, prepared in enumerate(ready):
+                clean = {name: np.nan_to_num(values[i].astype(np.float64)) for name, values in logits.items()}
+                predictions.append(reader.predictions(prepared.sample, clean))
+            columns = [[reader.column(prediction) for prediction in one] for one in predictions]
+            return {head.name: np.array(columns, np.int64)[:, k] for k, head in enumerate(job.heads)}
+
+        logits, maps = self._model.explain(np.stack([one.pixels for one in ready]), choose, job.measurement.score)
+        for i, prepared in enumerate(ready):
+            broken = [
+                name for found in (logits, maps) for name, values in found.items() if not np.isfinite(values[i]).all()
+            ]
+            if broken:
+                text = f"the logits or gradients of head {broken[0]!r} are not finite (NaN or infinity)"
+                yield Outcome(prepared.sample, error=text)
+                continue
+            verdicts = (_verdict(job, prepared, one, maps[one.head][i]) for one in predictions[i])
+            yield Outcome(prepared.sample, tuple(verdicts))
 
 
-def attention_of(artifact: Artifact, job: Job, randomized: bool = False) -> tuple[BackendSpec, Produce]:
-    """What measures ``job`` by gradients, in the terms of `rate.engine.pipeline`.
-
-    ``randomized``: of the model with its weights in random order, see `rate.export.graph.randomized`.
+def open_attention(artifact: Artifact, execution: Execution, randomized: bool = False) -> Attention:
+    """Open the model behind ``artifact``; ``randomized``: with its weights in random order.
 
     Raises:
         UsageError: the artifact's source is no vision transformer of torch, is gone or has changed.
         ConfigError: the work is to be shared among processes, or to be done on a GPU.
         MissingExtra: torch, or the library of the model, is not installed.
     """
-    if job.execution.runner != "local" or job.execution.workers > 1 or job.execution.device.startswith("cuda"):
+    if execution.runner != "local" or execution.workers > 1 or execution.device.startswith("cuda"):
         raise ConfigError(
             "--saliency attention runs in one process, on the CPU; leave --workers, --runner and --device out, "
             "or use --shard"
@@ -71,62 +104,7 @@ def attention_of(artifact: Artifact, job: Job, randomized: bool = False) -> tupl
     from rate.export.sources.reopen import reopen
 
     model = reopen(artifact)
-    return Gradients(), partial(_outcomes, Attentive(randomize(model) if randomized else model))
-
-
-def _outcomes(
-    model: Attentive,
-    job: Job,
-    spec: BackendSpec,
-    todo: Iterable[Sample],
-    work: Work,
-    tick: Callable[[Work], None] = lambda _: None,
-) -> Iterator[Outcome]:
-    """As `rate.engine.pipeline.outcomes`."""
-    size, batch = job.geometry.size, min(job.execution.batch, BATCH)
-    reader = Reader(job.heads, job.measurement, model.logits(np.zeros((1, 3, size, size), np.float32)))
-    read = partial(read_sample, job, job.decode)
-    with (
-        _torch_threads(job.execution.threads),
-        Prefetch(todo, read, decode_threads(job.execution.threads), 2 * batch) as source,
-    ):
-        ready: list[Prepared] = []
-        while (item := source.next()) is not None:
-            work.waiting_s = source.waited_s
-            sample, prepared = item
-            if isinstance(prepared, SampleError):
-                yield sample, prepared
-                continue
-            ready.append(prepared)
-            if len(ready) == batch:
-                yield from _explained(model, job, reader, ready, work)
-                tick(work)
-                ready = []
-        if ready:
-            yield from _explained(model, job, reader, ready, work)
-
-
-def _explained(model: Attentive, job: Job, reader: Reader, ready: list[Prepared], work: Work) -> Iterator[Outcome]:
-    predictions: list[tuple[Prediction, ...]] = []
-
-    def choose(logits: Logits) -> dict[str, Int64]:
-        for i, prepared in enumerate(ready):
-            clean = {name: np.nan_to_num(values[i].astype(np.float64)) for name, values in logits.items()}
-            predictions.append(reader.predictions(prepared.sample, clean))
-        columns = [[reader.column(prediction) for prediction in one] for one in predictions]
-        return {head.name: np.array(columns, np.int64)[:, k] for k, head in enumerate(job.heads)}
-
-    logits, maps = model.explain(np.stack([one.pixels for one in ready]), choose, job.measurement.score)
-    for count in ("forwards", "used", "rows"):
-        setattr(work, count, getattr(work, count) + len(ready))
-    for i, prepared in enumerate(ready):
-        broken = [name for name, values in logits.items() if not np.isfinite(values[i]).all()]
-        broken = broken or [name for name, values in maps.items() if not np.isfinite(values[i]).all()]
-        if broken:
-            text = f"the logits or gradients of head {broken[0]!r} are not finite (NaN or infinity)"
-            yield prepared.sample, SampleError(text)
-            continue
-        yield prepared.sample, [_verdict(job, prepared, one, maps[one.head][i]) for one in predictions[i]]
+    return Attention(Attentive(randomize(model) if randomized else model))
 
 
 def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Float64) -> Verdict:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import check_parity
+from rate.artifacts.parity import load_sample, self_test
 from rate.artifacts.plans import PRECISIONS, plan_spec, planned
 from rate.backends import ort_cuda
-from rate.backends.base import BackendSpec
+from rate.backends.base import Backend, BackendSpec
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.process import cuda_visible
 from rate.config import ON_CUDA, Execution
-from rate.errors import BackendError, ParityError, UsageError
+from rate.errors import BackendError, ParityError, RateError, UsageError
 from rate.export.sources.torch_backend import spec_of_artifact
 
 TORCH = "torch"
@@ -25,10 +26,17 @@ PLAN = "tensorrt-"
 """Among `offers`, with a precision: a TensorRT plan that fits this machine."""
 
 
-def spec_for(
-    artifact: Artifact, execution: Execution, notify: Callable[[str], None] = lambda _: None, form: str = "pixels"
-) -> BackendSpec:
-    """The first backend that is installed and passes the self-test on the artifact's parity sample.
+Say = Callable[[str], None]
+"""Told what a person should know, one sentence at a time."""
+
+
+@contextmanager
+def open_backend(
+    artifact: Artifact, execution: Execution, form: str = "pixels", say: Say = lambda _: None
+) -> Iterator[Backend]:
+    """The first backend that is installed and passes the self-test on the artifact's parity sample, open.
+
+    It is bound to the masks of that sample: `Backend.bind` gives it those of a job.
 
     ``auto`` tries, where a GPU is visible, the artifact's TensorRT plans, ONNX Runtime in the half that the artifact
     holds and in f32, and PyTorch; then OpenVINO in int8 where the artifact holds such a graph, in bf16 where the CPU
@@ -37,13 +45,13 @@ def spec_for(
 
     Args:
         artifact: whose graph is to run.
-        execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``.
-        notify: told why a candidate was passed over.
+        execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``, one at most.
         form: of the graph; see `Measurement.form`.
+        say: told why a candidate was passed over.
 
     Raises:
-        UsageError: no runtime is installed, the one asked for cannot do the precision asked for, or the artifact has
-            no graph of that form.
+        UsageError: no runtime is installed, the one asked for cannot do the precision asked for, a GPU is asked for
+            where there is none, or the artifact has no graph of that form.
         ParityError: the backend asked for does not reproduce the source's logits.
         BackendError: the backend asked for cannot load the graph, or would run elsewhere.
     """
@@ -54,18 +62,39 @@ def spec_for(
             + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
     artifact.graph(form)  # refused before anything is tried
+    with ExitStack() as stack:
+        yield _first(artifact, form, choices, execution, stack, say)
+
+
+def _first(
+    artifact: Artifact, form: str, choices: list[tuple[str, str]], execution: Execution, stack: ExitStack, say: Say
+) -> Backend:
+    """The first of ``choices`` that opens and passes; ``stack`` closes it."""
     for choice in choices:
-        last = choice == choices[-1]
-        try:
-            spec = _spec(artifact, form, *choice, execution)
-            check_parity(artifact, spec, quick=True, form=form)
-        except (UsageError, ParityError, BackendError) as error:
-            if last:
-                raise
-            notify(f"passed over: {str(error).partition(';')[0]}")
-        else:
-            return spec
+        with ExitStack() as own:
+            try:
+                spec = _spec(artifact, form, *choice, execution)
+                sample = load_sample(artifact, form, spec.precision)
+                backend = own.enter_context(spec.open(sample.perturbation, len(sample.images)))
+                self_test(sample, backend)
+            except (UsageError, ParityError, BackendError) as error:
+                if choice == choices[-1]:
+                    raise _without_gpu(error, execution) from error
+                say(f"passed over: {str(error).partition(';')[0]}")
+            else:
+                stack.push(own.pop_all())
+                return backend
     raise AssertionError("the last candidate is returned or raises")
+
+
+def _without_gpu(error: RateError, execution: Execution) -> RateError:
+    """An error of the last candidate, as the request that it is where a GPU was asked for and none is seen."""
+    if isinstance(error, UsageError) or not execution.device.startswith("cuda") or cuda_visible():
+        return error
+    return UsageError(
+        f"--device {execution.device} was asked for and no GPU is visible here ({error}); use --device cpu, or see "
+        "`rate doctor`"
+    )
 
 
 def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:

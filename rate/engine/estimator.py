@@ -7,21 +7,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rate.backends.base import Logits
+from rate.engine.outcome import Outcome
 from rate.engine.schedule import CLEAN_ROWS, Plan
 from rate.engine.stopping import Stopping
 from rate.engine.verdict import Judge, Prediction, Verdict
 from rate.errors import SampleError
 from rate.types import Bool, Float64, Prepared
 
-Settled = tuple[int, "list[Verdict] | SampleError"]
-"""A ticket, and one verdict a head, or why there is none."""
-
 
 @dataclass(slots=True)
 class Folded:
     """What a batch has led to."""
 
-    settled: list[Settled] = field(default_factory=list)
+    settled: dict[int, Outcome] = field(default_factory=dict)  # by ticket
     wanted: dict[int, int] = field(default_factory=dict)  # ticket -> rows that its next look takes in all
 
 
@@ -48,6 +46,10 @@ class Estimator:
         shape = (heads, self._stopping.most)
         self._open[ticket] = _Open(prepared, np.empty(shape), np.empty(shape, np.bool_), [None] * heads)
 
+    def id_of(self, ticket: int) -> str:
+        """The id of a sample whose rows are expected."""
+        return self._open[ticket].prepared.sample.id
+
     def fold(self, plan: Plan, logits: Logits) -> Folded:
         """Take the logits of a batch."""
         folded = Folded()
@@ -62,13 +64,13 @@ class Estimator:
                 self._take(sample, span.start, rows)
                 self._look(sample)
             except SampleError as error:
-                folded.settled.append((span.ticket, error))
+                folded.settled[span.ticket] = Outcome(sample.prepared.sample, error=str(error))
             else:
-                verdicts = [verdict for verdict in sample.verdicts if verdict is not None]
+                verdicts = tuple(verdict for verdict in sample.verdicts if verdict is not None)
                 if len(verdicts) < len(sample.verdicts):
                     folded.wanted[span.ticket] = CLEAN_ROWS + self._stopping.looks[sample.looks]
                     continue
-                folded.settled.append((span.ticket, verdicts))
+                folded.settled[span.ticket] = Outcome(sample.prepared.sample, verdicts)
             del self._open[span.ticket]
         return folded
 

@@ -9,14 +9,13 @@ from concurrent.futures import Future
 from types import TracebackType
 
 from rate.data.daemon_threads import DaemonThreads
+from rate.engine.outcome import Outcome
 from rate.errors import SampleError
 from rate.types import Prepared, Sample
 
-Outcome = tuple[Sample, "Prepared | SampleError"]
-
 
 class Prefetch:
-    """Iterates over (sample, prepared or error) in the order of ``samples``."""
+    """The samples in their order: prepared, or with the error that came in the way."""
 
     def __init__(
         self, samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], threads: int, ahead: int
@@ -42,7 +41,7 @@ class Prefetch:
     ) -> None:
         self._threads.close()
 
-    def next(self) -> Outcome | None:
+    def next(self) -> Prepared | Outcome | None:
         """The next sample, waiting for it if need be; None at the end."""
         if not self._queue:
             return None
@@ -50,9 +49,9 @@ class Prefetch:
         self._refill()
         began = time.perf_counter()
         try:
-            return sample, future.result()
+            return future.result()
         except SampleError as error:
-            return sample, error
+            return Outcome(sample, error=str(error))
         finally:
             self.waited_s += time.perf_counter() - began
 

@@ -13,8 +13,9 @@ import torch
 
 from rate.backends.process import usable_cores
 from rate.data.images.prepare import prepare
+from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
-from rate.errors import DataError, SampleError
+from rate.errors import DataError
 from rate.types import Float32, Sample
 
 if TYPE_CHECKING:
@@ -56,13 +57,12 @@ def extract(
     with torch_threads(threads), _prefetch(samples, model.geometry, threads) as ahead:
         pixels: list[Float32] = []
         for done in range(1, len(samples) + 1):
-            if (outcome := ahead.next()) is None:
+            if (prepared := ahead.next()) is None:
                 break
-            sample, prepared = outcome
-            if isinstance(prepared, SampleError):
-                failed.append((sample.id, str(prepared)))
+            if isinstance(prepared, Outcome):
+                failed.append((prepared.sample.id, str(prepared.error)))
             else:
-                labels.append(sample.label)
+                labels.append(prepared.sample.label)
                 pixels.append(prepared.pixels)
             if len(pixels) == FORWARD_BATCH or (done == len(samples) and pixels):
                 values.append(_forward(model, pixels))

@@ -1,24 +1,22 @@
-"""Parts of a run: files that are whole or absent, written by whoever evaluates, listed by whoever owns the run."""
+"""Parts of a run: files that are whole or absent, and count once run.json lists them."""
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.data.digests import fingerprint
-from rate.engine.verdict import Verdict
 from rate.errors import RunError
 from rate.runs.maps import lowest_ranks
 from rate.runs.part_list import CURE, KEY, ListCheck, part_name
-from rate.runs.rows import MAP_SCHEMA, SCHEMA, map_from_verdict, quadrant, row_from_error, row_from_verdict
+from rate.runs.records import Record
+from rate.runs.rows import MAP_SCHEMA, SCHEMA
 from rate.runs.tables import DamagedTableError, read_table, write_table
-from rate.types import Json, Sample
+from rate.types import Json
 
 PART_ROWS = 256
 PART_SECONDS = 30.0
@@ -34,35 +32,16 @@ class PartWriter:
     _rows: list[Json] = field(default_factory=list)
     _maps: list[Json] = field(default_factory=list)
     _opened: float = field(default_factory=time.monotonic)
-    _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
 
     @property
     def is_due(self) -> bool:
         """Whether it holds as many rows as a part has, or has held some for as long as may be lost."""
         return len(self._rows) >= PART_ROWS or time.monotonic() - self._opened >= PART_SECONDS
 
-    def add(self, verdicts: Iterable[Verdict]) -> None:
-        """Take the verdicts of all heads on one sample: all of them or, interrupted, none."""
-        verdicts = list(verdicts)
-        maps = [map_from_verdict(verdict) for verdict in verdicts if self._is_kept(verdict)]
-        rows = [row_from_verdict(verdict) for verdict in verdicts]
-        self._maps += maps  # first: a map without its row is the map of a sample that will be evaluated again
-        self._rows += rows
-
-    def _is_kept(self, verdict: Verdict) -> bool:
-        """Whether its map may be one of those that the run keeps; most of a large set are not, as is soon known."""
-        if not self.keep_maps:
-            return self.keep_maps is None
-        lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])
-        minus = -fingerprint(verdict.sample.id)
-        if len(lowest) < self.keep_maps:
-            heapq.heappush(lowest, minus)
-            return True
-        return heapq.heappushpop(lowest, minus) != minus
-
-    def add_error(self, sample: Sample, heads: Iterable[str], error: str) -> None:
-        """Take why a sample has no verdict, once a head."""
-        self._rows += [row_from_error(sample, head, error) for head in heads]
+    def add(self, record: Record) -> None:
+        """Take one sample: all of its rows or, interrupted, none."""
+        self._maps += record.maps  # first: a map without its row is the map of a sample that will be evaluated again
+        self._rows += record.rows
 
     def write(self) -> Json | None:
         """Write what was gathered; what run.json says of the part, or None where there is nothing.

@@ -14,42 +14,25 @@ import calendar
 import contextlib
 import errno
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rate.artifacts.documents import disagreement, read_json
 from rate.data.digests import ContentTable
-from rate.engine.verdict import Verdict
 from rate.errors import RunError, StorageError
 from rate.files import write_json
 from rate.runs.folder import FolderLock, drop_unlisted, part_files, refuse_foreign
 from rate.runs.maps import SAVED, is_damaged, select_maps
 from rate.runs.parts import PartWriter, contents_of
 from rate.runs.places import located
+from rate.runs.records import Records, RunStats
 from rate.runs.recover import Recovery
 from rate.runs.run_schema import NEEDED, RUN_SCHEMA_ID
-from rate.types import Json, Sample
+from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-
-
-@dataclass(slots=True)
-class Work:
-    """What a session has done so far; added up over the sessions of a run."""
-
-    forwards: int = 0  # rows of samples
-    used: int = 0  # of those, rows that a verdict was taken from
-    rows: int = 0  # rows computed, padding included
-    seconds: float = 0.0
-    waiting_s: float = 0.0  # the device had no image
-    samples: int = 0
-
-    def to_json(self) -> Json:
-        """All fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)
@@ -61,8 +44,9 @@ class RunStore:
     about: Json  # the rest of run.json, written as it is
     keep_maps: int | None  # per head and quadrant; None = all
     repair: bool = False  # what is damaged, missing or failed is to be evaluated again
-    work: Work = field(default_factory=Work)
+    stats: RunStats = field(default_factory=RunStats)  # of this session
     done: ContentTable = field(default_factory=ContentTable)  # samples that earlier sessions stored
+    failed: int = 0  # of those, samples without a verdict
     _run: Json = field(default_factory=dict)
     _writer: PartWriter = field(init=False, repr=False)
     _lock: FolderLock = field(init=False, repr=False)
@@ -85,7 +69,8 @@ class RunStore:
             raise RunError(f"{self.folder} cannot be written to ({error.strerror}); choose another --out") from error
         try:
             self._reopen()
-            self._run["sessions"].append(self.work.to_json())
+            self.failed = self._count("errors")
+            self._run["sessions"].append(self.stats.to_json())
             self._run |= {"status": "running"}
             self._writer = PartWriter(self.folder, self.key, self.keep_maps)
             self._write_run()
@@ -119,34 +104,21 @@ class RunStore:
         except (TypeError, ValueError):
             return 0
 
-    def add(self, verdicts: Iterable[Verdict]) -> None:
-        """Store the verdicts of all heads on one sample: all of them or, interrupted, none.
+    def add(self, done: Records, seconds: float) -> None:
+        """Store samples that are done.
+
+        Args:
+            done: the samples, and what was computed for them.
+            seconds: that the session has taken so far.
 
         Raises:
             StorageError: a part was due and could not be written.
         """
-        self._writer.add(verdicts)
-        self._close_due_part()
-
-    def add_error(self, sample: Sample, heads: Iterable[str], error: str) -> None:
-        """Store why a sample has no verdict, once a head.
-
-        Raises:
-            StorageError: a part was due and could not be written.
-        """
-        self._writer.add_error(sample, heads, error)
-        self._close_due_part()
-
-    def list_part(self, part: Json) -> None:
-        """Let a part count that somebody else has written into this folder under this key.
-
-        Raises:
-            StorageError: the folder is not where it was, or run.json cannot be written.
-        """
-        self._run["sessions"][-1] = self.work.to_json()
-        if part not in self._run["parts"]:  # an interrupt may have come just after it was listed
-            self._run["parts"].append(part)
-        self._write_run()
+        self.stats = replace(self.stats + done.stats, seconds=seconds)
+        for record in done.records:
+            self._writer.add(record)
+            if self._writer.is_due:
+                self._close_part()
 
     def finish(self, available: int) -> Json:
         """Close the last part, settle the maps, and return run.json as it now is.
@@ -167,17 +139,19 @@ class RunStore:
         rows: int = sum(part.get(what, 0) for part in self._run["parts"])
         return rows // len(self._run["heads"])
 
-    def _close_due_part(self) -> None:
-        if self._writer.is_due:
-            self._close_part()
+    def _list_part(self, part: Json) -> None:
+        self._run["sessions"][-1] = self.stats.to_json()
+        if part not in self._run["parts"]:  # an interrupt may have come just after it was listed
+            self._run["parts"].append(part)
+        self._write_run()
 
     def _close_part(self) -> None:
         self._lock.check_is_here()
         if part := self._writer.write():
-            self.list_part(part)
+            self._list_part(part)
             self._writer.clear()
         else:
-            self._run["sessions"][-1] = self.work.to_json()
+            self._run["sessions"][-1] = self.stats.to_json()
             self._write_run()
 
     def _write_run(self) -> None:

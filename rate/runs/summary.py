@@ -15,8 +15,9 @@ from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, s
 from rate.runs.failures import Failure
 from rate.runs.head_rows import COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
+from rate.runs.records import RunStats
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
-from rate.runs.store import Work, read_run
+from rate.runs.store import read_run
 from rate.types import Json
 
 SUMMARY_SCHEMA_ID = "rate.summary/1"
@@ -87,6 +88,7 @@ class Summary:
     status: str
     throughput: Json
     heads: dict[str, HeadSummary]
+    notices: tuple[str, ...] = ()  # what a person should know of how it came about; no part of summary.json
 
     @property
     def errors(self) -> int:
@@ -239,7 +241,7 @@ def _throughput(sessions: list[Json]) -> Json:
 
     ``waiting_for_data``: of the time; ``batch_fill``: of the rows computed, those that a verdict was taken from.
     """
-    total = {name: sum(session.get(name, 0) for session in sessions) for name in Work.__slots__} if sessions else {}
+    total = {name: sum(session.get(name, 0) for session in sessions) for name in RunStats.__slots__} if sessions else {}
     seconds, rows = total.get("seconds", 0), total.get("rows", 0)
     return {
         "images_per_s": total["samples"] / seconds if seconds else None,

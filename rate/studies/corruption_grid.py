@@ -19,10 +19,10 @@ from statistics import fmean
 
 from rate.artifacts.documents import disagreement, read_json
 from rate.artifacts.schema_words import COUNT, METRIC, RATIO, object_with
-from rate.backends.base import BackendSpec
 from rate.data.images.corrupt import CLEAN, TYPES
+from rate.engine.evaluate import Progress, evaluate
 from rate.engine.job import Job
-from rate.engine.pipeline import CarryOut, Progress, evaluate
+from rate.engine.outcome import Runner
 from rate.errors import RunError
 from rate.files import remove_leftovers, write_json
 from rate.runs.folder import part_files
@@ -148,10 +148,9 @@ def folder_of(corruption: str | None) -> str:
 
 def evaluate_grid(
     job: Job,
-    spec: BackendSpec,
+    runner: Runner,
     out: Path,
     corruptions: Sequence[str | None],
-    carry_out: CarryOut,
     observe: Callable[[int, Progress], None] = lambda number, progress: None,
 ) -> Grid:
     """Evaluate ``job`` under every corruption, and write grid.json over all runs that ``out`` then holds.
@@ -160,22 +159,21 @@ def evaluate_grid(
 
     Args:
         job: its own corruption does not matter.
-        spec: what runs it.
+        runner: what does it; the model stays open from run to run.
         out: the folder of runs.
         corruptions: as `rate.data.images.corrupt.parse_grid` gives them.
-        carry_out: who does the work; `rate.engine.workers.launch.means` keeps the model open from run to run.
         observe: told the number of the run, from 0, and its progress.
 
     Raises:
         RunError: ``out`` is a run itself, or holds runs of other settings.
-        RateError: as `rate.engine.pipeline.evaluate`.
+        RateError: as `rate.engine.evaluate.evaluate`.
     """
     if (out / "run.json").exists() or part_files(out):
         raise RunError(f"{out} is one run, and several are to be written; choose another --out")
     _check_own(out / GRID)
     for number, corruption in enumerate(corruptions):
         one = replace(job, measurement=replace(job.measurement, corrupt=corruption))
-        evaluate(one, spec, out / folder_of(corruption), partial(observe, number), carry_out)
+        evaluate(one, runner, out / folder_of(corruption), partial(observe, number))
     grid = load_grid(out)
     write_json(out / GRID, grid.to_json())
     return grid

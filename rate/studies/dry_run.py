@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rate.backends.base import BackendSpec
+from rate.backends.base import Backend
 from rate.data.digests import IdSet
+from rate.engine.engine import Engine, slots_of
 from rate.engine.job import Job
-from rate.engine.pipeline import Engine, slots_of
 from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
 from rate.kernels.saliency import Method
@@ -44,26 +44,33 @@ class Estimate:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def estimate(job: Job, spec: BackendSpec, out: Path, batches: int = 3) -> Estimate:
-    """Time ``batches`` full batches and multiply. Nothing is written.
+def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int = 3) -> Estimate:
+    """Time full batches and multiply. Nothing is written.
+
+    Args:
+        job: what would be evaluated.
+        backend: open, with the threads and the device of one worker.
+        workers: how many would share the work.
+        out: the run folder.
+        batches: that are timed.
 
     Raises:
         RunError: ``out`` belongs to a run with another key.
     """
-    key = job.key(spec.name, spec.precision)
+    key = job.key(backend.name, backend.precision)
     stored = _stored(out, key)
     todo = sum(sample.id not in stored for sample in job.samples) if len(stored) else len(job.samples)
     method = job.method
-    rows, slots = CLEAN_ROWS + job.stopping.most, slots_of(job)
-    with spec.open(method.perturbation, slots) as backend:
-        Engine(job, backend, slots)  # warms up
-        staged = _masked(method, job.execution.batch)
-        times = []
-        for _ in range(batches):
-            began = time.perf_counter()
-            backend.submit(staged).wait()
-            times.append(time.perf_counter() - began)
-    rate = job.execution.batch / statistics.median(times)
+    rows = CLEAN_ROWS + job.stopping.most
+    backend.bind(method.perturbation, slots_of(job))
+    Engine(job, backend)  # warms up
+    staged = _masked(method, job.execution.batch)
+    times = []
+    for _ in range(batches):
+        began = time.perf_counter()
+        backend.submit(staged).wait()
+        times.append(time.perf_counter() - began)
+    rate = workers * job.execution.batch / statistics.median(times)
     kept = job.execution.save_maps
     maps = todo if kept is None else min(todo, kept * (len(QUADRANTS) + 1))
     return Estimate(

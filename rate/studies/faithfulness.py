@@ -9,28 +9,28 @@ import heapq
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from rate.artifacts.artifact import Artifact
-from rate.backends.base import Backend, BackendSpec
+from rate.backends.base import Backend
 from rate.data.digests import fingerprint
-from rate.engine.attention import attention_of
-from rate.engine.choose_backend import spec_for
+from rate.engine.attention import Attention, open_attention
+from rate.engine.choose_backend import open_backend
+from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.pipeline import Outcome, Produce, outcomes
+from rate.engine.outcome import Outcome
 from rate.engine.verdict import Prediction, Verdict, softmax
-from rate.errors import ConfigError, SampleError
+from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
 from rate.files import write_json
 from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
-from rate.kernels.separable import Perturbation, rise
+from rate.kernels.separable import rise
 from rate.metrics import Z95, Ratio, rank_correlation
 from rate.runs.rows import map_from_verdict
-from rate.runs.store import Work
 from rate.runs.summary import ratio_json
 from rate.types import Float32, Float64, Int64, Json, Rows, Sample
 
@@ -39,16 +39,13 @@ FAITHFULNESS_SCHEMA_ID = "rate.faithfulness/1"
 CURVES = ("deletion", "insertion", "random")
 
 
-@dataclass(frozen=True, slots=True)
-class Explainer:
-    """A model, and what turns samples into maps of it."""
+Explainer = InProcess | Attention
+"""What turns samples into maps of a model."""
 
-    spec: BackendSpec
-    produce: Produce = outcomes
 
-    def explained(self, job: Job) -> Iterable[Outcome]:
-        """Every sample of ``job`` with its verdicts or its error."""
-        return self.produce(job, self.spec, job.samples, Work(), lambda _: None)
+def explained(explainer: Explainer, job: Job) -> Iterator[Outcome]:
+    """Every sample of ``job`` with its verdicts or its error."""
+    return (outcome for step in explainer.steps(job, job.samples) for outcome in step.outcomes)
 
 
 @dataclass(slots=True)
@@ -96,7 +93,7 @@ def measure_faithfulness(
     job: Job,
     model: Explainer,
     randomized: Explainer,
-    pixels: BackendSpec,
+    pixels: Backend,
     samples: int,
     observe: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Found]:
@@ -118,18 +115,18 @@ def measure_faithfulness(
     again = replace(job, samples=chosen, available=len(chosen))
     found = {head.name: Found() for head in job.heads}
     maps: dict[tuple[str, str], Float64] = {}
-    with opened_curves(job, pixels) as curves:
-        for done, (sample, outcome) in enumerate(model.explained(again), 1):
-            verdicts = _with_maps(outcome)
-            for name in found.keys() - {verdict.prediction.head for verdict in verdicts}:
-                found[name].skipped += 1
-            for verdict, areas in zip(verdicts, curves.areas(sample, verdicts), strict=True):
-                maps[sample.id, verdict.prediction.head] = _coarse(verdict)
-                _take(found[verdict.prediction.head], verdict, areas)
-            observe(done)
-    for done, (sample, outcome) in enumerate(randomized.explained(again), len(chosen) + 1):
-        for verdict in [] if isinstance(outcome, SampleError) else outcome:
-            own = maps.get((sample.id, verdict.prediction.head))
+    curves = Curves(job, pixels)
+    for done, outcome in enumerate(explained(model, again), 1):
+        verdicts = _with_maps(outcome.verdicts)
+        for name in found.keys() - {verdict.prediction.head for verdict in verdicts}:
+            found[name].skipped += 1
+        for verdict, areas in zip(verdicts, curves.areas(outcome.sample, verdicts), strict=True):
+            maps[outcome.sample.id, verdict.prediction.head] = _coarse(verdict)
+            _take(found[verdict.prediction.head], verdict, areas)
+        observe(done)
+    for done, outcome in enumerate(explained(randomized, again), len(chosen) + 1):
+        for verdict in outcome.verdicts:
+            own = maps.get((outcome.sample.id, verdict.prediction.head))
             value = None if own is None else rank_correlation(own, _coarse(verdict))
             if value is not None:
                 found[verdict.prediction.head].correlation.append(value)
@@ -147,15 +144,18 @@ def check_faithfulness(
         BackendError: a runtime failed.
         StorageError: the result cannot be written.
     """
-    form, execution = job.measurement.form, job.execution
-    pixels = spec_for(artifact, execution)
-    with tempfile.TemporaryDirectory(prefix="rate-") as folder:
+    form, execution = job.measurement.form, job.execution.in_one_process
+    own: Explainer
+    other: Explainer
+    with tempfile.TemporaryDirectory(prefix="rate-") as folder, ExitStack() as stack:
+        pixels = stack.enter_context(open_backend(artifact, execution))
         if job.measurement.saliency == "attention":
-            own, other = (Explainer(*attention_of(artifact, job, randomized)) for randomized in (False, True))
+            own, other = (open_attention(artifact, execution, randomized) for randomized in (False, True))
         else:
             exact = replace(execution, backend="auto", precision="f32")
-            own = Explainer(spec_for(artifact, execution, form=form))
-            other = Explainer(spec_for(randomized_artifact(artifact, Path(folder), form), exact, form=form))
+            shuffled = randomized_artifact(artifact, Path(folder), form)
+            own = InProcess(stack.enter_context(open_backend(artifact, execution, form)))
+            other = InProcess(stack.enter_context(open_backend(shuffled, exact, form)))
         return write_faithfulness(run, measure_faithfulness(job, own, other, pixels, samples, observe))
 
 
@@ -176,11 +176,9 @@ def write_faithfulness(run: Path, found: dict[str, Found]) -> Json:
     return document
 
 
-def _with_maps(outcome: list[Verdict] | SampleError) -> list[Verdict]:
+def _with_maps(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Verdicts whose map shows anything; whether the region allows a verdict does not matter."""
-    if isinstance(outcome, SampleError):
-        return []
-    return [one for one in outcome if one.reason != "no-evidence" and one.evidence.any()]
+    return [one for one in verdicts if one.reason != "no-evidence" and one.evidence.any()]
 
 
 def _take(found: Found, verdict: Verdict, areas: tuple[float, ...]) -> None:
@@ -209,20 +207,14 @@ def _mean(values: Float64) -> Json:
     return {"value": mean, "low": low, "high": high, "n": len(values)}
 
 
-@contextmanager
-def opened_curves(job: Job, pixels: BackendSpec) -> Iterator[Curves]:
-    """The pixel graph, ready for images as they are."""
-    size = job.geometry.size
-    perturbation = rise(size, min(7, size))
-    with pixels.open(perturbation, job.execution.batch) as backend:
-        yield Curves(job, backend, perturbation)
-
-
 class Curves:
     """Scores of images from which pixels were taken away."""
 
-    def __init__(self, job: Job, backend: Backend, perturbation: Perturbation) -> None:
-        batch = job.execution.batch
+    def __init__(self, job: Job, backend: Backend) -> None:
+        """``backend``: has the pixel graph open."""
+        batch, size = job.execution.batch, job.geometry.size
+        perturbation = rise(size, min(7, size))
+        backend.bind(perturbation, batch)
         self._decode, self._backend, self._batch = job.decode, backend, batch
         clean = np.repeat(perturbation.clean[None], batch, axis=0)
         self._rows = Rows(np.arange(batch), clean, np.zeros((batch, 2), np.int64))

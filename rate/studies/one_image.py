@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rate.artifacts.artifact import Artifact
-from rate.backends.base import BackendSpec
+from rate.backends.base import Backend
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
+from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.pipeline import outcomes
 from rate.engine.verdict import Head, Verdict
-from rate.errors import SampleError, UsageError
-from rate.runs.store import Work
+from rate.errors import UsageError
+from rate.runs.records import RunStats
 from rate.types import Box, Float32, Sample
 
 
@@ -39,7 +39,7 @@ class Question:
 
 def explain(
     artifact: Artifact,
-    spec: BackendSpec,
+    backend: Backend,
     question: Question,
     measurement: Measurement,
     execution: Execution,
@@ -75,10 +75,15 @@ def explain(
         available=1,
         patches=artifact.patches,
     )
-    [(_, outcome)] = outcomes(job, spec, [sample], Work(), lambda work: tick(work.forwards))
-    if isinstance(outcome, SampleError):
-        raise UsageError(str(outcome))
-    return Explanation(outcome[0], prepare(sample, artifact.geometry).pixels)
+    stats = RunStats()
+    for step in InProcess(backend).steps(job, [sample]):
+        stats += step.stats
+        tick(stats.forwards)
+        for outcome in step.outcomes:
+            if outcome.error is not None:
+                raise UsageError(outcome.error)
+            return Explanation(outcome.verdicts[0], prepare(sample, artifact.geometry).pixels)
+    raise AssertionError("an engine gives every sample back")
 
 
 def choose_head(artifact: Artifact, name: str | None) -> Head:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rate.backends.base import BackendSpec
 from rate.data.digests import fingerprint
+from rate.engine.evaluate import Observe, evaluate
 from rate.engine.job import Job
-from rate.engine.pipeline import Observe, evaluate
+from rate.engine.outcome import Runner
 from rate.files import write_json
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -68,7 +68,7 @@ def count_flips(head: str, pairs: Sequence[tuple[Answer | None, Answer | None]])
 
 
 def compare_precision(
-    job: Job, reference: BackendSpec, run: Path, samples: int, observe: Observe = lambda _: None
+    job: Job, reference: Runner, run: Path, samples: int, observe: Observe = lambda _: None
 ) -> list[Flips]:
     """Evaluate some samples of a finished ``run`` again with ``reference`` and count what differs.
 
@@ -76,7 +76,7 @@ def compare_precision(
 
     Args:
         job: of the run.
-        reference: a backend in f32.
+        reference: a runner in f32.
         run: the run folder; the reference's rows go to ``precision/`` in it, the result to ``precision.json``.
         samples: how many; the same ones whatever the order of the data.
         observe: told the progress.
@@ -84,7 +84,7 @@ def compare_precision(
     folder = run / "precision"
     before = read_run(folder)["samples"]["available"] if (folder / "run.json").exists() else 0
     wanted = heapq.nsmallest(max(samples, before), job.samples, key=lambda sample: fingerprint(sample.id))
-    execution = replace(job.execution, save_maps=0, limit=None, repair=False)
+    execution = replace(job.execution, save_maps=0, limit=None, repair=False, max_errors=float(len(wanted)))
     again = replace(job, samples=tuple(wanted), execution=execution, available=len(wanted))
     evaluate(again, reference, folder, observe)
     chosen = frozenset(sample.id for sample in wanted[:samples])
@@ -95,7 +95,7 @@ def compare_precision(
         {
             "schema": PRECISION_SCHEMA_ID,
             "precision": read_run(run)["identity"]["precision"],
-            "reference": {"backend": reference.name, "precision": reference.precision},
+            "reference": {"backend": reference.backend, "precision": reference.precision},
             "heads": {flips.head: flips.to_json() for flips in found},
         },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from rate.errors import ConfigError, DataError, ParityError
         ({"masks": (1,)}, "masks must be"),
         ({"backends": ("cuda9",)}, "backend must be one of"),
         ({"precisions": ("f99",)}, "precision must be one of"),
+        ({"device": "cuda:0,1"}, "cuda:0,1: rate bench runs on one GPU; name it, such as cuda:0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
@@ -36,7 +38,8 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message
 
 def test_the_candidates_are_those_of_auto_in_its_order(trained) -> None:
     artifact = load_artifact(trained.artifact)
-    passed, refused = candidates(artifact, BenchSettings(threads=1))
+    with ExitStack() as stack:
+        passed, refused = candidates(artifact, BenchSettings(threads=1), stack)
     not_passed = {(one.backend, one.precision) for one in refused}
     order = preferences(Execution(), offers(artifact))
     assert [(one.name, one.precision) for one in passed] == [pair for pair in order if pair not in not_passed]
@@ -44,7 +47,8 @@ def test_the_candidates_are_those_of_auto_in_its_order(trained) -> None:
 
 def test_a_precision_that_a_backend_does_not_have_is_shown_as_refused(trained) -> None:
     settings = BenchSettings(backends=("onnxruntime",), precisions=("f32", "bf16"), threads=1)
-    [passed], [refused] = candidates(load_artifact(trained.artifact), settings)
+    with ExitStack() as stack:
+        [passed], [refused] = candidates(load_artifact(trained.artifact), settings, stack)
     assert (passed.name, passed.precision) == ("onnxruntime", "f32")
     assert refused.reason == "onnxruntime does not compute in bf16"
 
@@ -62,8 +66,11 @@ def test_without_any_candidate_every_reason_is_told(trained, tmp_path: Path) -> 
     document = json.loads((broken / "artifact.json").read_text())
     document["files"]["parity.npz"] = hashlib.sha256((broken / "parity.npz").read_bytes()).hexdigest()
     (broken / "artifact.json").write_text(json.dumps(document))
-    with pytest.raises(ParityError, match=r"openvino f32: .*reproduce.*onnxruntime f32: .*; choose another"):
-        candidates(load_artifact(broken), BenchSettings(precisions=("f32",), threads=1))
+    with (
+        ExitStack() as stack,
+        pytest.raises(ParityError, match=r"openvino f32: .*reproduce.*onnxruntime f32: .*; choose another"),
+    ):
+        candidates(load_artifact(broken), BenchSettings(precisions=("f32",), threads=1), stack)
 
 
 def test_the_parity_sample_needs_no_data_and_has_a_label_for_every_head(trained) -> None:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from function_models import open_spec
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Backend, Logits, Pending
 from rate.backends.fake import FakeBackend, FakeSpec
-from rate.bench.measure import opened
+from rate.bench.measure import warmed_up
 from rate.bench.plan import BenchSettings, Images
 from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream
 from rate.config import Execution, Measurement
+from rate.engine.engine import slots_of
 from rate.engine.job import Job
-from rate.engine.pipeline import slots_of
 from rate.engine.verdict import Head
 from rate.errors import BackendError
-from rate.kernels.separable import Perturbation
 from rate.types import Float32, Prepared, Rows, Sample
 
 SIZE = 24
@@ -104,7 +103,7 @@ def test_a_measurement_counts_what_was_computed_in_it(artifact, masks: int, batc
     """Full batches only, as many in flight as the device keeps, none left over, and the images' own forwards."""
     one = job(artifact, masks, batch)
     device = lazy(one, slots_of(one), depth)
-    stream = Stream(one, Metered(device, 0, slots_of(one)), images(), 7)
+    stream = Stream(one, Metered(device, 0), images(), 7)
     assert device.sizes == [1], "setting up is one row, and no part of a measurement"
     settled = 0
     for count in (1, 2, 4):
@@ -130,7 +129,7 @@ def test_masks_drawn_for_nothing_are_a_cost_of_an_image(artifact) -> None:
     """`auto` has no number of masks to divide by: images a second are those that were settled in that time."""
     one = images().job(artifact, Measurement(masks="auto", max_masks=128), Execution(batch=8))
     device = lazy(one, slots_of(one))
-    stream = Stream(one, Metered(device, 0, slots_of(one)), images(), 3)
+    stream = Stream(one, Metered(device, 0), images(), 3)
     window = stream.measure(3)
     assert window.forwards == window.rows == sum(device.sizes) - 1
     assert window.images_per_s == pytest.approx(window.images / window.seconds)
@@ -145,7 +144,7 @@ def test_a_measurement_cannot_be_faster_than_the_device(artifact) -> None:
         return model(x)
 
     spec, settings = FakeSpec(slow), BenchSettings(batches=(8,), masks=(23,), rounds=3, seconds=0.05)
-    with opened(artifact, settings, images(), [spec]) as ready:
+    with open_spec(spec) as backend, warmed_up(artifact, settings, images(), [backend]) as ready:
         [found] = ready.measure()
     for spread in (found.raw, found.masked[0].engine):
         assert max(spread.values) <= 1000
@@ -158,15 +157,15 @@ def test_slots_of_one_device_are_kept_apart(artifact) -> None:
     """The logits are those of the own image, whatever else is resident."""
     one = job(artifact, 5, 4)
     device = FakeBackend(model, one.method.perturbation, np.zeros((4, 3, SIZE, SIZE), np.float32))
-    low, high = Metered(device, 0, 2), Metered(device, 2, 2)
+    low, high = Metered(device, 0), Metered(device, 2)
     clean = one.method.perturbation.clean[None]
     rows = Rows(np.array([1]), clean, np.zeros((1, 2), np.int64))
     low.put(1, np.full((3, SIZE, SIZE), 2.0, np.float32))
     high.put(1, np.full((3, SIZE, SIZE), 3.0, np.float32))
     assert low.submit(rows).wait()["a"][0, 0] == pytest.approx(2.0)
     assert high.submit(rows).wait()["a"][0, 0] == pytest.approx(3.0)
-    with pytest.raises(ValueError, match="3 slots are asked for, 2 are reserved"), low.open(one.method.perturbation, 3):
-        pass
+    with pytest.raises(BackendError, match="bound once"):
+        low.bind(one.method.perturbation, 3)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -176,7 +175,7 @@ def test_the_backend_alone_gets_clean_rows_of_one_batch(artifact, batch: int) ->
     seen: list[Rows] = []
     plain = device.backend.submit
     device.backend = replace_submit(device.backend, lambda rows: (seen.append(rows), plain(rows))[1])
-    raw = Raw(Metered(device, 0, RAW_SLOTS), one.method.perturbation, batch, images())
+    raw = Raw(Metered(device, 0), one.method.perturbation, batch, images())
     assert raw.measure(6) > 0
     assert device.sizes == [batch] * 6
     assert device.most == 3
@@ -197,7 +196,9 @@ def test_rounds_go_over_all_configurations_forwards_and_backwards_and_warm_up_do
     seen: list[tuple[int, str]] = []
     said: list[str] = []
     specs = [FakeSpec(model), FakeSpec(model, depth=3, name="other")]
-    with opened(artifact, settings, images(), specs, said.append) as ready:
+    with ExitStack() as stack:
+        backends = [stack.enter_context(open_spec(spec)) for spec in specs]
+        ready = stack.enter_context(warmed_up(artifact, settings, images(), backends, said.append))
         assert ready.total == 3 * 4 * 3
         assert ready.seconds > 0
         figures = ready.measure(lambda done, what: seen.append((done, what)))
@@ -220,47 +221,31 @@ def test_a_model_that_fails_ends_the_bench_with_its_name(artifact) -> None:
         found = model(x)
         return {name: values * (np.nan if next(calls) > 40 else 1) for name, values in found.items()}
 
+    settings = BenchSettings(batches=(4,), masks=(11,), seconds=0.001, rounds=20)
     with (
-        opened(
-            artifact, BenchSettings(batches=(4,), masks=(11,), seconds=0.001, rounds=20), images(), [FakeSpec(fails)]
-        ) as ready,
+        open_spec(FakeSpec(fails)) as backend,
+        warmed_up(artifact, settings, images(), [backend]) as ready,
         pytest.raises(BackendError, match=r"fake in f32 fails on .*not finite"),
     ):
         ready.measure()
 
 
-@dataclass(frozen=True)
-class Leaky:
-    """Counts how many of its backends are open."""
-
-    open_now: list[int]
-    name: str = "fake"
-    precision: str = "f32"
-
-    @contextmanager
-    def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
-        self.open_now[0] += 1
-        try:
-            with FakeSpec(model).open(perturbation, slots) as backend:
-                yield backend
-        finally:
-            self.open_now[0] -= 1
-
-
-def test_an_interrupted_bench_leaves_nothing_open(artifact) -> None:
+def test_an_interrupted_bench_leaves_no_threads(artifact) -> None:
     import threading
 
-    count, threads = [0], threading.active_count()
+    threads = threading.active_count()
     settings = BenchSettings(batches=(2,), masks=(3,), seconds=0.001)
 
     def interrupt(done: int, what: str) -> None:
-        assert count == [2]
         if done == 5:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), opened(artifact, settings, images(), [Leaky(count)] * 2) as ready:
+    with (
+        open_spec(FakeSpec(model)) as backend,
+        pytest.raises(KeyboardInterrupt),
+        warmed_up(artifact, settings, images(), [backend]) as ready,
+    ):
         ready.measure(interrupt)
-    assert count == [0]
     deadline = time.monotonic() + 10
     while threading.active_count() > threads:
         assert time.monotonic() < deadline, "decoding threads are still there"

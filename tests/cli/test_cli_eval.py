@@ -186,12 +186,16 @@ def test_bad_samples_decide_the_exit_code_and_the_rest_is_kept(
     (manifest.parent / "0.png").write_bytes(b"not an image")
     arguments = ["eval", str(trained.artifact), str(manifest), "--out", str(tmp_path / "run"), *FEW]
     assert run(arguments) == 4
-    assert "1 of 8 samples failed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 8 samples failed" in said
+    assert "is not an image" in said
+    assert len(rows_of(tmp_path / "run")) < 8, "the others were not worth their time"
+    assert run([*arguments, "--max-errors", "1"]) == 0
     rows = rows_of(tmp_path / "run")
     assert "0.png" in rows["s0"]["error"]
     assert sum(row["error"] is None for row in rows.values()) == 7
-    assert run([*arguments, "--max-errors", "1"]) == 0
     assert run([*arguments, "--max-errors", "0.5"]) == 0
+    assert run(arguments) == 4
 
 
 def test_a_run_in_which_everything_failed_never_exits_with_0(trained, tmp_path: Path) -> None:

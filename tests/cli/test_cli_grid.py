@@ -66,11 +66,12 @@ def test_what_is_refused_before_anything_is_written(tiny_vit, tmp_path, capsys, 
     assert not (tmp_path / "grid").exists()
 
 
-def test_too_many_errors_name_the_runs(tiny_vit, tmp_path, capsys):
+def test_too_many_errors_name_the_run(tiny_vit, tmp_path, capsys):
     rows = tiny_vit.manifest.read_text().replace("1.png", "gone.png")
     data = tiny_vit.manifest.with_name("gone.csv")
     data.write_text(rows)
     arguments = ["eval", str(tiny_vit.artifact), str(data), "--out", str(tmp_path / "grid"), *FEW]
     assert run([*arguments, "--corrupt", "clean,contrast:1"]) == EXIT_FAILED
     said = capsys.readouterr().err
-    assert "1 of 4 in clean, 1 of 4 in contrast-1" in said
+    assert "1 of 4 samples failed" in said
+    assert str(tmp_path / "grid" / "clean") in said

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from opening import chosen
 
 from rate.artifacts.artifact import load_artifact
 from rate.backends import ort_cuda
 from rate.backends.openvino import cpu_has_bf16
 from rate.config import Execution, Measurement
 from rate.engine import choose_backend
-from rate.engine.choose_backend import preferences, spec_for
+from rate.engine.choose_backend import preferences
 from rate.engine.job import job_from_artifact
 from rate.errors import ConfigError, MissingExtra, ParityError, UsageError
 
@@ -29,20 +30,20 @@ def artifact(trained):
 
 def test_auto_picks_openvino_in_the_best_precision_that_passes(artifact) -> None:
     said: list[str] = []
-    spec = spec_for(artifact, Execution(threads=1), said.append)
+    spec = chosen(artifact, Execution(threads=1), said.append)
     assert spec.name == "openvino"
     assert spec.precision == ("bf16" if cpu_has_bf16() and not said else "f32")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_a_named_backend_is_used(artifact, name: str) -> None:
-    spec = spec_for(artifact, Execution(backend=name, precision="f32"))
+    spec = chosen(artifact, Execution(backend=name, precision="f32"))
     assert (spec.name, spec.precision) == (name, "f32")
 
 
 def test_a_precision_that_a_backend_does_not_have_is_refused(artifact) -> None:
     with pytest.raises(UsageError, match="--backend onnxruntime does not compute in --precision bf16"):
-        spec_for(artifact, Execution(backend="onnxruntime", precision="bf16"))
+        chosen(artifact, Execution(backend="onnxruntime", precision="bf16"))
 
 
 def test_a_backend_that_computes_something_else_is_never_used(artifact, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_backend_that_computes_something_else_is_never_used(artifact, tmp_path
     (broken / "artifact.json").write_text(json.dumps(document))
     said: list[str] = []
     with pytest.raises(ParityError, match="torch in f32 does not reproduce"):
-        spec_for(load_artifact(broken), Execution(), said.append)
+        chosen(load_artifact(broken), Execution(), said.append)
     assert said[-1].startswith("passed over: onnxruntime in f32")
     assert all(text.startswith("passed over: openvino") for text in said[:-1])
     assert len(said) >= 2
@@ -141,13 +142,13 @@ def test_devices_that_make_no_sense_are_refused(settings: dict[str, str], messag
 def test_cuda_is_refused_here_with_the_cure_and_never_replaced(artifact) -> None:
     if ort_cuda.PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
         with pytest.raises(MissingExtra, match=r"needs CUDAExecutionProvider.*rate-engine\[gpu\]"):
-            spec_for(artifact, Execution(backend="onnxruntime", device="cuda"))
+            chosen(artifact, Execution(backend="onnxruntime", device="cuda"))
     with pytest.raises(UsageError, match=r"has no pixels graph in fp16.*--precision fp16"):
-        spec_for(artifact, Execution(backend="onnxruntime-cuda", precision="fp16"))
+        chosen(artifact, Execution(backend="onnxruntime-cuda", precision="fp16"))
     with pytest.raises(UsageError, match="does not compute in --precision int8 on --device cuda; leave one out"):
-        spec_for(artifact, Execution(device="cuda", precision="int8"))
+        chosen(artifact, Execution(device="cuda", precision="int8"))
     with pytest.raises(UsageError, match="--precision fp16 on --device cpu; fp16 is for a GPU"):
-        spec_for(artifact, Execution(device="cpu", precision="fp16"))
+        chosen(artifact, Execution(device="cpu", precision="fp16"))
 
 
 def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.Monke
     monkeypatch.setattr(choose_backend, "preferences", lambda *_: [("torch", "f32"), ("onnxruntime", "f32")])
     said: list[str] = []
     elsewhere = dataclasses.replace(artifact, source=str(tmp_path / "gone"))
-    assert spec_for(elsewhere, Execution(), said.append).name == "onnxruntime"
+    assert chosen(elsewhere, Execution(), said.append).name == "onnxruntime"
     assert len(said) == 1
     assert "cannot be opened in PyTorch:" in said[0]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from opening import chosen
 from standin_tensorrt import Standin
 
 import rate
 from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.plans import plan_spec
 from rate.bench.plan import BenchSettings, candidates
 from rate.config import Execution
 from rate.engine import choose_backend
-from rate.engine.choose_backend import spec_for
 from rate.errors import MissingExtra, ParityError, UsageError
 from rate.export.tensorrt import build_plan
 
@@ -32,25 +34,25 @@ def artifact(trained, tmp_path: Path) -> Artifact:
 
 
 def test_auto_takes_the_plan_first(standin, artifact) -> None:
-    assert spec_for(artifact, Execution(threads=1)).name == "openvino"
+    assert chosen(artifact, Execution(threads=1)).name == "openvino"
     build_plan(artifact, "f32", (8,))
     said: list[str] = []
-    spec = spec_for(artifact, Execution(threads=1), said.append)
+    spec = chosen(artifact, Execution(threads=1), said.append)
     assert (spec.name, spec.precision, said) == ("tensorrt", "f32", [])
-    assert spec_for(artifact, Execution("onnxruntime", threads=1)).name == "onnxruntime"
+    assert chosen(artifact, Execution("onnxruntime", threads=1)).name == "onnxruntime"
 
 
 def test_auto_passes_over_a_plan_that_cannot_be_used_and_says_why(monkeypatch, standin, artifact) -> None:
     build_plan(artifact, "f32", (8,))
     standin.gpu.name = "another GPU"
     said: list[str] = []
-    assert spec_for(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
+    assert chosen(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
     assert len(said) == 1
     assert "was built for gpu NVIDIA Stand-in 1, here it is another GPU" in said[0]
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     said.clear()
-    assert spec_for(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
+    assert chosen(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
     assert said[0].startswith("passed over: TensorRT is needed here and cannot be imported")
 
 
@@ -58,45 +60,45 @@ def test_auto_passes_over_a_plan_that_has_become_wrong(standin, artifact) -> Non
     build_plan(artifact, "f32", (8,))
     standin.faults.logits = 1.0
     said: list[str] = []
-    assert spec_for(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
+    assert chosen(artifact, Execution(precision="f32", threads=1), said.append).name == "openvino"
     assert said[0].startswith("passed over: tensorrt in f32 does not reproduce")
     with pytest.raises(ParityError, match="tensorrt in f32 does not reproduce"):
-        spec_for(artifact, Execution("tensorrt"))
+        chosen(artifact, Execution("tensorrt"))
 
 
 def test_named_it_is_used_or_refused_with_the_cure(monkeypatch, standin, artifact) -> None:
     with pytest.raises(UsageError, match=r"\(none was built\); build one here: rate export .* --format tensorrt"):
-        spec_for(artifact, Execution("tensorrt"))
+        chosen(artifact, Execution("tensorrt"))
     with pytest.raises(UsageError, match="has no pixels graph in bf16"):
-        spec_for(artifact, Execution("tensorrt", "bf16"))
+        chosen(artifact, Execution("tensorrt", "bf16"))
     with pytest.raises(UsageError, match="--backend tensorrt does not compute in --precision int8"):
-        spec_for(artifact, Execution("tensorrt", "int8"))
+        chosen(artifact, Execution("tensorrt", "int8"))
     build_plan(artifact, "f32", (8,))
-    assert spec_for(artifact, Execution("tensorrt")).name == "tensorrt"
+    assert chosen(artifact, Execution("tensorrt")).name == "tensorrt"
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtra, match=r"pypi\.nvidia\.com tensorrt-cu13"):
-        spec_for(artifact, Execution("tensorrt"))
+        chosen(artifact, Execution("tensorrt"))
 
 
 def test_a_plan_runs_on_the_gpu_that_is_named(standin, artifact) -> None:
     build_plan(artifact, "f32", (8,))
     for device in ("cuda:1", "cuda"):
-        assert spec_for(artifact, Execution("tensorrt", device=device)).device == device
-    assert spec_for(artifact, Execution("tensorrt")).device == "cuda:0"
+        assert plan_spec(artifact, "f32", 8, device).device == device
 
 
 def test_no_plan_is_built_of_token_graphs(standin, tiny_vit, tmp_path) -> None:
     artifact = load_artifact(Path(shutil.copytree(tiny_vit.artifact, tmp_path / "artifact")))
     build_plan(artifact, "f32", (8,))
-    assert spec_for(artifact, Execution(precision="f32", threads=1), form="tokens").name == "openvino"
+    assert chosen(artifact, Execution(precision="f32", threads=1), form="tokens").name == "openvino"
     with pytest.raises(UsageError, match="no TensorRT plan is built of tokens graphs; use another --backend"):
-        spec_for(artifact, Execution("tensorrt"), form="tokens")
+        chosen(artifact, Execution("tensorrt"), form="tokens")
 
 
 def test_a_bench_measures_the_plan_beside_the_others(standin, artifact) -> None:
     build_plan(artifact, "f32", (8,))
-    passed, _ = candidates(artifact, BenchSettings(precisions=("f32",), threads=1))
-    assert [spec.name for spec in passed] == ["tensorrt", "openvino", "onnxruntime"]
+    with ExitStack() as stack:
+        passed, _ = candidates(artifact, BenchSettings(precisions=("f32",), threads=1), stack)
+    assert [backend.name for backend in passed] == ["tensorrt", "openvino", "onnxruntime"]
 
 
 def test_a_whole_evaluation_gives_the_verdicts_of_the_cpu(standin, trained, artifact) -> None:

@@ -6,23 +6,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 from pyarrow import parquet
 
 from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.pack import pack
 from rate.data.storage.location import read_bytes
-from rate.engine.pipeline import evaluate
-from rate.engine.workers.launch import crew
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 
 
 def rows_of(data: str, out: Path, workers: int = 1) -> list[dict]:
-    one = job(data, workers=workers)
-    with crew(one.execution) as found:
-        evaluate(one, FakeSpec(light), out, lambda _: None, found.carry_out(FakeSpec(light)))
+    evaluate(job(data, workers=workers), FakeSpec(light), out)
     return sorted(read_rows(out, read_run(out)).to_pylist(), key=lambda row: (row["id"], row["head"]))
 
 
@@ -35,6 +31,7 @@ def to_parquet(data: str, path: Path) -> str:
             "label": [sample.label for sample in samples],
             "boxes": [sample.boxes for sample in samples],
             "group": [sample.group for sample in samples],
+            "cluster": [sample.cluster for sample in samples],
         }
     )
     parquet.write_table(table, path, row_group_size=5)

@@ -14,9 +14,10 @@ from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
-from rate.engine.choose_backend import spec_for
+from rate.engine.choose_backend import open_backend
+from rate.engine.evaluate import evaluate
 from rate.engine.job import Job, job_from_artifact
-from rate.engine.pipeline import evaluate
+from rate.engine.open_runner import open_runner
 from rate.errors import ConfigError, UsageError
 from rate.export.graph.tokens import dropped_logits
 from rate.export.options import ExportOptions
@@ -43,7 +44,8 @@ def job(tiny_vit, manifest: Path, batch: int = 8, backend: str = "onnxruntime", 
 
 
 def finish(tiny_vit, one: Job, out: Path) -> Path:
-    evaluate(one, spec_for(load_artifact(tiny_vit.artifact), one.execution, form="tokens"), out)
+    with open_runner(load_artifact(tiny_vit.artifact), one) as runner:
+        evaluate(one, runner, out)
     return out
 
 
@@ -95,15 +97,14 @@ def test_openvino_gives_the_same_verdicts(tiny_vit, manifest: Path, finished: Pa
 
 def test_an_interrupted_run_goes_on(tiny_vit, manifest: Path, finished: Path, tmp_path: Path) -> None:
     one, ticks = job(tiny_vit, manifest), []
-    spec = spec_for(load_artifact(tiny_vit.artifact), one.execution, form="tokens")
 
     def stop(progress) -> None:
         ticks.append(progress.done)
         if progress.done == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(one, spec, tmp_path / "run", stop)
+    with open_runner(load_artifact(tiny_vit.artifact), one) as runner, pytest.raises(KeyboardInterrupt):
+        evaluate(one, runner, tmp_path / "run", stop)
     stored = len(read_rows(tmp_path / "run", read_run(tmp_path / "run")))
     assert 0 < stored < 4
     assert_same(finished, finish(tiny_vit, one, tmp_path / "run"), atol=1e-5)
@@ -137,7 +138,8 @@ def test_saved_maps_are_constant_on_patches(finished: Path) -> None:
 
 def test_a_dry_run_times_masked_rows(tiny_vit, manifest: Path, tmp_path: Path) -> None:
     one = job(tiny_vit, manifest, batch=64)
-    cost = estimate(one, spec_for(load_artifact(tiny_vit.artifact), one.execution, form="tokens"), tmp_path / "run")
+    with open_backend(load_artifact(tiny_vit.artifact), one.execution, "tokens") as backend:
+        cost = estimate(one, backend, 1, tmp_path / "run")
     assert (cost.samples, cost.forwards) == (4, 4 * (MASKS + 1))
     assert cost.forwards_per_s > 0
 

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
 from rate.errors import SampleError
 from rate.types import Prepared, Sample
@@ -28,8 +29,9 @@ def test_order_is_kept_and_errors_stand_in_their_place(threads: int) -> None:
         got = []
         while (item := source.next()) is not None:
             got.append(item)
-    assert [sample.id for sample, _ in got] == [str(k) for k in range(20)]
-    assert [isinstance(outcome, SampleError) for _, outcome in got] == [k == 7 for k in range(20)]
+    assert [one.sample.id for one in got] == [str(k) for k in range(20)]
+    assert [one.error for one in got if isinstance(one, Outcome)] == ["seven is broken"]
+    assert isinstance(got[7], Outcome)
 
 
 def test_no_more_than_the_bound_is_started() -> None:

@@ -7,16 +7,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import function_models
 import numpy as np
 import pytest
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
-from rate.config import Execution, Measurement
 from rate.data.images.geometry import Geometry
-from rate.data.manifest import read_manifest
 from rate.engine import job as jobs
-from rate.engine import pipeline
 from rate.engine.job import Job
 from rate.engine.verdict import Head
 from rate.types import Float32
@@ -25,18 +23,7 @@ GEOMETRY = Geometry(16, 16, (0.5,) * 3, (0.25,) * 3)
 
 
 def job(manifest: Path) -> Job:
-    read = read_manifest(manifest)
-    return Job(
-        heads=(Head("a", ("dark", "light")),),
-        geometry=GEOMETRY,
-        samples=read.samples,
-        measurement=Measurement(masks=10, grid=4),
-        execution=Execution(batch=8, threads=1),
-        weights="w",
-        data=read.digest(),
-        origin={},
-        available=len(read.samples),
-    )
+    return function_models.job(manifest, heads=(Head("a", ("dark", "light")),), geometry=GEOMETRY, masks=10, threads=1)
 
 
 def model(pause: float):
@@ -60,7 +47,7 @@ def slow_reading(monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
 
 def test_slow_reading_shows(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     slow_reading(monkeypatch, 0.2)
-    summary = pipeline.evaluate(job(image_set(6)), model(0.0), tmp_path / "run")
+    summary = function_models.evaluate(job(image_set(6)), model(0.0), tmp_path / "run")
     waiting = summary.throughput["waiting_for_data"]
     assert 0.5 < waiting <= 1.0
     assert run(["show", str(tmp_path / "run")]) == 0
@@ -72,7 +59,7 @@ def test_slow_reading_shows(image_set, tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_slow_model_hides_the_reading(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the first picture is waited for: the others are read while the model computes."""
     slow_reading(monkeypatch, 0.02)
-    summary = pipeline.evaluate(job(image_set(6)), model(0.1), tmp_path / "run")
+    summary = function_models.evaluate(job(image_set(6)), model(0.1), tmp_path / "run")
     assert 0.0 < summary.throughput["waiting_for_data"] < 0.3
 
 
@@ -80,8 +67,8 @@ def test_the_shares_of_all_sessions_are_weighed_by_their_time(
     image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = job(image_set(6))
-    part = replace(whole, samples=whole.samples[:3])
-    first = pipeline.evaluate(part, model(0.1), tmp_path / "run").throughput["waiting_for_data"]
+    part = replace(whole, samples=tuple(whole.samples)[:3])
+    first = function_models.evaluate(part, model(0.1), tmp_path / "run").throughput["waiting_for_data"]
     slow_reading(monkeypatch, 0.3)
-    both = pipeline.evaluate(whole, model(0.0), tmp_path / "run").throughput["waiting_for_data"]
+    both = function_models.evaluate(whole, model(0.0), tmp_path / "run").throughput["waiting_for_data"]
     assert first < both < 1.0

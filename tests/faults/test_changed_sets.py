@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 from PIL import Image
 from shard_files import archive
 from stored_rows import stored
@@ -28,8 +28,7 @@ from rate.data.images.prepare import read_content
 from rate.data.make.corrupt_set import corrupt_set
 from rate.data.storage import remote_cache
 from rate.data.storage.location import read_bytes
-from rate.engine.pipeline import Progress, evaluate
-from rate.engine.workers.launch import crew
+from rate.engine.evaluate import Progress
 from rate.errors import EXIT_USAGE, SetChanged
 from rate.runs.store import read_run
 
@@ -148,8 +147,8 @@ def test_workers_see_it_too(tmp_path: Path) -> None:
         if (tmp_path / "other").exists():
             (tmp_path / "other").replace(data)
 
-    with crew(asked.execution) as found, pytest.raises(SetChanged, match=r"set\.tar"):
-        evaluate(asked, FakeSpec(light), tmp_path / "run", observe, found.carry_out(FakeSpec(light)))
+    with pytest.raises(SetChanged, match=r"set\.tar"):
+        evaluate(asked, FakeSpec(light), tmp_path / "run", observe)
     tar_set(tmp_path / "again.tar", 60)
     (tmp_path / "again.tar").replace(data)
     evaluate(job(data), FakeSpec(light), tmp_path / "alone")

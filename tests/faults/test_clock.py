@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
-from rate.engine.pipeline import Progress, evaluate
+from rate.engine.evaluate import Progress
 from rate.runs.store import read_run
 
 YEAR = 365.0 * 86_400

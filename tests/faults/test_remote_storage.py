@@ -12,7 +12,7 @@ from typing import ClassVar
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from function_models import job, light
+from function_models import evaluate, job, light
 from shard_files import archive
 from stored_rows import stored
 
@@ -20,7 +20,6 @@ from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.storage import remote_cache, retries
 from rate.data.storage.location import read_bytes
-from rate.engine.pipeline import evaluate
 from rate.errors import ConfigError, DataError, SampleError
 
 SILENCE_S = 0.4

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.backends.fake import FakeSpec
-from rate.engine.pipeline import evaluate
 from rate.runs.failures import commonest_failures, reason_of
 from rate.runs.status import read_status
 

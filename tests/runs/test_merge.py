@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 
 from rate.backends.fake import FakeSpec
-from rate.engine.pipeline import evaluate
-from rate.errors import RunError, UsageError
+from rate.errors import RunError, TooManyErrors, UsageError
 from rate.runs import parts as part_reader
 from rate.runs.merge import left_behind, merge
 from rate.runs.parts import read_rows
@@ -119,7 +118,8 @@ def test_a_merge_of_shards_that_all_failed_is_failed(image_set, tmp_path: Path) 
     for path in manifest.parent.glob("*.png"):
         path.write_bytes(b"")
     for number, run in enumerate(runs, 1):
-        evaluate(job(manifest, shard=f"{number}/2"), FakeSpec(light), run)
+        with pytest.raises(TooManyErrors):
+            evaluate(job(manifest, shard=f"{number}/2"), FakeSpec(light), run)
     assert merge(runs, tmp_path / "merged").status == "failed"
 
 

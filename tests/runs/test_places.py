@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 
 from rate.backends.fake import FakeSpec
-from rate.engine.pipeline import evaluate
 from rate.report.heads import load_heads
 from rate.report.html.page import write_report
 from rate.runs.merge import merge

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light
 
 from rate.backends.fake import FakeSpec
-from rate.engine.pipeline import Progress, evaluate
+from rate.engine.evaluate import Progress
 from rate.runs import parts
 from rate.runs.status import Status, read_status
 

@@ -10,7 +10,9 @@ import pytest
 from rate.errors import RunError
 from rate.files import write_json
 from rate.runs import parts as store_module
+from rate.runs import records
 from rate.runs.parts import read_rows
+from rate.runs.records import Recorder, Records, RunStats
 from rate.runs.store import RunStore, read_run
 from rate.types import Sample
 
@@ -34,8 +36,8 @@ def sample(k: int) -> Sample:
 
 
 def add(store: RunStore, *numbers: int) -> None:
-    for k in numbers:
-        store.add_error(sample(k), ["a"], "broken")
+    broken = (Recorder(["a"], 0).of_error(sample(k), "broken") for k in numbers)
+    store.add(Records(tuple(broken), RunStats(samples=len(numbers))), 0.0)
 
 
 def break_off(folder: Path, error: type[BaseException]) -> None:
@@ -127,11 +129,12 @@ def test_a_sample_that_was_interrupted_between_its_heads_is_not_stored(
             raise KeyboardInterrupt
         return {"id": "s1", "head": verdict}
 
-    monkeypatch.setattr(store_module, "row_from_verdict", interrupted)
+    monkeypatch.setattr(records, "row_from_verdict", interrupted)
 
     def broken_off() -> None:
         with opened(tmp_path / "run") as store:
-            store.add(["first head", "second head"])
+            record = Recorder(["a", "b"], 0).of_verdicts(["first head", "second head"])
+            store.add(Records((record,), RunStats()), 0.0)
 
     with pytest.raises(KeyboardInterrupt):
         broken_off()

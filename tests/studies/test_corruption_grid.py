@@ -8,18 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import function_models
 import jsonschema
 import numpy as np
 import pytest
 
 from rate.backends.base import Backend
 from rate.backends.fake import FakeSpec
-from rate.config import Execution, Measurement
-from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.corrupt import SEVERITIES, TYPES, parse_grid
 from rate.data.images.geometry import Geometry
+from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.pipeline import evaluate, kept_open
 from rate.engine.verdict import Head
 from rate.errors import ConfigError, RunError
 from rate.report.schemas import all_schemas
@@ -50,23 +49,13 @@ class Counted(FakeSpec):
 
 
 def job(manifest: Path, **measured: object) -> Job:
-    found = read_evaluation_set(str(manifest))
-    return Job(
-        heads=(Head("a", ("dark", "light")),),
-        geometry=GEOMETRY,
-        samples=found,
-        measurement=Measurement(**({"masks": 20, "grid": 4} | measured)),
-        execution=Execution(batch=8, threads=1),
-        weights="w",
-        data=found.digest,
-        origin={},
-        available=found.available,
-    )
+    heads = (Head("a", ("dark", "light")),)
+    return function_models.job(manifest, heads=heads, geometry=GEOMETRY, threads=1, **({"masks": 20} | measured))
 
 
 def grid_of(one: Job, out: Path, spec: FakeSpec, asked: tuple[str | None, ...] = ASKED) -> Grid:
-    with kept_open() as carry_out:
-        return evaluate_grid(one, spec, out, asked, carry_out)
+    with function_models.open_spec(spec) as backend:
+        return evaluate_grid(one, InProcess(backend), out, asked)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +89,7 @@ def test_every_run_is_what_it_is_alone_and_the_model_is_opened_once(image_set, t
     assert [cell.folder.name for cell in grid.cells] == names
     for name, corruption in zip(names, ASKED, strict=True):
         alone = job(manifest, corrupt=corruption)
-        evaluate(alone, FakeSpec(light), tmp_path / name)
+        function_models.evaluate(alone, FakeSpec(light), tmp_path / name)
         assert read_run(tmp_path / "grid" / name)["key"] == read_run(tmp_path / name)["key"]
         one, two = (read_rows(folder / name, read_run(folder / name)) for folder in (tmp_path / "grid", tmp_path))
         assert one.sort_by("id").drop_columns("evidence_sketch") == two.sort_by("id").drop_columns("evidence_sketch")
@@ -155,7 +144,7 @@ def test_a_killed_grid_goes_on_where_it_was(image_set, tmp_path: Path) -> None:
     assert [cell.status for cell in load_grid(tmp_path / "cut").cells] == ["complete", "partial"]
     resumed = grid_of(job(manifest), tmp_path / "cut", FakeSpec(rest))
     assert resumed.to_json() == whole.to_json()
-    assert rest.calls < 4 * 16 - 16, "what was complete was computed again"
+    assert rest.calls < 4 * 17 - 17, "what was complete was computed again"
     grid_of(job(manifest), tmp_path / "cut", FakeSpec(none))
     assert none.calls == 0, "a finished grid opened the model"
 

@@ -9,19 +9,17 @@ from pathlib import Path
 import function_models
 import numpy as np
 import pytest
+from function_models import evaluate
 
 from rate.backends.fake import FakeSpec
-from rate.config import Execution, Measurement
-from rate.data.evaluation_set import read_evaluation_set
+from rate.config import Measurement
 from rate.data.images.corrupt import CROP, Corruption, corrupted, parse_corruption
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import load_image, prepare
 from rate.data.make.corrupt_set import corrupt_set
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job
-from rate.engine.pipeline import evaluate
 from rate.engine.verdict import Head
-from rate.engine.workers.launch import crew
 from rate.errors import ConfigError, RunError
 from rate.report.compare.agreement import agreement
 from rate.report.heads import load_head, load_heads, require_comparable
@@ -33,31 +31,23 @@ AT_THE_CROP = replace(CROP, resize=CROP.size)
 """Leaves a picture of 224 x 224 pixels as it is."""
 
 
+UNLIKE = ("evidence_sketch", "content")
+
+
 def light(x: Float32) -> dict[str, Float32]:
     """More light in the upper left quarter means "light", in steps that noise can cross."""
     corner = x[:, :, :112, :112].mean(axis=(1, 2, 3)) - 0.45
     return {"a": np.stack([-corner, corner], axis=1).astype(np.float32)}
 
 
-def job(manifest: Path, geometry: Geometry = CROP, corrupt: str | None = None, **execution: object) -> Job:
-    found = read_evaluation_set(str(manifest))
-    return Job(
-        heads=(Head("a", ("dark", "light")),),
-        geometry=geometry,
-        samples=found,
-        measurement=Measurement(masks=40, grid=4, corrupt=corrupt),
-        execution=Execution(**({"batch": 8} | execution)),
-        weights="w",
-        data=found.digest,
-        origin={},
-        available=found.available,
-    )
+def job(manifest: Path, geometry: Geometry = CROP, corrupt: str | None = None) -> Job:
+    return function_models.job(manifest, heads=(Head("a", ("dark", "light")),), geometry=geometry, corrupt=corrupt)
 
 
 def rows_of(folder: Path) -> dict[str, dict]:
-    """By id. The sketch of a map is left out: f16 of values that may differ in the last bit."""
+    """By id. Left out are the sketch of a map, f16 of values that may differ in the last bit, and the files' digest."""
     rows = read_rows(folder, read_run(folder)).to_pylist()
-    return {row["id"]: {name: value for name, value in row.items() if name != "evidence_sketch"} for row in rows}
+    return {row["id"]: {name: value for name, value in row.items() if name not in UNLIKE} for row in rows}
 
 
 def same(one: dict[str, dict], two: dict[str, dict]) -> bool:
@@ -103,9 +93,8 @@ def test_order_threads_and_workers_change_nothing(image_set, tmp_path: Path) -> 
     turned = replace(function_models.job(manifest, threads=3), measurement=measurement)
     assert turned.key("fake", "f32") == one.key("fake", "f32")
     evaluate(turned, FakeSpec(function_models.light), tmp_path / "turned")
-    with crew(Execution(workers=2)) as two:
-        spec = FakeSpec(function_models.light)
-        evaluate(turned, spec, tmp_path / "two", carry_out=two.carry_out(spec))
+    two = replace(turned, execution=replace(turned.execution, workers=2))
+    evaluate(two, FakeSpec(function_models.light), tmp_path / "two")
     expected = {(row["id"], row["head"]): row["rma_positive"] for row in rows(tmp_path / "one")}
     for name in ("turned", "two"):
         found = {(row["id"], row["head"]): row["rma_positive"] for row in rows(tmp_path / name)}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from function_models import job, light
+from function_models import evaluate, job, light, open_spec
 
 from rate.backends.fake import FakeSpec
-from rate.engine.pipeline import evaluate
+from rate.engine.engine import InProcess
 from rate.runs.store import read_run
 from rate.studies.precision import compare_precision
 from rate.types import Float32
@@ -27,7 +27,8 @@ def test_fewer_or_more_samples_than_before_are_compared_as_asked(
     manifest, run = image_set(8), tmp_path / "run"
     evaluate(job(manifest), FakeSpec(light), run)
     for count in order:
-        found = compare_precision(job(manifest), FakeSpec(inverted), run, count)
+        with open_spec(FakeSpec(inverted)) as backend:
+            found = compare_precision(job(manifest), InProcess(backend), run, count)
         assert {flips.samples for flips in found} == {count}
         assert {flips.predictions for flips in found} == {count}, "every prediction differs"
         stored = json.loads((run / "precision.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,20 @@ import function_models
 import jsonschema
 import numpy as np
 import pytest
+from function_models import open_spec
 from PIL import Image
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
+from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.verdict import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
 from rate.report.schemas import all_schemas
-from rate.studies.faithfulness import Explainer, Found, measure_faithfulness, samples_for
+from rate.studies.faithfulness import Found, measure_faithfulness, samples_for
 from rate.types import Float32
 
 SIZE, IMAGES = 32, 12
@@ -62,8 +65,14 @@ def job(tmp_path: Path) -> Job:
 
 def found_by(job: Job, explained: Float32, randomized: Float32, samples: int = IMAGES) -> Found:
     """Of maps of the model ``explained``, on the model of the square."""
-    models = Explainer(model(explained)), Explainer(model(randomized))
-    return measure_faithfulness(job, *models, model(weights()), samples)["h"]
+    return measured(job, [model(explained), model(randomized), model(weights())], samples)
+
+
+def measured(job: Job, specs: list[FakeSpec], samples: int) -> Found:
+    """Maps of the first model and of the second, judged on the third."""
+    with ExitStack() as stack:
+        own, other, pixels = (stack.enter_context(open_spec(spec)) for spec in specs)
+        return measure_faithfulness(job, InProcess(own), InProcess(other), pixels, samples)["h"]
 
 
 def test_the_true_map_is_faithful_and_a_model_without_its_weights_looks_different(job: Job) -> None:
@@ -124,13 +133,8 @@ def test_what_has_no_map_is_skipped_and_counted(job: Job) -> None:
     assert (found.areas, found.skipped, found.correlation) == ([], IMAGES, [])
     told = found.to_json()
     assert told["deletion"] == {"value": None, "low": None, "high": None, "n": 0}
-    broken = measure_faithfulness(
-        job,
-        Explainer(model(weights())),
-        Explainer(model(weights(5))),
-        FakeSpec(lambda x: {"h": np.full((len(x), 2), np.nan, np.float32)}),
-        3,
-    )["h"]
+    nan = FakeSpec(lambda x: {"h": np.full((len(x), 2), np.nan, np.float32)})
+    broken = measured(job, [model(weights()), model(weights(5)), nan], 3)
     assert (broken.areas, broken.skipped) == ([], 3)
 
 

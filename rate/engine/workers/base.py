@@ -1,80 +1,114 @@
-"""What works for a run beside the process that owns it: an open backend that turns chunks of samples into parts."""
+"""A worker: an open backend beside the process that owns the run, and what it answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
-from rate.backends.base import BackendSpec
+from rate.backends.base import Backend
+from rate.engine.choose_backend import Say
+from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.pipeline import Engine, opened
-from rate.errors import SampleError
-from rate.runs.parts import PartWriter
-from rate.runs.store import Work
-from rate.types import Json, Sample
+from rate.errors import RateError
+from rate.runs.records import Records, RunStats
+from rate.types import Sample
+
+Opener = Callable[[Say], AbstractContextManager[Backend]]
+"""Opens a backend, and says why others were passed over. It travels to the workers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """All that a worker is told before its first chunk."""
+class Ready:
+    """A worker has opened its backend and waits for a chunk."""
 
-    job: Job  # without its samples
-    spec: BackendSpec
-    folder: Path  # of the run: every worker writes its parts there
-    key: str  # of the run
+    backend: str
+    precision: str
+    notices: tuple[str, ...] = ()  # why other backends were passed over
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A chunk whose part is written, and not listed yet."""
+class Failed:
+    """A worker cannot go on, and the run with it."""
 
-    part: Json | None  # for run.json
-    work: Work
-    errors: int
+    error: Exception
 
 
-class Worker:
-    """Evaluates chunks. Use as a context manager: entering it opens the backend."""
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker died; its chunk is unfinished."""
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
-        self._stack = ExitStack()
-        self._engine: Engine | None = None
+    why: str  # reads on from "the worker"
 
-    def __enter__(self) -> Worker:
-        """Open the backend.
 
-        Raises:
-            BackendError: the runtime cannot load the graph.
-        """
-        self._engine = self._stack.enter_context(opened(self._assignment.job, self._assignment.spec))
-        return self
+Answer = Ready | Records | Failed
+Event = Answer | Lost
+
+
+class Workers(Protocol):
+    """Processes with a `Worker` each, on this machine or on others, numbered from 0. They end with the `with` block."""
+
+    def __enter__(self) -> Workers: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> None: ...
+
+    def start(self, worker: int) -> None:
+        """Start a worker, or another one in the place of one that died; it answers when its backend is open."""
+
+    def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
+        """Give a chunk to a worker that has answered everything before."""
+
+    def wait(self) -> tuple[int, Event]:
+        """Wait until one of them answers or dies."""
+
+
+class Defect(Exception):
+    """An exception in a worker that nobody foresaw; its traceback there is a note of this one."""
+
+
+class Worker:
+    """Evaluates chunks of samples. An error is an answer: the owner of the run raises it."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener, self._stack = opener, ExitStack()
+        self._runner: InProcess | None = None
+
+    def load(self) -> Answer:
+        """Open the backend."""
+        return _answered(self._load)
+
+    def evaluate(self, job: Job, samples: Sequence[Sample]) -> Answer:
+        """Evaluate a chunk."""
+        return _answered(lambda: self._evaluate(job, samples))
+
+    def close(self) -> None:
+        """Close the backend."""
         self._stack.close()
 
-    def evaluate(self, samples: Sequence[Sample]) -> Finished:
-        """Evaluate a chunk and write its part.
+    def _load(self) -> Ready:
+        notices: list[str] = []
+        self._runner = InProcess(self._stack.enter_context(self._opener(notices.append)))
+        return Ready(self._runner.backend, self._runner.precision, tuple(notices))
 
-        Raises:
-            BackendError: the runtime failed.
-            StorageError: the part could not be written.
-        """
-        assert self._engine is not None, "a worker is used as a context manager"
-        job = self._assignment.job
-        names = [head.name for head in job.heads]
-        writer = PartWriter(self._assignment.folder, self._assignment.key, job.execution.save_maps)
-        work, errors = Work(), 0
-        for sample, outcome in self._engine.outcomes(samples, work):
-            if isinstance(outcome, SampleError):
-                writer.add_error(sample, names, str(outcome))
-                errors += 1
-            else:
-                writer.add(outcome)
-            work.samples += 1
-        return Finished(writer.write(), work, errors)
+    def _evaluate(self, job: Job, samples: Sequence[Sample]) -> Records:
+        assert self._runner is not None, "a worker loads before its first chunk"
+        done = list(self._runner.run(job, samples))
+        return Records(
+            tuple(record for one in done for record in one.records), sum((one.stats for one in done), RunStats())
+        )
+
+
+def _answered(act: Callable[[], Ready | Records]) -> Answer:
+    try:
+        return act()
+    except RateError as error:
+        return Failed(error)
+    except Exception as error:
+        defect = Defect(f"{type(error).__name__} in a worker: {error}")
+        defect.add_note(f"In the worker:\n{traceback.format_exc()}")
+        return Failed(defect)

@@ -1,24 +1,27 @@
-"""Workers as Ray actors, on this machine or on a cluster: they read their own images and write their own parts.
+"""Workers as Ray actors, on this machine or on a cluster.
 
 Ray Core alone: an actor a worker, one chunk at a time, so that the queue of the run is the backpressure. Samples travel
-as rows of a manifest, results as names of parts; neither pixels nor maps pass through the object store.
+as rows of a manifest and come back as rows of a run; pixels do not pass through Ray.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
-from types import ModuleType
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
 from typing import Any
 
 from rate.backends.process import usable_cores
-from rate.engine.workers.base import Assignment, Finished, Worker
-from rate.engine.workers.coordinator import LOADS, Hire, Lost, Ready
-from rate.errors import BackendError, RateError, UsageError, need
+from rate.engine.choose_backend import Say
+from rate.engine.job import Job
+from rate.engine.workers.base import Answer, Event, Lost, Opener, Worker
+from rate.errors import UsageError, need
 from rate.types import Sample
 
 OBJECT_STORE_BYTES = 100 << 20
@@ -30,7 +33,15 @@ LIMITS = ("RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS", "RATE_CACH
 ANSWER_S = 10.0
 """Time that the address of a cluster has to answer."""
 
+ADDRESS = "RAY_ADDRESS"
+"""Names a cluster, for Ray; it is somebody else's until the settings of a run name it too."""
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+_CLUSTERS = "ENABLE_RAY_CLUSTER"
+
+_TOKEN = secrets.token_hex(32)
+"""What the embedded Ray asks of whoever talks to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,53 +57,83 @@ class Needs:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[ModuleType]:
-    """Ray, connected: to the cluster at ``address``, or embedded in this process, with the cores it may use.
+def connected(address: str | None, say: Say = lambda _: None) -> Iterator[ModuleType]:
+    """Ray, connected: to the cluster at ``address``, or without one embedded in this process, private to it.
 
-    A Ray that is connected already is used as it is, and left so.
+    A Ray that this process is connected to already is used as it is, and left so.
 
     Raises:
         MissingExtra: Ray is not installed.
         UsageError: nobody answers at ``address``.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    if address is None:
-        # Nobody else can reach the embedded one; a token would need a home folder that can be written to.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    if address is None and ("ray" not in sys.modules or os.environ.get("RAY_AUTH_TOKEN") == _TOKEN):
+        # Ray reads this once in the life of a process, when it is imported.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_TOKEN)
     ray = need("ray", "ray")
     if ray.is_initialized():
         yield ray
         return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address is None:
-        options |= {
-            "num_cpus": usable_cores(),
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-        }
+    alone = _alone(say) if address is None else nullcontext()
+    with redirect_stdout(sys.stderr), alone:  # where it prints of lost workers; stdout is for results
+        _embed(ray) if address is None else _join(ray, address)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _alone(say: Say) -> Iterator[None]:
+    """Keep a Ray that is started in the block to this machine, and away from a cluster that others have named.
+
+    Ray has a switch for nodes whose processes listen on loopback alone, meant for systems without clusters.
+    """
+    constants = importlib.import_module("ray._private.ray_constants")
+    before, foreign = getattr(constants, _CLUSTERS), os.environ.pop(ADDRESS, None)
+    if foreign is not None:
+        say(f"{ADDRESS} names a cluster at {foreign}, and --runner ray does not join it; --runner ray://{foreign} does")
+    setattr(constants, _CLUSTERS, False)
+    os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    try:
+        yield
+    finally:
+        setattr(constants, _CLUSTERS, before)
+        del os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+        if foreign is not None:
+            os.environ[ADDRESS] = foreign
+
+
+def _embed(ray: ModuleType) -> None:
+    # "local" starts a new one also where another Ray runs on this machine.
+    ray.init(
+        "local",
+        num_cpus=usable_cores(),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+    )
+
+
+def _join(ray: ModuleType, address: str) -> None:
     try:
         _check_answers(address)
-        ray.init(address, **options)
+        ray.init(address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"no Ray cluster answers at {address} ({str(error).partition(chr(10))[0]}); start one with "
             "`ray start --head`, or use --runner ray for one of this machine alone"
         ) from error
-    try:
-        with redirect_stdout(sys.stderr):  # where it prints of lost workers; stdout is for results
-            yield ray
-    finally:
-        ray.shutdown()
 
 
-def _check_answers(address: str | None) -> None:
-    """Knock before Ray does, which would try for minutes.
+def _check_answers(address: str) -> None:
+    """Fail fast: `ray.init` retries for minutes.
 
     Raises:
         OSError: nobody listens at HOST:PORT.
     """
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
 
@@ -110,102 +151,70 @@ def workers_that_fit(resources: Mapping[str, float], needs: Needs) -> int:
     return fitting
 
 
-def hire_on(ray: ModuleType, needs: Needs) -> Hire:
-    """Workers on a connected Ray, each with what it needs."""
-    return lambda assignments: _hired(ray, needs, assignments)
-
-
-@contextmanager
-def _hired(ray: ModuleType, needs: Needs, assignments: Sequence[Assignment]) -> Iterator[RayWorkers]:
-    workers = RayWorkers(ray, needs, [ray.put(assignment) for assignment in assignments])
-    try:
-        yield workers
-    finally:
-        workers.dismiss()
-
-
 class Actor:
-    """A worker inside an actor; what it does happens in its tasks, so that their errors arrive as they are."""
+    """A `Worker` inside an actor."""
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._worker = Worker(assignment)
+    def __init__(self, opener: Opener) -> None:
+        self._worker = Worker(opener)
 
-    def load(self) -> Ready:
-        """Open the backend."""
-        self._worker.__enter__()
-        return Ready()
+    def load(self) -> Answer:
+        """See `Worker`."""
+        return self._worker.load()
 
-    def evaluate(self, samples: Sequence[Sample]) -> Finished:
-        """See `Worker.evaluate`."""
-        return self._worker.evaluate(samples)
+    def evaluate(self, job: Job, samples: Sequence[Sample]) -> Answer:
+        """See `Worker`."""
+        return self._worker.evaluate(job, samples)
+
+
+class RayWorkers:
+    """`rate.engine.workers.base.Workers` as actors on a connected Ray, each with what it needs."""
+
+    def __init__(self, ray: ModuleType, needs: Needs, opener: Opener) -> None:
+        self._ray, self._opener = ray, ray.put(opener)
+        # Restarts are ours: the chunk of a lost actor goes to whoever is free.
+        limits = {name: value for name, value in os.environ.items() if name in LIMITS}
+        self._kind = ray.remote(
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus,
+            max_restarts=0,
+            runtime_env={"env_vars": limits} if limits else None,  # an actor's machine may have others
+        )(Actor)
+        self._actors: dict[int, Any] = {}
+        self._pending: dict[Any, int] = {}  # reference of a task -> worker
+
+    def __enter__(self) -> RayWorkers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in self._actors.values():
+            self._ray.kill(actor)
+        self._actors, self._pending = {}, {}
+
+    def start(self, worker: int) -> None:
+        """See `Workers`."""
+        self._actors[worker] = self._kind.remote(self._opener)
+        self._pending[self._actors[worker].load.remote()] = worker
+
+    def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
+        """See `Workers`."""
+        self._pending[self._actors[worker].evaluate.remote(job, samples)] = worker
+
+    def wait(self) -> tuple[int, Event]:
+        """See `Workers`."""
+        [done], _ = self._ray.wait(list(self._pending), num_returns=1)
+        worker = self._pending.pop(done)
+        try:
+            answer: Answer = self._ray.get(done)
+        except self._ray.exceptions.RayTaskError:  # in Ray's own part of the worker, or while it was unpickled there
+            raise
+        except self._ray.exceptions.RayError as error:  # the actor or its node is gone
+            return worker, Lost(f"was lost: {_reason(str(error))}")
+        return worker, answer
 
 
 def _reason(text: str) -> str:
     """Of Ray's pages the line that says why: the first, or of an exception in the actor's own code the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1 if "Traceback" in text or "__init__()" in text else 0] if lines else "no reason given"
-
-
-@dataclass(slots=True)
-class RayWorkers:
-    """`rate.engine.workers.coordinator.Workers` as actors."""
-
-    _ray: ModuleType
-    _needs: Needs
-    _assignments: list[Any]  # references in the object store
-    _actors: dict[int, Any] = field(default_factory=dict)
-    _pending: dict[Any, int] = field(default_factory=dict)  # reference of a task -> worker
-    _loading: set[int] = field(default_factory=set)
-    _failed_loads: int = 0
-
-    def __post_init__(self) -> None:
-        for worker in range(len(self._assignments)):
-            self._begin(worker)
-
-    def start(self, worker: int, samples: Sequence[Sample]) -> None:
-        """See `Workers`."""
-        self._pending[self._actors[worker].evaluate.remote(samples)] = worker
-
-    def wait(self) -> tuple[int, Ready | Finished | Lost]:
-        """See `Workers`."""
-        [done], _ = self._ray.wait(list(self._pending), num_returns=1)
-        worker = self._pending.pop(done)
-        try:
-            answer: Ready | Finished = self._ray.get(done)
-        except self._ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise cause if isinstance(cause, RateError) else BackendError(f"a worker failed: {cause}") from error
-        except self._ray.exceptions.RayError as error:  # the actor or its node is gone
-            return worker, self._replaced(worker, _reason(str(error)))
-        self._loading.discard(worker)
-        self._failed_loads = 0  # what counts is that nobody gets there any more
-        return worker, answer
-
-    def dismiss(self) -> None:
-        """End all actors."""
-        for actor in self._actors.values():
-            self._ray.kill(actor)
-        self._actors, self._pending = {}, {}
-
-    def _begin(self, worker: int) -> None:
-        # Restarts are ours: the chunk of a lost actor goes to whoever is free.
-        limits = {name: value for name, value in os.environ.items() if name in LIMITS}
-        kind = self._ray.remote(
-            num_cpus=self._needs.cpus,
-            num_gpus=self._needs.gpus,
-            max_restarts=0,
-            runtime_env={"env_vars": limits} if limits else None,  # an actor's machine may have others
-        )(Actor)
-        self._actors[worker] = kind.remote(self._assignments[worker])
-        self._loading.add(worker)
-        self._pending[self._actors[worker].load.remote()] = worker
-
-    def _replaced(self, worker: int, why: str) -> Lost:
-        self._failed_loads += worker in self._loading
-        if self._failed_loads >= LOADS:
-            raise BackendError(
-                f"{LOADS} workers died while they loaded the model, the last one: {why}; they may need more memory "
-                "than there is: use fewer --workers"
-            )
-        self._begin(worker)
-        return Lost(f"was lost: {why}")

@@ -10,13 +10,12 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import BackendSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
+from rate.engine.engine import InProcess, slots_of
 from rate.engine.job import Job
-from rate.engine.pipeline import outcomes
 from rate.engine.verdict import Head, Verdict
-from rate.errors import DataError, ParityError, SampleError
+from rate.errors import DataError, ParityError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import Observe, add_plan
-from rate.runs.store import Work
 from rate.studies.precision import Answer, Flips, count_flips
 from rate.types import Json, Sample
 
@@ -108,11 +107,13 @@ def _job(artifact: Artifact, samples: tuple[Sample, ...], masks: int) -> Job:
 
 
 def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
-    found: Verdicts = {}
-    for sample, outcome in outcomes(job, spec, job.samples, Work()):
-        if not isinstance(outcome, SampleError):
-            found |= {(sample.id, verdict.prediction.head): verdict for verdict in outcome}
-    return found
+    with spec.open(job.method.perturbation, slots_of(job)) as backend:
+        return {
+            (outcome.sample.id, verdict.prediction.head): verdict
+            for step in InProcess(backend).steps(job, job.samples)
+            for outcome in step.outcomes
+            for verdict in outcome.verdicts
+        }
 
 
 def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_models
 import openvino
 import pytest
+from opening import chosen
 from openvino import opset13 as ops
 from perturbing import draw, pictures
 from perturbing import run as forward
@@ -24,7 +25,6 @@ from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
 from rate.config import Execution
 from rate.data.manifest import read_manifest
-from rate.engine.choose_backend import spec_for
 from rate.errors import ParityError, UsageError
 from rate.export.export import ExportOptions
 from rate.export.precision import accept_int8
@@ -101,18 +101,18 @@ def test_int8_is_int8_and_near_f32(artifact: Artifact) -> None:
 
 def test_auto_takes_int8_first_and_a_precision_by_name_is_used(artifact: Artifact) -> None:
     passed_over: list[str] = []
-    assert spec_for(artifact, Execution(threads=1), passed_over.append).precision == "int8"
+    assert chosen(artifact, Execution(threads=1), passed_over.append).precision == "int8"
     assert passed_over == []
     for precision in ("f32", "int8"):
-        assert spec_for(artifact, Execution(precision=precision, threads=1)).precision == precision
-    assert spec_for(artifact, Execution(backend="onnxruntime", threads=1)).precision == "f32"
+        assert chosen(artifact, Execution(precision=precision, threads=1)).precision == precision
+    assert chosen(artifact, Execution(backend="onnxruntime", threads=1)).precision == "f32"
 
 
 def test_int8_is_refused_where_it_cannot_be(artifact: Artifact) -> None:
     with pytest.raises(UsageError, match=r"has no pixels graph in int8; .* --precision int8 --calibrate MANIFEST"):
-        spec_for(replace(artifact, graphs={"pixels": "pixels.onnx"}), Execution(precision="int8"))
+        chosen(replace(artifact, graphs={"pixels": "pixels.onnx"}), Execution(precision="int8"))
     with pytest.raises(UsageError, match="--backend onnxruntime does not compute in --precision int8"):
-        spec_for(artifact, Execution(backend="onnxruntime", precision="int8"))
+        chosen(artifact, Execution(backend="onnxruntime", precision="int8"))
     with pytest.raises(UsageError, match="is a int8 graph; ONNX Runtime on the CPU runs f32 ones"):
         OrtSpec(artifact.graph(precision="int8"))
     with pytest.raises(UsageError, match="is a f32 graph and cannot be computed in int8"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import threading
@@ -11,54 +10,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from function_models import GEOMETRY, HEADS, SIZE, evaluate, job
+from function_models import light as model
 
 from rate.backends.fake import FakeSpec
-from rate.config import Execution, Measurement
-from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
-from rate.engine.job import Job
-from rate.engine.pipeline import evaluate
-from rate.engine.verdict import Head, softmax
-from rate.errors import RunError
+from rate.engine.verdict import softmax
+from rate.errors import RunError, TooManyErrors
 from rate.kernels import reference
 from rate.runs.parts import read_rows
 from rate.runs.store import RunStore, read_run
 from rate.runs.summary import Summary, load_summary
 from rate.types import Float32
-
-SIZE = 32
-GEOMETRY = Geometry(size=SIZE, resize=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3)
-HEADS = (Head("a", ("dark", "light")), Head("b", ("light", "dark", "grey")))
-
-
-def model(x: Float32) -> dict[str, Float32]:
-    """Head a reads the upper left quarter, head b everything; more light means "light"."""
-    corner = x[:, :, : SIZE // 2, : SIZE // 2].mean(axis=(1, 2, 3))
-    whole = x.mean(axis=(1, 2, 3))
-    return {
-        "a": np.stack([-corner, corner], axis=1).astype(np.float32),
-        "b": np.stack([whole, -whole, 0.1 * whole], axis=1).astype(np.float32),
-    }
-
-
-def job(manifest: Path, **changes: object) -> Job:
-    measurement = Measurement(**{"masks": 40, "grid": 4} | {k: v for k, v in changes.items() if k in MEASURED})
-    execution = Execution(**{"batch": 8} | {k: v for k, v in changes.items() if k not in MEASURED})
-    read = read_manifest(manifest)
-    return Job(
-        heads=HEADS,
-        geometry=GEOMETRY,
-        samples=read.samples,
-        measurement=measurement,
-        execution=execution,
-        weights="w",
-        data=read.digest(),
-        origin={},
-        available=len(read.samples),
-    )
-
-
-MEASURED = {field.name for field in dataclasses.fields(Measurement)}
 
 
 def rows_of(folder: Path) -> dict[tuple[str, str], dict]:
@@ -238,6 +201,43 @@ def clean_spread(sample) -> float:
     from rate.data.images.prepare import prepare
 
     return float(prepare(sample, GEOMETRY).pixels.std())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_ends_as_soon_as_too_many_samples_fail(image_set, tmp_path: Path, workers: int) -> None:
+    manifest, seen = image_set(40), []
+    for k in range(5, 40, 2):
+        (manifest.parent / f"{k}.png").write_bytes(b"no image")
+    with pytest.raises(TooManyErrors) as caught:
+        evaluate(job(manifest, workers=workers, max_errors=0.1), FakeSpec(model), tmp_path / "run", seen.append)
+    assert seen[-1].errors > 4
+    assert seen[-1].done < 40, "the others were not worth their time"
+    for fact in (
+        f"{seen[-1].errors} x ",
+        "is not an image",
+        "as sample 's",
+        "4 are allowed",
+        "--max-errors 0.1",
+        "--repair",
+    ):
+        assert fact in str(caught.value)
+    stored = rows_of(tmp_path / "run")
+    assert len(stored) == 2 * seen[-1].done
+    with pytest.raises(TooManyErrors, match="from earlier sessions"):
+        evaluate(job(manifest, max_errors=0.1), FakeSpec(model), tmp_path / "run")
+    whole = evaluate(job(manifest, max_errors=0.5), FakeSpec(model), tmp_path / "run")
+    assert (whole.status, whole.errors) == ("complete", 18)
+    assert {key: rows_of(tmp_path / "run")[key] for key in stored} == stored
+
+
+def test_errors_that_are_allowed_end_nothing_and_all_of_them_never_are(image_set, tmp_path: Path) -> None:
+    manifest = image_set(4)
+    (manifest.parent / "1.png").write_bytes(b"")
+    assert evaluate(job(manifest, max_errors=1.0), FakeSpec(model), tmp_path / "one").errors == 1
+    for path in manifest.parent.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(TooManyErrors, match="4 of 4 samples failed, 3 are allowed"):
+        evaluate(job(manifest, max_errors=1000.0), FakeSpec(model), tmp_path / "all")
 
 
 def test_a_model_that_reads_one_square_puts_its_mass_there(image_set, tmp_path: Path) -> None:

@@ -7,16 +7,35 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from functools import partial
 from pathlib import Path
 
 import pytest
-from function_models import KILL, SEEN, broken, deadly, job, light, telling
+from function_models import (
+    KILL,
+    SEEN,
+    Broken,
+    Telling,
+    deadly,
+    defective,
+    evaluate,
+    job,
+    light,
+    open_defective,
+    open_spec,
+)
 from PIL import Image
 
 from rate.backends.fake import FakeSpec
+from rate.cli.main import run
 from rate.config import Execution
-from rate.engine.pipeline import Progress, evaluate
-from rate.engine.workers.launch import crew
+from rate.engine import open_runner
+from rate.engine.evaluate import Progress
+from rate.engine.evaluate import evaluate as run_on
+from rate.engine.open_runner import runner_on
+from rate.engine.workers.base import Defect, Ready
+from rate.engine.workers.division import divided
 from rate.errors import BackendError, ConfigError
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -27,11 +46,9 @@ def rows_of(folder: Path) -> list[dict]:
     return sorted(rows, key=lambda row: (row["id"], row["head"]))
 
 
-def divided(manifest: Path, out: Path, spec: FakeSpec, workers: int = 2, **changes: object) -> list[Progress]:
+def shared(manifest: Path, out: Path, spec: FakeSpec, workers: int = 2, **changes: object) -> list[Progress]:
     seen: list[Progress] = []
-    one = job(manifest, workers=workers, **changes)
-    with crew(one.execution) as found:
-        evaluate(one, spec, out, seen.append, found.carry_out(spec))
+    evaluate(job(manifest, workers=workers, **changes), spec, out, seen.append)
     return seen
 
 
@@ -53,7 +70,7 @@ def deaths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_workers_give_the_rows_of_one_process(alone, tmp_path: Path) -> None:
     manifest, expected = alone
-    seen = divided(manifest, tmp_path / "run", FakeSpec(light), workers=3)
+    seen = shared(manifest, tmp_path / "run", FakeSpec(light), workers=3)
     assert rows_of(tmp_path / "run") == expected
     assert (seen[-1].done, seen[-1].errors) == (24, 0)
     run = read_run(tmp_path / "run")
@@ -65,7 +82,7 @@ def test_a_worker_that_is_killed_costs_its_chunk_and_nothing_else(alone, tmp_pat
     manifest, expected = alone
     for name in ("once", "twice"):
         (deaths / name).touch()
-    divided(manifest, tmp_path / "run", FakeSpec(deadly))
+    shared(manifest, tmp_path / "run", FakeSpec(deadly))
     assert not list(deaths.iterdir()), "the workers were to die"
     assert rows_of(tmp_path / "run") == expected
 
@@ -74,7 +91,7 @@ def test_a_sample_that_kills_its_workers_becomes_an_error(image_set, tmp_path: P
     manifest = image_set(6)
     Image.new("RGB", (40, 40), (255, 255, 255)).save(manifest.parent / "3.png")
     (deaths / "on-bright").touch()
-    divided(manifest, tmp_path / "run", FakeSpec(deadly))
+    shared(manifest, tmp_path / "run", FakeSpec(deadly))
     failed = [row for row in rows_of(tmp_path / "run") if row["error"]]
     assert {row["id"] for row in failed} == {"s3"}
     assert "2 workers died" in failed[0]["error"]
@@ -84,14 +101,42 @@ def test_a_sample_that_kills_its_workers_becomes_an_error(image_set, tmp_path: P
 
 def test_workers_that_cannot_load_the_model_end_the_run_with_the_cure(image_set, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"3 workers died while they loaded.*exit code 7.*fewer --workers"):
-        divided(image_set(3), tmp_path / "run", FakeSpec(broken))
-    assert read_run(tmp_path / "run")["status"] == "failed"
+        shared(image_set(3), tmp_path / "run", Broken(light))
+    assert not (tmp_path / "run").exists(), "which backend a run is of is not known before"
+
+
+def test_a_defect_in_a_worker_ends_the_run_at_once_with_its_traceback(image_set, tmp_path: Path) -> None:
+    with pytest.raises(Defect, match="ZeroDivisionError in a worker: seven by nothing") as caught:
+        shared(image_set(6), tmp_path / "run", FakeSpec(defective))
+    assert "in defective" in "".join(traceback.format_exception(caught.value)), "where it happened, in the worker"
+    assert not read_run(tmp_path / "run")["parts"], "it is no error of a sample"
+
+
+def test_the_command_calls_it_a_defect_once(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Exit 4, with the worker's traceback in the crash file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(open_runner, "open_backend", open_defective)
+    command = ["eval", str(trained.artifact), str(trained.manifest), "--out", "run", "--workers", "2"]
+    assert run([*command, "--split", "test", "--threads", "1"]) == 4
+    assert capsys.readouterr().err.count("This is a defect of rate") == 1
+    [crash] = tmp_path.glob("rate-crash-*.txt")
+    assert "in defective" in crash.read_text()
+
+
+def test_a_run_that_was_given_up_leaves_a_pool_that_takes_the_next(image_set, tmp_path: Path) -> None:
+    manifest = image_set(24)
+    spec, one = FakeSpec(light), job(manifest, workers=2)
+    evaluate(job(manifest), spec, tmp_path / "alone")
+    with runner_on(lambda execution: partial(open_spec, spec), one.execution) as runner:
+        next(iter(runner.run(one, one.samples)))
+        run_on(one, runner, tmp_path / "run")
+    assert rows_of(tmp_path / "run") == rows_of(tmp_path / "alone")
 
 
 def test_errors_of_samples_are_rows_of_theirs(image_set, tmp_path: Path) -> None:
     manifest = image_set(6)
     (manifest.parent / "2.png").write_bytes(b"no image")
-    seen = divided(manifest, tmp_path / "run", FakeSpec(light))
+    seen = shared(manifest, tmp_path / "run", FakeSpec(light))
     assert {row["id"] for row in rows_of(tmp_path / "run") if row["error"]} == {"s2"}
     assert seen[-1].errors == 1
 
@@ -99,15 +144,11 @@ def test_errors_of_samples_are_rows_of_theirs(image_set, tmp_path: Path) -> None
 DRIVER = """
 import sys
 from pathlib import Path
-from function_models import job, light
+from function_models import evaluate, job, light
 from rate.backends.fake import FakeSpec
-from rate.engine.workers.launch import crew
-from rate.engine.pipeline import evaluate
 
 if __name__ == "__main__":
-    one = job(Path(sys.argv[1]), workers=2, runner=sys.argv[3])
-    with crew(one.execution) as found:
-        evaluate(one, FakeSpec(light), Path(sys.argv[2]), lambda _: None, found.carry_out(FakeSpec(light)))
+    evaluate(job(Path(sys.argv[1]), workers=2, runner=sys.argv[3]), FakeSpec(light), Path(sys.argv[2]))
 """
 
 
@@ -131,15 +172,15 @@ def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> li
     return children
 
 
-def test_a_driver_that_is_killed_is_resumed_to_the_same_rows(alone, tmp_path: Path) -> None:
-    manifest, expected = alone
-    out = tmp_path / "run"
-    workers = run_and_kill(manifest, out, "local", 2)
+def test_a_driver_that_is_killed_is_resumed_to_the_same_rows(image_set, tmp_path: Path) -> None:
+    manifest, out = image_set(200), tmp_path / "run"
+    evaluate(job(manifest), FakeSpec(light), tmp_path / "alone")
+    workers = run_and_kill(manifest, out, "local", 1)
     assert len(workers) >= 2 or sys.platform != "linux"
     before = read_run(out)
     assert before["status"] == "running"
-    divided(manifest, out, FakeSpec(light))
-    assert rows_of(out) == expected
+    shared(manifest, out, FakeSpec(light))
+    assert rows_of(out) == rows_of(tmp_path / "alone")
     assert read_run(out)["parts"][: len(before["parts"])] == before["parts"]
     assert not [pid for pid in workers if is_running(pid)], "workers outlived their owner"
 
@@ -152,8 +193,8 @@ def is_running(pid: str) -> bool:
 
 
 def test_one_worker_is_this_process() -> None:
-    with crew(Execution(workers=1, threads=3)) as found:
-        assert (found.workers, found.execution.threads, found.hire) == (1, 3, None)
+    with divided(Execution(workers=1, threads=3)) as found:
+        assert (found.workers, found.execution.threads, found.make) == (1, 3, None)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +206,12 @@ def test_gpus_that_cannot_be_meant_are_refused(device: str, message: str) -> Non
         Execution(device=device, workers=3)
 
 
-def test_each_worker_sees_a_gpu_of_its_own(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SEEN, str(tmp_path))
-    one = job(image_set(12), device="cuda:2,5")
-    with crew(one.execution) as found:
-        assert (found.workers, found.execution.device) == (2, "cuda:2")
-        evaluate(one, FakeSpec(telling), tmp_path / "run", lambda _: None, found.carry_out(FakeSpec(telling)))
+    with divided(Execution(device="cuda:2,5")) as found:
+        assert (found.workers, found.execution.device) == (2, "cuda:0"), "the only one that it sees"
+    with found.make(partial(open_spec, Telling(light))) as workers:
+        for worker in range(found.workers):
+            workers.start(worker)
+        assert {workers.wait() for _ in range(found.workers)} == {(k, Ready("fake", "f32")) for k in (0, 1)}
     assert {path.name for path in tmp_path.glob("sees-*")} == {"sees-2", "sees-5"}

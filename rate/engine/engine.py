@@ -1,0 +1,170 @@
+"""The engine: admit samples, schedule a batch, submit it, fold the oldest one.
+
+decode + geometry -> schedule -> [perturb in graph] -> backend -> logits -> estimator -> verdicts
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+
+import numpy as np
+
+from rate.backends.base import Backend, Logits, Pending
+from rate.backends.process import one_blas_thread, usable_cores
+from rate.engine.estimator import Estimator
+from rate.engine.job import Job
+from rate.engine.outcome import Outcome, Step, records
+from rate.engine.prefetch import Prefetch
+from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
+from rate.engine.verdict import Judge
+from rate.errors import RateError, SampleError
+from rate.runs.records import Records, RunStats
+from rate.types import Prepared, Rows, Sample
+
+DEPTH = 3
+"""Batches in flight that slots are provided for; no backend keeps more."""
+
+
+def slots_of(job: Job) -> int:
+    """Resident images that a job needs for full batches."""
+    return slots_for(job.execution.batch, job.stopping.step, DEPTH)
+
+
+class Engine:
+    """The stages of one job on an open backend that is bound to its masks and has `slots_of` slots for its images."""
+
+    def __init__(self, job: Job, backend: Backend) -> None:
+        self._job, self._backend, self._method = job, backend, job.method
+        self._scheduler = Scheduler(job.execution.batch, slots_of(job))
+        judge = Judge(self._method, job.heads, job.measurement, self._logits_of_nothing())
+        self._estimator = Estimator(judge, job.stopping)
+        self._in_flight: deque[tuple[Plan, Pending]] = deque()
+
+    def steps(self, samples: Iterable[Sample]) -> Iterator[Step]:
+        """Work off ``samples``, step by step."""
+        with self.reading(samples) as source, one_blas_thread():
+            try:
+                while (step := self.step(source)) is not None:
+                    yield step
+            finally:
+                self._drain()
+
+    def reading(self, samples: Iterable[Sample], decode: Callable[[Sample], Prepared] | None = None) -> Prefetch:
+        """The samples, read ahead of the device; ``decode``: where their pixels come from instead of their files."""
+        read = partial(read_sample, self._job, decode or self._job.decode)
+        return Prefetch(samples, read, decode_threads(self._job.execution.threads), ahead=2 * slots_of(self._job))
+
+    def step(self, source: Prefetch) -> Step | None:
+        """Admit, schedule, submit, fold; None when the source is dry and nothing is in flight.
+
+        A sample that cannot be read is a step of its own.
+        """
+        waited_s = source.waited_s
+        failed = self._admit(source)
+        waiting = RunStats(waiting_s=source.waited_s - waited_s)
+        if failed is not None:
+            return Step((failed,), waiting)
+        plan = self._scheduler.schedule()
+        if plan is not None:
+            self._in_flight.append((plan, self._backend.submit(self._stage(plan))))
+        if not self._in_flight:
+            return None
+        if plan is not None and len(self._in_flight) < self._backend.depth:
+            return Step((), waiting)
+        return self._fold(waiting)
+
+    def _admit(self, source: Prefetch) -> Outcome | None:
+        """Give slots to samples until the next batch is full; the first one that cannot be read."""
+        while self._scheduler.wants_more and (prepared := source.next()) is not None:
+            if isinstance(prepared, Outcome):
+                return prepared
+            ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
+            self._backend.put(slot, prepared.pixels)
+            self._estimator.begin(ticket, prepared)
+        return None
+
+    def _fold(self, waiting: RunStats) -> Step:
+        """Wait for the oldest batch, and take the verdicts that are clear after it."""
+        plan, pending = self._in_flight.popleft()
+        folded = self._estimator.fold(plan, pending.wait())
+        for ticket, rows in folded.wanted.items():
+            self._scheduler.want(ticket, rows)
+        self._scheduler.folded(plan, folded.settled)
+        outcomes = tuple(folded.settled.values())
+        used = sum(max(verdict.forwards for verdict in one.verdicts) for one in outcomes if one.verdicts)
+        return Step(outcomes, waiting + RunStats(forwards=plan.filled, used=used, rows=self._rows(plan)))
+
+    def _drain(self) -> None:
+        """Leave nothing in flight on the backend, which may go on with another job."""
+        while self._in_flight:
+            with suppress(RateError):  # the first one is on its way
+                self._in_flight.popleft()[1].wait()
+
+    def _logits_of_nothing(self) -> Logits:
+        """Logits [1,c] of the fully masked image: zero in normalised pixels. Warms the backend up on the way."""
+        size = self._method.perturbation.size
+        self._backend.put(0, np.zeros((3, size, size), np.float32))
+        return self._backend.submit(self._stage(Plan((), 1))).wait()
+
+    def _rows(self, plan: Plan) -> int:
+        """Rows that are computed for a batch: f32 leaves the last one short, other precisions pad it.
+
+        Below f32 a logit may depend on the size of its batch, and which rows come last depends on the order.
+        """
+        return plan.filled if plan.spans and self._backend.precision == "f32" else plan.batch
+
+    def _stage(self, plan: Plan) -> Rows:
+        """The bits of a batch: clean rows and padding leave the image as it is, the others are drawn."""
+        perturbation = self._method.perturbation
+        count = self._rows(plan)
+        slot, offset = np.zeros(count, np.int64), np.zeros((count, 2), np.int64)
+        grid = np.repeat(perturbation.clean[None], count, axis=0)
+        at = 0
+        for span in plan.spans:
+            first = at + (CLEAN_ROWS if span.start == 0 else 0)
+            slot[at : at + len(span)] = span.slot
+            at += len(span)
+            start = max(span.start - CLEAN_ROWS, 0)
+            masks = self._method.draw(self._estimator.id_of(span.ticket), start, start + at - first)
+            grid[first:at], offset[first:at] = masks.grid, masks.offset
+        return Rows(slot, grid, offset)
+
+
+class InProcess:
+    """A `Runner` on an open backend of this process."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.precision, self._opened = backend.name, backend.precision, backend
+
+    def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
+        """See `Runner`."""
+        return records(job, self.steps(job, samples))
+
+    def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
+        """The same, with the verdicts themselves."""
+        rest = iter(samples)
+        if (first := next(rest, None)) is None:
+            return
+        self._opened.bind(job.method.perturbation, slots_of(job))
+        yield from Engine(job, self._opened).steps(chain([first], rest))
+
+
+def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
+    """The pixels and region of a sample.
+
+    Raises:
+        SampleError: they cannot be read, or a head does not know the label.
+    """
+    for head in job.heads:
+        if sample.label not in head.classes:
+            raise SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
+    return decode(sample)
+
+
+def decode_threads(threads: int) -> int:
+    """Decoding needs a fraction of a core beside thousands of forwards an image; more would only take from them."""
+    return max(1, min(4, threads or usable_cores()))

@@ -1,0 +1,118 @@
+"""One evaluation: what the run folder lacks goes through a runner, and into the folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rate.data.digests import ContentTable
+from rate.data.remaining import check_planned, remaining
+from rate.engine.job import Job
+from rate.engine.outcome import Runner
+from rate.errors import TooManyErrors
+from rate.runs.failures import FailureCounts
+from rate.runs.records import Records
+from rate.runs.store import RunStore
+from rate.runs.summary import Summary, summarize, write_summary
+from rate.types import Sample, Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a session is."""
+
+    stored: int  # samples that earlier sessions left
+    done: int  # samples of this session that have a row
+    errors: int  # of those, samples that failed
+    forwards: int
+    seconds: float
+
+
+Observe = Callable[[Progress], None]
+
+
+def evaluate(job: Job, runner: Runner, out: Path, observe: Observe = lambda _: None) -> Summary:
+    """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
+
+    Interrupted at any point, a second call goes on where the first one was.
+
+    Args:
+        job: what to evaluate.
+        runner: what does it; see `rate.engine.open_runner`.
+        out: the run folder.
+        observe: told the progress.
+
+    Raises:
+        RunError: ``out`` belongs to other settings, or another process writes to it.
+        TooManyErrors: more samples of the run have failed than ``max_errors`` allows; what is done is stored.
+        SetChanged: the set is no longer what it was when it was first read; what is stored is right.
+        BackendError: the runtime failed; what is done is stored.
+        StorageError: a result could not be written; what is stored is whole.
+    """
+    key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
+    with RunStore(out, key, about, job.execution.save_maps, job.execution.repair) as store:
+        began, errors = time.monotonic(), Errors(job, out, store.failed)
+        errors.check()
+        for done in runner.run(job, Remaining(job.samples, store.done, store.started_ns)):
+            store.add(done, time.monotonic() - began)
+            errors.count(done)
+            stats = store.stats
+            observe(Progress(len(store.done), stats.samples, errors.new, stats.forwards, stats.seconds))
+            errors.check()
+        run = store.finish(job.available)
+        check_planned(len(job.samples), store.stored, out)
+        summary = summarize(out, run)
+        write_summary(out, summary)
+    return summary
+
+
+class Errors:
+    """How many samples failed, and why: the run ends as soon as there are too many."""
+
+    def __init__(self, job: Job, out: Path, stored: int) -> None:
+        """``stored``: samples that failed in earlier sessions of the run in ``out``."""
+        self._stored, self._out, self._max = stored, out, job.execution.max_errors
+        self._samples, self._allowed = len(job.samples), job.execution.errors_allowed(len(job.samples))
+        self.new = 0  # samples that failed in this session
+        self._failures = FailureCounts()
+
+    def count(self, done: Records) -> None:
+        """Take what is done."""
+        for record in done.records:
+            if record.error is not None:
+                self.new += 1
+                self._failures.take(record.id, record.error)
+
+    def check(self) -> None:
+        """Refuse to go on.
+
+        Raises:
+            TooManyErrors: more samples failed than are allowed.
+        """
+        if (failed := self._stored + self.new) <= self._allowed:
+            return
+        commonest = self._failures.commonest()
+        told = [f"{one.count} x {one.reason}, as sample {one.example!r}: {one.message}" for one in commonest]
+        if self._stored:
+            told.append(f"{self._stored} from earlier sessions")
+        raise TooManyErrors(
+            f"{failed} of {self._samples} samples failed, {self._allowed} are allowed (--max-errors {self._max:g}): "
+            f"{'; '.join(told)}. What is done is in {self._out}; mend the samples and add --repair, or allow more"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """The samples that a run does not hold yet."""
+
+    samples: Samples
+    done: ContentTable
+    started_ns: int  # when the run began
+
+    def __len__(self) -> int:
+        return max(len(self.samples) - len(self.done), 0)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return remaining(self.samples, self.done, self.started_ns)

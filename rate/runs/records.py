@@ -1,0 +1,87 @@
+"""What the evaluation of one sample leaves: its rows, the maps that may be saved, and what it took to compute them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rate.data.digests import fingerprint
+from rate.engine.verdict import Verdict
+from rate.runs.rows import map_from_verdict, quadrant, row_from_error, row_from_verdict
+from rate.types import Json, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class RunStats:
+    """What was computed, in a batch or in a session; sums over the sessions of a run."""
+
+    forwards: int = 0  # rows of samples
+    used: int = 0  # of those, rows that a verdict was taken from
+    rows: int = 0  # rows computed, padding included
+    seconds: float = 0.0
+    waiting_s: float = 0.0  # the device had no image
+    samples: int = 0
+
+    def __add__(self, other: RunStats) -> RunStats:
+        return RunStats(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    def to_json(self) -> Json:
+        """All fields."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sample as a run stores it: all of its heads or none."""
+
+    rows: tuple[Json, ...]  # one a head
+    maps: tuple[Json, ...] = ()  # of the heads whose map may be one of those that the run keeps
+
+    @property
+    def id(self) -> str:
+        """Of the sample."""
+        return str(self.rows[0]["id"])
+
+    @property
+    def error(self) -> str | None:
+        """Why the sample has no verdict; None: it was evaluated."""
+        error: str | None = self.rows[0]["error"]
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Samples that are done, and what was computed since those before them."""
+
+    records: tuple[Record, ...]
+    stats: RunStats
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Verdicts and errors to records."""
+
+    heads: Sequence[str]
+    keep_maps: int | None  # per head and quadrant; None = all
+    _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
+
+    def of_verdicts(self, verdicts: Sequence[Verdict]) -> Record:
+        """The record of a sample from the verdicts of all heads on it."""
+        maps = tuple(map_from_verdict(verdict) for verdict in verdicts if self._is_kept(verdict))
+        return Record(tuple(map(row_from_verdict, verdicts)), maps)
+
+    def of_error(self, sample: Sample, error: str) -> Record:
+        """The record of a sample that has no verdict."""
+        return Record(tuple(row_from_error(sample, head, error) for head in self.heads))
+
+    def _is_kept(self, verdict: Verdict) -> bool:
+        """Whether its map may be one of those that the run keeps; most of a large set are not, as is soon known."""
+        if not self.keep_maps:
+            return self.keep_maps is None
+        lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])
+        minus = -fingerprint(verdict.sample.id)
+        if len(lowest) < self.keep_maps:
+            heapq.heappush(lowest, minus)
+            return True
+        return heapq.heappushpop(lowest, minus) != minus
