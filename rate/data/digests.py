@@ -29,11 +29,11 @@ class SetDigest:
 
     def add(self, digest: bytes) -> None:
         """Take in what `sample_digest` gives of a sample."""
-        self._sum = (self._sum + int.from_bytes(digest, "big")) % (1 << 256)
+        self._sum += int.from_bytes(digest, "big")
 
     def hexdigest(self) -> str:
         """64 hex digits."""
-        return f"{self._sum:064x}"
+        return f"{self._sum % (1 << 256):064x}"
 
 
 def sample_digest(sample: Sample, folder: Folder) -> bytes:

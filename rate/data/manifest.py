@@ -119,12 +119,11 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
     image, image_stamp = cells.location("image", written, folder)
     label = cells.label()
     mask, mask_stamp, boxes = cells.region(folder)
-    split, group, cluster = (cells.text(name) for name in ("split", "group", "cluster"))
+    split, group, cluster = cells.text("split"), cells.text("group"), cells.text("cluster")
     if cells.problems or cells.id is None or image is None or label is None:
         return ParsedRow(row, None, split, tuple(cells.problems))
-    group, cluster = (name and sys.intern(name) for name in (group, cluster))
-    stamps = (image_stamp, mask_stamp)
-    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row, *stamps)
+    group, cluster = group and sys.intern(group), cluster and sys.intern(cluster)
+    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row, image_stamp, mask_stamp)
     return ParsedRow(row, sample, split, ())
 
 
@@ -163,6 +162,8 @@ class _Cells:
     def text(self, column: str, *, required: bool = False) -> str | None:
         """A text, or a whole number as text; None = not given, or refused."""
         value = self.raw.get(column)
+        if value is None and not required:
+            return None
         if type(value) is str and value.isascii() and not value.isspace() and value:
             return value
         if not self.has(column):
@@ -196,7 +197,8 @@ class _Cells:
 
     def region(self, folder: Folder) -> tuple[str | None, Stamp | None, tuple[Box, ...] | None]:
         """(mask, its stamp, None) or (None, None, boxes); three times None = refused."""
-        present = (self.has("mask"), self.has("boxes"), any(map(self.has, CORNERS)))
+        corners = not self.raw.keys().isdisjoint(CORNERS) and any(map(self.has, CORNERS))
+        present = (self.has("mask"), self.has("boxes"), corners)
         if sum(present) != 1:
             given = " and ".join(name for name, there in zip(_REGIONS, present, strict=True) if there)
             self.refuse(
@@ -206,8 +208,9 @@ class _Cells:
         if present[0]:
             return *self.location("mask", self.text("mask"), folder), None
         try:
-            corners = [self.raw.get(name) for name in CORNERS]
-            return None, None, _boxes(self.raw["boxes"]) if present[1] else (_box(corners),)
+            if present[1]:
+                return None, None, _boxes(self.raw["boxes"])
+            return None, None, (_box([self.raw.get(name) for name in CORNERS]),)
         except ValueError as error:
             self.refuse("boxes" if present[1] else None, str(error))
             return None, None, None

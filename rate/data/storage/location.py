@@ -59,9 +59,10 @@ class Folder:
             return written, None
         if "\0" in written:
             raise ValueError("holds a NUL character")
-        if _ABSOLUTE.match(written):
+        plain = _PLAIN.fullmatch(written) is not None
+        if not (plain and ":" not in written) and _ABSOLUTE.match(written):
             raise ValueError("is an absolute path; write it relative to the manifest's folder")
-        absolute = f"{self._prefix}{written}" if _PLAIN.fullmatch(written) else os.path.normpath(self._prefix + written)
+        absolute = f"{self._prefix}{written}" if plain else os.path.normpath(self._prefix + written)
         if not absolute.startswith(self._prefix):
             raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
         resolved, stamp = self._resolved(absolute)
