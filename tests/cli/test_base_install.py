@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
 from rate.errors import MissingExtra, check_installed
 
-BLOCK = """
+PROGRAM = """
 import sys
 EXTRAS = {
     "torch", "torchvision", "timm", "open_clip", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "ray",
@@ -24,16 +25,28 @@ class Base:
             return None
         return next(filter(None, (finder.find_spec(name, path, target) for finder in self.finders)), None)
 sys.meta_path[:] = [Base(sys.meta_path[:])]
+import contextlib, io, json, os
 from rate.cli.main import run
-sys.exit(run(sys.argv[1:]))
+answers = []
+for folder, arguments in json.load(sys.stdin):
+    os.makedirs(folder)
+    os.chdir(folder)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = run(arguments)
+    answers.append([code, out.getvalue(), err.getvalue(), os.listdir(folder)])
+json.dump(answers, sys.stdout)
 """
-"""The command line where only the base dependencies can be imported."""
+"""Runs command lines, each in a folder of its own, where only the base dependencies can be imported."""
 
 
-def rate_alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", BLOCK, *arguments], capture_output=True, text=True, check=False, cwd=folder, timeout=120
-    )
+@dataclass(frozen=True)
+class Answer:
+    """What a command line left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+    files: list[str]
 
 
 VERBS = {
@@ -61,23 +74,37 @@ VERBS = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_message_names_the_extra(trained, tmp_path: Path, verb: str) -> None:
-    extra, line = VERBS[verb]
+WORKS = ("doctor", "inspect {artifact}", "data check {data}", "data synth --out s --train 4 --test 4", "schema")
+
+
+@pytest.fixture(scope="module")
+def answers(trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    """All command lines in one process, since importing the base costs more than refusing them."""
     names = {"artifact": trained.artifact, "checkpoint": trained.checkpoint, "data": trained.manifest}
-    done = rate_alone(tmp_path, *line.format(**names, image=trained.manifest.parent / "0.png").split())
-    assert done.returncode == 2, done.stderr
-    assert f"pip install 'rate-engine[{extra}]'" in done.stderr
-    assert sum(text.startswith("error: ") for text in done.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())  # no crash file, and nothing half made
-
-
-@pytest.mark.parametrize("line", ["doctor", "inspect {artifact}", "data check {data}", "data synth --out s", "schema"])
-def test_the_rest_works(trained, tmp_path: Path, line: str) -> None:
-    names = {"artifact": trained.artifact, "data": trained.manifest}
-    done = rate_alone(tmp_path, *line.format(**names).split())
+    names["image"] = trained.manifest.parent / "0.png"
+    lines = [line.format(**names).split() for line in (*(line for _, line in VERBS.values()), *WORKS)]
+    root = tmp_path_factory.mktemp("base")
+    asked = json.dumps([(str(root / str(k)), line) for k, line in enumerate(lines)])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input=asked, capture_output=True, text=True, check=False, timeout=240
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return dict(zip((*VERBS, *WORKS), (Answer(*answer) for answer in json.loads(done.stdout)), strict=True))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_message_names_the_extra(answers: dict[str, Answer], verb: str) -> None:
+    answer, (extra, _) = answers[verb], VERBS[verb]
+    assert answer.code == 2, answer.stderr
+    assert f"pip install 'rate-engine[{extra}]'" in answer.stderr
+    assert sum(text.startswith("error: ") for text in answer.stderr.splitlines()) == 1
+    assert not answer.files  # no crash file, and nothing half made
+
+
+@pytest.mark.parametrize("line", WORKS)
+def test_the_rest_works(answers: dict[str, Answer], line: str) -> None:
+    assert answers[line].code == 0, answers[line].stderr
+    assert answers[line].stdout
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
