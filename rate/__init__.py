@@ -5,22 +5,35 @@ summary = rate.evaluate("artifact", "manifest.csv", "run", masks=1000)
 summary.heads["native"].pt.ratio.value
 """
 
+import importlib
 import typing
 
-from rate.api import compare as compare
-from rate.api import evaluate as evaluate
-from rate.api import gate as gate
-from rate.api import load_run as load_run
-from rate.api import masks as masks
-from rate.config import Execution as Execution
-from rate.config import Measurement as Measurement
-from rate.errors import RateError as RateError
 from rate.version import __version__ as __version__
 
 if typing.TYPE_CHECKING:
+    from rate.api import compare as compare
+    from rate.api import evaluate as evaluate
     from rate.api import export as export
+    from rate.api import gate as gate
+    from rate.api import load_run as load_run
+    from rate.api import masks as masks
+    from rate.config import Execution as Execution
+    from rate.config import Measurement as Measurement
+    from rate.errors import RateError as RateError
 else:
     from rate import export as export  # the package, which is callable; `rate/export/__init__.py` says why
+
+    def __getattr__(name: str) -> object:
+        """Import a name when it is first used: the command takes signals in hand before it imports anything."""
+        homes = {"Execution": "rate.config", "Measurement": "rate.config", "RateError": "rate.errors"}
+        if name not in __all__:
+            raise AttributeError(f"module 'rate' has no attribute {name!r}; it has {', '.join(__all__)}")
+        return getattr(importlib.import_module(homes.get(name, "rate.api")), name)
+
+    def __dir__() -> list[str]:
+        """What there is, imported or not."""
+        return __all__
+
 
 __all__ = [
     "Execution",

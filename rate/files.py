@@ -16,11 +16,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rate.credentials import storable
 from rate.errors import RateError, StorageError
-from rate.types import Json
+
+if TYPE_CHECKING:
+    from rate.types import Json
 
 Write = Callable[[IO[bytes]], object]
 """Fills an open file."""

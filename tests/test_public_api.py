@@ -22,7 +22,9 @@ def test_all_is_exactly_the_public_names() -> None:
         for name, value in vars(rate).items()
         if not name.startswith("_") and (not isinstance(value, types.ModuleType) or callable(value))
     }
-    assert set(rate.__all__) == public | {"__version__"}
+    assert public <= set(rate.__all__)
+    assert set(dir(rate)) == set(rate.__all__)
+    assert all(getattr(rate, name) for name in rate.__all__), "imported when it is first used"
     assert rate.__all__ == sorted(rate.__all__)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from rate.cli.streams import is_terminal, reader_may_leave
 from rate.cli.visible import VisibleOnly, escaped, visible
 from rate.credentials import storable, without_credentials
 
@@ -26,7 +26,7 @@ def results() -> Console:
 
     Names are printed as they are: `[red]` in one is no style, and `:cat:` no picture.
     """
-    console = Console(soft_wrap=not is_terminal("stdout"), highlight=False, markup=False, emoji=False)
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
     console.push_render_hook(VisibleOnly())
     return console
 
@@ -56,13 +56,14 @@ def notice(message: str, level: str = "info", **fields: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         message = json.dumps({"time": now, "level": level, "message": message.strip()} | fields, ensure_ascii=False)
         message = escaped(message)
-    with reader_may_leave("stderr"):
-        typer.echo(visible(message), err=True)
+    typer.echo(visible(message), err=True)
 
 
 def print_json(value: Any) -> None:
     """A result for machines."""
-    typer.echo(escaped(json.dumps(storable(value), indent=2, ensure_ascii=False, allow_nan=False)))
+    # An encoding that lacks a character would get a substitute; JSON's own escapes mean the same.
+    as_ascii = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    typer.echo(escaped(json.dumps(storable(value), indent=2, ensure_ascii=as_ascii, allow_nan=False)))
 
 
 class Steps:
@@ -76,7 +77,7 @@ class Steps:
         self._task = TaskID(0)
 
     def __enter__(self) -> Steps:
-        if is_terminal("stderr") and not _LOG.as_json:
+        if sys.stderr.isatty() and not _LOG.as_json:
             title, detail = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}"))
             columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), detail)
             self._bar = Bar(*columns, console=Console(stderr=True))

@@ -32,7 +32,6 @@ def gate(
     result could not be written.
     """
     from rate.cli.console import notice, print_json, results, say
-    from rate.cli.streams import reader_may_leave
     from rate.outputs import require_output
     from rate.report.gate.decide import decide
     from rate.report.gate.policy import read_policy
@@ -50,15 +49,14 @@ def gate(
     try:
         _write(decision, junit, markdown)
     finally:  # a decision that could not be written is printed all the same
-        with reader_may_leave("stdout"):
-            if as_json:
-                for text in decision.remarks:
-                    notice(text)
-                print_json(decision.to_json())
-            else:
-                results().print(gate_table(decision))
-                for line in failure_lines(candidate.summary.failures):
-                    say(line)
+        if as_json:
+            for text in decision.remarks:
+                notice(text)
+            print_json(decision.to_json())
+        else:
+            results().print(gate_table(decision))
+            for line in failure_lines(candidate.summary.failures):
+                say(line)
     raise typer.Exit(decision.exit_code)
 
 

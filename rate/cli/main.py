@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,9 +36,9 @@ from rate.cli.report import report
 from rate.cli.schema import schema
 from rate.cli.show import show
 from rate.cli.status import status
-from rate.cli.streams import reader_may_leave
 from rate.credentials import without_credentials
-from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError
+from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError, StorageError, UsageError
+from rate.files import storage_error, write_atomically
 from rate.version import __version__
 
 # The base of all usage errors. Typer carries its own copy of click or imports it, by version; this is right for both.
@@ -91,12 +91,6 @@ def root(
         notice(text, level="warning")
 
 
-def main() -> None:
-    """Entry point of the console script. SIGTERM, which schedulers send, stops it as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:]))
-
-
 def command() -> Any:
     """The whole command line. Its help texts are printed as they are written: rich would take `[x]` for a style."""
     whole = typer.main.get_command(app)
@@ -110,49 +104,72 @@ def command() -> Any:
     return whole
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line; returns its exit code."""
+def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) -> int:
+    """Run one command line; returns its exit code.
+
+    Args:
+        arguments: without the command's own name.
+        is_stopped: whether a signal has come: then an exception is taken for what a library has made of it.
+    """
     try:
         code = command().main(arguments, prog_name="rate", standalone_mode=False)
+        sys.stdout.flush()
+        if code == EXIT_INTERRUPTED:  # Typer has made an exit of the exception
+            return _interrupted()
         return code if isinstance(code, int) else EXIT_DONE
-    except RateError as error:
-        notice(f"error: {error}", level="error", exit_code=error.exit_code)
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        notice("interrupted", level="error", exit_code=EXIT_INTERRUPTED)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away: `rate show RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
+        return _interrupted()
     except _USAGE as error:
-        with reader_may_leave("stderr"):
-            error.show()
+        error.show()
         return EXIT_USAGE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            notice(f"error: {_too_long(str(error.filename))}", level="error", exit_code=EXIT_USAGE)
-            return EXIT_USAGE
+        if is_stopped():
+            return _interrupted()
+        known = error if isinstance(error, RateError) else _of_the_system(error)
+        if known is not None:
+            notice(f"error: {known}", level="error", exit_code=known.exit_code)
+            return known.exit_code
         said = _without_arguments(f"error: {type(error).__name__}: {error}")
-        notice(f"{said}\nThis is a defect of rate; the traceback is in {_crash_file()}")
+        notice(f"{said}\nThis is a defect of rate; the traceback is {_kept_traceback()}")
         return EXIT_FAILED
 
 
-def _too_long(name: str) -> str:
-    start = _without_arguments(name)[:60]
-    return f"a name of {len(name):,} characters is longer than this system allows; give a shorter one than {start!r}..."
+def _of_the_system(error: Exception) -> RateError | None:
+    """What the system or a library says of a path, wherever it was met, or None: no defect, but a request or a disk."""
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return UsageError(f"a name or a path is not UTF-8 ({error.object[:60]!r}), and results name it; rename it")
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    name = _without_arguments(os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename))
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            f"a name of {len(name):,} characters is longer than this system allows; give a shorter one than "
+            f"{name[:60]!r}..."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UsageError(f"{name}: {error.strerror}; give a path that this process may use")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+        return storage_error(Path(name), error)
+    return None
 
 
-def _crash_file() -> Path:
-    """Write the current traceback where it can be found: here, or in the temporary folder if here is read-only."""
+def _interrupted() -> int:
+    notice("interrupted", level="error", exit_code=EXIT_INTERRUPTED)
+    return EXIT_INTERRUPTED
+
+
+def _kept_traceback() -> str:
+    """Where the current traceback is: in a file here, or in the temporary folder, or in this text if there is none."""
     name = f"rate-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     text = _without_arguments(f"rate {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
-    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+    for folder in (os.getcwd, tempfile.gettempdir):
         try:
-            (folder / name).write_text(text, encoding="utf-8")
-        except OSError:
+            path = Path(folder()) / name
+            write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+        except (OSError, StorageError):
             continue
-        return folder / name
-    return Path(os.devnull)
+        return f"in {path}"
+    return f"kept nowhere, for nothing can be written here:\n{text}"
 
 
 def _without_arguments(text: str) -> str:

@@ -1,49 +1,70 @@
-"""Standard streams that nobody reads any more: `rate gate ... | true`, `2>&-`. What was decided stays as it is."""
+"""stdin, stdout and stderr as the command finds them: closed, a pipe whose reader goes away, a full disk.
+
+Who reads the output decides nothing: the command goes on, its files are written, and its exit code is that of its work.
+Only where stdout is a file that cannot be written are results lost, and that is said.
+"""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, TextIO
 
 from rate.errors import StorageError
 
-Name = Literal["stdout", "stderr"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
-_CLOSED = (errno.EPIPE, errno.EBADF)
-
-
-def is_terminal(name: Name) -> bool:
-    """Whether a person reads the stream as it is written; a closed one (`>&-`) is there for nobody."""
-    stream = getattr(sys, name)
-    return stream is not None and bool(stream.isatty())
+_OUT, _ERR = 1, 2
 
 
-@contextmanager
-def reader_may_leave(name: Name) -> Iterator[None]:
-    """Print to a stream in this block; where it is closed, what is left goes nowhere and nothing is raised.
+def settle() -> None:
+    """Open what is closed, and give stdout and stderr writers that outlive their readers.
 
-    Raises:
-        StorageError: stdout goes to a file that cannot take it.
+    A number of a standard stream that stays free is given to the next file that is opened, and a library that then
+    prints a warning writes into that file.
     """
-    try:
-        yield
-        if (stream := getattr(sys, name)) is not None:
-            stream.flush()
-    except SystemExit:  # with which rich ends the process when a pipe is closed
-        _discard(name)
-    except OSError as error:
-        _discard(name)
-        if name == "stdout" and error.errno not in _CLOSED:
-            raise StorageError(f"stdout cannot be written: {error.strerror}; make room, or write to another") from error
+    for number in (0, _OUT, _ERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest number that is free
+    sys.stdout, sys.stderr = _stream(_OUT, sys.stdout), _stream(_ERR, sys.stderr)
 
 
-def _discard(name: str) -> None:
-    """Let the stream lead nowhere: the interpreter, which empties it at its end, would fail and exit with code 120."""
-    if (stream := getattr(sys, name)) is not None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+def _stream(number: int, before: TextIO | None) -> TextIO:
+    raw = _Patient(number)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding="utf-8" if before is None else before.encoding,
+        errors="backslashreplace",
+        line_buffering=raw.isatty() or number == _ERR,
+    )
+
+
+class _Patient(io.FileIO):
+    """What is written goes nowhere once nobody can read it any more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._is_gone = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write, or pretend to.
+
+        Raises:
+            StorageError: results go to a file, and it cannot be written.
+        """
+        if not self._is_gone:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self._is_gone = True
+                if self.fileno() == _OUT and error.errno != errno.EPIPE:
+                    raise StorageError(
+                        f"stdout cannot be written: {error.strerror}; see that there is room where it goes, and run "
+                        "the same command again"
+                    ) from error
+        return memoryview(data).nbytes

@@ -11,8 +11,8 @@ import os
 import signal
 from pathlib import Path
 
+from rate.__main__ import main
 from rate.backends.onnxruntime import OrtBackend
-from rate.cli.main import main
 from rate.runs import parts
 
 IS_DRIVER = __name__ == "__main__"
