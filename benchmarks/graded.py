@@ -21,9 +21,9 @@ from scipy.stats import rankdata
 
 from benchmarks import graded_models, record
 from benchmarks.graded_scores import FEW, FILLS, FORMS, METHOD, Pictures, Scores, read
-from rate.kernels.rise import within
+from rate.kernels.rise import centre_levels
 from rate.kernels.saliency import evidence
-from rate.kernels.swap import players
+from rate.kernels.swap import shapley_values
 from rate.metrics import relevance_mass
 from rate.types import Bool, Float32, Float64, Int64
 
@@ -104,7 +104,7 @@ def _truth(scores: Scores, head: str, pictures: Pictures, score: str) -> Float64
     values = score_of(scores.renderings()[head], pictures.labels, score)
     parts = np.array(pictures.parts)
     f11, f10, f01, f00 = (values[:, parts == part] for part in ("f11", "f10", "f01", "f00"))
-    return players(f11[:, 0], f10, f01, f00).share
+    return shapley_values(f11[:, 0], f10, f01, f00).share
 
 
 def _swaps(scores: Scores, head: str, pictures: Pictures, score: str) -> dict[str, tuple[int, Float64]]:
@@ -114,7 +114,7 @@ def _swaps(scores: Scores, head: str, pictures: Pictures, score: str) -> dict[st
         longest = FILLS if (form, fill) == ("box", "pictures") else count
         both = score_of(scores.swaps(form, fill, longest)[head], pictures.labels, score)[:, :, :count]
         nothing = score_of(scores.nothing(fill, longest)[head], pictures.labels, score)[:, :count]
-        found[f"swap {count}, {fill}, {form}"] = 2 * count, players(whole, both[:, 0], both[:, 1], nothing).share
+        found[f"swap {count}, {fill}, {form}"] = 2 * count, shapley_values(whole, both[:, 0], both[:, 1], nothing).share
     return found
 
 
@@ -146,7 +146,7 @@ def _localization(kind: str, clean: float, nothing: float, scores: Float64, regi
         return np.nan if mass is None else float(np.clip((mass - bounds.floor) / (bounds.ceiling - bounds.floor), 0, 1))
     weights = np.ones_like(shares) if kind == "constant" else 1 / (shares * (1 - shares))
     weights = weights / weights.mean()
-    centred = within(scores[None], masks.level) * weights[masks.level]
+    centred = centre_levels(scores[None], masks.level) * weights[masks.level]
     signal = METHOD.maps(np.array([clean]), centred, masks).signal[0]
     cells = METHOD.side**2
     # With a fixed number of cells the masks' covariance has no constant part: the effect of the whole picture has it.

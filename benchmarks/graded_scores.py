@@ -15,7 +15,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.backends.onnxruntime import OrtSpec
 from rate.data.make.synth import CLASSES
-from rate.kernels.region import grown
+from rate.kernels.region import soften_region
 from rate.kernels.rise import Rise
 from rate.types import Bool, Float32, Int64, Rows
 
@@ -56,7 +56,7 @@ class Pictures:
             rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
             region = np.zeros_like(region)
             region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-        return grown(region, by, soft)
+        return soften_region(region, by, soft)
 
     @cached_property
     def order(self) -> Int64:

@@ -22,7 +22,7 @@ from benchmarks import planted, record
 from benchmarks.cases import Case, cases_of, logits_of
 from rate.config import KEEP
 from rate.kernels.occlusion import Occlusion
-from rate.kernels.rise import Rise, moments, within
+from rate.kernels.rise import Rise, centre_levels, moments
 from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.metrics import UNRESOLVABLE_BELOW, Verdicts, relevance_mass, verdict_noise
 from rate.types import Bool, Float32, Float64
@@ -193,7 +193,7 @@ def _energy(method: Method, signal: Float64, scores: Float64, masks: Masks, regi
     kernel, common = moments(method.perturbation, fixed).kernel, 1.0 / method.side**2 if fixed else 0.0
     variance = np.outer(np.diag(kernel), np.diag(kernel)) - common
     scale = np.array([share * (1 - share) / (1 - common) for share in method.shares])[masks.level]
-    noise = within(scores, masks.level) ** 2 @ scale / scores.shape[1] ** 2
+    noise = centre_levels(scores, masks.level) ** 2 @ scale / scores.shape[1] ** 2
     squared = signal**2 - noise[:, None, None] * variance
     seen, unseen = (
         (kernel @ part.astype(np.float64) @ kernel - common * part.sum()) ** 2 for part in (region, ~region)

@@ -1,41 +1,49 @@
-"""Two heads over the same samples: the difference of a ratio with its interval, and McNemar's test.
+"""Comparison of two heads over the same samples: differences of ratios with intervals, and McNemar's test.
 
-Everything is a function of the joint table of states: how many samples are in state i of the first head and in state j
-of the second. The interval of a difference is at 95 % and one of
+All results are functions of the joint table of states, which counts the samples in state i of the first head and state
+j of the second. The interval of a difference is at 95 % and has one of these methods:
 
-    bootstrap          samples resampled in pairs: a multinomial draw of the joint table
-    cluster-bootstrap  whole clusters resampled, where samples of a cluster are alike; percentiles further out the
-                       fewer clusters there are (Hesterberg 2015, "expanded percentile")
-    mover              where few samples decide and the bootstrap is too narrow: Wilson limits of both ratios, combined
-                       with their correlation (Zou and Donner 2008; Newcombe 1998, method 10)
-    undefined          a ratio has no denominator, in the samples or in too many of the resamples
+    bootstrap          Pairs of samples are resampled, by multinomial draws of the joint table.
+    cluster-bootstrap  Whole clusters are resampled, because samples of a cluster are similar. The percentiles are
+                       wider for fewer clusters (Hesterberg 2015, "expanded percentile").
+    mover              The Wilson limits of both ratios are combined with their correlation (Zou and Donner 2008;
+                       Newcombe 1998, method 10), because the bootstrap is too narrow for few deciding samples.
+    undefined          A ratio has no denominator, in the samples or in too many of the resamples.
 
-Fewer than `MIN_CLUSTERS` clusters cannot be resampled: samples are then, each as if it were independent.
+With fewer than `MIN_CLUSTERS` clusters, samples are resampled as if they were independent.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
 from rate.metrics import QUADRANTS, Z95, Ratio
 from rate.types import Float64, Int64
 
+Codes: TypeAlias = Annotated[Int64, "n"]
+"""One code for each sample."""
+Table: TypeAlias = Annotated[Int64, "7 7"]
+Tables: TypeAlias = Annotated[Int64, "7 7"] | Annotated[Int64, "clusters 7 7"]
+Membership: TypeAlias = Annotated[Int64, "7 2"]
+
 STATES = (*QUADRANTS, "undefined_right", "undefined_wrong", "error")
-"""A sample's state in one head: prediction and rationale right or wrong, no verdict, or no prediction at all."""
+"""The states of a sample in one head: a quadrant, no verdict, or an error without a prediction."""
 
 RESAMPLES = 10_000
-"""Half of them drawn from the table and half from its transpose: swapping the heads mirrors the interval exactly."""
+"""The number of resamples. Half are drawn from the table and half from its transpose, so swapping the heads mirrors the
+interval exactly."""
 
 SMALL_CELL = 10
-"""With fewer samples on a side of either ratio, or fewer that the heads treat differently, the percentile bootstrap is
-too narrow: it covers 0.70 at PT .98, n = 60, and 0.64 where one sample of 1,000 is expected to differ. MOVER covers
+"""The percentile bootstrap is too narrow with fewer samples on a side of either ratio, or fewer samples on which the
+heads differ: it covers 0.70 at PT .98, n = 60, and 0.64 where one sample of 1,000 is expected to differ. MOVER covers
 0.93 to 1 in both."""
 
 MIN_CLUSTERS = 10
-"""Fewer clusters than this are not resampled: of two clusters that agree, every resample would agree."""
+"""Fewer clusters than this are not resampled, since all resamples of two equal clusters are equal."""
 
 _UNDEFINED_RESAMPLES = 0.01  # share of resamples without a denominator that may be left out
 _BLOCK = 4_000_000  # numbers drawn at a time
@@ -50,7 +58,7 @@ METRICS = tuple(_SIDES)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric of two heads over the same samples, and the 95 % interval of second - first."""
+    """A metric of two heads over the same samples, with the 95 % interval of second - first."""
 
     metric: str
     first: Ratio
@@ -61,38 +69,54 @@ class Difference:
 
     @property
     def value(self) -> float | None:
-        """second - first, in [-1, 1]; None when either is undefined."""
+        """The difference second - first in [-1, 1]; None if either ratio is undefined."""
         if self.first.value is None or self.second.value is None:
             return None
         return self.second.value - self.first.value
 
 
-def joint(first: Int64, second: Int64) -> Int64:
-    """Table [7,7] of two columns of state codes [n]: entry i, j counts the samples in `STATES` i, then j."""
+def joint(first: Codes, second: Codes) -> Table:
+    """Count the samples in each pair of `STATES`; entry i, j is state i of the first head and j of the second.
+
+    >>> table = joint(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    >>> table[:2, :2]
+    array([[1, 1],
+           [0, 1]])
+    """
     side = len(STATES)
     return np.bincount(side * first + second, minlength=side * side).astype(np.int64).reshape(side, side)
 
 
-def joint_by_cluster(first: Int64, second: Int64, cluster: Int64) -> Int64:
-    """Tables [k,7,7], one a cluster, of state codes [n] and cluster codes [n] in 0 .. k-1."""
+def joint_by_cluster(first: Codes, second: Codes, cluster: Codes) -> Annotated[Int64, "clusters 7 7"]:
+    """Compute one table for each cluster; cluster codes count from 0.
+
+    >>> joint_by_cluster(np.array([0, 1]), np.array([0, 1]), np.array([0, 1]))[:, :2, :2].tolist()
+    [[[1, 0], [0, 0]], [[0, 0], [0, 1]]]
+    """
     side = len(STATES)
     tables = np.zeros((int(cluster.max(initial=-1)) + 1, side, side), np.int64)
     np.add.at(tables, (cluster, first, second), 1)
     return tables
 
 
-def difference(metric: str, tables: Int64) -> Difference:
-    """The difference of a metric between two heads with its 95 % interval; same input, same result.
+def difference(metric: str, tables: Tables) -> Difference:
+    """Compute the difference of a metric between two heads with its 95 % interval; equal inputs give equal results.
 
-    Resamples in which a ratio has no denominator are left out while they are at most 1 in 100; otherwise the interval
-    is undefined. Fewer than `MIN_CLUSTERS` clusters are taken as their sum: samples are resampled. Where clusters and a
-    small cell meet, the interval holds the cluster bootstrap and MOVER's: neither alone is wide enough.
+    Resamples in which a ratio has no denominator are left out if they are at most 1 in 100; otherwise the interval is
+    undefined. Fewer than `MIN_CLUSTERS` clusters are summed, and samples are resampled. With clusters and a small cell,
+    the interval covers both the cluster bootstrap and MOVER, since neither alone is wide enough.
+
+    >>> table = np.zeros((7, 7), np.int64)
+    >>> table[0, 0], table[0, 1] = 60, 40  # the first head has 100 samples in rr; 40 of them move to rw
+    >>> change = difference("pt", table)
+    >>> change.first.value, change.second.value, change.value, change.method
+    (1.0, 0.6, -0.4, 'mover')
 
     Args:
         metric: ``accuracy``, ``pt`` or ``ir``.
-        tables: joint table [7,7], or [k,7,7], one a cluster.
+        tables: one joint table, or one for each cluster.
     """
-    marks = _marks(metric)
+    marks = _membership(metric)
     table = tables if tables.ndim == 2 else tables.sum(axis=0)
     if tables.ndim == 3 and len(tables) < MIN_CLUSTERS:
         tables = table
@@ -103,11 +127,16 @@ def difference(metric: str, tables: Int64) -> Difference:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p that samples which differ favour either head equally (McNemar 1947); 1 where none differs.
+    """Compute the exact two-sided p of McNemar's test (1947); it is 1 if no sample differs.
+
+    The null hypothesis is that the samples on which the heads differ favour either head equally.
+
+    >>> mcnemar(0, 5)  # 2 / 2**5
+    0.0625
 
     Args:
-        only_first: samples for which only the first head has the property.
-        only_second: samples for which only the second head has it.
+        only_first: the number of samples for which only the first head has the property.
+        only_second: the number of samples for which only the second head has it.
     """
     total, fewer = only_first + only_second, min(only_first, only_second)
     if 2 * fewer == total:
@@ -118,17 +147,17 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2.0 * math.exp(largest) * float(np.exp(log_terms - largest).sum()))
 
 
-def _marks(metric: str) -> Int64:
-    """[7,2] whether a state counts in the metric's numerator, and in its denominator."""
+def _membership(metric: str) -> Membership:
+    """Mark the states that count in the metric's numerator, and those that count in its denominator."""
     counted, against = _SIDES[metric]
     return np.array([(state in counted, state in counted + against) for state in STATES], np.int64)
 
 
-def _ratio(sums: Int64) -> Ratio:
+def _ratio(sums: Annotated[Int64, "2"]) -> Ratio:
     return Ratio(int(sums[0]), int(sums[1]))
 
 
-def _limits(tables: Int64, marks: Int64, first: Ratio, second: Ratio) -> tuple[tuple[float, float] | None, str]:
+def _limits(tables: Tables, marks: Membership, first: Ratio, second: Ratio) -> tuple[tuple[float, float] | None, str]:
     if not (first.denominator and second.denominator):
         return None, "undefined"
     table = tables if tables.ndim == 2 else tables.sum(axis=0)
@@ -143,13 +172,13 @@ def _limits(tables: Int64, marks: Int64, first: Ratio, second: Ratio) -> tuple[t
     return limits, "cluster-bootstrap"
 
 
-def _differing(table: Int64, marks: Int64) -> int:
-    """Samples that count otherwise in the second ratio than in the first; the rest cancel in the difference."""
+def _differing(table: Table, marks: Membership) -> int:
+    """Count the samples that enter the two ratios differently; all others cancel in the difference."""
     return int(table[(marks[:, None] != marks[None]).any(axis=2)].sum())
 
 
-def _bootstrap(tables: Int64, marks: Int64) -> tuple[float, float] | None:
-    """Percentile interval of the difference over resampled samples or clusters."""
+def _bootstrap(tables: Tables, marks: Membership) -> tuple[float, float] | None:
+    """Compute the percentile interval of the difference over resampled samples or clusters."""
     units, weights = _units(tables, marks)
     drawn = np.concatenate([_resampled(units, weights), -_resampled(units[:, [2, 3, 0, 1]], weights)])
     kept = np.sort(drawn[~np.isnan(drawn)])
@@ -160,10 +189,10 @@ def _bootstrap(tables: Int64, marks: Int64) -> tuple[float, float] | None:
 
 
 def _expanded_tail(clusters: int) -> float:
-    """Share of resamples outside each limit, such that a mean of few clusters is covered as by Student's t.
+    """Compute the share of resamples outside each limit that covers a mean of few clusters as Student's t does.
 
-    Simulated with 10 to 15 clusters: 0.94 to 0.96, where 2.5 % on each side cover 0.90 to 0.92. The quantile of t is
-    Fisher's expansion (Abramowitz and Stegun 26.7.5), right to 1 in 1,000 from `MIN_CLUSTERS` clusters.
+    In simulations with 10 to 15 clusters the coverage is 0.94 to 0.96; with 2.5 % on each side it is 0.90 to 0.92. The
+    quantile of t is Fisher's expansion (Abramowitz and Stegun 26.7.5), exact to 1 in 1,000 from `MIN_CLUSTERS` on.
     """
     v, z = clusters - 1, Z95
     quantile = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
@@ -171,10 +200,11 @@ def _expanded_tail(clusters: int) -> float:
     return 0.5 * math.erfc(quantile * math.sqrt(clusters / v) / math.sqrt(2.0))
 
 
-def _units(tables: Int64, marks: Int64) -> tuple[Int64, Int64]:
-    """What is resampled, as rows (numerator, denominator of the first; of the second) [u,4], and how many of each [u].
+def _units(tables: Tables, marks: Membership) -> tuple[Annotated[Int64, "u 4"], Annotated[Int64, "u"]]:
+    """List the units of resampling as (numerator, denominator) of both heads, and the number of each.
 
-    A sample contributes the marks of its cell, so the cells of one table are the units; a cluster is its own unit.
+    Samples in one cell of a table contribute the same, so the units of one table are its cells; otherwise each cluster
+    is a unit.
     """
     if tables.ndim == 2:
         side = len(marks)
@@ -183,57 +213,57 @@ def _units(tables: Int64, marks: Int64) -> tuple[Int64, Int64]:
     return units, np.ones(len(units), np.int64)
 
 
-def _resampled(units: Int64, weights: Int64) -> Float64:
-    """[RESAMPLES / 2] differences; NaN where a resample leaves a ratio without a denominator.
+def _resampled(units: Annotated[Int64, "u 4"], weights: Annotated[Int64, "u"]) -> Annotated[Float64, "RESAMPLES/2"]:
+    """Draw differences; they are NaN where a ratio of the resample has no denominator.
 
-    Units that contribute the same are one cell of a multinomial: the same distribution as drawing indices, at the cost
-    of the different units only.
+    Equal units are one cell of a multinomial. This has the distribution of drawing indices, at the cost of the
+    distinct units only.
     """
     kinds, inverse = np.unique(units, axis=0, return_inverse=True)
     counts = np.bincount(inverse.ravel(), weights=weights)
     total, share = int(counts.sum()), counts / counts.sum()
     generator = np.random.default_rng(0)
-    found, block = [], max(1, _BLOCK // len(kinds))
+    differences, block = [], max(1, _BLOCK // len(kinds))
     for start in range(0, RESAMPLES // 2, block):
         draws = generator.multinomial(total, share, size=min(block, RESAMPLES // 2 - start))
         sums = (draws @ kinds).astype(np.float64)
-        found.append(_shares(sums[:, 2:]) - _shares(sums[:, :2]))
-    return np.concatenate(found)
+        differences.append(_shares(sums[:, 2:]) - _shares(sums[:, :2]))
+    return np.concatenate(differences)
 
 
-def _shares(sums: Float64) -> Float64:
+def _shares(sums: Annotated[Float64, "u 2"]) -> Annotated[Float64, "u"]:
     undefined = np.full(len(sums), np.nan)
     return np.asarray(np.divide(sums[:, 0], sums[:, 1], out=undefined, where=sums[:, 1] > 0))
 
 
-def _mover(table: Int64, marks: Int64, first: Ratio, second: Ratio) -> tuple[float, float]:
-    """Limits of second - first from the Wilson limits of both (Zou and Donner 2008, equations 8 and 9)."""
+def _mover(table: Table, marks: Membership, first: Ratio, second: Ratio) -> tuple[float, float]:
+    """Compute the limits of second - first from the Wilson limits of both (Zou and Donner 2008, equations 8 and 9)."""
     correlation = _correlation(marks.T @ table @ marks, first, second)
-    low_1, high_1 = _reach(first)
-    low_2, high_2 = _reach(second)
+    low_1, high_1 = _distances_to_limits(first)
+    low_2, high_2 = _distances_to_limits(second)
     value = second.numerator / second.denominator - first.numerator / first.denominator
-    low = value - _combined(low_2, high_1, correlation)
-    high = value + _combined(high_2, low_1, correlation)
+    low = value - _combined_distance(low_2, high_1, correlation)
+    high = value + _combined_distance(high_2, low_1, correlation)
     return max(-1.0, low), min(1.0, high)
 
 
-def _reach(ratio: Ratio) -> tuple[float, float]:
-    """How far the Wilson limits lie below and above the share."""
+def _distances_to_limits(ratio: Ratio) -> tuple[float, float]:
+    """Compute the distances of the Wilson limits below and above the share."""
     low, high = ratio.interval or (0.0, 1.0)
     share = ratio.numerator / ratio.denominator
     return share - low, high - share
 
 
-def _combined(one: float, other: float, correlation: float) -> float:
-    # Written so that swapping the two changes not even the last bit.
+def _combined_distance(one: float, other: float, correlation: float) -> float:
+    # This order of operations gives the same bits when the two are swapped.
     return math.sqrt(max(0.0, one * one + other * other - 2.0 * correlation * (one * other)))
 
 
-def _correlation(shared: Int64, first: Ratio, second: Ratio) -> float:
-    """Correlation of two ratios of sums over the same samples, by the delta method; 0 where one does not vary.
+def _correlation(shared: Annotated[Int64, "2 2"], first: Ratio, second: Ratio) -> float:
+    """Compute the correlation of two ratios over the same samples by the delta method; it is 0 if one does not vary.
 
-    The influence of a sample on N/D is proportional to n D - N d, with n and d 0 or 1. Summed over the samples in
-    integers; ``shared`` [2,2] counts those in numerator or denominator of the first and of the second.
+    The influence of a sample on N/D is proportional to n D - N d, with n and d 0 or 1. The sum over the samples is in
+    integers; ``shared`` counts the samples in numerator or denominator of the first and of the second.
     """
     (both, first_in), (second_in, either) = ((int(x) for x in row) for row in shared)
     n1, d1, n2, d2 = first.numerator, first.denominator, second.numerator, second.denominator

@@ -1,10 +1,12 @@
-"""Axis glossary and the frozen records that travel between the stages.
+"""Array types with named axes, and the frozen records that travel between the stages.
 
-Axes, used in every array comment of the package:
+Axes, used in every array type and array comment of the package:
 
     b      rows of one device batch
-    i      resident images (slots)
-    n      masks of one sample
+    i      image slots of a backend
+    k      heads of a job
+    m      samples that have a verdict
+    n      masks of one sample (in `rate.kernels.swap`: fills)
     s      side of a mask's grid
     t      rows of an interpolation table
     c      classes of a head
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,48 +29,73 @@ Bool: TypeAlias = NDArray[np.bool_]
 UInt8: TypeAlias = NDArray[np.uint8]
 Json: TypeAlias = dict[str, Any]
 
+Pixels: TypeAlias = Annotated[Float32, "3 h w"]
+"""A normalised image: 0 is the channel mean."""
+Region: TypeAlias = Annotated[Bool, "h w"]
+"""True where a pixel is valid evidence."""
+SoftRegion: TypeAlias = Annotated[Float32, "h w"]
+"""A region with weights in [0, 1]."""
+Grids: TypeAlias = Annotated[Float32, "n s s"]
+"""The grids of masks; see `rate.kernels.separable`."""
+Offsets: TypeAlias = Annotated[Int64, "n 2"]
+"""The rows of the interpolation table for y and for x."""
+Levels: TypeAlias = Annotated[Int64, "n"]
+"""The number of the distribution from which each mask is drawn."""
+FullMasks: TypeAlias = Annotated[Float64, "n h w"]
+"""Masks at the size of the image: 1 keeps a pixel, 0 hides it."""
+Scores: TypeAlias = Annotated[Float64, "k n"]
+"""The scores of each head's explained class, one for each mask."""
+HeatMap: TypeAlias = Annotated[Float64, "h w"]
+HeadMaps: TypeAlias = Annotated[Float64, "k h w"]
+HeadValues: TypeAlias = Annotated[Float64, "k"]
+HeadFlags: TypeAlias = Annotated[Bool, "k"]
+SampleValues: TypeAlias = Annotated[Float64, "m"]
+SampleFlags: TypeAlias = Annotated[Bool, "m"]
+
 Box: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the original image after EXIF rotation; x1 and y1 are exclusive."""
 
 
 class Stamp(NamedTuple):
-    """What the first reading found of a file, by which a later reading sees that it is still the same."""
+    """Facts of a file at its first reading. A later reading compares them to detect a changed file."""
 
     size: int  # bytes
     modified_ns: int
     inode: int
     changed_ns: int  # when name, owner or content last changed; a link count or a rename changes it, too
-    host: str  # the machine that looked: times and inodes of another machine's copy mean nothing
-    version: str = ""  # of a remote file, what the storage says of it; the local copy's own values do not count then
+    host: str  # the machine that read the file: times and inodes of another machine's copy differ
+    version: str = ""  # the storage's version of a remote file; it replaces the facts of the local copy
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """The values that are equal as long as the file is the same, on the machine that looked."""
+        """The values that stay equal on one machine as long as the file is the same."""
         return (self.size, self.modified_ns, self.inode) if not self.version else (self.version,)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row of an evaluation set; nothing is decoded yet.
+    """One row of an evaluation set, not decoded yet.
 
-    Exactly one of ``boxes`` and ``mask`` is set. ``boxes`` may be empty: an empty region, undefined by name later.
+    Exactly one of ``boxes`` and ``mask`` is set. Empty ``boxes`` are an empty region: the verdict is undefined.
     """
 
     id: str
     label: str
     image: str  # absolute path, fsspec URL, or a place in a container; see rate.data.storage.location
     boxes: tuple[Box, ...] | None = None
-    mask: str | None = None  # as image; non-zero = object
-    group: str | None = None  # a slice to report and to gate
-    cluster: str | None = None  # samples of one cluster are alike, and are resampled together
+    mask: str | None = None  # a location like that of the image; non-zero pixels are the object
+    group: str | None = None  # the slice of the set for which metrics are reported and gated
+    cluster: str | None = None  # samples of one cluster are similar and are resampled together
     row: int = 0  # 1-based data row of the manifest, for messages
-    image_stamp: Stamp | None = field(default=None, compare=False, repr=False)  # None: nothing is known of the file
+    image_stamp: Stamp | None = field(default=None, compare=False, repr=False)  # None: the file has not been read
     mask_stamp: Stamp | None = field(default=None, compare=False, repr=False)
-    content: bytes | None = field(default=None, compare=False, repr=False)  # digest of image and mask, once read
+    content: bytes | None = field(
+        default=None, compare=False, repr=False
+    )  # digest of image and mask, once they are read
 
 
 class Samples(Protocol):
-    """The samples of a run: as many as it says, the same ones in the same order whenever they are iterated over."""
+    """The samples of a run. Every iteration yields the same samples in the same order."""
 
     def __len__(self) -> int: ...
 
@@ -77,20 +104,20 @@ class Samples(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A sample in model pixels."""
+    """A decoded sample in model pixels."""
 
     sample: Sample
-    pixels: Float32  # [3,h,w] normalised: 0 is the channel mean
-    region: Bool  # [h,w] True = valid evidence
+    pixels: Pixels
+    region: Region
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What a backend needs to perturb a batch: about 200 bytes a row for RISE, never a full-size mask."""
+    """The input of a backend for one batch: about 200 bytes a row for RISE, never a full-size mask."""
 
-    slot: Int64  # [b] resident image of each row
-    grid: Float32  # [b,s,s]
-    offset: Int64  # [b,2] row of the table for y and for x
+    slot: Annotated[Int64, "b"]  # the image slot of each row
+    grid: Annotated[Float32, "b s s"]
+    offset: Annotated[Int64, "b 2"]  # rows of the table for y and for x
 
     def __len__(self) -> int:
         return len(self.slot)

@@ -22,7 +22,7 @@ from rate.engine.outcome import Outcome, Step, records
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdict import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
 from rate.errors import ConfigError, need
-from rate.kernels.relevance import bounds, enlarged
+from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence
 from rate.runs.records import Records, RunStats
 from rate.types import Float64, Int64, Prepared, Sample
@@ -108,7 +108,7 @@ def open_attention(artifact: Artifact, execution: Execution, randomized: bool = 
 
 
 def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Float64) -> Verdict:
-    full = enlarged(relevance[None], job.geometry.size)
+    full = upsample(relevance[None], job.geometry.size)
     maps = Maps(saliency=full, signal=full)
     found = Found(
         evidence={kind: evidence(maps, kind)[0] for kind in EVIDENCE_KINDS},

@@ -1,1 +1,1 @@
-"""Perturbation mathematics. Nothing here sees a model: masks on one side, scores on the other."""
+"""Perturbation mathematics on masks and scores; no module here imports a model or a backend."""

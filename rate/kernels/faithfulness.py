@@ -1,44 +1,63 @@
-"""Deletion and insertion (Petsiuk, Das, Saenko 2018): does the score follow the map?
+"""Deletion and insertion (Petsiuk, Das, Saenko 2018) measure whether the score follows the map.
 
-Pixels are taken away in the order of the map, or put onto an empty image, in equal steps; what matters most to the
-model should matter first. A pixel that is away has the channel mean, 0 in normalised pixels, both times; the authors'
-code inserts into a blurred image instead.
+Deletion removes pixels in the order of the map, and insertion adds them to an empty image, both in equal steps. The
+score of a faithful map changes early. A removed pixel has the channel mean, 0 in normalised pixels, in both; the
+authors' code inserts into a blurred image instead.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import numpy as np
 
-from rate.types import Float32, Float64, Int64
+from rate.types import Float64, HeatMap, Int64, Pixels
 
 STEPS = 48
-"""Equal steps from the whole image to nothing. The authors' code takes 224, of 224 pixels each."""
+"""Number of equal steps from the whole image to an empty one. The authors' code takes 224, of 224 pixels each."""
 
 
-def order_of(evidence: Float64, sample_id: str) -> Int64:
-    """Pixels [h*w] by falling evidence [h,w]; equal ones in a random order, a function of the id alone.
+def pixel_order(evidence: HeatMap, sample_id: str) -> Annotated[Int64, "h*w"]:
+    """Order pixels by falling evidence; pixels of equal evidence are in a random order that depends on the id alone.
 
-    Positive evidence is 0 on much of an image. In the order of the rows its upper part would go first.
+    Positive evidence is 0 on much of an image. Row order would remove the upper part of those pixels first.
+
+    >>> pixel_order(np.array([[0.1, 0.7], [0.9, 0.3]]), "sample")
+    array([2, 1, 3, 0])
     """
     chance = random_order(sample_id, evidence.size)
     return chance[np.argsort(-evidence.ravel()[chance], kind="stable")]
 
 
-def random_order(sample_id: str, pixels: int) -> Int64:
-    """A permutation of ``pixels`` numbers, a function of the id alone."""
+def random_order(sample_id: str, pixels: int) -> Annotated[Int64, "h*w"]:
+    """Permute ``pixels`` numbers; the permutation depends on the id alone.
+
+    >>> sorted(random_order("sample", 4).tolist())
+    [0, 1, 2, 3]
+    """
     key = hashlib.blake2b(b"order" + sample_id.encode(), digest_size=8).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))).permutation(pixels)
 
 
-def without(image: Float32, order: Int64, step: int, keep: bool = False) -> Float32:
-    """``image`` [3,h,w] without the first ``step`` of `STEPS` parts of ``order``; ``keep``: with nothing but them."""
+def remove_pixels(image: Pixels, order: Annotated[Int64, "h*w"], step: int, keep: bool = False) -> Pixels:
+    """Remove the first ``step`` of `STEPS` parts of ``order`` from an image; with ``keep``, remove all other pixels.
+
+    >>> image = np.ones((3, 1, 2), np.float32)
+    >>> remove_pixels(image, np.array([1, 0]), STEPS // 2)[0]
+    array([[1., 0.]], dtype=float32)
+    >>> remove_pixels(image, np.array([1, 0]), STEPS // 2, keep=True)[0]
+    array([[0., 1.]], dtype=float32)
+    """
     chosen = np.zeros(order.size, np.bool_)
     chosen[order[: round(step * order.size / STEPS)]] = True
     return np.where(chosen.reshape(image.shape[1:]) == keep, image, np.float32(0))
 
 
-def area(curve: Float64) -> float:
-    """Area under a score [STEPS+1] over the share of the image, by the trapezoid rule."""
+def area_under_curve(curve: Annotated[Float64, "STEPS+1"]) -> float:
+    """Integrate a score over the share of the image, by the trapezoid rule.
+
+    >>> area_under_curve(np.array([0.0, 0.5, 1.0]))
+    0.5
+    """
     return float((curve[1:] + curve[:-1]).mean() / 2.0)

@@ -1,31 +1,54 @@
-"""Slow and obvious forms of every kernel: the oracle of tests and benchmarks. Not used by the product itself."""
+"""Slow and obvious forms of every kernel. Tests and benchmarks compare with them; `rate.backends.fake` runs on them."""
 
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 
 from rate.kernels.separable import Perturbation
-from rate.types import Bool, Float32, Float64, Int64
+from rate.types import (
+    Float32,
+    Float64,
+    FullMasks,
+    Grids,
+    HeadMaps,
+    HeatMap,
+    Int64,
+    Levels,
+    Offsets,
+    Pixels,
+    Region,
+    Scores,
+    SoftRegion,
+)
 
 
-def mask(perturbation: Perturbation, grid: Float32, offset: Int64) -> Float64:
-    """One full-size mask [h,w] of a grid [s,s] and an offset [2], by its definition."""
-    tall, wide = perturbation.table[offset[0]].astype(np.float64), perturbation.table[offset[1]].astype(np.float64)
-    return np.asarray(perturbation.a + perturbation.b * (tall @ grid.astype(np.float64) @ wide.T))
+def mask(perturbation: Perturbation, grid: Annotated[Float32, "s s"], offset: Annotated[Int64, "2"]) -> HeatMap:
+    """Compute one full-size mask by its definition.
+
+    >>> from rate.kernels.separable import occlusion
+    >>> mask(occlusion(4, window=2, stride=2), np.eye(2, dtype=np.float32), np.array([0, 0]))
+    array([[0., 0., 1., 1.],
+           [0., 0., 1., 1.],
+           [1., 1., 0., 0.],
+           [1., 1., 0., 0.]])
+    """
+    weights_y, weights_x = (perturbation.table[row].astype(np.float64) for row in offset)
+    return np.asarray(perturbation.a + perturbation.b * (weights_y @ grid.astype(np.float64) @ weights_x.T))
 
 
-def masks(perturbation: Perturbation, grid: Float32, offset: Int64) -> Float64:
-    """All masks [n,h,w], one after the other."""
+def masks(perturbation: Perturbation, grid: Grids, offset: Offsets) -> FullMasks:
+    """Compute all masks, one after the other."""
     return np.stack([mask(perturbation, g, o) for g, o in zip(grid, offset, strict=True)])
 
 
-def rise_mask(bits: Float32, offset: Int64, size: int) -> Float64:
-    """The reference RISE mask [h,w], pixel by pixel.
+def rise_mask(bits: Annotated[Float32, "s s"], offset: Annotated[Int64, "2"], size: int) -> HeatMap:
+    """Compute the RISE mask of the authors' code, pixel by pixel.
 
-    ``bits`` [s,s] stretched to (s + 1) * ceil(size / s) by bilinear interpolation with half-pixel centres and mirrored
-    borders (skimage.transform.resize, order 1, mode "reflect"), cropped at ``offset``.
+    ``bits`` are stretched to (s + 1) * ceil(size / s) by bilinear interpolation with half-pixel centres and mirrored
+    borders (skimage.transform.resize, order 1, mode "reflect") and cropped at ``offset``.
     """
     side = len(bits)
     stretched = (side + 1) * math.ceil(size / side)
@@ -46,38 +69,64 @@ def rise_mask(bits: Float32, offset: Int64, size: int) -> Float64:
     return np.array([[sample(y0 + row, x0 + column) for column in range(size)] for row in range(size)])
 
 
-def patch_mask(bits: Float32, size: int) -> Float64:
-    """The mask [h,w] of patches ``bits`` [s,s], pixel by pixel: every pixel has the bit of the patch it lies in."""
+def patch_mask(bits: Annotated[Float32, "s s"], size: int) -> HeatMap:
+    """Compute the mask of patches, pixel by pixel: a pixel has the bit of its patch.
+
+    >>> patch_mask(np.array([[1, 0], [0, 1]], np.float32), size=4)[0]
+    array([1., 1., 0., 0.])
+    """
     patch = size // len(bits)
     return np.array([[float(bits[row // patch, column // patch]) for column in range(size)] for row in range(size)])
 
 
-def perturb(pixels: Float32, slot: Int64, grid: Float32, offset: Int64, perturbation: Perturbation) -> Float64:
-    """Masked images pixels[slot[b]] * M_b, one after the other; pixels [i,3,h,w], result [b,3,h,w]."""
+def perturb(
+    pixels: Annotated[Float32, "i 3 h w"],
+    slot: Annotated[Int64, "b"],
+    grid: Annotated[Float32, "b s s"],
+    offset: Annotated[Int64, "b 2"],
+    perturbation: Perturbation,
+) -> Annotated[Float64, "b 3 h w"]:
+    """Compute the masked images pixels[slot[b]] * M_b, one after the other."""
     rows = zip(slot, masks(perturbation, grid, offset), strict=True)
     return np.stack([pixels[image].astype(np.float64) * one for image, one in rows])
 
 
-def fold(weights: Float64, full: Float64) -> Float64:
-    """sum_n weights[k,n] * masks[n] over full-size masks [n,h,w]; [k,h,w]."""
+def fold(weights: Scores, full: FullMasks) -> HeadMaps:
+    """Compute sum_n weights[k,n] * masks[n].
+
+    >>> fold(np.array([[2.0, 3.0]]), np.array([[[1.0, 0.0]], [[1.0, 1.0]]]))
+    array([[[5., 3.]]])
+    """
     return np.stack([sum(w * m for w, m in zip(row, full, strict=True)) for row in weights])
 
 
-def project(maps: Float64, full: Float64) -> Float64:
-    """Inner product of every map [k,h,w] with every full-size mask [n,h,w]; [k,n]."""
+def project(maps: HeadMaps, full: FullMasks) -> Scores:
+    """Compute the inner product of every map with every mask.
+
+    >>> project(np.array([[[2.0, 3.0]]]), np.array([[[1.0, 0.0]], [[1.0, 1.0]]]))
+    array([[2., 5.]])
+    """
     return np.array([[float((one * m).sum()) for m in full] for one in maps])
 
 
-def rise_saliency(scores: Float64, full: Float64, share: float) -> Float64:
-    """S = sum_n f_n M_n / (N p), equation 6 of the paper; scores [n], masks [n,h,w], result [h,w]."""
+def rise_saliency(scores: Annotated[Float64, "n"], full: FullMasks, share: float) -> HeatMap:
+    """Compute S = sum_n f_n M_n / (N p), equation 6 of the RISE paper; ``share`` is p.
+
+    >>> rise_saliency(np.array([1.0, 3.0]), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), share=0.5)
+    array([[1., 3.]])
+    """
     total = np.zeros(full.shape[1:])
     for score, one in zip(scores, full, strict=True):
         total += score * one
     return total / len(scores) / share
 
 
-def covariance(scores: Float64, full: Float64, level: Int64) -> Float64:
-    """Covariance within levels [n] of score [n] and mask value [n,h,w] at every pixel, divided by n; [h,w]."""
+def covariance(scores: Annotated[Float64, "n"], full: FullMasks, level: Levels) -> HeatMap:
+    """Compute the covariance of score and mask value within levels at every pixel, divided by n.
+
+    >>> covariance(np.array([1.0, 3.0]), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), np.array([0, 0]))
+    array([[-0.5,  0.5]])
+    """
     total = np.zeros(full.shape[1:])
     for which in set(level.tolist()):
         own = level == which
@@ -87,8 +136,12 @@ def covariance(scores: Float64, full: Float64, level: Int64) -> Float64:
     return total / len(scores)
 
 
-def occlusion_saliency(clean: float, scores: Float64, full: Float64) -> Float64:
-    """Mean of f(1) - f(M_n) over the windows that cover a pixel; masks [n,h,w] are 0 inside the window; [h,w]."""
+def occlusion_saliency(clean: float, scores: Annotated[Float64, "n"], full: FullMasks) -> HeatMap:
+    """Average f(1) - f(M_n) over the windows that cover a pixel; a mask is 0 inside its window.
+
+    >>> occlusion_saliency(5.0, np.array([1.0, 3.0]), np.array([[[0.0, 0.0]], [[1.0, 0.0]]]))
+    array([[4., 3.]])
+    """
     total, covering = np.zeros(full.shape[1:]), np.zeros(full.shape[1:])
     for score, one in zip(scores, full, strict=True):
         total[one == 0] += clean - score
@@ -96,8 +149,12 @@ def occlusion_saliency(clean: float, scores: Float64, full: Float64) -> Float64:
     return total / covering
 
 
-def mass(values: Float64, region: Bool) -> tuple[float, float]:
-    """Sum of the positive values [h,w] inside ``region`` [h,w], and of all positive ones, pixel by pixel."""
+def mass(values: HeatMap, region: Region) -> tuple[float, float]:
+    """Sum the positive values inside ``region``, and all positive values, pixel by pixel.
+
+    >>> mass(np.array([[3.0, 1.0, -2.0]]), np.array([[True, False, True]]))
+    (3.0, 4.0)
+    """
     inside = total = 0.0
     for value, is_object in zip(values.ravel(), region.ravel(), strict=True):
         total += max(float(value), 0.0)
@@ -105,30 +162,42 @@ def mass(values: Float64, region: Bool) -> tuple[float, float]:
     return inside, total
 
 
-def relevance_mass(evidence: Float64, region: Bool) -> float:
-    """sum(E R) / sum(E), pixel by pixel."""
+def relevance_mass(evidence: HeatMap, region: Region) -> float:
+    """Compute sum(E R) / sum(E), pixel by pixel.
+
+    >>> relevance_mass(np.array([[3.0, 1.0]]), np.array([[True, False]]))
+    0.75
+    """
     inside, total = mass(evidence, region)
     return inside / total
 
 
-def swap_players(whole: float, inside: list[float], outside: list[float], nothing: list[float]) -> tuple[float, float]:
-    """Shapley values of region and rest, by averaging over the two orders in which they can join the picture."""
+def shapley_values(
+    whole: float, inside: list[float], outside: list[float], nothing: list[float]
+) -> tuple[float, float]:
+    """Average the contributions of region and rest over the two orders in which they can enter the picture.
+
+    >>> shapley_values(whole=1.0, inside=[0.75], outside=[0.25], nothing=[0.0])
+    (0.75, 0.25)
+    """
 
     def mean(values: list[float]) -> float:
         return sum(values) / len(values)
 
     value = {(): mean(nothing), ("region",): mean(inside), ("rest",): mean(outside), ("region", "rest"): whole}
-    gained = {"region": 0.0, "rest": 0.0}
+    contribution = {"region": 0.0, "rest": 0.0}
     for order in (("region", "rest"), ("rest", "region")):
         before: tuple[str, ...] = ()
         for player in order:
             after = tuple(sorted((*before, player)))
-            gained[player] += (value[after] - value[before]) / 2
+            contribution[player] += (value[after] - value[before]) / 2
             before = after
-    return gained["region"], gained["rest"]
+    return contribution["region"], contribution["rest"]
 
 
-def swap(pixels: Float32, region: Float32, fill: Float32) -> tuple[Float64, Float64]:
-    """The picture's region on a fill, and the fill's region in the picture; pixels and fill [3,h,w], region [h,w]."""
+def swap(
+    pixels: Pixels, region: SoftRegion, fill: Pixels
+) -> tuple[Annotated[Float64, "3 h w"], Annotated[Float64, "3 h w"]]:
+    """Put the picture's region on a fill, and the fill's region into the picture."""
     x, b, r = pixels.astype(np.float64), fill.astype(np.float64), region.astype(np.float64)
     return b + r * (x - b), x + r * (b - x)

@@ -1,7 +1,7 @@
-"""Gradient-weighted attention (Chefer, Gur, Wolf 2021, "Generic Attention-model Explainability") as numbers.
+"""Relevance from gradient-weighted attention (Chefer, Gur, Wolf 2021, "Generic Attention-model Explainability").
 
-The method of the paper whose metrics `rate` reports. It reads a vision transformer instead of perturbing its input, so
-it needs the model's gradients; what is here starts where those are known.
+This is the saliency method of the paper whose metrics `rate` reports. It needs the gradients of a vision transformer
+and does not perturb the input; the functions here start from the weighted attention of each layer.
 """
 
 from __future__ import annotations
@@ -9,58 +9,76 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 
 from rate.kernels.saliency import Bounds, mass_inside
-from rate.types import Bool, Float64
+from rate.types import Float64, Region
 
 
-def class_relevance(weights: Sequence[Float64]) -> Float64:
-    """Relevance of every token to the class token, [b,l], from the layers' A = mean over heads of max(0, grad * attn).
+def class_relevance(weights: Sequence[Annotated[Float64, "b l l"]]) -> Annotated[Float64, "b l"]:
+    """Compute the relevance of every token to the class token.
 
-    R = 1, then R = R + A R for each layer (equation 6 of the source); the class token's row of R. One layer alone gives
-    its own row of A, which is what the source does with dual encoders.
+    R starts as the identity and becomes R + A R for each layer (equation 6 of the source); the result is the class
+    token's row of R. One layer alone gives its own row of A, as in the source for dual encoders.
+
+    >>> class_relevance([np.array([[[0.0, 0.25], [0.0, 0.0]]])])
+    array([[1.  , 0.25]])
 
     Args:
-        weights: A [b,l,l] of the layers, in the order of the forward; the class token is the first one.
+        weights: A = mean over attention heads of max(0, gradient * attention) of each layer, in the order of the
+            forward; the class token is the first token.
     """
     row = np.zeros(weights[0].shape[:2])
     row[:, 0] = 1.0
-    for layer in reversed(weights):  # the row of a product, from the left: never a product of matrices
+    for layer in reversed(weights):  # multiplying the row from the left avoids products of matrices
         row = row + np.einsum("bi,bij->bj", row, layer)
     return row
 
 
-def patch_maps(relevance: Float64, prefix: int) -> Float64:
-    """[b,side,side] the part of [b,prefix + side * side] that belongs to patches, row by row."""
+def patch_maps(relevance: Annotated[Float64, "b l"], prefix: int) -> Annotated[Float64, "b s s"]:
+    """Drop the ``prefix`` tokens that are no patches and arrange the rest in s rows of s patches.
+
+    >>> patch_maps(np.array([[9.0, 1.0, 2.0, 3.0, 4.0]]), prefix=1)
+    array([[[1., 2.],
+            [3., 4.]]])
+    """
     patches = relevance[:, prefix:]
     side = math.isqrt(patches.shape[1])
     return patches.reshape(-1, side, side)
 
 
-def enlarged(maps: Float64, size: int) -> Float64:
-    """[b,size,size] from [b,side,side], bilinear with half-pixel centres and borders that go on."""
-    table = _enlarging(maps.shape[1], size)
+def upsample(maps: Annotated[Float64, "b s s"], size: int) -> Annotated[Float64, "b h w"]:
+    """Resize maps to ``size`` x ``size`` pixels: bilinear, with half-pixel centres and repeated border values.
+
+    >>> upsample(np.array([[[0.0, 4.0], [0.0, 4.0]]]), size=4)[0, 0]
+    array([0., 1., 3., 4.])
+    """
+    table = _upsampling_weights(maps.shape[1], size)
     return np.asarray(table @ maps @ table.T)
 
 
-def bounds(region: Bool, side: int) -> Bounds:
-    """Relevance mass of observers of ``region`` [h,w] and of the rest, who see ``side`` patches a side and no more."""
+def bounds(region: Region, side: int) -> Bounds:
+    """Measure the relevance mass of observers of ``region`` and of the rest at a resolution of ``side`` patches.
+
+    >>> bounds(np.array([[True, False], [True, False]]), side=2)
+    Bounds(ceiling=1.0, floor=0.0)
+    """
     patch = len(region) // side
     shares = region.reshape(side, patch, side, patch).mean(axis=(1, 3))
-    inside, outside = enlarged(np.stack([shares, 1.0 - shares]), len(region))
+    inside, outside = upsample(np.stack([shares, 1.0 - shares]), len(region))
     return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
 
 @lru_cache(maxsize=8)
-def _enlarging(side: int, size: int) -> Float64:
-    """[size,side] weights; rows sum to 1."""
+def _upsampling_weights(side: int, size: int) -> Annotated[Float64, "h s"]:
+    """Compute bilinear weights; every row sums to 1."""
     position = ((np.arange(size) + 0.5) * side / size - 0.5).clip(0, side - 1)
     low = np.minimum(position.astype(np.int64), max(side - 2, 0))
     weights = np.zeros((size, side))
     rows = np.arange(size)
     weights[rows, low] = 1.0 - (position - low)
     weights[rows, np.minimum(low + 1, side - 1)] += position - low
-    weights.setflags(write=False)  # the cache hands out one array to everybody
+    weights.setflags(write=False)  # all callers share the cached array
     return weights

@@ -1,11 +1,11 @@
-"""RISE (Petsiuk, Das, Saenko 2018): random masks, and the score-weighted sum of them.
+"""RISE (Petsiuk, Das, Saenko 2018) sums random masks, weighted by the scores of the masked images.
 
 S = sum_n f(M_n) M_n / (N p) is their equation 6. The signal is the covariance of score and mask at each pixel, which
 is S without the large constant that comes from the mean score.
 
-Masks may take turns between several shares of kept cells. The signal is then the mean of the covariances within each
-share: what a score gains from a cell is asked for in company large and small, as in a Shapley value, and the score's
-dependence on how much is visible at all does not enter.
+Masks may alternate between several shares of kept cells. The signal is then the mean of the covariances within each
+share: the effect of a cell is averaged over small and large sets of other cells, as in a Shapley value, and the
+dependence of the score on the visible share as a whole does not enter.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Annotated
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from rate.errors import ConfigError
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, rise
-from rate.types import Bool, Float64, Int64
+from rate.types import Bool, Float64, HeadFlags, HeadMaps, HeadValues, HeatMap, Levels, Region, Scores
 
 NOISE_Z = 3.0
 """A map counts as signal when its energy lies this many standard deviations above that of unrelated scores."""
@@ -29,13 +30,19 @@ NOISE_Z = 3.0
 
 @dataclass(frozen=True)
 class Rise:
-    """RISE at one image size, grid, share of kept cells and seed."""
+    """RISE at one image size, grid, list of shares of kept cells, and seed.
+
+    >>> method = Rise(size=4, side=2, keep=(0.5,), cells="fixed", count=8, seed=0)
+    >>> masks = method.draw("sample", 0, 8)
+    >>> masks.grid.shape, masks.grid.sum(axis=(1, 2)).tolist()  # two of four cells are kept
+    ((8, 2, 2), [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
+    """
 
     size: int  # side of the square image, pixels
     side: int  # side s of the grid
-    keep: tuple[float, ...]  # shares of cells kept; mask i has number i modulo their count
-    cells: str  # "fixed": that share exactly | "independent": each with that probability
-    count: int  # masks of a sample
+    keep: tuple[float, ...]  # shares of cells kept; mask i has the share at i modulo their count
+    cells: str  # "fixed": exactly that share is kept | "independent": each cell is kept with that probability
+    count: int  # number of masks of a sample
     seed: int
     name: str = "rise"
 
@@ -45,13 +52,13 @@ class Rise:
         for keep, kept in zip(self.keep, self._kept, strict=True):
             if not 0 < kept < self.side**2:
                 raise ConfigError(
-                    f"keep {keep} of a {self.side}x{self.side} grid keeps {kept} of {self.side**2} cells: "
-                    "nothing would vary; use a share nearer to 0.5"
+                    f"keep {keep} of a {self.side}x{self.side} grid keeps {kept} of {self.side**2} cells, so all masks "
+                    "would be equal; use a share nearer to 0.5"
                 )
 
     @property
     def perturbation(self) -> Perturbation:
-        """Tables and constants of the masks."""
+        """The tables and constants of the masks."""
         return rise(self.size, self.side)
 
     @property
@@ -60,25 +67,26 @@ class Rise:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Mean of the masks of each level, at every pixel."""
+        """The mean of the masks of each level, the same at every pixel."""
         return tuple(kept / self.side**2 for kept in self._kept) if self.cells == "fixed" else self.keep
 
     @property
     def share(self) -> float:
-        """Mean of a mask, at every pixel: the p of S."""
+        """The mean of all masks, the p of S, the same at every pixel."""
         return sum(self.shares) / len(self.shares)
 
     @property
     def sampled(self) -> bool:
-        """True: see `Method`."""
+        """True: the masks are drawn at random."""
         return True
 
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
-        """Masks ``start`` to ``stop`` - 1 of a sample, a function of (seed, id, i) alone.
+        """Draw masks ``start`` to ``stop`` - 1 of a sample; mask i depends on (seed, id, i) alone.
 
-        Philox 4x64-10, key = blake2b-64 of the seed (8 bytes, little endian) and the id in UTF-8. Mask i owns the
-        ``ceil((s * s + 2) / 4)`` counter blocks from i times that number on: s * s words for the cells, row by row,
-        then one for the y and one for the x offset. Its share of kept cells is number i modulo the number of shares.
+        The generator is Philox 4x64-10 with key = blake2b-64 of the seed (8 bytes, little endian) and the id in UTF-8.
+        Mask i has the ``ceil((s * s + 2) / 4)`` counter blocks from i times that number on: s * s words for the cells,
+        row by row, then one for the y and one for the x offset. Its share of kept cells is the one at i modulo the
+        number of shares.
         """
         cells = self.side**2
         blocks = math.ceil((cells + 2) / 4)
@@ -90,7 +98,7 @@ class Rise:
         grid = self._grid(words[:, :cells], level).astype(np.float32)
         return Masks(grid.reshape(-1, self.side, self.side), offset, level)
 
-    def _grid(self, words: np.ndarray, level: Int64) -> Bool:
+    def _grid(self, words: Annotated[np.ndarray, "n s*s"], level: Levels) -> Annotated[Bool, "n s*s"]:
         if self.cells == "independent":
             return np.asarray((words >> np.uint64(11)) * 2.0**-53 < np.array(self.keep)[level, None])
         grid = np.zeros(words.shape, np.bool_)
@@ -98,81 +106,87 @@ class Rise:
         np.put_along_axis(grid, words.argsort(axis=1), smallest_first, axis=1)
         return grid
 
-    def maps(self, clean: Float64, scores: Float64, masks: Masks) -> Maps:
-        """Fold scores [k,n] into S and into the covariance of score and mask within each level (divided by n)."""
+    def maps(self, clean: HeadValues, scores: Scores, masks: Masks) -> Maps:
+        """Fold scores into S and into the covariance of score and mask within each level, divided by n."""
         heads, count = scores.shape
-        centred = within(scores, masks.level)
+        centred = centre_levels(scores, masks.level)
         weights = np.concatenate([centred, scores - centred]) / count
         folded = fold(weights, masks.grid, masks.offset, self.perturbation)
         signal = folded[:heads]
         return Maps(saliency=(signal + folded[heads:]) / self.share, signal=signal)
 
-    def bounds(self, region: Bool) -> Bounds:
-        """Relevance mass of max(0, C R) and of max(0, C (1 - R)), C the exact covariance of the masks."""
+    def bounds(self, region: Region) -> Bounds:
+        """Measure the relevance mass of max(0, C R) and max(0, C (1 - R)); C is the exact covariance of the masks."""
         return Bounds(
-            ceiling=mass_inside(self._observed(region), region), floor=mass_inside(self._observed(~region), region)
+            ceiling=mass_inside(self._map_of_observer(region), region),
+            floor=mass_inside(self._map_of_observer(~region), region),
         )
 
-    def _observed(self, seen: Bool) -> Float64:
-        """C @ seen up to a positive factor: the map of a model whose score is the visible part of ``seen``."""
+    def _map_of_observer(self, observed: Region) -> HeatMap:
+        """Compute C @ observed up to a positive factor: the map of a model whose score is the visible part of it."""
         kernel = self._moments.kernel
-        common = seen.sum() / self.side**2 if self.cells == "fixed" else 0.0
-        return kernel @ seen.astype(np.float64) @ kernel - common
+        common = observed.sum() / self.side**2 if self.cells == "fixed" else 0.0
+        return kernel @ observed.astype(np.float64) @ kernel - common
 
     @cached_property
     def _moments(self) -> Moments:
         return moments(self.perturbation, self.cells == "fixed")
 
-    def above_noise(self, scores: Float64, masks: Masks, maps: Maps) -> Bool:
-        """[k] whether the signal's energy exceeds that of scores unrelated to the masks by `NOISE_Z` deviations.
+    def above_noise(self, scores: Scores, masks: Masks, maps: Maps) -> HeadFlags:
+        """Tell whether the signal's energy exceeds that of scores unrelated to the masks by `NOISE_Z` deviations.
 
         Were score and mask independent within each level, the sampled covariance would have covariance var(f) C / n
         over the pixels, so its energy would have mean var(f) tr(C) / n and standard deviation
         var(f) sqrt(2 tr(C^2)) / n; var(f) C is a mean over the levels, whose C differ by a factor. Scores whose spread
-        is below float32 resolution are noise whatever their energy.
+        is below float32 resolution count as noise at any energy.
         """
         spread_of = np.array([q * (1 - q) for q in self.shares])[masks.level]
         if self.cells == "fixed":
             spread_of *= self.side**2 / (self.side**2 - 1)
         count = scores.shape[1]
-        expected = (within(scores, masks.level) ** 2 @ spread_of) * self._moments.trace / count**2
+        expected = (centre_levels(scores, masks.level) ** 2 @ spread_of) * self._moments.trace / count**2
         energy = (maps.signal**2).sum(axis=(1, 2))
         spread = math.sqrt(2.0 * self._moments.trace_of_square) / self._moments.trace
         resolved = scores.std(axis=1) > RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
         return np.asarray(resolved & (energy > expected * (1.0 + NOISE_Z * spread)))
 
-    def standard_error(self, scores: Float64, masks: Masks, maps: Maps, region: Bool) -> Float64:
-        """[k] standard error of the relevance mass; 0 where there is no evidence."""
+    def standard_error(self, scores: Scores, masks: Masks, maps: Maps, region: Region) -> HeadValues:
+        """Estimate the standard error of the relevance mass; it is 0 where there is no evidence."""
         positive = evidence(maps, "positive")
         total, inside = positive.sum(axis=(1, 2)), positive[:, region].sum(axis=1)
         mass = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
         error = self._error(scores, masks, positive, region - mass[:, None, None])
-        found: Float64 = np.divide(error, total, out=np.zeros_like(total), where=total > 0)
-        return found
+        relative: HeadValues = np.divide(error, total, out=np.zeros_like(total), where=total > 0)
+        return relative
 
-    def clearance(self, scores: Float64, masks: Masks, maps: Maps, region: Bool, threshold: float) -> Float64:
-        """[k] sum(E (R - threshold)), which has the sign of the verdict, in units of its own standard error."""
+    def clearance(self, scores: Scores, masks: Masks, maps: Maps, region: Region, threshold: float) -> HeadValues:
+        """Divide sum(E (R - threshold)), which has the sign of the verdict, by its own standard error."""
         positive = evidence(maps, "positive")
         above = (positive * (region - threshold)).sum(axis=(1, 2))
         error = self._error(scores, masks, positive, np.broadcast_to(region - threshold, positive.shape))
-        found: Float64 = np.divide(above, error, out=np.zeros_like(above), where=error > 0)
-        return found
+        standardised: HeadValues = np.divide(above, error, out=np.zeros_like(above), where=error > 0)
+        return standardised
 
-    def _error(self, scores: Float64, masks: Masks, positive: Float64, weight: Float64) -> Float64:
-        """[k] standard error of sum(E weight) by its influence function.
+    def _error(self, scores: Scores, masks: Masks, positive: HeadMaps, weight: HeadMaps) -> HeadValues:
+        """Estimate the standard error of sum(E weight) by its influence function.
 
-        E = max(0, cov(f, M)), so mask n moves the sum by (f_n - mean f)(w_n - mean w), means within its level,
-        w_n = sum over the pixels with evidence of weight * M_n.
+        E = max(0, cov(f, M)), so the influence of mask n is (f_n - mean f)(w_n - mean w), with means within its level
+        and w_n = sum over the pixels with evidence of weight * M_n.
         """
-        moved = project((positive > 0) * weight, masks.grid, masks.offset, self.perturbation)
-        influence = within(within(scores, masks.level) * within(moved, masks.level), masks.level)
+        projected = project((positive > 0) * weight, masks.grid, masks.offset, self.perturbation)
+        centred = centre_levels(scores, masks.level) * centre_levels(projected, masks.level)
+        influence = centre_levels(centred, masks.level)
         count = scores.shape[1]
         free = max(count - len(self.keep), 1)
         return np.asarray(np.sqrt((influence**2).sum(axis=1) / free / count))
 
 
-def within(values: Float64, level: Int64) -> Float64:
-    """Values [k,n] less the mean of their level [n]."""
+def centre_levels(values: Scores, level: Levels) -> Scores:
+    """Subtract from every value the mean of its level.
+
+    >>> centre_levels(np.array([[1.0, 3.0, 10.0, 20.0]]), np.array([0, 0, 1, 1]))
+    array([[-1.,  1., -5.,  5.]])
+    """
     members = np.eye(int(level.max()) + 1)[level]  # [n,l]
     counts = np.maximum(members.sum(axis=0), 1.0)
     return np.asarray(values - ((values @ members) / counts) @ members.T)
@@ -180,16 +194,27 @@ def within(values: Float64, level: Int64) -> Float64:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Second moments of the masks, without the factor p (1 - p)."""
+    """The second moments of the masks, without the factor p (1 - p)."""
 
-    kernel: Float64  # [h,h] mean over the offsets of table @ table^T; the covariance is its Kronecker square
-    trace: float  # of the covariance over all pixels
-    trace_of_square: float
+    kernel: Annotated[
+        Float64, "h h"
+    ]  # mean over the offsets of table @ table^T; the covariance is its Kronecker square
+    trace: float  # trace of the covariance over all pixels
+    trace_of_square: float  # trace of the squared covariance
 
 
 @lru_cache(maxsize=8)
 def moments(perturbation: Perturbation, fixed: bool) -> Moments:
-    """Exact second moments of masks whose table rows sum to 1; ``fixed``: the number of kept cells is."""
+    """Compute the exact second moments of masks whose table rows sum to 1.
+
+    >>> from rate.kernels.tokens import patches
+    >>> moments(patches(4, 2), fixed=False).kernel[0]  # two pixels covary where they share a patch
+    array([1., 1., 0., 0.])
+
+    Args:
+        perturbation: the family of the masks.
+        fixed: whether every mask keeps the same number of cells.
+    """
     size, side = perturbation.size, perturbation.side
     table = perturbation.table.astype(np.float64)
     kernel = np.einsum("tis,tjs->ij", table, table) / len(table)

@@ -1,4 +1,4 @@
-"""The boundary of a saliency method: masks on one side, scores on the other, no model in sight."""
+"""The interface of a saliency method, which makes masks and folds scores without access to the model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from typing import Protocol
 import numpy as np
 
 from rate.kernels.separable import Perturbation
-from rate.types import Bool, Float32, Float64, Int64
+from rate.types import (
+    Grids,
+    HeadFlags,
+    HeadMaps,
+    HeadValues,
+    HeatMap,
+    Levels,
+    Offsets,
+    Region,
+    Scores,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masks:
-    """Masks start .. start + n - 1 of one sample, as the perturbed graph takes them."""
+    """Consecutive masks of one sample in the form that the perturbed graph takes."""
 
-    grid: Float32  # [n,s,s]
-    offset: Int64  # [n,2]
-    level: Int64  # [n] which of the method's distributions a mask is drawn from; scores compare within a level
+    grid: Grids
+    offset: Offsets
+    level: Levels  # scores are compared within a level only
 
     def __len__(self) -> int:
         return len(self.grid)
@@ -25,69 +35,75 @@ class Masks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maps:
-    """What the scores say about every pixel, one map for each of k heads."""
+    """The two maps of each head."""
 
-    saliency: Float64  # [k,h,w] the method's own map S
-    signal: Float64  # [k,h,w] the same without its constant: positive = this pixel raises the score
+    saliency: HeadMaps  # the method's own map S
+    signal: HeadMaps  # S without its constant: a positive pixel raises the score
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Relevance mass inside a region, as this perturbation could see it; each in [0, 1]."""
+    """The relevance masses in [0, 1] of two ideal observers at the resolution of a perturbation."""
 
     ceiling: float  # of an observer of the region alone
     floor: float  # of an observer of everything else alone
 
 
 class Method(Protocol):
-    """RISE, occlusion: the mask bank and the final normalisation, each written once."""
+    """A saliency method by perturbation: its masks, its maps and the statistics of its maps."""
 
     @property
     def name(self) -> str:
-        """As `--saliency` names it."""
+        """The method's name, as in `--saliency`."""
 
     @property
     def perturbation(self) -> Perturbation:
-        """Tables and constants of its masks."""
+        """The tables and constants of the masks."""
 
     @property
     def count(self) -> int:
-        """Masks of a sample."""
+        """The number of masks of a sample."""
 
     @property
     def sampled(self) -> bool:
-        """Whether masks are drawn from a distribution, so that fewer of them say less of the same."""
+        """Whether masks are drawn from a distribution, so that fewer of them estimate the same map."""
 
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
-        """Masks ``start`` to ``stop`` - 1 of a sample; a function of (seed, id, i) alone."""
+        """Return masks ``start`` to ``stop`` - 1 of a sample; mask i depends on (seed, id, i) alone."""
 
-    def maps(self, clean: Float64, scores: Float64, masks: Masks) -> Maps:
-        """Fold the scores [k,n] of ``masks`` into maps; ``clean`` [k] is the score of the image as it is."""
+    def maps(self, clean: HeadValues, scores: Scores, masks: Masks) -> Maps:
+        """Fold the scores of ``masks`` into maps; ``clean`` holds the scores of the unmasked image."""
 
-    def bounds(self, region: Bool) -> Bounds:
-        """References for ``region`` [h,w], from the distribution of the masks: no forward, no sampling."""
+    def bounds(self, region: Region) -> Bounds:
+        """Compute the bounds of ``region`` from the distribution of the masks, without a forward or sampling."""
 
-    def above_noise(self, scores: Float64, masks: Masks, maps: Maps) -> Bool:
-        """[k] whether a map is more than what scores unrelated to the masks would give."""
+    def above_noise(self, scores: Scores, masks: Masks, maps: Maps) -> HeadFlags:
+        """Tell whether a map exceeds the noise of scores that are unrelated to the masks."""
 
-    def standard_error(self, scores: Float64, masks: Masks, maps: Maps, region: Bool) -> Float64 | None:
-        """[k] sampling error of the relevance mass of the positive evidence; None where nothing was sampled."""
+    def standard_error(self, scores: Scores, masks: Masks, maps: Maps, region: Region) -> HeadValues | None:
+        """Estimate the sampling error of the positive evidence's relevance mass; None if masks are not sampled."""
 
-    def clearance(self, scores: Float64, masks: Masks, maps: Maps, region: Bool, threshold: float) -> Float64:
-        """[k] standard errors by which the positive evidence's relevance mass lies above ``threshold``."""
+    def clearance(self, scores: Scores, masks: Masks, maps: Maps, region: Region, threshold: float) -> HeadValues:
+        """Count the standard errors by which the positive evidence's relevance mass lies above ``threshold``."""
 
 
 RESOLUTION = 1e-6
-"""Relative spread of scores below which float32 arithmetic cannot tell signal from rounding."""
+"""Scores whose relative spread is below this differ by float32 rounding only."""
 
 
-def evidence(maps: Maps, kind: str) -> Float64:
-    """Non-negative evidence [k,h,w].
+def evidence(maps: Maps, kind: str) -> HeadMaps:
+    """Convert the maps of one sample to non-negative evidence.
+
+    >>> maps = Maps(saliency=np.array([[[1.0, 3.0, 5.0]]]), signal=np.array([[[-1.0, 0.5, 2.0]]]))
+    >>> evidence(maps, "positive")
+    array([[[0. , 0.5, 2. ]]])
+    >>> evidence(maps, "minmax")
+    array([[[0. , 0.5, 1. ]]])
 
     Args:
-        maps: of one sample.
+        maps: the maps of one sample.
         kind: ``positive``: the positive part of the signal; ``minmax``: (S - min S) / (max S - min S), zero where S is
-            constant (the normalisation of the paper's script); ``raw``: the positive part of S as it is.
+            constant (the normalisation of the paper's script); ``raw``: the positive part of S.
     """
     if kind == "positive":
         return np.maximum(maps.signal, 0.0)
@@ -95,12 +111,16 @@ def evidence(maps: Maps, kind: str) -> Float64:
         return np.maximum(maps.saliency, 0.0)
     low = maps.saliency.min(axis=(1, 2), keepdims=True)
     spread = maps.saliency.max(axis=(1, 2), keepdims=True) - low
-    scaled: Float64 = np.divide(maps.saliency - low, spread, out=np.zeros_like(maps.saliency), where=spread > 0)
+    scaled: HeadMaps = np.divide(maps.saliency - low, spread, out=np.zeros_like(maps.saliency), where=spread > 0)
     return scaled
 
 
-def mass_inside(weights: Float64, region: Bool) -> float:
-    """Share of the positive part of ``weights`` [h,w] that lies in ``region``; 0 where there is none."""
+def mass_inside(weights: HeatMap, region: Region) -> float:
+    """Compute the share of the positive part of ``weights`` that lies in ``region``; 0 if no weight is positive.
+
+    >>> mass_inside(np.array([[3.0, 1.0, -2.0]]), np.array([[True, False, True]]))
+    0.75
+    """
     positive = np.maximum(weights, 0.0)
     total = float(positive.sum())
     return float(positive[region].sum()) / total if total > 0 else 0.0

@@ -1,7 +1,7 @@
-"""A perturbation mask as two small matrices: M = a + b * (table[oy] @ grid @ table[ox]^T).
+"""Perturbation masks in the form M = a + b * (table[oy] @ grid @ table[ox]^T).
 
-RISE masks and occlusion windows share this form, so one exported graph serves both and the host sends bits instead of
-images. The tables are the same in the graph, in the fold and in the references.
+RISE masks and occlusion windows share this form, so one exported graph computes both, and the host sends small grids
+instead of images. The graph, the fold and the bounds use the same tables.
 """
 
 from __future__ import annotations
@@ -9,49 +9,59 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 
 from rate.errors import ConfigError
-from rate.types import Float32, Float64
+from rate.types import Float32, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Perturbation:
-    """A family of masks: the table, the two constants, and the grid that changes nothing."""
+    """A family of masks: its table, its two constants, and the grid of the mask that is 1 everywhere."""
 
     name: str
-    table: Float32  # [t,h,s]; rows of a RISE table sum to 1
+    table: Annotated[Float32, "t h s"]  # rows of a RISE table sum to 1
     a: float
     b: float
-    clean: Float32  # [s,s] grid whose mask is 1 everywhere, with offset (0, 0)
+    clean: Annotated[Float32, "s s"]  # with offset (0, 0) its mask is 1 everywhere
 
     @property
     def size(self) -> int:
-        """Side of the square image in pixels."""
+        """The side of the square image in pixels."""
         return int(self.table.shape[1])
 
     @property
     def side(self) -> int:
-        """Side s of the grid."""
+        """The side s of the grid."""
         return int(self.table.shape[2])
 
     @property
     def offsets(self) -> int:
-        """Number t of table rows an offset may name."""
+        """The number t of offsets in the table."""
         return int(self.table.shape[0])
 
 
 @lru_cache(maxsize=8)
 def rise(size: int, side: int) -> Perturbation:
-    """The masks of RISE (Petsiuk et al. 2018, section 3.2), exactly as its reference code makes them.
+    """Describe the masks of RISE (Petsiuk et al. 2018, section 3.2), which equal those of the authors' code.
 
-    A grid of ``side`` x ``side`` bits is stretched to (side + 1) * cell pixels, cell = ceil(size / side), bilinear with
-    half-pixel centres and a mirrored border, then cropped to ``size`` at an offset in [0, cell).
+    A grid of ``side`` x ``side`` bits is stretched to (side + 1) * cell pixels with cell = ceil(size / side), by
+    bilinear interpolation with half-pixel centres and a mirrored border, and cropped to ``size`` at an offset in
+    [0, cell).
+
+    >>> rise(4, 2).table.shape
+    (2, 4, 2)
+    >>> bool((rise(4, 2).table.sum(axis=2) == 1).all())
+    True
 
     Args:
         size: side of the square image, pixels.
         side: side s of the grid, 2 <= s <= size.
+
+    Raises:
+        ConfigError: the side is out of range.
     """
     if not 2 <= side <= size:
         raise ConfigError(f"the grid's side must lie between 2 and the image size {size}, got {side}; RISE uses 7 or 8")
@@ -59,43 +69,56 @@ def rise(size: int, side: int) -> Perturbation:
     stretched = (side + 1) * cell
     weights = _interpolation(side, stretched)
     table = np.stack([weights[t : t + size] for t in range(cell)]).astype(np.float32)
-    return Perturbation("rise", _frozen(table), 0.0, 1.0, _frozen(np.ones((side, side), np.float32)))
+    return Perturbation("rise", _read_only(table), 0.0, 1.0, _read_only(np.ones((side, side), np.float32)))
 
 
 @lru_cache(maxsize=8)
 def occlusion(size: int, window: int, stride: int) -> Perturbation:
-    """Square windows that hide the image (Zeiler and Fergus 2014): M = 1 - window.
+    """Describe square windows that hide a part of the image (Zeiler and Fergus 2014): M = 1 - window.
 
-    Window j starts at pixel j * stride; the last one is moved back so that it ends at the border, and every pixel is
-    covered. ``table[0][:, j]`` is the indicator of window j, so grids are one-hot.
+    Window j starts at pixel j * stride. The last window ends at the border, so every pixel is covered.
+    ``table[0][:, j]`` is the indicator of window j, so grids are one-hot.
+
+    >>> occlusion(5, window=2, stride=2).table[0].T
+    array([[1., 1., 0., 0., 0.],
+           [0., 0., 1., 1., 0.],
+           [0., 0., 0., 1., 1.]], dtype=float32)
 
     Args:
         size: side of the square image, pixels.
         window: side of the window, 1 <= window < size.
-        stride: step in pixels, 1 <= stride <= window, so that no pixel is left out.
+        stride: step in pixels, 1 <= stride <= window, so that every pixel is covered.
+
+    Raises:
+        ConfigError: the window or the stride is out of range.
     """
     if not 1 <= window < size:
         raise ConfigError(f"the window must lie between 1 and {size - 1} pixels, got {window}")
     if not 1 <= stride <= window:
         raise ConfigError(
-            f"the stride must lie between 1 and the window ({window}), got {stride}: gaps would stay unseen"
+            f"the stride must lie between 1 and the window ({window}), got {stride}; a larger stride "
+            "never hides the pixels between the windows"
         )
     starts = window_starts(size, window, stride)
     rows = np.arange(size)[:, None]
     table = ((rows >= starts) & (rows < starts + window)).astype(np.float32)[None]
-    return Perturbation("occlusion", _frozen(table), 1.0, -1.0, _frozen(np.zeros((len(starts),) * 2, np.float32)))
+    return Perturbation("occlusion", _read_only(table), 1.0, -1.0, _read_only(np.zeros((len(starts),) * 2, np.float32)))
 
 
-def window_starts(size: int, window: int, stride: int) -> np.ndarray:
-    """First pixel of every window along one axis, int64, ascending, the last one ending at the border."""
+def window_starts(size: int, window: int, stride: int) -> Annotated[Int64, "s"]:
+    """List the first pixel of every window along one axis; the last window ends at the border.
+
+    >>> window_starts(5, window=2, stride=2)
+    array([0, 2, 3])
+    """
     starts = list(range(0, size - window + 1, stride))
     if starts[-1] != size - window:
         starts.append(size - window)
     return np.array(starts, np.int64)
 
 
-def _interpolation(side: int, stretched: int) -> Float64:
-    """[stretched,side] bilinear weights, half-pixel centres, index -1 mirrored to 1 and ``side`` to ``side - 2``."""
+def _interpolation(side: int, stretched: int) -> Annotated[Float64, "stretched side"]:
+    """Compute bilinear weights with half-pixel centres; index -1 is mirrored to 1 and ``side`` to ``side - 2``."""
     position = (np.arange(stretched) + 0.5) * side / stretched - 0.5
     low = np.floor(position).astype(np.int64)
     fraction = position - low
@@ -106,11 +129,11 @@ def _interpolation(side: int, stretched: int) -> Float64:
     return weights
 
 
-def _mirror(index: np.ndarray, side: int) -> np.ndarray:
+def _mirror(index: Int64, side: int) -> Int64:
     return np.where(index < 0, -index, np.where(index >= side, 2 * side - 2 - index, index))
 
 
-def _frozen(array: Float32) -> Float32:
-    """The caches hand out one array to everybody."""
+def _read_only(array: Float32) -> Float32:
+    """Protect an array from writes, because all callers share the cached array."""
     array.setflags(write=False)
     return array

@@ -1,7 +1,7 @@
-"""RISE on the patches of a vision transformer: cells are whole patches, and a hidden patch is no input at all.
+"""RISE on the patches of a vision transformer: the tokens of hidden patches are dropped from the input.
 
-The masks are RISE masks whose grid is the grid of patches, with sharp cells and no offset, a fixed number of them kept.
-Sums, references and noise are those of `Rise` with that table; only the backend knows that it drops tokens.
+The masks are RISE masks whose grid is the grid of patches, with sharp cells, no offset and a fixed number of kept
+patches. Sums, bounds and noise are those of `Rise` with that table; only the backend drops tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rate.kernels.separable import Perturbation
 
 @dataclass(frozen=True)
 class RiseTokens(Rise):
-    """`Rise` whose ``side`` is the model's number of patches a side; ``cells`` is "fixed"."""
+    """`Rise` whose ``side`` is the model's number of patches per side; ``cells`` must be "fixed"."""
 
     name: str = "rise-tokens"
 
@@ -32,22 +32,33 @@ class RiseTokens(Rise):
 
     @property
     def perturbation(self) -> Perturbation:
-        """Tables and constants of the masks."""
+        """The tables and constants of the masks."""
         return patches(self.size, self.side)
 
 
 @lru_cache(maxsize=8)
 def patches(size: int, side: int) -> Perturbation:
-    """Masks that are constant on each of ``side`` x ``side`` equal patches.
+    """Describe masks that are constant on each of ``side`` x ``side`` equal patches.
+
+    >>> patches(4, 2).table[0]
+    array([[1., 0.],
+           [1., 0.],
+           [0., 1.],
+           [0., 1.]], dtype=float32)
 
     Args:
         size: side of the square image, pixels; a multiple of ``side``.
-        side: patches a side, at least 2.
+        side: patches per side, at least 2.
+
+    Raises:
+        ConfigError: the sides do not divide, or ``side`` is 1.
     """
     if side < 2 or size % side:
-        raise ConfigError(f"{size} pixels are not {side} equal patches a side, at least 2")
+        raise ConfigError(
+            f"{size} pixels cannot be divided into {side} equal patches per side; the number must be at least 2"
+        )
     table = np.repeat(np.eye(side, dtype=np.float32), size // side, axis=0)[None]
     clean = np.ones((side, side), np.float32)
     for array in (table, clean):
-        array.setflags(write=False)  # the cache hands out one array to everybody
+        array.setflags(write=False)  # all callers share the cached array
     return Perturbation("rise-tokens", table, 0.0, 1.0, clean)

@@ -27,7 +27,7 @@ from rate.engine.verdict import Prediction, Verdict, softmax
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
 from rate.files import write_json
-from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
+from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels
 from rate.kernels.separable import rise
 from rate.metrics import Z95, Ratio, rank_correlation
 from rate.runs.rows import map_from_verdict
@@ -187,7 +187,7 @@ def _take(found: Found, verdict: Verdict, areas: tuple[float, ...]) -> None:
         return
     found.areas.append(areas)
     if 0.0 < verdict.area < 1.0:
-        first = order_of(verdict.evidence, verdict.sample.id)[0]
+        first = pixel_order(verdict.evidence, verdict.sample.id)[0]
         found.pointing.append(bool(verdict.region.ravel()[first]))
         found.chance.append(verdict.area)
 
@@ -227,20 +227,20 @@ class Curves:
         image = self._decode(sample).pixels
         chance = random_order(f"random {sample.id}", image[0].size)
         for verdict in verdicts:
-            order = order_of(verdict.evidence, sample.id)
+            order = pixel_order(verdict.evidence, sample.id)
             orders = (order, False), (order, True), (chance, False)
             steps = ((*one, step) for one in orders for step in range(STEPS + 1))
             scores = self._scores(image, list(steps), verdict.prediction)
-            yield tuple(area(curve) for curve in scores.reshape(len(CURVES), STEPS + 1))
+            yield tuple(area_under_curve(curve) for curve in scores.reshape(len(CURVES), STEPS + 1))
 
     def _scores(self, image: Float32, steps: list[tuple[Int64, bool, int]], prediction: Prediction) -> Float64:
-        """Probability of the explained class for every (order, keep, step) of `without`."""
+        """Probability of the explained class for every (order, keep, step) of `remove_pixels`."""
         column = self._columns[prediction.head](prediction.explained)
         found = []
         for start in range(0, len(steps), self._batch):
             some = steps[start : start + self._batch]
             for slot, (order, keep, step) in enumerate(some):
-                self._backend.put(slot, without(image, order, step, keep))
+                self._backend.put(slot, remove_pixels(image, order, step, keep))
             logits = self._backend.submit(self._rows).wait()[prediction.head][: len(some)]
             found.append(softmax(logits.astype(np.float64))[:, column])
         return np.concatenate(found)

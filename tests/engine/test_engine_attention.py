@@ -19,7 +19,7 @@ from rate.data.manifest import read_manifest
 from rate.errors import ArtifactError, UsageError
 from rate.export.sources.attention import Attentive
 from rate.export.sources.reopen import reopen
-from rate.kernels.relevance import bounds, enlarged
+from rate.kernels.relevance import bounds, upsample
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -46,7 +46,7 @@ def test_rows_hold_what_the_map_of_the_torch_model_says(tiny_vit, finished: Path
         row, prepared = rows[sample.id], prepare(sample, artifact.geometry)
         column = artifact.heads[0].classes.index(sample.label)
         logits, maps = model.explain(prepared.pixels[None], lambda _, c=column: {"zs": np.array([c])}, "logit")
-        full = enlarged(maps["zs"], 32)[0]
+        full = upsample(maps["zs"], 32)[0]
         shifted = (full - full.min()) / (full.max() - full.min())
         mass = {kind: one[prepared.region].sum() / one.sum() for kind, one in (("minmax", shifted), ("positive", full))}
         for kind, value in mass.items():

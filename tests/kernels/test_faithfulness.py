@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rate.kernels.faithfulness import STEPS, area, order_of, random_order, without
+from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels
 
 
 def test_pixels_come_by_falling_evidence_and_equal_ones_in_an_order_of_the_sample() -> None:
     evidence = np.maximum(np.random.default_rng(0).normal(size=(20, 20)), 0)
-    order = order_of(evidence, "a")
+    order = pixel_order(evidence, "a")
     assert sorted(order) == list(range(400))
     assert (np.diff(evidence.ravel()[order]) <= 0).all()
     ties = int((evidence == 0).sum())
     assert ties > 100
     assert abs(order[-ties:].mean() - np.flatnonzero(evidence.ravel() == 0).mean()) < 20
     assert abs(np.corrcoef(np.arange(ties), order[-ties:])[0, 1]) < 0.2, "not row by row"
-    assert (order == order_of(evidence, "a")).all()
-    assert (order != order_of(evidence, "b")).any()
+    assert (order == pixel_order(evidence, "a")).all()
+    assert (order != pixel_order(evidence, "b")).any()
 
 
 def test_a_random_order_has_every_pixel_once_and_is_that_of_the_sample() -> None:
@@ -32,7 +32,7 @@ def test_images_lose_the_first_pixels_or_have_nothing_else(step: int) -> None:
     image = np.random.default_rng(1).normal(size=(3, 9, 9)).astype(np.float32)
     order = random_order("x", 81)
     gone = set(order[: round(step * 81 / STEPS)].tolist())
-    deleted, inserted = without(image, order, step), without(image, order, step, keep=True)
+    deleted, inserted = remove_pixels(image, order, step), remove_pixels(image, order, step, keep=True)
     for y in range(9):
         for x in range(9):
             one, other = (np.zeros(3), image[:, y, x])[:: 1 if 9 * y + x in gone else -1]
@@ -44,6 +44,6 @@ def test_images_lose_the_first_pixels_or_have_nothing_else(step: int) -> None:
 
 def test_areas_are_those_under_the_curve() -> None:
     share = np.linspace(0, 1, STEPS + 1)
-    assert area(np.full(STEPS + 1, 0.3)) == pytest.approx(0.3)
-    assert area(share) == pytest.approx(0.5)
-    assert area(share**2) == pytest.approx(np.trapezoid(share**2, share))
+    assert area_under_curve(np.full(STEPS + 1, 0.3)) == pytest.approx(0.3)
+    assert area_under_curve(share) == pytest.approx(0.5)
+    assert area_under_curve(share**2) == pytest.approx(np.trapezoid(share**2, share))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from rate.kernels.region import grown
+from rate.kernels.region import soften_region
 
 
 @given(
@@ -17,7 +17,7 @@ from rate.kernels.region import grown
     st.just(0.0) | st.floats(0.1, 5),
 )
 def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: float) -> None:
-    found = grown(region, by, soft)
+    found = soften_region(region, by, soft)
     if not region.any():
         assert not found.any()
         return
@@ -34,5 +34,5 @@ def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: 
 def test_a_region_is_part_of_what_it_grows_to() -> None:
     region = np.zeros((30, 30), np.bool_)
     region[10:14, 8:20] = True
-    assert (grown(region, 3, 2)[region] == 1).all()
-    assert (grown(region, 3, 2) >= grown(region, 2, 2)).all()
+    assert (soften_region(region, 3, 2)[region] == 1).all()
+    assert (soften_region(region, 3, 2) >= soften_region(region, 2, 2)).all()

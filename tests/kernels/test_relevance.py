@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rate.kernels.relevance import bounds, class_relevance, enlarged, patch_maps
+from rate.kernels.relevance import bounds, class_relevance, patch_maps, upsample
 from rate.kernels.saliency import mass_inside
 
 
@@ -30,7 +30,7 @@ def test_patches_follow_the_prefix_row_by_row() -> None:
 def test_maps_are_enlarged_as_torch_does_it(side: int, size: int) -> None:
     maps = np.random.default_rng(0).normal(size=(2, side, side))
     expected = torch.nn.functional.interpolate(torch.from_numpy(maps)[None], size=(size, size), mode="bilinear")[0]
-    np.testing.assert_allclose(enlarged(maps, size), expected.numpy(), atol=1e-12)
+    np.testing.assert_allclose(upsample(maps, size), expected.numpy(), atol=1e-12)
 
 
 def test_references_are_what_observers_of_patches_would_see() -> None:
@@ -38,6 +38,6 @@ def test_references_are_what_observers_of_patches_would_see() -> None:
     region[4:20, 8:18] = True
     found = bounds(region, 4)
     shares = np.array([[region[8 * i : 8 * i + 8, 8 * j : 8 * j + 8].mean() for j in range(4)] for i in range(4)])
-    assert found.ceiling == pytest.approx(mass_inside(enlarged(shares[None], 32)[0], region))
-    assert found.floor == pytest.approx(mass_inside(enlarged(1 - shares[None], 32)[0], region))
+    assert found.ceiling == pytest.approx(mass_inside(upsample(shares[None], 32)[0], region))
+    assert found.floor == pytest.approx(mass_inside(upsample(1 - shares[None], 32)[0], region))
     assert 0 < found.floor < region.mean() < found.ceiling < 1

@@ -126,5 +126,5 @@ def test_masks_of_several_sizes_are_refused(arguments: tuple, message: str) -> N
 
 @pytest.mark.parametrize(("size", "side"), [(13, 3), (12, 1)])
 def test_patches_must_tile_the_image(size: int, side: int) -> None:
-    with pytest.raises(ConfigError, match="equal patches a side"):
+    with pytest.raises(ConfigError, match="equal patches per side"):
         patches(size, side)

@@ -15,8 +15,8 @@ SCORES = st.floats(-20, 20, width=32)
 
 @given(arrays(np.float64, (1,), elements=SCORES), arrays(np.float64, (3, 1, 5), elements=SCORES))
 def test_values_are_those_of_the_definition_and_add_up(whole, parts) -> None:
-    found = swap.players(whole, *parts)
-    region, rest = reference.swap_players(float(whole[0]), *(part[0].tolist() for part in parts))
+    found = swap.shapley_values(whole, *parts)
+    region, rest = reference.shapley_values(float(whole[0]), *(part[0].tolist() for part in parts))
     np.testing.assert_allclose([found.region[0], found.rest[0]], [region, rest], atol=1e-9)
     np.testing.assert_allclose(found.region + found.rest, whole - parts[2].mean(axis=1), atol=1e-9)
 
@@ -27,7 +27,7 @@ def test_an_additive_score_gives_its_share(share: float) -> None:
     region, rest = rng.normal(0, 0.3, (2, 2, 400))  # what each fill brings of its own
     whole = np.array([1.0, 1.0])
     inside, outside, nothing = share + rest, (1 - share) + region, region + rest
-    found = swap.players(whole, inside, outside, nothing)
+    found = swap.shapley_values(whole, inside, outside, nothing)
     np.testing.assert_allclose(found.share, share, atol=0.03)
     assert (np.abs(found.share - share) <= 4 * np.maximum(found.share_se, 0.01)).all()
 
@@ -35,7 +35,7 @@ def test_an_additive_score_gives_its_share(share: float) -> None:
 @given(arrays(np.float64, (3, 2, 6), elements=SCORES), st.floats(0.05, 0.95))
 def test_the_sign_of_the_clearance_is_the_verdict(parts, tau: float) -> None:
     whole = np.array([4.0, -1.0])
-    found, clear = swap.players(whole, *parts), swap.clearance(whole, *parts, tau)
+    found, clear = swap.shapley_values(whole, *parts), swap.clearance(whole, *parts, tau)
     for k in range(2):
         if np.isfinite(found.share[k]) and abs(found.share[k] - tau) > 1e-9:
             assert (clear[k] > 0) == (found.share[k] >= tau)
@@ -53,7 +53,7 @@ def test_the_standard_error_of_the_share_is_its_spread_over_draws_of_fills() -> 
     rng = np.random.default_rng(1)
     fills, draws = 24, 4000
     region, rest = rng.normal(0, 0.4, (2, draws, fills))
-    found = swap.players(np.ones(draws), 0.6 + rest, 0.4 + region, region + rest)
+    found = swap.shapley_values(np.ones(draws), 0.6 + rest, 0.4 + region, region + rest)
     assert found.share_se.mean() == pytest.approx(found.share.std(), rel=0.1)
 
 
@@ -62,13 +62,13 @@ def test_a_model_that_sees_neither_has_no_evidence() -> None:
     seen = 0
     for _ in range(300):
         parts = rng.normal(size=(3, 1, 16))
-        seen += bool(swap.players(parts.mean(keepdims=True)[0, 0], *parts).has_evidence[0])
+        seen += bool(swap.shapley_values(parts.mean(keepdims=True)[0, 0], *parts).has_evidence[0])
     assert seen < 60
-    assert not swap.players(np.zeros(1), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 4))).has_evidence[0]
+    assert not swap.shapley_values(np.zeros(1), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 4))).has_evidence[0]
 
 
 def test_kept_counts_the_fills_under_which_the_prediction_stays() -> None:
-    assert swap.kept(np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0], [0.5, 0.1]]), 0) == 0.75
+    assert swap.unchanged_share(np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0], [0.5, 0.1]]), 0) == 0.75
 
 
 def test_swapping_both_ways_puts_every_pixel_of_both_pictures_somewhere() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from rate.data.make.graded import PARTS, renderings, write_graded
 from rate.data.make.synth import CLASSES, Synthetic, picture, write_set
-from rate.kernels.swap import players
+from rate.kernels.swap import shapley_values
 
 
 @pytest.mark.parametrize("shortcut", ["scene", "tag", "none"])
@@ -47,7 +47,7 @@ def test_a_score_made_of_object_and_scene_has_its_share() -> None:
         for part, label, named, _ in found:
             score[part].append(0.7 * (label == found[0][1]) + 0.3 * (named == found[0][2]))
         means = {part: np.array([[np.mean(values)]]) for part, values in score.items()}
-        share = players(means["f11"][0], means["f10"], means["f01"], means["f00"]).share
+        share = shapley_values(means["f11"][0], means["f10"], means["f01"], means["f00"]).share
         np.testing.assert_allclose(share, 0.7)
 
 

@@ -14,7 +14,7 @@ from rate.errors import UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.attention import Attentive, explicit_attention
 from rate.export.sources.open_source import Head, SourceModel, open_source
-from rate.kernels.relevance import enlarged
+from rate.kernels.relevance import upsample
 
 
 def by_hand(tower: nn.Module, image: Tensor, moved: tuple[int, int, Tensor] | None = None) -> tuple[Tensor, list]:
@@ -128,7 +128,7 @@ def test_a_timm_tower_is_read_with_its_fused_attention_on_or_off() -> None:
         np.testing.assert_allclose(logits["native"], model.logits(images)["native"], atol=1e-5)
     assert not any(module.fused_attn for module in model.tower.modules() if hasattr(module, "fused_attn"))
     np.testing.assert_allclose(*found, atol=1e-6 * found[0].max())
-    assert enlarged(found[0], model.geometry.size).shape == images[:, 0].shape
+    assert upsample(found[0], model.geometry.size).shape == images[:, 0].shape
 
 
 @pytest.mark.parametrize(
