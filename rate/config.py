@@ -1,4 +1,4 @@
-"""Frozen, validated settings. `Measurement` decides the result and is part of a run's key; `Execution` does not."""
+"""Frozen, validated settings. A run's key includes `Measurement`, which decides the result, and not `Execution`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rate.types import Json  # brings numpy, which `rate --help` can do without
+    from rate.types import Json  # imports numpy, which `rate --help` does not need
 
 _CHOICES = {
     "saliency": ("rise", "occlusion", "rise-tokens", "attention"),
@@ -30,13 +30,16 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3}(,\d{1,3})*)?")
 
 
 KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of cells that RISE masks keep. RISE's authors have 0.5 alone; planted truth speaks for several."""
+"""The shares of cells that RISE masks keep.
+
+RISE's authors use 0.5 alone; several shares are more accurate on planted evidence.
+"""
 
 FIXED_MASKS = 1000
-"""Masks an image where nothing tells how sure a verdict is: with evidence other than positive."""
+"""The number of masks of an image if no standard error exists, that is, with evidence other than positive."""
 
 KEEP_TOKENS = (0.5,)
-"""Share of patches that rise-tokens keeps: one, since a forward has room for a fixed number of patches."""
+"""The share of patches that rise-tokens keeps. There is one share, since a forward takes a fixed number of patches."""
 
 _AUTO = ("min_masks", "max_masks", "confidence")
 _UNUSED = {
@@ -47,31 +50,32 @@ _UNUSED = {
 }
 _CORRUPT = ("corrupt", "corrupt_seed")
 _MASKS = {"occlusion": "windows", "attention": "none"}
-"""What stands for a number of masks where nobody chooses one."""
+"""The entry for the number of masks in a summary, for methods without that setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What is measured. Two runs with equal measurements on equal data and weights give equal verdicts."""
+    """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
-    saliency: str = "rise"  # rise | occlusion | rise-tokens: a ViT's patches, dropped | attention: its gradients
-    masks: int | str | None = None  # an image (rise, rise-tokens) | auto: until its verdict is clear; None: as fits
-    min_masks: int = 64  # auto: before the first look
-    max_masks: int = 2048  # auto: of an image that never becomes clear
-    confidence: float = 0.99  # auto: how sure a verdict must be
+    saliency: str = "rise"  # rise | occlusion | rise-tokens: drops a ViT's patches | attention: a ViT's gradients
+    # per image (rise, rise-tokens) | auto: until its verdict is clear; None: by evidence
+    masks: int | str | None = None
+    min_masks: int = 64  # auto: masks before the first checkpoint
+    max_masks: int = 2048  # auto: most masks of an image, if its verdict never becomes clear
+    confidence: float = 0.99  # auto: confidence at which sampling stops
     grid: int = 7  # side of the mask's grid (rise)
-    keep: tuple[float, ...] | float | None = None  # shares of cells kept, taken in turn; None = KEEP or KEEP_TOKENS
-    cells: str = "fixed"  # fixed: that share exactly | independent: the reference RISE
+    keep: tuple[float, ...] | float | None = None  # shares of cells kept, in turn; None = KEEP or KEEP_TOKENS
+    cells: str = "fixed"  # fixed: exactly that share | independent: each cell by chance, as in the authors' RISE
     window: int | None = None  # side of the window in pixels (occlusion); None = size / 6
     stride: int | None = None  # its step in pixels (occlusion); None = window / 2
-    evidence: str = "auto"  # positive | minmax | raw; auto: positive, and with attention minmax, as the paper
-    valid: str = "auto"  # midpoint: localization >= tau | absolute: RMA >= tau, the paper's rule, auto with attention
+    evidence: str = "auto"  # positive | minmax | raw; auto: minmax with attention, as in the paper, else positive
+    valid: str = "auto"  # midpoint: localization >= tau | absolute: RMA >= tau, as in the paper; auto: by method
     tau: float = 0.5
-    explain: str = "label"  # the class whose score is explained: label, as the paper | prediction
+    explain: str = "label"  # the class whose score is explained: label, as in the paper | prediction
     score: str = "logit"  # logit | probability
     seed: int = 0
-    corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, put on the model's crop of every image; None: as they are
-    corrupt_seed: int = 0  # of what is chance in it
+    corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, applied to the model's crop of every image
+    corrupt_seed: int = 0  # seed of the corruption's random numbers
 
     def __post_init__(self) -> None:
         self._choose_rule()
@@ -125,14 +129,14 @@ class Measurement:
 
     @property
     def most_masks(self) -> int:
-        """Masks of an image that needs the most."""
+        """The largest number of masks that an image can take."""
         return self.masks if isinstance(self.masks, int) else self.max_masks
 
     def check_evidence(self) -> None:
-        """Refuse masks that can show nothing, which a measurement of speed may still want.
+        """Refuse measurements whose masks cannot show evidence; a measurement of speed may still use them.
 
         Raises:
-            ConfigError: there are fewer than two of a share; scores are compared among those alone.
+            ConfigError: a share of kept cells has fewer than two masks, and scores are compared within a share only.
         """
         fewest = 2 * len(self.shares)
         if self.saliency == "rise" and self.most_masks < fewest:
@@ -151,7 +155,7 @@ class Measurement:
             )
 
     def to_json(self) -> Json:
-        """The settings that matter for this saliency method, by name."""
+        """Return the settings that matter for this saliency method, by name."""
         settings = asdict(self) | {"keep": list(self.shares)}
         unused = _UNUSED[self.saliency] + (() if self.masks == "auto" else _AUTO)
         unused += () if self.corrupt else _CORRUPT
@@ -159,7 +163,7 @@ class Measurement:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """``keep`` as a tuple, also where it is one number or none was given."""
+        """``keep`` as a tuple, with the default filled in."""
         keep = self._usual if self.keep is None else self.keep
         return keep if isinstance(keep, tuple) else (keep,)
 
@@ -169,11 +173,11 @@ class Measurement:
 
     @property
     def form(self) -> str:
-        """The graph of an artifact that this is measured with: pixels | tokens."""
+        """The form of the artifact's graph that this measurement uses: pixels | tokens."""
         return "tokens" if self.saliency == "rise-tokens" else "pixels"
 
     def rule(self) -> Json:
-        """The short form that a summary prints beside PT and IR."""
+        """Return the short form that a summary prints beside PT and IR."""
         return {
             "evidence": self.evidence,
             "valid": self.valid,
@@ -187,20 +191,20 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a run is carried out. Nothing here changes a verdict."""
+    """The settings of a run that do not change a verdict."""
 
     backend: str = "auto"
-    precision: str = "auto"  # of the arithmetic: auto | f32 | fp16 | bf16 | int8
-    batch: int = 32  # rows a forward
-    threads: int = 0  # threads of the runtime; 0 = the cores this process may use
+    precision: str = "auto"  # precision of the arithmetic: auto | f32 | fp16 | bf16 | int8
+    batch: int = 32  # rows of one forward
+    threads: int = 0  # threads of the runtime; 0 = all cores that this process may use
     save_maps: int | None = 50  # maps kept per head and quadrant; None = all
-    max_errors: float = 0.01  # below 1 a share of the samples, from 1 on a number of samples
-    limit: int | None = None  # first samples only; the run is then partial
-    shard: str = "1/1"  # which of several equal parts of the samples; the run is then partial
-    repair: bool = False  # evaluate again what is damaged, missing or failed
-    runner: str = "local"  # local | ray: embedded | ray://ADDRESS: of a cluster, or ray://auto
-    workers: int = 0  # processes that share the work; 0 = one (local), as many as fit (ray)
-    device: str = "auto"  # auto: a GPU where there is one | cpu | cuda | cuda:N | cuda:N,M,...: a worker on each
+    max_errors: float = 0.01  # below 1: a share of the samples; from 1 on: a number of samples
+    limit: int | None = None  # number of first samples to evaluate; the run is then partial
+    shard: str = "1/1"  # number of one of several equal parts of the samples; the run is then partial
+    repair: bool = False  # evaluate damaged, missing and failed samples again
+    runner: str = "local"  # local | ray: embedded | ray://ADDRESS: a cluster | ray://auto
+    workers: int = 0  # number of worker processes; 0 = one (local), as many as fit (ray)
+    device: str = "auto"  # auto: a GPU if there is one | cpu | cuda | cuda:N | cuda:N,M,...: one worker on each GPU
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend)
@@ -239,13 +243,13 @@ class Execution:
 
     @property
     def gpus(self) -> tuple[int, ...]:
-        """The GPUs that ``device`` names by their numbers."""
+        """The numbers of the GPUs that ``device`` lists."""
         kind, _, numbers = self.device.partition(":")
         return tuple(map(int, numbers.split(","))) if kind == "cuda" and numbers else ()
 
     @property
     def runtime(self) -> str:
-        """The backend as the device makes it: onnxruntime and torch on a GPU are backends of their own."""
+        """The backend on this device: onnxruntime and torch have separate backends for a GPU."""
         on_cuda = f"{self.backend}-cuda"
         return on_cuda if self.device.startswith("cuda") and on_cuda in ON_CUDA else self.backend
 
@@ -264,7 +268,7 @@ class Execution:
             raise ConfigError(f"device {self.device}: {what} runs on one GPU; name it, such as cuda:{self.gpus[0]}")
 
     def errors_allowed(self, samples: int) -> int:
-        """How many of ``samples`` may fail before a run counts as failed; never all of them."""
+        """Compute how many of ``samples`` may fail before a run counts as failed; it is less than ``samples``."""
         allowed = int(self.max_errors * samples) if self.max_errors < 1 else int(self.max_errors)
         return max(min(allowed, samples - 1), 0)
 

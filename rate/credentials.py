@@ -1,4 +1,4 @@
-"""Credentials are cut from every text that is stored or shown; the full URL stays in memory and in the user's files.
+"""Removal of credentials from every text that is stored or shown.
 
 A URL carries them in two places: before the host (`https://user:password@host`), and in its query, where a signature
 and what belongs to it (who signed, when, for how long) are parameters. Without them a URL names the object alone: a
@@ -16,8 +16,9 @@ _USER = re.compile(
     r"(?:[^\s/?#@:]{0,255}:(?!:|\d*(?:/|$))[^\s?#@]{0,1024}@(?:[^\s/?#@]{0,255}@)*|(?<=//)(?:[^\s/?#@]{0,1024}@)+)",
     re.IGNORECASE,
 )
-"""A name, or a name and a password, before a host. A password may hold what ought to be escaped; a port is none.
-One slash is what is left of two where a URL was taken for a path."""
+"""A name, or a name and a password, before a host. A password may hold unescaped characters; a port is not a password.
+A single slash remains of two where a URL was parsed as a path.
+"""
 
 _QUERY = re.compile(r"""[?#][^\s'"<>`]+""")
 
@@ -27,12 +28,12 @@ _SECRET = re.compile(
     r"|sig|auth|sas|jwt|pwd|key-pair-id",
     re.IGNORECASE,
 )
-"""Names of parameters that hold a credential, or belong to the signatures of AWS, Google, Azure and their likes."""
+"""Names of parameters that hold a credential, or belong to signatures of AWS, Google, Azure and similar services."""
 
 _SIGNED_WITH = re.compile(
     r"expires|policy|s[vrtpsei]|spr|sip|sdd|sks|skv|ske|skt|sktid|skoid|saoid|suoid|scid", re.IGNORECASE
 )
-"""Parameters that belong to a signature, and mean something else in a query without one."""
+"""Parameters that belong to a signature and have another meaning in a query without one."""
 
 _SIGNATURE = re.compile(r"sig|signature", re.IGNORECASE)
 
@@ -41,17 +42,17 @@ _ALONE = re.compile(
     r"|aws_access_key_id|aws_session_token|Signature|sig|password|passwd)(['\"]?\s*[=:]\s*['\"]?)[^\s&;,'\"<>]+",
     re.IGNORECASE,
 )
-"""Such a parameter outside a URL, as a storage may put it into the text of an error."""
+"""Such a parameter outside a URL, as in the error messages of some storages."""
 
 _HEADER = re.compile(r"(\bauthorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE)
 
 
 def without_credentials(text: str, known: str = "") -> str:
-    """``text`` without the credentials in the URLs and headers that it holds.
+    """Remove the credentials from the URLs and headers in ``text``.
 
     Args:
-        text: any text, a URL among others.
-        known: a URL whose credentials are cut wherever they stand in ``text``, outside a URL too.
+        text: any text, for example a URL.
+        known: a URL whose credentials are removed everywhere in ``text``, also outside URLs.
     """
     for secret in _secrets(known) if known else ():
         text = text.replace(secret, "***")
@@ -65,7 +66,7 @@ def without_credentials(text: str, known: str = "") -> str:
 
 
 def storable(value: Any) -> Any:
-    """A JSON value with `without_credentials` applied to every text in it."""
+    """Apply `without_credentials` to every text in a JSON value."""
     if isinstance(value, str):
         return without_credentials(value)
     if isinstance(value, dict):
@@ -76,14 +77,14 @@ def storable(value: Any) -> Any:
 
 
 def _parameters(query: str) -> list[tuple[str, str, str]]:
-    """(what stands before it, decoded name, as written) of every parameter of a query or a fragment."""
+    """Split a query or fragment into (separator before it, decoded name, text) of every parameter."""
     _, *parts = re.split("([?&;#])", query)
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return [(before, unquote_plus(part.partition("=")[0]), part) for before, part in pairs]
 
 
 def _stripped(query: re.Match[str]) -> str:
-    """A query without its secret parameters; without any left, nothing. A colon before a space is the sentence's."""
+    """Remove the secret parameters of a query. A colon before a space ends the URL."""
     written = query[0]
     own = written.rstrip(".,:;)") if query.string[query.end() : query.end() + 1].isspace() else written
     parameters = _parameters(own)
@@ -99,7 +100,7 @@ def _stripped(query: re.Match[str]) -> str:
 
 
 def _secrets(url: str) -> list[str]:
-    """The passwords and secret values in a URL, as they are written and as they are meant; the longest first."""
+    """List the passwords and secret values of a URL, encoded and decoded, the longest first."""
     found: set[str] = set()
     for match in _USER.finditer(url):
         user = match[0].removeprefix(match[1]).removesuffix("@")

@@ -1,7 +1,8 @@
-"""The demonstration: from nothing, offline, to two heads of which one is right for the wrong reasons.
+"""The demonstration trains two heads offline, of which one is right for the wrong reasons.
 
-A small CLIP-style dual encoder is trained on synthetic pictures whose scene often gives the class away. A linear probe
-on its tower is then trained where the scene says nothing. Both heads share one export and one run.
+A small CLIP-style dual encoder is trained on synthetic pictures whose scene often predicts the class. A linear probe
+on its tower is then trained on pictures whose scene is independent of the class. Both heads share one export and one
+run.
 """
 
 from __future__ import annotations
@@ -33,30 +34,30 @@ from rate.studies.one_image import Question, explain
 
 SIZE = 64
 RHO = 0.7
-"""Share of the encoder's training pictures in which the scene gives the class away."""
+"""The share of the encoder's training pictures in which the scene predicts the class."""
 
 SMALLEST = 0.12
-"""Area of the smallest object: at 64 pixels, smaller ones cannot be told apart."""
+"""The area of the smallest object; at 64 pixels, smaller objects cannot be recognised."""
 
 ENCODER = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32, "patch_size": None},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
 }
-"""A ResNet of one block a stage beside a one-block text transformer, in open_clip's own format."""
+"""A ResNet with one block in each stage and a one-block text transformer, in open_clip's format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told what."""
+    """The callbacks of the demonstration."""
 
-    say: Callable[[str], None] = lambda text: None  # the title of a step
-    step: Callable[[str, int, int], None] = lambda title, done, total: None  # progress within it
+    say: Callable[[str], None] = lambda text: None  # receives the title of a step
+    step: Callable[[str, int, int], None] = lambda title, done, total: None  # receives the progress within a step
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """How large it is; the defaults take minutes on two cores."""
+    """The size of the demonstration; the defaults take minutes on two cores."""
 
     train: int = 2000  # images for the encoder, and as many for the probe
     test: int = 160
@@ -67,18 +68,18 @@ class DemoSettings:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What came of it."""
+    """The results of the demonstration."""
 
     folder: Path
     artifact: Artifact
-    agreeing: Summary  # the scene agrees with the class as often as in the encoder's training
-    broken: Summary  # the scene says nothing
-    pictures: dict[str, Path]  # head -> its evidence for one and the same image; empty where no image tells them apart
-    commands: tuple[str, ...]  # what to run next
+    agreeing: Summary  # the scene predicts the class as often as in the encoder's training
+    broken: Summary  # the scene is independent of the class
+    pictures: dict[str, Path]  # head -> its evidence for the same image; empty if no image separates the heads
+    commands: tuple[str, ...]  # commands to run next
 
 
 def run_demo(folder: Path, settings: DemoSettings, listener: Listener) -> Demo:
-    """Make the data, train, export, evaluate; everything stays in ``folder``.
+    """Make the data, train, export and evaluate; everything is written to ``folder``.
 
     Raises:
         UsageError: ``folder`` exists and is not empty, or cannot be written.
@@ -140,7 +141,7 @@ def _evaluated(
 
 
 def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
-    """The picture that tells the heads apart most: both right, one on the object and one beside it."""
+    """Draw the image that separates the heads most: both are right, one on the object and one beside it."""
     run = folder / "run"
     columns = ["id", "head", "correct", "valid", "localization"]
     rows = read_rows(run, read_run(run), columns).to_pylist()
@@ -180,7 +181,7 @@ def _commands(folder: Path) -> tuple[str, ...]:
 
 
 def in_words(demo: Demo) -> list[str]:
-    """What the numbers say, one sentence each, from the numbers alone."""
+    """State the results of the numbers, one sentence each."""
     first, second = demo.agreeing.heads
     seen, broken = demo.agreeing.heads, demo.broken.heads
     return [
@@ -193,7 +194,7 @@ def in_words(demo: Demo) -> list[str]:
 
 
 def _moral(first: str, second: str, demo: Demo) -> str:
-    """Whether PT on the familiar pictures ranked the heads as accuracy on the broken ones does."""
+    """State whether PT on the familiar pictures ranked the heads as accuracy on the broken ones does."""
 
     def leads(heads: dict[str, HeadSummary], metric: Callable[[HeadSummary], float]) -> bool:
         return metric(heads[first]) > metric(heads[second])

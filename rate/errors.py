@@ -59,7 +59,7 @@ class DataError(UsageError):
 
 
 class SetChanged(DataError):
-    """A row or a file of the set is no longer what it was when the command first read it; what is stored is right."""
+    """A row or a file of the set has changed since the command first read it; the stored results are still right."""
 
 
 class ArtifactError(UsageError):
@@ -95,7 +95,7 @@ class TooManyErrors(RateError):
 
 
 def need(module: str, extra: str) -> ModuleType:
-    """Import an optional ``module``, or say which extra brings it.
+    """Import an optional ``module``; if it is missing, name the extra that installs it.
 
     Raises:
         MissingExtra: the module, or something it needs, is not installed.
@@ -110,14 +110,14 @@ def need(module: str, extra: str) -> ModuleType:
 
 
 def check_installed(what: str, needed: Mapping[str, str]) -> None:
-    """Refuse ``what`` before any work where optional packages are missing, in one message that names all of them.
+    """Refuse ``what`` before any work if optional packages are missing; one message names all of them.
 
     Args:
-        what: the command or source that needs them, as the user wrote it.
-        needed: module -> the extra that brings it.
+        what: the command or source that needs the packages, as the user wrote it.
+        needed: maps each module to the extra that installs it.
 
     Raises:
-        MissingExtra: names the modules and the one command that installs them.
+        MissingExtra: at least one package is missing; the message has the one command that installs all.
     """
     missing = [module for module in needed if not _is_installed(module)]
     if missing:

@@ -1,4 +1,4 @@
-"""The machine and the libraries that a result is made with."""
+"""Versions of the machine and of the libraries that make a result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from rate.version import __version__
 
 COMPUTING = ("numpy", "pillow", "pyarrow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
-"""Distributions that touch a number of a run."""
+"""The distributions that affect the numbers of a run."""
 
 
 def installed(*names: str) -> str:
-    """Version of the first of these distributions that is installed, or nothing."""
+    """Return the version of the first of these distributions that is installed, or an empty text."""
     for name in names:
         try:
             return version(name)
@@ -25,12 +25,12 @@ def installed(*names: str) -> str:
 
 
 def versions(names: Iterable[str] = COMPUTING) -> dict[str, str]:
-    """Versions of `rate` and of those of ``names`` that are installed."""
+    """Return the versions of `rate` and of the installed ones of ``names``."""
     return {"rate": __version__} | {name: found for name in names if (found := installed(name))}
 
 
 def processor() -> str:
-    """Name of the CPU, for records."""
+    """Return the name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -39,5 +39,5 @@ def processor() -> str:
 
 
 def describe() -> dict[str, str]:
-    """System, processor and interpreter, for records."""
+    """Return the system, the processor and the interpreter."""
     return {"system": platform.platform(), "processor": processor(), "python": sys.version.split()[0]}

@@ -1,1 +1,1 @@
-"""Runtimes behind one boundary; see `base`."""
+"""Runtimes behind one interface; see `base`."""

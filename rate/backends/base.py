@@ -1,7 +1,7 @@
-"""The one boundary to a device: resident images and mask bits go in, logits come out.
+"""The interface to a device: it takes images in slots and the grids of masks, and returns logits.
 
-A spec is inert and printable; `open` touches the device; the `with` block bounds its memory. Only the engine and the
-self-tests call these methods.
+A spec is an immutable description; `open` loads the graph onto the device, and leaving the `with` block releases it.
+Only the engine and the self-tests call these methods.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
 Logits = dict[str, Float32]
-"""Head name -> logits [b,c], row for row of the submitted batch, logit scale included."""
+"""Maps each head to logits [b,c] in the order of the submitted rows, logit scale included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A perturbed ONNX graph, as a backend needs to know it."""
+    """The facts of a perturbed ONNX graph that a backend needs."""
 
     path: Path
-    heads: tuple[str, ...]  # output `logits_<head>` of each
+    heads: tuple[str, ...]  # each has the output `logits_<head>`
     size: int  # side of the square input in pixels
     precision: str = "f32"
-    patches: int | None = None  # a side, of a token graph: it drops patches; None = a graph that masks pixels
+    # patches per side of a token graph, which drops patches; None = a graph that masks pixels
+    patches: int | None = None
 
 
 class Pending(Protocol):
     """A submitted batch."""
 
     def wait(self) -> Logits:
-        """Block until the batch is done. The arrays belong to the caller.
+        """Block until the batch is done. The caller owns the returned arrays.
 
         Raises:
             BackendError: the runtime failed.
@@ -41,13 +42,13 @@ class Pending(Protocol):
 
 
 class Backend(Protocol):
-    """An open device. Not thread-safe: one thread puts and submits."""
+    """An open device. It is not thread-safe: one thread calls `put` and `submit`."""
 
     name: str  # "onnxruntime", "openvino", "fake", ...
-    precision: str  # of the arithmetic: "f32", "bf16", ...
-    device: str  # as the runtime names it
-    version: str  # of the runtime
-    depth: int  # batches worth keeping in flight; 1 = submit computes
+    precision: str  # precision of the arithmetic: "f32", "bf16", ...
+    device: str  # the runtime's name of the device
+    version: str  # version of the runtime
+    depth: int  # number of batches to keep in flight; 1 = submit computes
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """Take the table of ``perturbation`` and make room for ``slots`` images, in the place of those before.
@@ -59,13 +60,13 @@ class Backend(Protocol):
         """
 
     def put(self, slot: int, pixels: Float32) -> None:
-        """Make ``pixels`` [3,h,w] the resident image ``slot``. Batches already submitted must not use that slot."""
+        """Copy ``pixels`` into ``slot``. No submitted batch may still use that slot."""
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``: pixels[slot] * mask(grid, offset) through the tower and every head.
 
-        All batches of a run have one size but the first, of one row, and in f32 the last; a backend of fixed shape
-        pads. On a token graph a row keeps the patches whose bit in the grid is set, and loses the others.
+        All batches of a run have one size except the first, which has one row, and in f32 the last; a backend of fixed
+        shape pads them. On a token graph a row keeps only the patches whose bit in the grid is set.
 
         Raises:
             BackendError: the runtime refused the batch.
@@ -73,15 +74,15 @@ class Backend(Protocol):
 
 
 class BackendSpec(Protocol):
-    """A description of a backend: cheap, hashable, opened when needed."""
+    """An immutable, hashable description of a backend."""
 
     @property
     def name(self) -> str:
-        """The runtime: "onnxruntime", "openvino", "fake", ..."""
+        """The name of the runtime: "onnxruntime", "openvino", "fake", ..."""
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: "f32", "bf16", ..."""
+        """The precision of the arithmetic: "f32", "bf16", ..."""
 
     def open(self, perturbation: Perturbation, slots: int) -> AbstractContextManager[Backend]:
         """Load the graph and bind it; see `Backend.bind`.

@@ -1,4 +1,4 @@
-"""A plain function behind the same boundary: scheduler, estimator and pipeline run on it in milliseconds."""
+"""A plain function behind the same interface, on which scheduler, estimator and pipeline run in milliseconds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
 Model = Callable[[Float32], Logits]
-"""Masked images [b,3,h,w] -> logits [b,c] per head."""
+"""Maps masked images [b,3,h,w] to logits [b,c] of each head."""
 
 
 @dataclass(frozen=True, slots=True)
 class FakeSpec:
-    """Runs ``model`` on explicitly masked images."""
+    """A description of a backend that runs ``model`` on explicitly masked images."""
 
     model: Model
     depth: int = 1
@@ -28,7 +28,7 @@ class FakeSpec:
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
-        """Make room for ``slots`` images; nothing to release."""
+        """Allocate ``slots`` image slots; there is nothing to release."""
         size = perturbation.size
         yield FakeBackend(self.model, perturbation, np.zeros((slots, 3, size, size), np.float32), self.depth)
 
@@ -56,7 +56,7 @@ class FakeBackend:
         self.pixels[slot] = pixels
 
     def submit(self, rows: Rows) -> FakePending:
-        """Mask and evaluate at once."""
+        """Mask the images and compute the logits at once."""
         masks = reference.masks(self.perturbation, rows.grid, rows.offset).astype(np.float32)
         return FakePending(self.model(self.pixels[rows.slot] * masks[:, None]))
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, in f32: the backend that runs every artifact."""
+"""ONNX Runtime on the CPU in f32, the backend that runs every artifact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
 _PROVIDERS = ["CPUExecutionProvider"]
-_FATAL_ONLY = 4  # severity of the runtime's own log; what matters arrives as an exception
+_FATAL_ONLY = 4  # severity of the runtime's own log; its errors arrive as exceptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class OrtSpec:
     """An f32 graph on the CPU."""
 
     graph: Graph
-    threads: int = 0  # 0 = all this process may use
+    threads: int = 0  # 0 = all cores that this process may use
     name: str = "onnxruntime"
-    precision: str = "f32"  # of the arithmetic
+    precision: str = "f32"  # precision of the arithmetic
 
     def __post_init__(self) -> None:
         if self.graph.precision != self.precision:
@@ -52,16 +52,16 @@ class OrtSpec:
 
 
 class RuntimeFailure(Exception):
-    """What ONNX Runtime raised, whichever of its exception types it was."""
+    """Any exception of ONNX Runtime; its own exception types share no base class."""
 
 
 def open_session(model: str | bytes, threads: int = 0, folder: Path | None = None) -> Any:
-    """A session on the CPU that can fall back nowhere.
+    """Open a session on the CPU that cannot fall back to another provider.
 
     Args:
-        model: path of the graph, or its bytes.
-        threads: inside one operator; 0 = all this process may use.
-        folder: where the external weights of a graph given as bytes are.
+        model: the path of the graph, or its bytes.
+        threads: threads inside one operator; 0 = all cores that this process may use.
+        folder: the folder of the external weights of a graph given as bytes.
 
     Raises:
         MissingExtra: ONNX Runtime is not installed.
@@ -86,16 +86,16 @@ def open_session(model: str | bytes, threads: int = 0, folder: Path | None = Non
 
 
 def session_options(threads: int = 0, precision: str = "f32") -> Any:
-    """Options of a session on ``threads`` threads, 0 = all this process may use, for a graph in ``precision``."""
+    """Make the options of a session for a graph in ``precision``; 0 threads = all cores that this process may use."""
     ort = need("onnxruntime", "cpu")
     options, level = ort.SessionOptions(), ort.GraphOptimizationLevel
     options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Beyond "extended" are layouts for the CPU alone; on a half graph that step can end the whole process.
+    # Levels beyond "extended" hold layouts for the CPU alone; on a half graph that step can crash the process.
     options.graph_optimization_level = level.ORT_ENABLE_ALL if precision == "f32" else level.ORT_ENABLE_EXTENDED
     options.log_severity_level = _FATAL_ONLY
-    # waiting threads that spin take cores from decoding and from other processes, and gain nothing measurable
+    # spinning threads take cores from decoding and from other processes, without a measurable gain
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
@@ -127,7 +127,7 @@ class OrtBackend:
             }
 
     def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` [3,h,w] into the resident images."""
+        """Copy ``pixels`` into ``slot``."""
         self._pixels[slot] = pixels
 
     def submit(self, rows: Rows) -> OrtPending:
@@ -155,15 +155,15 @@ class OrtPending:
     logits: Logits
 
     def wait(self) -> Logits:
-        """The logits, owned by the caller."""
+        """Return the logits; the caller owns them."""
         return self.logits
 
 
 def check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
-    """Refuse masks that are not made for ``graph``, and room for no image at all.
+    """Refuse masks of another size than the graph's, and an allocation without slots.
 
     Raises:
-        BackendError: says what is made for what.
+        BackendError: the message names both sizes.
     """
     if perturbation.size != graph.size:
         raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")

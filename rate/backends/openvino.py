@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: f32, bf16 where the CPU computes in it, int8 graphs; batches overlap on two streams."""
+"""OpenVINO on the CPU in f32, in bf16 if the CPU computes in it, and in int8; batches overlap on two streams."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class OpenVinoSpec:
     """An f32 or int8 graph on OpenVINO's CPU plugin."""
 
     graph: Graph
-    precision: str = "f32"  # of the arithmetic: f32 | bf16 | int8: as the graph says, f32 where it says nothing
-    threads: int = 0  # 0 = all this process may use
+    precision: str = "f32"  # precision of the arithmetic: f32 | bf16 | int8, which the graph must have
+    threads: int = 0  # 0 = all cores that this process may use
     name: str = "openvino"
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class OpenVinoSpec:
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
-        """Compile the graph. The precision is set, never left to the plugin: its own default is bf16 on such CPUs."""
+        """Compile the graph with an explicit precision, since the plugin's own default is bf16 on CPUs that have it."""
         openvino = need("openvino", "cpu")
         core = openvino.Core()
         if self.precision == "bf16" and not _has_bf16(core):
@@ -61,7 +61,7 @@ class OpenVinoSpec:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether OpenVINO is installed and its CPU plugin computes in bf16 natively."""
+    """Tell whether OpenVINO is installed and its CPU plugin computes in bf16 natively."""
     try:
         core = need("openvino", "cpu").Core()
     except MissingExtra:
@@ -74,16 +74,16 @@ def _has_bf16(core: Any) -> bool:
 
 
 class OpenVinoBackend:
-    """An open `OpenVinoSpec`: one request more than streams, taken in turn."""
+    """An open `OpenVinoSpec` with one request more than streams, used in turn."""
 
     def __init__(self, compiled: Any, spec: OpenVinoSpec, streams: int, version: str) -> None:
         self.name, self.precision, self.device, self.version = spec.name, spec.precision, "cpu", version
-        self.depth = streams + 1  # one waits, so that no stream idles while its last batch is folded
+        self.depth = streams + 1  # one request waits, so that no stream idles while its last batch is folded
         self._graph, self._heads = spec.graph, spec.graph.heads
         self._tokens = spec.graph.patches is not None
         self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
         self._turn = 0
-        self._aside = compiled.create_infer_request()  # of rows that are waited for at once
+        self._aside = compiled.create_infer_request()  # for rows whose logits are needed at once
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """See `Backend`."""
@@ -99,11 +99,11 @@ class OpenVinoBackend:
             }
 
     def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` [3,h,w] into the resident images."""
+        """Copy ``pixels`` into ``slot``."""
         self._pixels[slot] = pixels
 
     def submit(self, rows: Rows) -> Pending:
-        """Start a batch on the next request; it must have been waited for before."""
+        """Start a batch on the next request, whose last batch must be done."""
         request = self._requests[self._turn]
         self._turn = (self._turn + 1) % len(self._requests)
         if not self._tokens:
@@ -123,7 +123,7 @@ class OpenVinoBackend:
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoPending:
-    """A batch in flight; holds on to its inputs, which the request shares."""
+    """A batch in flight. It keeps a reference to its inputs, which the request shares."""
 
     request: Any
     heads: tuple[str, ...]

@@ -1,6 +1,6 @@
-"""ONNX Runtime on values that stay where they are: inputs and outputs bound to memory of the device.
+"""ONNX Runtime with inputs and outputs bound to memory of the device.
 
-Everything works on the device "cpu", too: what differs on a GPU is where the memory is and who copies into it.
+The module works on the device "cpu" too; on a GPU only the memory and the copies differ.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from rate.errors import BackendError, need
 from rate.types import Float32
 
 Feeds = Mapping[str, np.ndarray]
-"""Graph input -> its value."""
+"""Maps each graph input to its value."""
 
 _CUDART = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
 _TO_DEVICE = 1  # cudaMemcpyHostToDevice
 
 
 class Place:
-    """The memory of a device, as ONNX Runtime hands it out."""
+    """An allocator of ONNX Runtime values on one device."""
 
     def __init__(self, device: str) -> None:
         self._ort = need("onnxruntime", "gpu")
         self.kind, self.index = split_device(device)
 
     def filled(self, array: np.ndarray) -> Any:
-        """A value of the device's own with the content of ``array``."""
-        # on the CPU the runtime takes the array's memory over, so it gets a copy
+        """Copy ``array`` to the device."""
+        # on the CPU the runtime takes ownership of the array's memory, so it gets a copy
         return self._ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), self.kind, self.index)
 
     def empty(self, shape: tuple[int, ...]) -> Any:
-        """An f32 value to be written."""
+        """Allocate an f32 value."""
         return self._ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self.kind, self.index)
 
 
 class ResidentImages:
-    """Images [i,3,h,w] on the device; one slot is written at a time."""
+    """The images [i,3,h,w] on the device; `put` writes one slot."""
 
     def __init__(self, place: Place, slots: int, size: int) -> None:
         self.value = place.filled(np.zeros((slots, 3, size, size), np.float32))
@@ -50,12 +50,12 @@ class ResidentImages:
         self._cuda = CudaCopy(place.index) if place.kind == "cuda" else None
 
     def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` [3,h,w] into ``slot``, and wait until they are there.
+        """Copy ``pixels`` into ``slot``, and wait for the copy.
 
         The runtime can only replace a value as a whole, which would send all images for each new one.
 
         Raises:
-            BackendError: there is no such slot, or the image has another size.
+            BackendError: the slot does not exist, or the image has another size.
         """
         source = np.ascontiguousarray(pixels, np.float32)
         if source.shape != self._shape or not 0 <= slot < self._slots:
@@ -70,10 +70,10 @@ class ResidentImages:
 
 
 class CudaCopy:
-    """Copies to a GPU by way of the CUDA runtime that the provider has loaded already.
+    """Copies to a GPU through the CUDA runtime that the provider has already loaded.
 
     Raises:
-        BackendError: there is no such library, or CUDA refuses a copy.
+        BackendError: no such library can be loaded, or CUDA refuses a copy.
     """
 
     def __init__(self, index: int) -> None:
@@ -94,7 +94,7 @@ class CudaCopy:
         )
 
     def copy(self, target: int, source: int, size: int) -> None:
-        """Copy ``size`` bytes of the host to the device. The copy alone may return before it is done."""
+        """Copy ``size`` bytes from the host to the device and wait, since cudaMemcpy may return early."""
         steps = (
             self._library.cudaSetDevice(self._index),
             self._library.cudaMemcpy(target, source, size, _TO_DEVICE),
@@ -105,7 +105,7 @@ class CudaCopy:
 
 
 class StreamBuffers:
-    """Buffers for one batch in flight, at addresses that never change."""
+    """Buffers at fixed addresses for one batch in flight."""
 
     def __init__(self, session: Any, resident: Mapping[str, Any], feeds: Feeds, place: Place) -> None:
         self._session, self._binding = session, session.io_binding()
@@ -119,9 +119,9 @@ class StreamBuffers:
         self._running: Future[list[Float32]] | None = None
 
     def start(self, feeds: Feeds, worker: ThreadPoolExecutor) -> Future[list[Float32]]:
-        """Bring ``feeds`` to the device and run there, behind what ``worker`` has to do already.
+        """Copy ``feeds`` to the device and run the graph, after the earlier work of ``worker``.
 
-        The result is the outputs on the host, in the order of the session; the arrays belong to the caller.
+        The result holds the outputs on the host, in the order of the session; the caller owns the arrays.
         """
         if self._running is not None:
             wait([self._running])
@@ -136,9 +136,9 @@ class StreamBuffers:
 
 
 class Buffers:
-    """For every shape of a batch as many `StreamBuffers` as batches are in flight, taken in turn.
+    """As many `StreamBuffers` for every shape of a batch as there are batches in flight, used in turn.
 
-    One thread runs them all: the runtime is busy with one batch, and the host prepares the next one meanwhile.
+    One thread runs all of them: the runtime computes one batch while the host prepares the next one.
     """
 
     def __init__(self, session: Any, resident: Mapping[str, Any], place: Place, depth: int) -> None:
@@ -158,5 +158,5 @@ class Buffers:
         return buffers[-1].start(feeds, self._worker)
 
     def close(self) -> None:
-        """Wait for what is in flight, and end the thread."""
+        """Wait for the batches in flight, and end the thread."""
         self._worker.shutdown()

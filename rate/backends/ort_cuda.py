@@ -1,7 +1,7 @@
-"""ONNX Runtime on an NVIDIA GPU: images, table and buffers stay on the device, a batch sends its mask bits up.
+"""ONNX Runtime on an NVIDIA GPU: images, table and buffers stay on the device, and a batch uploads only its grids.
 
-A session that falls back to the CPU does so without a word; here it is an error. Where it runs is asked twice: of the
-session as a whole, and of every node that carries the arithmetic.
+ONNX Runtime falls back to the CPU silently; here that is an error. The provider is checked for the session as a whole
+and for every node that carries the arithmetic.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _CURE = (
 
 @dataclass(frozen=True, slots=True)
 class OrtCudaSpec:
-    """A graph in f32, fp16 or bf16 with its inputs and outputs bound to a device; f32 is computed without TF32."""
+    """A graph in f32, fp16 or bf16 with inputs and outputs bound to a device; f32 is computed without TF32."""
 
     graph: Graph  # its precision is that of the arithmetic
-    device: str = "cuda:0"  # or "cpu": the same way without a GPU, where half graphs are computed in f32
-    threads: int = 0  # of what runs on the CPU; 0 = all this process may use
+    device: str = "cuda:0"  # or "cpu", which computes half graphs in f32
+    threads: int = 0  # threads of the nodes on the CPU; 0 = all cores that this process may use
 
     def __post_init__(self) -> None:
         if split_device(self.device)[0] not in PROVIDERS:
@@ -53,12 +53,12 @@ class OrtCudaSpec:
 
     @property
     def name(self) -> str:
-        """`onnxruntime-cuda`, or `onnxruntime-cpu` where the device is that."""
+        """The backend's name: `onnxruntime-cuda`, or `onnxruntime-cpu` on the CPU."""
         return f"onnxruntime-{split_device(self.device)[0]}"
 
     @property
     def precision(self) -> str:
-        """That of the graph."""
+        """The precision of the graph."""
         return self.graph.precision
 
     @contextmanager
@@ -73,7 +73,7 @@ class OrtCudaSpec:
 
 
 def ready() -> bool:
-    """Whether it is worth a try: a GPU is visible, and the installed ONNX Runtime has the provider for it."""
+    """Tell whether a GPU is visible and the installed ONNX Runtime has its provider."""
     if not cuda_visible():
         return False
     try:
@@ -83,7 +83,7 @@ def ready() -> bool:
 
 
 def open_session(spec: OrtCudaSpec) -> Any:
-    """A session that runs where ``spec`` says.
+    """Open a session on the device of ``spec``.
 
     Raises:
         MissingExtra: ONNX Runtime is not installed, or not the one with CUDA.
@@ -101,10 +101,10 @@ def open_session(spec: OrtCudaSpec) -> Any:
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers: list[Any] = [provider]
     if kind == "cuda":
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
+        with contextlib.redirect_stdout(sys.stderr):  # it prints the names of missing libraries
             ort.preload_dlls()
         settings = {"device_id": str(index), "use_tf32": "0"}
-        # the few nodes that compute shapes belong on the CPU
+        # the few nodes that compute shapes run on the CPU
         providers = [(provider, settings), PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(str(spec.graph.path), options, providers=providers, enable_fallback=0)
@@ -119,14 +119,14 @@ def open_session(spec: OrtCudaSpec) -> Any:
 
 
 def check_runs_on(session: Any, provider: str) -> None:
-    """Refuse a session that runs elsewhere than on ``provider``, as a whole or in its matrix products.
+    """Refuse a session that does not run on ``provider``, as a whole or in its matrix products.
 
     Args:
         session: opened with "session.record_ep_graph_assignment_info" set.
-        provider: the execution provider that was asked for.
+        provider: the expected execution provider.
 
     Raises:
-        BackendError: says where it would run, and the cure.
+        BackendError: the message names the actual provider, and the cure.
     """
     found = session.get_providers()
     if not found or found[0] != provider:
@@ -149,7 +149,7 @@ def check_runs_on(session: Any, provider: str) -> None:
 class OrtCudaBackend:
     """An open `OrtCudaSpec`."""
 
-    depth = 3  # one runs, one waits, and the host prepares the third
+    depth = 3  # one batch runs, one waits, and the host prepares the third
 
     def __init__(self, session: Any, spec: OrtCudaSpec) -> None:
         self.name, self.precision, self.device = spec.name, spec.precision, spec.device
@@ -181,7 +181,7 @@ class OrtCudaBackend:
         self._buffers = Buffers(self._session, resident, place, self.depth)
 
     def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` [3,h,w] into the resident images; see `Backend`."""
+        """Copy ``pixels`` into ``slot``; see `Backend`."""
         self._images.put(slot, pixels)
 
     def submit(self, rows: Rows) -> Pending:
@@ -202,7 +202,7 @@ class OrtCudaBackend:
             raise _failed(count, error) from error
 
     def close(self) -> None:
-        """Wait for what is in flight."""
+        """Wait for the batches in flight."""
         if self._buffers is not None:
             self._buffers.close()
 
@@ -216,7 +216,7 @@ class OrtCudaPending:
     count: int
 
     def wait(self) -> Logits:
-        """Wait; see `Pending`."""
+        """Wait for the batch; see `Pending`."""
         try:
             outputs = self.future.result()
         except Exception as error:  # its exception types share no base class

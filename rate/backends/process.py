@@ -1,4 +1,4 @@
-"""What this process may use: cores, BLAS threads, GPUs."""
+"""The resources that this process may use: cores, BLAS threads, GPUs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 
 
 def usable_cores() -> int:
-    """Cores in this process's affinity mask where the system has one, else all.
+    """Count the cores in this process's affinity mask, or all cores if the system has no mask.
 
-    A runtime's own guess ignores affinity and containers.
+    The defaults of the runtimes ignore affinity and containers.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -22,23 +22,27 @@ def usable_cores() -> int:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep numpy's matrix products to the thread that asks for them.
+    """Limit numpy's matrix products to the calling thread.
 
-    A second BLAS thread spins for a while after every product, and takes more from a runtime that fills the cores
-    than it gives: engine over raw forwards/s in bf16 on two cores is 0.91 with two threads and 0.98 with one.
+    A second BLAS thread spins after every product and so takes cores from the runtime: engine over raw
+    forwards/s in bf16 on two cores is 0.91 with two threads and 0.98 with one.
     """
     with threadpool_limits(limits=1, user_api="blas"):
         yield
 
 
 def cuda_visible() -> bool:
-    """Whether the system shows an NVIDIA GPU to this process. Nothing is loaded to find out."""
+    """Tell whether the system shows an NVIDIA GPU to this process, without loading a library."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()  # dxg: Linux inside Windows
 
 
 def split_device(device: str) -> tuple[str, int]:
-    """Kind and number of a device: "cuda:1" is ("cuda", 1), "cpu" is ("cpu", 0)."""
+    """Split a device into its kind and number.
+
+    >>> split_device("cuda:1"), split_device("cpu")
+    (('cuda', 1), ('cpu', 0))
+    """
     kind, _, number = device.partition(":")
     return kind, int(number or 0)

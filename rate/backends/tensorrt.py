@@ -1,8 +1,8 @@
-"""TensorRT on a GPU: a plan built by `rate.export.tensorrt`, as a function of torch tensors.
+"""TensorRT on a GPU: a plan that `rate.export.tensorrt` built, as a function of torch tensors.
 
-What has been run where: everything here is tested against a stand-in for the library (tests/standin_tensorrt.py) that
-returns what NVIDIA's documents and Python bindings say and computes the plan's graph with ONNX Runtime. It has not been
-run on a GPU. The calls are those that TensorRT 10.12 and 11 share.
+The module has not been run on a GPU. It is tested against a stand-in for the library (tests/standin_tensorrt.py), which
+returns what NVIDIA's documents and Python bindings state and computes the plan's graph with ONNX Runtime. TensorRT
+10.12 and 11 share all calls used here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROW_INPUTS = ("slot", "grid", "offset")
 INPUTS = ("pixels", *ROW_INPUTS, "table", "a", "b")
-"""What a plan reads, in the order of `rate.export.graph.perturbed`."""
+"""The inputs of a plan, in the order of `rate.export.graph.perturbed`."""
 
 _DTYPES = ("float32", "float16", "bfloat16", "int64", "int32")
 _REBUILD = "build it again on this machine: rate export ARTIFACT --format tensorrt"
@@ -33,12 +33,12 @@ _REBUILD = "build it again on this machine: rate export ARTIFACT --format tensor
 
 @dataclass(frozen=True, slots=True)
 class TensorRtSpec:
-    """A plan of a graph that masks pixels. `rate.artifacts.plans` finds it and says whether it fits this machine."""
+    """A plan of a graph that masks pixels. `rate.artifacts.plans` locates it and checks that it fits this machine."""
 
-    graph: Graph  # that the plan was built from
+    graph: Graph  # the graph of which the plan was built
     plan: Path
-    sha256: str  # of the plan: it is executable code, so nothing else is loaded
-    batch_sizes: tuple[int, ...]  # that may be used, ascending; the plan has a profile for each
+    sha256: str  # digest of the plan, which is executable code: no other file is loaded
+    batch_sizes: tuple[int, ...]  # usable batch sizes, ascending; the plan has a profile for each
     capture: bool = True  # replay batches as CUDA graphs
     device: str = "cuda:0"
     name: str = "tensorrt"
@@ -52,13 +52,13 @@ class TensorRtSpec:
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: the graph's own, since the plan is strongly typed."""
+        """The precision of the graph, which the plan has too, because it is strongly typed."""
         return self.graph.precision
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Deserialise the plan; see `BackendSpec`."""
-        gpu = open_gpu(self.device)  # torch comes first; see `load_tensorrt`
+        gpu = open_gpu(self.device)  # torch must be imported first; see `load_tensorrt`
         library = load_tensorrt()
         about = About(
             self.name, self.precision, gpu.device, str(library.__version__), self.graph.heads, self.graph.size
@@ -70,7 +70,7 @@ class TensorRtSpec:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A plan in the library's hands."""
+    """A plan that the library has loaded."""
 
     library: Any
     engine: Any  # ICudaEngine
@@ -81,11 +81,11 @@ class Loaded:
     outputs: tuple[str, ...]
 
     def error(self, what: str, cure: str = _REBUILD) -> BackendError:
-        """What failed, why as far as the library says, and what to do."""
+        """Make the error that names what failed, the library's reason, and the cure."""
         return BackendError(f"{what} ({self.plan.name}: {self.log.take()}); {cure}")
 
     def dtype(self, name: str) -> Any:
-        """Type of an input or output, as torch has it."""
+        """Return torch's type of an input or output."""
         found = self.engine.get_tensor_dtype(name)
         for known in _DTYPES:
             if found == getattr(self.library, known):
@@ -93,12 +93,12 @@ class Loaded:
         raise self.error(f"{name} is {found}, expected one of {', '.join(_DTYPES)}", "export the artifact again")
 
     def zeros(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Zeros on the GPU of the type that the input or output ``name`` has."""
+        """Allocate zeros on the GPU with the type of the input or output ``name``."""
         zeros: Tensor = need("torch", "train").zeros(shape, dtype=self.dtype(name), device=self.gpu.device)
         return zeros
 
     def profile_of(self, batch_size: int) -> int:
-        """Number of the optimisation profile for batches of exactly ``batch_size`` rows."""
+        """Return the number of the optimisation profile for batches of exactly ``batch_size`` rows."""
         sizes = [
             int(self.engine.get_tensor_profile_shape("slot", index)[2][0])
             for index in range(self.engine.num_optimization_profiles)
@@ -118,7 +118,7 @@ def _load(spec: TensorRtSpec, gpu: Gpu, library: Any) -> Loaded:
     outputs = tuple(f"logits_{head}" for head in spec.graph.heads)
     if strange := {*inputs, *outputs} ^ {*names} | {*inputs} - {*INPUTS}:
         raise BackendError(f"{spec.plan} was not built from {spec.graph.path}: {sorted(strange)}; {_REBUILD}")
-    # Such an input is read by the host while it works out shapes, and would need an address there.
+    # The host reads such an input while it computes shapes, and would need an address on the host.
     if on_host := [name for name in inputs if engine.is_shape_inference_io(name)]:
         raise BackendError(
             f"{spec.plan} makes shapes of the values of {', '.join(on_host)}, which are on the GPU; "
@@ -141,9 +141,9 @@ def _read(spec: TensorRtSpec) -> bytes:
 
 
 class Plan:
-    """A plan as a function: inputs of the perturbed graph -> logits of each head, on the current stream.
+    """A plan as a function from the inputs of the perturbed graph to the logits of each head, on the current stream.
 
-    Batches of other sizes than the plan's are padded, and larger ones go in parts; nothing is waited for.
+    Batches of other sizes than the plan's are padded, and larger ones are split; no call waits.
     """
 
     def __init__(self, loaded: Loaded, spec: TensorRtSpec) -> None:
@@ -170,7 +170,9 @@ class Plan:
 
 
 def pieces(count: int, sizes: tuple[int, ...]) -> list[tuple[slice, int]]:
-    """How ``count`` rows go into batches of ascending ``sizes``: whole largest ones, then the smallest for the rest."""
+    """Split ``count`` rows into batches of ascending ``sizes``: first the largest ones, then the smallest that fits the
+    rest.
+    """
     largest = sizes[-1]
     found = [(slice(at, at + largest), largest) for at in range(0, count - largest + 1, largest)]
     done = len(found) * largest
@@ -180,19 +182,19 @@ def pieces(count: int, sizes: tuple[int, ...]) -> list[tuple[slice, int]]:
 
 
 class Context:
-    """An execution context for batches of one size: its buffers, and its captured graph.
+    """An execution context for batches of one size, with its buffers and its captured graph.
 
-    Shapes and addresses are set once and never again, so that what is captured stays true.
+    Shapes and addresses never change, so the captured graph stays valid.
     """
 
     def __init__(self, loaded: Loaded, size: int, inputs: Mapping[str, Tensor], capture: bool) -> None:
-        """Bind everything, run once for nothing, and capture what the run put on the stream.
+        """Bind all tensors, run once to warm up, and capture the work of that run.
 
         Raises:
             BackendError: the device has no room, or the library refuses a shape, an address or the run.
         """
         self._loaded, self._size = loaded, size
-        # The memory for intermediate results is that of the one profile which is used, not of the largest.
+        # Memory for intermediate results is allocated for this profile, not for the largest one.
         strategy = loaded.library.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
         self._context = loaded.engine.create_execution_context(strategy)
         if self._context is None:
@@ -205,12 +207,12 @@ class Context:
         outputs = {name: loaded.zeros(name, self._output_shape(name)) for name in loaded.outputs}
         self._rows, self._outputs = list(rows.values()), list(outputs.values())
         self._address({**tensors, **outputs})
-        self._enqueue()  # setting shapes left work for the first run, which a capture would not record
+        self._enqueue()  # setting shapes queued work for the first run, which a capture would not record
         loaded.gpu.synchronize()
         self._run = self._captured() if capture else self._enqueue
 
     def run(self, rows: list[Tensor]) -> list[Tensor]:
-        """Enqueue the forward of at most as many rows as the context has; what is left of older ones pads them."""
+        """Enqueue the forward of at most as many rows as the context has; older rows pad them."""
         count = len(rows[0])
         for buffer, values in zip(self._rows, rows, strict=True):
             buffer[:count].copy_(values)
@@ -227,7 +229,7 @@ class Context:
         self._loaded.gpu.synchronize()
 
     def _bind(self, tensors: Mapping[str, Tensor], profile: int) -> None:
-        """Give every input with a free axis its shape."""
+        """Set the shape of every input with a free axis."""
         engine = self._loaded.engine
         for name in self._loaded.inputs:
             if -1 not in tuple(engine.get_tensor_shape(name)):

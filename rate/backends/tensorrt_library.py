@@ -1,7 +1,7 @@
-"""The TensorRT library and the GPU that its plans belong to: found, new enough, and with their messages caught.
+"""The TensorRT library and the GPU of its plans: import, version check and error messages.
 
-TensorRT is no extra of this package: its wheels come from NVIDIA's own index. Its failures are return values (None,
-False, a negative index), so every caller checks them and puts the library's last messages into the exception.
+TensorRT is no extra of this package, since its wheels come from NVIDIA's own index. Its failures are return values
+(None, False, a negative index), so every caller checks them and adds the library's last messages to the exception.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from rate.errors import BackendError, MissingExtra, need
 
 INSTALL = "pip install --extra-index-url https://pypi.nvidia.com tensorrt-cu13"
 OLDEST = (10, 12)
-"""Oldest version whose calls are those of this package; newer ones, 11 included, take the same."""
+"""The oldest version whose calls this package uses; newer ones, 11 included, have the same calls."""
 
-_LAST = 3  # messages worth repeating
+_LAST = 3  # number of messages in an exception
 
 
 def load_tensorrt() -> Any:
-    """The module. Import torch first: TensorRT then finds the CUDA libraries that torch brought along.
+    """Import the module. Import torch first, so that TensorRT uses the CUDA libraries that torch installed.
 
     Raises:
         MissingExtra: it is not installed, its libraries do not load, or it is too old.
@@ -29,7 +29,7 @@ def load_tensorrt() -> Any:
     try:
         library = importlib.import_module("tensorrt")
         found = str(library.__version__)
-    # OSError: a shared library is missing. AttributeError: an empty folder is left of a package that was removed.
+    # OSError: a shared library is missing. AttributeError: a removed package left an empty folder.
     except (ImportError, OSError, AttributeError) as error:
         raise MissingExtra(
             f"TensorRT is needed here and cannot be imported ({error}); install it with: {INSTALL} "
@@ -43,34 +43,34 @@ def load_tensorrt() -> Any:
 
 
 class Messages:
-    """What the library says of its own failures; nothing is printed: its own logger writes to stdout."""
+    """A logger that keeps the library's error messages; the library's own logger writes to stdout."""
 
     serious: tuple[object, ...] = ()
 
     def __init__(self) -> None:
-        super().__init__()  # of the library's logger: its side of the object would otherwise be missing
+        super().__init__()  # initialises the library's base class, which the mixin order would skip
         self.errors: list[str] = []
 
     def log(self, severity: object, msg: str) -> None:
-        """Called by the library."""
+        """Record a message; the library calls this method."""
         if severity in self.serious:
             self.errors.append(msg.strip())
 
     def take(self) -> str:
-        """The last messages since the last call, for an exception."""
+        """Return the last messages since the previous call, for an exception."""
         said, self.errors = self.errors[-_LAST:], []
         return "; ".join(said) or "TensorRT gives no reason"
 
 
 def open_log(library: Any) -> Any:
-    """A `Messages` that the library takes for a logger of its own."""
+    """Make a `Messages` object that the library accepts as its logger."""
     logger = library.ILogger
     serious = (logger.ERROR, logger.INTERNAL_ERROR)
     return types.new_class("Log", (Messages, logger), exec_body=lambda body: body.update(serious=serious))()
 
 
 class Gpu:
-    """A CUDA device of torch, by its number among the visible ones."""
+    """A CUDA device of torch, identified by its number among the visible ones."""
 
     def __init__(self, device: str) -> None:
         torch = need("torch", "train")
@@ -80,28 +80,29 @@ class Gpu:
                 "driver, or use another --backend"
             )
         self._torch: Any = torch
-        self.device = device  # as torch calls the place of the plan's memory
+        self.device = device  # torch's name of the device that holds the plan's memory
         self.name = str(torch.cuda.get_device_name(device))
         self.capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
         self.cuda = str(torch.version.cuda)
 
     def stream(self) -> int:
-        """The cudaStream_t of the current stream."""
+        """Return the cudaStream_t of the current stream."""
         return int(self._torch.cuda.current_stream().cuda_stream)
 
     def synchronize(self) -> None:
-        """Wait for the current stream; errors of earlier work arrive here."""
+        """Wait for the current stream; errors of earlier work are raised here."""
         self._torch.cuda.current_stream().synchronize()
 
     def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``enqueue`` puts on the current stream, without doing it; the result enqueues it at once.
+        """Capture the work that ``enqueue`` puts on the current stream; the returned function enqueues all of it at
+        once.
 
         Raises:
-            RuntimeError: it cannot be recorded.
+            RuntimeError: the work cannot be captured.
         """
         graph = self._torch.cuda.CUDAGraph()
         stream = self._torch.cuda.current_stream()
-        # thread_local: another thread that allocates device memory meanwhile would break the capture
+        # thread_local: the capture would fail if another thread allocated device memory
         with self._torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             enqueue()
         replay: Callable[[], None] = graph.replay
@@ -109,7 +110,7 @@ class Gpu:
 
 
 def open_gpu(device: str = "cuda:0") -> Gpu:
-    """The GPU that plans are built for and run on.
+    """Open the GPU on which plans are built and run.
 
     Raises:
         MissingExtra: torch is not installed.

@@ -1,8 +1,8 @@
-"""Rows as a token graph takes them: batches with equally many kept patches.
+"""Batches of a token graph, in which every row keeps equally many patches.
 
-A batch of the engine mixes masks, which all keep the same number of patches, with clean images, which keep all. It is
-split here, so that nothing else knows of it. Each clean image is a forward of its own, and below f32 the masks are
-padded to the size of the whole batch: how a batch is filled then changes no logit.
+A batch of the engine mixes masks, which all keep the same number of patches, with clean images, which keep all of
+them. This module splits it. Each clean image is a forward of its own, and below f32 the masks are padded to the size
+of the whole batch, so the composition of a batch changes no logit.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from rate.types import Int64, Rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Rows of a batch with equally many kept patches."""
+    """The rows of a batch that keep equally many patches."""
 
-    at: Int64  # [m] their places in the batch
-    taken: Int64  # [m] which of the n computed rows belongs to each place
-    slot: Int64  # [n] n < m where rows are equal, n > m where they are padded
+    at: Int64  # [m] the indices of the rows in the batch
+    taken: Int64  # [m] the index of the computed row for each of them
+    slot: Int64  # [n] n < m where equal rows are computed once, n > m with padding
     kept: Int64  # [n,k] kept patches, row-major, ascending
 
     @property
     def feeds(self) -> dict[str, np.ndarray]:
-        """The graph's inputs, pixels aside."""
+        """The graph's inputs except the pixels."""
         return {"slot": self.slot, "kept": self.kept}
 
 
 def split(rows: Rows, pad: bool) -> list[Part]:
-    """The parts of a batch, those that keep the most patches first.
+    """Split a batch into parts; those that keep the most patches come first.
 
     Args:
-        rows: grids [b,s,s] hold the kept patches.
-        pad: bring the masks of a part to b rows.
+        rows: the grids [b,s,s] mark the kept patches.
+        pad: whether to pad the masks of a part to b rows.
     """
     bits = rows.grid.reshape(len(rows), -1) > 0
     counts = bits.sum(axis=1)
@@ -57,7 +57,7 @@ def split(rows: Rows, pad: bool) -> list[Part]:
 
 
 def join(rows: int, results: Iterable[tuple[Part, Logits]]) -> Logits:
-    """Logits [b,c] of a batch of ``rows`` rows from those of its parts."""
+    """Assemble the logits [b,c] of a batch of ``rows`` rows from those of its parts."""
     joined: Logits = {}
     for part, logits in results:
         for head, values in logits.items():
@@ -81,10 +81,10 @@ class SplitPending:
 
 
 def check_patches(graph: Graph, perturbation: Perturbation) -> None:
-    """Refuse masks that are not made of the model's patches.
+    """Refuse masks whose grid is not the model's grid of patches.
 
     Raises:
-        BackendError: the graph is a token graph with another number of patches a side.
+        BackendError: the graph is a token graph with another number of patches per side.
     """
     if graph.patches is not None and graph.patches != perturbation.side:
         raise BackendError(

@@ -1,4 +1,4 @@
-"""PyTorch itself, on the CPU or a GPU: what exports are compared with, and the way for models that do not export."""
+"""PyTorch on the CPU or a GPU: the reference for exports, and the backend of models that cannot be exported."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Forward = Callable[..., "Sequence[Tensor]"]
-"""Inputs of a perturbed graph -> logits of each head, in order."""
+"""Maps the inputs of a perturbed graph to the logits of each head, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class TorchSpec:
-    """A perturbed PyTorch module. It computes in the types of its own weights, whatever the process allows itself."""
+    """A perturbed PyTorch module. It computes in the types of its weights, independent of global settings."""
 
-    load: Callable[[], nn.Module]  # a module of one's own, on the CPU: see `Forward`
+    load: Callable[[], nn.Module]  # returns a new module on the CPU; see `Forward`
     heads: tuple[str, ...]
     size: int  # side of the square input, pixels
-    precision: str = "f32"  # what the module computes in, for the record
+    precision: str = "f32"  # precision of the module, for the record
     device: str = "cpu"  # cpu | cuda | cuda:N
-    threads: int = 0  # on the CPU; 0 = as the process has it
+    threads: int = 0  # threads on the CPU; 0 = the process's setting
 
     def __post_init__(self) -> None:
         if split_device(self.device)[0] not in ("cpu", "cuda"):
@@ -41,7 +41,7 @@ class TorchSpec:
 
     @property
     def name(self) -> str:
-        """`torch`, or `torch-cuda`: the arithmetic differs in its last bits."""
+        """The backend's name: `torch`, or `torch-cuda`, whose arithmetic differs in its last bits."""
         return "torch" + "-cuda" * self.device.startswith("cuda")
 
     @contextmanager
@@ -70,7 +70,7 @@ class About:
 
     name: str
     precision: str
-    device: str  # of torch
+    device: str  # torch's name of the device
     version: str
     heads: tuple[str, ...]
     size: int  # side of the square input, pixels
@@ -79,12 +79,12 @@ class About:
 class TorchBackend:
     """A function of torch tensors as a backend. On a GPU, batches overlap with the host; on the CPU `submit` computes.
 
-    On a GPU everything happens in the order of one stream: a batch in flight is done before the next one's inputs
-    replace its own. It is not the default stream, which waits for all others.
+    On a GPU all work is on one stream, so a batch in flight is done before the next batch's inputs replace its own. The
+    stream is not the default one, which waits for all others.
     """
 
     def __init__(self, load: Callable[[], Forward], about: About) -> None:
-        """``load`` makes the function, with the stream as the current one.
+        """Load the model and allocate the slots; ``load`` runs with the stream as the current one.
 
         Raises:
             BackendError: the device has no room.
@@ -93,7 +93,7 @@ class TorchBackend:
         self.name, self.precision, self.device = about.name, about.precision, about.device
         self.version, self._heads, self._size = about.version, about.heads, about.size
         self._gpu = about.device != "cpu"
-        self.depth = 3 if self._gpu else 1  # one runs, one waits, and the host prepares the third
+        self.depth = 3 if self._gpu else 1  # one batch runs, one waits, and the host prepares the third
         self._stream = self._torch.cuda.Stream(about.device) if self._gpu else None
         try:
             with self._torch.cuda.stream(self._stream):
@@ -121,7 +121,7 @@ class TorchBackend:
             ) from error
 
     def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` [3,h,w] into the resident images; see `Backend`."""
+        """Copy ``pixels`` into ``slot``; see `Backend`."""
         with self._torch.cuda.stream(self._stream):
             self._pixels[slot].copy_(self._host(pixels), non_blocking=self._gpu)
 
@@ -143,7 +143,7 @@ class TorchBackend:
         return TorchPending(self.name, dict(zip(self._heads, found, strict=True)), len(rows), event)
 
     def _host(self, array: np.ndarray) -> Tensor:
-        """``array`` as a tensor; for a GPU in pinned memory, from where a copy does not wait for the host."""
+        """Convert ``array`` to a tensor; for a GPU in pinned memory, from which a copy does not block the host."""
         tensor: Tensor = self._torch.from_numpy(np.ascontiguousarray(array))
         return tensor.pin_memory() if self._gpu else tensor
 
@@ -152,13 +152,13 @@ class TorchBackend:
 class TorchPending:
     """A batch in flight."""
 
-    name: str  # of the backend
+    name: str  # name of the backend
     logits: dict[str, Tensor]
     count: int
-    event: Any  # of the stream, behind the copies to the host; None = they are there
+    event: Any  # the stream's event after the copies to the host; None = the logits are on the host
 
     def wait(self) -> Logits:
-        """Wait; see `Pending`."""
+        """Wait for the batch; see `Pending`."""
         if self.event is not None:
             try:
                 self.event.synchronize()
@@ -173,7 +173,7 @@ def _failed(name: str, rows: int, error: Exception) -> BackendError:
 
 @contextmanager
 def _exact(torch: ModuleType) -> Iterator[None]:
-    """f32 is f32: no TF32 or bf16 in its place in products and convolutions, whatever the process allows itself."""
+    """Compute products and convolutions in full f32, without TF32 or bf16, independent of global settings."""
     precision, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""From a checkpoint to an artifact: the perturbed graph, its weights, and the proof that it computes the same.
+"""Export from a checkpoint to an artifact: the perturbed graph, its weights, and the proof of its logits.
 
 `rate.export` is this package and the function `rate.export(SOURCE, OUT)` at once: a package is an attribute of its
 parent as soon as a module of it is imported, so that a function of the same name would hide the package or be hidden by
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 
 class _CallablePackage(ModuleType):
-    """This package, which `rate.api.export` answers for when it is called."""
+    """This package as a callable, which `rate.api.export` implements."""
 
     def __call__(self, source: str, out: str | Path | None = None, **options: Any) -> Artifact:
         """See `rate.api.export`."""
-        api = importlib.import_module("rate.api")  # lies above this package, and is needed when it is called alone
+        # the module is above this package in the import order, and is needed only for a call
+        api = importlib.import_module("rate.api")
         made: Artifact = api.export(source, out, **options)
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled by name, as a function is; a function that uses it can be sent to another process."""
+        """Pickle the package by name, as a function, so that a function that uses it can be sent to another process."""
         return importlib.import_module, (self.__name__,)
 
 

@@ -1,4 +1,4 @@
-"""From SOURCE to artifact: open, write the graph, prove it, describe it; whole or not at all."""
+"""The export from SOURCE to an artifact: open the source, write the graph, prove it, describe it, all or nothing."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from rate.machine import versions
 Notify = Callable[[str], None]
 
 _MAKERS = ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime")
-"""Distributions that make a graph."""
+"""The distributions that make a graph."""
 
 
 def _silent(message: str) -> None:
-    """Nobody listens."""
+    """Ignore a notice."""
 
 
 def export_artifact(
@@ -40,10 +40,10 @@ def export_artifact(
 
     Args:
         source: what to export.
-        out: the folder; it appears when everything is proven, else nothing is left behind.
-        options: what the source cannot say itself.
-        notify: told notices and the steps taken, one sentence each.
-        prove: int8 only: says what the int8 graph changes, or refuses it; see `rate.export.precision.accept_int8`.
+        out: the folder; it appears when every proof has passed, and otherwise nothing is left.
+        options: settings that the source does not define itself.
+        notify: receives notices and steps, one sentence each.
+        prove: int8 only: measures or refuses what the int8 graph changes; see `rate.export.precision.accept_int8`.
 
     Raises:
         UsageError: source and options cannot be used, or ``out`` may not be replaced.
@@ -109,7 +109,7 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, options: Exp
 
 
 def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
-    """Write the token graph beside the graph ``pixels``, and hold it against torch on explicitly dropped patches."""
+    """Write the token graph beside the graph ``pixels``, and compare it with torch on explicitly dropped patches."""
     graph = replace(pixels, path=pixels.path.with_name(TOKENS), patches=tokens.patches)
     tokens.write_graph(graph.path, pixels.path)
     sample = make_token_sample(graph.size, tokens.patches, tokens.logits)

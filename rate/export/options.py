@@ -1,4 +1,4 @@
-"""What `export` may be told, checked before any work."""
+"""The options of `export`, checked before any work."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from rate.errors import ConfigError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PLAN_BATCH = (32, 256)
-"""Batch sizes of a plan: the usual one, and the one that fills a GPU."""
+"""The batch sizes of a plan: the usual one, and one that fills a GPU."""
 
 _GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Options of an export. The second group describes a bare ONNX model; other sources know these themselves."""
+    """Options of an export. The second group describes a bare ONNX model; other sources define these themselves."""
 
-    classes: Path | None = None  # class names of the source's own classifier, one a line, in the order of its logits
-    templates: Path | None = None  # prompt templates for those names, one a line, each with one {}
+    classes: Path | None = None  # class names of the source's own classifier, one per line, in the order of its logits
+    templates: Path | None = None  # prompt templates for those names, one per line, each with one {}
     heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
-    precision: str = "f32"  # f32 | fp16, bf16, int8: a graph in that precision beside the f32 one
-    calibrate: Path | str | None = None  # int8: manifest of images like those that it will be evaluated on
-    split: str | None = None  # of that manifest; None = all rows
-    calibration_images: int = 300  # of those at most
-    max_flips: float = 0.02  # int8: largest share of predictions or of verdicts that may change against f32
+    precision: str = "f32"  # f32 | fp16, bf16, int8: also a graph in that precision
+    calibrate: Path | str | None = None  # int8: manifest of images that resemble the evaluation set
+    split: str | None = None  # split of that manifest; None = all rows
+    calibration_images: int = 300  # largest number of calibration images
+    max_flips: float = 0.02  # int8: largest share of predictions or of verdicts that may differ from f32
     format: str = "onnx"  # onnx | tensorrt: also a plan for the GPU of this machine
-    plan_batch: tuple[int, ...] = PLAN_BATCH  # tensorrt: rows of a batch that the plan has kernels for
+    plan_batch: tuple[int, ...] = PLAN_BATCH  # tensorrt: batch sizes for which the plan has kernels
     force: bool = False  # replace an artifact that exists
-    tokens: bool = False  # also the token form, which drops patches: plain vision transformers only
-    size: int | None = None  # side of the square input, pixels; None = as the graph says
-    mean: tuple[float, ...] | None = None  # per channel, of pixels in [0, 1]
+    tokens: bool = False  # also the token form, which drops patches (plain vision transformers only)
+    size: int | None = None  # side of the square input, pixels; None = the graph's own
+    mean: tuple[float, ...] | None = None  # per channel, for pixels in [0, 1]
     std: tuple[float, ...] | None = None
     interpolation: str | None = None  # bicubic | bilinear
-    crop_pct: float | None = None  # size / resize, as timm counts: 0.875 resizes the short side to 256 for 224
-    input: str | None = None  # of the graph, where it has several
+    crop_pct: float | None = None  # size / resize, as in timm: 0.875 resizes the short side to 256 for 224
+    input: str | None = None  # name of the graph's image input, if it has several inputs
     output: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class ExportOptions:
             raise ConfigError(f"--max-flips must be a share from 0 to 1, got {self.max_flips}; the default is 0.02")
 
     def refuse_graph_options(self, family: str) -> None:
-        """Options of bare ONNX models say nothing to a source that knows its own geometry.
+        """Refuse options of bare ONNX models for a source that defines its own geometry.
 
         Raises:
             ConfigError: one of them is set.
@@ -92,7 +92,7 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class HeadRequest:
-    """A further head on the source's tower."""
+    """A request for a further head on the source's tower."""
 
     name: str
     kind: str  # "linear" | "zero-shot"
@@ -101,10 +101,10 @@ class HeadRequest:
 
 
 def parse_head(text: str) -> HeadRequest:
-    """`NAME=linear:CHECKPOINT_DIR` or `NAME=zero-shot:CLASSES[:TEMPLATES]`.
+    """Parse `NAME=linear:CHECKPOINT_DIR` or `NAME=zero-shot:CLASSES[:TEMPLATES]`.
 
     Raises:
-        UsageError: it has another form.
+        UsageError: the text has another form.
     """
     name, equals, rest = text.partition("=")
     kind, colon, path = rest.partition(":")
@@ -124,21 +124,21 @@ def check_head_name(name: str) -> None:
     """Refuse a head name that cannot be part of an output's name or of RUN@HEAD.
 
     Raises:
-        UsageError: names the characters there may be.
+        UsageError: the message has the allowed characters.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"head name {name!r}: letters, digits, '_', '.' and '-' only, starting with a letter or digit")
 
 
 def read_classes(path: Path, count: int | None) -> tuple[str, ...]:
-    """Class names of a text file, one a line, in the order of the logits.
+    """Read class names from a text file, one per line, in the order of the logits.
 
     Args:
-        path: UTF-8; empty lines at the end do not count.
-        count: how many there must be; None = any number from 2 on.
+        path: UTF-8; empty lines at the end are ignored.
+        count: the expected number; None = any number from 2 on.
 
     Raises:
-        UsageError: the file cannot be read, a line is empty or repeats, or the number is another.
+        UsageError: the file cannot be read, a line is empty or repeats, or the number differs.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()

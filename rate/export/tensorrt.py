@@ -1,14 +1,14 @@
-"""`--format tensorrt`: from an artifact's graph to a TensorRT plan: parse, build, prove, describe.
+"""`--format tensorrt`: the build of a TensorRT plan from an artifact's graph: parse, build, prove, describe.
 
-The network is strongly typed: the precision is that of the graph, which is how TensorRT 11 works and 10.12 can. TF32
-is off, also where a graph of lower precision keeps islands in f32: the fold takes the masks for exact.
+The network is strongly typed: the precision is that of the graph, as in TensorRT 11 and optionally in 10.12. TF32 is
+off, also for the f32 operations of a half graph, since the fold assumes exact masks.
 
-Every profile fixes the rows of a batch, so that the tower is tuned for one shape; the backend pads to it.
-Resident images, table and grid may vary: they only meet a gather and two small products, and one plan then serves every
-grid, occlusion and any number of slots.
+Every profile fixes the rows of a batch, so that the tower is tuned for one shape; the backend pads to it. Images, table
+and grid may vary: only a gather and two small products use them, and one plan then serves every grid, occlusion and any
+number of slots.
 
-What has been run where: tested against the stand-in of tests/standin_tensorrt.py, which parses with onnx and returns
-what NVIDIA's documents and Python bindings say. No plan has been built by the library itself yet.
+The module is tested against the stand-in of tests/standin_tensorrt.py, which parses with onnx and returns what NVIDIA's
+documents and Python bindings state. The library itself has not built a plan yet.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from rate.version import __version__
 Notify = Callable[[str], None]
 
 Observe = Callable[[float, str], None]
-"""Told the share of the build that is done, 0 to 1, never less than before, and what is being done."""
+"""Receives the share of the build that is done, from 0 to 1 and never falling, and the current step."""
 
 WORKSPACE = 4 << 30
 """Bytes of device memory that a kernel may use beside its inputs and outputs."""
@@ -56,9 +56,9 @@ LEVEL = 3
 """TensorRT's builder optimization level, 0 to 5; its own default."""
 
 _FLAGS: Json = {"strongly_typed": True, "tf32": False, "level": LEVEL, "workspace": WORKSPACE}
-_VOLUME = 2**31 - 1  # elements of a tensor at most
-_IMAGES, _SIDE = 1024, 64  # resident images and grid side at most
-_USUAL_IMAGES, _USUAL_SIDE = 8, 7  # what the kernels are chosen for
+_VOLUME = 2**31 - 1  # largest number of elements of a tensor
+_IMAGES, _SIDE = 1024, 64  # largest number of image slots, and largest grid side
+_USUAL_IMAGES, _USUAL_SIDE = 8, 7  # sizes for which the kernels are chosen
 
 _ELSEWHERE = "use --format onnx and another --backend, or report the model"
 
@@ -71,11 +71,11 @@ def add_plan(
     notify: Notify,
     observe: Observe,
 ) -> Artifact:
-    """Make the artifact, and build its plan where ``options`` ask for one; into SOURCE itself where it is an artifact.
+    """Make the artifact, and build its plan if ``options`` request one; if SOURCE is an artifact, build into it.
 
     Raises:
-        UsageError: TensorRT or a GPU is missing, found out before any work; or ``out`` does not go with ``source``.
-        RateError: the artifact cannot be made, or its plan cannot be built; the artifact is then whole without it.
+        UsageError: TensorRT or a GPU is missing, which is checked before any work; or ``out`` does not fit ``source``.
+        RateError: the artifact cannot be made, or its plan cannot be built; the artifact is then complete without it.
     """
     planning = options.format == "tensorrt"
     into = Path(source) if planning and (Path(source) / ARTIFACT).is_file() else None
@@ -103,15 +103,15 @@ def build_plan(
     observe: Observe = lambda share, phase: None,
     force: bool = False,
 ) -> Plan:
-    """Build, prove and describe the plan of a graph of ``artifact``; one that is there already is kept.
+    """Build, prove and describe the plan of a graph of ``artifact``; an existing valid plan is kept.
 
     Args:
         artifact: complete and verified.
-        precision: of the graph: f32, fp16 or bf16.
-        batch_sizes: rows of a batch, each with a profile of its own.
-        notify: told the steps, one sentence each.
-        observe: told the progress of the build, which takes minutes.
-        force: build it again where it is there.
+        precision: the precision of the graph: f32, fp16 or bf16.
+        batch_sizes: the batch sizes, each with its own profile.
+        notify: receives the steps, one sentence each.
+        observe: receives the progress of the build, which takes minutes.
+        force: whether to replace an existing plan.
 
     Raises:
         UsageError: TensorRT or torch is not installed, or the artifact has no such graph.
@@ -119,7 +119,7 @@ def build_plan(
         ParityError: the plan does not compute what the source computes; nothing is kept.
     """
     graph = plan_graph(artifact, precision)
-    gpu = open_gpu()  # torch comes first; see `load_tensorrt`
+    gpu = open_gpu()  # torch must be imported first; see `load_tensorrt`
     library = load_tensorrt()
     machine = machine_facts(gpu, library)
     sizes = tuple(sorted(set(batch_sizes)))
@@ -144,7 +144,8 @@ def build_plan(
 
 
 def profiles_for(size: int, batch_sizes: Sequence[int]) -> list[dict[str, list[list[int]]]]:
-    """Input name -> its least, usual and greatest shape, for every batch size; inputs without a free axis are left out.
+    """Map each input name to its least, usual and greatest shape for every batch size; fully static inputs are left
+    out.
 
     ``size``: side of the square image, pixels.
     """
@@ -158,7 +159,7 @@ def profiles_for(size: int, batch_sizes: Sequence[int]) -> list[dict[str, list[l
             "I": (1, min(_USUAL_IMAGES, images), images),
             "B": (rows, rows, rows),
             "s": (2, side, min(_SIDE, size)),
-            "T": (1, -(-size // side), -(-size // 2)),  # offsets of a RISE mask are as many as a cell has pixels
+            "T": (1, -(-size // side), -(-size // 2)),  # a RISE mask has as many offsets as a cell has pixels
         }
         found.append(
             {
@@ -173,22 +174,22 @@ def profiles_for(size: int, batch_sizes: Sequence[int]) -> list[dict[str, list[l
 def serialize(
     library: Any, onnx: Path, profiles: Sequence[Mapping[str, list[list[int]]]], cache: Path, observe: Observe
 ) -> bytes:
-    """The plan of an ONNX graph, as bytes.
+    """Build the plan of an ONNX graph and return its bytes.
 
     Args:
         library: the module tensorrt.
-        onnx: the graph; its external weights lie beside it.
+        onnx: the graph, with its external weights beside it.
         profiles: see `profiles_for`.
-        cache: timings of earlier builds on this machine; read where it is there, and written. They outlive artifacts:
-            fine-tuned models share the layers of their tower.
-        observe: told the progress; what it raises ends the build and is raised here.
+        cache: timings of earlier builds on this machine, read and written. They outlive artifacts, since fine-tuned
+            models share the layers of their tower.
+        observe: receives the progress; an exception that it raises ends the build and is raised here.
 
     Raises:
         BackendError: the library cannot parse the graph or build the plan.
     """
     log = open_log(library)
     builder = library.Builder(log)
-    # set for 10.x; 11 takes it and knows nothing else
+    # required by 10.x; 11 accepts it and has no other mode
     network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = library.OnnxParser(network, log)
     if not parser.parse_from_file(str(onnx)):
@@ -200,7 +201,7 @@ def serialize(
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
     for shapes in profiles:
         _add_profile(builder, config, network, shapes)
-    # What is of another version counts as none.
+    # A cache of another version is ignored.
     for content in (cache.read_bytes() if cache.is_file() else b"", b""):
         if config.set_timing_cache(config.create_timing_cache(content), False):
             break
@@ -212,13 +213,13 @@ def serialize(
     if plan is None:
         raise BackendError(f"TensorRT cannot build a plan of {onnx}: {log.take()}; {_ELSEWHERE}")
     if (timings := config.get_timing_cache()) is not None:
-        with contextlib.suppress(StorageError):  # the next build is slower without them, and no less right
+        with contextlib.suppress(StorageError):  # without the timings the next build is slower but correct
             write_atomically(cache, lambda file: file.write(timings.serialize()))
     return bytes(plan)
 
 
 def _parser_errors(parser: Any, log: Any) -> str:
-    """Every error with the node it is about."""
+    """List every error with its node."""
     found = []
     for error in (parser.get_error(index) for index in range(parser.num_errors)):
         node = f"node {error.node()} {error.node_name()!r} ({error.node_operator()}): " if error.node() >= 0 else ""
@@ -248,34 +249,34 @@ def _add_profile(builder: Any, config: Any, network: Any, shapes: Mapping[str, l
 
 
 class Progress:
-    """How far the outermost phase of a build is. An exception of the observer, Ctrl-C included, ends the build.
+    """The progress of the build's outermost phase. An exception of the observer, Ctrl-C included, ends the build.
 
-    The library swallows exceptions of these methods, so whoever starts the build raises ``failure`` afterwards. It
-    calls them from several threads.
+    The library swallows exceptions of these methods, so the caller of the build raises ``failure`` afterwards. The
+    library calls them from several threads.
     """
 
     def __init__(self, observe: Observe) -> None:
-        super().__init__()  # of the library's monitor: its side of the object would otherwise be missing
+        super().__init__()  # initialises the library's base class, which the mixin order would skip
         self.failure: BaseException | None = None
         self._observe = observe
-        self._outer: tuple[str, int] | None = None  # the first phase, and its steps
+        self._outer: tuple[str, int] | None = None  # the first phase and its number of steps
         self._done = 0
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """Called by the library."""
+        """Start a phase; the library calls this method."""
         if self._outer is None:
             self._outer = (phase_name, max(num_steps, 1))
         self._tell(phase_name)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Called by the library with a step counted from 0; False ends the build."""
+        """Finish a step counted from 0; the library calls this method, and False ends the build."""
         if self._outer is not None and phase_name == self._outer[0]:
             self._done = step + 1
         self._tell(phase_name)
         return self.failure is None
 
     def phase_finish(self, phase_name: str) -> None:
-        """Called by the library."""
+        """Finish a phase; the library calls this method."""
 
     def _tell(self, phase: str) -> None:
         if self.failure is None and self._outer is not None:
@@ -286,7 +287,7 @@ class Progress:
 
 
 def _make_folder(folder: Path) -> None:
-    """Find out before the build, not after it, that nothing can be written."""
+    """Make the folder before the build, so that an unwritable folder is reported early."""
     try:
         folder.mkdir(exist_ok=True)
         remove_leftovers(folder)
@@ -298,7 +299,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _kept(path: Path) -> Plan | None:
-    """The plan at ``path`` where it is there, described by this user and unchanged."""
+    """Return the plan at ``path`` if it exists, is described by this user and is unchanged."""
     try:
         plan = read_plan(path.with_suffix(".json"))
     except ArtifactError:
@@ -307,7 +308,9 @@ def _kept(path: Path) -> Plan | None:
 
 
 def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, Json]:
-    """Write the plan and try it: (can be captured, distance from the source's logits for every batch size)."""
+    """Write the plan and run it; return whether it can be captured, and the distance of its logits for every batch
+    size.
+    """
     spec.plan.with_suffix(".json").unlink(missing_ok=True)
     write_atomically(spec.plan, lambda file: file.write(content))
     notify("comparing the plan's logits with the source model's")
@@ -323,7 +326,7 @@ def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Noti
 
 
 def _judged(artifact: Artifact, spec: TensorRtSpec) -> Json:
-    """Batch size -> distance of the logits: each profile has kernels of its own."""
+    """Map each batch size to the distance of the logits, since each profile has its own kernels."""
     sample, found = load_sample(artifact, "pixels", spec.precision), {}
     for size in spec.batch_sizes:
         try:

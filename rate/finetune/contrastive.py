@@ -1,4 +1,4 @@
-"""Fine-tuning like CLIP's pre-training: image tower and text tower by the contrastive loss of images and prompts."""
+"""Fine-tuning as in CLIP's pre-training: the contrastive loss of images and prompts trains image and text tower."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _LOADERS = {"open_clip": open_clip.load, "openai": openai.load, "reference": ref
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlcpSettings(TrainSettings):
-    """The recipe FLCP, and how it is carried out; ``classes`` may give each label its name in a prompt."""
+    """The settings of the recipe FLCP; ``classes`` may give each label its name in a prompt."""
 
-    templates: Path | None = None  # one a line, each with one {}; None = "a photo of a {}"
+    templates: Path | None = None  # prompt templates, one per line, each with one {}; None = "a photo of a {}"
     temperature: float = 0.07  # fixed; the logit scale is its inverse
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class FlcpSettings(TrainSettings):
             raise ConfigError(f"temperature must be a positive number, got {self.temperature}; 0.07 is usual")
 
     def to_json(self) -> Json:
-        """What changes the course of the training."""
+        """Return the settings that change the trained weights."""
         return {**TrainSettings.to_json(self), "temperature": self.temperature}
 
 
@@ -53,15 +53,15 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
 
     The loss is CLIP's, symmetric over the images and the texts of a batch. Rows of the same class are not negatives
     of each other: the target of a row is spread evenly over all rows of its class. The head of the checkpoint is the
-    zero-shot head of the trained text tower. Determinism and resumption: as `finetune_ft`.
+    zero-shot head of the trained text tower. Determinism and resumption are those of `finetune_ft`.
 
     Args:
         source: `open_clip:NAME[:WEIGHTS]`, `openai:FILE`, `reference:FILE[:RESIZE]` of a CLIP, or a checkpoint folder
             that this recipe wrote.
-        data: manifest; regions and captions are not used.
-        out: checkpoint folder; whole or absent.
-        settings: recipe.
-        watch: told notices and progress.
+        data: a manifest; regions and captions are not used.
+        out: the checkpoint folder, written all or nothing.
+        settings: the recipe.
+        watch: receives notices and progress.
 
     Raises:
         UsageError: source, data or settings cannot be used, ``out`` may not be replaced, or the loss diverged.
@@ -90,10 +90,10 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
 
 
 def open_encoder(source: str) -> DualEncoder:
-    """Both towers of SOURCE.
+    """Open both towers of SOURCE.
 
     Raises:
-        UsageError: it reads no text.
+        UsageError: the model has no text tower.
     """
     reference = parse_source(source)
     if reference is not None and reference.family in _LOADERS:
@@ -108,7 +108,7 @@ def open_encoder(source: str) -> DualEncoder:
 
 
 class Contrastive:
-    """An image-text model, learning to tell the prompts of its classes apart; see `loop.Learner`."""
+    """An image-text model that learns to separate the prompts of its classes; see `loop.Learner`."""
 
     def __init__(self, encoder: DualEncoder, prompts: Prompts, temperature: float) -> None:
         self.module = encoder.model
@@ -116,26 +116,28 @@ class Contrastive:
         self._encoder, self._prompts, self._temperature = encoder, prompts, temperature
         texts = [template.format(name) for name in prompts.names for template in prompts.templates]
         self._tokens = encoder.tokenizer(texts).unflatten(0, (len(prompts.names), len(prompts.templates)))  # [c,t,*]
-        with torch.no_grad():  # of zero-shot heads; no part of the loss, so it stays
+        with torch.no_grad():  # the scale of zero-shot heads is not part of the loss and stays fixed
             encoder.model.logit_scale.fill_(math.log(1.0 / temperature))
 
     def head(self) -> nn.Module:
-        """The zero-shot head of the text tower as it stands."""
+        """Make the zero-shot head of the current text tower."""
         return open_clip.zero_shot(self._encoder, self._prompts.names, self._prompts.templates)
 
     def text(self) -> Mapping[str, Tensor]:
-        """All weights but those of the image tower."""
+        """Return all weights except those of the image tower."""
         return {name: value for name, value in self.module.state_dict().items() if not name.startswith(_IMAGE)}
 
     def outputs(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-        """Image embeddings [b,d] and embeddings of the classes in the batch [u,d], sorted, one template each."""
+        """Compute image embeddings [b,d] and embeddings [u,d] of the batch's classes, sorted, one template each."""
         present = torch.unique(targets).cpu()
         template = torch.randint(self._tokens.shape[1], present.shape)
         tokens = self._tokens[present, template].to(pixels.device)
         return self.tower(pixels), self.module.encode_text(tokens)
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Symmetric cross entropy [b,b] with targets even over the rows of a class; right = its prompt is nearest."""
+        """Compute the symmetric cross entropy [b,b] with targets even over a class; a row is right if its prompt is
+        nearest.
+        """
         images, texts = (normalize(output, dim=-1) for output in outputs)
         _, place = torch.unique(targets, return_inverse=True)
         by_class = images @ texts.T / self._temperature  # [b,u]

@@ -18,17 +18,17 @@ from rate.types import Json, Sample
 
 
 def carry_out(draft: Checkpoint, learner: Learner, sets: Sets, settings: TrainSettings, watch: Watch) -> Finetuned:
-    """Train ``learner`` and write its checkpoint; an interrupted training goes on from its last epoch.
+    """Train ``learner`` and write its checkpoint; an interrupted training resumes at its last epoch.
 
     Args:
-        draft: the checkpoint, but for what the training will tell; its recipe holds all that changes the training.
-        learner: with the weights to start from.
-        sets: the rows.
-        settings: of the training.
-        watch: told notices and progress.
+        draft: the checkpoint without the results of the training; its recipe holds all settings of the training.
+        learner: the model with its initial weights.
+        sets: the training and validation rows.
+        settings: the settings of the training.
+        watch: receives notices and progress.
 
     Raises:
-        UsageError: another training is under way to the same folder, no image can be read, or the loss diverged.
+        UsageError: another training writes to the same folder, no image can be read, or the loss diverged.
         RateError: the state cannot be written.
     """
     state = TrainingState(draft.path, _key(draft, learner, sets), settings.force)
@@ -64,7 +64,7 @@ def _save(draft: Checkpoint, learner: Learner, result: Finetuned, force: bool) -
 
 
 def _key(draft: Checkpoint, learner: Learner, sets: Sets) -> Json:
-    """All that a training depends on but the pixels; its recipe's entries stand beside the rest."""
+    """Return everything except the pixels that a training depends on, beside the entries of its recipe."""
     return {
         **draft.recipe,
         "classes": list(draft.classes),
@@ -76,5 +76,5 @@ def _key(draft: Checkpoint, learner: Learner, sets: Sets) -> Json:
 
 
 def _ids(samples: Sequence[Sample]) -> str:
-    """The digest of the data does not see the order of its rows; a training does."""
+    """Digest the ids in order, since a training depends on the order of its rows and the set's digest does not."""
     return hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from rate.data.images.geometry import Geometry
     from rate.export.sources.open_source import SourceModel
 
-FORWARD_BATCH = 32  # images a forward; what is computed does not depend on it
+FORWARD_BATCH = 32  # images per forward; the results do not depend on it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What the tower makes of the samples that could be read."""
+    """The features of the samples that could be read."""
 
     values: torch.Tensor  # f32 [n,d]
     labels: tuple[str, ...]  # [n]
@@ -39,16 +39,16 @@ class Features:
 def extract(
     model: SourceModel, samples: Sequence[Sample], threads: int, tick: Callable[[int], None] = lambda done: None
 ) -> Features:
-    """Features of ``samples`` in their order, un-augmented: decoded and prepared as for an evaluation.
+    """Compute the features of ``samples`` in their order, decoded and prepared as for an evaluation.
 
     Args:
-        model: its tower is used in eval mode and left as it is.
+        model: its tower is used in eval mode and not changed.
         samples: rows of a manifest.
-        threads: of the decoders and of torch; 0 = the cores this process may use.
-        tick: told how many samples are done.
+        threads: threads of the decoders and of torch; 0 = the cores this process may use.
+        tick: receives the number of samples that are done.
 
     Raises:
-        DataError: not a single sample could be read; the message names the first.
+        DataError: no sample could be read; the message names the first.
     """
     threads = threads or usable_cores()
     values: list[torch.Tensor] = []
@@ -75,7 +75,7 @@ def extract(
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """``count`` threads inside torch's operators in the block; the number is the process's, so it is restored."""
+    """Use ``count`` threads inside torch's operators in the block; the previous number is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Full fine-tuning: the tower and a linear classifier on its features are trained together, by cross entropy."""
+"""Full fine-tuning: cross entropy trains the tower and a linear classifier on its features together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FtSettings(TrainSettings):
-    """The recipe FT, and how it is carried out."""
+    """The settings of the recipe FT."""
 
 
 def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch: Watch | None = None) -> Finetuned:
@@ -27,14 +27,14 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
 
     The head of a checkpoint for the same classes is trained further; any other head starts at zero. On the CPU,
     equal inputs, settings and thread counts give equal weights. The state after each epoch is kept beside ``out``
-    (`.NAME.training`): the same call goes on from there.
+    (`.NAME.training`), and the same call resumes from it.
 
     Args:
-        source: as in `rate.export.sources.source_string`, but `onnx:`.
-        data: manifest; regions are not used.
-        out: checkpoint folder; whole or absent.
-        settings: recipe.
-        watch: told notices and progress.
+        source: as in `rate.export.sources.source_string`, except `onnx:`.
+        data: a manifest; regions are not used.
+        out: the checkpoint folder, written all or nothing.
+        settings: the recipe.
+        watch: receives notices and progress.
 
     Raises:
         UsageError: source, data or settings cannot be used, ``out`` may not be replaced, or the loss diverged.
@@ -62,7 +62,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
 
 
 class _Classifier:
-    """A tower with a linear head, learning by cross entropy; see `loop.Learner`."""
+    """A tower with a linear head that learns by cross entropy; see `loop.Learner`."""
 
     def __init__(self, tower: nn.Module, head: nn.Linear) -> None:
         self.tower = tower

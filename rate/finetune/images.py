@@ -1,4 +1,4 @@
-"""Decoded images of a set in their order, kept in memory as far as they fit."""
+"""Decoded images of a set in order, cached in memory up to a limit."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from rate.errors import DataError, SampleError
 from rate.types import Sample, UInt8
 
 CACHE_BYTES = 1 << 30
-"""Of decoded images kept in memory, both splits together; the rest is decoded again every epoch."""
+"""The limit of decoded images in memory, both splits together, bytes; other images are decoded in every epoch."""
 
 ROOM = 1.15
-"""Short side of an image to be augmented, in sides of the model's input: a crop of it keeps its resolution."""
+"""The short side of a stored image as a multiple of the model's input, so that a crop keeps its resolution."""
 
 _AHEAD = 8
-"""Images decoded ahead, a thread."""
+"""The number of images that each thread decodes ahead."""
 
 Convert = Callable[[Sample], UInt8]
 
 
 class Images:
-    """The images of ``samples`` that can be read, as `convert` makes them: u8 [3,h,w] each."""
+    """The readable images of ``samples`` as `convert` makes them: u8 [3,h,w] each."""
 
     def __init__(
         self,
@@ -41,17 +41,17 @@ class Images:
         cache_bytes: int = CACHE_BYTES,
         tick: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Decodes every sample once.
+        """Decode every sample once.
 
         Args:
             samples: in the order of the indices.
-            convert: thread-safe; raises SampleError for what cannot be read.
-            threads: that decode.
-            cache_bytes: of images that may stay in memory.
-            tick: told how many samples were looked at.
+            convert: a thread-safe converter that raises SampleError for an unreadable image.
+            threads: the number of decoding threads.
+            cache_bytes: the limit of images in memory.
+            tick: receives the number of samples that were decoded or refused.
 
         Raises:
-            DataError: not a single sample could be read; the message names the first.
+            DataError: no sample could be read; the message names the first.
         """
         self._convert, self._threads = convert, threads
         self._cache: dict[int, UInt8] = {}  # by index in `samples`
@@ -74,13 +74,13 @@ class Images:
         return len(self.samples)
 
     def converted(self, convert: Convert) -> Images:
-        """The same images by another converter, none of them in memory; nothing is decoded yet."""
+        """Return the same images with another converter and an empty cache, without decoding."""
         other = copy.copy(self)
         other._convert, other._cache, other.bytes = convert, {}, 0
         return other
 
     def stream(self, batches: Sequence[Sequence[int]]) -> Iterator[list[UInt8]]:
-        """The images of each batch of indices; what is not in memory is decoded ahead by threads.
+        """Yield the images of each batch of indices; threads decode ahead what is not in memory.
 
         Raises:
             DataError: an image that could be read before cannot be read any more.
@@ -92,7 +92,7 @@ class Images:
 
 
 def roomy(geometry: Geometry) -> Convert:
-    """A decoder to augmentable images: the resize alone, with some room around, uncropped."""
+    """Make a decoder of images for augmentation: resized with a margin, not cropped."""
     side = max(geometry.resize, math.ceil(ROOM * geometry.size))
     resize = replace(geometry, resize=side, size=side if geometry.crop == "squash" else geometry.size)
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -107,7 +107,7 @@ def roomy(geometry: Geometry) -> Convert:
 
 
 def exact(geometry: Geometry) -> Convert:
-    """A decoder to the pixels of an evaluation, [3,size,size], before they are normalised."""
+    """Make a decoder of an evaluation's pixels, [3,size,size], before normalisation."""
     plain = replace(geometry, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def convert(sample: Sample) -> UInt8:
@@ -120,7 +120,7 @@ def exact(geometry: Geometry) -> Convert:
 
 
 def _decoded(samples: Sequence[Sample], convert: Convert, threads: int) -> Iterator[tuple[Sample, UInt8 | SampleError]]:
-    """In order, decoded by threads no further ahead than keeps them busy."""
+    """Yield samples in order with their images, decoded by threads that run only slightly ahead."""
     if not samples:
         return
     rest = iter(samples)

@@ -1,6 +1,6 @@
-"""The loop that the recipes with a trained tower share: Adam over augmented rows, resumable after every epoch.
+"""The training loop of the recipes that train a tower: Adam over augmented rows, resumable after every epoch.
 
-What a step sees is a function of (seed, epoch, row): order, augmentation and dropout need no state of their own.
+Order, augmentation and dropout of a step depend on (seed, epoch, row) alone, so they have no state to store.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """The recipe, and how it is carried out."""
+    """The settings of a training."""
 
     split: str | None = "train"  # rows to train on; None = all
-    val_split: str | None = None  # rows to measure accuracy on after every epoch
+    val_split: str | None = None  # rows on which accuracy is measured after every epoch
     epochs: int = 10
-    lr: float = 1e-5  # of Adam, for all weights
-    batch: int = 64  # rows a step, at most
-    seed: int = 0  # of the order of the rows and of the augmentation
-    classes: Path | None = None  # their order; None = the labels of the training rows, sorted
+    lr: float = 1e-5  # learning rate of Adam, for all weights
+    batch: int = 64  # largest number of rows per step
+    seed: int = 0  # seed of the order of the rows and of the augmentation
+    classes: Path | None = None  # file with the order of the classes; None = the labels of the training rows, sorted
     threads: int = 0  # 0 = the cores this process may use
     augment: bool = True  # random resized crop, flip, rotation, colour jitter
     device: str = "cpu"  # "cuda": mixed precision
-    force: bool = False  # replace a checkpoint that exists, drop the state of another training
+    force: bool = False  # replace an existing checkpoint, and discard the state of another training
 
     def __post_init__(self) -> None:
         check_least(self, {"epochs": 1, "batch": 1, "threads": 0, "seed": 0})
@@ -54,33 +54,33 @@ class TrainSettings:
             raise ConfigError("device cuda: torch sees no CUDA device here; use --device cpu, or a CUDA build of torch")
 
     def to_json(self) -> Json:
-        """What changes the course of the training."""
+        """Return the settings that change the trained weights."""
         names = ("epochs", "lr", "batch", "seed", "augment", "device")
         return {name: getattr(self, name) for name in names}
 
 
 class Learner(Protocol):
-    """A recipe: what is trained, and by which loss."""
+    """A recipe: the trained module and its loss."""
 
     @property
     def module(self) -> nn.Module:
-        """All that is trained."""
+        """The module with all trained weights."""
 
     @property
     def tower(self) -> nn.Module:
-        """Its image tower: pixels [b,3,h,w] -> features [b,d]."""
+        """The image tower: pixels [b,3,h,w] -> features [b,d]."""
 
     def head(self) -> nn.Module:
-        """The classifier as it stands: features [b,d] -> logits [b,c]."""
+        """Make the current classifier: features [b,d] -> logits [b,c]."""
 
     def outputs(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-        """What the loss is made of; on a GPU in mixed precision."""
+        """Compute the inputs of the loss, on a GPU in mixed precision."""
 
     def text(self) -> Mapping[str, Tensor]:
-        """Weights of an image-text model beside its tower; empty without a text tower."""
+        """Return the weights of an image-text model beside its tower; they are empty without a text tower."""
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss of the rows of a batch, and how many of them are right; ``outputs`` are f32."""
+        """Compute the mean loss of a batch and the number of right rows; ``outputs`` are f32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +93,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Data:
-    """What is trained on, and what accuracy is measured on; decoded as far as memory goes."""
+    """The decoded training images and validation images."""
 
     train: Rows
     val: Rows | None
@@ -101,7 +101,7 @@ class Data:
 
     @property
     def failed(self) -> tuple[tuple[str, str], ...]:
-        """Id and message of the rows left out."""
+        """The id and message of each row that was left out."""
         return (*self.train.images.failed, *(self.val.images.failed if self.val else ()))
 
 
@@ -142,7 +142,8 @@ class Trainer:
         self._scaler = torch.amp.GradScaler("cuda", enabled=half)
 
     def run(self, state: TrainingState) -> float | None:
-        """Train from ``state`` to the end; the module is left in eval mode on the CPU. Returns the last val accuracy.
+        """Train from ``state`` to the end, leave the module in eval mode on the CPU, and return the last validation
+        accuracy.
 
         Raises:
             UsageError: the loss is not finite.
@@ -152,7 +153,7 @@ class Trainer:
             try:
                 loss, right = self._epoch(epoch)
             except UsageError:
-                state.discard()  # it leads there again
+                state.discard()  # resuming from it would diverge again
                 raise
             if self._data.val is not None:
                 accuracy = self.accuracy(self._data.val)
@@ -164,11 +165,11 @@ class Trainer:
         return accuracy
 
     def finish(self) -> None:
-        """Leave the module in eval mode on the CPU, its weights fixed."""
+        """Leave the module in eval mode on the CPU with fixed weights."""
         self._learner.module.to("cpu").eval().requires_grad_(False)
 
     def accuracy(self, rows: Rows) -> float:
-        """Share of the rows whose greatest logit is their class, as in an evaluation: no augmentation."""
+        """Compute the share of the rows whose greatest logit is their class, without augmentation."""
         self._learner.module.eval()
         head, right = self._learner.head().eval(), 0
         batches = list(range(0, len(rows.images), self._settings.batch))
@@ -183,12 +184,12 @@ class Trainer:
         return right / len(rows.images)
 
     def _epoch(self, epoch: int) -> tuple[float, float]:
-        """One pass over the rows; mean loss, and the share of the rows that were right when they were seen."""
+        """Train one epoch; return the mean loss and the share of right rows during the epoch."""
         rows, total, right, done = self._data.train, 0.0, 0, 0
         self._learner.module.train()
         devices = [torch.cuda.current_device()] if self._device == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            # of dropout and of the choice of a template
+            # seed of dropout and of the choice of a template
             torch.manual_seed(int(np.random.SeedSequence((self._settings.seed, epoch, 2)).generate_state(1)[0]))
             for batch, pixels in self._batches(epoch):
                 loss, hits = self._step(pixels, rows.targets[batch].to(self._device))
@@ -213,7 +214,7 @@ class Trainer:
         return float(loss.detach()), int(right)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Sequence[int], Tensor]]:
-        """Indices and pixels; the batches are nearly equal in size, since a lone last row has no statistics."""
+        """Yield indices and pixels of batches of nearly equal size, since a single last row has no batch statistics."""
         images, settings, geometry = self._data.train.images, self._settings, self._data.geometry
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((settings.seed, epoch, 1))))
         parts = np.array_split(generator.permutation(len(images)), math.ceil(len(images) / settings.batch))
@@ -237,7 +238,7 @@ class Trainer:
         }
 
     def _restore(self, state: TrainingState) -> int:
-        """The number of epochs behind it."""
+        """Restore a state and return its number of finished epochs."""
         if (found := state.restore()) is None:
             return 0
         if found["rows"] != (rows := len(self._data.train.images)):

@@ -1,4 +1,4 @@
-"""Linear probing: the tower stays frozen, a linear classifier is trained on its features."""
+"""Linear probing: a linear classifier is trained on the features of a frozen tower."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from rate.finetune.recipe import (
 
 @dataclass(frozen=True, slots=True)
 class LpSettings:
-    """The recipe, and how it is carried out."""
+    """The settings of the recipe LP."""
 
     split: str | None = "train"  # rows to train on; None = all
-    val_split: str | None = None  # rows to measure accuracy on after the training
+    val_split: str | None = None  # rows on which accuracy is measured after the training
     epochs: int = 100
-    lr: float = 1e-3  # of Adam
-    batch: int = 64  # rows a step
-    seed: int = 0  # of the order of the rows
-    classes: Path | None = None  # their order; None = the labels of the training rows, sorted
+    lr: float = 1e-3  # learning rate of Adam
+    batch: int = 64  # rows per step
+    seed: int = 0  # seed of the order of the rows
+    classes: Path | None = None  # file with the order of the classes; None = the labels of the training rows, sorted
     threads: int = 0  # 0 = the cores this process may use
-    force: bool = False  # replace a checkpoint that exists
+    force: bool = False  # replace an existing checkpoint
 
     def __post_init__(self) -> None:
         check_least(self, {"epochs": 1, "batch": 1, "threads": 0, "seed": 0})
@@ -52,11 +52,11 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     Equal inputs, settings and thread counts give equal heads.
 
     Args:
-        source: as in `rate.export.sources.source_string`, but `onnx:`.
-        data: manifest; regions are not used, but a row whose region cannot be read is left out like any other.
-        out: checkpoint folder; whole or absent.
-        settings: recipe.
-        watch: told notices and progress.
+        source: as in `rate.export.sources.source_string`, except `onnx:`.
+        data: a manifest; regions are not used, but a row whose region cannot be read is left out like any other.
+        out: the checkpoint folder, written all or nothing.
+        settings: the recipe.
+        watch: receives notices and progress.
 
     Raises:
         UsageError: source, data or settings cannot be used, or ``out`` may not be replaced.
@@ -88,12 +88,14 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
 def train_head(
     features: torch.Tensor, targets: torch.Tensor, classes: int, settings: LpSettings, watch: Watch
 ) -> nn.Linear:
-    """Adam on the cross entropy of a linear head that starts at zero; the order of the rows comes from the seed.
+    """Train a linear head from zero with Adam on the cross entropy; the seed gives the order of the rows.
 
     Args:
         features: f32 [n,d].
         targets: i64 [n], 0 to ``classes`` - 1.
-        classes: how many.
+        classes: the number of classes.
+        settings: the recipe.
+        watch: receives the progress.
     """
     order = torch.Generator().manual_seed(settings.seed)
     head = nn.Linear(features.shape[1], classes)
@@ -115,7 +117,7 @@ def train_head(
 
 
 def accuracy(head: nn.Linear, features: torch.Tensor, targets: torch.Tensor) -> float:
-    """Share of the rows whose greatest logit is their class."""
+    """Compute the share of the rows whose greatest logit is their class."""
     with torch.inference_mode():
         return float((head(features).argmax(dim=1) == targets).float().mean())
 

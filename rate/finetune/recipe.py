@@ -1,4 +1,4 @@
-"""What all recipes share: who is told what, what comes of it, and which classes are trained on."""
+"""Shared parts of all recipes: callbacks, results, sets and classes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from rate.types import Json
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told what, while it happens."""
+    """The callbacks of a training."""
 
     notice: Callable[[str], None] = lambda message: None
-    features: Callable[[int, int], None] = lambda done, total: None  # images of the split in work
-    epoch: Callable[[int, float, float], None] = lambda number, loss, accuracy: None  # 1-based; over the training rows
-    images: Callable[[int, int], None] = lambda done, total: None  # decoded, of the split in work
-    rows: Callable[[int, int, int], None] = lambda epoch, done, total: None  # trained on, within an epoch
-    validated: Callable[[int, float], None] = lambda number, accuracy: None  # after an epoch, before `epoch`
+    features: Callable[[int, int], None] = lambda done, total: None  # (done, total) images of the current split
+    # (number from 1, loss, accuracy) over the training rows
+    epoch: Callable[[int, float, float], None] = lambda number, loss, accuracy: None
+    images: Callable[[int, int], None] = lambda done, total: None  # (done, total) decoded images of the current split
+    rows: Callable[[int, int, int], None] = lambda epoch, done, total: None  # (epoch, done, total) trained rows
+    # (epoch, accuracy) after an epoch, before `epoch`
+    validated: Callable[[int, float], None] = lambda number, accuracy: None
 
 
 @dataclass(frozen=True, slots=True)
 class Finetuned:
-    """What came of it."""
+    """The result of a training."""
 
     path: Path
     classes: tuple[str, ...]
-    samples: int  # rows trained on
+    samples: int  # number of training rows
     failed: tuple[tuple[str, str], ...]  # id and message of the rows left out, of both splits
     train_accuracy: float
     val_accuracy: float | None  # None = no --val-split
 
     def to_json(self) -> Json:
-        """The result for machines."""
+        """Return the result as JSON."""
         return {
             "checkpoint": str(self.path),
             "classes": list(self.classes),
@@ -49,14 +51,14 @@ class Finetuned:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """The rows of a fine-tuning."""
+    """The training and validation rows of a fine-tuning."""
 
     train: Manifest
     val: Manifest | None
 
     @property
     def all(self) -> tuple[Manifest, ...]:
-        """The sets there are."""
+        """The sets that exist."""
         return (self.train,) if self.val is None else (self.train, self.val)
 
 
@@ -75,14 +77,14 @@ def check_rate(lr: float, usual: str) -> None:
     """Refuse a learning rate that is not a positive number.
 
     Raises:
-        ConfigError: with the one that is usual.
+        ConfigError: the message has the usual rate.
     """
     if not (math.isfinite(lr) and lr > 0.0):
         raise ConfigError(f"lr must be a positive number, got {lr}; {usual} is usual")
 
 
 def read_sets(data: Path, split: str | None, val_split: str | None) -> Sets:
-    """The training rows, and those that accuracy is measured on.
+    """Read the training rows, and the rows on which accuracy is measured.
 
     Raises:
         DataError: as `read_manifest`.
@@ -92,10 +94,10 @@ def read_sets(data: Path, split: str | None, val_split: str | None) -> Sets:
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:
-    """The labels of the rows, sorted: the classes where no file gives them.
+    """Return the sorted labels of the rows, which are the classes if no file gives them.
 
     Raises:
-        DataError: there is one alone.
+        DataError: all rows have the same label.
     """
     found = tuple(sorted({sample.label for sample in manifest.samples}))
     if len(found) < 2:
@@ -119,6 +121,6 @@ def check_labels(sets: Sets, classes: Sequence[str]) -> None:
 
 
 def targets_of(labels: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """The index in ``classes`` of every label."""
+    """Return the index in ``classes`` of every label."""
     index = {name: number for number, name in enumerate(classes)}
     return [index[label] for label in labels]

@@ -1,4 +1,4 @@
-"""The state of a training between its epochs, in a hidden folder beside the checkpoint that it will become."""
+"""The state of a training between its epochs, in a hidden folder beside its checkpoint."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _FILE = "state.pt"
 
 
 class TrainingState:
-    """Saved atomically after an epoch; a training of other settings or data is never taken for this one."""
+    """A state that is saved atomically after an epoch and is refused by a training with other settings or data."""
 
     def __init__(self, out: Path, key: Json, force: bool) -> None:
-        """Look for a state beside ``out``.
+        """Load the state beside ``out``.
 
         Args:
-            out: the checkpoint folder to be.
-            key: all that changes the course of the training, JSON values.
-            force: drop the state of another training.
+            out: the future checkpoint folder.
+            key: everything that changes the trained weights, as JSON values.
+            force: whether to discard the state of another training.
 
         Raises:
-            UsageError: there is one of another training, or one that cannot be read.
+            UsageError: the state is of another training, or cannot be read.
         """
         self.folder = out.absolute().with_name(f".{out.absolute().name}.training")
         self._key = key
@@ -42,14 +42,14 @@ class TrainingState:
                 raise
 
     def restore(self) -> Json | None:
-        """What `save` was given last, None = nothing; "epoch" says after which."""
+        """Return the last argument of `save`, or None without a state; "epoch" is the number of the finished epoch."""
         return self._found
 
     def save(self, epoch: int, content: Json) -> None:
-        """Replace the state by that after ``epoch``; the same command goes on from there.
+        """Replace the state by that after ``epoch``, from which the same command resumes.
 
         Raises:
-            StorageError: it cannot be written; the one before is whole.
+            StorageError: it cannot be written; the previous state is whole.
         """
         value = {"key": json.dumps(self._key), "epoch": epoch, **content}
         try:
@@ -60,9 +60,9 @@ class TrainingState:
         write_atomically(self.folder / _FILE, lambda file: torch.save(value, file))
 
     def discard(self) -> None:
-        """Forget it: the training is over, or led nowhere. Nothing but the state is deleted with its folder."""
+        """Delete the state of a finished or failed training. Other files in its folder stay."""
         remove_leftovers(self.folder)
-        with suppress(OSError):  # it was never written, or the folder holds what is not ours
+        with suppress(OSError):  # there is no state, or the folder holds other files
             (self.folder / _FILE).unlink()
             self.folder.rmdir()
 
@@ -79,7 +79,7 @@ class TrainingState:
     def _read(self) -> Json:
         try:
             found: Any = torch.load(self.folder / _FILE, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file leads the unpickler to exceptions of any type
+        except Exception as error:  # unpickling a damaged file raises exceptions of any type
             line = str(error).partition("\n")[0]
             raise UsageError(
                 f"the training state in {self.folder} cannot be read ({line}); add --force to start anew"

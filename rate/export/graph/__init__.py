@@ -1,1 +1,1 @@
-"""The perturbed ONNX graph: mask, tower, heads."""
+"""The perturbed ONNX graph: perturbation, tower and heads."""

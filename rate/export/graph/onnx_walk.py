@@ -1,4 +1,4 @@
-"""Reading and cleaning ONNX protobufs: graphs inside nodes included."""
+"""Traversal and cleaning of ONNX protobufs, including the graphs inside nodes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-_EXTERNAL_FROM = 1024  # bytes of a tensor
+_EXTERNAL_FROM = 1024  # bytes of a tensor that is stored outside the graph file
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """``graph`` and every graph inside its nodes (branches, loop bodies)."""
+    """Yield ``graph`` and every graph inside its nodes (branches, loop bodies)."""
     yield graph
     for node in graph.node:
         for inner in _subgraphs(node):
@@ -21,7 +21,7 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def reads(node: NodeProto) -> Iterator[str]:
-    """Names that a node reads, those of the graphs inside it included; empty names are inputs left out."""
+    """Yield the names that a node reads, including the graphs inside it; an omitted input has an empty name."""
     yield from node.input
     for inner in _subgraphs(node):
         for graph in graphs(inner):
@@ -31,7 +31,7 @@ def reads(node: NodeProto) -> Iterator[str]:
 
 
 def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """Every graph of a model: its own, those of its training, those inside the nodes of its functions."""
+    """Yield every graph of a model: its own, those of its training, and those inside the nodes of its functions."""
     yield from graphs(model.graph)
     for training in model.training_info:
         yield from graphs(training.initialization)
@@ -43,7 +43,7 @@ def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
 
 
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every tensor stored in a model: initializers and attributes, of functions too."""
+    """Yield every tensor stored in a model: initializers and attributes, also those of functions."""
     for graph in all_graphs(model):
         yield from graph.initializer
         yield from _attribute_tensors(attribute for node in graph.node for attribute in node.attribute)
@@ -55,7 +55,7 @@ def tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def shape(value: ValueInfoProto) -> tuple[str | int | None, ...]:
-    """Axis sizes of an input or output: a number, a name, or None where nothing is known."""
+    """Return the axis sizes of an input or output: a number, a name, or None if the size is unknown."""
     return tuple(
         dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None)
         for dim in value.type.tensor_type.shape.dim
@@ -63,7 +63,7 @@ def shape(value: ValueInfoProto) -> tuple[str | int | None, ...]:
 
 
 def strip_traces(model: ModelProto) -> None:
-    """Remove what an exporter noted down about its own run: stack traces name the folders of this machine."""
+    """Remove the exporter's stack traces, which contain folder names of this machine."""
     model.ClearField("metadata_props")
     model.ClearField("doc_string")
     for graph in all_graphs(model):

@@ -1,4 +1,4 @@
-"""The module that is exported: perturb in the graph, then the tower, then every head.
+"""The exported module: perturbation in the graph, then the tower, then every head.
 
 One graph serves every separable perturbation. `INPUTS` is its contract with the backends:
 
@@ -23,7 +23,7 @@ INPUTS = ("pixels", "slot", "grid", "offset", "table", "a", "b")
 
 
 def dims(size: int) -> dict[str, tuple[str | int, ...]]:
-    """Input name -> its shape in a graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
+    """Map each input name to its shape in a graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
     return {
         "pixels": ("I", 3, size, size),
         "slot": ("B",),
@@ -36,7 +36,7 @@ def dims(size: int) -> dict[str, tuple[str | int, ...]]:
 
 
 class Perturbed(nn.Module):
-    """Tower and heads behind the perturbation; logits [b,c] of each head, in order."""
+    """Tower and heads behind the perturbation; the outputs are logits [b,c] of each head, in order."""
 
     def __init__(self, tower: nn.Module, heads: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -46,17 +46,17 @@ class Perturbed(nn.Module):
     def forward(
         self, pixels: Tensor, slot: Tensor, grid: Tensor, offset: Tensor, table: Tensor, a: Tensor, b: Tensor
     ) -> tuple[Tensor, ...]:
-        """Logits of `pixels[slot] * mask(grid, offset)`; shapes as in the module's docstring."""
+        """Compute the logits of `pixels[slot] * mask(grid, offset)`; the module's docstring has the shapes."""
         tall = table.index_select(0, offset[:, 0])
         wide = table.index_select(0, offset[:, 1])
         mask = a + b * (tall @ grid @ wide.transpose(1, 2))
-        # index_select becomes a plain Gather along axis 0, which every runtime has
+        # index_select becomes a plain Gather along axis 0, which every runtime implements
         features = self.tower(pixels.index_select(0, slot) * mask[:, None])
         return tuple(head(features) for head in self.heads)
 
 
 def sample_inputs(size: int) -> tuple[Tensor, ...]:
-    """Inputs to trace with: I, B, s and T differ from each other and from what a model may have as a constant."""
+    """Make inputs for tracing: I, B, s and T differ from each other and from likely constants of a model."""
     images, rows, side, offsets = 5, 6, 11, 13
     return (
         torch.zeros(images, 3, size, size),
@@ -70,9 +70,9 @@ def sample_inputs(size: int) -> tuple[Tensor, ...]:
 
 
 def bare_logits(tower: nn.Module, heads: Mapping[str, nn.Module], images: Float32) -> dict[str, Float32]:
-    """Logits [b,c] of each head for pixels [b,3,h,w], without perturbation: what an export is compared with.
+    """Compute logits [b,c] of each head for pixels [b,3,h,w] without perturbation, the reference of an export.
 
-    Matrix products are f32 here, whatever precision the process allows itself elsewhere.
+    Matrix products are in f32, independent of global settings.
     """
     allowed = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -1,4 +1,4 @@
-"""Putting the perturbation in front of somebody else's ONNX graph, node by node."""
+"""Insertion of the perturbation in front of an existing ONNX graph, node by node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rate.export.graph.onnx_walk import graphs, reads
 from rate.export.graph.perturbed import INPUTS, dims
 
 OLDEST_OPSET = 7
-"""Before it, Add and Mul do not broadcast as they do now."""
+"""Add and Mul do not broadcast as required in older versions."""
 
 _PREFIX = "rate_"
 _AXES_BECAME_AN_INPUT = 13
@@ -19,15 +19,16 @@ _SOFTMAX = ("Softmax", "LogSoftmax")
 
 
 def opset(model: Any) -> int:
-    """Version of the standard operators that a model uses."""
+    """Return the version of the standard operators that a model uses."""
     return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
 
 
 def before_softmax(model: Any, output: str) -> str | None:
-    """Name of the tensor that a final Softmax over the classes turns into ``output``; None = there is no such node.
+    """Return the name of the tensor that a final Softmax over the classes turns into ``output``; None = there is no
+    Softmax.
 
-    An Identity behind the Softmax does not hide it. Nodes are taken in their order, from the last one: a graph in which
-    a node reads what it or a later one writes ends the search, and no runtime loads it.
+    Identity nodes behind the Softmax are skipped. Nodes are searched in order from the last one: in a graph in which a
+    node reads what it or a later one writes the search ends, and no runtime loads such a graph.
     """
     node = None
     for one in reversed(model.graph.node):
@@ -43,7 +44,7 @@ def before_softmax(model: Any, output: str) -> str | None:
 
 
 def set_output(model: Any, name: str) -> None:
-    """Make the tensor ``name`` [b,c] the model's only output, and drop what nothing needs then."""
+    """Make the tensor ``name`` [b,c] the model's only output, and remove everything that it does not need."""
     onnx = need("onnx", "export")
     del model.graph.output[:]
     value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", None])
@@ -56,15 +57,16 @@ def perturb(model: Any, image: str, size: int, head: HeadInfo) -> None:
 
     Args:
         model: its input ``image`` is f32 [b,3,h,w], its only output the logits f32 [b,c].
-        image: name of the input.
+        image: the name of the input.
         size: side of the square input, pixels.
-        head: what the output is called from then on.
+        head: the new name of the output.
     """
     onnx = need("onnx", "export")
     graph = model.graph
     renamed = _free_names(model, {*INPUTS, head.output})
     image, logits = renamed.get(image, image), graph.output[0].name
-    del graph.input[:], graph.output[:], graph.value_info[:]  # shapes noted for another batch may be wrong for this one
+    # shapes recorded for another batch may be wrong for this one
+    del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.extend(_inputs(size))
     axes = ["B", len(head.classes)]
     graph.output.append(onnx.helper.make_tensor_value_info(head.output, onnx.TensorProto.FLOAT, axes))
@@ -72,7 +74,7 @@ def perturb(model: Any, image: str, size: int, head: HeadInfo) -> None:
     nodes = [*_mask_nodes(image, opset(model)), *graph.node, last]
     del graph.node[:]
     graph.node.extend(nodes)
-    # since 4, initializers need not be listed among the inputs, where they would be taken for something to feed
+    # since version 4, initializers need not be listed among the inputs, where a runtime would expect values for them
     model.ir_version = max(model.ir_version, 4)
 
 
@@ -84,7 +86,7 @@ def _inputs(size: int) -> list[Any]:
 
 
 def _mask_nodes(image: str, version: int) -> list[Any]:
-    """The nodes from `INPUTS` to the masked pixels, whose name is ``image``."""
+    """Make the nodes from `INPUTS` to the masked pixels, whose name is ``image``."""
     helper = need("onnx", "export").helper
 
     def node(kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
@@ -121,9 +123,9 @@ def _mask_nodes(image: str, version: int) -> list[Any]:
 
 
 def _free_names(model: Any, wanted: set[str]) -> dict[str, str]:
-    """Rename every tensor of the model whose name the perturbation needs, wherever it occurs; old name -> new.
+    """Rename every tensor of the model whose name the perturbation needs, at every occurrence; return old name -> new.
 
-    Renaming all occurrences alike keeps every binding, those between a graph and the graphs inside its nodes included.
+    Renaming all occurrences keeps every binding, including those between a graph and the graphs inside its nodes.
     """
     taken = {name for graph in graphs(model.graph) for name in _names(graph)}
     clash = {name for name in taken if name in wanted or name.startswith(_PREFIX)}
@@ -156,7 +158,7 @@ def _fresh_name(name: str, taken: set[str]) -> str:
 
 
 def _prune(model: Any) -> None:
-    """Drop nodes, weights and inputs that no output depends on."""
+    """Remove nodes, weights and inputs that no output depends on."""
     graph = model.graph
     needed = {output.name for output in graph.output}
     kept: list[Any] = []

@@ -1,7 +1,7 @@
-"""A model of the same architecture that has learned nothing: weight tensors keep their values and lose their order.
+"""Randomised models: weight tensors keep their values and lose their order.
 
-What a saliency method shows of such a model, it shows whatever the model has learned (Adebayo et al. 2018, "Sanity
-Checks for Saliency Maps", model parameter randomisation).
+A saliency map of such a model is independent of what the model has learned (Adebayo et al. 2018, "Sanity Checks for
+Saliency Maps", model parameter randomisation).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from rate.export.sources.open_source import SourceModel
 
 MATRIX = 2
-"""Axes from which on a tensor is a weight; scales and shifts of normalisations have one."""
+"""The least number of axes of a weight tensor; scales and shifts of normalisations have one."""
 
 
 def randomized_artifact(artifact: Artifact, folder: Path, form: str = "pixels", seed: int = 0) -> Artifact:
-    """The graph of ``form`` with its weights in random order, written to ``folder`` with a parity sample of its own.
+    """Write the graph of ``form`` with its weights in random order to ``folder``, with its own parity sample.
 
     Raises:
         UsageError: the graph holds no weights.
@@ -55,7 +55,7 @@ def randomized_artifact(artifact: Artifact, folder: Path, form: str = "pixels", 
 
 
 def randomize(model: SourceModel, seed: int = 0) -> SourceModel:
-    """``model`` with the weights of tower and heads in random order; the same object."""
+    """Shuffle the weights of tower and heads of ``model`` in place, and return it."""
     import torch
 
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Two graphs of one model, its weights once: the second graph reads those of the first from the first one's file."""
+"""Weight sharing between two graphs of one model: the second graph reads tensors from the file of the first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
 _Key = tuple[int, tuple[int, ...], bytes]
-"""Type, shape and digest of the bytes: what makes two tensors the same."""
+"""The type, shape and digest of the bytes, which identify a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class _Place:
 
 
 def share_weights(graph: Path, first: Path) -> None:
-    """Let ``graph`` take every tensor that ``first`` stores too from the file where that one has it.
+    """Let ``graph`` read every tensor that ``first`` also stores from the file of ``first``.
 
-    Tensors are recognised by their content. What is left of the graph's own weights stays in its own file, which goes
-    when nothing is left.
+    Tensors are identified by their content. The graph's other weights stay in its own file, which is deleted when it is
+    empty.
 
     Args:
-        graph: an .onnx file with its weights in ``graph`` + ".data"; rewritten.
-        first: an .onnx file in the same folder; untouched.
+        graph: an .onnx file with its weights in ``graph`` + ".data"; it is rewritten.
+        first: an .onnx file in the same folder; it is unchanged.
     """
     onnx = need("onnx", "export")
     known = {_key(first.parent, tensor): _place(tensor) for tensor in _external(_load(first))}

@@ -1,4 +1,4 @@
-"""The token form of a source: from a torch tower to `tokens.onnx`, and the logits that it is held against."""
+"""The token form of a source: the export of a torch tower to `tokens.onnx`, and the logits that it must reproduce."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TokenSource:
-    """A plain vision transformer with its heads, and where it drops patches."""
+    """A plain vision transformer with its heads, and the place at which it drops patches."""
 
     model: SourceModel
     cut: Cut
 
     @property
     def patches(self) -> int:
-        """Patches a side."""
+        """The number of patches per side."""
         return self.cut.side
 
     def write_graph(self, path: Path, pixels: Path) -> None:
-        """Write the token graph to ``path``; its weights are those that the graph ``pixels`` in that folder stores.
+        """Write the token graph to ``path``; it shares the weights that the graph ``pixels`` in that folder stores.
 
         Raises:
             RateError: the model cannot be exported with dynamic axes.
@@ -41,7 +41,7 @@ class TokenSource:
         share_weights(path, pixels)
 
     def logits(self, images: Float32, rows: Rows) -> Logits:
-        """Logits [b,c] per head of the torch model on the kept patches of ``rows``, one row at a time."""
+        """Compute logits [b,c] per head of the torch model on the kept patches of ``rows``, one row at a time."""
         from rate.export.graph.tokens import dropped_logits
 
         heads = {head.name: head.module for head in self.model.heads}
@@ -49,7 +49,7 @@ class TokenSource:
 
 
 def token_source(model: Source) -> TokenSource:
-    """The token form of ``model``.
+    """Make the token form of ``model``.
 
     Raises:
         UsageError: it is no plain vision transformer, or not in torch.

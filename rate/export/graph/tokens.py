@@ -1,10 +1,10 @@
-"""The token form of a vision transformer: hidden patches are dropped behind the position embedding, not painted over.
+"""The token form of a vision transformer: hidden patches are dropped after the position embedding.
 
-A forward then costs what its kept patches cost, and the model never sees squares of the mean colour, which it takes for
-an object of its own ("missingness bias", Jain et al. 2022). The graph's contract with the backends:
+The cost of a forward is then that of its kept patches, and the model does not see squares of the mean colour, which it
+would take for an object ("missingness bias", Jain et al. 2022). The graph's contract with the backends:
 
-    pixels  f32 [i,3,h,w]   resident images, normalised; each is embedded once a batch, whatever its rows
-    slot    i64 [b]         resident image of each row
+    pixels  f32 [i,3,h,w]   images in slots, normalised; each is embedded once per batch
+    slot    i64 [b]         image slot of each row
     kept    i64 [b,k]       kept patches of each row, row-major, ascending; k is the same for the whole batch
 """
 
@@ -25,16 +25,16 @@ from rate.types import Float32, Rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
-    """Where a tower can drop patches: the output of one of its modules, [b,prefix + side * side,d]."""
+    """The place at which a tower can drop patches: the output of one of its modules, [b,prefix + side * side,d]."""
 
     owner: nn.Module
-    name: str  # of the module in its owner; it does nothing in eval mode
-    prefix: int  # class, register and distillation tokens: first, and always kept
-    side: int  # patches a side
+    name: str  # name of the module in its owner; the module must do nothing in eval mode
+    prefix: int  # number of class, register and distillation tokens, which come first and are always kept
+    side: int  # patches per side
 
     @contextmanager
     def replaced(self, module: nn.Module) -> Iterator[None]:
-        """Put ``module`` in the place of the cut for as long as the block runs."""
+        """Replace the module at the cut with ``module`` while the block runs."""
         before = getattr(self.owner, self.name)
         setattr(self.owner, self.name, module)
         try:
@@ -44,7 +44,7 @@ class Cut:
 
     @contextmanager
     def changed(self, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-        """Let ``change`` turn the tokens [b,n,d] into others for as long as the block runs; None leaves them."""
+        """Apply ``change`` to the tokens [b,n,d] while the block runs; a result of None leaves them unchanged."""
         hook = getattr(self.owner, self.name).register_forward_hook(lambda module, given, tokens: change(tokens))
         try:
             yield
@@ -53,12 +53,12 @@ class Cut:
 
 
 class _Gather(nn.Module):
-    """Tokens of the resident images [i,n,d] to the kept tokens of the rows [b,prefix + k,d]: one Gather."""
+    """One Gather from the tokens of the images [i,n,d] to the kept tokens of the rows [b,prefix + k,d]."""
 
     def __init__(self, prefix: int) -> None:
         super().__init__()
         self.prefix = prefix
-        self.wanted: list[Tensor] = []  # slot, kept: of the forward that runs
+        self.wanted: list[Tensor] = []  # slot and kept of the current forward
 
     def forward(self, tokens: Tensor) -> Tensor:
         slot, kept = self.wanted
@@ -69,7 +69,7 @@ class _Gather(nn.Module):
 
 
 class TokenForm(nn.Module):
-    """Tower and heads on the kept patches; logits [b,c] of each head, in order. Only within `Cut.replaced`."""
+    """Tower and heads on the kept patches; logits [b,c] of each head, in order. It works within `Cut.replaced` only."""
 
     def __init__(self, tower: nn.Module, heads: Sequence[nn.Module], cut: Cut) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class TokenForm(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, pixels: Tensor, slot: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
-        """Shapes as in the module's docstring. The tower starts with i images and goes on with b rows."""
+        """Compute the logits. The tower starts with i images and continues with b rows."""
         self.gather.wanted[:] = [slot, kept]
         features = self.tower(pixels)
         self.gather.wanted.clear()
@@ -86,12 +86,12 @@ class TokenForm(nn.Module):
 
 
 def dims(size: int) -> dict[str, tuple[str | int, ...]]:
-    """Input name -> its shape in a token graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
+    """Map each input name to its shape in a token graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
     return {"pixels": ("I", 3, size, size), "slot": ("B",), "kept": ("B", "K")}
 
 
 def sample_inputs(size: int) -> tuple[Tensor, ...]:
-    """Inputs to trace with: I, B and K differ from each other."""
+    """Make inputs for tracing: I, B and K differ from each other."""
     images, rows, kept = 5, 6, 3
     return (
         torch.zeros(images, 3, size, size),
@@ -103,12 +103,14 @@ def sample_inputs(size: int) -> tuple[Tensor, ...]:
 def dropped_logits(
     tower: nn.Module, heads: Mapping[str, nn.Module], cut: Cut, images: Float32, rows: Rows
 ) -> dict[str, Float32]:
-    """Logits [b,c] of each head, row by row, tokens dropped from the source model by a boolean mask: the slow form.
+    """Compute logits [b,c] of each head row by row; a boolean mask drops tokens in the source model.
+
+    This is the slow form.
 
     Args:
         tower: pixels [b,3,h,w] -> features [b,d].
         heads: name -> module.
-        cut: of the tower.
+        cut: the cut of the tower.
         images: [i,3,h,w].
         rows: grids [b,side,side] hold the kept patches.
     """

@@ -1,4 +1,4 @@
-"""From tower and heads to an ONNX graph: export, clean, and prove that the axes are dynamic where they must be."""
+"""The export from tower and heads to an ONNX graph, with a check that the right axes are dynamic."""
 
 from __future__ import annotations
 
@@ -76,11 +76,12 @@ def _trace(
     module: nn.Module, outputs: list[str], axes: Axes, inputs: tuple[torch.Tensor, ...]
 ) -> torch.onnx.ONNXProgram:
     with warnings.catch_warnings(), _quiet("onnxscript"):
-        # torch warns about its own code; nobody who exports a model can do anything about it
+        # torch warns about its own code, which users cannot change
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
         try:
-            # The trace takes over the memory layout of the kernel it meets, and the graph is made of the plain form of
-            # attention: traced through a fused kernel, a masked attention cannot be exported.
+            # A trace records the memory layout of its kernel, while the graph is made of the plain form of attention. A
+            # masked
+            # attention that is traced through a fused kernel cannot be exported.
             with sdpa_kernel(SDPBackend.MATH):
                 program = torch.onnx.export(
                     module,
@@ -92,7 +93,7 @@ def _trace(
                     dynamic_shapes=_dynamic(axes),
                     verbose=False,
                 )
-        except Exception as error:  # the exporter raises what its passes raise
+        except Exception as error:  # the exporter raises whatever its passes raise
             raise RateError(
                 f"torch cannot export this model: {_cause(error)}; another version of torch may, "
                 "or give a graph made by other means as onnx:FILE"
@@ -104,7 +105,7 @@ def _trace(
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Without the warnings of a library's logger: it reports optimisations that it does not make, node by node."""
+    """Silence a library's logger, which reports optimisations that it does not make, node by node."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -115,9 +116,10 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def _dynamic(shapes: Axes) -> tuple[dict[int, object], ...]:
-    """Axis -> its name where the name is new, DYNAMIC where it repeats: torch would warn about a second naming.
+    """Map each axis to its name where the name is new, and to DYNAMIC where it repeats, since torch warns about
+    repeats.
 
-    Both forms raise where a `Dim` object would silently make the axis static.
+    Both forms raise an error if the axis is static, which a `Dim` object would silently make it.
     """
     seen: set[str] = set()
     found: list[dict[int, object]] = []
@@ -132,7 +134,7 @@ def _dynamic(shapes: Axes) -> tuple[dict[int, object], ...]:
 
 
 def check_inputs(model: ModelProto, expected: Axes) -> None:
-    """The graph's inputs are exactly those of the contract, dynamic and static where they must be.
+    """Check that the graph's inputs are exactly those of the contract, with the right dynamic axes.
 
     Raises:
         RateError: an axis is static that must be dynamic, or the other way round.
@@ -147,7 +149,7 @@ def check_inputs(model: ModelProto, expected: Axes) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """First line of the innermost cause; the exporter wraps it in pages of advice."""
+    """Return the first line of the innermost cause; the exporter wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

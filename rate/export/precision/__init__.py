@@ -1,1 +1,1 @@
-"""Half precision and int8 graphs beside the f32 graph, and the proofs that accept them."""
+"""Half precision and int8 graphs beside the f32 graph, with the proofs that accept them."""

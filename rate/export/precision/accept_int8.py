@@ -1,4 +1,4 @@
-"""Exports with what int8 changes: the same samples under the same masks in f32 and in int8, before it is accepted."""
+"""Export with a comparison of int8 and f32 on the same samples under the same masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rate.studies.precision import Answer, Flips, count_flips
 from rate.types import Json, Sample
 
 MASKS = 100
-"""Masks an image. Maps of few masks are noisy, and a noisy verdict changes sooner: the shares err upwards."""
+"""The number of masks of an image. Maps of few masks are noisy, so more verdicts change than with many masks."""
 
 Say = Callable[[str], None]
 Verdicts = dict[tuple[str, str], Verdict]
@@ -33,12 +33,12 @@ def export(
     notify: Say = lambda _: None,
     observe: Observe = lambda share, phase: None,
 ) -> Artifact:
-    """`export_artifact`, with the verdicts of an int8 graph measured, and then a plan where one is asked for.
+    """Run `export_artifact` with a measurement of the int8 graph's verdicts, and then build a plan if one is requested.
 
-    ``out`` may be None where ``source`` is an artifact that a plan is built into; ``observe``: see `build_plan`.
+    ``out`` may be None if ``source`` is an artifact into which a plan is built; ``observe``: see `build_plan`.
 
     Raises:
-        ParityError: as `export_artifact`; or int8 changes more than ``options.max_flips``, and nothing is left behind.
+        ParityError: as `export_artifact`; or int8 changes more than ``options.max_flips``, and nothing is left.
         RateError: as `export_artifact`.
     """
 
@@ -52,17 +52,17 @@ def export(
 def measure_flips(
     artifact: Artifact, samples: tuple[Sample, ...], allowed: float, say: Say = lambda _: None, masks: int = MASKS
 ) -> Json:
-    """Evaluate ``samples`` with the f32 and the int8 graph of ``artifact``; the part of artifact.json.
+    """Evaluate ``samples`` with the f32 and the int8 graph of ``artifact``; return the section of artifact.json.
 
     Args:
-        artifact: with an int8 graph.
+        artifact: an artifact with an int8 graph.
         samples: their labels are classes of every head.
-        allowed: largest share of a head's predictions, or of its verdicts, that may differ.
-        say: told the progress and the result.
-        masks: RISE masks an image.
+        allowed: the largest share of a head's predictions, or of its verdicts, that may differ.
+        say: receives the progress and the result.
+        masks: the number of RISE masks of an image.
 
     Raises:
-        ParityError: more differ.
+        ParityError: a larger share differs.
         DataError: no sample could be evaluated in both.
     """
     job = _job(artifact, samples, masks)

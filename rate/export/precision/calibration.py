@@ -1,4 +1,4 @@
-"""Images for an int8 graph: those that its ranges are taken from, and those that it is held against."""
+"""Images for an int8 graph: calibration images for its ranges, and check images for its verdicts."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from rate.kernels.rise import Rise
 from rate.types import Float32, Sample
 
 CHECKED = 100
-"""Images whose verdicts are compared."""
+"""The number of images whose verdicts are compared."""
 
 Feed = dict[str, np.ndarray]
-"""Graph input -> its value."""
+"""Maps each graph input to its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Samples in an order of their own, so that every class is among the first ones."""
+    """Samples ordered so that every class is among the first ones."""
 
     learn: tuple[Sample, ...]
-    check: tuple[Sample, ...]  # from the other end: none of `learn` where the set is large enough
+    check: tuple[Sample, ...]  # from the other end of the order; disjoint from `learn` if the set is large enough
 
     @property
     def shared(self) -> int:
-        """Samples that are in both."""
+        """The number of samples in both lists."""
         return len({sample.id for sample in self.learn} & {sample.id for sample in self.check})
 
 
 def choose(samples: Sequence[Sample], heads: Sequence[HeadInfo], images: int, source: str) -> Calibration:
-    """Up to ``images`` samples to learn from and `CHECKED` to check on; the order of the manifest does not matter.
+    """Choose up to ``images`` calibration samples and `CHECKED` check samples, independent of the manifest's order.
 
     Args:
-        samples: of the manifest.
-        heads: a sample is checked on only where its label is a class of each.
-        images: to learn from, at most.
-        source: where the samples come from, for the message.
+        samples: all samples of the manifest.
+        heads: a check sample's label must be a class of each.
+        images: the largest number of calibration samples.
+        source: the origin of the samples, for the message.
 
     Raises:
         DataError: no label is a class of every head.
@@ -59,9 +59,9 @@ def choose(samples: Sequence[Sample], heads: Sequence[HeadInfo], images: int, so
 
 
 class Feeds:
-    """Inputs of the perturbed graph, one feed an image: as it is, wholly masked, and under a mask of every share.
+    """Inputs of the perturbed graph, one feed for each image unmasked, fully masked, and under a mask of every share.
 
-    Iterated several times; images are decoded anew, so that memory does not grow with their number.
+    They can be iterated several times. Images are decoded each time, so memory does not grow with their number.
     """
 
     def __init__(self, samples: Sequence[Sample], geometry: Geometry) -> None:
@@ -94,10 +94,10 @@ class Feeds:
 
 
 def readable(samples: Sequence[Sample], geometry: Geometry, count: int | None = None) -> list[Sample]:
-    """The first ``count`` samples whose files can be decoded; all of them by default.
+    """Return the first ``count`` samples whose files can be decoded; all of them by default.
 
     Raises:
-        DataError: none can; with the message of the first.
+        DataError: no file can be decoded; the message has the reason of the first.
     """
     found: list[Sample] = []
     failed: SampleError | None = None

@@ -1,8 +1,8 @@
-"""fp16 and bf16: the tower of the perturbed graph in half precision, in a graph of its own beside the f32 one.
+"""fp16 and bf16: the tower of the perturbed graph in half precision, in a separate graph beside the f32 one.
 
-What is too fine for a half stays in f32: the mask and its product with the pixels, norms, softmax, sums, powers and
-roots (so the L2 norm, too), and every head from its matrix product to the logits. Inputs and outputs of the graph stay
-f32. The precision is written into the graph, so that every runtime computes the same: none is asked to choose.
+Operations that need more precision stay in f32: the mask and its product with the pixels, norms, softmax, sums, powers
+and roots (including the L2 norm), and every head from its matrix product to the logits. Inputs and outputs of the graph
+stay f32. The precision is part of the graph, so every runtime computes the same.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 FLOAT = 1  # these three are numbers of TensorProto.DataType
 KINDS = {"fp16": 10, "bf16": 16}
-"""Precision -> element type of its tensors."""
+"""Maps each precision to the element type of its tensors."""
 
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention"})
-"""The operations that a half is for. Behind the first of them that sees the image, tensors are half."""
+"""Operations that benefit from half precision. Tensors are half behind the first of them that depends on the image."""
 
 NORMS = frozenset(
     {"LayerNormalization", "GroupNormalization", "InstanceNormalization", "BatchNormalization", "RMSNormalization"}
     | {"Softmax", "LogSoftmax"}
 )
-"""Computed in f32 between two halves: their results have the size of a half again."""
+"""Operations that are computed in f32 between two halves, since their results fit a half again."""
 
 _FOLLOWING = frozenset({
     "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Min", "Max", "Clip", "Where", "Identity",
@@ -41,7 +41,7 @@ _FOLLOWING = frozenset({
     "Reshape", "Transpose", "Concat", "Split", "Slice", "Squeeze", "Unsqueeze", "Expand", "Flatten", "Pad", "Tile",
     "Gather", "GatherElements", "GatherND", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth",
 })  # fmt: skip
-"""Half where all that comes from the image is half. Whatever is in none of these sets is computed in f32."""
+"""Operations in half if all their inputs from the image are half. All operations outside these sets are in f32."""
 
 _LARGEST = {"fp16": 65504.0, "bf16": 3.3895314e38}
 _IMAGE = "pixels"
@@ -51,7 +51,7 @@ def halve(graph: Path, out: Path, precision: str) -> None:
     """Write the f32 perturbed ``graph`` in ``precision`` to ``out`` and its weights to ``out`` + ".data".
 
     Raises:
-        RateError: nothing of the model can be computed in that precision.
+        RateError: no part of the model can be computed in that precision.
     """
     onnx = need("onnx", "export")
     types = element_types(onnx.load(str(graph), load_external_data=False))
@@ -67,7 +67,7 @@ def halve(graph: Path, out: Path, precision: str) -> None:
 
 
 def element_types(model: ModelProto) -> dict[str, int]:
-    """Tensor name -> element type, of all that can be told without running the model."""
+    """Map each tensor name to its element type, as far as it is known without running the model."""
     found: ModelProto = need("onnx", "export").shape_inference.infer_shapes(model)
     graph = found.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
@@ -76,15 +76,16 @@ def element_types(model: ModelProto) -> dict[str, int]:
 
 @dataclass(slots=True)
 class Plan:
-    """What is half in a graph."""
+    """The nodes and tensors of a graph that are half."""
 
-    types: dict[str, int]  # of the tensors in the f32 graph
-    nodes: set[int] = field(default_factory=set)  # places of the nodes that compute in half
-    tensors: dict[str, bool] = field(default_factory=dict)  # floats behind the first product -> may be stored as half
+    types: dict[str, int]  # element types of the tensors in the f32 graph
+    nodes: set[int] = field(default_factory=set)  # indices of the nodes that compute in half
+    # float tensors behind the first product -> whether they may be stored as half
+    tensors: dict[str, bool] = field(default_factory=dict)
 
 
 def make_plan(model: ModelProto, types: dict[str, int], precision: str) -> Plan:
-    """Decide for every node of a perturbed ``model``; see the module's docstring."""
+    """Decide the precision of every node of a perturbed ``model``; see the module's docstring."""
     plan, opset = Plan(types), _opset(model)
     heads, seen = _heads(model), {_IMAGE}
     for index, node in enumerate(model.graph.node):
@@ -108,7 +109,7 @@ def _opset(model: ModelProto) -> int:
 
 
 def _heads(model: ModelProto) -> set[int]:
-    """Places of the nodes from the outputs back to the nearest product on every way, that product included."""
+    """Return the indices of the nodes from the outputs back to the nearest product on every path, including it."""
     nodes = model.graph.node
     makers = {name: index for index, node in enumerate(nodes) for name in node.output}
     found: set[int] = set()
@@ -123,7 +124,7 @@ def _heads(model: ModelProto) -> set[int]:
 
 
 def _exists(node: NodeProto, types: dict[str, int], opset: int, precision: str) -> bool:
-    """Whether ONNX has this operation in ``precision``, and whether all types that matter for it are known."""
+    """Tell whether ONNX has this operation in ``precision``, and whether all relevant types are known."""
     onnx = need("onnx", "export")
     if node.domain not in ("", "ai.onnx") or not all(name in types for name in (*node.input, *node.output) if name):
         return False
@@ -137,14 +138,16 @@ def _exists(node: NodeProto, types: dict[str, int], opset: int, precision: str) 
 
 
 def _formal(names: Iterable[str], parameters: Any) -> Iterator[tuple[str, Any]]:
-    """Names with what the schema says of their places; the last parameter may stand for several."""
+    """Yield names with their formal parameters in the schema; the last parameter may cover several names."""
     for place, name in enumerate(names):
         if name:
             yield name, parameters[min(place, len(parameters) - 1)]
 
 
 class _Writer:
-    """Gives every float tensor the forms in which it is read: f32 under its own name, half under another."""
+    """Gives every float tensor its f32 form under its own name and its half form under another name, as they are
+    needed.
+    """
 
     def __init__(self, model: ModelProto, plan: Plan, precision: str) -> None:
         self._graph, self._plan, self._precision = model.graph, plan, precision
@@ -154,7 +157,7 @@ class _Writer:
         self._nodes: list[NodeProto] = []
 
     def rewrite(self) -> None:
-        """Carry out the plan in the model itself."""
+        """Apply the plan to the model."""
         for index, node in enumerate(self._graph.node):
             half = index in self._plan.nodes
             own = set(node.input)
@@ -177,7 +180,7 @@ class _Writer:
         return f"{name}_{self._precision}" if half and self._plan.types.get(name) == FLOAT else name
 
     def _form(self, name: str, half: bool) -> str:
-        """The name under which a tensor is there in f32 or half; it is made where it is not there yet."""
+        """Return the name of a tensor's f32 or half form; the form is made if it does not exist yet."""
         wanted = self._named(name, half)
         if name and wanted not in self._there:
             self._there.add(wanted)
@@ -191,14 +194,14 @@ class _Writer:
     def _cast(self, name: str, half: bool) -> None:
         source, target = self._named(name, not half), self._named(name, half)
         if source not in self._there:
-            return  # of an outer graph, or left out
+            return  # the tensor is of an outer graph, or an omitted input
         helper = need("onnx", "export").helper
         kind = KINDS[self._precision] if half else FLOAT
         self._nodes.append(helper.make_node("Cast", [source], [target], name=f"Cast_{target}", to=kind))
 
 
 def _converted(tensor: TensorProto, name: str, precision: str) -> TensorProto:
-    """A weight rounded to a half; what is larger than any half becomes the largest."""
+    """Round a weight to half; a value beyond the largest half becomes the largest half."""
     onnx = need("onnx", "export")
     values = onnx.numpy_helper.to_array(tensor).clip(-_LARGEST[precision], _LARGEST[precision])
     made: TensorProto = onnx.TensorProto(name=name, data_type=KINDS[precision], dims=tensor.dims)
@@ -207,7 +210,7 @@ def _converted(tensor: TensorProto, name: str, precision: str) -> TensorProto:
 
 
 def _half_bytes(values: Float32, precision: str) -> bytes:
-    """Little-endian bytes of the nearest halves, ties to even; bf16 is the upper half of an f32."""
+    """Return little-endian bytes of the nearest halves, ties to even; bf16 is the upper half of an f32."""
     if precision == "fp16":
         return values.astype("<f2").tobytes()
     bits = np.ascontiguousarray(values, "<f4").view(np.uint32)

@@ -1,8 +1,8 @@
 """The half graph of an artifact, and the proof on a CPU that it computes what the source computes.
 
-ONNX Runtime does not compute in halves on a CPU: it casts to f32 and back, which hides an overflow of fp16, and has no
-bf16 at all. The proof therefore runs the written graph in f32 with every half tensor rounded to a half, which is what
-a device with f32 accumulators makes of it.
+ONNX Runtime does not compute in halves on a CPU: it casts to f32 and back, which hides an overflow of fp16, and it does
+not support bf16. The proof therefore runs the graph in f32 with every half tensor rounded to a half, which equals the
+result of a device with f32 accumulators.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TRIAL = "rounded.onnx"
 
 
 def add_half(artifact: Artifact, precision: str) -> Artifact:
-    """Write every graph of ``artifact`` in ``precision``, too, into the artifact's folder, once it is proven.
+    """Write every graph of ``artifact`` also in ``precision`` into the artifact's folder, after a proof.
 
     Args:
         artifact: complete, in f32.
@@ -35,7 +35,7 @@ def add_half(artifact: Artifact, precision: str) -> Artifact:
 
     Raises:
         ParityError: the half graph is too far from the source: its activations need the range or digits of an f32.
-        RateError: nothing of the model can be computed in that precision.
+        RateError: no part of the model can be computed in that precision.
     """
     folder, graphs, proven = artifact.path, dict(artifact.graphs), dict(artifact.parity)
     for form in artifact.graphs:
@@ -59,10 +59,10 @@ def add_half(artifact: Artifact, precision: str) -> Artifact:
 
 
 def prove(graph: Graph, sample: ParitySample) -> Parity:
-    """Hold a half ``graph`` against the source's logits on ``sample``.
+    """Compare a half ``graph`` with the source's logits on ``sample``.
 
     Raises:
-        ParityError: they are too far apart.
+        ParityError: the difference is too large.
     """
     trial = graph.path.with_name(_TRIAL)
     try:
@@ -73,11 +73,11 @@ def prove(graph: Graph, sample: ParitySample) -> Parity:
 
 
 def write_rounded(graph: Path, out: Path, precision: str) -> None:
-    """Write the half ``graph`` to ``out`` as an f32 graph that rounds every half tensor; weights stay where they are.
+    """Write the half ``graph`` to ``out`` as an f32 graph that rounds every half tensor; weights stay in their files.
 
     Args:
         graph: an .onnx file in ``precision``.
-        out: in the same folder.
+        out: a path in the same folder.
         precision: fp16 | bf16.
     """
     onnx = need("onnx", "export")

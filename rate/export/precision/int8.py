@@ -1,4 +1,4 @@
-"""int8: post-training quantization of the perturbed graph, kept beside the f32 graph that it is held against."""
+"""int8: post-training quantization of the perturbed graph, stored beside the f32 graph, which is its reference."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ from rate.export.precision.calibration import Calibration, Feed, Feeds, choose, 
 from rate.types import Float32, Json, Sample
 
 Prove = Callable[[Artifact, tuple[Sample, ...]], Json]
-"""Says what an artifact's int8 graph changes on some samples, for artifact.json; raises where that is too much."""
+"""Measures for artifact.json what an int8 graph changes on some samples; raises if the change is too large."""
 
 SMOOTHING = 0.5
-"""Exponent by which SmoothQuant moves an activation's outliers into the weights; its authors' own. Masked images spread
-activations wider than photographs do, and with NNCF's 0.95 the logits of a vision transformer come out farther off."""
+"""The exponent by which SmoothQuant moves an activation's outliers into the weights, as its authors chose it.
+
+Masked images spread activations wider than photographs do; with NNCF's 0.95 the logits of a vision transformer are less
+accurate.
+"""
 
 _NO_TELEMETRY = "NNCF_CI"
 _MASK_INPUTS = ("slot", "grid", "offset", "table", "a", "b")
 
 
 def read_calibration(options: ExportOptions, prove: Prove | None) -> Manifest:
-    """The manifest that an int8 export is told to calibrate on, once everything that it needs is there.
+    """Read the manifest on which an int8 export calibrates, after a check of all requirements.
 
     Raises:
-        UsageError: a package is missing, the manifest cannot be used, or nobody measures what int8 changes.
+        UsageError: a package is missing, the manifest cannot be used, or there is no ``prove``.
     """
     if options.calibrate is None or prove is None:
         raise ConfigError("int8 is exported by `rate export` or rate.export(), which measure what it changes")
@@ -60,10 +63,10 @@ def add_int8(
 
     Args:
         artifact: complete, in f32.
-        data: images like those that it will be evaluated on.
+        data: images that resemble the evaluation set.
         logits: the bare source, pixels [b,3,h,w] -> logits [b,c] per head.
-        options: of the export.
-        prove: judges the verdicts; what it returns is kept in artifact.json.
+        options: the options of the export.
+        prove: judges the verdicts; artifact.json keeps its result.
 
     Raises:
         DataError: no image of ``data`` can be used.
@@ -108,11 +111,10 @@ def _about(chosen: Calibration, learn: list[Sample], data: Manifest, options: Ex
 
 
 def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:
-    """Write ``graph`` in int8 to ``out`` (.xml) and its weights beside it (.bin), with ranges as ``feeds`` need them.
+    """Write ``graph`` in int8 to ``out`` (.xml) and its weights to the .bin file, with ranges from ``feeds``.
 
-    What makes the mask stays in f32, as the fold of the scores assumes; so do the heads, whose
-    logits are the result, and the first convolution, whose input has the steps of the mask. They are a small part of
-    the arithmetic.
+    Three parts stay in f32, a small part of the arithmetic: the nodes of the mask, as the fold of the scores assumes;
+    the heads, whose logits are the result; and the first convolution, whose input has the edges of the mask.
 
     Raises:
         RateError: NNCF cannot quantize the graph.
@@ -133,19 +135,19 @@ def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:
                 ignored_scope=nncf.IgnoredScope(names=sorted(spared(model)), validate=False),
             )
         openvino.save_model(quantized, str(out), compress_to_fp16=False)
-    except Exception as error:  # both raise what they like
+    except Exception as error:  # both libraries raise arbitrary exceptions
         raise RateError(
             f"NNCF cannot quantize {graph.name}: {type(error).__name__}: {_last_line(error)}; use --precision f32"
         ) from error
 
 
 def _last_line(error: Exception) -> str:
-    """What went wrong; the lines before it say where in the sources."""
+    """Return the last line, which has the reason; the lines before it are a position in the sources."""
     return str(error).strip().rpartition("\n")[2]
 
 
 def spared(model: Any) -> set[str]:
-    """Names of the operations of an OpenVINO ``model`` that stay in f32; see `quantize`."""
+    """Return the names of the operations of an OpenVINO ``model`` that stay in f32; see `quantize`."""
     parameters = {parameter.any_name: parameter.get_node() for parameter in model.inputs}
     image = _reached(node for name, node in parameters.items() if name not in _MASK_INPUTS)
     mask = set(_reached(node for name, node in parameters.items() if name in _MASK_INPUTS)) - set(image)
@@ -156,7 +158,7 @@ def spared(model: Any) -> set[str]:
 
 
 def _reached(nodes: Iterable[Any]) -> dict[str, Any]:
-    """Name -> node of everything that depends on ``nodes``, themselves included."""
+    """Map the names of all nodes that depend on ``nodes``, including themselves, to the nodes."""
     found: dict[str, Any] = {}
     waiting = list(nodes)
     while waiting:
@@ -173,7 +175,7 @@ def _sources(node: Any) -> Iterator[str]:
 
 
 def _last_product(node: Any) -> str:
-    """The matrix product or convolution that is nearest to an output."""
+    """Return the matrix product or convolution that is nearest to an output."""
     waiting = deque([node])
     while waiting:
         node = waiting.popleft()
@@ -188,7 +190,7 @@ def _is(node: Any, kind: str) -> bool:
 
 
 def _nncf() -> ModuleType:
-    """NNCF, quiet, and without the usage statistics that it would send."""
+    """Import NNCF with its log silenced and its usage statistics disabled."""
     before = os.environ.get(_NO_TELEMETRY)
     os.environ[_NO_TELEMETRY] = "1"
     try:

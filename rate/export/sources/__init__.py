@@ -1,1 +1,1 @@
-"""How a SOURCE or a checkpoint becomes a torch model with heads, geometry and classes."""
+"""The conversion of a SOURCE or a checkpoint to a torch model with heads, geometry and classes."""

@@ -1,7 +1,7 @@
-"""What a vision transformer of torch attends to, and how a class's score depends on that.
+"""Attention of a vision transformer in torch, and its gradients for the score of a class.
 
-Runtimes give no gradients, so this asks the model that was exported, not the graph. Libraries compute attention in one
-fused call; for as long as `explicit_attention` lasts that call is made of plain steps, whose probabilities can be kept.
+Runtimes do not give gradients, so this module uses the exported torch model instead of the graph. Libraries compute
+attention in one fused call; within `explicit_attention` that call has explicit steps, whose probabilities are kept.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from rate.kernels.relevance import class_relevance, patch_maps
 from rate.types import Float32, Float64, Int64
 
 SAME = 1e-5
-"""Greatest relative difference of features between fused and explicit attention."""
+"""The largest accepted relative difference of features between fused and explicit attention."""
 
 _FUSED, _SWITCH = "scaled_dot_product_attention", "fused_attn"
 
 Choose = Callable[[Logits], dict[str, Int64]]
-"""Logits [b,c] per head -> the class to explain, [b] per head."""
+"""Maps logits [b,c] of each head to the classes to explain, [b] of each head."""
 
 
 @contextmanager
 def explicit_attention(tower: nn.Module) -> Iterator[list[Tensor]]:
-    """Probabilities [b,heads,l,l] of every attention that ``tower`` computes while the block runs, in that order.
+    """Record the probabilities [b,heads,l,l] of every attention that ``tower`` computes while the block runs, in order.
 
-    torch's fused function is exchanged for the whole process: nothing else may run a transformer meanwhile.
+    torch's fused function is replaced for the whole process, so no other thread may run a transformer in that time.
     """
     kept: list[Tensor] = []
 
@@ -58,10 +58,10 @@ def explicit_attention(tower: nn.Module) -> Iterator[list[Tensor]]:
         return kept[-1] @ value
 
     fused, whole = getattr(nn.functional, _FUSED), torch.backends.mha.get_fastpath_enabled()
-    # timm's own switch, which an environment variable may have turned off
+    # an environment variable may have disabled timm's own switch
     unfused = [module for module in tower.modules() if getattr(module, _SWITCH, None) is False]
     setattr(nn.functional, _FUSED, explicit)
-    torch.backends.mha.set_fastpath_enabled(False)  # a kernel of the whole layer
+    torch.backends.mha.set_fastpath_enabled(False)  # disables torch's fused kernel of the whole layer
     for module in unfused:
         setattr(module, _SWITCH, True)
     try:
@@ -77,10 +77,10 @@ class Attentive:
     """A plain vision transformer with heads on its class token, and the relevance of its patches to their logits."""
 
     def __init__(self, model: SourceModel) -> None:
-        """Take ``model`` over: its weights are frozen.
+        """Take ownership of ``model`` and freeze its weights.
 
         Raises:
-            UsageError: its tower is no such transformer, and says what keeps it from being one.
+            UsageError: its tower is no such transformer; the message has the reason.
         """
         self._tower, self._heads = model.tower.requires_grad_(False), model.heads
         self.prefix = int(getattr(getattr(model.tower, "trunk", model.tower), "num_prefix_tokens", 1))
@@ -89,18 +89,18 @@ class Attentive:
         self.side = self._check(model.source, model.geometry.size)
 
     def logits(self, images: Float32) -> Logits:
-        """Logits [b,c] of each head for pixels [b,3,h,w]."""
+        """Compute logits [b,c] of each head for pixels [b,3,h,w]."""
         with torch.inference_mode():
             features = self._tower(torch.from_numpy(images))
             return {head.name: head.module(features).numpy() for head in self._heads}
 
     def explain(self, images: Float32, choose: Choose, score: str) -> tuple[Logits, Mapping[str, Float64]]:
-        """Logits [b,c] and relevance [b,side,side] of each head.
+        """Compute logits [b,c] and relevance [b,side,side] of each head.
 
         Args:
             images: pixels [b,3,h,w].
-            choose: the classes to explain.
-            score: whose gradient is taken: ``logit`` or ``probability``.
+            choose: chooses the classes to explain.
+            score: the score whose gradient is taken: ``logit`` or ``probability``.
         """
         with explicit_attention(self._tower) as kept:
             features = self._tower(torch.from_numpy(images).requires_grad_())
@@ -115,7 +115,7 @@ class Attentive:
         return logits, found
 
     def _check(self, source: str, size: int) -> int:
-        """Patches a side."""
+        """Return the number of patches per side."""
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(2, 3, size, size, generator=generator)
         with torch.inference_mode():
@@ -139,12 +139,12 @@ class Attentive:
 
 
 def _layers(head: HeadInfo, kept: list[Tensor]) -> list[Tensor]:
-    """The paper explains zero-shot predictions by the last layer, and those of linear heads by all of them."""
+    """Return the layers to use: the paper takes the last one for zero-shot heads, and all of them for linear heads."""
     return kept[-1:] if head.kind == "zero-shot" else kept
 
 
 def _weights(score: Tensor, attention: list[Tensor]) -> list[Float64]:
-    """Mean over heads of max(0, gradient * attention), [b,l,l] of every layer."""
+    """Compute the mean over attention heads of max(0, gradient * attention), [b,l,l] of every layer."""
     gradients = torch.autograd.grad(score, attention, retain_graph=True)
     pairs = zip(attention, gradients, strict=True)
     return [(one.detach() * gradient).clamp(min=0).mean(dim=1).numpy().astype(np.float64) for one, gradient in pairs]

@@ -1,4 +1,4 @@
-"""A torch tower in half precision, with the islands that a half graph has: see `rate.export.precision.half`."""
+"""A torch tower in half precision, with the same f32 operations as a half graph: see `rate.export.precision.half`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.BatchNorm1d, nn.BatchNorm2d
 
 
 class HalfTower(nn.Module):
-    """Pixels [b,3,h,w] f32 -> features [b,d] f32, in halves in between.
+    """A tower from pixels [b,3,h,w] f32 to features [b,d] f32 that computes in halves.
 
-    Norms are computed in f32. So is softmax, inside torch's own kernels. Nothing is left to autocast, which would
-    choose other islands, and others on a CPU than on a GPU.
+    Norms are computed in f32, and so is softmax, inside torch's own kernels. Autocast is not used, since it would
+    choose other operations, and different ones on a CPU and a GPU.
     """
 
     def __init__(self, tower: nn.Module, precision: str) -> None:
-        """A copy of ``tower`` in ``precision``: fp16 | bf16."""
+        """Copy ``tower`` to ``precision``: fp16 | bf16."""
         super().__init__()
         self.kind = _KINDS[precision]
         self.tower = copy.deepcopy(tower)
@@ -32,7 +32,7 @@ class HalfTower(nn.Module):
             norm.register_forward_hook(self._narrow)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features of ``pixels``."""
+        """Compute the features of ``pixels``."""
         features: Tensor = self.tower(pixels.to(self.kind))
         return features.float()
 

@@ -1,4 +1,4 @@
-"""How a SOURCE becomes a model; `rate.export.sources.source_string` has the forms it may take.
+"""The opening of a SOURCE as a model; `rate.export.sources.source_string` has its forms.
 
 A family is one module of `rate.export.sources.families`.
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from rate.artifacts.checkpoint import Checkpoint
 
 ZERO_SHOT = "zs"
-"""Name of the zero-shot head that --classes makes on an image-text model."""
+"""The name of the zero-shot head that --classes makes on an image-text model."""
 
 ZeroShotMaker = Callable[[Sequence[str], Sequence[str]], "nn.Module"]
-"""(names, templates) -> head."""
+"""Makes a head from (names, templates)."""
 
 _READS = ("open_clip", "hf", "albef", "openai", "reference")
 _TORCH = ("timm", *_READS)
@@ -40,7 +40,7 @@ class Source(Protocol):
 
     @property
     def family(self) -> str:
-        """Name of the family that opened it."""
+        """The name of the family that opened the model."""
 
     @property
     def source(self) -> str:
@@ -48,29 +48,29 @@ class Source(Protocol):
 
     @property
     def weights(self) -> str:
-        """Digest of the weights."""
+        """The digest of the weights."""
 
     @property
     def geometry(self) -> Geometry:
-        """How an image becomes its pixels."""
+        """The geometry from an image to its pixels."""
 
     @property
     def infos(self) -> tuple[HeadInfo, ...]:
-        """Its heads, in the order of the graph's outputs."""
+        """The heads, in the order of the graph's outputs."""
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know, one sentence each."""
+        """Notices for the user, one sentence each."""
 
     def write_graph(self, path: Path) -> int:
-        """Write the perturbed graph to ``path``, its weights beside it; returns the opset.
+        """Write the perturbed graph to ``path`` with its weights beside it, and return the opset.
 
         Raises:
             RateError: the model has no form that can be exported.
         """
 
     def logits(self, images: Float32) -> Logits:
-        """Logits [b,c] per head of the bare model, in its own runtime, for pixels [b,3,h,w]."""
+        """Compute logits [b,c] per head of the bare model in its own runtime for pixels [b,3,h,w]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class SourceModel:
 
     family: str
     source: str
-    config: Json  # what the family's `build_tower` needs to make the tower again
+    config: Json  # the input of the family's `build_tower`
     tower: nn.Module  # pixels [b,3,h,w] -> features [b,dim], eval mode, CPU, f32
     dim: int
     heads: tuple[Head, ...]
@@ -101,38 +101,41 @@ class SourceModel:
         return tuple(HeadInfo(head.name, head.kind, head.classes) for head in self.heads)
 
     def write_graph(self, path: Path) -> int:
-        """Export with torch; returns the opset."""
+        """Export with torch, and return the opset."""
         from rate.export.graph.torch_to_onnx import OPSET, export_graph
 
         export_graph(self.tower, {head.output: head.module for head in self.heads}, self.geometry.size, path)
         return OPSET
 
     def logits(self, images: Float32) -> Logits:
-        """The bare tower and heads in torch."""
+        """Compute logits with the bare tower and heads in torch."""
         from rate.export.graph.perturbed import bare_logits
 
         return bare_logits(self.tower, {head.name: head.module for head in self.heads}, images)
 
 
 class Family(Protocol):
-    """What a family's module offers."""
+    """The interface of a family's module."""
 
     def open_model(self, reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-        """The model behind ``reference``; ``native``: with its own classifier as head `native`, where it has one.
+        """Open the model behind ``reference``; with ``native``, its own classifier becomes head `native`, if it has
+        one.
 
         Args:
-            classes: names of the native classes; None = those the family knows.
+            reference: the parsed SOURCE.
+            classes: names of the native classes; None = those of the family.
+            native: whether to add the model's own classifier.
         """
 
     def build_tower(self, config: Json, state: Mapping[str, Tensor]) -> nn.Module:
-        """The tower of a checkpoint in eval mode, from `SourceModel.config` and its weights."""
+        """Rebuild the tower of a checkpoint in eval mode from `SourceModel.config` and its weights."""
 
 
 def open_source(source: str, options: ExportOptions) -> Source:
-    """The model that SOURCE names, with all the heads that ``options`` asks for.
+    """Open the model of SOURCE with all the heads that ``options`` request.
 
     Raises:
-        UsageError: SOURCE is unknown, or source and options do not go together.
+        UsageError: SOURCE is unknown, or source and options do not fit each other.
     """
     reference = parse_source(source)
     if reference is not None and reference.family == "onnx":
@@ -155,7 +158,7 @@ def open_source(source: str, options: ExportOptions) -> Source:
 
 
 def open_tower(source: str, keep_head: bool = False) -> SourceModel:
-    """The tower that SOURCE names, to be fine-tuned; ``keep_head``: with the head of a checkpoint, else with none.
+    """Open the tower of SOURCE for fine-tuning; ``keep_head``: with the head of a checkpoint, else without heads.
 
     Raises:
         UsageError: SOURCE is unknown or has no torch tower.
@@ -168,7 +171,7 @@ def open_tower(source: str, keep_head: bool = False) -> SourceModel:
 
 
 def _family(name: str) -> Family:
-    """The module of a torch family; its two functions are the protocol."""
+    """Import the module of a torch family, which implements `Family`."""
     if name not in _TORCH:
         raise UsageError(f"a checkpoint of the family {name!r} cannot be opened; known are {', '.join(_TORCH)}")
     module: Family = importlib.import_module(f"rate.export.sources.families.{name}")
@@ -198,7 +201,7 @@ def _open_torch(source: str, reference: Reference | None, classes: Path | None, 
 
 
 def _tower_of(checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> tuple[nn.Module, ZeroShotMaker | None]:
-    """The tower of a checkpoint and, where its weights hold a text tower, what makes zero-shot heads with that."""
+    """Return the tower of a checkpoint and, if its weights hold a text tower, the maker of zero-shot heads."""
     if not (text := checkpoint.read_text()):
         return _family(checkpoint.family).build_tower(checkpoint.model, state), None
     from rate.export.sources.families import open_clip

@@ -1,4 +1,4 @@
-"""Class names and templates: what a zero-shot head is made of."""
+"""The class names and templates of a zero-shot head."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DEFAULT_TEMPLATES = ("a photo of a {}",)
 class Prompts:
     """The classes of a zero-shot head."""
 
-    classes: tuple[str, ...]  # labels as the data has them
-    names: tuple[str, ...]  # the same as they stand in a prompt
+    classes: tuple[str, ...]  # labels as in the data
+    names: tuple[str, ...]  # class names as in a prompt
     templates: tuple[str, ...]  # each with one {}
 
 
@@ -26,8 +26,8 @@ def read_prompts(classes: Path, templates: Path | None) -> Prompts:
     """Read classes and templates.
 
     Args:
-        classes: text, one class a line, the label or `label<TAB>name in the prompt`; or a .json object {label: name}.
-        templates: text, one template a line, each with one `{}`; None = the paper's "a photo of a {}".
+        classes: text, one class per line, `label` or `label<TAB>name in the prompt`; or a .json object {label: name}.
+        templates: text, one template per line, each with one `{}`; None = the paper's "a photo of a {}".
 
     Raises:
         UsageError: a file cannot be read, a name is empty or repeats, or a template has no place for the name.
@@ -56,7 +56,7 @@ def _from_json(path: Path) -> dict[str, str]:
 
 
 def read_templates(path: Path | None) -> tuple[str, ...]:
-    """Prompt templates of a text file; None = the paper's own.
+    """Read prompt templates from a text file; None = the paper's own.
 
     Raises:
         UsageError: as `read_prompts`.

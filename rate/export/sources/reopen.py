@@ -1,4 +1,4 @@
-"""Back from an artifact to the model that it was exported from, where something needs more than a graph can give."""
+"""The torch model from which an artifact was exported, for work that needs more than the graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rate.types import Json
 
 
 def request_of(model: Source, options: ExportOptions) -> Json | None:
-    """What has to be asked for, beside SOURCE, to get the heads of ``model`` again; None = it has no torch module."""
+    """Describe the options that reopen the heads of ``model``, beside SOURCE; None = it has no torch module."""
     if not isinstance(model, SourceModel):
         return None
     paths = {name: getattr(options, name) for name in ("classes", "templates")}
@@ -23,21 +23,21 @@ def request_of(model: Source, options: ExportOptions) -> Json | None:
 
 
 def options_of(request: Json) -> ExportOptions:
-    """The options that a `request_of` stands for."""
+    """Convert a `request_of` to options."""
     classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
     return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
 
 
 def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
-    """The torch model behind ``artifact``, proven to be the one: its weights' digest, its heads, its logits.
+    """Reopen the torch model behind ``artifact``, and check its weights' digest, its heads and its logits.
 
     Args:
-        artifact: that was exported from it.
-        prove: compare the logits, too; whoever puts the model to the self-test need not do it twice.
+        artifact: the artifact that was exported from the model.
+        prove: whether to compare the logits too; the caller's self-test may do that.
 
     Raises:
         UsageError: the source is not a torch model.
-        ArtifactError: it is not where it was, or has changed.
+        ArtifactError: the source is missing or has changed.
     """
     again = f"export it again: rate export SOURCE --out {artifact.path} --force"
     if artifact.family == "onnx":

@@ -1,4 +1,4 @@
-"""What a SOURCE may be.
+"""The forms of a SOURCE.
 
 timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
 open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
@@ -36,7 +36,10 @@ _PACKAGES = {
     "openai": ("open_clip",),
     "reference": ("open_clip",),
 }
-"""Packages that a family is opened with, beside torch. Prompts of ALBEF need transformers too, which is asked then."""
+"""Packages of each family beside torch.
+
+Prompts of ALBEF also need transformers, which is checked when they are used.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,10 @@ class Reference:
 
 
 def parse_source(source: str) -> Reference | None:
-    """SOURCE split on its first two colons; None = a checkpoint folder.
+    """Split SOURCE on its first two colons; None = a checkpoint folder.
 
     Raises:
-        UsageError: neither a family that can be exported nor such a folder.
+        UsageError: SOURCE has no known family and is no checkpoint folder.
     """
     family, colon, rest = source.partition(":")
     if family in FORMS and colon:
@@ -67,7 +70,7 @@ def parse_source(source: str) -> Reference | None:
 
 
 def packages_of(source: str) -> dict[str, str]:
-    """The optional modules that opening SOURCE imports -> the extra that brings all of them.
+    """Map the optional modules that opening SOURCE imports to the extra that installs all of them.
 
     Raises:
         UsageError: as `parse_source`.

@@ -1,4 +1,4 @@
-"""The torch module behind an artifact, or one's own, as a backend: perturbed as the exported graph is."""
+"""A torch module as a backend with the perturbation of the exported graph: an artifact's source, or any module."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PRECISIONS = ("f32", "fp16", "bf16")
 
 
 def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "cpu", threads: int = 0) -> TorchSpec:
-    """The model that ``artifact`` was exported from, in PyTorch; it is opened when the spec is.
+    """Describe the model from which ``artifact`` was exported as a backend in PyTorch; opening the spec loads it.
 
     Raises:
-        UsageError: the artifact was made of a finished graph, or the precision is none of PyTorch's.
+        UsageError: the source of the artifact was a finished graph, or PyTorch does not have the precision.
     """
     _check(precision)
     if artifact.family == "onnx":
@@ -40,7 +40,7 @@ def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "
 def spec_of_module(
     tower: nn.Module, heads: Mapping[str, nn.Module], size: int, precision: str = "f32", device: str = "cpu"
 ) -> TorchSpec:
-    """A live model as a backend; it is copied when the spec is opened, and never changed.
+    """Describe a live model as a backend; opening the spec copies the model and never changes it.
 
     Args:
         tower: pixels [b,3,h,w] -> features [b,d].
@@ -50,7 +50,7 @@ def spec_of_module(
         device: cpu | cuda | cuda:N.
 
     Raises:
-        UsageError: the precision is none of PyTorch's.
+        UsageError: PyTorch does not have the precision.
     """
     _check(precision)
     return TorchSpec(
@@ -59,10 +59,10 @@ def spec_of_module(
 
 
 def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
-    """The model behind ``artifact``, perturbed.
+    """Load the model behind ``artifact`` with the perturbation.
 
     Raises:
-        UsageError: it is not there any more, or has changed.
+        UsageError: the model is missing or has changed.
     """
     try:
         model = reopen(artifact, prove=False)

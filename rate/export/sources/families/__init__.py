@@ -1,1 +1,1 @@
-"""How to find tower, heads, geometry and classes in each family of models."""
+"""The families of models, each with its tower, heads, geometry and classes."""

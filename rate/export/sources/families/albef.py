@@ -1,9 +1,9 @@
-"""ALBEF's checkpoints, and those of BLIP in its authors' layout: `albef:FILE`.
+"""Checkpoints of ALBEF, and of BLIP in its authors' layout: `albef:FILE`.
 
 FILE holds a vision transformer (`visual_encoder.*`), a BERT (`text_encoder.*`) and their projections; momentum copies
-(`*_m.*`), queues and what fuses image and text are left aside. Features are the class token: linear heads stand on that
-(the paper's LP), zero-shot heads project it first. The text tower is the part of the BERT that sees no image: all
-layers before the first with cross attention (ALBEF), or all of them with the cross attention left out (BLIP).
+(`*_m.*`), queues and fusion layers are not used. Features are the class token: linear heads take it directly (the
+paper's LP), zero-shot heads project it first. The text tower is the part of the BERT without image input: all layers
+before the first with cross attention (ALBEF), or all layers without their cross attention (BLIP).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from rate.types import Json
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 VOCABULARY = "vocab.txt"
 _HUB = "google-bert/bert-base-uncased"
-_HEAD_WIDTH = 64  # of both transformers, in all their published sizes
-_WORDS = {"ALBEF": 30, "BLIP": 35}  # tokens of a text at most, as their authors evaluate retrieval
+_HEAD_WIDTH = 64  # of both transformers, in all published sizes
+_WORDS = {"ALBEF": 30, "BLIP": 35}  # largest number of tokens of a text, as in the authors' evaluation of retrieval
 _NEEDED = ("vision_proj.weight", "vision_proj.bias", "text_proj.weight", "text_proj.bias", "temp")
 _CROSS = ".crossattention."
 
 
 @dataclass(frozen=True, eq=False)
 class TextTower:
-    """The BERT of a checkpoint up to where it meets the image, with its projection."""
+    """The text part of a checkpoint's BERT, with its projection."""
 
     bert: Any  # transformers.BertModel
     projection: nn.Linear
@@ -44,7 +44,7 @@ class TextTower:
     words: int
 
     def encode(self, texts: list[str]) -> Tensor:
-        """Embeddings [n,d] of ``texts``, cut to ``words`` tokens.
+        """Compute embeddings [n,d] of ``texts``, truncated to ``words`` tokens.
 
         Raises:
             UsageError: the vocabulary is larger than the model's.
@@ -67,7 +67,7 @@ class TextTower:
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """The image tower, and a way to make zero-shot heads; see `sources.Family`.
+    """Open the image tower with a maker of zero-shot heads; see `sources.Family`.
 
     Raises:
         UsageError: the file is no such checkpoint.
@@ -82,7 +82,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
 def dual(
     reference: Reference, state: State, path: Path, made: tuple[nn.Module, Json], geometry: Geometry
 ) -> SourceModel:
-    """The whole model of ``state``, ``made`` its image tower and that one's config.
+    """Make the whole model of ``state``; ``made`` is its image tower and the tower's config.
 
     Raises:
         UsageError: the projections or the text encoder are missing.
@@ -107,7 +107,7 @@ def dual(
 
 
 def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
-    """The tower of a checkpoint in eval mode; see `sources.Family`.
+    """Rebuild the tower of a checkpoint in eval mode; see `sources.Family`.
 
     Raises:
         UsageError: the weights do not fit.
@@ -118,10 +118,10 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def vit(state: State, what: str) -> tuple[nn.Module, Json]:
-    """The vision transformer of weights with timm's names, and the config that `build_tower` takes.
+    """Make the vision transformer of weights with timm's names, and the config that `build_tower` takes.
 
     Raises:
-        UsageError: they are of another architecture; ``what`` says whose weights they are.
+        UsageError: the weights are of another architecture; ``what`` names the model.
     """
     wanted = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
     if lacking := [name for name in wanted if name not in state]:
@@ -173,7 +173,7 @@ def _text_tower(state: State, path: Path) -> TextTower:
     if "embeddings.word_embeddings.weight" not in wanted or not depth:
         raise UsageError(f"{path} has no text encoder (text_encoder.embeddings.*, text_encoder.encoder.layer.*)")
     vocabulary, width = wanted["embeddings.word_embeddings.weight"].shape
-    # BLIP's BERT has no token types: all the same, they add nothing
+    # BLIP's BERT has no token types; equal ones add nothing
     wanted.setdefault("embeddings.token_type_embeddings.weight", torch.zeros(2, width))
     config = transformers.BertConfig(
         vocab_size=vocabulary,
@@ -191,7 +191,7 @@ def _text_tower(state: State, path: Path) -> TextTower:
 
 
 def _depth(text: State) -> tuple[str, int]:
-    """Whose layout it is, and how many layers its text tower has."""
+    """Return the layout's name, and the number of layers of its text tower."""
     fused = {int(name.split(".")[2]) for name in text if _CROSS in name}
     if fused and min(fused) > 0:
         return "ALBEF", min(fused)
@@ -205,12 +205,12 @@ def _sees_no_image(name: str, depth: int) -> bool:
 
 
 def _tokenizer(path: Path) -> Any:
-    """BERT's, uncased, from vocab.txt beside ``path`` or from the hub."""
+    """Load BERT's uncased tokenizer from vocab.txt beside ``path`` or from the hub."""
     beside = path.parent / VOCABULARY
     if not beside.is_file():
         try:
             beside = Path(need("huggingface_hub", "hf").hf_hub_download(_HUB, VOCABULARY))
-        except Exception as error:  # the hub's client raises what its transport raises
+        except Exception as error:  # the hub's client raises whatever its transport raises
             raise UsageError(
                 f"{beside} does not exist, and that of {_HUB} cannot be downloaded from huggingface.co; where there is "
                 f"a network: hf download {_HUB} {VOCABULARY} --local-dir {path.parent}"
@@ -226,5 +226,5 @@ def _linear(state: State, prefix: str) -> nn.Linear:
 
 
 def _count(state: State, prefix: str) -> int:
-    """Blocks whose names start with ``prefix`` and a number."""
+    """Count the blocks whose names start with ``prefix`` and a number."""
     return len({name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)})

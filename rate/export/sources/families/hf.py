@@ -1,7 +1,7 @@
 """Hugging Face image-text models: `hf:DIR_OR_ID`.
 
 DIR is a folder as `save_pretrained` writes it: config.json, weights, the tokenizer's files, preprocessor_config.json.
-An ID is fetched from the hub first, data only; code in a repository is never run.
+An ID is first downloaded from the hub, data only; code in a repository is never run.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _TINY_TEXT = {"num_hidden_layers": 1, "vocab_size": 2, "pad_token_id": 0}
-"""Of a text tower that is thrown away: a checkpoint holds none."""
+"""The sizes of a text tower that is discarded, because a checkpoint holds none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """An image-text model with its tokenizer, eval mode, CPU, f32."""
+    """An image-text model with its tokenizer, in eval mode on the CPU in f32."""
 
     form: Form
     model: Any  # PreTrainedModel
     tokenizer: Any
 
     def encode(self, texts: list[str]) -> Tensor:
-        """Embeddings [n,d] of ``texts``, which are cut to the model's length.
+        """Compute embeddings [n,d] of ``texts``, truncated to the model's length.
 
         Raises:
             UsageError: the tokenizer's vocabulary is larger than the model's.
@@ -68,7 +68,7 @@ class Encoder:
         )
 
     def zero_shot(self, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
-        """The head of classes ``names`` under ``templates``; logits as the model's own forward gives them."""
+        """Make the head of classes ``names`` under ``templates``; its logits equal those of the model's own forward."""
         scale, bias = (getattr(self.model, name, None) for name in ("logit_scale", "logit_bias"))
         return ZeroShot(
             class_embeddings(self.encode, names, templates),
@@ -78,10 +78,10 @@ class Encoder:
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """The image tower, and a way to make zero-shot heads; see `sources.Family`.
+    """Open the image tower with a maker of zero-shot heads; see `sources.Family`.
 
     Raises:
-        UsageError: there is no such folder or id, the model is of another kind, or files or weights are missing.
+        UsageError: the folder or id does not exist, the model is of another kind, or files or weights are missing.
     """
     name = reference.name if reference.file is None else f"{reference.name}:{reference.file}"
     folder = _folder(name)
@@ -108,7 +108,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
 
 
 def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
-    """The tower of a checkpoint in eval mode; see `sources.Family`.
+    """Rebuild the tower of a checkpoint in eval mode; see `sources.Family`.
 
     Raises:
         UsageError: this transformers cannot make the architecture, or the weights do not fit.
@@ -121,14 +121,14 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
     with _quiet(), torch.random.fork_rng(devices=[]):
         try:
             tower = form.tower(kind(kind.config_class.from_dict(described)))
-        except Exception as error:  # whatever a model's constructor raises for a config that is not its own
+        except Exception as error:  # a model's constructor raises arbitrary exceptions for a config of another model
             raise UsageError(f"transformers cannot make {form.model} ({_line(error)})") from error
     load_into(tower, state, "the checkpoint's tower weights")
     return tower.eval()
 
 
 def _folder(name: str) -> Path:
-    """The folder ``name``, or the hub's copy of the repository of that id."""
+    """Return the folder ``name``, or the hub's local copy of the repository with that id."""
     if Path(name).is_dir():
         return Path(name)
     if not _ID.fullmatch(name):
@@ -138,7 +138,7 @@ def _folder(name: str) -> Path:
         folder = Path(hub.snapshot_download(name, allow_patterns=list(_FETCHED)))
         if not any(folder.glob("*.safetensors")):
             hub.snapshot_download(name, allow_patterns=["pytorch_model*.bin"])
-    except Exception as error:  # the hub's client raises what its transport raises
+    except Exception as error:  # the hub's client raises whatever its transport raises
         raise UsageError(
             f"hf:{name} is no folder here, and {name} cannot be downloaded from huggingface.co ({_line(error)}); "
             f"where there is a network: hf download {name} --local-dir DIR, then hf:DIR"
@@ -152,7 +152,7 @@ def _config(folder: Path) -> Any:
     transformers = need("transformers", EXTRA)
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # its own, and those of every config class
+    except Exception as error:  # transformers and every config class have their own exceptions
         raise UsageError(f"{folder / 'config.json'} cannot be read as a model's config ({_line(error)})") from error
 
 
@@ -168,7 +168,7 @@ def _form(config: Any, folder: Path) -> Form:
 
 
 def _load(form: Form, config: Any, folder: Path) -> Any:
-    """The model with all its weights, from safetensors, or else from a pickle of tensors alone."""
+    """Load the model with all its weights from safetensors, or otherwise from a pickle that holds tensors only."""
     kind = getattr(need("transformers", EXTRA), form.model)
     try:
         model, told = kind.from_pretrained(
@@ -180,7 +180,7 @@ def _load(form: Form, config: Any, folder: Path) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    except Exception as error:  # pickle, safetensors, torch and transformers each have their own
+    except Exception as error:  # pickle, safetensors, torch and transformers each have their own exceptions
         raise UsageError(
             f"the weights in {folder} cannot be loaded into {form.model} ({_line(error)}); expected model.safetensors, "
             "or pytorch_model.bin with tensors alone"
@@ -194,7 +194,7 @@ def _load(form: Form, config: Any, folder: Path) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
-    # without a vocabulary transformers makes a tokenizer that knows no word, and says nothing
+    # without a vocabulary transformers silently makes a tokenizer that has no words
     if not any(found for pattern in _VOCABULARIES for found in folder.glob(pattern)):
         raise UsageError(f"hf:{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)} in it")
     try:
@@ -206,21 +206,21 @@ def _tokenizer(folder: Path) -> Any:
             f"the tokenizer in {folder} needs a package ({_line(error)}); install it with: "
             f"pip install 'rate-engine[{EXTRA}]'"
         ) from error
-    except Exception as error:  # every tokenizer class has its own
+    except Exception as error:  # every tokenizer class has its own exceptions
         raise UsageError(f"the tokenizer in {folder} cannot be read ({_line(error)}); are its files there?") from error
 
 
 def _geometry(config: Any, folder: Path) -> Geometry:
-    """Resize, crop and normalisation of preprocessor_config.json; its class knows what that leaves out.
+    """Read resize, crop and normalisation from preprocessor_config.json, with the defaults of its class.
 
     Raises:
-        UsageError: there is none, or what it does has no equal here.
+        UsageError: the file is missing, or its geometry cannot be reproduced here.
     """
     try:
         processor = need("transformers", EXTRA).AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # every processor class has its own
+    except Exception as error:  # every processor class has its own exceptions
         raise UsageError(
             f"hf:{folder} does not say how images are prepared ({_line(error)}); add its preprocessor_config.json"
         ) from error
@@ -234,7 +234,7 @@ def _geometry(config: Any, folder: Path) -> Geometry:
 
 
 def _naflex(told: Json, vision: Any) -> Geometry:
-    """A square image, which the processor gives as many patches as it may."""
+    """Return the geometry of a square image with the largest number of patches of the processor."""
     sides = math.isqrt(vision.num_patches), math.isqrt(told["max_num_patches"])
     if sides[0] ** 2 != vision.num_patches or sides[0] != sides[1] or told["patch_size"] != vision.patch_size:
         raise ConfigError(
@@ -245,7 +245,7 @@ def _naflex(told: Json, vision: Any) -> Geometry:
 
 
 def _geometry_of(told: Json, side: int, shortest: int | None) -> Geometry:
-    """``shortest``: the short side becomes this before the crop; None = both sides are squashed."""
+    """Build the geometry; ``shortest`` is the short side before the crop, and None squashes both sides."""
     steps = ("do_resize", "do_rescale", "do_normalize")
     if off := [step for step in steps if not told.get(step)]:
         raise ConfigError(f"{off[0]} is off")
@@ -259,7 +259,7 @@ def _geometry_of(told: Json, side: int, shortest: int | None) -> Geometry:
 
 
 def _squared(told: Json, side: int) -> Geometry:
-    """A processor whose pixels have one size."""
+    """Return the geometry of a processor with one fixed size."""
     size = told["size"]
     crop = told.get("crop_size") if told.get("do_center_crop") else None
     shortest = size.get("shortest_edge")
@@ -278,7 +278,7 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what transformers reports of its loading: what matters arrives as an exception or is checked here."""
+    """Silence transformers' reports of loading; failures raise or are checked here."""
     logging = need("transformers", EXTRA).utils.logging
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,6 +1,6 @@
-"""The image-text models of transformers: how each class turns pixels and tokens into embeddings that are compared.
+"""The image-text models of transformers, with the embeddings that each class compares.
 
-Towers give the embedding as it is: linear heads stand on that, zero-shot heads normalise it themselves.
+Towers return the unnormalised embedding: linear heads take it directly, zero-shot heads normalise it themselves.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Tokens = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One class of transformers."""
+    """One model class of transformers."""
 
-    model: str  # its name there
+    model: str  # name of the class
     tower: Callable[[Any], nn.Module]  # model -> pixels [b,3,h,w] -> features [b,d]
     text: Callable[[Any, Tokens], Tensor]  # model, tokens -> embeddings [n,d]
-    padding: str  # of its tokenizer: "longest" | "max_length"
-    notice: str = ""  # what the user should know
+    padding: str  # padding of its tokenizer: "longest" | "max_length"
+    notice: str = ""  # notice for the user
 
 
 class Pooled(nn.Module):
-    """An image encoder whose pooled output, projected, is the embedding."""
+    """An image encoder whose embedding is the projection of the pooled output."""
 
     def __init__(self, encoder: nn.Module, projection: nn.Module) -> None:
         super().__init__()
@@ -36,25 +36,25 @@ class Pooled(nn.Module):
         self.projection = projection
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features [b,d]."""
+        """Compute features [b,d]."""
         features: Tensor = self.projection(self.encoder(pixel_values=pixels).pooler_output)
         return features
 
 
 class FirstToken(Pooled):
-    """An image encoder whose class token, projected, is the embedding."""
+    """An image encoder whose embedding is the projection of the class token."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features [b,d]."""
+        """Compute features [b,d]."""
         features: Tensor = self.projection(self.encoder(pixel_values=pixels).last_hidden_state[:, 0])
         return features
 
 
 class SquareNaflex(nn.Module):
-    """SigLIP 2's NaFlex encoder for square images of as many patches as it has position embeddings.
+    """SigLIP 2's NaFlex encoder for square images with as many patches as position embeddings.
 
-    All patches are real ones there, and the position embeddings keep their size: what its own forward does about other
-    shapes cancels out.
+    All patches are real and the position embeddings keep their size, so the parts of the original forward for other
+    shapes have no effect.
     """
 
     def __init__(self, encoder: Any) -> None:
@@ -64,7 +64,7 @@ class SquareNaflex(nn.Module):
         self.side = math.isqrt(encoder.config.num_patches)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features [b,d]."""
+        """Compute features [b,d]."""
         vision: Any = self.encoder
         cut = pixels.reshape(-1, 3, self.side, self.patch, self.side, self.patch)  # [b,3,y,p,x,p]
         patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # [b,patches,p * p * 3]
@@ -122,4 +122,4 @@ FORMS = {
         Form("BlipModel", _clip_tower, _clip_text, "longest"),
     ),
 }
-"""model_type of config.json -> its forms; the first is taken where config.json names none of them."""
+"""Maps model_type of config.json to its forms; the first is the default."""

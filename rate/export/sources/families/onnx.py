@@ -43,10 +43,10 @@ class OnnxSource:
 
     source: str
     path: Path
-    model: Any  # ModelProto, external data not loaded
+    model: Any  # ModelProto without its external data
     image: str  # name of its input
     session: Any  # the same model in ONNX Runtime
-    batch: int | None  # the batch size it is fixed to; None = any
+    batch: int | None  # fixed batch size; None = any
     geometry: Geometry
     infos: tuple[HeadInfo, ...]
     weights: str
@@ -54,7 +54,7 @@ class OnnxSource:
     family: str = "onnx"
 
     def write_graph(self, path: Path) -> int:
-        """Put the perturbation in front of the graph; returns its opset.
+        """Put the perturbation in front of the graph, write it, and return the opset.
 
         Raises:
             UsageError: the model is fixed to a batch size deeper than in its input.
@@ -72,7 +72,7 @@ class OnnxSource:
         return opset(model)
 
     def logits(self, images: Float32) -> Logits:
-        """The bare model in ONNX Runtime, as many images at a time as it takes."""
+        """Compute the logits of the bare model in ONNX Runtime, in batches that the model accepts."""
         step = self.batch or len(images)
         padding = np.zeros((-len(images) % step, *images.shape[1:]), np.float32)
         padded = np.concatenate([images, padding])
@@ -80,7 +80,7 @@ class OnnxSource:
         return {HEAD: np.concatenate(parts)[: len(images)]}
 
     def _check_any_batch(self, path: Path) -> None:
-        """Three images at once must give what they give by themselves."""
+        """Check that a batch of three images gives the logits of the single images."""
         size = self.geometry.size
         images = np.linspace(-1, 1, 3 * 3 * size * size, dtype=np.float32).reshape(3, 3, size, size)
         masks = rise(size, 2)
@@ -106,7 +106,7 @@ class OnnxSource:
 
 
 def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
-    """The model in ``reference``, checked and tried once.
+    """Open the model in ``reference``, check it and run it once.
 
     Raises:
         UsageError: it is no model from square colour images to logits, or an option that it needs is missing.
@@ -139,7 +139,7 @@ def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
 
 
 def read_model(path: Path) -> Any:
-    """The model's protobuf without its external weights, whose places are checked.
+    """Read the model's protobuf without its external weights, whose paths are checked.
 
     Raises:
         UsageError: the file is missing, is no ONNX model, is too old, or keeps weights outside its folder.
@@ -161,29 +161,29 @@ def read_model(path: Path) -> Any:
 
 
 def external_files(model: Any) -> list[str]:
-    """Where a model keeps weights outside its own file, each place once, as it is written in the model."""
+    """List the external weight files of a model, each once, as written in the model."""
     external = need("onnx", "export").TensorProto.EXTERNAL
     entries = (entry for tensor in tensors(model) if tensor.data_location == external for entry in tensor.external_data)
     return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
 def _load_weights(model: Any, path: Path) -> None:
-    """Take the external weights of the model in ``path`` into it.
+    """Load the external weights of the model in ``path`` into it.
 
     Raises:
-        UsageError: they are not there as the model says.
+        UsageError: the files do not match the model.
     """
     try:
         need("onnx", "export").load_external_data_for_model(model, str(path.parent))
-    except Exception as error:  # offsets and lengths are texts that somebody wrote
+    except Exception as error:  # offsets and lengths are texts, which may be malformed
         raise UsageError(f"the external weights of {path} cannot be read ({error}); copy them again") from error
 
 
 def check_location(location: str, path: Path) -> None:
-    """External weights must be files inside the folder of the model ``path``.
+    """Check that an external weight file is inside the folder of the model ``path``.
 
     Raises:
-        UsageError: absolute, leaving the folder, by a link too, or missing.
+        UsageError: the location is absolute, leaves the folder (also by a link), or is missing.
     """
     folder = path.parent.resolve()
     forms = (PurePosixPath(location), PureWindowsPath(location))
@@ -197,7 +197,7 @@ def check_location(location: str, path: Path) -> None:
 
 
 def run(session: Any, image: str, images: Float32) -> Float32:
-    """Logits of ``images``; the session has one output.
+    """Compute the logits of ``images``; the session has one output.
 
     Raises:
         RuntimeFailure: the runtime refused.
@@ -210,7 +210,7 @@ def run(session: Any, image: str, images: Float32) -> Float32:
 
 
 def _image_input(model: Any, path: Path, asked: str | None) -> str:
-    """Name of the image input: f32 [n,3,h,w], and the only one to feed."""
+    """Return the name of the image input, which is f32 [n,3,h,w] and the only input."""
     onnx = need("onnx", "export")
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name: value for value in model.graph.input if value.name not in stored}
@@ -232,7 +232,7 @@ def _image_input(model: Any, path: Path, asked: str | None) -> str:
 
 
 def _size_and_batch(model: Any, image: str, path: Path, asked: int | None) -> tuple[int, int | None]:
-    """Side of the square input, and the batch size the input is fixed to, if any."""
+    """Return the side of the square input and the fixed batch size of the input, if any."""
     batch, _, height, width = shape(next(value for value in model.graph.input if value.name == image))
     fixed = {axis for axis in (height, width) if isinstance(axis, int)}
     if len(fixed) > 1:
@@ -245,7 +245,7 @@ def _size_and_batch(model: Any, image: str, path: Path, asked: int | None) -> tu
 
 
 def _geometry(size: int, options: ExportOptions) -> tuple[Geometry, tuple[str, ...]]:
-    """Geometry from the options, and a notice of what had to be assumed."""
+    """Return the geometry from the options, and a notice of assumed values."""
     values: dict[str, Any] = dict(_USUAL)
     given = {name: getattr(options, name) for name in values if getattr(options, name) is not None}
     assumed = [f"--{name.replace('_', '-')} {_flag(value)}" for name, value in values.items() if name not in given]
@@ -261,7 +261,7 @@ def _flag(value: object) -> str:
 
 
 def _logits_output(model: Any, path: Path, asked: str | None) -> tuple[str, tuple[str, ...]]:
-    """Name of the tensor that holds the logits, and a notice where it is not the output itself."""
+    """Return the name of the tensor that holds the logits, and a notice if it is not the output itself."""
     outputs = [value.name for value in model.graph.output]
     if asked is not None and asked not in outputs:
         raise UsageError(f"--output {asked!r}: {path} has the outputs {', '.join(outputs)}")
@@ -282,7 +282,7 @@ def _session(model: Any, path: Path) -> Any:
 
 
 def _count_classes(session: Any, image: str, batch: int, size: int, path: Path) -> int:
-    """Run one black batch and look at what comes out."""
+    """Run one black batch and check the shape of the output."""
     try:
         logits = run(session, image, np.zeros((batch, 3, size, size), np.float32))
     except RuntimeFailure as error:

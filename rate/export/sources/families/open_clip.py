@@ -1,7 +1,7 @@
 """open_clip models: `open_clip:NAME[:WEIGHTS]`, `open_clip:CONFIG.json[:WEIGHTS]`, `open_clip:local-dir:DIR`.
 
 WEIGHTS is a file, or for a NAME a pretrained tag that open_clip downloads. Features are the unnormalised image
-embedding: linear heads stand on it as it is (the paper's LP), zero-shot heads normalise it themselves.
+embedding: linear heads take it directly (the paper's LP), zero-shot heads normalise it themselves.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ CONFIG = "open_clip_config.json"
 
 @dataclass(frozen=True, eq=False)
 class DualEncoder:
-    """An open_clip model with its tokenizer, eval mode, CPU, f32."""
+    """An open_clip model with its tokenizer, in eval mode on the CPU in f32."""
 
     model: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: Any  # texts -> i64 [n,context]
-    config: Json  # {"name", "model_cfg", "preprocess_cfg"}: all that makes the architecture again
+    config: Json  # {"name", "model_cfg", "preprocess_cfg"}: rebuilds the architecture
     geometry: Geometry
     notices: tuple[str, ...] = ()
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """The image tower, and a way to make zero-shot heads; see `sources.Family`.
+    """Open the image tower with a maker of zero-shot heads; see `sources.Family`.
 
     Raises:
         UsageError: the name is unknown, the weights do not fit, or the model has no square colour input.
@@ -52,10 +52,10 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
 
 
 def as_source(encoder: DualEncoder, reference: Reference) -> SourceModel:
-    """The model as a source: its image tower, and a way to make zero-shot heads.
+    """Make the source of a model: its image tower with a maker of zero-shot heads.
 
     Raises:
-        UsageError: it does not give one embedding an image.
+        UsageError: the model does not give one embedding for each image.
     """
     tower = encoder.model.visual
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def as_source(encoder: DualEncoder, reference: Reference) -> SourceModel:
 
 
 def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
-    """The tower of a checkpoint in eval mode; see `sources.Family`.
+    """Rebuild the tower of a checkpoint in eval mode; see `sources.Family`.
 
     Raises:
         UsageError: this open_clip cannot make the architecture, or the weights do not fit.
@@ -90,7 +90,7 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def build_encoder(config: Json, tower: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> DualEncoder:
-    """The whole model of a checkpoint: ``text`` holds all of its weights but those of the image ``tower``.
+    """Rebuild the whole model of a checkpoint; ``text`` holds all weights except those of the image ``tower``.
 
     Raises:
         UsageError: this open_clip cannot make the architecture, or the weights do not fit.
@@ -102,11 +102,11 @@ def build_encoder(config: Json, tower: Mapping[str, Tensor], text: Mapping[str, 
 
 
 def zero_shot(encoder: DualEncoder, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
-    """Class embeddings as open_clip makes them: every template encoded and normalised, averaged, normalised.
+    """Compute class embeddings as open_clip does: encode and normalise every template, average, normalise.
 
     Args:
         encoder: the model.
-        names: of the classes, as they stand in a prompt.
+        names: the names of the classes in a prompt.
         templates: each with one `{}`.
     """
     open_clip = need("open_clip", "train")
@@ -120,7 +120,7 @@ def zero_shot(encoder: DualEncoder, names: Sequence[str], templates: Sequence[st
 
 
 def load(reference: Reference) -> DualEncoder:
-    """Model and tokenizer of SOURCE.
+    """Load the model and tokenizer of SOURCE.
 
     Raises:
         UsageError: the name is unknown, a file is missing, or the weights do not fit.
@@ -138,13 +138,13 @@ def load(reference: Reference) -> DualEncoder:
 
 
 def create(config: Json, what: str) -> tuple[Any, Any]:
-    """Model with random weights, always the same, and tokenizer, by way of open_clip's own folder format.
+    """Make the model with reproducible random weights and the tokenizer, through open_clip's own folder format.
 
     Raises:
         UsageError: this open_clip cannot make the architecture; ``what`` names the model.
     """
     open_clip = need("open_clip", "train")
-    # open_clip logs every step it takes on the root logger's behalf; what matters arrives as an exception.
+    # open_clip logs every step on the root logger; failures arrive as exceptions.
     logger, level = logging.getLogger(), logging.getLogger().level
     with tempfile.TemporaryDirectory(prefix="rate-") as folder, torch.random.fork_rng(devices=[]):
         described = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
@@ -154,14 +154,14 @@ def create(config: Json, what: str) -> tuple[Any, Any]:
         try:
             model = open_clip.create_model(f"{LOCAL}:{folder}", load_weights=False)
             return model.eval(), open_clip.get_tokenizer(f"{LOCAL}:{folder}")
-        except Exception as error:  # whatever a model's constructor raises for a config that is not its own
+        except Exception as error:  # a model's constructor raises arbitrary exceptions for a config of another model
             raise UsageError(f"open_clip cannot make {what} ({type(error).__name__}: {error})") from error
         finally:
             logger.setLevel(level)
 
 
 def geometry_of(model: Any, name: str) -> Geometry:
-    """Resize, crop and normalisation that the model was trained with, as open_clip records them.
+    """Return resize, crop and normalisation of the model's training, as open_clip records them.
 
     Raises:
         UsageError: they cannot be reproduced exactly.
@@ -195,7 +195,7 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _described(reference: Reference) -> tuple[Json, Path | None]:
-    """The architecture, and the weights file or tag, None = random weights."""
+    """Return the architecture and the weights file or tag; None = random weights."""
     given = None if reference.file is None else Path(reference.file)
     if reference.name == LOCAL:
         if given is None or not (given / CONFIG).is_file():
@@ -234,7 +234,7 @@ def _weights_in(folder: Path) -> Path:
 def _load_weights(model: Any, path: Path) -> None:
     try:
         need("open_clip", "train").load_checkpoint(model, str(path), weights_only=True)
-    except Exception as error:  # pickle, safetensors and torch each have their own
+    except Exception as error:  # pickle, safetensors and torch each have their own exceptions
         line = str(error).partition("\n")[0]
         raise UsageError(
             f"the weights in {path} cannot be loaded into this model ({type(error).__name__}: {line}); "
@@ -243,7 +243,7 @@ def _load_weights(model: Any, path: Path) -> None:
 
 
 def _downloaded(reference: Reference, config: Json) -> DualEncoder:
-    """A pretrained tag of a NAME, which open_clip fetches."""
+    """Load a pretrained tag of a NAME, which open_clip downloads."""
     open_clip = need("open_clip", "train")
     name, tag = reference.name, str(reference.file)
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -252,7 +252,7 @@ def _downloaded(reference: Reference, config: Json) -> DualEncoder:
         raise UsageError(f"WEIGHTS {tag!r} is neither a file nor a pretrained tag; {known}")
     try:
         model = open_clip.create_model(name, pretrained=tag)
-    except Exception as error:  # the hub's client raises what its transport raises
+    except Exception as error:  # the hub's client raises whatever its transport raises
         line = str(error).partition("\n")[0]
         raise UsageError(f"the weights {name}:{tag} cannot be downloaded ({line}); give a file instead") from error
     if open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):

@@ -1,7 +1,7 @@
 """OpenAI's CLIP state dicts: `openai:FILE`.
 
-The weights say what the architecture is. They become an open_clip model, whose names are the same, so that all that
-works with those works with these: zero-shot and linear heads, the token form, all recipes of `rate finetune`.
+The shapes of the weights define the architecture. They become an open_clip model with the same tensor names, which
+supports zero-shot and linear heads, the token form and all recipes of `rate finetune`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from rate.export.sources.open_source import SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 
-_HEAD_WIDTH = 64  # of all of OpenAI's transformers
-_SCALARS = ("input_resolution", "context_length", "vocab_size")  # in archives of theirs; no weights
+_HEAD_WIDTH = 64  # of all transformers of OpenAI's CLIP
+_SCALARS = ("input_resolution", "context_length", "vocab_size")  # scalars in OpenAI's archives, which are no weights
 _NEEDED = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight", "logit_scale")
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """The image tower, and a way to make zero-shot heads; see `sources.Family`.
+    """Open the image tower with a maker of zero-shot heads; see `sources.Family`.
 
     Raises:
         UsageError: the file is no such state dict.
@@ -32,7 +32,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
 
 
 def load(reference: Reference) -> DualEncoder:
-    """Both towers of SOURCE.
+    """Load both towers of SOURCE.
 
     Raises:
         UsageError: the file is no such state dict.
@@ -42,10 +42,10 @@ def load(reference: Reference) -> DualEncoder:
 
 
 def encoder(state: State, path: Path) -> DualEncoder:
-    """The model of the weights ``state`` out of ``path``.
+    """Make the model of the weights ``state`` of ``path``.
 
     Raises:
-        UsageError: they are not OpenAI's.
+        UsageError: the weights are not OpenAI's.
     """
     weights = {name: value for name, value in state.items() if name not in _SCALARS}
     config = _config(weights, path)
@@ -55,7 +55,7 @@ def encoder(state: State, path: Path) -> DualEncoder:
 
 
 def _config(state: State, path: Path) -> Json:
-    """The architecture in open_clip's terms."""
+    """Return the architecture in open_clip's format."""
     vision = _transformer(state) if "visual.proj" in state else _resnet(state)
     if vision is None or any(name not in state for name in _NEEDED):
         raise UsageError(

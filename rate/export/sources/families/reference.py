@@ -1,14 +1,14 @@
 """Checkpoints of the paper's own code (github.com/deep-real/vlm-pred-rationality): `reference:FILE[:RESIZE]`.
 
-What a file holds is told by its names:
+The names in a file identify its kind:
 
     clip_feature_extractor.*, classifier.*    LP or FT of CLIP: a CLIP and a linear head on its image embedding
     ab_feature_extractor.*, classifier.*      LP or FT of ALBEF or BLIP: an image encoder, and a head on its class token
     visual.*, token_embedding.*, ...          FLCP of CLIP: a CLIP in OpenAI's names
     visual_encoder.*, text_encoder.*, ...     FLCP of ALBEF or BLIP
 
-Its scripts prepare all images alike whatever the model: the short side becomes RESIZE (256 for CUB-200-2011 and
-ImageNet, 224 for Stanford Dogs and Caltech-101) bilinearly, the middle is cut out, ImageNet's mean and deviation.
+Its scripts prepare images equally for all models: the short side becomes RESIZE (256 for CUB-200-2011 and ImageNet, 224
+for Stanford Dogs and Caltech-101) bilinearly, then a centre crop, and ImageNet's mean and deviation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CLIP, _VIT, _CLASSIFIER = "clip_feature_extractor.", "ab_feature_extractor.", "
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """The tower and, of LP and FT, the classifier as head `native`; see `sources.Family`.
+    """Open the tower and, for LP and FT, the classifier as head `native`; see `sources.Family`.
 
     Raises:
         UsageError: the file is none of the paper's, or its classes have no names.
@@ -53,7 +53,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
 
 
 def load(reference: Reference) -> DualEncoder:
-    """Both towers of a CLIP; its geometry is the paper's.
+    """Load both towers of a CLIP with the paper's geometry.
 
     Raises:
         UsageError: the file is none of the paper's, or holds no CLIP.

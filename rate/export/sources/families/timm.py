@@ -21,11 +21,11 @@ from rate.types import Json
 
 PRETRAINED = "pretrained"
 _SAME = 1e-4
-"""Greatest difference of a logit between the whole model and tower plus classifier."""
+"""The largest accepted difference of a logit between the whole model and tower plus classifier."""
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """A timm model as tower and, where its weights have a classifier, head `native`; see `sources.Family`.
+    """Open a timm model as tower and, if its weights have a classifier, head `native`; see `sources.Family`.
 
     Raises:
         UsageError: the name is unknown, the weights do not fit, or the model has no square colour input.
@@ -61,10 +61,10 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
 
 
 def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
-    """The tower of a checkpoint in eval mode; see `sources.Family`.
+    """Rebuild the tower of a checkpoint in eval mode; see `sources.Family`.
 
     Raises:
-        UsageError: the name is unknown to this timm, or the weights do not fit.
+        UsageError: this timm does not have the name, or the weights do not fit.
     """
     name = str(config.get("name"))
     check_name(name)
@@ -74,10 +74,10 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that timm does not know, architecture or tag.
+    """Refuse an architecture or tag that timm does not have.
 
     Raises:
-        UsageError: with close matches.
+        UsageError: the message has close matches.
     """
     timm = need("timm", "train")
     architectures = timm.list_models()
@@ -90,7 +90,7 @@ def check_name(name: str) -> None:
 
 
 def geometry_of(model: nn.Module, name: str) -> Geometry:
-    """Resize, crop and normalisation that the model was trained with, as timm records them.
+    """Return resize, crop and normalisation of the model's training, as timm records them.
 
     Raises:
         UsageError: they cannot be reproduced exactly: not square, not RGB, an unknown crop or filter.
@@ -109,7 +109,7 @@ def geometry_of(model: nn.Module, name: str) -> Geometry:
 
 
 def _create(reference: Reference) -> tuple[Any, tuple[str, ...]]:
-    """The whole model with its weights, and what to say about them."""
+    """Create the whole model with its weights, and return notices about them."""
     name, file = reference.name, reference.file
     if file == PRETRAINED:
         return _download(name), ()
@@ -125,7 +125,7 @@ def _create(reference: Reference) -> tuple[Any, tuple[str, ...]]:
 
 
 def _make(name: str, **settings: Any) -> Any:
-    """A model in eval mode whose random weights are always the same; the caller's generator is left alone."""
+    """Make a model in eval mode with reproducible random weights; the caller's generator is unchanged."""
     timm = need("timm", "train")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -136,7 +136,7 @@ def _download(name: str) -> Any:
     timm = need("timm", "train")
     try:
         return timm.create_model(name, pretrained=True).eval()
-    except Exception as error:  # the hub's client raises what its transport raises
+    except Exception as error:  # the hub's client raises whatever its transport raises
         line = str(error).partition("\n")[0]
         raise UsageError(
             f"the weights of {name} cannot be downloaded ({line}); give a file: timm:{name}:FILE"
@@ -144,7 +144,7 @@ def _download(name: str) -> Any:
 
 
 def _classifier_rows(name: str, state: State) -> int:
-    """Number of classes of the classifier in a weights file; 0 = it has none."""
+    """Count the classes of the classifier in a weights file; 0 = it has none."""
     configured = need("timm", "train").get_pretrained_cfg(name, allow_unregistered=True)
     classifier = getattr(configured, "classifier", None) or ()
     for prefix in (classifier,) if isinstance(classifier, str) else classifier:
@@ -154,7 +154,7 @@ def _classifier_rows(name: str, state: State) -> int:
 
 
 def _check_splits(name: str, classifier: Any, features: Tensor, whole: Tensor) -> None:
-    """The model must be a tower followed by one layer: some average two classifiers, or add a scale after it."""
+    """Check that the model is a tower followed by one layer: some average two classifiers, or add a scale after it."""
     if isinstance(classifier, nn.Module):
         with torch.inference_mode():
             split = classifier(features)
@@ -166,7 +166,7 @@ def _check_splits(name: str, classifier: Any, features: Tensor, whole: Tensor) -
 
 
 def _classes(name: str, count: int, file: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names, and what to say about them."""
+    """Return the class names and notices about them."""
     if file is not None:
         return read_classes(file, count), ()
     if count != 1000:

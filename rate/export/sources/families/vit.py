@@ -1,8 +1,8 @@
-"""Plain vision transformers of timm and open_clip: where they can drop patches, and proof that they may.
+"""Plain vision transformers of timm and open_clip: the place where they drop patches, and a check of its conditions.
 
-A list of architectures would be out of date with the next release. What is asked instead is what the token form needs:
-a token sees its own patch alone until the cut, and behind the cut the tokens are a set. Windows, convolutions, relative
-or rotary positions and poolings over the grid all fail the second question.
+A list of architectures would become outdated. The check tests the two conditions of the token form instead: a token
+depends on its own patch alone until the cut, and behind the cut the tokens are a set. Windows, convolutions, relative
+or rotary positions and poolings over the grid all violate the second condition.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from rate.errors import UsageError
 from rate.export.graph.tokens import Cut
 
 _DROPS = ("patch_dropout", "patch_drop")
-"""How open_clip and timm name the module that drops patches in training; it follows the position embedding."""
+"""Names of the module that drops patches in training, in open_clip and timm; it follows the position embedding."""
 
 _SAME = 1e-4
-"""Greatest relative difference of features that counts as rounding."""
+"""The largest relative difference of features that counts as rounding."""
 
 
 def cut_of(tower: nn.Module, size: int, source: str) -> Cut:
-    """The place behind the position embedding of a plain vision transformer.
+    """Locate the cut behind the position embedding of a plain vision transformer.
 
     Args:
         tower: pixels [b,3,h,w] -> features [b,d], eval mode.
@@ -31,9 +31,9 @@ def cut_of(tower: nn.Module, size: int, source: str) -> Cut:
         source: the SOURCE, for messages.
 
     Raises:
-        UsageError: it is none, and says what keeps it from being one.
+        UsageError: the tower is no plain vision transformer; the message has the reason.
     """
-    vit = getattr(tower, "trunk", tower)  # open_clip wraps the towers that it takes from timm
+    vit = getattr(tower, "trunk", tower)  # open_clip wraps towers of timm
     name = next((name for name in _DROPS if isinstance(getattr(vit, name, None), nn.Module)), None)
     if name is None:
         raise _no_vit(source, f"{type(vit).__name__} has no place where patches can be dropped")
@@ -52,7 +52,7 @@ def cut_of(tower: nn.Module, size: int, source: str) -> Cut:
 
 
 def _tokens(vit: nn.Module, name: str, tower: nn.Module, image: Tensor) -> Tensor:
-    """What passes the place ``name``; empty where nothing does."""
+    """Record the tokens that pass the module ``name``; the tensor is empty if none do."""
     seen: list[Tensor] = []
     with Cut(vit, name, 0, 0).changed(seen.append), torch.inference_mode():
         tower(image)
@@ -60,7 +60,7 @@ def _tokens(vit: nn.Module, name: str, tower: nn.Module, image: Tensor) -> Tenso
 
 
 def _check_own_patch(cut: Cut, tower: nn.Module, image: Tensor, tokens: Tensor, source: str) -> None:
-    """Pixels of the second patch may move the second token only."""
+    """Check that pixels of the second patch change the second token only."""
     patch = image.shape[-1] // cut.side
     other = image.clone()
     other[:, :, :patch, patch : 2 * patch] += 1.0
@@ -70,7 +70,7 @@ def _check_own_patch(cut: Cut, tower: nn.Module, image: Tensor, tokens: Tensor, 
 
 
 def _check_set(cut: Cut, tower: nn.Module, image: Tensor, source: str) -> None:
-    """Features must not depend on the order of the patches' tokens."""
+    """Check that features do not depend on the order of the patches' tokens."""
     order = torch.randperm(cut.side**2, generator=torch.Generator().manual_seed(0)) + cut.prefix
     shuffled = torch.cat([torch.arange(cut.prefix), order])
     with torch.inference_mode():
