@@ -19,12 +19,13 @@ import numpy as np
 from benchmarks.designs import Antithetic, Balanced, LowDiscrepancy
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Pending
-from rate.config import KEEP, Execution
+from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.rise import Rise
+from rate.methods import KEEP
 from rate.types import Float64, Prepared, Rows
 
 SIZE = 224

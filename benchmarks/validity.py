@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks import planted, record
 from benchmarks.cases import Case, cases_of, logits_of
-from rate.config import KEEP
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise, centre_levels, moments
 from rate.kernels.saliency import Bounds, Masks, Method, evidence
+from rate.methods import KEEP
 from rate.metrics import UNRESOLVABLE_BELOW, Verdicts, relevance_mass, verdict_noise
 from rate.types import Bool, Float32, Float64
 

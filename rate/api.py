@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rate.config import KEEP, Execution, Measurement
+from rate.config import Execution, Measurement
 from rate.errors import ConfigError
+from rate.methods import KEEP
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -145,10 +146,9 @@ def masks(
 
     Returns grids [n,s,s] and offsets [n,2]; `rate.kernels.reference.masks` expands them to full size.
     """
-    from rate.engine.job import method_for
-
     measurement = Measurement(masks=max(stop, 2), grid=grid, keep=keep, cells=cells, seed=seed)
-    return method_for(measurement, size).draw(sample_id, start, stop)
+    drawn: Masks = measurement.method.masks_of(measurement, size, None).draw(sample_id, start, stop)
+    return drawn
 
 
 def _divided(values: dict[str, Any], *kinds: type[Any]) -> list[Any]:

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rate.errors import ConfigError
+from rate.methods import DEFAULT, SaliencyMethod, method_named
 
 if TYPE_CHECKING:
     from rate.types import Json  # imports numpy, which `rate --help` does not need
 
 _CHOICES = {
-    "saliency": ("rise", "occlusion", "rise-tokens", "attention"),
     "cells": ("fixed", "independent"),
     "evidence": ("positive", "minmax", "raw"),
     "valid": ("midpoint", "absolute"),
@@ -29,42 +29,28 @@ ON_CUDA = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3}(,\d{1,3})*)?")
 
 
-KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""The shares of cells that RISE masks keep.
-
-RISE's authors use 0.5 alone; several shares are more accurate on planted evidence.
-"""
-
 FIXED_MASKS = 1000
 """The number of masks of an image if no standard error exists, that is, with evidence other than positive."""
 
-KEEP_TOKENS = (0.5,)
-"""The share of patches that rise-tokens keeps. There is one share, since a forward takes a fixed number of patches."""
-
 _AUTO = ("min_masks", "max_masks", "confidence")
-_UNUSED = {
-    "rise": ("window", "stride"),
-    "occlusion": ("masks", "grid", "keep", "cells", "seed", *_AUTO),
-    "rise-tokens": ("window", "stride", "grid"),
-    "attention": ("masks", "grid", "keep", "cells", "window", "stride", "seed", *_AUTO),
-}
+_OF_METHODS = ("masks", "grid", "keep", "cells", "window", "stride", "seed", *_AUTO)
+"""Settings that only some saliency methods have."""
+
 _CORRUPT = ("corrupt", "corrupt_seed")
-_MASKS = {"occlusion": "windows", "attention": "none"}
-"""The entry for the number of masks in a summary, for methods without that setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
-    saliency: str = "rise"  # rise | occlusion | rise-tokens: drops a ViT's patches | attention: a ViT's gradients
+    saliency: str = DEFAULT  # the name of a method; see `rate.methods`
     # per image (rise, rise-tokens) | auto: until its verdict is clear; None: by evidence
     masks: int | str | None = None
     min_masks: int = 64  # auto: masks before the first checkpoint
     max_masks: int = 2048  # auto: most masks of an image, if its verdict never becomes clear
     confidence: float = 0.99  # auto: confidence at which sampling stops
     grid: int = 7  # side of the mask's grid (rise)
-    keep: tuple[float, ...] | float | None = None  # shares of cells kept, in turn; None = KEEP or KEEP_TOKENS
+    keep: tuple[float, ...] | float | None = None  # shares of cells kept, in turn; None = the method's
     cells: str = "fixed"  # fixed: exactly that share | independent: each cell by chance, as in the authors' RISE
     window: int | None = None  # side of the window in pixels (occlusion); None = size / 6
     stride: int | None = None  # its step in pixels (occlusion); None = window / 2
@@ -79,13 +65,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         self._choose_rule()
-        for name in ("saliency", "cells", "evidence", "valid", "explain", "score"):
+        for name in ("cells", "evidence", "valid", "explain", "score"):
             _check_choice(name, getattr(self, name))
         self._check_masks()
         _check_range("grid", self.grid, 2, 64)
         _check_range("seed", self.seed, 0, 2**63 - 1)
         _check_range("corrupt-seed", self.corrupt_seed, 0, 2**63 - 1)
-        shares = self._usual if self.keep is None else self.keep
+        shares = self.method.keep if self.keep is None else self.keep
         shares = tuple(shares) if isinstance(shares, (tuple, list)) else (shares,)
         if not shares:
             raise ConfigError(
@@ -96,8 +82,7 @@ class Measurement:
             for value in values:
                 if not (math.isfinite(value) and 0.0 < value < 1.0):
                     raise ConfigError(f"{name} must lie strictly between 0 and 1, got {value}; such as 0.5")
-        if self.saliency == "rise-tokens":
-            self._check_tokens(shares)
+        self.method.check(self)
         if self.valid == "midpoint" and self.evidence != "positive":
             raise ConfigError(
                 f"evidence {self.evidence!r} has no floor and ceiling, so valid must be 'absolute' with it; "
@@ -110,8 +95,7 @@ class Measurement:
             )
 
     def _choose_rule(self) -> None:
-        usual = ("minmax", "absolute") if self.saliency == "attention" else ("positive", "midpoint")
-        for name, value in zip(("evidence", "valid"), usual, strict=True):
+        for name, value in zip(("evidence", "valid"), self.method.rule, strict=True):
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, value)
 
@@ -139,42 +123,38 @@ class Measurement:
             ConfigError: a share of kept cells has fewer than two masks, and scores are compared within a share only.
         """
         fewest = 2 * len(self.shares)
-        if self.saliency == "rise" and self.most_masks < fewest:
+        if "keep" in self.method.settings and self.most_masks < fewest:
             raise ConfigError(
                 f"masks {self.masks}: scores are compared among masks that keep equally much, so {fewest // 2} "
                 f"shares need at least {fewest} masks; give more, or one share, such as --keep 0.5"
             )
 
-    def _check_tokens(self, shares: tuple[float, ...]) -> None:
-        if self.grid != 7:
-            raise ConfigError(f"grid {self.grid}: the cells of rise-tokens are the model's patches; leave --grid out")
-        if len(shares) != 1 or self.cells != "fixed":
-            raise ConfigError(
-                f"rise-tokens keeps the same number of patches in every mask, got keep {','.join(map(str, shares))} "
-                f"and cells {self.cells!r}; give one share, such as --keep 0.5, and leave --cells out"
-            )
-
     def to_json(self) -> Json:
         """Return the settings that matter for this saliency method, by name."""
         settings = asdict(self) | {"keep": list(self.shares)}
-        unused = _UNUSED[self.saliency] + (() if self.masks == "auto" else _AUTO)
-        unused += () if self.corrupt else _CORRUPT
+        unused = {name for name in _OF_METHODS if name not in self.method.settings}
+        unused |= {*(() if self.masks == "auto" else _AUTO), *(() if self.corrupt else _CORRUPT)}
         return {name: value for name, value in settings.items() if name not in unused}
 
     @property
     def shares(self) -> tuple[float, ...]:
         """``keep`` as a tuple, with the default filled in."""
-        keep = self._usual if self.keep is None else self.keep
+        keep = self.method.keep if self.keep is None else self.keep
         return keep if isinstance(keep, tuple) else (keep,)
 
     @property
-    def _usual(self) -> tuple[float, ...]:
-        return KEEP_TOKENS if self.saliency == "rise-tokens" else KEEP
+    def method(self) -> SaliencyMethod:
+        """The saliency method.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        return method_named(self.saliency)
 
     @property
     def form(self) -> str:
         """The form of the artifact's graph that this measurement uses: pixels | tokens."""
-        return "tokens" if self.saliency == "rise-tokens" else "pixels"
+        return self.method.form
 
     def rule(self) -> Json:
         """Return the short form that a summary prints beside PT and IR."""
@@ -183,7 +163,7 @@ class Measurement:
             "valid": self.valid,
             "tau": self.tau,
             "saliency": self.saliency,
-            "masks": _MASKS.get(self.saliency, self.masks),
+            "masks": self.method.masks or self.masks,
             "explained": self.explain,
             "score": self.score,
         } | ({"corrupt": self.corrupt} if self.corrupt else {})

@@ -11,8 +11,9 @@ import typer
 from rate.cli.grid import corruptions_of, run_grid
 from rate.cli.settings import apply_config
 from rate.cli.show import print_grid, print_run
-from rate.config import KEEP, Execution, Measurement
+from rate.config import Execution, Measurement
 from rate.errors import ConfigError
+from rate.methods import DEFAULT, METHODS, names_in_words
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from rate.runs.summary import Summary
     from rate.types import Json
 
-_KEEP = ",".join(map(str, KEEP))
+_KEEP = "; ".join(
+    f"{','.join(map(str, method.keep))} ({method.name})" for method in METHODS.values() if "keep" in method.settings
+)
 _MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
 
 
@@ -39,7 +42,7 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
     limit: Annotated[int | None, _opt("Only the first rows; the run is then partial.", _EXECUTE)] = None,
-    saliency: Annotated[str, _opt("rise | occlusion | rise-tokens | attention: the paper's", _MEASURE)] = "rise",
+    saliency: Annotated[str, _opt(names_in_words(), _MEASURE)] = DEFAULT,
     masks: Annotated[
         str | None, _opt("auto: until the verdict is clear (positive evidence) | N an image (1000 else).", _MEASURE)
     ] = None,
@@ -53,9 +56,7 @@ def evaluate(
         ),
     ] = 0.99,
     grid: Annotated[int, _opt("Side of the mask's grid (rise).", _MEASURE)] = 7,
-    keep: Annotated[
-        str | None, _opt(f"Share of cells kept, or several taken in turn; {_KEEP} (rise), 0.5 (rise-tokens).", _MEASURE)
-    ] = None,
+    keep: Annotated[str | None, _opt(f"Share of cells kept, or several taken in turn; {_KEEP}.", _MEASURE)] = None,
     cells: Annotated[str, _opt("fixed: that share exactly | independent: the reference RISE", _MEASURE)] = "fixed",
     window: Annotated[int | None, _opt("Side of the window, pixels (occlusion); size / 6.", _MEASURE)] = None,
     stride: Annotated[int | None, _opt("Its step, pixels (occlusion); window / 2.", _MEASURE)] = None,
@@ -162,8 +163,8 @@ def evaluate(
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
     believed = samples_for(faithfulness, job) if faithfulness else 0
-    if measurement.saliency == "attention" and (dry_run or compare_precision):
-        raise ConfigError("--saliency attention knows neither --dry-run nor --compare-precision; leave them out")
+    if measurement.method.runner is not None and (dry_run or compare_precision):
+        raise ConfigError(f"--saliency {saliency} knows neither --dry-run nor --compare-precision; leave them out")
     if corruptions:
         if dry_run or compare_precision or believed:
             raise ConfigError(

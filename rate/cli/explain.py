@@ -10,6 +10,7 @@ import typer
 
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
+from rate.methods import DEFAULT, names_in_words
 
 if TYPE_CHECKING:
     from rate.engine.verdict import Verdict
@@ -28,7 +29,7 @@ def explain(
     boxes: Annotated[str, typer.Option(help="Object boxes in image pixels: [[x0,y0,x1,y1], ...]")] = "[]",
     mask: Annotated[Path | None, typer.Option(help="Object mask instead of boxes: non-zero = object.")] = None,
     head: Annotated[str | None, typer.Option(help="Head to explain, where there are several.")] = None,
-    saliency: Annotated[str, typer.Option(help="rise | occlusion | rise-tokens")] = "rise",
+    saliency: Annotated[str, typer.Option(help=names_in_words(masks_only=True))] = DEFAULT,
     masks: Annotated[int, typer.Option(help="Masks (rise, rise-tokens).")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the runtime; 0 = all this process may use.")] = 0,
@@ -39,7 +40,6 @@ def explain(
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import Steps, notice, print_json, say
     from rate.engine.choose_backend import open_backend
-    from rate.engine.job import method_for
     from rate.outputs import is_stream, require_output, write_output
     from rate.report.heatmap import picture
     from rate.studies import one_image as engine
@@ -55,7 +55,7 @@ def explain(
     execution.check_one_device("rate explain")
     question = engine.Question(image, _boxes(boxes), mask, label, head)
     loaded = load_artifact(artifact)
-    forwards = 1 + method_for(measurement, loaded.geometry.size, loaded.patches).count
+    forwards = 1 + measurement.method.masks_of(measurement, loaded.geometry.size, loaded.patches).count
     with (
         open_backend(loaded, execution, measurement.form, notice) as backend,
         Steps("explain", forwards, "forwards") as steps,

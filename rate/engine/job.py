@@ -19,11 +19,8 @@ from rate.data.labels import CURE as LABEL_CURE
 from rate.data.labels import spelled_out, unknown_labels
 from rate.engine.stopping import Stopping, stopping_for
 from rate.engine.verdict import Head
-from rate.errors import DataError, UsageError
-from rate.kernels.occlusion import Occlusion
-from rate.kernels.rise import Rise
+from rate.errors import DataError
 from rate.kernels.saliency import Method
-from rate.kernels.tokens import RiseTokens
 from rate.machine import COMPUTING, describe, versions
 from rate.runs.run_schema import RUN_SCHEMA_ID
 from rate.types import Json, Prepared, Sample, Samples
@@ -51,7 +48,8 @@ class Job:
     @property
     def method(self) -> Method:
         """The saliency method at the model's size."""
-        return method_for(self.measurement, self.geometry.size, self.patches)
+        method: Method = self.measurement.method.masks_of(self.measurement, self.geometry.size, self.patches)
+        return method
 
     @property
     def decode(self) -> Callable[[Sample], Prepared]:
@@ -100,36 +98,6 @@ class Job:
             "versions": versions((*COMPUTING, *(LIBRARIES if self.measurement.corrupt else ()))),
             "machine": describe(),
         }
-
-
-def method_for(measurement: Measurement, size: int, patches: int | None = None) -> Method:
-    """The saliency method of ``measurement`` for images of ``size`` x ``size`` pixels in ``patches`` patches a side.
-
-    Raises:
-        UsageError: the method needs patches, and the model has none.
-    """
-    if measurement.saliency == "attention":
-        raise UsageError("attention is read off the model's gradients and has no masks: `rate eval` alone measures it")
-    if measurement.saliency == "occlusion":
-        window = measurement.window or max(1, size // 6)
-        return Occlusion(size, window, measurement.stride or max(1, window // 2))
-    kind: type[Rise] = Rise
-    side = measurement.grid
-    if measurement.saliency == "rise-tokens":
-        if patches is None:
-            raise UsageError(
-                "rise-tokens drops patches, and this artifact has no token graph: export it again with --tokens, "
-                "or use --saliency rise"
-            )
-        kind, side = RiseTokens, patches
-    return kind(
-        size=size,
-        side=side,
-        keep=measurement.shares,
-        cells=measurement.cells,
-        count=measurement.most_masks,
-        seed=measurement.seed,
-    )
 
 
 def job_from_artifact(

@@ -8,7 +8,6 @@ from functools import partial
 
 from rate.artifacts.artifact import Artifact
 from rate.config import Execution
-from rate.engine.attention import open_attention
 from rate.engine.choose_backend import Say, open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
@@ -28,12 +27,12 @@ def open_runner(artifact: Artifact, job: Job, say: Say = lambda _: None) -> Iter
         say: told why backends were passed over.
 
     Raises:
-        UsageError: no backend can run the artifact, or what `open_attention` and `divided` refuse.
+        UsageError: no backend can run the artifact, or what the method's own runner or `divided` refuses.
         ParityError: the backend asked for does not reproduce the source's logits.
         BackendError: the backend asked for cannot load the graph.
     """
-    if job.measurement.saliency == "attention":
-        yield open_attention(artifact, job.execution)
+    if job.measurement.method.runner is not None:
+        yield job.measurement.method.open_own_runner(artifact, job.execution)
         return
     form = job.measurement.form
     with runner_on(lambda execution: partial(open_backend, artifact, execution, form), job.execution, say) as runner:

@@ -48,6 +48,13 @@ class Runner(Protocol):
         """
 
 
+class Explainer(Runner, Protocol):
+    """A runner of this process, which has the verdicts themselves, with their maps."""
+
+    def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
+        """As `Runner.run`."""
+
+
 def records(job: Job, steps: Iterable[Step]) -> Iterator[Records]:
     """The outcomes of a job as a run stores them."""
     recorder = Recorder([head.name for head in job.heads], job.execution.save_maps)

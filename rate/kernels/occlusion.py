@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rate.config import Measurement
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, occlusion
@@ -83,3 +84,9 @@ class Occlusion:
         """Return plus or minus infinity by the side of the threshold, because windows are not sampled."""
         above = (evidence(maps, "positive") * (region - threshold)).sum(axis=(1, 2))
         return np.where(above >= 0, np.inf, -np.inf)
+
+
+def from_settings(measurement: Measurement, size: int, patches: int | None) -> Occlusion:
+    """Return windows as the settings have them, by default of a sixth of the image in steps of half a window."""
+    window = measurement.window or max(1, size // 6)
+    return Occlusion(size, window, measurement.stride or max(1, window // 2))

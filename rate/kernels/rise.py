@@ -18,6 +18,7 @@ from typing import Annotated
 
 import numpy as np
 
+from rate.config import Measurement
 from rate.errors import ConfigError
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
@@ -179,6 +180,18 @@ class Rise:
         count = scores.shape[1]
         free = max(count - len(self.keep), 1)
         return np.asarray(np.sqrt((influence**2).sum(axis=1) / free / count))
+
+
+def from_settings(measurement: Measurement, size: int, patches: int | None) -> Rise:
+    """Return RISE as the settings have it; ``patches`` is not used."""
+    return Rise(
+        size=size,
+        side=measurement.grid,
+        keep=measurement.shares,
+        cells=measurement.cells,
+        count=measurement.most_masks,
+        seed=measurement.seed,
+    )
 
 
 def centre_levels(values: Scores, level: Levels) -> Scores:

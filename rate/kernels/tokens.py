@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from rate.errors import ConfigError
+from rate.config import Measurement
+from rate.errors import ConfigError, UsageError
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation
 
@@ -34,6 +35,27 @@ class RiseTokens(Rise):
     def perturbation(self) -> Perturbation:
         """The tables and constants of the masks."""
         return patches(self.size, self.side)
+
+
+def from_settings(measurement: Measurement, size: int, patches: int | None) -> RiseTokens:
+    """Return masks of the model's patches.
+
+    Raises:
+        UsageError: the model has none.
+    """
+    if patches is None:
+        raise UsageError(
+            "rise-tokens drops patches, and this artifact has no token graph: export it again with --tokens, or use "
+            "--saliency rise"
+        )
+    return RiseTokens(
+        size=size,
+        side=patches,
+        keep=measurement.shares,
+        cells=measurement.cells,
+        count=measurement.most_masks,
+        seed=measurement.seed,
+    )
 
 
 @lru_cache(maxsize=8)

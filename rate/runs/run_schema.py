@@ -14,7 +14,7 @@ RULE = object_with(
         "evidence": {"enum": ["positive", "minmax", "raw"]},
         "valid": {"enum": ["midpoint", "absolute"]},
         "tau": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "saliency": {"enum": ["rise", "occlusion", "rise-tokens", "attention"]},
+        "saliency": TEXT,
         "masks": {"type": ["integer", "string"]},
         "explained": {"enum": ["label", "prediction"]},
         "score": {"enum": ["logit", "probability"]},

@@ -18,11 +18,10 @@ import numpy as np
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.data.digests import fingerprint
-from rate.engine.attention import Attention, open_attention
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.outcome import Outcome
+from rate.engine.outcome import Explainer, Outcome
 from rate.engine.verdict import Prediction, Verdict, softmax
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
@@ -37,10 +36,6 @@ from rate.types import Float32, Float64, Int64, Json, Rows, Sample
 FAITHFULNESS = "faithfulness.json"
 FAITHFULNESS_SCHEMA_ID = "rate.faithfulness/1"
 CURVES = ("deletion", "insertion", "random")
-
-
-Explainer = InProcess | Attention
-"""What turns samples into maps of a model."""
 
 
 def explained(explainer: Explainer, job: Job) -> Iterator[Outcome]:
@@ -149,8 +144,9 @@ def check_faithfulness(
     other: Explainer
     with tempfile.TemporaryDirectory(prefix="rate-") as folder, ExitStack() as stack:
         pixels = stack.enter_context(open_backend(artifact, execution))
-        if job.measurement.saliency == "attention":
-            own, other = (open_attention(artifact, execution, randomized) for randomized in (False, True))
+        method = job.measurement.method
+        if method.runner is not None:
+            own, other = (method.open_own_runner(artifact, execution, randomized) for randomized in (False, True))
         else:
             exact = replace(execution, backend="auto", precision="f32")
             shuffled = randomized_artifact(artifact, Path(folder), form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rate.methods import METHODS
 from rate.runs.summary import HeadSummary, Metric
 from rate.types import Json
 
@@ -13,14 +14,6 @@ REASONS = {
     "no-evidence": "the map is not above its own noise",
 }
 
-_METHODS = {
-    "rise": "RISE",
-    "occlusion": "Occlusion",
-    "rise-tokens": "RISE on the patches that the model sees",
-    "attention": "Gradient-weighted attention",
-}
-_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
-
 
 def answer(summary: HeadSummary) -> list[str]:
     """Accuracy, PT and IR of one head, each beside what it must be read against."""
@@ -31,7 +24,10 @@ def answer(summary: HeadSummary) -> list[str]:
 
 def rule_in_words(rule: Json) -> str:
     """What was measured and when evidence counts as valid."""
-    masks = f"{rule['masks']:,} masks an image" if isinstance(rule["masks"], int) else _MASKS[rule["masks"]]
+    method = METHODS.get(rule["saliency"])
+    masks = f"{rule['masks']} masks" if method is None else method.masks_in_words
+    if isinstance(rule["masks"], int):
+        masks = f"{rule['masks']:,} masks an image"
     tau = f"{rule['tau']:g}"
     condition = (
         f"localization of at least {tau}"
@@ -40,7 +36,7 @@ def rule_in_words(rule: Json) -> str:
     )
     images = f"; every image under {rule['corrupt']}" if "corrupt" in rule else ""
     return (
-        f"{_METHODS.get(rule['saliency'], rule['saliency'])} "
+        f"{rule['saliency'] if method is None else method.title} "
         f"({masks}) on the {rule['score']} of the {_explained(rule)}; {rule['evidence']} evidence; valid from a "
         f"{condition}{images}"
     )

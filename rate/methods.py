@@ -1,0 +1,138 @@
+"""The saliency methods. A method is a file of kernels, and one entry here that says all that others need of it.
+
+Nothing of a method is imported before it is used, so that the settings and `--help` stay light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rate.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from rate.config import Measurement
+
+KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of cells that RISE masks keep. RISE's authors have 0.5 alone; planted truth speaks for several."""
+
+SAMPLING = ("masks", "min_masks", "max_masks", "confidence", "seed")
+"""Settings of a method whose masks are drawn at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyMethod:
+    """What the settings, the engine, tables and reports know of a saliency method."""
+
+    name: str  # as `--saliency` takes it
+    title: str  # as a report calls it
+    settings: tuple[str, ...]  # fields of `Measurement` that it reads, beside those that every method has
+    kernel: str | None = None  # MODULE:FUNCTION, see `masks_of`; None: it perturbs nothing
+    runner: str | None = None  # MODULE:FUNCTION, see `open_own_runner`; None: its masks go through a backend
+    form: str = "pixels"  # of the artifact's graph that it needs
+    keep: tuple[float, ...] = KEEP  # where nobody chooses
+    rule: tuple[str, str] = ("positive", "midpoint")  # evidence and valid, where nobody chooses
+    masks: str | None = None  # what a rule says in the place of a number of masks; None: the number
+    masks_in_words: str = "masks until the verdict is clear"  # in a report, where a rule says no number
+    hint: str = ""  # added to its name in help texts
+    check: Callable[[Measurement], None] = lambda measurement: None  # raises ConfigError for settings that cannot be
+
+    def masks_of(self, measurement: Measurement, size: int, patches: int | None) -> Any:
+        """The `rate.kernels.saliency.Method` for images of ``size`` pixels in ``patches`` patches a side.
+
+        Raises:
+            UsageError: the method has no masks, or the model lacks what they are made of.
+        """
+        if self.kernel is None:
+            raise UsageError(f"{self.name} perturbs nothing and has no masks: `rate eval` alone measures it")
+        return _resolved(self.kernel)(measurement, size, patches)
+
+    def open_own_runner(self, *arguments: Any) -> Any:
+        """What carries the method out in the place of a backend, for an artifact and its `Execution`.
+
+        It is a `rate.engine.outcome.Explainer`; a third argument asks for the model with its weights in random order.
+        """
+        assert self.runner is not None, "a method with masks goes through a backend"
+        return _resolved(self.runner)(*arguments)
+
+
+def _resolved(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _check_tokens(measurement: Measurement) -> None:
+    shares = measurement.shares
+    if measurement.grid != 7:
+        raise ConfigError(
+            f"grid {measurement.grid}: the cells of rise-tokens are the model's patches; leave --grid out"
+        )
+    if len(shares) != 1 or measurement.cells != "fixed":
+        raise ConfigError(
+            f"rise-tokens keeps the same number of patches in every mask, got keep {','.join(map(str, shares))} "
+            f"and cells {measurement.cells!r}; give one share, such as --keep 0.5, and leave --cells out"
+        )
+
+
+DEFAULT = "rise"
+
+METHODS: dict[str, SaliencyMethod] = {
+    method.name: method
+    for method in (
+        SaliencyMethod(
+            name=DEFAULT,
+            title="RISE",
+            settings=("grid", "keep", "cells", *SAMPLING),
+            kernel="rate.kernels.rise:from_settings",
+        ),
+        SaliencyMethod(
+            name="occlusion",
+            title="Occlusion",
+            settings=("window", "stride"),
+            kernel="rate.kernels.occlusion:from_settings",
+            masks="windows",
+            masks_in_words="every window",
+        ),
+        SaliencyMethod(
+            name="rise-tokens",
+            title="RISE on the patches that the model sees",
+            settings=("keep", "cells", *SAMPLING),
+            kernel="rate.kernels.tokens:from_settings",
+            form="tokens",
+            keep=(0.5,),  # one share, since a forward has room for a fixed number of patches
+            hint="a ViT's patches, dropped",
+            check=_check_tokens,
+        ),
+        SaliencyMethod(
+            name="attention",
+            title="Gradient-weighted attention",
+            settings=(),
+            runner="rate.engine.attention:open_attention",
+            rule=("minmax", "absolute"),
+            masks="none",
+            masks_in_words="no masks, gradients",
+            hint="the paper's",
+        ),
+    )
+}
+"""By name, in the order of help texts."""
+
+
+def method_named(name: str) -> SaliencyMethod:
+    """The method.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"saliency must be one of {', '.join(METHODS)}; got {name!r}")
+    return METHODS[name]
+
+
+def names_in_words(masks_only: bool = False) -> str:
+    """All methods for a help text; ``masks_only``: those that perturb the image."""
+    shown = [method for method in METHODS.values() if method.kernel or not masks_only]
+    return " | ".join(f"{one.name}: {one.hint}" if one.hint else one.name for one in shown)
