@@ -177,11 +177,26 @@ def _disk_failure(error: BaseException | None, inside: Path) -> OSError | None:
     """The failure of the disk that is behind an error, or None: many libraries keep no more of it than its text."""
     if isinstance(error, OSError):
         about = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(inside)
+        if error.errno is None and "written" in str(error):  # numpy says how much, and not why
+            return _refusal(inside)
         return error if about or error.errno in _FAILING else None
     if error is None or (isinstance(error, RateError) and str(inside) not in str(error)):
         return None
     said = next((number for number in _FAILING if os.strerror(number) in str(error)), None)
     return _disk_failure(error.__cause__, inside) if said is None else OSError(said, os.strerror(said))
+
+
+def _refusal(inside: Path) -> OSError | None:
+    """What the disk says to a block of 64 KiB."""
+    try:
+        block = _temporary_beside((inside if inside.is_dir() else inside.parent) / "block")
+        try:
+            block.write_bytes(bytes(1 << 16))
+        finally:
+            block.unlink(missing_ok=True)
+    except OSError as error:
+        return error
+    return None
 
 
 @contextmanager

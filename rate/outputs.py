@@ -63,8 +63,14 @@ def append_output(path: Path, content: bytes) -> None:
                 file.write(content)
             return
         Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            _append(file, content)
+        is_new = not path.exists()
+        try:
+            with path.open("ab", buffering=0) as file:
+                _append(file, content)
+        except OSError:
+            if is_new:
+                Path(os.path.realpath(path)).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise storage_error(path, error) from error
 

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from eval_command import arguments
+from PIL import Image
 from stored_rows import differences, stored
 
 from rate.backends.onnxruntime import OrtBackend
@@ -118,3 +120,68 @@ def test_a_folder_that_vanishes_stops_the_run(
     monkeypatch.undo()
     assert run(arguments(trained, out)) == 0
     assert not differences(undisturbed, out).any
+
+
+def on_the_disk(trained, undisturbed: Path, disk: Path) -> dict[str, list[str]]:
+    artifact, manifest = str(trained.artifact), str(trained.manifest)
+    image = str(trained.manifest.parent / "0.png")
+    lp = ["finetune", "lp", "timm:test_efficientnet", manifest, "--split", "test", "--epochs", "1", "--threads", "1"]
+    gate = ["gate", str(undisturbed), "--policy", str(disk / "gate.toml")]
+    bench = ["bench", artifact, "--backend", "onnxruntime", "--precision", "f32", "--batch", "8", "--masks", "8"]
+    return {
+        "export": ["export", str(trained.checkpoint), "--out", str(disk / "new")],
+        "finetune": [*lp, "--out", str(disk / "new")],
+        "synth": ["data", "synth", "--out", str(disk / "new"), "--train", "9", "--test", "9", "--size", "256"],
+        "pack": ["data", "pack", manifest, "--out", str(disk / "new")],
+        "index": ["data", "index", "folder", str(disk / "set"), "--masks", str(disk / "set"), "--mask-pattern",
+                  "{stem}_m.png", "--out", str(disk / "new.csv")],
+        "explain": ["explain", artifact, image, "--out", str(disk / "new.png"), "--masks", "16", "--threads", "1"],
+        "report": ["report", str(undisturbed), "--out", str(disk / "new.html")],
+        "gate, JUnit": [*gate, "--junit", str(disk / "new.xml")],
+        "gate, Markdown": [*gate, "--markdown", str(disk / "new.md")],
+        "bench": [*bench, "--rounds", "1", "--warm-up", "0", "--csv", str(disk / "new.csv")],
+        "merge": ["merge", str(undisturbed), "--out", str(disk / "new")],
+    }  # fmt: skip
+
+
+COMMANDS = tuple(on_the_disk(SimpleNamespace(artifact=0, checkpoint=0, manifest=Path()), Path(), Path()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_is_one_message_with_the_place_and_leaves_nothing(
+    trained, undisturbed: Path, disk: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (disk / "gate.toml").write_text('[[check]]\nmetric = "undefined"\nmax = 1\nuse = "value"\n' * 1)
+    (disk / "set" / "a").mkdir(parents=True)
+    for k in range(2):
+        shutil.copy(trained.manifest.parent / "0.png", disk / "set" / "a" / f"{k}.png")
+        Image.new("L", (80, 80), 255).save(disk / "set" / "a" / f"{k}_m.png")
+    fill(disk, 0)
+    before = {path for path in disk.rglob("*")}
+    assert run(on_the_disk(trained, undisturbed, disk)[name]) == 4
+    said = capsys.readouterr().err
+    assert f"{disk}/new" in said
+    assert "No space left on device" in said
+    assert "ake room" in said
+    assert "defect" not in said
+    assert ".rate-" not in said, "no name that nobody has chosen"
+    assert set(disk.rglob("*")) == before
+    assert not list(tmp_path.glob("rate-crash*"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_place_that_cannot_be_written_at_all_is_refused_before_any_work(
+    trained, undisturbed: Path, disk: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (disk / "gate.toml").write_text('[[check]]\nmetric = "undefined"\nmax = 1\nuse = "value"\n')
+    (disk / "set" / "a").mkdir(parents=True)
+    mount("-o", "remount,ro", str(disk))
+    assert run(on_the_disk(trained, undisturbed, disk)[name]) == 2
+    said = capsys.readouterr().err
+    assert f"{disk}/new" in said
+    assert "Read-only file system" in said
+    assert not list(tmp_path.glob("rate-crash*"))
