@@ -15,6 +15,7 @@ from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.files import write_json
+from rate.records import plain
 from rate.report.html.selection import rank_of
 from rate.runs.parts import write_part
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, SKETCH
@@ -105,7 +106,7 @@ def document(plan: Plan, manifest: Path, part: dict[str, Any]) -> dict[str, Any]
         "identity": {
             "weights": "w" * 64,
             "data": read_manifest(manifest).digest(),
-            "geometry": geometry.to_json(),
+            "geometry": plain(geometry),
             "pixel_path": "pillow-bicubic/2",
             "backend": "onnxruntime",
             "precision": "f32",

@@ -16,7 +16,7 @@ import rate
 PACKAGE = Path(rate.__file__).parent
 ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
-    ("outputs",),
+    ("outputs", "records"),
     ("config", "methods"),
     ("kernels", "metrics", "paired"),
     ("data",),

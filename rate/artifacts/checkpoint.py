@@ -3,53 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
+from msgspec import field, structs
 from torch import Tensor, nn
 
-from rate.artifacts.folders import (
-    check_document,
-    digest_files,
-    field,
-    read_document,
-    replacing,
-    strings,
-    verify,
-)
-from rate.artifacts.schemas import CHECKPOINT as CHECKPOINT_SCHEMA
+from rate.artifacts.folders import digest_files, read_document, replacing, verify
+from rate.artifacts.records import CheckpointDocument, Files
 from rate.artifacts.weights import State, load_into, read_state, under
 from rate.artifacts.weights import state_digest as state_digest
 from rate.artifacts.zero_shot import ZeroShot
-from rate.data.images.geometry import Geometry
-from rate.errors import ArtifactError, ConfigError, UsageError, need
-from rate.files import write_json
-from rate.types import Json
+from rate.errors import ArtifactError, UsageError, need
+from rate.records import record, write
 
 CHECKPOINT = "checkpoint.json"
-CHECKPOINT_SCHEMA_ID = "rate.checkpoint/1"
 WEIGHTS = "model.safetensors"
-LINEAR, ZERO_SHOT = "linear", "zero-shot"
+LINEAR: Final = "linear"
+ZERO_SHOT: Final = "zero-shot"
 _EXPECTED = {
     LINEAR: "tower.* and head.weight",
     ZERO_SHOT: "tower.*, head.weight, head.scale, head.bias and text.*",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The content of checkpoint.json."""
+class Checkpoint(CheckpointDocument, frozen=True, kw_only=True):
+    """A checkpoint and where it lies."""
 
     path: Path
-    family: str
-    model: Json  # what the family needs to build the tower: {"name": ...}
-    classes: tuple[str, ...]  # in the order of the logits
-    prompts: tuple[str, ...]  # empty where the model reads no text
-    geometry: Geometry
-    recipe: Json  # {"name": ..., "seed": ..., "train_accuracy": ..., hyper-parameters}
-    base: Json  # {"source": ..., "weights": digest of the tower it started from}
-    head: str = LINEAR  # kind of its head; with a zero-shot head the weights hold the text tower, too
+    files: Files = field(default_factory=dict)  # until it is saved
 
     def read(self) -> tuple[State, nn.Linear | ZeroShot]:
         """The tower's weights, and the head as a module in eval mode.
@@ -83,21 +66,6 @@ class Checkpoint:
             return ZeroShot(torch.zeros(len(self.classes), dim), 1.0, 0.0)
         return nn.Linear(dim, len(self.classes), bias=bias)
 
-    def to_json(self, files: Mapping[str, str]) -> Json:
-        """The content of checkpoint.json; ``files``: name -> sha256."""
-        return {
-            "schema": CHECKPOINT_SCHEMA_ID,
-            "family": self.family,
-            "model": self.model,
-            "classes": list(self.classes),
-            "prompts": list(self.prompts),
-            "head": {"kind": self.head},
-            "input": self.geometry.to_json(),
-            "recipe": self.recipe,
-            "base": self.base,
-            "files": dict(files),
-        }
-
 
 def save_checkpoint(
     checkpoint: Checkpoint,
@@ -127,7 +95,8 @@ def save_checkpoint(
         torch_io.save_file(
             {name: value.detach().contiguous().clone() for name, value in named.items()}, draft / WEIGHTS
         )
-        write_json(draft / CHECKPOINT, checkpoint.to_json(digest_files(draft, [WEIGHTS])))
+        whole = structs.replace(checkpoint, files=digest_files(draft, [WEIGHTS]))
+        write(draft / CHECKPOINT, record(CheckpointDocument, whole))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -136,38 +105,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ArtifactError: ``path`` is no checkpoint, is malformed, or a file of it is missing or has changed.
     """
-    document = read_document(path, CHECKPOINT, CHECKPOINT_SCHEMA_ID)
-    where = path / CHECKPOINT
-    files = field(document, "files", dict, where)
-    if WEIGHTS not in files:
-        raise ArtifactError(f"{where} does not list {WEIGHTS} under 'files'; it is malformed")
-    verify(path, files)
-    recipe, base = field(document, "recipe", dict, where), field(document, "base", dict, where)
-    field(recipe, "name", str, where)
-    for key in ("source", "weights"):
-        field(base, key, str, where)
-    try:
-        geometry = Geometry.from_json(field(document, "input", dict, where))
-    except ConfigError as error:
-        raise ArtifactError(f"{where}: 'input' is malformed: {error}") from error
-    checkpoint = Checkpoint(
-        path=path,
-        family=field(document, "family", str, where),
-        model=field(document, "model", dict, where),
-        classes=strings(document, "classes", where),
-        prompts=strings(document, "prompts", where),
-        geometry=geometry,
-        recipe=recipe,
-        base=base,
-        head=_head_kind(document, where),
-    )
-    check_document(document, CHECKPOINT_SCHEMA, where)  # last: the messages above say more
-    return checkpoint
-
-
-def _head_kind(document: Json, where: Path) -> str:
-    """Documents older than zero-shot heads do not name theirs: it is linear."""
-    kind = field(field(document, "head", dict, where), "kind", str, where) if "head" in document else LINEAR
-    if kind not in _EXPECTED:
-        raise ArtifactError(f"{where}: the head's kind must be {' or '.join(_EXPECTED)}, got {kind!r}; it is malformed")
-    return str(kind)
+    document = read_document(path, CHECKPOINT, CheckpointDocument)
+    if WEIGHTS not in document.files:
+        raise ArtifactError(f"{path / CHECKPOINT} does not list {WEIGHTS} under 'files'; it is malformed")
+    verify(path, document.files)
+    return Checkpoint(path=path, **structs.asdict(document))

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rate.artifacts.documents import disagreement, read_json
 from rate.data.storage.local_file import is_file
 from rate.errors import ArtifactError, UsageError
 from rate.files import folder_instead, is_temporary, new_folder
 from rate.outputs import require_new_folder
-from rate.types import Json
+from rate.records import Document, read, read_json, schema_id
 
-T = TypeVar("T")
+D = TypeVar("D", bound=Document)
 
 PLANS = "plans"
 _PLAN = re.compile(rf"{PLANS}/[0-9a-f]{{16}}\.(plan|json)")
@@ -98,24 +97,16 @@ def canonical(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def read_document(folder: Path, name: str, schema: str) -> Json:
-    """The JSON object in ``folder / name``, which must say that it is of ``schema``.
+def read_document(folder: Path, name: str, kind: type[D]) -> D:
+    """The document ``folder / name``.
 
     Raises:
-        ArtifactError: missing, not JSON, or of another schema.
+        ArtifactError: missing, not JSON, of another schema, or malformed.
     """
-    kind = schema.partition("/")[0].removeprefix("rate.")
-    path = folder / name
-    if not path.is_file():
-        raise ArtifactError(f"{folder} is no {kind}: it has no {name}; {_instead(folder, kind)}")
-    try:
-        document = read_json(path)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read as JSON ({error}); make the {kind} again") from error
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != schema:
-        raise ArtifactError(f"{path} has the schema {found!r}, expected {schema!r}; make the {kind} with this version")
-    return dict(document)
+    called = schema_id(kind).partition("/")[0].removeprefix("rate.")
+    if not (folder / name).is_file():
+        raise ArtifactError(f"{folder} is no {called}: it has no {name}; {_instead(folder, called)}")
+    return read(folder / name, kind, ArtifactError, f"make the {called} again")
 
 
 def _instead(folder: Path, kind: str) -> str:
@@ -125,40 +116,6 @@ def _instead(folder: Path, kind: str) -> str:
     if kind == "checkpoint" and (folder / "artifact.json").is_file():
         return "it is an artifact, exported already"
     return f"give the folder that `rate {'export' if kind == 'artifact' else 'finetune'}` wrote"
-
-
-def field(document: Mapping[str, Any], key: str, kind: type[T], where: Path) -> T:
-    """``document[key]``, which must be a ``kind``.
-
-    Raises:
-        ArtifactError: it is missing or of another type; the message names the file ``where``.
-    """
-    value = document.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ArtifactError(f"{where}: {key!r} must be a {kind.__name__}, got {value!r}; the file is malformed")
-    return value
-
-
-def strings(document: Mapping[str, Any], key: str, where: Path) -> tuple[str, ...]:
-    """``document[key]`` as a list of strings.
-
-    Raises:
-        ArtifactError: it is anything else.
-    """
-    values = field(document, key, list, where)
-    if not all(isinstance(value, str) for value in values):
-        raise ArtifactError(f"{where}: {key!r} must be a list of strings; the file is malformed")
-    return tuple(values)
-
-
-def check_document(document: Json, schema: Json, where: Path) -> None:
-    """Refuse a document that is not as its schema says.
-
-    Raises:
-        ArtifactError: names the first place.
-    """
-    if wrong := disagreement(document, schema):
-        raise ArtifactError(f"{where}: {wrong}; the file is malformed")
 
 
 def verify(folder: Path, files: Mapping[str, Any]) -> None:

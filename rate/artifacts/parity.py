@@ -17,12 +17,13 @@ import numpy as np
 
 from rate.artifacts.arrays import Expected, read_arrays
 from rate.artifacts.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
+from rate.artifacts.records import Parity
 from rate.backends.base import Backend, BackendSpec, Logits
 from rate.errors import ArtifactError, ParityError
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.tokens import RiseTokens
-from rate.types import Float32, Float64, Json, Rows
+from rate.types import Float32, Float64, Rows
 
 TOLERANCE = 1e-4
 """Greatest allowed difference of an f32 logit."""
@@ -46,34 +47,17 @@ class ParitySample:
     logits: Logits  # head -> [b,c]
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How far a backend's logits are from the source's, per head."""
-
-    max_abs: dict[str, float]
-    cosine: dict[str, float]  # smallest over the rows
-    top1: dict[str, bool]  # same first class wherever the reference's margin exceeds max_abs
-    precision: str
-    runtime: str
-
-    def to_json(self) -> Json:
-        """The part of artifact.json."""
-        bound = {"tolerance": TOLERANCE} if self.precision == "f32" else {"least_cosine": COSINE}
-        return {"max_abs": self.max_abs, "cosine": self.cosine, **bound, "runtime": self.runtime}
-
-    def problems(self) -> list[str]:
-        """What keeps this from being parity, one sentence each; f32 is judged by size, the rest by direction."""
-        if self.precision == "f32":
-            wrong = {head: value for head, value in self.max_abs.items() if not value <= TOLERANCE}
-            return [
-                f"logits_{head} differ by up to {value:.2e}, allowed is {TOLERANCE:g}" for head, value in wrong.items()
-            ]
-        found = [
-            f"logits_{head} have a cosine of {value:.5f} to the f32 ones, at least {COSINE} is needed"
-            for head, value in self.cosine.items()
-            if not value >= COSINE
-        ]
-        return found + [f"logits_{head} put another class first" for head, same in self.top1.items() if not same]
+def problems(parity: Parity) -> list[str]:
+    """What keeps this from being parity, one sentence each; f32 is judged by size, the rest by direction."""
+    if parity.precision == "f32":
+        wrong = {head: value for head, value in parity.max_abs.items() if not value <= TOLERANCE}
+        return [f"logits_{head} differ by up to {value:.2e}, allowed is {TOLERANCE:g}" for head, value in wrong.items()]
+    found = [
+        f"logits_{head} have a cosine of {value:.5f} to the f32 ones, at least {COSINE} is needed"
+        for head, value in parity.cosine.items()
+        if not value >= COSINE
+    ]
+    return found + [f"logits_{head} put another class first" for head, same in parity.top1.items() if not same]
 
 
 def make_sample(size: int, logits: Callable[[Float32], Logits], photographs: Float32 | None = None) -> ParitySample:
@@ -220,9 +204,9 @@ def _as_it_is(backend: Backend, sample: ParitySample) -> dict[str, _Distance]:
 
 def _judged(backend: Backend, found: list[dict[str, _Distance]], precision: str) -> Parity:
     parity = _worst(found, precision, f"{backend.name} {backend.version}")
-    if problems := parity.problems():
+    if wrong := problems(parity):
         raise ParityError(
-            f"{backend.name} in {precision} does not reproduce the source model: {'; '.join(problems)}; "
+            f"{backend.name} in {precision} does not reproduce the source model: {'; '.join(wrong)}; "
             "use another --backend or --precision, or report the model"
         )
     return parity

@@ -12,40 +12,39 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.folders import PLANS, canonical, field, read_document
+from rate.artifacts.folders import PLANS, canonical, read_document
+from rate.artifacts.records import Facts, PlanDocument
 from rate.backends.base import Graph
 from rate.backends.tensorrt import TensorRtSpec, pieces
 from rate.backends.tensorrt_library import Gpu, load_tensorrt, open_gpu
 from rate.errors import ArtifactError, UsageError
-from rate.files import write_json
+from rate.records import plain, record, write
 from rate.types import Json
 
-PLAN_SCHEMA_ID = "rate.plan/1"
 PRECISIONS = ("fp16", "bf16", "f32")
 """Of graphs that plans are built from, the fastest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(PlanDocument, frozen=True, kw_only=True):
     """The description of a plan."""
 
     path: Path  # of the plan itself
-    facts: Json  # what decides whether it fits: see `facts_of`
-    batch_sizes: tuple[int, ...]  # ascending
-    sha256: str
-    capture: bool  # whether it can be replayed as a CUDA graph
-    parity: Json  # batch size -> distance from the source's logits
-    made: Json  # with what, how long it took
 
     @property
     def precision(self) -> str:
         """Of the graph."""
-        return str(self.facts["precision"])
+        return self.facts.precision
+
+    @property
+    def document(self) -> PlanDocument:
+        """What is written beside the plan."""
+        return record(PlanDocument, self)
 
 
 def plan_graph(artifact: Artifact, precision: str) -> Graph:
@@ -76,27 +75,22 @@ def machine_facts(gpu: Gpu, library: Any) -> dict[str, str]:
 
 def facts_of(
     machine: dict[str, str], artifact: Artifact, graph: Graph, profiles: Sequence[Mapping[str, Any]], flags: Json
-) -> Json:
+) -> Facts:
     """Everything that a plan is made from.
 
     ``onnx`` lists every graph and weight file of the artifact: which weights a graph reads stands inside it.
     """
-    return {
-        **machine,
-        "graph": graph.path.name,
-        "precision": graph.precision,
-        "onnx": {name: sha for name, sha in artifact.files.items() if ".onnx" in name},
-        "profiles": [dict(shapes) for shapes in profiles],
-        "flags": flags,
-    }
+    onnx = {name: sha for name, sha in artifact.files.items() if ".onnx" in name}
+    about = {"graph": graph.path.name, "precision": graph.precision, "onnx": onnx}
+    return record(Facts, machine | about | {"profiles": profiles, "flags": flags})
 
 
-def key_of(document: Json) -> str:
+def key_of(document: object) -> str:
     """Digest of facts or of a whole description, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(document)).hexdigest()
+    return hashlib.sha256(canonical(plain(document))).hexdigest()
 
 
-def plan_path(artifact: Path, facts: Json) -> Path:
+def plan_path(artifact: Path, facts: Facts) -> Path:
     """Where the plan of these facts lies."""
     return artifact / PLANS / f"{key_of(facts)[:16]}.plan"
 
@@ -121,18 +115,8 @@ def state_folder() -> Path:
 
 def write_plan(plan: Plan) -> None:
     """Describe a plan whose file is there, and remember the description; without this it is never loaded."""
-    document = {
-        "schema": PLAN_SCHEMA_ID,
-        "key": key_of(plan.facts),
-        "facts": plan.facts,
-        "batch_sizes": list(plan.batch_sizes),
-        "sha256": plan.sha256,
-        "capture": plan.capture,
-        "parity": plan.parity,
-        "made": plan.made,
-    }
-    (state_folder() / PLANS / key_of(document)).touch()
-    write_json(plan.path.with_suffix(".json"), document)
+    (state_folder() / PLANS / key_of(plan.document)).touch()
+    write(plan.path.with_suffix(".json"), plan.document)
 
 
 def read_plan(path: Path) -> Plan:
@@ -141,36 +125,26 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ArtifactError: it is malformed, changed, or of another user.
     """
-    document = read_document(path.parent, path.name, PLAN_SCHEMA_ID)
+    document = read_document(path.parent, path.name, PlanDocument)
     again = "build it again here: rate export ARTIFACT --format tensorrt"
-    facts = field(document, "facts", dict, path)
-    key = key_of(facts)
-    if key != document.get("key") or path.stem != key[:16]:
-        raise ArtifactError(f"{path} has the key {document.get('key')!r}, its facts have {key}; {again}")
+    key = key_of(document.facts)
+    if key != document.key or path.stem != key[:16]:
+        raise ArtifactError(f"{path} has the key {document.key!r}, its facts have {key}; {again}")
     if not (state_folder() / PLANS / key_of(document)).exists():
         raise ArtifactError(
             f"{path} was changed, or written by another user or on another machine, and plans are executable; {again}"
         )
-    return Plan(
-        path=path.with_suffix(".plan"),
-        facts=facts,
-        batch_sizes=tuple(field(document, "batch_sizes", list, path)),
-        sha256=field(document, "sha256", str, path),
-        capture=document.get("capture") is True,
-        parity=field(document, "parity", dict, path),
-        made=field(document, "made", dict, path),
-    )
+    return Plan(path=path.with_suffix(".plan"), **structs.asdict(document))
 
 
 def planned(artifact: Artifact) -> tuple[str, ...]:
     """Precisions that some plan of the artifact claims to have, the fastest first; no plan is trusted for it."""
-    found = set()
+    found: set[str] = set()
     for path in _documents(artifact):
         try:
-            facts = read_document(path.parent, path.name, PLAN_SCHEMA_ID).get("facts")
+            found.add(read_document(path.parent, path.name, PlanDocument).facts.precision)
         except ArtifactError:
             continue
-        found.add(facts.get("precision") if isinstance(facts, dict) else None)
     return tuple(precision for precision in PRECISIONS if precision in found)
 
 
@@ -183,7 +157,7 @@ def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cud
     """
     graph = plan_graph(artifact, precision)
     machine = machine_facts(open_gpu(device), load_tensorrt())
-    onnx = facts_of(machine, artifact, graph, [], {})["onnx"]
+    wanted = facts_of(machine, artifact, graph, [], {})
     fitting, reasons = [], []
     for path in _documents(artifact):
         try:
@@ -193,8 +167,8 @@ def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cud
             continue
         if plan.precision != precision:
             continue
-        wanted = {**machine, "graph": graph.path.name, "onnx": onnx}
-        if differing := [name for name, value in wanted.items() if plan.facts.get(name) != value]:
+        names = (*machine, "graph", "onnx")
+        if differing := [name for name in names if getattr(plan.facts, name) != getattr(wanted, name)]:
             reasons.append(f"{path.name} was built for {_differences(plan.facts, wanted, differing)}")
         else:
             fitting.append(plan)
@@ -219,7 +193,7 @@ def describe_plans(artifact: Artifact) -> list[str]:
             continue
         rows = ", ".join(map(str, plan.batch_sizes))
         lines.append(
-            f"tensorrt {plan.facts['tensorrt']}, {plan.precision}, batches of {rows} rows, {plan.facts['gpu']}"
+            f"tensorrt {plan.facts.tensorrt}, {plan.precision}, batches of {rows} rows, {plan.facts.gpu}"
             + ("" if plan.capture else ", without CUDA graphs")
         )
     return lines
@@ -229,8 +203,8 @@ def _documents(artifact: Artifact) -> list[Path]:
     return sorted((artifact.path / PLANS).glob("*.json"))
 
 
-def _differences(facts: Json, wanted: dict[str, Any], names: list[str]) -> str:
-    told = [f"{name} {facts.get(name)}, here it is {wanted[name]}" for name in names if name != "onnx"]
+def _differences(facts: Facts, wanted: Facts, names: list[str]) -> str:
+    told = [f"{name} {getattr(facts, name)}, here it is {getattr(wanted, name)}" for name in names if name != "onnx"]
     return " and ".join(told + ["other weights"] * ("onnx" in names))
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from rate.cli.visible import VisibleOnly, escaped, visible
-from rate.credentials import storable, without_credentials
+from rate.credentials import without_credentials
 
 PLAIN_EVERY_S = 10.0
 
@@ -61,9 +61,11 @@ def notice(message: str, level: str = "info", **fields: Any) -> None:
 
 def print_json(value: Any) -> None:
     """A result for machines."""
+    from rate.records import written
+
     # An encoding that lacks a character would get a substitute; JSON's own escapes mean the same.
     as_ascii = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    typer.echo(escaped(json.dumps(storable(value), indent=2, ensure_ascii=as_ascii, allow_nan=False)))
+    typer.echo(escaped(written(value, as_ascii)))
 
 
 class Steps:

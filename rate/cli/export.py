@@ -87,7 +87,7 @@ def export(
     with _plan_bar() as observe:
         artifact = export_measured(source, out, options, notice, observe)
     if as_json:
-        print_json(artifact.to_json())
+        print_json(artifact.document)
     else:
         say(describe(artifact))
     notice(f"next: rate eval {artifact.path} DATA --out RUN")

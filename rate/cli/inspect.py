@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
+    from rate.artifacts.records import Parity
     from rate.data.images.geometry import Geometry
-    from rate.types import Json
 
 _SHOWN_CLASSES = 4
 
@@ -22,10 +22,11 @@ def inspect(
     """Check every file of an artifact against its sha256 and say what it holds."""
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import print_json, say
+    from rate.records import plain
 
     loaded = load_artifact(artifact)
     if as_json:
-        print_json(loaded.to_json() | {"digest": loaded.digest})
+        print_json(plain(loaded.document) | {"digest": loaded.digest})
     else:
         say(describe(loaded))
 
@@ -41,12 +42,16 @@ def describe(artifact: Artifact) -> str:
         ("input", _input(artifact.geometry)),
         *(("head", f"{head.name} ({head.kind}): {_classes(head.classes)}") for head in artifact.heads),
         ("graph", f"opset {artifact.opset}, f32"),
-        ("parity", _parity(artifact.parity)),
+        ("parity", _parity(artifact.parity["pixels"])),
         *(
             ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(found)}")
             for found in _tokens(artifact)
         ),
-        *((name, _half(found)) for name, found in artifact.parity.items() if name.endswith(("fp16", "bf16"))),
+        *(
+            (form.removeprefix("pixels-"), _half(found))
+            for form, found in artifact.parity.items()
+            if form.endswith(("fp16", "bf16"))
+        ),
         *(("int8", text) for text in _int8(artifact)),
         *(("plan", text) for text in describe_plans(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
@@ -59,14 +64,11 @@ def _int8(artifact: Artifact) -> list[str]:
     """What the int8 graph was made with and what it changes; nothing where there is none."""
     if artifact.int8 is None:
         return []
-    made, flips = artifact.int8["calibration"], artifact.int8["flips"]
-    heads = (
-        f"{head}: {found['verdicts']} of {found['samples']} verdicts and {found['predictions']} predictions differ"
-        for head, found in flips["heads"].items()
-    )
+    int8 = artifact.int8
     return [
-        f"calibrated on {made['images']} images, {flips['calibrated_on']} of the {flips['images']} compared among them",
-        *(f"against f32 under {flips['masks']} masks, {text}" for text in heads),
+        f"calibrated on {int8.calibration.images} images, {int8.calibrated_on} of the {int8.changes.images} compared "
+        "among them",
+        *(f"against f32 under {int8.changes.masks} masks, {flips}" for flips in int8.changes.heads),
     ]
 
 
@@ -81,17 +83,21 @@ def _input(geometry: Geometry) -> str:
     return f"{geometry.size}x{geometry.size}, {geometry.interpolation}, {before}, mean {mean}, std {std}"
 
 
-def _tokens(artifact: Artifact) -> list[Json]:
+def _tokens(artifact: Artifact) -> list[Parity]:
     """Parity of the token form, where there is one."""
     return [artifact.parity["tokens"]] if "tokens" in artifact.parity else []
 
 
-def _parity(found: Json) -> str:
-    worst = ", ".join(f"{head} {value:.1e}" for head, value in found["max_abs"].items())
-    return f"max abs of the logits: {worst} (allowed {found['tolerance']:g}, {found['runtime']})"
+def _parity(found: Parity) -> str:
+    from rate.artifacts.parity import TOLERANCE
+
+    worst = ", ".join(f"{head} {value:.1e}" for head, value in found.max_abs.items())
+    return f"max abs of the logits: {worst} (allowed {TOLERANCE:g}, {found.runtime})"
 
 
-def _half(found: Json) -> str:
+def _half(found: Parity) -> str:
     """Parity of a half graph."""
-    least = ", ".join(f"{head} {value:.6f}" for head, value in found["cosine"].items())
-    return f"cosine with the f32 logits: {least} (needed {found['least_cosine']:g}, {found['runtime']}, halves rounded)"
+    from rate.artifacts.parity import COSINE
+
+    least = ", ".join(f"{head} {value:.6f}" for head, value in found.cosine.items())
+    return f"cosine with the f32 logits: {least} (needed {COSINE:g}, {found.runtime}, halves rounded)"

@@ -22,6 +22,7 @@ from rate.engine.verdict import Head
 from rate.errors import DataError
 from rate.kernels.saliency import Method
 from rate.machine import COMPUTING, describe, versions
+from rate.records import plain
 from rate.runs.run_schema import RUN_SCHEMA_ID
 from rate.types import Json, Prepared, Sample, Samples
 
@@ -74,7 +75,7 @@ class Job:
             "schema": RUN_SCHEMA_ID,
             "weights": self.weights,
             "data": self.data,
-            "geometry": self.geometry.to_json(),
+            "geometry": plain(self.geometry),
             "pixel_path": pixel_path(self.geometry.interpolation),
             "backend": backend,
             "precision": precision,

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from rate.artifacts.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
 from rate.artifacts.folders import check_replaceable, digest_files, replacing
-from rate.artifacts.parity import Parity, judge, make_sample, make_token_sample, save_sample
+from rate.artifacts.parity import judge, make_sample, make_token_sample, save_sample
+from rate.artifacts.records import Parity
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, check_installed
@@ -71,7 +74,7 @@ def export_artifact(
         if data is not None and prove is not None:
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
             artifact = add_int8(artifact, data, model.logits, options, prove)
-    return replace(artifact, path=out)
+    return structs.replace(artifact, path=out)
 
 
 def _build(model: Source, tokens: TokenSource | None, folder: Path, options: ExportOptions, notify: Notify) -> Artifact:
@@ -83,10 +86,10 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, options: Exp
     sample = make_sample(model.geometry.size, model.logits)
     parity = judge(sample, OrtSpec(graph))
     save_sample(sample, folder)
-    proven = parity.to_json()
+    proven = {"pixels": parity}
     if tokens is not None:
         notify("exporting the token form, and comparing its logits on dropped patches")
-        proven["tokens"] = _add_tokens(tokens, graph).to_json()
+        proven["tokens"] = _add_tokens(tokens, graph)
     names = sorted(path.name for path in folder.iterdir())
     artifact = Artifact(
         path=folder,

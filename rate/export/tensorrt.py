@@ -36,6 +36,7 @@ from rate.artifacts.plans import (
     state_folder,
     write_plan,
 )
+from rate.artifacts.records import Distance, Made
 from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
 from rate.errors import ArtifactError, BackendError, ConfigError, ParityError, StorageError, UsageError
@@ -134,10 +135,19 @@ def build_plan(
     notify(f"building a TensorRT {machine['tensorrt']} plan in {precision} for {machine['gpu']}; this takes minutes")
     began = time.monotonic()
     content = serialize(library, graph.path, profiles, cache, observe)
-    made = {"rate": __version__, "seconds": round(time.monotonic() - began, 1), "bytes": len(content)}
+    made = Made(__version__, round(time.monotonic() - began, 1), len(content))
     spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), sizes)
     capture, parity = _proven(artifact, spec, content, notify)
-    plan = Plan(path, facts, sizes, spec.sha256, capture, parity, made)
+    plan = Plan(
+        path=path,
+        key=key_of(facts),
+        facts=facts,
+        batch_sizes=sizes,
+        sha256=spec.sha256,
+        capture=capture,
+        parity=parity,
+        made=made,
+    )
     write_plan(plan)
     notify(f"{path}: {len(content):,} bytes")
     return plan
@@ -307,7 +317,7 @@ def _kept(path: Path) -> Plan | None:
     return plan if path.is_file() and digest_file(path) == plan.sha256 else None
 
 
-def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, Json]:
+def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, dict[str, Distance]]:
     """Write the plan and run it; return whether it can be captured, and the distance of its logits for every batch
     size.
     """
@@ -325,9 +335,10 @@ def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Noti
         raise
 
 
-def _judged(artifact: Artifact, spec: TensorRtSpec) -> Json:
+def _judged(artifact: Artifact, spec: TensorRtSpec) -> dict[str, Distance]:
     """Map each batch size to the distance of the logits, since each profile has its own kernels."""
-    sample, found = load_sample(artifact, "pixels", spec.precision), {}
+    sample = load_sample(artifact, "pixels", spec.precision)
+    found: dict[str, Distance] = {}
     for size in spec.batch_sizes:
         try:
             parity = judge(sample, replace(spec, batch_sizes=(size,)))
@@ -337,5 +348,5 @@ def _judged(artifact: Artifact, spec: TensorRtSpec) -> Json:
                 "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
                 "TensorRT, or --format onnx"
             ) from error
-        found[str(size)] = {"max_abs": parity.max_abs, "cosine": parity.cosine}
+        found[str(size)] = Distance(parity.max_abs, parity.cosine)
     return found

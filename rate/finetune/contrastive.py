@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from rate.artifacts.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_checkpoint
 from rate.artifacts.folders import check_replaceable
+from rate.artifacts.records import Base
 from rate.artifacts.weights import state_digest
 from rate.errors import ConfigError, UsageError
 from rate.export.sources.families import open_clip, openai
@@ -69,7 +70,7 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)
     encoder = open_encoder(source)
-    base = {"source": source, "weights": state_digest(encoder.model.visual.state_dict())}
+    base = Base(source, state_digest(encoder.model.visual.state_dict()))
     sets = read_sets(data, settings.split, settings.val_split)
     prompts = _prompts(settings, lambda: labels_of(sets.train))
     check_labels(sets, prompts.classes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
 from rate.artifacts.weights import state_digest
@@ -59,7 +60,7 @@ def _save(draft: Checkpoint, learner: Learner, result: Finetuned, force: bool) -
         "train_accuracy": result.train_accuracy,
         "val_accuracy": result.val_accuracy,
     }
-    checkpoint = replace(draft, recipe=draft.recipe | told)
+    checkpoint = structs.replace(draft, recipe=draft.recipe | told)
     save_checkpoint(checkpoint, learner.tower.state_dict(), learner.head(), force, learner.text())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rate.artifacts.checkpoint import CHECKPOINT, LINEAR, Checkpoint
 from rate.artifacts.folders import check_replaceable
+from rate.artifacts.records import Base
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower
 from rate.finetune.course import carry_out
@@ -55,7 +56,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
         prompts=(),
         geometry=model.geometry,
         recipe={"name": "ft", "optimizer": "adam", **settings.to_json()},
-        base={"source": model.source, "weights": model.weights},
+        base=Base(model.source, model.weights),
         head=LINEAR,
     )
     return carry_out(draft, _Classifier(model.tower, _first_head(model, classes, watch)), sets, settings, watch)

@@ -7,10 +7,10 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+from msgspec import structs
 from PIL import Image
 
 from rate.data.images.geometry import Geometry
@@ -94,7 +94,7 @@ class Images:
 def roomy(geometry: Geometry) -> Convert:
     """Make a decoder of images for augmentation: resized with a margin, not cropped."""
     side = max(geometry.resize, math.ceil(ROOM * geometry.size))
-    resize = replace(geometry, resize=side, size=side if geometry.crop == "squash" else geometry.size)
+    resize = structs.replace(geometry, resize=side, size=side if geometry.crop == "squash" else geometry.size)
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
     def convert(sample: Sample) -> UInt8:
@@ -108,7 +108,7 @@ def roomy(geometry: Geometry) -> Convert:
 
 def exact(geometry: Geometry) -> Convert:
     """Make a decoder of an evaluation's pixels, [3,size,size], before normalisation."""
-    plain = replace(geometry, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    plain = structs.replace(geometry, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def convert(sample: Sample) -> UInt8:
         image = load_image(sample.image)

@@ -10,6 +10,7 @@ from torch import nn
 
 from rate.artifacts.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rate.artifacts.folders import check_replaceable
+from rate.artifacts.records import Base
 from rate.backends.process import usable_cores
 from rate.data.manifest import Manifest
 from rate.export.options import read_classes
@@ -155,6 +156,6 @@ def _save(model: SourceModel, head: nn.Linear, result: Finetuned, settings: LpSe
         prompts=(),
         geometry=model.geometry,
         recipe=recipe,
-        base={"source": model.source, "weights": model.weights},
+        base=Base(model.source, model.weights),
     )
     save_checkpoint(checkpoint, model.tower.state_dict(), head, settings.force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rate.artifacts.records import ArtifactDocument, CheckpointDocument, PlanDocument
 from rate.artifacts.schema_words import COUNT as _COUNT
 from rate.artifacts.schema_words import METRIC as _METRIC
 from rate.artifacts.schema_words import NUMBER as _NUMBER
@@ -12,9 +13,9 @@ from rate.artifacts.schema_words import TEXT as _TEXT
 from rate.artifacts.schema_words import array_of as _list
 from rate.artifacts.schema_words import map_of as _map
 from rate.artifacts.schema_words import object_with as _object
-from rate.artifacts.schemas import ARTIFACT, CHECKPOINT, PLAN
 from rate.bench.schema import BENCH
 from rate.paired import METRICS, STATES
+from rate.records import schema_of
 from rate.runs.rows import SCHEMA
 from rate.runs.run_schema import RULE, RUN
 from rate.runs.summary import SUMMARY_SCHEMA_ID
@@ -224,9 +225,9 @@ def samples() -> Json:
 def all_schemas() -> dict[str, Json]:
     """Name of a file -> its schema."""
     return {
-        "artifact": ARTIFACT,
-        "checkpoint": CHECKPOINT,
-        "plan": PLAN,
+        "artifact": schema_of(ArtifactDocument),
+        "checkpoint": schema_of(CheckpointDocument),
+        "plan": schema_of(PlanDocument),
         "run": RUN,
         "samples": samples(),
         "summary": SUMMARY,

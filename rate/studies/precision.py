@@ -7,37 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rate.artifacts.records import Flips
 from rate.data.digests import fingerprint
 from rate.engine.evaluate import Observe, evaluate
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.files import write_json
+from rate.records import plain
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.types import Json
 
 PRECISION_SCHEMA_ID = "rate.precision/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Flips:
-    """One head's rows in the run's precision against f32."""
-
-    head: str
-    samples: int  # with a prediction in f32
-    predictions: int  # that differ, or are missing
-    verdicts: int  # valid, not valid or undefined: that differ, or are missing
-    max_abs_rma: float | None  # largest difference of the positive evidence's relevance mass
-
-    def __str__(self) -> str:
-        return (
-            f"{self.head}: {self.verdicts} of {self.samples} verdicts and {self.predictions} predictions differ, "
-            f"relevance mass by at most {self.max_abs_rma or 0:.4f}"
-        )
-
-    def to_json(self) -> Json:
-        """All fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +77,7 @@ def compare_precision(
             "schema": PRECISION_SCHEMA_ID,
             "precision": read_run(run)["identity"]["precision"],
             "reference": {"backend": reference.backend, "precision": reference.precision},
-            "heads": {flips.head: flips.to_json() for flips in found},
+            "heads": {flips.head: plain(flips) for flips in found},
         },
     )
     return found

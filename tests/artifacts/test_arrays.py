@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from rate.artifacts.arrays import read_arrays
 from rate.artifacts.artifact import Artifact
@@ -82,9 +83,7 @@ def test_a_damaged_parity_sample_is_one_message(shared_artifact: Artifact, artif
     whole = path.read_bytes()
     rng = random.Random(0)
     said = []
-    artifact = Artifact(
-        **{name: getattr(shared_artifact, name) for name in Artifact.__slots__} | {"path": artifact_copy}
-    )
+    artifact = structs.replace(shared_artifact, path=artifact_copy)
     heads = [at for at in range(len(whole) - 4) if whole[at : at + 2] == b"PK" or whole[at : at + 6] == b"\x93NUMPY"]
     for number in range(300):
         data = bytearray(whole)
@@ -103,9 +102,7 @@ def test_a_damaged_parity_sample_is_one_message(shared_artifact: Artifact, artif
 
 
 def test_rows_that_name_what_is_not_there_are_refused(shared_artifact: Artifact, artifact_copy: Path) -> None:
-    artifact = Artifact(
-        **{name: getattr(shared_artifact, name) for name in Artifact.__slots__} | {"path": artifact_copy}
-    )
+    artifact = structs.replace(shared_artifact, path=artifact_copy)
     with np.load(artifact_copy / "parity.npz") as arrays:
         whole = dict(arrays)
     for name, value in (("slot", 99), ("slot", -1), ("offset", 1 << 40), ("offset", -1)):

@@ -9,23 +9,34 @@ import jsonschema
 import pytest
 import safetensors.torch
 import torch
+from msgspec import structs
 
 from rate.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rate.artifacts.folders import digest_file
-from rate.artifacts.schemas import CHECKPOINT
+from rate.artifacts.records import Base, CheckpointDocument
 from rate.artifacts.weights import state_digest
 from rate.data.images.geometry import Geometry
 from rate.errors import ArtifactError, UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.open_source import open_source, open_tower
+from rate.records import schema_of
 
 GEOMETRY = Geometry(24, 27, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def checkpoint(path: Path) -> Checkpoint:
     recipe = {"name": "lp", "seed": 0, "train_accuracy": 0.5, "val_accuracy": None, "lr": 1e-3}
-    base = {"source": "timm:test_vit", "weights": "0" * 64}
-    return Checkpoint(path, "timm", {"name": "test_vit"}, ("x", "y"), (), GEOMETRY, recipe, base)
+    base = Base("timm:test_vit", "0" * 64)
+    return Checkpoint(
+        path=path,
+        family="timm",
+        model={"name": "test_vit"},
+        classes=("x", "y"),
+        prompts=(),
+        geometry=GEOMETRY,
+        recipe=recipe,
+        base=base,
+    )
 
 
 def tower() -> dict[str, torch.Tensor]:
@@ -45,7 +56,7 @@ def test_tower_head_and_facts_come_back(tmp_path) -> None:
     head = torch.nn.Linear(4, 2)
     save_checkpoint(checkpoint(tmp_path / "lp"), tower(), head, force=False)
     loaded = load_checkpoint(tmp_path / "lp")
-    assert loaded == checkpoint(tmp_path / "lp")
+    assert structs.replace(loaded, files={}) == checkpoint(tmp_path / "lp")
     state, found = loaded.read()
     assert state.keys() == tower().keys()
     assert all(torch.equal(state[name], value) and state[name].dtype == value.dtype for name, value in tower().items())
@@ -57,8 +68,8 @@ def test_tower_head_and_facts_come_back(tmp_path) -> None:
 
 def test_the_document_obeys_its_schema(saved) -> None:
     document = json.loads((saved / "checkpoint.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(CHECKPOINT)
-    jsonschema.Draft202012Validator(CHECKPOINT).validate(document)
+    jsonschema.Draft202012Validator.check_schema(schema_of(CheckpointDocument))
+    jsonschema.Draft202012Validator(schema_of(CheckpointDocument)).validate(document)
     assert document["files"] == {"model.safetensors": digest_file(saved / "model.safetensors")}
 
 
@@ -86,11 +97,11 @@ def rewrite(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **valu
     ("values", "message"),
     [
         ({"schema": "rate.checkpoint/0"}, "has the schema 'rate.checkpoint/0'"),
-        ({"files": {}}, "does not list model.safetensors"),
-        ({"recipe": {}}, "'name' must be a str"),
-        ({"base": {"source": "x"}}, "'weights' must be a str"),
-        ({"input": {}}, "'input' is malformed"),
-        ({"model": None}, "'model' must be a dict"),
+        ({"files": {"other": "0" * 64}}, "does not list model.safetensors"),
+        ({"recipe": {}}, "'recipe' must have a 'name'"),
+        ({"base": {"source": "x"}}, "`weights` - at `\\$.base`"),
+        ({"input": {}}, r"- at `\$.input`"),
+        ({"model": None}, r"at `\$.model`, got None"),
     ],
 )
 def test_a_malformed_document_is_refused_by_the_field_at_fault(values, message, saved) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from gate_runs import run_json
 
-from rate.artifacts.documents import disagreement, read_json
-from rate.artifacts.schemas import ARTIFACT
+from rate.artifacts.documents import disagreement
 from rate.runs.run_schema import NEEDED
 from rate.types import Json
 
@@ -55,10 +53,6 @@ def check_agreement(document: Json, schema: Json) -> None:
     assert verdicts == {True, False}
 
 
-def test_an_artifact_that_was_changed(shared_artifact) -> None:
-    check_agreement(shared_artifact.to_json(), ARTIFACT)
-
-
 def test_a_run_that_was_changed() -> None:
     check_agreement(run_json(["zs", "lp"], 3, parts=[{"name": "part-0a.parquet", "rows": 6}]), NEEDED)
 
@@ -78,10 +72,3 @@ def test_what_is_wrong_is_said_with_its_place(value: object, said: str) -> None:
     properties = {"n": {"type": "integer", "minimum": 0}, "names": {"type": "array", "items": {"minLength": 1}}}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     assert disagreement(value, schema | ({"required": ["schema"]} if value == {} else {})) == said
-
-
-@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "[" * 100_000, "9" * 5000, ""])
-def test_what_is_no_json_is_a_value_error(text: str, tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text(text)
-    with pytest.raises(ValueError):
-        read_json(tmp_path / "x.json")

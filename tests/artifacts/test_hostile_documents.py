@@ -14,13 +14,13 @@ import pytest
 
 from rate.artifacts.artifact import load_artifact
 from rate.artifacts.checkpoint import load_checkpoint
-from rate.artifacts.documents import read_json
 from rate.artifacts.parity import load_sample
 from rate.cli.inspect import describe
 from rate.cli.main import run
 from rate.errors import RateError
 from rate.export.options import ExportOptions
 from rate.export.sources.open_source import open_source
+from rate.records import read_json, written
 
 RAW = (
     *("null", '"\\ud800"', "1e999", "[]", "{}", '""', "-1", "true", "0.5", '"\\u0000"', '["x"]', '{"x": null}', "0"),
@@ -49,7 +49,7 @@ def replaced(document: Any, at: tuple[Any, ...], raw: str) -> str:
 def inspected(folder: Path) -> None:
     artifact = load_artifact(folder)
     describe(artifact).encode()
-    json.dumps(artifact.to_json(), allow_nan=False, ensure_ascii=False).encode()
+    written(artifact.document).encode()
     assert artifact.digest
     load_sample(artifact)
 

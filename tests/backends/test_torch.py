@@ -11,10 +11,12 @@ import onnx_models
 import perturbing
 import pytest
 import torch
+from msgspec import structs
 from torch import nn
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
+from rate.artifacts.records import Request
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.torch import TorchSpec
 from rate.engine.choose_backend import TORCH, offers
@@ -169,13 +171,13 @@ def test_a_source_that_is_gone_is_refused_with_the_cure(movable) -> None:
 def test_a_source_that_changed_is_refused_with_what_changed(movable, change: dict[str, object], named: str) -> None:
     artifact, _ = movable
     with pytest.raises(UsageError, match=rf"is no longer what .* was exported from: its {named} changed"):
-        load_module(replace(artifact, **change))
+        load_module(structs.replace(artifact, **change))
 
 
 def test_heads_are_asked_for_again_as_they_were(trained, tmp_path: Path) -> None:
     options = ExportOptions(heads=(f"again=linear:{trained.checkpoint}",))
     artifact = export_artifact(str(trained.checkpoint), tmp_path / "artifact", options)
-    assert artifact.request == {"classes": None, "templates": None, "heads": list(options.heads)}
+    assert artifact.request == Request(None, None, options.heads)
     assert load_artifact(artifact.path).request == artifact.request
     assert set(check_parity(artifact, spec_of_artifact(artifact, threads=1)).max_abs) == {"lp", "again"}
     assert len(open_source(artifact.source, ExportOptions()).infos) == 1

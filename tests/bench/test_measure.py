@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from function_models import open_spec
+from msgspec import structs
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Backend, Logits, Pending
@@ -48,7 +49,7 @@ def images() -> Images:
 @pytest.fixture
 def artifact(trained) -> Artifact:
     found = load_artifact(trained.artifact)
-    return replace(found, geometry=replace(found.geometry, size=SIZE, resize=SIZE))
+    return structs.replace(found, geometry=structs.replace(found.geometry, size=SIZE, resize=SIZE))
 
 
 def job(artifact: Artifact, masks: int, batch: int) -> Job:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from msgspec import structs
 
 import rate
 from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.records import Request
 from rate.cli.main import run
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
@@ -20,6 +21,7 @@ from rate.errors import ArtifactError, UsageError
 from rate.export.sources.attention import Attentive
 from rate.export.sources.reopen import reopen
 from rate.kernels.relevance import bounds, upsample
+from rate.records import record
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -143,9 +145,9 @@ def test_a_source_that_moved_or_changed_is_refused_with_the_cure(tiny_vit, tmp_p
     templates.write_text("one {}\n")
     classes.write_text("dark\nlight\n")
     with pytest.raises(ArtifactError, match=r"no longer gives the logits .* export it again"):
-        reopen(replace(artifact, request=asked(classes, templates)))
+        reopen(structs.replace(artifact, request=record(Request, asked(classes, templates))))
     with pytest.raises(ArtifactError, match="give --classes FILE"):
-        reopen(replace(artifact, request=None))
+        reopen(structs.replace(artifact, request=None))
     config.rename(tmp_path / "gone.json")
     with pytest.raises(ArtifactError, match=r"cannot be opened from here .*put it back, or export it again"):
         reopen(artifact)
@@ -155,7 +157,7 @@ def test_a_convolutional_checkpoint_and_a_bare_graph_are_refused(trained, tiny_v
     with pytest.raises(UsageError, match=r"no plain vision transformer .*--saliency rise"):
         Attentive(reopen(load_artifact(trained.artifact)))
     with pytest.raises(UsageError, match="there is no PyTorch model behind it"):
-        reopen(replace(load_artifact(tiny_vit.artifact), family="onnx"))
+        reopen(structs.replace(load_artifact(tiny_vit.artifact), family="onnx"))
 
 
 def test_its_verdicts_can_be_held_against_those_of_masks(tiny_vit, finished: Path, tmp_path: Path, capsys) -> None:

@@ -12,18 +12,20 @@ import jsonschema
 import onnx
 import onnx_models
 import pytest
+from msgspec import structs
 from onnx import helper
 from standin_tensorrt import Standin
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
 from rate.artifacts.plans import Plan, key_of, plan_spec, planned, read_plan
-from rate.artifacts.schemas import PLAN
+from rate.artifacts.records import PlanDocument
 from rate.backends.tensorrt import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.export import ExportOptions
 from rate.export.tensorrt import WORKSPACE, Progress, build_plan, profiles_for, serialize
 from rate.kernels.separable import occlusion, rise
+from rate.records import plain, schema_of
 
 VERSIONS = ("10.12.0.36", "11.4.0.106")
 
@@ -75,7 +77,7 @@ def test_a_plan_is_strongly_typed_exact_and_described(monkeypatch, artifact, tmp
     assert plan.path.parent == artifact.path / "plans"
     assert files(artifact) == [f"{key_of(plan.facts)[:16]}.json", f"{key_of(plan.facts)[:16]}.plan"]
     document = json.loads(plan.path.with_suffix(".json").read_text())
-    jsonschema.Draft202012Validator(PLAN).validate(document)
+    jsonschema.Draft202012Validator(schema_of(PlanDocument)).validate(document)
     assert document["sha256"] == hashlib.sha256(plan.path.read_bytes()).hexdigest()
     assert document["facts"]["tensorrt"] == version
     assert document["facts"]["onnx"].keys() == {"pixels.onnx", "pixels.onnx.data"}
@@ -106,9 +108,7 @@ def test_a_plan_that_is_there_is_kept_and_built_again_by_force(standin, artifact
 
 def test_the_key_tells_everything_apart_that_makes_a_plan(standin, artifact) -> None:
     def key(name: str, value: object) -> str:
-        facts = json.loads(json.dumps(plan.facts))
-        facts[name] = value
-        return key_of(facts)
+        return key_of(plain(plan.facts) | {name: value})
 
     plan = build_plan(artifact, "f32", (4,))
     others = {
@@ -116,13 +116,13 @@ def test_the_key_tells_everything_apart_that_makes_a_plan(standin, artifact) -> 
         "gpu": "B",
         "capability": "9.1",
         "cuda": "12.9",
-        "onnx": plan.facts["onnx"] | {"pixels.onnx.data": "0" * 64},
+        "onnx": plan.facts.onnx | {"pixels.onnx.data": "0" * 64},
         "profiles": profiles_for(24, (5,)),
-        "flags": plan.facts["flags"] | {"level": 5},
+        "flags": plan.facts.flags | {"level": 5},
         "graph": "pixels-fp16.onnx",
         "precision": "fp16",
     }
-    assert set(others) == set(plan.facts)
+    assert set(others) == set(plain(plan.facts))
     keys = {key(name, value) for name, value in others.items()} | {key_of(plan.facts)}
     assert len(keys) == len(others) + 1
 
@@ -236,7 +236,7 @@ def test_a_graph_of_lower_precision_has_a_plan_of_its_own(standin, artifact) -> 
     )
     plan = build_plan(both, "fp16", (8,))
     assert plan.precision == "fp16"
-    assert plan.facts["onnx"].keys() == {"pixels.onnx", "pixels.onnx.data", name}
+    assert plan.facts.onnx.keys() == {"pixels.onnx", "pixels.onnx.data", name}
     build_plan(both, "f32", (8,))
     assert planned(both) == ("fp16", "f32")
     assert plan_spec(both, "fp16", 8).precision == "fp16"
@@ -281,7 +281,7 @@ def test_a_plan_of_another_machine_or_other_weights_is_refused_with_the_differen
     elif change == "version":
         Standin("10.14.1.0").install(monkeypatch, tmp_path / "state")
     else:
-        artifact = replace(artifact, files=artifact.files | {"pixels.onnx.data": "0" * 64})
+        artifact = structs.replace(artifact, files=artifact.files | {"pixels.onnx.data": "0" * 64})
     with pytest.raises(UsageError, match=rf"{message}.*; build one here: rate export .* --format tensorrt"):
         plan_spec(artifact, "f32", 4)
 
@@ -300,11 +300,11 @@ def rewrite(plan: Plan, **values: object) -> None:
     ("tamper", "message"),
     [
         (rename, "has the key"),
-        (lambda plan: rewrite(plan, facts=plan.facts | {"gpu": "B"}), "has the key"),
+        (lambda plan: rewrite(plan, facts=plain(plan.facts) | {"gpu": "B"}), "has the key"),
         (lambda plan: rewrite(plan, sha256="0" * 64), "was changed, or written by another user"),
         (lambda plan: rewrite(plan, batch_sizes=[8]), "was changed, or written by another user"),
         (lambda plan: rewrite(plan, schema="rate.plan/9"), "has the schema 'rate.plan/9'"),
-        (lambda plan: rewrite(plan, facts=3), "'facts' must be a dict"),
+        (lambda plan: rewrite(plan, facts=3), "\\$\\.facts"),
         (lambda plan: plan.path.with_suffix(".json").write_text("{"), "cannot be read as JSON"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rate.artifacts.checkpoint import load_checkpoint
-from rate.artifacts.schemas import CHECKPOINT
+from rate.artifacts.records import CheckpointDocument
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, UsageError
@@ -22,6 +22,7 @@ from rate.export.sources.open_source import open_source, open_tower
 from rate.finetune.features import FORWARD_BATCH, extract
 from rate.finetune.lp import LpSettings, finetune_lp, train_head
 from rate.finetune.recipe import Watch
+from rate.records import schema_of
 
 SOURCE = "timm:test_vit"
 ImageSet = Callable[..., Path]
@@ -61,7 +62,7 @@ def test_it_learns_dark_from_light_and_writes_a_checkpoint(image_set: ImageSet, 
     assert steps == [(k, 8) for k in range(1, 9)] + [(k, 6) for k in range(1, 7)]
     assert any("random weights" in text for text in told)
     document = json.loads((tmp_path / "lp/checkpoint.json").read_text())
-    jsonschema.Draft202012Validator(CHECKPOINT).validate(document)
+    jsonschema.Draft202012Validator(schema_of(CheckpointDocument)).validate(document)
     assert (
         document["recipe"] | {"train_accuracy": 1.0, "val_accuracy": 1.0, "epochs": 30, "seed": 0} == document["recipe"]
     )

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image
 
 from rate.errors import ConfigError
-from rate.types import Bool, Box, Float32, Float64, Int64, Json
+from rate.records import Record
+from rate.types import Bool, Box, Float32, Float64, Int64
 
 CROPS = ("center", "squash")
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(Record, frozen=True):
     """How an image becomes model pixels: the artifact's `input`.
 
     Sizes round as torchvision's `Resize` and `CenterCrop` do. With ``resize >= size`` a crop never leaves the image.
@@ -33,8 +34,8 @@ class Geometry:
     resize: int  # "center": the short side becomes this; "squash": both sides become this (= size)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    crop: str = "center"  # "center" | "squash"
-    interpolation: str = "bicubic"  # "bicubic" | "bilinear"
+    crop: Annotated[str, Meta(extra_json_schema={"enum": list(CROPS)})] = "center"
+    interpolation: Annotated[str, Meta(extra_json_schema={"enum": list(_FILTERS)})] = "bicubic"
 
     def __post_init__(self) -> None:
         _check_choice("crop", self.crop, CROPS)
@@ -49,22 +50,6 @@ class Geometry:
         _check_channels("std", self.std)
         if min(self.std) <= 0:
             raise ConfigError(f"std must be 3 positive numbers, got {self.std}")
-
-    def to_json(self) -> Json:
-        """The fields as plain JSON values; `from_json` reads them back to an equal value."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_json(cls, value: Json) -> Geometry:
-        """Read what `to_json` wrote; a key too many or too few is refused.
-
-        Raises:
-            ConfigError: the keys or a value are not those of a geometry.
-        """
-        names = {field.name for field in fields(cls)}
-        if set(value) != names:
-            raise ConfigError(f"a geometry has exactly the keys {sorted(names)}, got {sorted(value)}")
-        return cls(**{**value, "mean": _channels("mean", value["mean"]), "std": _channels("std", value["std"])})
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height in pixels after the resize and before the crop of a ``width`` x ``height`` image."""
@@ -194,10 +179,3 @@ def _check_channels(name: str, value: object) -> None:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _channels(name: str, value: object) -> tuple[float, float, float]:
-    if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(_is_finite(number) for number in value):
-        raise ConfigError(f"{name} must be 3 finite numbers, one a channel; got {value!r}")
-    red, green, blue = (float(number) for number in value)
-    return red, green, blue

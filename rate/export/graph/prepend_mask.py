@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rate.artifacts.artifact import HeadInfo
+from rate.artifacts.records import HeadInfo
 from rate.errors import need
 from rate.export.graph.onnx_walk import graphs, reads
 from rate.export.graph.perturbed import INPUTS, dims

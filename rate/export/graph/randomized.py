@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from rate.artifacts.artifact import PARITY, PARITY_TOKENS, Artifact
 from rate.artifacts.parity import ParitySample, load_sample, save_sample
@@ -51,7 +52,7 @@ def randomized_artifact(artifact: Artifact, folder: Path, form: str = "pixels", 
     sample = load_sample(artifact, form)
     again = replace(sample, logits=_logits(OrtSpec(moved), sample))
     save_sample(again, folder, PARITY_TOKENS if form == "tokens" else PARITY)
-    return replace(artifact, path=folder, graphs={form: graph.path.name}, files={}, precision="f32", int8=None)
+    return structs.replace(artifact, path=folder, graphs={form: graph.path.name}, files={}, precision="f32", int8=None)
 
 
 def randomize(model: SourceModel, seed: int = 0) -> SourceModel:

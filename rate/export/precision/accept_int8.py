@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rate.artifacts.artifact import Artifact
+from rate.artifacts.records import Changes, Flips
 from rate.backends.base import BackendSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
@@ -16,8 +17,8 @@ from rate.engine.verdict import Head, Verdict
 from rate.errors import DataError, ParityError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import Observe, add_plan
-from rate.studies.precision import Answer, Flips, count_flips
-from rate.types import Json, Sample
+from rate.studies.precision import Answer, count_flips
+from rate.types import Sample
 
 MASKS = 100
 """The number of masks of an image. Maps of few masks are noisy, so more verdicts change than with many masks."""
@@ -51,7 +52,7 @@ def export(
 
 def measure_flips(
     artifact: Artifact, samples: tuple[Sample, ...], allowed: float, say: Say = lambda _: None, masks: int = MASKS
-) -> Json:
+) -> Changes:
     """Evaluate ``samples`` with the f32 and the int8 graph of ``artifact``; return the section of artifact.json.
 
     Args:
@@ -80,12 +81,7 @@ def measure_flips(
             f"int8 changes too much against f32, {worst}: a share of {_share(worst):.3f}, allowed is "
             f"{allowed:g}; calibrate on more or other images, accept it with --max-flips, or use --precision f32"
         )
-    return {
-        "images": found[0].samples,
-        "masks": masks,
-        "allowed": allowed,
-        "heads": {flips.head: {k: v for k, v in flips.to_json().items() if k != "head"} for flips in found},
-    }
+    return Changes(found[0].samples, masks, allowed, tuple(found))
 
 
 def _share(flips: Flips) -> float:

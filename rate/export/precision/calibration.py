@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rate.artifacts.artifact import HeadInfo
+from rate.artifacts.records import HeadInfo
 from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare

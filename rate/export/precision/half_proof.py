@@ -11,9 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from rate.artifacts.artifact import Artifact, write_artifact
 from rate.artifacts.folders import digest_files
-from rate.artifacts.parity import Parity, ParitySample, judge, load_sample
+from rate.artifacts.parity import ParitySample, judge, load_sample
+from rate.artifacts.records import Parity
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import need
@@ -45,9 +48,9 @@ def add_half(artifact: Artifact, precision: str) -> Artifact:
         if form != "pixels":
             share_weights(graph.path, folder / graphs[f"pixels-{precision}"])
         graphs[name] = graph.path.name
-        proven[name.removeprefix("pixels-")] = prove(graph, load_sample(artifact, form)).to_json()
+        proven[name] = prove(graph, load_sample(artifact, form))
     written = [path.name for name in graphs.values() for path in folder.glob(f"{name}*")]
-    whole = replace(
+    whole = structs.replace(
         artifact,
         precision=precision,
         graphs=graphs,

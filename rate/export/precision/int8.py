@@ -15,10 +15,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from rate.artifacts.artifact import INT8, PARITY_INT8, Artifact, write_artifact
 from rate.artifacts.folders import digest_files
 from rate.artifacts.parity import IMAGES, judge, make_sample, save_sample
+from rate.artifacts.records import CalibrationData, Changes, Int8
 from rate.backends.base import Logits
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
@@ -26,10 +28,10 @@ from rate.data.images.prepare import prepare
 from rate.data.manifest import Manifest, read_manifest
 from rate.errors import ConfigError, RateError, need
 from rate.export.options import ExportOptions
-from rate.export.precision.calibration import Calibration, Feed, Feeds, choose, readable
-from rate.types import Float32, Json, Sample
+from rate.export.precision.calibration import Feed, Feeds, choose, readable
+from rate.types import Float32, Sample
 
-Prove = Callable[[Artifact, tuple[Sample, ...]], Json]
+Prove = Callable[[Artifact, tuple[Sample, ...]], Changes]
 """Measures for artifact.json what an int8 graph changes on some samples; raises if the change is too large."""
 
 SMOOTHING = 0.5
@@ -84,30 +86,18 @@ def add_int8(
     parity = judge(sample, OpenVinoSpec(graph, "int8"))
     save_sample(sample, folder, PARITY_INT8)
     names = (INT8, Path(INT8).with_suffix(".bin").name, PARITY_INT8)
-    whole = replace(
+    whole = structs.replace(
         artifact,
         precision="int8",
         graphs=artifact.graphs | {"pixels-int8": INT8},
         files=artifact.files | digest_files(folder, names),
-        int8={
-            "calibration": _about(chosen, learn, data, options),
-            "parity": {"max_abs": parity.max_abs, "cosine": parity.cosine, "runtime": parity.runtime},
-        },
+        parity=artifact.parity | {"pixels-int8": parity},
         versions=artifact.versions | {name: version(name) for name in ("openvino", "nncf")},
     )
-    flips = prove(whole, chosen.check) | {"calibrated_on": chosen.shared}
-    whole = replace(whole, int8=(whole.int8 or {}) | {"flips": flips})
+    about = CalibrationData(data.digest(), options.split, len(learn), len(chosen.learn) - len(learn))
+    whole = structs.replace(whole, int8=Int8(about, prove(whole, chosen.check), chosen.shared))
     write_artifact(whole)
     return whole
-
-
-def _about(chosen: Calibration, learn: list[Sample], data: Manifest, options: ExportOptions) -> Json:
-    return {
-        "data": data.digest(),
-        "split": options.split,
-        "images": len(learn),
-        "unreadable": len(chosen.learn) - len(learn),
-    }
 
 
 def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rate.artifacts.artifact import HeadInfo
+from rate.artifacts.records import HeadInfo
 from rate.backends.base import Logits
 from rate.errors import UsageError
 from rate.export.sources.open_source import SourceModel

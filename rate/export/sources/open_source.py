@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rate.artifacts.artifact import HeadInfo
+from rate.artifacts.records import HeadInfo
 from rate.backends.base import Logits
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
@@ -73,8 +73,7 @@ class Source(Protocol):
         """Compute logits [b,c] per head of the bare model in its own runtime for pixels [b,3,h,w]."""
 
 
-@dataclass(frozen=True, eq=False)
-class Head(HeadInfo):
+class Head(HeadInfo, frozen=True, eq=False):
     """A head with its module: features [b,d] -> logits [b,c]."""
 
     module: nn.Module
@@ -254,6 +253,6 @@ def _check_same_tower(model: SourceModel, checkpoint: Checkpoint, digest: str) -
     if (digest, checkpoint.geometry) != (model.weights, model.geometry):
         raise UsageError(
             f"the head in {checkpoint.path} stands on another tower (weights {digest[:12]}..., trained from "
-            f"{checkpoint.base['source']}) than {model.source} (weights {model.weights[:12]}...); "
+            f"{checkpoint.base.source}) than {model.source} (weights {model.weights[:12]}...); "
             "heads of one artifact share a tower, so export it on its own"
         )

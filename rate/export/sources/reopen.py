@@ -8,24 +8,26 @@ import numpy as np
 
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity import TOLERANCE, load_sample, masked
+from rate.artifacts.records import Request
 from rate.errors import ArtifactError, RateError, UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.open_source import Source, SourceModel, open_source
-from rate.types import Json
 
 
-def request_of(model: Source, options: ExportOptions) -> Json | None:
+def request_of(model: Source, options: ExportOptions) -> Request | None:
     """Describe the options that reopen the heads of ``model``, beside SOURCE; None = it has no torch module."""
     if not isinstance(model, SourceModel):
         return None
-    paths = {name: getattr(options, name) for name in ("classes", "templates")}
-    return {name: None if path is None else str(path) for name, path in paths.items()} | {"heads": list(options.heads)}
+    classes, templates = (None if path is None else str(path) for path in (options.classes, options.templates))
+    return Request(classes, templates, tuple(options.heads))
 
 
-def options_of(request: Json) -> ExportOptions:
+def options_of(request: Request | None) -> ExportOptions:
     """Convert a `request_of` to options."""
-    classes, templates = (None if path is None else Path(path) for path in map(request.get, ("classes", "templates")))
-    return ExportOptions(classes=classes, templates=templates, heads=tuple(request.get("heads", ())))
+    if request is None:
+        return ExportOptions()
+    classes, templates = (None if path is None else Path(path) for path in (request.classes, request.templates))
+    return ExportOptions(classes=classes, templates=templates, heads=request.heads)
 
 
 def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
@@ -46,7 +48,7 @@ def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
             "export a checkpoint, a timm or an open_clip model, or use --saliency rise"
         )
     try:
-        model = open_source(artifact.source, options_of(artifact.request or {}))
+        model = open_source(artifact.source, options_of(artifact.request))
     except RateError as error:
         raise ArtifactError(
             f"{artifact.path} was exported from {artifact.source}, which cannot be opened from here ({error}); "

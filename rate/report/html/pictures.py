@@ -17,6 +17,7 @@ from rate.data.images.corrupt import alteration
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError, UsageError
+from rate.records import record
 from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
 from rate.runs.places import data_of
@@ -133,6 +134,6 @@ def _corruption(run: Json) -> tuple[str | None, int]:
 
 def _geometry(run: Json) -> Geometry | None:
     try:
-        return Geometry.from_json(run["identity"]["geometry"])
-    except (KeyError, TypeError, ConfigError):
+        return record(Geometry, run["identity"]["geometry"])
+    except (KeyError, TypeError, ValueError, ConfigError):
         return None

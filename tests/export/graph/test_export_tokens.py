@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rate.artifacts.artifact import load_artifact
 from rate.artifacts.parity import load_sample
-from rate.artifacts.schemas import ARTIFACT
+from rate.artifacts.records import ArtifactDocument
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
@@ -32,6 +32,7 @@ from rate.export.graph.torch_to_onnx import export_tokens
 from rate.export.sources.families.vit import cut_of
 from rate.export.sources.open_source import open_source
 from rate.kernels.tokens import RiseTokens, patches
+from rate.records import schema_of
 from rate.types import Rows
 
 SIZE, SIDE = 32, 4
@@ -238,10 +239,10 @@ def test_an_artifact_has_both_forms_and_their_weights_once(tiny_vit) -> None:
 
     artifact = load_artifact(tiny_vit.artifact)
     assert (artifact.graphs, artifact.patches) == ({"pixels": "pixels.onnx", "tokens": "tokens.onnx"}, SIDE)
-    assert artifact.parity["tokens"]["max_abs"]["zs"] < 1e-4
+    assert artifact.parity["tokens"].max_abs["zs"] < 1e-4
     assert "tokens.onnx.data" not in artifact.files
     assert (tiny_vit.artifact / "tokens.onnx").stat().st_size < 2**20
-    jsonschema.validate(json.loads((tiny_vit.artifact / "artifact.json").read_text()), ARTIFACT)
+    jsonschema.validate(json.loads((tiny_vit.artifact / "artifact.json").read_text()), schema_of(ArtifactDocument))
     sample = load_sample(artifact, "tokens")
     counts = sample.rows.grid.sum(axis=(1, 2))
     assert (counts == SIDE**2).sum() >= 2
@@ -284,5 +285,5 @@ def test_clip_architectures_keep_their_logits_and_store_their_weights_once(name:
     (tmp_path / "classes.txt").write_text("dark\nlight\n")
     options = ExportOptions(classes=tmp_path / "classes.txt", tokens=True)
     artifact = export_artifact(f"open_clip:{name}", tmp_path / "artifact", options)
-    assert artifact.parity["tokens"]["max_abs"]["zs"] < 1e-4
+    assert artifact.parity["tokens"].max_abs["zs"] < 1e-4
     assert "tokens.onnx.data" not in artifact.files

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from onnx import numpy_helper
 
 from rate.artifacts.artifact import Artifact, load_artifact
@@ -74,4 +74,4 @@ def test_a_graph_without_weights_is_refused(shared_artifact: Artifact, tmp_path:
     empty.mkdir()
     onnx.save(model, str(empty / "pixels.onnx"))
     with pytest.raises(UsageError, match="holds no weights"):
-        randomized_artifact(replace(shared_artifact, path=empty), tmp_path / "made")
+        randomized_artifact(structs.replace(shared_artifact, path=empty), tmp_path / "made")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +11,7 @@ import numpy as np
 import onnx_models
 import openvino
 import pytest
+from msgspec import structs
 from opening import chosen
 from openvino import opset13 as ops
 from perturbing import draw, pictures
@@ -19,7 +19,7 @@ from perturbing import run as forward
 from PIL import Image
 
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.artifacts.schemas import ARTIFACT
+from rate.artifacts.records import ArtifactDocument
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
@@ -30,6 +30,7 @@ from rate.export.export import ExportOptions
 from rate.export.precision import accept_int8
 from rate.export.precision.accept_int8 import measure_flips
 from rate.kernels.rise import Rise
+from rate.records import schema_of
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +72,12 @@ def test_an_artifact_holds_both_graphs_and_says_what_int8_changes(artifact: Arti
     loaded = load_artifact(artifact.path)
     assert loaded == artifact
     document = json.loads((artifact.path / "artifact.json").read_text())
-    jsonschema.Draft202012Validator(ARTIFACT).validate(document)
+    jsonschema.Draft202012Validator(schema_of(ArtifactDocument)).validate(document)
     assert document["precision"] == "int8"
     assert {"pixels.onnx", "pixels.xml", "pixels.bin", "parity.npz", "parity-int8.npz"} <= set(document["files"])
-    flips = document["int8"]["flips"]
-    assert (flips["images"], flips["calibrated_on"]) == (8, 8)
+    assert (document["int8"]["changes"]["images"], document["int8"]["calibrated_on"]) == (8, 8)
     assert document["int8"]["calibration"]["images"] == 8
-    head = flips["heads"]["native"]
+    (head,) = document["int8"]["changes"]["heads"]
     assert head["samples"] == 8
     assert 0 < head["max_abs_rma"] < 0.2
     said_so = f"against f32, native: {head['verdicts']} of 8 verdicts and {head['predictions']} predictions differ"
@@ -86,8 +86,8 @@ def test_an_artifact_holds_both_graphs_and_says_what_int8_changes(artifact: Arti
 
 def test_the_digest_covers_the_int8_weights(artifact: Artifact) -> None:
     for name in ("pixels.xml", "pixels.bin", "pixels.onnx", "pixels.onnx.data"):
-        assert replace(artifact, files=artifact.files | {name: "0" * 64}).digest != artifact.digest
-    assert replace(artifact, files=artifact.files | {"parity-int8.npz": "0" * 64}).digest == artifact.digest
+        assert structs.replace(artifact, files=artifact.files | {name: "0" * 64}).digest != artifact.digest
+    assert structs.replace(artifact, files=artifact.files | {"parity-int8.npz": "0" * 64}).digest == artifact.digest
 
 
 def test_int8_is_int8_and_near_f32(artifact: Artifact) -> None:
@@ -110,7 +110,7 @@ def test_auto_takes_int8_first_and_a_precision_by_name_is_used(artifact: Artifac
 
 def test_int8_is_refused_where_it_cannot_be(artifact: Artifact) -> None:
     with pytest.raises(UsageError, match=r"has no pixels graph in int8; .* --precision int8 --calibrate MANIFEST"):
-        chosen(replace(artifact, graphs={"pixels": "pixels.onnx"}), Execution(precision="int8"))
+        chosen(structs.replace(artifact, graphs={"pixels": "pixels.onnx"}), Execution(precision="int8"))
     with pytest.raises(UsageError, match="--backend onnxruntime does not compute in --precision int8"):
         chosen(artifact, Execution(backend="onnxruntime", precision="int8"))
     with pytest.raises(UsageError, match="is a int8 graph; ONNX Runtime on the CPU runs f32 ones"):
@@ -144,7 +144,7 @@ def _with_turned_head(artifact: Artifact) -> Artifact:
         source.get_tensor().set_names(set())
         model = openvino.Model([turned], model.get_parameters(), "turned")
         openvino.save_model(model, str(path / "pixels.xml"), compress_to_fp16=False)
-    return replace(artifact, path=path)
+    return structs.replace(artifact, path=path)
 
 
 def test_the_command_refuses_and_leaves_nothing_behind(

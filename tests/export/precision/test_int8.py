@@ -12,7 +12,8 @@ import openvino
 import pytest
 from PIL import Image
 
-from rate.artifacts.artifact import Artifact, HeadInfo
+from rate.artifacts.artifact import Artifact
+from rate.artifacts.records import HeadInfo
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, RateError

@@ -20,6 +20,7 @@ from rate.export.export import ExportOptions, export_artifact
 from rate.export.graph.onnx_walk import shape
 from rate.export.graph.perturbed import dims
 from rate.kernels.separable import occlusion, rise
+from rate.records import plain
 
 SIZE = onnx_models.SIZE
 
@@ -295,11 +296,11 @@ def test_geometry_comes_from_the_options_and_what_is_assumed_is_said(tmp_path) -
         classes=classes, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), interpolation="bicubic", crop_pct=1.0
     )
     given = export_artifact(f"onnx:{source}", tmp_path / "b", options, told.append)
-    assert given.geometry.to_json() == {
+    assert plain(given.geometry) == {
         "size": SIZE,
         "resize": SIZE,
-        "mean": [0.5] * 3,
-        "std": [0.25] * 3,
+        "mean": (0.5,) * 3,
+        "std": (0.25,) * 3,
         "crop": "center",
         "interpolation": "bicubic",
     }

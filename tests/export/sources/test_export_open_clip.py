@@ -75,7 +75,7 @@ def test_one_graph_carries_both_kinds_of_heads(tiny: str, classes: Path, image_s
         ("lp", "linear"),
         ("two", "zero-shot"),
     ]
-    assert max(artifact.parity["max_abs"].values()) < 1e-4
+    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
 
 
 def test_the_linear_head_stands_on_the_unnormalised_embedding(tiny: str) -> None:
@@ -122,7 +122,7 @@ def test_real_zero_shot_predictions_are_those_of_open_clip(shared_data: Path, tm
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-B-16"])
 def test_clip_architectures_keep_their_logits(name: str, classes: Path, tmp_path: Path) -> None:
     artifact = export_artifact(f"open_clip:{name}", tmp_path / "artifact", ExportOptions(classes=classes))
-    assert max(artifact.parity["max_abs"].values()) < 1e-4
+    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
 
 
 @pytest.mark.parametrize(

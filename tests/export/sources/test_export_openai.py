@@ -60,7 +60,7 @@ def test_every_recipe_starts_from_it(image_set, tmp_path: Path) -> None:
     settings = FlcpSettings(split=None, epochs=1, batch=3, threads=1)
     finetune_flcp(source, image_set(6), tmp_path / "flcp", settings)
     checkpoint = load_checkpoint(tmp_path / "flcp")
-    assert (checkpoint.family, checkpoint.base["weights"]) == ("open_clip", open_tower(source).weights)
+    assert (checkpoint.family, checkpoint.base.weights) == ("open_clip", open_tower(source).weights)
     assert open_encoder(str(tmp_path / "flcp")).geometry == open_tower(source).geometry
 
 

@@ -15,6 +15,7 @@ import torch
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
+from rate.artifacts.records import Base
 from rate.backends.onnxruntime import OrtSpec
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
@@ -45,8 +46,17 @@ def weights(name: str = "test_vit", classes: int = 1000, seed: int = 5) -> dict[
 def linear_checkpoint(model: SourceModel, folder: Path, classes: tuple[str, ...] = ("x", "y", "z")) -> Path:
     head = torch.nn.Linear(model.dim, len(classes))
     recipe = {"name": "lp", "seed": 0, "train_accuracy": 1.0}
-    base = {"source": model.source, "weights": model.weights}
-    made = Checkpoint(folder, model.family, model.config, classes, (), model.geometry, recipe, base)
+    base = Base(model.source, model.weights)
+    made = Checkpoint(
+        path=folder,
+        family=model.family,
+        model=model.config,
+        classes=classes,
+        prompts=(),
+        geometry=model.geometry,
+        recipe=recipe,
+        base=base,
+    )
     save_checkpoint(made, model.tower.state_dict(), head, force=False)
     return folder
 
@@ -91,8 +101,8 @@ def test_axes_weights_and_what_the_graph_says_about_this_machine(name, exported)
 def test_parity_versions_and_geometry_are_recorded(exported) -> None:
     artifact = load_artifact(exported["test_resnet"].path)
     assert artifact == exported["test_resnet"]
-    assert 0 < artifact.parity["max_abs"]["native"] <= 1e-4
-    assert artifact.parity["runtime"].startswith("onnxruntime ")
+    assert 0 < artifact.parity["pixels"].max_abs["native"] <= 1e-4
+    assert artifact.parity["pixels"].runtime.startswith("onnxruntime ")
     assert {"rate", "torch", "timm", "onnx"} <= set(artifact.versions)
     assert artifact.geometry == Geometry(160, 168, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "center", "bilinear")
     assert artifact.heads[0].classes[:2] == ("n01440764", "n01443537")
@@ -112,7 +122,7 @@ def test_a_process_that_allows_itself_low_precision_still_exports_exactly(tmp_pa
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert max(artifact.parity["max_abs"].values()) < 1e-4
+    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
 
 
 def test_several_heads_share_one_tower(tmp_path) -> None:
@@ -275,7 +285,7 @@ def test_a_model_with_more_than_one_classifier_is_refused() -> None:
 
 def test_attention_with_a_bias_can_be_exported(tmp_path) -> None:
     artifact = export_artifact("timm:test_vit_relpos", tmp_path / "a", ExportOptions())
-    assert artifact.parity["max_abs"]["native"] <= 1e-4
+    assert artifact.parity["pixels"].max_abs["native"] <= 1e-4
 
 
 def test_real_weights_recognise_real_dalmatians(shared_data, tmp_path) -> None:
@@ -295,5 +305,5 @@ def test_real_weights_recognise_real_dalmatians(shared_data, tmp_path) -> None:
 @pytest.mark.slow
 def test_a_full_size_vision_transformer(tmp_path) -> None:
     artifact = export_artifact("timm:vit_base_patch32_224", tmp_path / "artifact", ExportOptions())
-    assert artifact.parity["max_abs"]["native"] <= 1e-4
+    assert artifact.parity["pixels"].max_abs["native"] <= 1e-4
     assert (artifact.path / "pixels.onnx.data").stat().st_size > 350e6

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rate.artifacts.artifact import HeadInfo
 from rate.artifacts.folders import digest_file
+from rate.artifacts.records import HeadInfo
 from rate.backends.base import Graph, Logits
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
 from rate.data.images.geometry import Geometry

@@ -1,0 +1,161 @@
+"""Typed records of every JSON document: one declaration gives the reader, the writer and the JSON Schema.
+
+A document is a `Document` whose tag is the id of its schema. The number in it rises with every change, and a document
+of another number is refused, never half read. Numbers are finite; what is not known is null.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rate.credentials import storable
+from rate.errors import RateError
+from rate.files import write_atomically
+from rate.types import Json
+
+R = TypeVar("R")
+D = TypeVar("D", bound="Document")
+
+MAX_DOCUMENT_BYTES = 256 << 20
+"""Largest document that is read, bytes: a run of ten million samples lists its parts in less."""
+
+MAX_DEPTH = 64
+"""Deepest nesting that is read; ours have less than ten."""
+
+Name: TypeAlias = Annotated[str, Meta(min_length=1)]
+Sha256: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+AtLeastOne: TypeAlias = Annotated[int, Meta(ge=1)]
+Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+Correlation: TypeAlias = Annotated[float, Meta(ge=-1, le=1)]
+Above0: TypeAlias = Annotated[float, Meta(gt=0)]
+RunStatus: TypeAlias = Literal["running", "complete", "partial", "failed"]
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a document."""
+
+
+class Document(Record, frozen=True, tag_field="schema"):
+    """A whole document; ``tag`` is the id of its schema, ``rate.<kind>/<number>``."""
+
+
+def schema_id(kind: type[Document]) -> str:
+    """What a document of this kind has under ``schema``."""
+    return str(kind.__struct_config__.tag)
+
+
+def record(kind: type[R], value: object) -> R:
+    """A record of the attributes of ``value``, or of the entries of a mapping, that have the names of its fields.
+
+    Raises:
+        msgspec.ValidationError: a value is not as the record says.
+    """
+    return msgspec.convert(value, kind, from_attributes=True)
+
+
+def plain(value: object) -> Any:
+    """A record, or anything that holds records, as values of JSON."""
+    return msgspec.to_builtins(value)
+
+
+def written(value: object, as_ascii: bool = False) -> str:
+    """A record as JSON for people, without credentials; NaN is a defect, never written."""
+    return json.dumps(storable(plain(value)), indent=2, ensure_ascii=as_ascii, allow_nan=False)
+
+
+def write(path: Path, document: object) -> None:
+    """Write a document atomically."""
+    content = (written(document) + "\n").encode()
+    write_atomically(path, lambda file: file.write(content))
+
+
+def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
+    """The document of this kind in a file.
+
+    Args:
+        path: a regular file that somebody else may have written.
+        kind: a `Document`.
+        error: what to raise.
+        cure: how such a file is made; the end of the message.
+
+    Raises:
+        error: it cannot be read, is of another schema, or a field of it is not as ``kind`` says: the message names it.
+    """
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as reason:
+        raise error(f"{path} cannot be read as JSON ({reason}); {cure}") from reason
+    found = value.get("schema") if isinstance(value, dict) else None
+    expected = schema_id(kind)
+    if found != expected:
+        raise error(
+            f"{path} has the schema {found!r}, expected {expected!r}: it was written by another version of rate or by "
+            f"something else; {cure}"
+        )
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RateError) as reason:
+        raise error(f"{path}: {reason}{_value_at(value, str(reason))}; it is malformed, {cure}") from reason
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file: every text can be written again, every number is finite and fits 64 bits.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file, too large, nested too deeply, or not JSON (NaN and infinities are not).
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
+        raise ValueError("it is no regular file")
+    if status.st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"it has {status.st_size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
+    try:
+        value = msgspec.json.decode(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
+    _check_values(value)
+    return value
+
+
+def schema_of(kind: type[Document]) -> Json:
+    """The JSON Schema (draft 2020-12) of a document."""
+    definitions: dict[str, Json]
+    (reference,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    name = reference["$ref"].rpartition("/")[2]
+    about: Json = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": schema_id(kind)}
+    return about | definitions.pop(name) | {"$defs": definitions}
+
+
+def _check_values(value: Any) -> None:
+    """Refuse nesting that would exhaust the stack of whoever walks through it, and integers that no column holds."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [child for children in inner for child in children]
+        if any(isinstance(one, int) and abs(one) >= 1 << 64 for one in level):
+            raise ValueError("it holds an integer of more than 64 bits")
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _value_at(value: Any, reason: str) -> str:
+    """The value that msgspec complains of, where it says its place."""
+    place = re.search(r" - at `\$(.*)`$", reason)
+    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", place[1]) if place else ():
+        if index == "...":  # a key of a mapping, which it does not tell
+            return ""
+        value = value[int(index)] if index else value.get(name)
+    if place is None or reason.startswith("Object"):  # lacks a field, or has one too many
+        return ""
+    shown = repr(value)
+    return f", got {shown}" if len(shown) <= 60 else f", got {shown[:57]}..."
