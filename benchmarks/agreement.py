@@ -25,6 +25,7 @@ from rate.demo import ENCODER, RHO, SIZE, SMALLEST
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.recipe import Watch
+from rate.records import plain
 from rate.report.compare.agreement import agreement
 from rate.report.heads import HeadRun, load_head
 
@@ -96,7 +97,7 @@ def measured(artifact: Artifact, data: Path, out: Path, images: int) -> dict[str
 
 def held(first: HeadRun, second: HeadRun) -> dict[str, Any]:
     """Equal verdicts with their interval, kappa, and the rank correlation of the relevance masses."""
-    whole = agreement(first, second).to_json()
+    whole = plain(agreement(first, second).document)
     return {name: whole[name] for name in ("judged", "table", "equal", "kappa", "rank_correlation")}
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import numpy as np
 
+from rate.records import Count, Record, Share
 from rate.types import HeatMap, Int64, Region, SampleFlags, SampleValues
 
 Z95 = 1.959963984540054
@@ -154,6 +155,26 @@ class Ratio:
     def interval(self) -> tuple[float, float] | None:
         """The Wilson interval at 95 %; None if the denominator is 0."""
         return wilson(self.numerator, self.denominator)
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return self.interval[0] if self.interval else None
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return self.interval[1] if self.interval else None
+
+
+class RatioRecord(Record, frozen=True):
+    """A `Ratio` in a document."""
+
+    value: Share | None
+    low: Share | None
+    high: Share | None
+    numerator: Count
+    denominator: Count
 
 
 def pt(counts: Counts) -> Ratio:

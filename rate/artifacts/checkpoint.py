@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from msgspec import field, structs
@@ -32,6 +32,7 @@ class Checkpoint(CheckpointDocument, frozen=True, kw_only=True):
     """A checkpoint and where it lies."""
 
     path: Path
+    head: Literal["linear", "zero-shot"] = LINEAR
     files: Files = field(default_factory=dict)  # until it is saved
 
     def read(self) -> tuple[State, nn.Linear | ZeroShot]:

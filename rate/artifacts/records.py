@@ -131,7 +131,7 @@ class CheckpointDocument(Document, frozen=True, kw_only=True, tag="rate.checkpoi
     prompts: Annotated[tuple[Name, ...], Meta(description="empty where the model reads no text")]
     head: Annotated[
         Literal["linear", "zero-shot"], Meta(description="with a zero-shot head the weights hold the text tower, too")
-    ] = "linear"
+    ]
     geometry: Geometry = field(name="input")
     recipe: Annotated[Named, Meta(description="name, seed, train_accuracy, and the settings of that recipe")]
     base: Base

@@ -85,7 +85,7 @@ class _Lane:
             self.backend,
             self.precision,
             self.batch,
-            Spread(tuple(self.paces)),
+            Spread.of(self.paces),
             tuple(self._masked(run) for run in self.runs),
         )
 
@@ -94,9 +94,9 @@ class _Lane:
         return MaskedFigures(
             masks=run.masks,
             images=run.images,
-            engine=Spread(engine),
-            over_raw=Spread(tuple(ours / raw for ours, raw in zip(engine, self.paces, strict=True))),
-            images_per_s=Spread(tuple(window.images_per_s for window in run.windows)),
+            engine_forwards_per_s=Spread.of(engine),
+            engine_over_raw=Spread.of(ours / raw for ours, raw in zip(engine, self.paces, strict=True)),
+            images_per_s=Spread.of(window.images_per_s for window in run.windows),
         )
 
 

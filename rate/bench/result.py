@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+
+from msgspec import field
 
 from rate.backends.process import usable_cores
 from rate.bench.plan import Refused
 from rate.machine import describe, processor, versions
-from rate.types import Json
-
-BENCH_SCHEMA_ID = "rate.bench/1"
+from rate.records import Above0, Count, Document, Record
 
 CAVEAT = (
     "Forwards/s and images/s belong to this machine as it was just now; only the ratio, taken within one run, means "
@@ -19,101 +19,81 @@ CAVEAT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Record, frozen=True):
     """A quantity of every round, in their order."""
 
-    values: tuple[float, ...]
+    median: Above0
+    min: Above0
+    max: Above0
+    rounds: tuple[Above0, ...]
 
-    @property
-    def median(self) -> float:
-        """Of the rounds."""
-        return statistics.median(self.values)
-
-    def to_json(self) -> Json:
-        """Median, extremes and every round."""
-        return {
-            "median": self.median,
-            "min": min(self.values),
-            "max": max(self.values),
-            "rounds": list(self.values),
-        }
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """The spread of one or more rounds."""
+        rounds = tuple(values)
+        return cls(statistics.median(rounds), min(rounds), max(rounds), rounds)
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedFigures:
+class MaskedFigures(Record, frozen=True):
     """The whole engine at one setting of masks."""
 
     masks: int | str
-    images: int  # a round
-    engine: Spread  # forwards/s
-    over_raw: Spread  # engine / raw, round by round
+    images: Count  # a round
+    engine_forwards_per_s: Spread
+    engine_over_raw: Spread  # round by round
     images_per_s: Spread
 
-    def to_json(self) -> Json:
-        """All fields."""
-        return {
-            "masks": self.masks,
-            "images": self.images,
-            "engine_forwards_per_s": self.engine.to_json(),
-            "engine_over_raw": self.over_raw.to_json(),
-            "images_per_s": self.images_per_s.to_json(),
-        }
 
-
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Record, frozen=True):
     """One backend, precision and batch."""
 
     backend: str
     precision: str
-    batch: int
-    raw: Spread  # forwards/s of the backend alone
-    masked: tuple[MaskedFigures, ...]
-
-    def to_json(self) -> Json:
-        """All fields."""
-        return {
-            "backend": self.backend,
-            "precision": self.precision,
-            "batch": self.batch,
-            "raw_forwards_per_s": self.raw.to_json(),
-            "engine": [masked.to_json() for masked in self.masked],
-        }
+    batch: Count
+    raw_forwards_per_s: Spread  # of the backend alone
+    engine: tuple[MaskedFigures, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BenchResult:
+class Machine(Record, frozen=True):
+    """Where it was measured; speeds are compared where ``name`` is equal."""
+
+    name: str
+    system: str
+    processor: str
+    python: str
+    cores: Count
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine."""
+        cores = usable_cores()
+        return cls(name=f"{processor()}, {cores} cores", cores=cores, **describe())
+
+
+class MeasuredArtifact(Record, frozen=True):
+    """What was measured."""
+
+    source: str
+    digest: str
+
+
+class MeasuredData(Record, frozen=True):
+    """The images."""
+
+    key: str
+    images: str  # what they are, for people
+
+
+class BenchResult(Document, frozen=True, kw_only=True, tag="rate.bench/2"):
     """What was measured, where, and what was refused."""
 
-    artifact: str  # digest
-    source: str
-    data: str  # key of the images
-    images: str  # what they are, for people
-    threads: int
-    rounds: int
-    figures: tuple[Figures, ...]
-    refused: tuple[Refused, ...]
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    machine: Machine = field(default_factory=Machine.here)
     versions: dict[str, str] = field(default_factory=versions)
-
-    @property
-    def machine(self) -> str:
-        """What has to be equal for a comparison of speeds."""
-        return f"{processor()}, {usable_cores()} cores"
-
-    def to_json(self) -> Json:
-        """The document of `rate bench --json`, without a comparison."""
-        return {
-            "schema": BENCH_SCHEMA_ID,
-            "date": self.date,
-            "machine": describe() | {"name": self.machine, "cores": usable_cores()},
-            "versions": self.versions,
-            "artifact": {"source": self.source, "digest": self.artifact},
-            "data": {"key": self.data, "images": self.images},
-            "threads": self.threads,
-            "rounds": self.rounds,
-            "configurations": [one.to_json() for one in self.figures],
-            "refused": [asdict(one) for one in self.refused],
-            "caveat": CAVEAT,
-        }
+    artifact: MeasuredArtifact
+    data: MeasuredData
+    threads: Count
+    rounds: Count
+    configurations: tuple[Figures, ...]
+    refused: tuple[Refused, ...]
+    caveat: str = CAVEAT

@@ -23,6 +23,6 @@ def agree(
 
     found = agreement(load_head(first), load_head(second))
     if as_json:
-        print_json(found.to_json())
+        print_json(found.document)
     else:
         results().print(agreement_table(found))

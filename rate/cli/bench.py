@@ -62,11 +62,13 @@ def bench(
     written; 130 interrupted. A regression does not fail the command: it is printed, and `regression` in the JSON;
     a threshold is for `rate gate`.
     """
+    from msgspec import structs
+
     from rate.artifacts.artifact import load_artifact
     from rate.bench.plan import BenchSettings, manifest_images, parity_images
     from rate.cli.console import notice, print_json, results
     from rate.report.tables.bench import bench_table
-    from rate.report.tables.bench_csv import append, compare, rows_of
+    from rate.report.tables.bench_csv import BenchDocument, append, compare, rows_of
 
     if split is not None and data is None:
         raise ConfigError(f"--split {split} needs the manifest that it is a split of; add --data MANIFEST")
@@ -92,11 +94,11 @@ def bench(
             append(csv, rows)
     finally:  # figures that could not be stored are printed all the same
         if as_json:
-            compared = {
-                "regression": None if found is None else found.regression,
-                "against": None if found is None else found.to_json(),
-            }
-            print_json(result.to_json() | compared)
+            print_json(
+                BenchDocument(
+                    **structs.asdict(result), regression=None if found is None else found.regression, against=found
+                )
+            )
         else:
             results().print(bench_table(result, found))
 
@@ -105,7 +107,7 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
     from rate.backends.process import usable_cores
     from rate.bench.measure import warmed_up
     from rate.bench.plan import candidates
-    from rate.bench.result import BenchResult
+    from rate.bench.result import BenchResult, MeasuredArtifact, MeasuredData
     from rate.cli.console import Steps, notice
 
     with ExitStack() as stack:
@@ -121,13 +123,11 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
         with Steps("bench", ready.total, "measurements") as steps:
             figures = ready.measure(steps.show)
     return BenchResult(
-        artifact=artifact.digest,
-        source=artifact.source,
-        data=images.key,
-        images=images.name,
+        artifact=MeasuredArtifact(artifact.source, artifact.digest),
+        data=MeasuredData(images.key, images.name),
         threads=settings.threads or usable_cores(),
         rounds=settings.rounds,
-        figures=figures,
+        configurations=figures,
         refused=tuple(refused),
     )
 

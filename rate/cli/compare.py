@@ -34,6 +34,6 @@ def compare(
     for text in comparison.notices:
         notice(text)
     if as_json:
-        print_json(comparison.to_json())
+        print_json(comparison.document)
     else:
         results().print(comparison_table(comparison, changed))

@@ -13,9 +13,11 @@ from rate.artifacts.schema_words import TEXT as _TEXT
 from rate.artifacts.schema_words import array_of as _list
 from rate.artifacts.schema_words import map_of as _map
 from rate.artifacts.schema_words import object_with as _object
-from rate.bench.schema import BENCH
-from rate.paired import METRICS, STATES
 from rate.records import schema_of
+from rate.report.compare.agreement import AgreementDocument
+from rate.report.compare.compare import ComparisonDocument
+from rate.report.gate.decide import GATE_SCHEMA_ID
+from rate.report.tables.bench_csv import BenchDocument
 from rate.runs.rows import SCHEMA
 from rate.runs.run_schema import RULE, RUN
 from rate.runs.summary import SUMMARY_SCHEMA_ID
@@ -23,10 +25,6 @@ from rate.studies.faithfulness import CURVES, FAITHFULNESS_SCHEMA_ID
 from rate.studies.grid_schema import GRID
 from rate.studies.precision import PRECISION_SCHEMA_ID
 from rate.types import Json
-
-COMPARISON_SCHEMA_ID = "rate.comparison/2"
-GATE_SCHEMA_ID = "rate.gate/2"
-AGREEMENT_SCHEMA_ID = "rate.agreement/1"
 
 _BESIDE_CHANCE = _object(_RATIO | {"chance": _SHARE})
 _HEAD = _object(
@@ -92,68 +90,6 @@ FAITHFULNESS = _object(
         ),
     },
     title="faithfulness.json",
-)
-
-_DIFFERENCE: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
-_STATE: Json = {"enum": list(STATES)}
-_MCNEMAR = _object({"only_first": _COUNT, "only_second": _COUNT, "p": {"type": "number", "minimum": 0, "maximum": 1}})
-_PAIR = _object(
-    {
-        "first": _TEXT,
-        "second": _TEXT,
-        "paired": _COUNT,
-        "only_first": _COUNT,
-        "only_second": _COUNT,
-        "resampled": {"enum": ["clusters", "samples"]},
-        "clusters": {"type": ["integer", "null"], "minimum": 1},
-        "differences": _object(
-            dict.fromkeys(
-                METRICS,
-                _object(
-                    {
-                        "first": _object(_RATIO),
-                        "second": _object(_RATIO),
-                        "value": _DIFFERENCE,
-                        "low": _DIFFERENCE,
-                        "high": _DIFFERENCE,
-                        "method": {"enum": ["bootstrap", "mover", "cluster-bootstrap", "undefined"]},
-                    }
-                ),
-            )
-        ),
-        "mcnemar": _object({"accuracy": _MCNEMAR, "validity": _MCNEMAR}),
-        "moves": _object(dict.fromkeys(STATES, _object(dict.fromkeys(STATES, _COUNT)))),
-        "changed": _list(_object({"id": _TEXT, "from": _STATE, "to": _STATE})),
-        "conclusions": _list(_TEXT),
-    }
-)
-
-COMPARISON = _object(
-    {
-        "schema": {"const": COMPARISON_SCHEMA_ID},
-        "baseline": _TEXT,
-        "heads": _list(_object({"name": _TEXT, "run": _TEXT, "head": _TEXT, "status": STATUS})),
-        "pairs": _list(_PAIR),
-        "notices": _list(_TEXT),
-        "caveat": {"type": ["string", "null"]},
-    },
-    title="rate compare --json",
-)
-
-_CORRELATION: Json = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
-AGREEMENT = _object(
-    {
-        "schema": {"const": AGREEMENT_SCHEMA_ID},
-        "first": _object({"name": _TEXT, "rule": RULE}),
-        "second": _object({"name": _TEXT, "rule": RULE}),
-        "judged": _COUNT,
-        "undefined": _object({"first": _COUNT, "second": _COUNT, "both": _COUNT}),
-        "table": _object({"both": _COUNT, "only_first": _COUNT, "only_second": _COUNT, "neither": _COUNT}),
-        "equal": _object(_RATIO),
-        "kappa": _CORRELATION,
-        "rank_correlation": _CORRELATION,
-    },
-    title="rate agree --json",
 )
 
 _IDENTITY = _object(
@@ -234,8 +170,8 @@ def all_schemas() -> dict[str, Json]:
         "precision": PRECISION,
         "faithfulness": FAITHFULNESS,
         "grid": GRID,
-        "comparison": COMPARISON,
+        "comparison": schema_of(ComparisonDocument),
         "gate": GATE,
-        "agreement": AGREEMENT,
-        "bench": BENCH,
+        "agreement": schema_of(AgreementDocument),
+        "bench": schema_of(BenchDocument),
     }

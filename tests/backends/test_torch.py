@@ -149,7 +149,7 @@ def test_two_ways_to_halves_agree_more_than_either_with_f32(tiny_vit, tmp_path: 
 def movable(trained, tmp_path: Path) -> tuple[Artifact, Path]:
     """An artifact and the checkpoint that it was made of, both one's own."""
     checkpoint = Path(shutil.copytree(trained.checkpoint, tmp_path / "lp"))
-    return replace(load_artifact(trained.artifact), source=str(checkpoint)), checkpoint
+    return structs.replace(load_artifact(trained.artifact), source=str(checkpoint)), checkpoint
 
 
 def test_a_source_that_is_gone_is_refused_with_the_cure(movable) -> None:

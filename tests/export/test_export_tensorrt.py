@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -229,7 +228,7 @@ def test_a_graph_of_lower_precision_has_a_plan_of_its_own(standin, artifact) -> 
     """The same graph under another name stands for one in f16: what counts here is which file and sample are used."""
     name = "pixels-fp16.onnx"
     (artifact.path / name).write_bytes((artifact.path / "pixels.onnx").read_bytes())
-    both = replace(
+    both = structs.replace(
         artifact,
         graphs=artifact.graphs | {"pixels-fp16": name},
         files=artifact.files | {name: artifact.files["pixels.onnx"]},

@@ -168,7 +168,7 @@ def test_labels_outside_the_classes_are_refused_before_any_training(image_set: I
 def test_an_existing_folder_is_refused_before_any_work(image_set: ImageSet, tmp_path) -> None:
     out = tmp_path / "lp"
     out.mkdir()
-    (out / "checkpoint.json").write_text("{}")
+    (out / "checkpoint.json").write_text('{"schema": "rate.checkpoint/1"}')
     with pytest.raises(UsageError, match="add --force"):
         finetune_lp("timm:no_such_model", tmp_path / "no_manifest.csv", out, settings())
     finetune_lp(SOURCE, image_set(), out, settings(epochs=1, force=True))

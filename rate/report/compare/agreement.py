@@ -9,15 +9,51 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
-from rate.metrics import Ratio, kappa, quadrants, rank_correlation
+from rate.metrics import Ratio, RatioRecord, kappa, quadrants, rank_correlation
+from rate.records import Count, Document, Record, Signed, record
 from rate.report.compare.pairing import in_common
 from rate.report.heads import HeadRun
-from rate.report.schemas import AGREEMENT_SCHEMA_ID
-from rate.runs.summary import ratio_json
 from rate.types import Bool, Float64, Json
 
 _SAME = ("weights", "data")
 _IMAGES = ("corrupt", "corrupt_seed")
+
+
+class Measured(Record, frozen=True):
+    """One of the two."""
+
+    name: str  # RUN@HEAD
+    rule: Json
+
+
+class WithoutVerdict(Record, frozen=True):
+    """Samples without a verdict: in the first alone, in the second alone, in both."""
+
+    first: Count
+    second: Count
+    both: Count
+
+
+class Table(Record, frozen=True):
+    """Samples whose evidence is valid in both, in one alone, in none."""
+
+    both: Count
+    only_first: Count
+    only_second: Count
+    neither: Count
+
+
+class AgreementDocument(Document, frozen=True, tag="rate.agreement/2"):
+    """What `rate agree --json` prints."""
+
+    first: Measured
+    second: Measured
+    judged: Count
+    undefined: WithoutVerdict
+    table: Table
+    equal: RatioRecord
+    kappa: Signed | None
+    rank_correlation: Signed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +84,19 @@ class Agreement:
         """Agreement beyond chance."""
         return kappa(self.both, self.only_first, self.only_second, self.neither)
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> AgreementDocument:
         """For machines."""
-        names = ("both", "only_first", "only_second", "neither")
-        return {
-            "schema": AGREEMENT_SCHEMA_ID,
-            "first": {"name": self.first.name, "rule": self.first.summary.rule},
-            "second": {"name": self.second.name, "rule": self.second.summary.rule},
-            "judged": self.judged,
-            "undefined": dict(zip(("first", "second", "both"), self.undefined, strict=True)),
-            "table": {name: getattr(self, name) for name in names},
-            "equal": ratio_json(self.equal),
-            "kappa": self.kappa,
-            "rank_correlation": self.rank_correlation,
-        }
+        return AgreementDocument(
+            first=Measured(self.first.name, self.first.summary.rule),
+            second=Measured(self.second.name, self.second.summary.rule),
+            judged=self.judged,
+            undefined=WithoutVerdict(*self.undefined),
+            table=record(Table, self),
+            equal=record(RatioRecord, self.equal),
+            kappa=self.kappa,
+            rank_correlation=self.rank_correlation,
+        )
 
 
 def agreement(first: HeadRun, second: HeadRun) -> Agreement:

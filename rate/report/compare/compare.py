@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Meta
 
 from rate.errors import UsageError
-from rate.metrics import QUADRANTS
+from rate.metrics import QUADRANTS, RatioRecord
 from rate.paired import METRICS, STATES, Difference, difference, joint, mcnemar
+from rate.records import AtLeastOne, Count, Document, Record, Share, Signed, record
 from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
-from rate.report.schemas import COMPARISON_SCHEMA_ID
-from rate.runs.summary import ratio_json
-from rate.types import Int64, Json
+from rate.types import Int64
 
 _RIGHT = ("rr", "rw", "undefined_right")
 _VALID = ("rr", "wr")
 _NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
 """Parts of a run's identity that may differ between two heads and move their numbers without any change of weights."""
+
+State: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATES)})]
 
 TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
 
@@ -38,13 +41,67 @@ class McNemar:
         return mcnemar(self.only_first, self.only_second)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record, frozen=True, rename={"before": "from", "after": "to"}):
     """A sample that is in another state of `STATES` in the second head than in the first."""
 
     id: str
-    before: str
-    after: str
+    before: State
+    after: State
+
+
+class McNemarRecord(Record, frozen=True):
+    """A `McNemar` in a document."""
+
+    only_first: Count
+    only_second: Count
+    p: Share
+
+
+class DifferenceRecord(Record, frozen=True):
+    """A `Difference` in a document: the second less the first."""
+
+    first: RatioRecord
+    second: RatioRecord
+    value: Signed | None
+    low: Signed | None
+    high: Signed | None
+    method: str
+
+
+class PairRecord(Record, frozen=True):
+    """Two heads over the samples that both have."""
+
+    first: str
+    second: str
+    paired: Count
+    only_first: Count  # samples that the other lacks
+    only_second: Count
+    resampled: str  # clusters | samples
+    clusters: AtLeastOne | None
+    differences: dict[str, DifferenceRecord]  # by metric
+    mcnemar: dict[str, McNemarRecord]  # accuracy | validity
+    moves: dict[State, dict[State, Count]]
+    changed: tuple[Change, ...]
+    conclusions: tuple[str, ...]
+
+
+class ComparedHead(Record, frozen=True):
+    """A head of a comparison."""
+
+    name: str
+    run: str  # its folder
+    head: str
+    status: str
+
+
+class ComparisonDocument(Document, frozen=True, tag="rate.comparison/3"):
+    """What `rate compare --json` prints."""
+
+    baseline: str
+    heads: tuple[ComparedHead, ...]
+    pairs: tuple[PairRecord, ...]
+    notices: tuple[str, ...]
+    caveat: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,28 +129,27 @@ class Pair:
         """What a reader of the numbers has to know about this pair."""
         return tuple(_pair_notices(self))
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> PairRecord:
         """An entry of ``pairs`` in a comparison."""
-        return {
-            "first": self.titles[0],
-            "second": self.titles[1],
-            "paired": self.paired,
-            "only_first": self.unpaired[0],
-            "only_second": self.unpaired[1],
-            "resampled": self.resampled.units,
-            "clusters": self.resampled.clusters,
-            "differences": {name: _difference_json(found) for name, found in self.differences.items()},
-            "mcnemar": {
-                name: {"only_first": test.only_first, "only_second": test.only_second, "p": test.p}
-                for name, test in self.mcnemar.items()
-            },
-            "moves": {
-                before: dict(zip(STATES, map(int, row), strict=True))
-                for before, row in zip(STATES, self.moves, strict=True)
-            },
-            "changed": [{"id": change.id, "from": change.before, "to": change.after} for change in self.changed],
-            "conclusions": list(self.conclusions),
+        moves = {
+            before: dict(zip(STATES, map(int, row), strict=True))
+            for before, row in zip(STATES, self.moves, strict=True)
         }
+        return PairRecord(
+            first=self.titles[0],
+            second=self.titles[1],
+            paired=self.paired,
+            only_first=self.unpaired[0],
+            only_second=self.unpaired[1],
+            resampled=self.resampled.units,
+            clusters=self.resampled.clusters,
+            differences={name: record(DifferenceRecord, found) for name, found in self.differences.items()},
+            mcnemar={name: record(McNemarRecord, test) for name, test in self.mcnemar.items()},
+            moves=moves,
+            changed=self.changed,
+            conclusions=self.conclusions,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,20 +170,20 @@ class Comparison:
             "at once: the more comparisons, the likelier that one of them excludes 0 by chance"
         )
 
-    def to_json(self) -> Json:
-        """The form with schema ``rate.comparison/2``."""
+    @property
+    def document(self) -> ComparisonDocument:
+        """For machines."""
         titles = _titles(self.heads)
-        return {
-            "schema": COMPARISON_SCHEMA_ID,
-            "baseline": titles[0],
-            "heads": [
-                {"name": title, "run": str(head.folder), "head": head.head, "status": head.status}
+        return ComparisonDocument(
+            baseline=titles[0],
+            heads=tuple(
+                ComparedHead(title, str(head.folder), head.head, head.status)
                 for title, head in zip(titles, self.heads, strict=True)
-            ],
-            "pairs": [pair.to_json() for pair in self.pairs],
-            "notices": list(self.notices),
-            "caveat": self.caveat,
-        }
+            ),
+            pairs=tuple(pair.document for pair in self.pairs),
+            notices=self.notices,
+            caveat=self.caveat,
+        )
 
 
 def compare(references: Sequence[str], baseline: str | None = None, *, by_cluster: bool = True) -> Comparison:
@@ -238,17 +294,6 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
     for title, missing in zip(compared.titles, reversed(compared.unpaired), strict=True):
         if missing:
             yield f"{missing} samples that {title} lacks are left out"
-
-
-def _difference_json(found: Difference) -> Json:
-    return {
-        "first": ratio_json(found.first),
-        "second": ratio_json(found.second),
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "method": found.method,
-    }
 
 
 def _conclusion(compared: Pair, title: str, found: Difference) -> str:

@@ -16,8 +16,9 @@ from rate.report.gate.checked_values import Reading, measured, number, printable
 from rate.report.gate.policy import Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
-from rate.report.schemas import GATE_SCHEMA_ID
 from rate.types import Json
+
+GATE_SCHEMA_ID = "rate.gate/2"
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
 """Of a result, the worst first. ``warn``: violated, and of severity warn. ``error``: it could not be computed."""

@@ -20,7 +20,7 @@ def bench_table(result: BenchResult, against: Against | None = None) -> Renderab
 
 
 def _figures(result: BenchResult) -> Text:
-    lines = [_HEADER, *(line for one in result.figures for line in _lines(one))]
+    lines = [_HEADER, *(line for one in result.configurations for line in _lines(one))]
     widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
     # Padded by hand: a table of rich would fold its cells where stdout is no terminal.
     return Text("\n".join("  ".join(_aligned(line, widths)).rstrip() for line in lines))
@@ -32,21 +32,21 @@ def _aligned(line: tuple[str, ...], widths: list[int]) -> Iterator[str]:
 
 
 def _lines(one: Figures) -> Iterator[tuple[str, ...]]:
-    for masked in one.masked:
+    for masked in one.engine:
         yield (
             f"{one.backend} {one.precision}",
             str(one.batch),
             str(masked.masks),
-            spread(one.raw),
-            spread(masked.engine),
-            spread(masked.over_raw, 3),
+            spread(one.raw_forwards_per_s),
+            spread(masked.engine_forwards_per_s),
+            spread(masked.engine_over_raw, 3),
             spread(masked.images_per_s),
         )
 
 
 def spread(values: Spread, places: int | None = None) -> str:
     """Median (min - max), three to four digits unless ``places`` after the point are asked for."""
-    low, high = min(values.values), max(values.values)
+    low, high = values.min, values.max
     if places is None:
         places = max(0, 2 - math.floor(math.log10(high)))
     return f"{values.median:.{places}f} ({low:.{places}f} - {high:.{places}f})"
@@ -56,15 +56,15 @@ def _notes(result: BenchResult) -> Iterator[Text]:
     yield Text("")
     for refused in result.refused:
         yield Text(f"refused: {refused.backend} {refused.precision}: {refused.reason}", style="yellow")
-    yield Text(f"{result.rounds} rounds: median (min - max); threads {result.threads}; images: {result.images}")
-    yield Text(f"{result.machine}; " + ", ".join(f"{name} {version}" for name, version in result.versions.items()))
+    yield Text(f"{result.rounds} rounds: median (min - max); threads {result.threads}; images: {result.data.images}")
+    yield Text(f"{result.machine.name}; " + ", ".join(f"{name} {version}" for name, version in result.versions.items()))
     yield Text("raw: the open backend alone, clean rows. engine: draw, schedule, perturb, fold, verdict.")
     yield Text(CAVEAT)
 
 
 def _against(against: Against) -> Iterator[Text]:
     yield Text("")
-    compared = [change for change in against.changes if change.before is not None]
+    compared = [change for change in against.compared if change.before is not None]
     if not compared:
         yield Text(
             f"against {against.file}: nothing of this machine, artifact, images and configuration is stored there"

@@ -8,14 +8,20 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 from rate.bench.result import BenchResult, Spread
 from rate.errors import ConfigError
 from rate.outputs import append_output, is_stream
+from rate.records import Record
 from rate.types import Json
 
-FASTER, SLOWER, SAME, UNJUDGED, NEW = "faster", "slower", "same", "unjudged", "new"
-STATES = (SLOWER, FASTER, SAME, UNJUDGED, NEW)
+State: TypeAlias = Literal["slower", "faster", "same", "unjudged", "new"]
+SLOWER: Final = "slower"
+FASTER: Final = "faster"
+SAME: Final = "same"
+UNJUDGED: Final = "unjudged"
+NEW: Final = "new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,10 @@ def rows_of(result: BenchResult) -> list[Row]:
     return [
         Row(
             date=result.date,
-            machine=result.machine,
+            machine=result.machine.name,
             versions=", ".join(f"{name} {version}" for name, version in result.versions.items()),
-            artifact=result.artifact,
-            data=result.data,
+            artifact=result.artifact.digest,
+            data=result.data.key,
             backend=backend,
             precision=precision,
             batch=batch,
@@ -74,21 +80,21 @@ def rows_of(result: BenchResult) -> list[Row]:
             masks=masks,
             quantity=quantity,
             median=spread.median,
-            min=min(spread.values),
-            max=max(spread.values),
-            rounds=len(spread.values),
+            min=spread.min,
+            max=spread.max,
+            rounds=len(spread.rounds),
         )
         for backend, precision, batch, masks, quantity, spread in _quantities(result)
     ]
 
 
 def _quantities(result: BenchResult) -> Iterator[tuple[str, str, int, str, str, Spread]]:
-    for one in result.figures:
+    for one in result.configurations:
         at = one.backend, one.precision, one.batch
-        yield *at, "", "raw_forwards_per_s", one.raw
-        for masked in one.masked:
-            yield *at, str(masked.masks), "engine_forwards_per_s", masked.engine
-            yield *at, str(masked.masks), "engine_over_raw", masked.over_raw
+        yield *at, "", "raw_forwards_per_s", one.raw_forwards_per_s
+        for masked in one.engine:
+            yield *at, str(masked.masks), "engine_forwards_per_s", masked.engine_forwards_per_s
+            yield *at, str(masked.masks), "engine_over_raw", masked.engine_over_raw
             yield *at, str(masked.masks), "images_per_s", masked.images_per_s
 
 
@@ -139,57 +145,56 @@ def append(path: Path, rows: Sequence[Row]) -> None:
     append_output(path, text.getvalue().encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record, frozen=True):
     """A row and the last one stored of the same identity."""
 
+    name: str
+    state: State
     now: Row
     before: Row | None
 
-    @property
-    def state(self) -> str:
-        """Slower or faster where not one round of either side lies within the other side's spread."""
-        if self.before is None:
-            return NEW
-        if min(self.now.rounds, self.before.rounds) < 2:
-            return UNJUDGED
-        if self.now.max < self.before.min:
-            return SLOWER
-        return FASTER if self.now.min > self.before.max else SAME
-
-    def to_json(self) -> Json:
-        """Both rows with the state."""
-        return {
-            "name": self.now.name,
-            "state": self.state,
-            "now": asdict(self.now),
-            "before": None if self.before is None else asdict(self.before),
-        }
+    @classmethod
+    def of(cls, now: Row, before: Row | None) -> Change:
+        """What became of a row since the one stored."""
+        return cls(now.name, _state(now, before), now, before)
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
+class Against(Record, frozen=True):
     """A bench held against what a file has of the same machine and configurations."""
 
     file: str
-    changes: tuple[Change, ...]
+    compared: tuple[Change, ...]
 
     @property
     def regression(self) -> bool | None:
         """Whether anything is slower; None where nothing could be judged."""
-        judged = [change.state for change in self.changes if change.state in (SLOWER, FASTER, SAME)]
+        judged = [change.state for change in self.compared if change.state in (SLOWER, FASTER, SAME)]
         return SLOWER in judged if judged else None
 
     def of(self, state: str) -> list[Change]:
         """The changes of one state."""
-        return [change for change in self.changes if change.state == state]
+        return [change for change in self.compared if change.state == state]
 
-    def to_json(self) -> Json:
-        """File and changes."""
-        return {"file": self.file, "compared": [change.to_json() for change in self.changes]}
+
+class BenchDocument(BenchResult, frozen=True, kw_only=True, tag="rate.bench/2"):
+    """What `rate bench --json` prints: the figures, and what became slower."""
+
+    regression: bool | None = None
+    against: Against | None = None
 
 
 def compare(rows: Sequence[Row], stored: Sequence[Row], file: str) -> Against:
     """Each row beside the last stored one of its identity."""
     last = {row.identity: row for row in stored}
-    return Against(file, tuple(Change(row, last.get(row.identity)) for row in rows))
+    return Against(file, tuple(Change.of(row, last.get(row.identity)) for row in rows))
+
+
+def _state(now: Row, before: Row | None) -> State:
+    """Slower or faster where not one round of either side lies within the other side's spread."""
+    if before is None:
+        return NEW
+    if min(now.rounds, before.rounds) < 2:
+        return UNJUDGED
+    if now.max < before.min:
+        return SLOWER
+    return FASTER if now.min > before.max else SAME

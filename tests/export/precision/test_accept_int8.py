@@ -125,8 +125,8 @@ def test_an_int8_graph_that_changes_verdicts_is_refused(artifact: Artifact, mani
     """Logits in the other order stand for a quantization that went wrong."""
     samples = read_manifest(manifest).samples
     turned = _with_turned_head(artifact)
-    record = measure_flips(turned, samples, allowed=1.0, masks=10)
-    assert record["heads"]["native"]["predictions"] == len(samples)
+    (flips,) = measure_flips(turned, samples, allowed=1.0, masks=10).heads
+    assert (flips.head, flips.predictions) == ("native", len(samples))
     with pytest.raises(ParityError, match=r"a share of 1\.000, allowed is 0\.02; .*--max-flips"):
         measure_flips(turned, samples, allowed=0.02, masks=10)
 
@@ -182,8 +182,8 @@ def test_what_int8_cannot_answer_counts_as_changed(artifact: Artifact, manifest:
         return found if spec.precision == "f32" else {key: found[key] for key in sorted(found)[:1]}
 
     monkeypatch.setattr(accept_int8, "_verdicts", loses_most)
-    [flips] = measure_flips(artifact, samples, allowed=1.0)["heads"].values()
-    assert flips["samples"] == len(samples)
-    assert flips["predictions"] >= len(samples) - 1
+    (flips,) = measure_flips(artifact, samples, allowed=1.0).heads
+    assert flips.samples == len(samples)
+    assert flips.predictions >= len(samples) - 1
     with pytest.raises(ParityError, match="int8 changes too much"):
         measure_flips(artifact, samples, allowed=0.5)

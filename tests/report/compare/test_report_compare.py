@@ -17,11 +17,12 @@ import rate
 from rate.errors import RunError, UsageError
 from rate.metrics import Ratio
 from rate.paired import MIN_CLUSTERS, STATES
-from rate.report.compare.compare import compare, pair, signed
+from rate.records import plain, schema_of, written
+from rate.report.compare.compare import ComparisonDocument, compare, pair, signed
 from rate.report.compare.table import comparison_table, p_value
 from rate.report.heads import load_head
-from rate.report.schemas import COMPARISON
 
+SCHEMA = schema_of(ComparisonDocument)
 FIRST = ["rr", "rr", "rw", "wr", "ww", "undefined_right", "error", "rr"]
 SECOND = ["rr", "rw", "rw", "rr", "rr", "ww", "rr", "error"]
 
@@ -207,7 +208,7 @@ def test_of_too_few_clusters_samples_are_resampled_and_every_output_says_so(two)
     said = f"samples are resampled ({MIN_CLUSTERS - 1} clusters, fewer than {MIN_CLUSTERS})"
     assert any(said in text for text in comparison.notices)
     assert said in text_of(comparison)
-    [pair] = comparison.to_json()["pairs"]
+    [pair] = plain(comparison.document)["pairs"]
     assert (pair["resampled"], pair["clusters"]) == ("samples", MIN_CLUSTERS - 1)
 
 
@@ -235,17 +236,17 @@ def test_an_undefined_ratio_names_the_head_that_has_none(two) -> None:
     assert pt == "PT: undefined in two@a, so there is no difference to speak of"
     assert ir == "IR: undefined in two@a, so there is no difference to speak of"
     assert "accuracy" in accuracy
-    written = json.dumps(comparison.to_json(), allow_nan=False)
-    assert json.loads(written)["pairs"][0]["differences"]["pt"]["value"] is None
+    text = written(comparison.document)
+    assert json.loads(text)["pairs"][0]["differences"]["pt"]["value"] is None
     assert "undefined" in text_of(comparison)
 
 
 def test_the_json_follows_its_schema_and_holds_what_was_found(two) -> None:
     comparison = compare(two(FIRST, SECOND))
-    found = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
-    jsonschema.Draft202012Validator.check_schema(COMPARISON)
-    jsonschema.validate(found, COMPARISON)
-    assert found["schema"] == "rate.comparison/2"
+    found = json.loads(written(comparison.document))
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(found, SCHEMA)
+    assert found["schema"] == "rate.comparison/3"
     assert found["baseline"] == "one@a"
     assert found["caveat"] is None
     [one] = found["pairs"]
@@ -254,12 +255,12 @@ def test_the_json_follows_its_schema_and_holds_what_was_found(two) -> None:
     assert one["changed"][0] == {"id": "s001", "from": "rr", "to": "rw"}
     assert one["differences"]["pt"]["first"]["numerator"] == 3
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(found | {"baseline": 3}, COMPARISON)
+        jsonschema.validate(found | {"baseline": 3}, SCHEMA)
 
 
 def test_the_public_function_takes_paths(two) -> None:
     one, other = two(FIRST, SECOND)
-    assert rate.compare(Path(one), other).to_json() == compare([one, other]).to_json()
+    assert rate.compare(Path(one), other).document == compare([one, other]).document
     assert rate.compare(one, baseline=Path(other)).pairs[0].titles == ("two@a", "one@a")
 
 

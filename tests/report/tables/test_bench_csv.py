@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rate.bench.plan import Refused
-from rate.bench.result import CAVEAT, BenchResult, Figures, MaskedFigures, Spread
+from rate.bench.result import CAVEAT, BenchResult, Figures, MaskedFigures, MeasuredArtifact, MeasuredData, Spread
 from rate.errors import ConfigError
 from rate.report.tables.bench import bench_table, spread
 from rate.report.tables.bench_csv import COLUMNS, Against, Change, Row, append, compare, read_stored, rows_of
@@ -54,10 +54,19 @@ def test_rows_are_read_as_they_were_appended(
 
 
 def made(raw: float = 20.0, images: str = "parity sample") -> BenchResult:
-    masked = MaskedFigures(256, 2, Spread((9.0, 10.0, 12.0)), Spread((0.9, 0.95, 1.0)), Spread((0.03, 0.04, 0.05)))
-    figures = Figures("openvino", "bf16", 32, Spread((raw, raw + 1, raw + 2)), (masked,))
+    masked = MaskedFigures(
+        256, 2, Spread.of((9.0, 10.0, 12.0)), Spread.of((0.9, 0.95, 1.0)), Spread.of((0.03, 0.04, 0.05))
+    )
+    figures = Figures("openvino", "bf16", 32, Spread.of((raw, raw + 1, raw + 2)), (masked,))
     refused = (Refused("onnxruntime", "f32", "it does not reproduce the source model"),)
-    return BenchResult("abc", "timm:x", "parity sample", images, 2, 3, (figures,), refused)
+    return BenchResult(
+        artifact=MeasuredArtifact("timm:x", "abc"),
+        data=MeasuredData("parity sample", images),
+        threads=2,
+        rounds=3,
+        configurations=(figures,),
+        refused=refused,
+    )
 
 
 def test_one_row_a_configuration_and_quantity() -> None:
@@ -87,16 +96,16 @@ def test_one_row_a_configuration_and_quantity() -> None:
     ],
 )
 def test_slower_is_beyond_both_spreads(now: tuple[float, float], state: str) -> None:
-    change = Change(dataclasses.replace(ROW, min=now[0], max=now[1]), ROW)
+    change = Change.of(dataclasses.replace(ROW, min=now[0], max=now[1]), ROW)
     assert change.state == state
     assert Against("f", (change,)).regression is (state == "slower")
 
 
 def test_a_single_round_is_not_judged_and_a_new_row_neither() -> None:
     slow = dataclasses.replace(ROW, min=1.0, max=1.0, rounds=1)
-    assert Change(slow, ROW).state == Change(ROW, slow).state == "unjudged"
-    assert Change(ROW, None).state == "new"
-    assert Against("f", (Change(slow, ROW), Change(ROW, None))).regression is None
+    assert Change.of(slow, ROW).state == Change.of(ROW, slow).state == "unjudged"
+    assert Change.of(ROW, None).state == "new"
+    assert Against("f", (Change.of(slow, ROW), Change.of(ROW, None))).regression is None
 
 
 @pytest.mark.parametrize(
@@ -115,13 +124,13 @@ def test_a_single_round_is_not_judged_and_a_new_row_neither() -> None:
     ids=lambda other: next(iter(other)),
 )
 def test_only_the_same_machine_and_configuration_is_compared(other: dict[str, object]) -> None:
-    [change] = compare([ROW], [dataclasses.replace(ROW, **other)], "f").changes
+    [change] = compare([ROW], [dataclasses.replace(ROW, **other)], "f").compared
     assert change.before is None
 
 
 def test_the_last_stored_row_counts_whatever_its_versions() -> None:
     older, newer = (dataclasses.replace(ROW, date=date, versions="rate 0.0.1") for date in ("2025", "2026"))
-    [change] = compare([ROW], [older, newer], "f").changes
+    [change] = compare([ROW], [older, newer], "f").compared
     assert change.before == newer
 
 
@@ -179,4 +188,4 @@ def test_the_table_says_what_was_compared_and_flags_what_is_slower() -> None:
     ("value", "text"), [(1234.5, "1234"), (123.45, "123"), (12.345, "12.3"), (0.039712, "0.0397"), (1.0, "1.00")]
 )
 def test_figures_have_three_digits(value: float, text: str) -> None:
-    assert spread(Spread((value,))) == f"{text} ({text} - {text})"
+    assert spread(Spread.of((value,))) == f"{text} ({text} - {text})"
