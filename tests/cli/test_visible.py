@@ -94,7 +94,9 @@ def test_names_of_classes_files_and_heads_reach_no_terminal(
 ) -> None:
     artifact = shutil.copytree(trained.artifact, tmp_path / "artifact")
     path = Path(artifact) / "artifact.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["dark", "light" + EVIL]}))
+    document = json.loads(path.read_text())
+    document["heads"][0]["classes"] = ["dark", "light" + EVIL]
+    path.write_text(json.dumps(document))
     assert run(["inspect", str(artifact)]) == 0
     check(capsys.readouterr().out)
     manifest = tmp_path / "m.jsonl"
