@@ -16,7 +16,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Say what this machine has and what `rate` would use of it."""
-    from rate.cli.console import print_json
+    from rate.cli.console import print_json, say
     from rate.doctor import diagnose
 
     findings = list(diagnose(Path.cwd(), artifact))
@@ -25,4 +25,4 @@ def doctor(
         return
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
-        typer.echo(f"{finding.topic:<{width}}  {finding.found}{'  -> ' + finding.remark if finding.remark else ''}")
+        say(f"{finding.topic:<{width}}  {finding.found}{'  -> ' + finding.remark if finding.remark else ''}")

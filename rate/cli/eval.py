@@ -229,7 +229,7 @@ def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Json
 
 
 def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
-    from rate.cli.console import notice, print_json
+    from rate.cli.console import notice, print_json, say
     from rate.engine.choose_backend import open_backend
     from rate.engine.workers.division import divided
     from rate.studies.dry_run import estimate
@@ -243,12 +243,12 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
         print_json(cost.to_json())
         return
     minutes, seconds = divmod(round(cost.seconds), 60)
-    typer.echo(f"run key    {cost.key}")
-    typer.echo(f"samples    {cost.samples} ({cost.stored} stored already)")
+    say(f"run key    {cost.key}")
+    say(f"samples    {cost.samples} ({cost.stored} stored already)")
     most = "at most " if job.stopping.boundary is not None else ""
-    typer.echo(f"forwards   {most}{cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
-    typer.echo(f"time       {most or 'about '}{minutes} min {seconds} s")
-    typer.echo(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
+    say(f"forwards   {most}{cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
+    say(f"time       {most or 'about '}{minutes} min {seconds} s")
+    say(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
 
 
 def _number_or_word(text: str | None) -> int | str | None:

@@ -112,7 +112,12 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
         is_stopped: whether a signal has come: then an exception is taken for what a library has made of it.
     """
     try:
-        code = command().main(arguments, prog_name="rate", standalone_mode=False)
+        try:
+            code = command().main(arguments, prog_name="rate", standalone_mode=False)
+        except typer.Abort as stopped:
+            if isinstance(stopped.__cause__, EOFError):  # Typer takes it for Ctrl-D; no command asks anybody anything
+                raise stopped.__cause__ from None
+            raise
         sys.stdout.flush()
         if code == EXIT_INTERRUPTED:  # Typer has made an exit of the exception
             return _interrupted()

@@ -21,7 +21,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing."""
-    from rate.cli.console import notice, print_json
+    from rate.cli.console import notice, print_json, say
     from rate.report.heads import load_heads
     from rate.report.html.page import write_report
 
@@ -32,4 +32,4 @@ def report(
     if as_json:
         print_json(written.to_json())
     else:
-        typer.echo(written.path)
+        say(written.path)

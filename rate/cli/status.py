@@ -22,11 +22,11 @@ def status(
         print_json(found.to_json())
         return
     share = f" ({found.done / found.planned:.1%})" if found.planned else ""
-    typer.echo(f"status   {found.status}{'' if found.is_alive else ', no process is at work'}")
-    typer.echo(f"done     {found.done:,} of {found.planned:,} samples{share}, {found.errors:,} errors")
+    say(f"status   {found.status}{'' if found.is_alive else ', no process is at work'}")
+    say(f"done     {found.done:,} of {found.planned:,} samples{share}, {found.errors:,} errors")
     for line in failure_lines(found.failures):
         say(line)
-    typer.echo(f"settled  {', '.join(f'{name} {count:,}' for name, count in found.settled.items()) or 'none yet'}")
+    say(f"settled  {', '.join(f'{name} {count:,}' for name, count in found.settled.items()) or 'none yet'}")
     if found.samples_per_s is not None:
         left = "" if found.seconds_left is None else f", {found.seconds_left / 60:.0f} min left"
-        typer.echo(f"pace     {found.samples_per_s:.2f} samples/s{left}")
+        say(f"pace     {found.samples_per_s:.2f} samples/s{left}")

@@ -23,7 +23,7 @@ def corrupt(
     The same command goes on where it was stopped.
     """
     from rate.backends.process import usable_cores
-    from rate.cli.console import Steps, notice
+    from rate.cli.console import Steps, notice, say
     from rate.cli.data.commands import counted
     from rate.data.images.corrupt import parse_corruption
     from rate.data.make.corrupt_set import corrupt_set
@@ -44,5 +44,5 @@ def corrupt(
     if report.failed:
         notice(f"{len(report.failed)} images could not be corrupted and were left out: {named(report.failed)}")
     for path in report.manifests:
-        typer.echo(f"{path}: {counted(report.samples, 'row')}")
-    typer.echo(f"{counted(report.made, 'image')} made, {report.kept} kept")
+        say(f"{path}: {counted(report.samples, 'row')}")
+    say(f"{counted(report.made, 'image')} made, {report.kept} kept")

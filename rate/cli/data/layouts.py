@@ -125,11 +125,11 @@ def _synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | No
 
 
 def _write(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> None:
-    from rate.cli.console import notice
+    from rate.cli.console import notice, say
     from rate.cli.data.commands import index_text
     from rate.data.make.layouts.write import write_layout
 
     report = write_layout(entries, root, out)
     for line in report.notices():
         notice(line)
-    typer.echo(index_text(report))
+    say(index_text(report))

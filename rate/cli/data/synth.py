@@ -25,7 +25,7 @@ def synth(
     With --graded, graded.csv lists renderings from which a model's true share of object and scene can be computed.
     """
     from rate.backends.process import usable_cores
-    from rate.cli.console import Steps
+    from rate.cli.console import Steps, say
     from rate.data.make.graded import write_graded
     from rate.data.make.synth import Synthetic, write_set
 
@@ -35,4 +35,4 @@ def synth(
     if graded:
         with Steps("renderings", test) as steps:
             write_graded(settings, out, usable_cores(), lambda done, total: steps.show(done))
-    typer.echo(f"{manifest}: {train} train, {test} test, {test} test-broken; shortcut {shortcut}, rho {rho:g}")
+    say(f"{manifest}: {train} train, {test} test, {test} test-broken; shortcut {shortcut}, rho {rho:g}")
