@@ -20,7 +20,7 @@ from rate.engine.engine import decode_threads, read_sample
 from rate.engine.job import Job
 from rate.engine.outcome import Outcome, Step, records
 from rate.engine.prefetch import Prefetch
-from rate.engine.verdict import EVIDENCE_KINDS, Found, Prediction, Reader, Verdict, verdict_on
+from rate.engine.verdict import EVIDENCE_KINDS, HeadEvidence, Prediction, Reader, Verdict, stored_bounds, verdict_on
 from rate.errors import ConfigError, need
 from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence
@@ -110,9 +110,9 @@ def open_attention(artifact: Artifact, execution: Execution, randomized: bool = 
 def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Float64) -> Verdict:
     full = upsample(relevance[None], job.geometry.size)
     maps = Maps(saliency=full, signal=full)
-    found = Found(
+    found = HeadEvidence(
         evidence={kind: evidence(maps, kind)[0] for kind in EVIDENCE_KINDS},
-        bounds=bounds(prepared.region, len(relevance)),
+        bounds=stored_bounds(bounds(prepared.region, len(relevance))),
         forwards=1,
         settled="fixed",
     )

@@ -22,6 +22,7 @@ from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
 from rate.engine.verdict import Judge
 from rate.errors import RateError, SampleError
+from rate.kernels.separable import Perturbation
 from rate.runs.records import Records, RunStats
 from rate.types import Prepared, Rows, Sample
 
@@ -139,6 +140,7 @@ class InProcess:
 
     def __init__(self, backend: Backend) -> None:
         self.backend, self.precision, self._opened = backend.name, backend.precision, backend
+        self._bound: tuple[Perturbation | None, int] = None, 0
 
     def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
         """See `Runner`."""
@@ -149,8 +151,14 @@ class InProcess:
         rest = iter(samples)
         if (first := next(rest, None)) is None:
             return
-        self._opened.bind(job.method.perturbation, slots_of(job))
+        self._bind(job.method.perturbation, slots_of(job))
         yield from Engine(job, self._opened).steps(chain([first], rest))
+
+    def _bind(self, perturbation: Perturbation, slots: int) -> None:
+        """Bind the backend, which may take seconds, unless it is bound so; equal settings share one perturbation."""
+        if self._bound[0] is not perturbation or self._bound[1] != slots:
+            self._opened.bind(perturbation, slots)
+            self._bound = perturbation, slots
 
 
 def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:

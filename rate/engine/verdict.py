@@ -106,12 +106,12 @@ class Judge(Reader):
         super().__init__(heads, measurement, nothing)
         self._method = method
 
-    def weigh(self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64) -> Weighed:
+    def weigh(self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64) -> SampleEvidence:
         """The evidence in the scores [k,n] of a sample's first n masks, for the head of each prediction."""
-        return Weighed(self._method, self._measurement, prepared, predictions, scores)
+        return SampleEvidence(self._method, self._measurement, prepared, predictions, scores)
 
 
-class Weighed:
+class SampleEvidence:
     """The evidence of one sample after some of its masks, for k heads."""
 
     def __init__(
@@ -127,8 +127,7 @@ class Weighed:
         self._masks = method.draw(prepared.sample.id, 0, scores.shape[1])
         self._maps = method.maps(np.array([p.score for p in predictions]), scores, self._masks)
         self._above_noise = method.above_noise(scores, self._masks, self._maps)
-        exact = method.bounds(prepared.region)
-        self._bounds = Bounds(float(np.float32(exact.ceiling)), float(np.float32(exact.floor)))
+        self._bounds = stored_bounds(method.bounds(prepared.region))
         self._area = float(prepared.region.mean())
 
     @cached_property
@@ -154,7 +153,7 @@ class Weighed:
 
     def verdict(self, k: int, settled: str) -> Verdict:
         """The verdict of head ``k``, as it stands."""
-        found = Found(
+        found = HeadEvidence(
             evidence={kind: maps[k] for kind, maps in self._evidence.items()},
             bounds=self._bounds,
             forwards=CLEAN_ROWS + self._scores.shape[1],
@@ -166,21 +165,20 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """The evidence of one head on one sample, however it was come by."""
+class HeadEvidence:
+    """The evidence of one head on one sample, from any explainer."""
 
     evidence: dict[str, Float64]  # kind -> [h,w], see `EVIDENCE_KINDS`
-    bounds: Bounds
+    bounds: Bounds  # as a row stores them; see `stored_bounds`
     forwards: int
     settled: str
     above_noise: bool = True
     standard_error: float | None = None
 
 
-def verdict_on(found: Found, prepared: Prepared, prediction: Prediction, measurement: Measurement) -> Verdict:
+def verdict_on(found: HeadEvidence, prepared: Prepared, prediction: Prediction, measurement: Measurement) -> Verdict:
     """What the evidence amounts to under the rule of ``measurement``, and under the others."""
-    region, area = prepared.region, float(prepared.region.mean())
-    bounds = Bounds(float(np.float32(found.bounds.ceiling)), float(np.float32(found.bounds.floor)))
+    region, area, bounds = prepared.region, float(prepared.region.mean()), found.bounds
     mass = {kind: _stored(relevance_mass(one, region)) for kind, one in found.evidence.items()}
     own, positive = mass[measurement.evidence], mass["positive"]
     reason = undefined_reason(area, own, bounds.ceiling, bounds.floor, found.above_noise)
@@ -207,6 +205,11 @@ def verdict_on(found: Found, prepared: Prepared, prediction: Prediction, measure
         evidence=found.evidence[measurement.evidence],
         region=region,
     )
+
+
+def stored_bounds(exact: Bounds) -> Bounds:
+    """The bounds as a row stores them."""
+    return Bounds(float(np.float32(exact.ceiling)), float(np.float32(exact.floor)))
 
 
 def _stored(value: float | None) -> float | None:

@@ -196,6 +196,7 @@ def test_bad_samples_decide_the_exit_code_and_the_rest_is_kept(
     assert sum(row["error"] is None for row in rows.values()) == 7
     assert run([*arguments, "--max-errors", "0.5"]) == 0
     assert run(arguments) == 4
+    assert read_run(tmp_path / "run")["status"] == "complete", "as it was"
 
 
 def test_a_run_in_which_everything_failed_never_exits_with_0(trained, tmp_path: Path) -> None:
