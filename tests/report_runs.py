@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import run_rows
 from PIL import Image
+from run_rows import run_json, write_parts
 
 from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
-from rate.files import write_json
 from rate.records import plain
 from rate.report.html.selection import rank_of
-from rate.runs.parts import write_part
-from rate.runs.rows import MAP_SCHEMA, SCHEMA, SKETCH
-from rate.runs.run_schema import RUN_SCHEMA_ID
+from rate.runs.rows import MAP_SCHEMA
 from rate.runs.tables import write_table
+from rate.types import Json
 
 SIDE = 48
 GEOMETRY = Geometry(size=SIDE, resize=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -51,15 +51,12 @@ def write_run(root: Path, plan: Plan, name: str = "run") -> Path:
     manifest = root / "set" / "manifest.csv"
     if not manifest.exists():
         write_set(manifest, plan)
-    folder = root / name
-    (folder / "samples").mkdir(parents=True)
-    (folder / "maps").mkdir()
     rows = [row(head, k, plan) for k in range(plan.count + plan.errors) for head in plan.heads]
-    part = write_part(folder, "0" * 64, pa.Table.from_pylist(rows, SCHEMA))
+    folder = write_parts(root / name, document(plan, manifest), [rows])
+    (folder / "maps").mkdir()
     if plan.maps:
         kept = [saved(head, k, plan) for head in plan.heads for k in range(min(plan.maps, plan.count))]
         write_table(pa.Table.from_pylist(kept, MAP_SCHEMA), folder / "maps" / "maps.parquet")
-    write_json(folder / "run.json", document(plan, manifest, part))
     return folder
 
 
@@ -85,43 +82,22 @@ def pixels(plan: Plan, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def document(plan: Plan, manifest: Path, part: dict[str, Any]) -> dict[str, Any]:
+def document(plan: Plan, manifest: Path) -> Json:
     """run.json."""
-    rows = part["rows"]
     measurement = Measurement(**{"masks": 100} | plan.measurement)
     geometry = Geometry(size=plan.side, resize=plan.side, mean=GEOMETRY.mean, std=GEOMETRY.std)
-    work = {
-        "forwards": 10 * rows,
-        "used": 10 * rows,
-        "rows": 10 * rows,
-        "seconds": 2.0,
-        "waiting_s": 0.1,
-        "samples": rows,
-    }
-    return {
-        "schema": RUN_SCHEMA_ID,
-        "status": plan.status,
-        "key": "0" * 64,
+    found = run_json(plan.heads, plan.count + plan.errors, status=plan.status)
+    found["identity"] |= {"data": read_manifest(manifest).digest(), "geometry": plain(geometry)}
+    return found | {
         "measurement": measurement.to_json(),
-        "identity": {
-            "weights": "w" * 64,
-            "data": read_manifest(manifest).digest(),
-            "geometry": plain(geometry),
-            "pixel_path": "pillow-bicubic/2",
-            "backend": "onnxruntime",
-            "precision": "f32",
-        },
         "rule": measurement.rule(),
         "execution": {"batch": 32},
         "origin": {"artifact": "artifact", "data": str(manifest), "split": None, "limit": None},
         "heads": [{"name": head, "classes": len(plan.classes)} for head in plan.heads],
-        "samples": {"planned": plan.count + plan.errors, "available": plan.count + plan.errors},
         "versions": {"rate": "0.1.0"},
         "machine": {"processor": "a processor"},
         "started": "2026-01-01T00:00:00Z",
         "finished": "2026-01-01T00:01:00Z",
-        "sessions": [work],
-        "parts": [part],
     }
 
 
@@ -135,47 +111,22 @@ def label(k: int, plan: Plan) -> str:
     return plan.classes[k % len(plan.classes)]
 
 
-def row(head: str, k: int, plan: Plan) -> dict[str, Any]:
+def row(head: str, k: int, plan: Plan) -> Json:
     """One row; those after `count` are errors."""
-    known = {"id": identifier(k), "head": head, "label": label(k, plan), "forwards": 0, "settled": plan.settled}
+    own, known = label(k, plan), {"settled": plan.settled}
     if k >= plan.count:
-        return dict.fromkeys(SCHEMA.names) | known | {"error": f"{k}.png: no such file"}
+        return run_rows.row(identifier(k), head, "error", own, error=f"{k}.png: no such file", **known)
     quadrant = plan.quadrants[k % len(plan.quadrants)]
-    correct, valid = quadrant != "ww" and quadrant[0] != "w", quadrant[1] == "r"
-    judged = quadrant != "undefined"
-    mass = (0.7 if valid else 0.2) + 0.001 * (k % 50)
-    region = np.zeros((SKETCH, SKETCH), np.uint8)
-    region[: SKETCH // 2, : SKETCH // 2] = 255
-    return (
-        dict.fromkeys(SCHEMA.names)
-        | known
-        | {
-            "prediction": label(k if correct else k + 1, plan),
-            "probability": 0.8,
-            "correct": correct,
-            "explained": label(k, plan),
-            "effect": 1.5,
-            "localization": (mass - 0.05) / 0.9 if judged else None,
-            "rma_positive": mass if judged else None,
-            "rma_minmax": 0.3,
-            "rma_raw": 0.3,
-            "rma_se": 0.02,
-            "ceiling": 0.95,
-            "floor": 0.05,
-            "area": 0.25,
-            "valid": valid if judged else None,
-            "valid_midpoint": valid if judged else None,
-            "valid_absolute": valid if judged else None,
-            "undefined_reason": None if judged else "zero-evidence",
-            "forwards": 101,
-            "group": f"g{k % 2}" if plan.group else None,
-            "evidence_sketch": np.full((SKETCH, SKETCH), 1 / SKETCH**2, np.float16).tobytes(),
-            "region_sketch": region.tobytes(),
-        }
-    )
+    right = quadrant in ("rr", "rw", "undefined")
+    known |= {"prediction": label(k if right else k + 1, plan), "group": f"g{k % 2}" if plan.group else None}
+    if quadrant == "undefined":
+        unmeasured = dict.fromkeys(("localization", "rma_positive")) | {"undefined_reason": "zero-evidence"}
+        return run_rows.row(identifier(k), head, "undefined_right", own, **unmeasured, **known)
+    mass = (0.7 if quadrant[1] == "r" else 0.2) + 0.001 * (k % 50)
+    return run_rows.row(identifier(k), head, quadrant, own, mass=mass, **known)
 
 
-def saved(head: str, k: int, plan: Plan) -> dict[str, Any]:
+def saved(head: str, k: int, plan: Plan) -> Json:
     """The saved map of a row: heat in the upper left where the evidence is valid, else in the lower right."""
     values = np.random.default_rng(k).random((56, 56)) * 0.2
     quadrant = plan.quadrants[k % len(plan.quadrants)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from gate_runs import run_json
+from run_rows import run_json
 
 from rate.artifacts.documents import disagreement
 from rate.runs.run_schema import NEEDED

@@ -16,6 +16,7 @@ from gate_runs import states, write_run
 
 import rate
 from rate.cli.main import app, run
+from rate.config import Measurement
 
 GUIDE = Path(rate.__file__).parent.parent / "docs" / "gates.md"
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
@@ -162,12 +163,12 @@ def test_a_policy_that_cannot_be_used_is_exit_code_2(
 def test_other_measurements_and_a_missing_baseline_are_exit_code_2(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = write_run(tmp_path / "other", {"zs": states(rr=100)}, measurement={"masks": 25, "tau": 0.5})
+    other = write_run(tmp_path / "other", {"zs": states(rr=100)}, measurement=Measurement(masks=25).to_json())
     checks = policy(tmp_path, '[[check]]\nmetric = "pt"\nmax_drop = 0.1\n')
     assert gate(f"{made}@ft", "--policy", checks) == 2
     assert "needs a baseline; add --baseline RUN" in capsys.readouterr().err
     assert gate(f"{made}@ft", "--policy", checks, "--baseline", other) == 2
-    assert "measurement.masks: 25 in other@zs, 24 in made@ft" in capsys.readouterr().err
+    assert "measurement.masks: 25 in other@zs, 100 in made@ft" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_written_is_exit_code_4_with_the_verdict(

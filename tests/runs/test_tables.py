@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from gate_runs import row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_rows import row
 
 from rate.runs.rows import MAP_SCHEMA, SCHEMA
 from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
@@ -32,7 +32,7 @@ ROW = st.fixed_dictionaries(
 
 
 def rows() -> pa.Table:
-    return pa.Table.from_pylist([row("rr", 0), row("ww", 1), row("error", 2)], SCHEMA)
+    return pa.Table.from_pylist([row(f"s{k}", "ft", state) for k, state in enumerate(("rr", "ww", "error"))], SCHEMA)
 
 
 @settings(deadline=None, max_examples=50)

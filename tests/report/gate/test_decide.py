@@ -16,7 +16,9 @@ import pytest
 from gate_runs import decided, head_run, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_rows import FORWARDS
 
+from rate.config import Measurement
 from rate.errors import RunError, UsageError
 from rate.metrics import wilson
 from rate.report.compare.compare import pair
@@ -138,8 +140,8 @@ def test_a_share_of_samples_can_be_held_with_its_interval() -> None:
 
 def test_forwards_and_throughput_are_values() -> None:
     head = head_run(MIXED, images_per_s=4.0)
-    assert one({"metric": "forwards", "max": 25}, head).state == "pass"
-    assert one({"metric": "forwards", "max": 24.9}, head).state == "fail"
+    assert one({"metric": "forwards", "max": FORWARDS}, head).state == "pass"
+    assert one({"metric": "forwards", "max": FORWARDS - 0.1}, head).state == "fail"
     assert one({"metric": "images_per_s", "min": 4}, head).state == "pass"
     assert one({"metric": "images_per_s", "min": 4.1}, head).state == "fail"
     slower = head_run(MIXED, images_per_s=3.0, name="slower")
@@ -242,10 +244,10 @@ def test_a_slice_by_class_is_the_gate_of_that_class_alone() -> None:
 
 @pytest.mark.parametrize("metric", ["errors", "forwards"])
 def test_counts_and_forwards_have_slices_too(metric: str) -> None:
-    decision = decided({"metric": metric, "max": 25, "slice": "class"}, head_run(MIXED, labels=LABELS))
+    decision = decided({"metric": metric, "max": FORWARDS, "slice": "class"}, head_run(MIXED, labels=LABELS))
     assert [result.state for result in decision.results] == ["pass"] * 3
     total = sum(result.reading.value for result in decision.results)
-    assert total == (5 if metric == "errors" else 75)
+    assert total == (5 if metric == "errors" else 3 * FORWARDS)
 
 
 @pytest.mark.parametrize("by", ["class", "group"])
@@ -468,7 +470,7 @@ def test_a_run_that_is_not_complete_is_refused_unless_it_is_allowed(status: str,
 
 
 def test_runs_that_measured_different_things_are_refused() -> None:
-    other = head_run(MIXED, name="other", measurement={"masks": 25, "tau": 0.5})
+    other = head_run(MIXED, name="other", measurement=Measurement(masks=25).to_json())
     with pytest.raises(RunError, match=r"measurement\.masks"):
         decided({"metric": "pt", "max_drop": 0.1}, head_run(MIXED), other)
 

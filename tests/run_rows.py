@@ -1,0 +1,91 @@
+"""Rows in chosen states and the run.json above them, for the tests of what reads runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rate.config import Measurement
+from rate.files import write_json
+from rate.runs.parts import write_part
+from rate.runs.rows import SCHEMA, SKETCH
+from rate.runs.run_schema import RUN_SCHEMA_ID
+from rate.types import Json
+
+FLOOR, CEILING = 0.2, 0.8
+MEASUREMENT = Measurement(masks=100)
+FORWARDS = MEASUREMENT.masks + 1
+FLAT = np.full((SKETCH, SKETCH), 1 / SKETCH**2, np.float16).tobytes()
+REGION = np.full((SKETCH, SKETCH), 127, np.uint8)
+REGION[: SKETCH // 2] = 255
+
+
+def row(sample: str, head: str, state: str, label: str = "a", *, mass: float | None = None, **fields: Any) -> Json:
+    """A row in one of rr, rw, wr, ww, capped (an rr), undefined_right, undefined_wrong, error.
+
+    The mass is 0.7 where the evidence is valid and 0.3 elsewhere; ``fields`` are columns.
+    """
+    known = {"id": sample, "head": head, "label": label, "settled": "fixed", "forwards": 0}
+    if state == "error":
+        return dict.fromkeys(SCHEMA.names) | known | {"error": "broken"} | fields
+    correct = state in ("rr", "rw", "capped", "undefined_right")
+    valid = None if state.startswith("undefined") else state in ("rr", "wr", "capped")
+    share = mass if mass is not None else 0.7 if valid else 0.3
+    values = {
+        "prediction": label if correct else "other",
+        "probability": 0.8,
+        "correct": correct,
+        "explained": label,
+        "effect": 1.0,
+        "localization": (share - FLOOR) / (CEILING - FLOOR),
+        **{f"rma_{kind}": share for kind in ("positive", "minmax", "raw")},
+        "rma_se": 0.01,
+        "ceiling": CEILING,
+        "floor": FLOOR,
+        "area": 0.5,
+        **dict.fromkeys(("valid", "valid_midpoint", "valid_absolute"), valid),
+        "undefined_reason": "no-evidence" if valid is None else None,
+        "forwards": FORWARDS,
+        "settled": "capped" if state == "capped" else "fixed",
+        "evidence_sketch": FLAT,
+        "region_sketch": REGION.tobytes(),
+    }
+    return dict.fromkeys(SCHEMA.names) | known | values | fields
+
+
+def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
+    """The run.json of a complete run of ``count`` samples; ``changes`` are its keys."""
+    forwards = dict.fromkeys(("forwards", "used", "rows"), FORWARDS * count)
+    return {
+        "schema": RUN_SCHEMA_ID,
+        "status": "complete",
+        "key": "0" * 64,
+        "measurement": MEASUREMENT.to_json(),
+        "identity": {
+            "weights": "w" * 64,
+            "data": "d" * 64,
+            "geometry": {"size": 224},
+            "pixel_path": "pillow",
+            "backend": "onnxruntime",
+            "precision": "f32",
+        },
+        "rule": MEASUREMENT.rule(),
+        "execution": {"max_errors": 0.1},
+        "heads": [{"name": head, "classes": 2} for head in heads],
+        "samples": {"planned": count, "available": count},
+        "sessions": [{**forwards, "seconds": 2.0, "waiting_s": 0.0, "samples": count}],
+        "parts": [],
+    } | changes
+
+
+def write_parts(folder: Path, document: Json, parts: Iterable[list[Json]]) -> Path:
+    """The folder of a run with this run.json, its rows in these parts."""
+    (folder / "samples").mkdir(parents=True)
+    tables = (pa.Table.from_pylist(rows, SCHEMA) for rows in parts if rows)
+    listed = [write_part(folder, document["key"], table) for table in tables]
+    write_json(folder / "run.json", document | {"parts": listed})
+    return folder
