@@ -18,7 +18,7 @@ from rate.backends.base import Backend
 from rate.config import ON_CUDA, Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.choose_backend import Say, offers, open_backend, preferences
-from rate.engine.job import Job, job_from_artifact
+from rate.engine.job import Job, job_from_artifact, job_of_samples
 from rate.engine.verdict import Head
 from rate.errors import (
     BackendError,
@@ -131,17 +131,7 @@ class Images:
 
     def job(self, artifact: Artifact, measurement: Measurement, execution: Execution) -> Job:
         """These images as an evaluation of ``artifact``."""
-        return Job(
-            heads=self.heads,
-            geometry=artifact.geometry,
-            samples=self.samples,
-            measurement=measurement,
-            execution=execution,
-            weights=artifact.digest,
-            data=self.key,
-            origin={"artifact": str(artifact.path), "data": self.name},
-            available=len(self.samples),
-        )
+        return job_of_samples(artifact, self.samples, measurement, execution, self.heads)
 
 
 def parity_images(artifact: Artifact) -> Images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,7 @@ def job_from_artifact(
     measurement.check_evidence()
     said = _check_corruption(measurement, artifact.geometry)
     chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard))
-    heads = tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
+    heads = heads_of(artifact)
     said += _check_labels(chosen.labels, heads, data)
     origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
     return Job(
@@ -130,6 +130,33 @@ def job_from_artifact(
         notices=chosen.notices + said,
         patches=artifact.patches,
     )
+
+
+def job_of_samples(
+    artifact: Artifact,
+    samples: Sequence[Sample],
+    measurement: Measurement,
+    execution: Execution,
+    heads: tuple[Head, ...] | None = None,
+) -> Job:
+    """A job on samples that are at hand, for what writes no run; ``heads``: None = those of the artifact."""
+    return Job(
+        heads=heads or heads_of(artifact),
+        geometry=artifact.geometry,
+        samples=samples,
+        measurement=measurement,
+        execution=execution,
+        weights=artifact.digest,
+        data="",
+        origin={"artifact": str(artifact.path)},
+        available=len(samples),
+        patches=artifact.patches,
+    )
+
+
+def heads_of(artifact: Artifact) -> tuple[Head, ...]:
+    """The heads of an artifact, as a job has them."""
+    return tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
 
 
 def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str, ...]:

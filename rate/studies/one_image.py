@@ -11,7 +11,7 @@ from rate.backends.base import Backend
 from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.engine import InProcess
-from rate.engine.job import Job
+from rate.engine.job import heads_of, job_of_samples
 from rate.engine.verdict import Head, Verdict
 from rate.errors import UsageError
 from rate.runs.records import RunStats
@@ -63,18 +63,8 @@ def explain(
         boxes=question.boxes if question.mask is None else None,
         mask=None if question.mask is None else str(question.mask.resolve()),
     )
-    job = Job(
-        heads=(head,),
-        geometry=artifact.geometry,
-        samples=(sample,),
-        measurement=replace(measurement, explain="label" if question.label else "prediction"),
-        execution=execution,
-        weights=artifact.digest,
-        data="",
-        origin={},
-        available=1,
-        patches=artifact.patches,
-    )
+    explained = replace(measurement, explain="label" if question.label else "prediction")
+    job = job_of_samples(artifact, (sample,), explained, execution, (head,))
     stats = RunStats()
     for step in InProcess(backend).steps(job, [sample]):
         stats += step.stats
@@ -92,7 +82,7 @@ def choose_head(artifact: Artifact, name: str | None) -> Head:
     Raises:
         UsageError: no such head, or several and no name.
     """
-    heads = {head.name: Head(head.name, tuple(head.classes)) for head in artifact.heads}
+    heads = {head.name: head for head in heads_of(artifact)}
     if name is None and len(heads) == 1:
         return next(iter(heads.values()))
     if name is None or name not in heads:

@@ -147,11 +147,14 @@ def test_a_measurement_cannot_be_faster_than_the_device(artifact) -> None:
     spec, settings = FakeSpec(slow), BenchSettings(batches=(8,), masks=(23,), rounds=3, seconds=0.05)
     with open_spec(spec) as backend, warmed_up(artifact, settings, images(), [backend]) as ready:
         [found] = ready.measure()
-    for spread in (found.raw, found.masked[0].engine):
-        assert max(spread.values) <= 1000
-    assert found.masked[0].images_per_s.median == pytest.approx(found.masked[0].engine.median / 24)
-    shares = [a / b for a, b in zip(found.masked[0].engine.values, found.raw.values, strict=True)]
-    assert found.masked[0].over_raw.values == pytest.approx(shares)
+    for spread in (found.raw_forwards_per_s, found.engine[0].engine_forwards_per_s):
+        assert max(spread.rounds) <= 1000
+    assert found.engine[0].images_per_s.median == pytest.approx(found.engine[0].engine_forwards_per_s.median / 24)
+    shares = [
+        a / b
+        for a, b in zip(found.engine[0].engine_forwards_per_s.rounds, found.raw_forwards_per_s.rounds, strict=True)
+    ]
+    assert found.engine[0].engine_over_raw.rounds == pytest.approx(shares)
 
 
 def test_slots_of_one_device_are_kept_apart(artifact) -> None:
@@ -208,10 +211,13 @@ def test_rounds_go_over_all_configurations_forwards_and_backwards_and_warm_up_do
     names = [what for _, what in seen][::3]
     assert names[4:8] == names[:4][::-1] == names[8:][::-1]
     assert names[:2] == order
-    assert [(one.backend, one.batch, [m.masks for m in one.masked]) for one in figures] == [
+    assert [(one.backend, one.batch, [m.masks for m in one.engine]) for one in figures] == [
         ("fake", batch, [3, 6]) for batch in (2, 4, 2, 4)
     ]
-    assert all(len(one.raw.values) == 2 and len(one.masked[1].engine.values) == 2 for one in figures)
+    assert all(
+        len(one.raw_forwards_per_s.rounds) == 2 and len(one.engine[1].engine_forwards_per_s.rounds) == 2
+        for one in figures
+    )
     assert len(said) == 4
 
 

@@ -12,8 +12,8 @@ from rate.backends.base import BackendSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
 from rate.engine.engine import InProcess, slots_of
-from rate.engine.job import Job
-from rate.engine.verdict import Head, Verdict
+from rate.engine.job import Job, job_of_samples
+from rate.engine.verdict import Verdict
 from rate.errors import DataError, ParityError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import Observe, add_plan
@@ -66,7 +66,7 @@ def measure_flips(
         ParityError: a larger share differs.
         DataError: no sample could be evaluated in both.
     """
-    job = _job(artifact, samples, masks)
+    job = job_of_samples(artifact, samples, Measurement(masks=masks), Execution(save_maps=0))
     say(f"comparing int8 with f32: {len(samples)} images under {masks} masks each")
     f32 = _verdicts(job, OpenVinoSpec(artifact.graph(), "f32"))
     int8 = _verdicts(job, OpenVinoSpec(artifact.graph(precision="int8"), "int8"))
@@ -86,20 +86,6 @@ def measure_flips(
 
 def _share(flips: Flips) -> float:
     return max(flips.predictions, flips.verdicts) / flips.samples
-
-
-def _job(artifact: Artifact, samples: tuple[Sample, ...], masks: int) -> Job:
-    return Job(
-        heads=tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads),
-        geometry=artifact.geometry,
-        samples=samples,
-        measurement=Measurement(masks=masks),
-        execution=Execution(save_maps=0),
-        weights=artifact.digest,
-        data="",
-        origin={},
-        available=len(samples),
-    )
 
 
 def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
