@@ -101,10 +101,10 @@ def _stripped(query: re.Match[str]) -> str:
 
 def _secrets(url: str) -> list[str]:
     """List the passwords and secret values of a URL, encoded and decoded, the longest first."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     for match in _USER.finditer(url):
         user = match[0].removeprefix(match[1]).removesuffix("@")
-        found.add(user.partition(":")[2] or user)
+        secrets.add(user.partition(":")[2] or user)
     for query in _QUERY.findall(url):
-        found |= {part.partition("=")[2] for _, name, part in _parameters(query) if _SECRET.fullmatch(name)}
-    return sorted((one for text in found for one in {text, unquote(text)} if len(one) >= 4), key=len, reverse=True)
+        secrets |= {part.partition("=")[2] for _, name, part in _parameters(query) if _SECRET.fullmatch(name)}
+    return sorted((one for text in secrets for one in {text, unquote(text)} if len(one) >= 4), key=len, reverse=True)

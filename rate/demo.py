@@ -154,15 +154,15 @@ def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
         return {}
     best = max(sorted(telling), key=lambda name: abs(first[name]["localization"] - second[name]["localization"]))
     sample = next(sample for sample in read_manifest(data).samples if sample.id == best)
-    found, execution = {}, Execution()
+    drawn, execution = {}, Execution()
     with open_backend(artifact, execution) as backend:
         for head in artifact.heads:
             question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
             explained = explain(artifact, backend, question, Measurement(), execution)
-            found[head.name] = folder / f"evidence-{head.name}.png"
+            drawn[head.name] = folder / f"evidence-{head.name}.png"
             verdict = explained.verdict
-            picture(explained.pixels, verdict.evidence, verdict.region, artifact.geometry).save(found[head.name])
-    return found
+            picture(explained.pixels, verdict.evidence, verdict.region, artifact.geometry).save(drawn[head.name])
+    return drawn
 
 
 def _titled(listener: Listener, title: str) -> Callable[[int, int], None]:

@@ -67,7 +67,7 @@ class Finding:
     """One line of the report."""
 
     topic: str
-    found: str
+    observed: str
     remark: str = ""  # what follows from it, or the cure
 
 
@@ -203,8 +203,8 @@ def _torch(gpu: bool) -> Finding:
     if torch.version.cuda is None:
         return Finding(topic, f"torch {version} is built for the CPU alone", f"install a CUDA build: {GUIDE}")
     if not torch.cuda.is_available():
-        found = f"torch {version}, built for CUDA {torch.version.cuda}, sees no device"
-        return Finding(topic, found, "the driver may be too old for it")
+        actual = f"torch {version}, built for CUDA {torch.version.cuda}, sees no device"
+        return Finding(topic, actual, "the driver may be too old for it")
     names = ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))
     return Finding(topic, f"torch {version}, built for CUDA {torch.version.cuda}, sees {names}")
 

@@ -26,7 +26,7 @@ def installed(*names: str) -> str:
 
 def versions(names: Iterable[str] = COMPUTING) -> dict[str, str]:
     """Return the versions of `rate` and of the installed ones of ``names``."""
-    return {"rate": __version__} | {name: found for name in names if (found := installed(name))}
+    return {"rate": __version__} | {name: version for name in names if (version := installed(name))}
 
 
 def processor() -> str:

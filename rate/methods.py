@@ -60,8 +60,8 @@ class SaliencyMethod:
 
 def _resolved(place: str) -> Callable[..., Any]:
     module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+    factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return factory
 
 
 def _check_tokens(measurement: Measurement) -> None:

@@ -93,11 +93,11 @@ def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
         value = read_json(path)
     except (OSError, ValueError) as reason:
         raise error(f"{path} cannot be read as JSON ({reason}); {cure}") from reason
-    found = value.get("schema") if isinstance(value, dict) else None
+    stored = value.get("schema") if isinstance(value, dict) else None
     expected = schema_id(kind)
-    if found != expected:
+    if stored != expected:
         raise error(
-            f"{path} has the schema {found!r}, expected {expected!r}: it was written by another version of rate or by "
+            f"{path} has the schema {stored!r}, expected {expected!r}: it was written by another version of rate or by "
             f"something else; {cure}"
         )
     try:

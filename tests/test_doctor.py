@@ -24,7 +24,7 @@ def findings(folder: Path, artifact: Path | None = None) -> dict[str, Finding]:
 
 
 def test_auto_is_told_in_the_order_in_which_it_tries(tmp_path: Path) -> None:
-    found = findings(tmp_path)["auto"].found
+    found = findings(tmp_path)["auto"].observed
     order = ["openvino bf16"] * cpu_has_bf16() + ["openvino f32", "onnxruntime f32"]
     assert found.startswith(", then ".join(order))
 
@@ -32,16 +32,16 @@ def test_auto_is_told_in_the_order_in_which_it_tries(tmp_path: Path) -> None:
 def test_auto_says_when_no_runtime_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "installed", lambda *names: "")
     found = findings(tmp_path)
-    assert found["auto"].found.startswith("nothing")
+    assert found["auto"].observed.startswith("nothing")
     assert "rate-engine[cpu]" in found["auto"].remark
-    assert found["Ray"].found == "not installed"
+    assert found["Ray"].observed == "not installed"
 
 
 def test_with_an_artifact_the_self_test_is_carried_out(trained, tmp_path: Path) -> None:
     told = findings(tmp_path, trained.artifact)[f"auto for {trained.artifact}"]
     said: list[str] = []
     spec = chosen(load_artifact(trained.artifact), Execution(), said.append)
-    assert told.found == f"{spec.name} {spec.precision}"
+    assert told.observed == f"{spec.name} {spec.precision}"
     assert told.remark == "; ".join(said)
 
 
@@ -59,7 +59,7 @@ def test_the_command_prints_every_finding(trained, capsys: pytest.CaptureFixture
 def test_the_address_of_a_cluster_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "installed", lambda *names: "2.60.0")
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    assert "ray://head:10001" in findings(tmp_path)["Ray"].found
+    assert "ray://head:10001" in findings(tmp_path)["Ray"].observed
 
 
 H100 = "NVIDIA H100 80GB HBM3, 81559 MiB, 9.0, 580.65.06"
@@ -98,8 +98,8 @@ def test_the_cards_are_what_nvidia_smi_says(machine: Path, monkeypatch: pytest.M
     found = driver_of(machine / "dev")
     assert (found.seen, found.cards) == (True, (H100, H100))
     said = findings(machine)
-    assert said["GPU"].found == f"{H100}; {H100}"
-    assert "no runtime for it is installed" in said["auto"].found
+    assert said["GPU"].observed == f"{H100}; {H100}"
+    assert "no runtime for it is installed" in said["auto"].observed
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "CUDA_VISIBLE_DEVICES is ''" in findings(machine)["GPU"].remark
 
@@ -110,7 +110,7 @@ def test_a_driver_that_does_not_answer_is_no_gpu(machine: Path) -> None:
     found = driver_of(machine / "dev")
     assert not found.seen
     assert "no communication with the driver" in found.trouble
-    assert findings(machine)["GPU"].found == found.trouble
+    assert findings(machine)["GPU"].observed == found.trouble
     nvidia_smi(machine, "exit 3")
     assert "exit code 3" in driver_of(machine / "dev").trouble
     (machine / "bin" / "nvidia-smi").write_text("no program")
@@ -142,14 +142,14 @@ def test_the_loader_says_which_library_onnxruntime_lacks(
     onnxruntime_gpu: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = doctor._onnxruntime_gpu(gpu=True)
-    assert str(onnxruntime_gpu) in found.found
+    assert str(onnxruntime_gpu) in found.observed
     assert "onnxruntime-gpu[cuda,cudnn]" in found.remark
     assert not capsys.readouterr().out
     asked: list[str] = []
     monkeypatch.setattr(doctor, "ctypes", SimpleNamespace(CDLL=asked.append))
     assert doctor._onnxruntime_gpu(gpu=True) == Finding("ONNX Runtime on CUDA", "1.31.1 finds its libraries")
     assert asked == [str(onnxruntime_gpu), "libcudnn.so.9"]
-    assert "no GPU" in doctor._onnxruntime_gpu(gpu=False).found
+    assert "no GPU" in doctor._onnxruntime_gpu(gpu=False).observed
     assert len(asked) == 2
 
 
@@ -161,19 +161,19 @@ def test_onnxruntime_and_onnxruntime_gpu_together_are_a_conflict(
     monkeypatch.syspath_prepend(tmp_path)
     found = findings(tmp_path)
     assert "uninstall both" in found["conflict"].remark
-    assert found["ONNX Runtime on CUDA"].found == "1.31.1, but its CUDA provider is not there"
+    assert found["ONNX Runtime on CUDA"].observed == "1.31.1, but its CUDA provider is not there"
 
 
 def test_an_onnxruntime_of_which_a_folder_is_left_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What uninstalling one of two packages that share a folder leaves behind."""
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
     found = findings(tmp_path)["ONNX Runtime"]
-    assert "cannot be imported" in found.found
-    assert "get_available_providers" in found.found
+    assert "cannot be imported" in found.observed
+    assert "get_available_providers" in found.observed
 
 
 def test_tensorrt_is_loaded_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor._tensorrt(gpu=True).found == "not installed"
+    assert doctor._tensorrt(gpu=True).observed == "not installed"
     distribution(tmp_path, "tensorrt-cu13", "11.4.0.106")
     monkeypatch.syspath_prepend(tmp_path)
     assert doctor._tensorrt(gpu=False) == Finding("TensorRT", "11.4.0.106")

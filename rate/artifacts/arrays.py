@@ -24,7 +24,7 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:
         OSError, zipfile.BadZipFile: the file cannot be read.
         ValueError, KeyError, NotImplementedError, EOFError: an array is missing or other than expected.
     """
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     axes: dict[str, int] = {}
     with zipfile.ZipFile(path) as archive:
         for name, (kind, shape) in expected.items():
@@ -42,8 +42,8 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:
                 if member.file_size > path.stat().st_size:
                     raise ValueError(f"{name!r} has {member.file_size:,} bytes, more than the file")
                 stream.seek(0)
-                found[name] = np.lib.format.read_array(stream, allow_pickle=False)
-    return found
+                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+    return arrays
 
 
 def _header(stream: IO[bytes], name: str, kind: str) -> tuple[int, ...]:

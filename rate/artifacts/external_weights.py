@@ -34,10 +34,10 @@ def check_external(path: Path, listed: frozenset[str]) -> None:
         ArtifactError: names the file, or the graph is no protocol buffer.
     """
     try:
-        found = set(_locations(memoryview(path.read_bytes()), "model", 0))
+        locations = set(_locations(memoryview(path.read_bytes()), "model", 0))
     except (ValueError, OSError) as error:
         raise ArtifactError(f"{path} cannot be read as an ONNX model ({error}); make the artifact again") from error
-    for location in sorted(found):
+    for location in sorted(locations):
         if location not in listed:
             raise ArtifactError(
                 f"{path} keeps weights in {location!r}, which is no listed file of its folder, and is refused; make "

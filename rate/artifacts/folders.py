@@ -133,11 +133,11 @@ def verify(folder: Path, files: Mapping[str, Any]) -> None:
         if not is_file(path):
             raise ArtifactError(f"{path} is listed and missing; copy the whole folder, or make it again")
         try:
-            found = digest_file(path)
+            actual = digest_file(path)
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read ({error.strerror}); copy the folder again") from error
-        if found != expected:
+        if actual != expected:
             raise ArtifactError(
-                f"{path} has changed: its sha256 is {found[:12]}..., recorded is {str(expected)[:12]}...; "
+                f"{path} has changed: its sha256 is {actual[:12]}..., recorded is {str(expected)[:12]}...; "
                 "make the folder again"
             )

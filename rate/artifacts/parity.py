@@ -52,12 +52,12 @@ def problems(parity: Parity) -> list[str]:
     if parity.precision == "f32":
         wrong = {head: value for head, value in parity.max_abs.items() if not value <= TOLERANCE}
         return [f"logits_{head} differ by up to {value:.2e}, allowed is {TOLERANCE:g}" for head, value in wrong.items()]
-    found = [
+    failed = [
         f"logits_{head} have a cosine of {value:.5f} to the f32 ones, at least {COSINE} is needed"
         for head, value in parity.cosine.items()
         if not value >= COSINE
     ]
-    return found + [f"logits_{head} put another class first" for head, same in parity.top1.items() if not same]
+    return failed + [f"logits_{head} put another class first" for head, same in parity.top1.items() if not same]
 
 
 def make_sample(size: int, logits: Callable[[Float32], Logits], photographs: Float32 | None = None) -> ParitySample:
@@ -180,11 +180,11 @@ def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None)
     """
     images, count, spare = len(sample.images), len(sample.rows), 2
     with spec.open(sample.perturbation, images) as backend:
-        found = [_as_it_is(backend, sample), _measure(backend, sample, np.arange(count)[-1:], 0)]
+        distances = [_as_it_is(backend, sample), _measure(backend, sample, np.arange(count)[-1:], 0)]
         backend.bind(sample.perturbation, images + spare)
         _put(backend, sample.images, spare)
-        found.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
-        return _judged(backend, found, precision or spec.precision)
+        distances.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
+        return _judged(backend, distances, precision or spec.precision)
 
 
 def self_test(sample: ParitySample, backend: Backend) -> Parity:
@@ -202,8 +202,8 @@ def _as_it_is(backend: Backend, sample: ParitySample) -> dict[str, _Distance]:
     return _measure(backend, sample, np.arange(len(sample.rows)), 0)
 
 
-def _judged(backend: Backend, found: list[dict[str, _Distance]], precision: str) -> Parity:
-    parity = _worst(found, precision, f"{backend.name} {backend.version}")
+def _judged(backend: Backend, distances: list[dict[str, _Distance]], precision: str) -> Parity:
+    parity = _worst(distances, precision, f"{backend.name} {backend.version}")
     if wrong := problems(parity):
         raise ParityError(
             f"{backend.name} in {precision} does not reproduce the source model: {'; '.join(wrong)}; "
@@ -230,10 +230,10 @@ def _measure(backend: Backend, sample: ParitySample, chosen: np.ndarray, shift: 
     return {head: _distance(logits[head], expected[chosen]) for head, expected in sample.logits.items()}
 
 
-def _distance(found: Float32, expected: Float32) -> _Distance:
-    if found.shape != expected.shape or not (np.isfinite(found) & np.isfinite(expected)).all():
+def _distance(actual: Float32, expected: Float32) -> _Distance:
+    if actual.shape != expected.shape or not (np.isfinite(actual) & np.isfinite(expected)).all():
         return _Distance(math.inf, -1.0, False)
-    ours, theirs = found.astype(np.float64), expected.astype(np.float64)
+    ours, theirs = actual.astype(np.float64), expected.astype(np.float64)
     max_abs = float(np.abs(ours - theirs).max())
     ordered = np.sort(theirs, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > max_abs if theirs.shape[1] > 1 else np.zeros(len(theirs), np.bool_)
@@ -250,12 +250,12 @@ def _smallest_cosine(ours: Float64, theirs: Float64) -> float:
     return float(np.where(both_zero, 1.0, (ours * theirs).sum(axis=1) / product).min())
 
 
-def _worst(found: list[dict[str, _Distance]], precision: str, runtime: str) -> Parity:
-    heads = found[0]
+def _worst(distances: list[dict[str, _Distance]], precision: str, runtime: str) -> Parity:
+    heads = distances[0]
     return Parity(
-        max_abs={head: max(one[head].max_abs for one in found) for head in heads},
-        cosine={head: min(one[head].cosine for one in found) for head in heads},
-        top1={head: all(one[head].top1 for one in found) for head in heads},
+        max_abs={head: max(one[head].max_abs for one in distances) for head in heads},
+        cosine={head: min(one[head].cosine for one in distances) for head in heads},
+        top1={head: all(one[head].top1 for one in distances) for head in heads},
         precision=precision,
         runtime=runtime,
     )

@@ -139,13 +139,13 @@ def read_plan(path: Path) -> Plan:
 
 def planned(artifact: Artifact) -> tuple[str, ...]:
     """Precisions that some plan of the artifact claims to have, the fastest first; no plan is trusted for it."""
-    found: set[str] = set()
+    built: set[str] = set()
     for path in _documents(artifact):
         try:
-            found.add(read_document(path.parent, path.name, PlanDocument).facts.precision)
+            built.add(read_document(path.parent, path.name, PlanDocument).facts.precision)
         except ArtifactError:
             continue
-    return tuple(precision for precision in PRECISIONS if precision in found)
+    return tuple(precision for precision in PRECISIONS if precision in built)
 
 
 def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cuda:0") -> TensorRtSpec:
@@ -173,9 +173,9 @@ def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cud
         else:
             fitting.append(plan)
     if not fitting:
-        found = ", ".join(reasons) or "none was built"
+        causes = ", ".join(reasons) or "none was built"
         raise UsageError(
-            f"{artifact.path} has no TensorRT plan in {precision} for this machine ({found}); build one here: "
+            f"{artifact.path} has no TensorRT plan in {precision} for this machine ({causes}); build one here: "
             f"rate export {artifact.path} --format tensorrt --precision {precision}"
         )
     plan = min(fitting, key=lambda plan: _padding(plan.batch_sizes, batch))

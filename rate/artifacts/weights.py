@@ -95,20 +95,20 @@ def _is_torchscript(members: list[zipfile.ZipInfo]) -> bool:
     return any(one.filename.endswith("/constants.pkl") for one in members)
 
 
-def _tensors(found: Any, path: Path) -> State:
+def _tensors(state: Any, path: Path) -> State:
     for outer in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(outer), Mapping):
-            found = found[outer]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(state, Mapping) and isinstance(state.get(outer), Mapping):
+            state = state[outer]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(f"weights file {path} is no state dict (name -> tensor); save model.state_dict()")
     size = path.stat().st_size
-    for name, value in found.items():
+    for name, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu" or value.nbytes > size:
             raise UsageError(
                 f"weights file {path}: {name!r} is no plain tensor whose {value.numel():,} values are in the file; "
                 "save it dense and contiguous"
             )
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

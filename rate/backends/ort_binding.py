@@ -23,14 +23,14 @@ _CUDART = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12
 _TO_DEVICE = 1  # cudaMemcpyHostToDevice
 
 
-class Place:
+class DeviceMemory:
     """An allocator of ONNX Runtime values on one device."""
 
     def __init__(self, device: str) -> None:
         self._ort = need("onnxruntime", "gpu")
         self.kind, self.index = split_device(device)
 
-    def filled(self, array: np.ndarray) -> Any:
+    def from_host(self, array: np.ndarray) -> Any:
         """Copy ``array`` to the device."""
         # on the CPU the runtime takes ownership of the array's memory, so it gets a copy
         return self._ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), self.kind, self.index)
@@ -43,8 +43,8 @@ class Place:
 class ResidentImages:
     """The images [i,3,h,w] on the device; `put` writes one slot."""
 
-    def __init__(self, place: Place, slots: int, size: int) -> None:
-        self.value = place.filled(np.zeros((slots, 3, size, size), np.float32))
+    def __init__(self, place: DeviceMemory, slots: int, size: int) -> None:
+        self.value = place.from_host(np.zeros((slots, 3, size, size), np.float32))
         self._shape = (3, size, size)
         self._slots = slots
         self._cuda = CudaCopy(place.index) if place.kind == "cuda" else None
@@ -107,9 +107,9 @@ class CudaCopy:
 class StreamBuffers:
     """Buffers at fixed addresses for one batch in flight."""
 
-    def __init__(self, session: Any, resident: Mapping[str, Any], feeds: Feeds, place: Place) -> None:
+    def __init__(self, session: Any, resident: Mapping[str, Any], feeds: Feeds, place: DeviceMemory) -> None:
         self._session, self._binding = session, session.io_binding()
-        self._inputs = {name: place.filled(array) for name, array in feeds.items()}
+        self._inputs = {name: place.from_host(array) for name, array in feeds.items()}
         for name, value in {**resident, **self._inputs}.items():
             self._binding.bind_ortvalue_input(name, value)
         rows = len(feeds["slot"])
@@ -141,7 +141,7 @@ class Buffers:
     One thread runs all of them: the runtime computes one batch while the host prepares the next one.
     """
 
-    def __init__(self, session: Any, resident: Mapping[str, Any], place: Place, depth: int) -> None:
+    def __init__(self, session: Any, resident: Mapping[str, Any], place: DeviceMemory, depth: int) -> None:
         self._session, self._resident, self._place, self._depth = session, dict(resident), place, depth
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rate-device")
         self._of_shape: dict[tuple[tuple[int, ...], ...], list[StreamBuffers]] = {}

@@ -20,7 +20,7 @@ import numpy as np
 from rate.backends.base import Backend, Graph, Logits, Pending
 from rate.backends.batches import check_rows
 from rate.backends.onnxruntime import check_fits, session_options
-from rate.backends.ort_binding import Buffers, Feeds, Place, ResidentImages
+from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, ResidentImages
 from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
@@ -128,9 +128,9 @@ def check_runs_on(session: Any, provider: str) -> None:
     Raises:
         BackendError: the message names the actual provider, and the cure.
     """
-    found = session.get_providers()
-    if not found or found[0] != provider:
-        raise BackendError(f"ONNX Runtime would run on {', '.join(found)}, asked for {provider}; {_CURE}")
+    actual = session.get_providers()
+    if not actual or actual[0] != provider:
+        raise BackendError(f"ONNX Runtime would run on {', '.join(actual)}, asked for {provider}; {_CURE}")
     placed = Counter(
         (part.ep_name, node.op_type)
         for part in session.get_provider_graph_assignment_info()
@@ -156,7 +156,7 @@ class OrtCudaBackend:
         self.version = str(need("onnxruntime", "gpu").__version__)
         self._heads = tuple(output.name.removeprefix("logits_") for output in session.get_outputs())
         self._tokens = spec.graph.patches is not None
-        self._session, self._graph, self._place = session, spec.graph, Place(spec.device)
+        self._session, self._graph, self._place = session, spec.graph, DeviceMemory(spec.device)
         self._buffers: Buffers | None = None
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
@@ -169,9 +169,9 @@ class OrtCudaBackend:
             resident = {"pixels": self._images.value}
             if not self._tokens:
                 resident |= {
-                    "table": place.filled(perturbation.table),
-                    "a": place.filled(np.array(perturbation.a, np.float32)),
-                    "b": place.filled(np.array(perturbation.b, np.float32)),
+                    "table": place.from_host(perturbation.table),
+                    "a": place.from_host(np.array(perturbation.a, np.float32)),
+                    "b": place.from_host(np.array(perturbation.b, np.float32)),
                 }
         except RuntimeError as error:
             raise BackendError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rate.backends.base import Backend, Graph
 from rate.backends.tensorrt_library import Gpu, Messages, load_tensorrt, open_gpu, open_log
-from rate.backends.torch import About, TorchBackend
+from rate.backends.torch import BackendFacts, TorchBackend
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
 
@@ -60,16 +60,16 @@ class TensorRtSpec:
         """Deserialise the plan; see `BackendSpec`."""
         gpu = open_gpu(self.device)  # torch must be imported first; see `load_tensorrt`
         library = load_tensorrt()
-        about = About(
+        facts = BackendFacts(
             self.name, self.precision, gpu.device, str(library.__version__), self.graph.heads, self.graph.size
         )
-        backend = TorchBackend(lambda: Plan(_load(self, gpu, library), self), about)
+        backend = TorchBackend(lambda: PlanForward(_load(self, gpu, library), self), facts)
         backend.bind(perturbation, slots)
         yield backend
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedPlan:
     """A plan that the library has loaded."""
 
     library: Any
@@ -86,11 +86,11 @@ class Loaded:
 
     def dtype(self, name: str) -> Any:
         """Return torch's type of an input or output."""
-        found = self.engine.get_tensor_dtype(name)
+        actual = self.engine.get_tensor_dtype(name)
         for known in _DTYPES:
-            if found == getattr(self.library, known):
+            if actual == getattr(self.library, known):
                 return getattr(need("torch", "train"), known)
-        raise self.error(f"{name} is {found}, expected one of {', '.join(_DTYPES)}", "export the artifact again")
+        raise self.error(f"{name} is {actual}, expected one of {', '.join(_DTYPES)}", "export the artifact again")
 
     def zeros(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Allocate zeros on the GPU with the type of the input or output ``name``."""
@@ -108,7 +108,7 @@ class Loaded:
         return sizes.index(batch_size)
 
 
-def _load(spec: TensorRtSpec, gpu: Gpu, library: Any) -> Loaded:
+def _load(spec: TensorRtSpec, gpu: Gpu, library: Any) -> LoadedPlan:
     log = open_log(library)
     engine = library.Runtime(log).deserialize_cuda_engine(_read(spec))
     if engine is None:
@@ -124,7 +124,7 @@ def _load(spec: TensorRtSpec, gpu: Gpu, library: Any) -> Loaded:
             f"{spec.plan} makes shapes of the values of {', '.join(on_host)}, which are on the GPU; "
             "the model's forward must not depend on them: use another --backend"
         )
-    return Loaded(library, engine, gpu, log, spec.plan, inputs, outputs)
+    return LoadedPlan(library, engine, gpu, log, spec.plan, inputs, outputs)
 
 
 def _read(spec: TensorRtSpec) -> bytes:
@@ -132,21 +132,21 @@ def _read(spec: TensorRtSpec) -> bytes:
         content = spec.plan.read_bytes()
     except OSError as error:
         raise BackendError(f"{spec.plan} cannot be read ({error.strerror}); {_REBUILD}") from error
-    if (found := hashlib.sha256(content).hexdigest()) != spec.sha256:
+    if (actual := hashlib.sha256(content).hexdigest()) != spec.sha256:
         raise BackendError(
-            f"{spec.plan} has changed and is not loaded: its sha256 is {found[:12]}..., recorded is "
+            f"{spec.plan} has changed and is not loaded: its sha256 is {actual[:12]}..., recorded is "
             f"{spec.sha256[:12]}...; {_REBUILD}"
         )
     return content
 
 
-class Plan:
+class PlanForward:
     """A plan as a function from the inputs of the perturbed graph to the logits of each head, on the current stream.
 
     Batches of other sizes than the plan's are padded, and larger ones are split; no call waits.
     """
 
-    def __init__(self, loaded: Loaded, spec: TensorRtSpec) -> None:
+    def __init__(self, loaded: LoadedPlan, spec: TensorRtSpec) -> None:
         self._loaded, self._sizes, self._capture = loaded, spec.batch_sizes, spec.capture
         self._contexts: dict[int, Context] = {}
         self._pixels: Tensor | None = None
@@ -174,11 +174,11 @@ def pieces(count: int, sizes: tuple[int, ...]) -> list[tuple[slice, int]]:
     rest.
     """
     largest = sizes[-1]
-    found = [(slice(at, at + largest), largest) for at in range(0, count - largest + 1, largest)]
-    done = len(found) * largest
+    batches = [(slice(at, at + largest), largest) for at in range(0, count - largest + 1, largest)]
+    done = len(batches) * largest
     if done < count:
-        found.append((slice(done, count), next(size for size in sizes if size >= count - done)))
-    return found
+        batches.append((slice(done, count), next(size for size in sizes if size >= count - done)))
+    return batches
 
 
 class Context:
@@ -187,7 +187,7 @@ class Context:
     Shapes and addresses never change, so the captured graph stays valid.
     """
 
-    def __init__(self, loaded: Loaded, size: int, inputs: Mapping[str, Tensor], capture: bool) -> None:
+    def __init__(self, loaded: LoadedPlan, size: int, inputs: Mapping[str, Tensor], capture: bool) -> None:
         """Bind all tensors, run once to warm up, and capture the work of that run.
 
         Raises:

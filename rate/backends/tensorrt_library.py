@@ -28,16 +28,17 @@ def load_tensorrt() -> Any:
     """
     try:
         library = importlib.import_module("tensorrt")
-        found = str(library.__version__)
+        version = str(library.__version__)
     # OSError: a shared library is missing. AttributeError: a removed package left an empty folder.
     except (ImportError, OSError, AttributeError) as error:
         raise MissingExtra(
             f"TensorRT is needed here and cannot be imported ({error}); install it with: {INSTALL} "
             "(tensorrt-cu12 for a CUDA 12 build of torch)"
         ) from error
-    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise MissingExtra(
-            f"TensorRT {found} is too old, {'.'.join(map(str, OLDEST))} or newer is needed; install it with: {INSTALL}"
+            f"TensorRT {version} is too old, {'.'.join(map(str, OLDEST))} or newer is needed; "
+            f"install it with: {INSTALL}"
         )
     return library
 

@@ -19,7 +19,7 @@ from rate.types import Int64, Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class SubBatch:
     """The rows of a batch that keep equally many patches."""
 
     at: Int64  # [m] the indices of the rows in the batch
@@ -33,7 +33,7 @@ class Part:
         return {"slot": self.slot, "kept": self.kept}
 
 
-def split(rows: Rows, pad: bool) -> list[Part]:
+def split(rows: Rows, pad: bool) -> list[SubBatch]:
     """Split a batch into parts; those that keep the most patches come first.
 
     Args:
@@ -42,21 +42,21 @@ def split(rows: Rows, pad: bool) -> list[Part]:
     """
     bits = rows.grid.reshape(len(rows), -1) > 0
     counts = bits.sum(axis=1)
-    found: list[Part] = []
+    batches: list[SubBatch] = []
     for count in np.unique(counts)[::-1]:
         at = np.flatnonzero(counts == count)
         kept = np.nonzero(bits[at])[1].reshape(len(at), count)
         if count == bits.shape[1]:
             for slot in np.unique(rows.slot[at]):
                 same = at[rows.slot[at] == slot]
-                found.append(Part(same, np.zeros(len(same), np.int64), np.array([slot]), kept[:1]))
+                batches.append(SubBatch(same, np.zeros(len(same), np.int64), np.array([slot]), kept[:1]))
         else:
             source = np.resize(np.arange(len(at)), len(rows)) if pad else np.arange(len(at))
-            found.append(Part(at, np.arange(len(at)), rows.slot[at][source], kept[source]))
-    return found
+            batches.append(SubBatch(at, np.arange(len(at)), rows.slot[at][source], kept[source]))
+    return batches
 
 
-def join(rows: int, results: Iterable[tuple[Part, Logits]]) -> Logits:
+def join(rows: int, results: Iterable[tuple[SubBatch, Logits]]) -> Logits:
     """Assemble the logits [b,c] of a batch of ``rows`` rows from those of its parts."""
     joined: Logits = {}
     for part, logits in results:
@@ -71,8 +71,8 @@ class SplitPending:
     """A batch whose last part is in flight."""
 
     rows: int
-    done: list[tuple[Part, Logits]]
-    part: Part
+    done: list[tuple[SubBatch, Logits]]
+    part: SubBatch
     pending: Pending
 
     def wait(self) -> Logits:

@@ -55,9 +55,9 @@ class TorchSpec:
             )
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
-        about = About(self.name, self.precision, self.device, str(torch.__version__), self.heads, self.size)
+        facts = BackendFacts(self.name, self.precision, self.device, str(torch.__version__), self.heads, self.size)
         try:
-            backend = TorchBackend(lambda: self.load().eval().to(self.device), about)
+            backend = TorchBackend(lambda: self.load().eval().to(self.device), facts)
             backend.bind(perturbation, slots)
             yield backend
         finally:
@@ -65,7 +65,7 @@ class TorchSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class BackendFacts:
     """What a backend says of itself, and what it computes on."""
 
     name: str
@@ -83,24 +83,24 @@ class TorchBackend:
     stream is not the default one, which waits for all others.
     """
 
-    def __init__(self, load: Callable[[], Forward], about: About) -> None:
+    def __init__(self, load: Callable[[], Forward], facts: BackendFacts) -> None:
         """Load the model and allocate the slots; ``load`` runs with the stream as the current one.
 
         Raises:
             BackendError: the device has no room.
         """
         self._torch = need("torch", "train")
-        self.name, self.precision, self.device = about.name, about.precision, about.device
-        self.version, self._heads, self._size = about.version, about.heads, about.size
-        self._gpu = about.device != "cpu"
+        self.name, self.precision, self.device = facts.name, facts.precision, facts.device
+        self.version, self._heads, self._size = facts.version, facts.heads, facts.size
+        self._gpu = facts.device != "cpu"
         self.depth = 3 if self._gpu else 1  # one batch runs, one waits, and the host prepares the third
-        self._stream = self._torch.cuda.Stream(about.device) if self._gpu else None
+        self._stream = self._torch.cuda.Stream(facts.device) if self._gpu else None
         try:
             with self._torch.cuda.stream(self._stream):
                 self._forward = load()
         except RuntimeError as error:
             raise BackendError(
-                f"{self.name} cannot put the model on {about.device}: {error}; free memory there, or use --device cpu"
+                f"{self.name} cannot put the model on {facts.device}: {error}; free memory there, or use --device cpu"
             ) from error
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
@@ -136,11 +136,11 @@ class TorchBackend:
                 ]
                 logits = self._forward(self._pixels, *bits, *self._masks)
                 # on a GPU these are copies into pinned memory, complete once the event has passed
-                found = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
+                outputs = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
             event = self._stream.record_event() if self._stream is not None else None
         except (RuntimeError, IndexError) as error:
             raise _failed(self.name, len(rows), error) from error
-        return TorchPending(self.name, dict(zip(self._heads, found, strict=True)), len(rows), event)
+        return TorchPending(self.name, dict(zip(self._heads, outputs, strict=True)), len(rows), event)
 
     def _host(self, array: np.ndarray) -> Tensor:
         """Convert ``array`` to a tensor; for a GPU in pinned memory, from which a copy does not block the host."""

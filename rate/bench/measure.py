@@ -29,7 +29,7 @@ LEAST_BATCHES = 4
 AUTO_WARM_UP = 256
 """Masks after which the warm-up of ``auto`` gives up on an image."""
 
-Observe = Callable[[int, str], None]
+ObserveBench = Callable[[int, str], None]
 """Told how many measurements are done, and which configuration the last one was of."""
 
 
@@ -45,7 +45,7 @@ class _Run:
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
+class _Configuration:
     """One backend, precision and batch."""
 
     backend: str
@@ -103,24 +103,24 @@ class _Lane:
 class Bench:
     """Open backends with their streams, warmed up and standing still."""
 
-    def __init__(self, lanes: Sequence[_Lane], settings: BenchSettings) -> None:
-        self._lanes, self._settings = lanes, settings
+    def __init__(self, configurations: Sequence[_Configuration], settings: BenchSettings) -> None:
+        self._configurations, self._settings = configurations, settings
 
     @property
     def total(self) -> int:
         """Measurements to come."""
-        return self._rounds * sum(1 + len(lane.runs) for lane in self._lanes)
+        return self._rounds * sum(1 + len(configuration.runs) for configuration in self._configurations)
 
     @property
     def seconds(self) -> float:
         """About how long they take, from the pace of the warm-up."""
-        return self._rounds * sum(lane.seconds for lane in self._lanes)
+        return self._rounds * sum(configuration.seconds for configuration in self._configurations)
 
     @property
     def _rounds(self) -> int:
         return self._settings.warm_up + self._settings.rounds
 
-    def measure(self, observe: Observe = lambda done, what: None) -> tuple[Figures, ...]:
+    def measure(self, observe: ObserveBench = lambda done, what: None) -> tuple[Figures, ...]:
         """All rounds, interleaved; call it once.
 
         Raises:
@@ -128,11 +128,11 @@ class Bench:
         """
         done = 0
         for k in range(self._rounds):
-            for lane in self._lanes[:: 1 if k % 2 == 0 else -1]:
-                for _ in lane.round(keep=k >= self._settings.warm_up):
+            for configuration in self._configurations[:: 1 if k % 2 == 0 else -1]:
+                for _ in configuration.round(keep=k >= self._settings.warm_up):
                     done += 1
-                    observe(done, lane.name)
-        return tuple(lane.figures() for lane in self._lanes)
+                    observe(done, configuration.name)
+        return tuple(configuration.figures() for configuration in self._configurations)
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def warmed_up(
     """
     with ExitStack() as stack:
         stack.enter_context(one_blas_thread())
-        lanes: list[_Lane] = []
+        configurations: list[_Configuration] = []
         for backend in backends:
             jobs = [
                 images.job(artifact, Measurement(masks=masks), Execution(batch=batch, threads=settings.threads))
@@ -154,33 +154,37 @@ def warmed_up(
                 for masks in settings.masks
             ]
             backend.bind(jobs[0].method.perturbation, RAW_SLOTS + sum(map(slots_of, jobs)))
-            for lane in _lanes(backend, jobs, images, settings):
-                say(f"{lane.name}: about {lane.pace:.1f} forwards/s")
-                lanes.append(lane)
-                for run in lane.runs:
+            for configuration in _configurations(backend, jobs, images, settings):
+                say(f"{configuration.name}: about {configuration.pace:.1f} forwards/s")
+                configurations.append(configuration)
+                for run in configuration.runs:
                     stack.callback(run.stream.close)
-        yield Bench(lanes, settings)
+        yield Bench(configurations, settings)
 
 
-def _lanes(backend: Backend, jobs: list[Job], images: Images, settings: BenchSettings) -> Iterator[_Lane]:
-    """The lanes of one backend; every stream has slots of its own."""
+def _configurations(
+    backend: Backend, jobs: list[Job], images: Images, settings: BenchSettings
+) -> Iterator[_Configuration]:
+    """The configurations of one backend; every stream has slots of its own."""
     first = RAW_SLOTS
     for batch in settings.batches:
-        lane = _raw_lane(backend, batch, jobs[0], images, settings)
+        configuration = _raw_configuration(backend, batch, jobs[0], images, settings)
         for job in (job for job in jobs if job.execution.batch == batch):
             room = slots_of(job)
-            lane.runs.append(_run(Metered(backend, first), job, images, settings, lane.pace))
+            configuration.runs.append(_run(Metered(backend, first), job, images, settings, configuration.pace))
             first += room
-        yield lane
+        yield configuration
 
 
-def _raw_lane(backend: Backend, batch: int, job: Job, images: Images, settings: BenchSettings) -> _Lane:
+def _raw_configuration(
+    backend: Backend, batch: int, job: Job, images: Images, settings: BenchSettings
+) -> _Configuration:
     raw = Raw(Metered(backend, 0), job.method.perturbation, batch, images)
     streams = max(1, backend.depth - 1)  # whole turns of the streams: with a batch left over, one of them would idle
     raw.measure(1)
     pace = raw.measure(max(2, streams))
     turns = math.ceil(max(LEAST_BATCHES, settings.seconds * pace / batch) / streams)
-    return _Lane(backend.name, backend.precision, batch, raw, turns * streams, pace)
+    return _Configuration(backend.name, backend.precision, batch, raw, turns * streams, pace)
 
 
 def _run(backend: Metered, job: Job, images: Images, settings: BenchSettings, pace: float) -> _Run:

@@ -21,8 +21,8 @@ def agree(
     from rate.report.compare.agreement_table import agreement_table
     from rate.report.heads import load_head
 
-    found = agreement(load_head(first), load_head(second))
+    result = agreement(load_head(first), load_head(second))
     if as_json:
-        print_json(found.document)
+        print_json(result.document)
     else:
-        results().print(agreement_table(found))
+        results().print(agreement_table(result))

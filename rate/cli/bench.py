@@ -88,7 +88,7 @@ def bench(
     images = parity_images(loaded) if data is None else manifest_images(loaded, data, split, notice)
     result = _measure(loaded, settings, images)
     rows = rows_of(result)
-    found = None if against is None else compare(rows, stored, str(against))
+    comparison = None if against is None else compare(rows, stored, str(against))
     try:
         if csv is not None:
             append(csv, rows)
@@ -96,11 +96,13 @@ def bench(
         if as_json:
             print_json(
                 BenchDocument(
-                    **structs.asdict(result), regression=None if found is None else found.regression, against=found
+                    **structs.asdict(result),
+                    regression=None if comparison is None else comparison.regression,
+                    against=comparison,
                 )
             )
         else:
-            results().print(bench_table(result, found))
+            results().print(bench_table(result, comparison))
 
 
 def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:

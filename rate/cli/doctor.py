@@ -25,4 +25,4 @@ def doctor(
         return
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
-        say(f"{finding.topic:<{width}}  {finding.found}{'  -> ' + finding.remark if finding.remark else ''}")
+        say(f"{finding.topic:<{width}}  {finding.observed}{'  -> ' + finding.remark if finding.remark else ''}")

@@ -162,17 +162,17 @@ def evaluate(
     )
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
-    believed = samples_for(faithfulness, job) if faithfulness else 0
+    faithfulness_samples = samples_for(faithfulness, job) if faithfulness else 0
     if measurement.method.runner is not None and (dry_run or compare_precision):
         raise ConfigError(f"--saliency {saliency} knows neither --dry-run nor --compare-precision; leave them out")
     if corruptions:
-        if dry_run or compare_precision or believed:
+        if dry_run or compare_precision or faithfulness_samples:
             raise ConfigError(
                 "--dry-run, --compare-precision and --faithfulness are of one run, and --corrupt "
                 f"{corrupt} asks for {len(corruptions)}; name one, such as --corrupt fog:3"
             )
-        found = run_grid(loaded, job, out, corruptions)
-        print_grid(found, as_json)
+        rows = run_grid(loaded, job, out, corruptions)
+        print_grid(rows, as_json)
         return
     if dry_run:
         _dry_run(loaded, job, out, as_json)
@@ -181,7 +181,7 @@ def evaluate(
         summary = _run(job, opened, out)
     if compare_precision:
         _compare(loaded, job, out, compare_precision)
-    faithful = _faithfulness(loaded, job, out, believed) if believed else None
+    faithful = _faithfulness(loaded, job, out, faithfulness_samples) if faithfulness_samples else None
     if as_json:
         print_json(summary.to_json())
     else:
@@ -215,8 +215,8 @@ def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
 
     exact = replace(job, execution=replace(job.execution.in_one_process, backend="auto", precision="f32"))
     with open_runner(artifact, exact) as reference, Steps("f32", min(samples, len(job.samples))) as steps:
-        found = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
-    for flips in found:
+        changes = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
+    for flips in changes:
         notice(f"against f32, {flips}")
 
 

@@ -60,9 +60,9 @@ def explain(
         open_backend(loaded, execution, measurement.form, notice) as backend,
         Steps("explain", forwards, "forwards") as steps,
     ):
-        found = engine.explain(loaded, backend, question, measurement, execution, steps.show)
-    verdict = found.verdict
-    drawn = picture(found.pixels, verdict.evidence, verdict.region, loaded.geometry)
+        explanation = engine.explain(loaded, backend, question, measurement, execution, steps.show)
+    verdict = explanation.verdict
+    drawn = picture(explanation.pixels, verdict.evidence, verdict.region, loaded.geometry)
     write_output(out, lambda file: drawn.save(file, form))
     if as_json:
         print_json(_as_json(verdict) | {"picture": str(out)})
@@ -107,8 +107,8 @@ def _as_json(verdict: Verdict) -> dict[str, object]:
 def _boxes(text: str) -> tuple[Box, ...]:
     expected = f"--boxes must be a JSON list of [x0,y0,x1,y1], got {text!r}"
     try:
-        found = json.loads(text)
-        boxes = tuple(tuple(float(value) for value in box) for box in (found if _is_nested(found) else [found]))
+        content = json.loads(text)
+        boxes = tuple(tuple(float(value) for value in box) for box in (content if _is_nested(content) else [content]))
     except (ValueError, TypeError) as error:
         raise ConfigError(expected) from error
     if any(len(box) != 4 for box in boxes):
@@ -116,5 +116,5 @@ def _boxes(text: str) -> tuple[Box, ...]:
     return tuple((box[0], box[1], box[2], box[3]) for box in boxes)
 
 
-def _is_nested(found: object) -> bool:
-    return isinstance(found, list) and all(isinstance(box, list) for box in found)
+def _is_nested(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(box, list) for box in value)

@@ -84,7 +84,7 @@ def lp(
     from rate.finetune.lp import LpSettings, finetune_lp
 
     settings = settings_of(LpSettings, context)
-    _carry_out(lambda watch: finetune_lp(source, data, out, settings, watch), epochs, as_json)
+    _run_training(lambda watch: finetune_lp(source, data, out, settings, watch), epochs, as_json)
 
 
 @app.command("ft")
@@ -111,7 +111,7 @@ def ft(
     from rate.finetune.full import FtSettings, finetune_ft
 
     settings = settings_of(FtSettings, context)
-    _carry_out(lambda watch: finetune_ft(source, data, out, settings, watch), epochs, as_json)
+    _run_training(lambda watch: finetune_ft(source, data, out, settings, watch), epochs, as_json)
 
 
 @app.command("flcp")
@@ -140,7 +140,7 @@ def flcp(
     from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 
     settings = settings_of(FlcpSettings, context)
-    _carry_out(lambda watch: finetune_flcp(source, data, out, settings, watch), epochs, as_json)
+    _run_training(lambda watch: finetune_flcp(source, data, out, settings, watch), epochs, as_json)
 
 
 def _check_packages(source: str) -> None:
@@ -150,7 +150,7 @@ def _check_packages(source: str) -> None:
     check_installed(f"fine-tuning of {source}", {"torch": "train"} | packages_of(source))
 
 
-def _carry_out(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:
+def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:
     """Do it under progress, print the result, say what comes next."""
     from rate.cli.console import notice, print_json
     from rate.finetune.recipe import Watch

@@ -44,12 +44,12 @@ def describe(artifact: Artifact) -> str:
         ("graph", f"opset {artifact.opset}, f32"),
         ("parity", _parity(artifact.parity["pixels"])),
         *(
-            ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(found)}")
-            for found in _tokens(artifact)
+            ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(parity)}")
+            for parity in _tokens(artifact)
         ),
         *(
-            (form.removeprefix("pixels-"), _half(found))
-            for form, found in artifact.parity.items()
+            (form.removeprefix("pixels-"), _half(parity))
+            for form, parity in artifact.parity.items()
             if form.endswith(("fp16", "bf16"))
         ),
         *(("int8", text) for text in _int8(artifact)),
@@ -88,16 +88,16 @@ def _tokens(artifact: Artifact) -> list[Parity]:
     return [artifact.parity["tokens"]] if "tokens" in artifact.parity else []
 
 
-def _parity(found: Parity) -> str:
+def _parity(parity: Parity) -> str:
     from rate.artifacts.parity import TOLERANCE
 
-    worst = ", ".join(f"{head} {value:.1e}" for head, value in found.max_abs.items())
-    return f"max abs of the logits: {worst} (allowed {TOLERANCE:g}, {found.runtime})"
+    worst = ", ".join(f"{head} {value:.1e}" for head, value in parity.max_abs.items())
+    return f"max abs of the logits: {worst} (allowed {TOLERANCE:g}, {parity.runtime})"
 
 
-def _half(found: Parity) -> str:
+def _half(parity: Parity) -> str:
     """Parity of a half graph."""
     from rate.artifacts.parity import COSINE
 
-    least = ", ".join(f"{head} {value:.6f}" for head, value in found.cosine.items())
-    return f"cosine with the f32 logits: {least} (needed {COSINE:g}, {found.runtime}, halves rounded)"
+    least = ", ".join(f"{head} {value:.6f}" for head, value in parity.cosine.items())
+    return f"cosine with the f32 logits: {least} (needed {COSINE:g}, {parity.runtime}, halves rounded)"

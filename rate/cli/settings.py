@@ -33,12 +33,12 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path} is not valid TOML: {error}") from error
-    values = {key.replace("-", "_"): value for key, value in found.get(str(context.info_name), found).items()}
+    values = {key.replace("-", "_"): value for key, value in content.get(str(context.info_name), content).items()}
     known = {parameter.name for parameter in context.command.params if parameter.name != "config"}
     if unknown := sorted(set(values) - known):
         raise ConfigError(

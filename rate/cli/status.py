@@ -17,16 +17,16 @@ def status(
     from rate.report.tables.run import failure_lines
     from rate.runs.status import read_status
 
-    found = read_status(run)
+    state = read_status(run)
     if as_json:
-        print_json(found.to_json())
+        print_json(state.to_json())
         return
-    share = f" ({found.done / found.planned:.1%})" if found.planned else ""
-    say(f"status   {found.status}{'' if found.is_alive else ', no process is at work'}")
-    say(f"done     {found.done:,} of {found.planned:,} samples{share}, {found.errors:,} errors")
-    for line in failure_lines(found.failures):
+    share = f" ({state.done / state.planned:.1%})" if state.planned else ""
+    say(f"status   {state.status}{'' if state.is_alive else ', no process is at work'}")
+    say(f"done     {state.done:,} of {state.planned:,} samples{share}, {state.errors:,} errors")
+    for line in failure_lines(state.failures):
         say(line)
-    say(f"settled  {', '.join(f'{name} {count:,}' for name, count in found.settled.items()) or 'none yet'}")
-    if found.samples_per_s is not None:
-        left = "" if found.seconds_left is None else f", {found.seconds_left / 60:.0f} min left"
-        say(f"pace     {found.samples_per_s:.2f} samples/s{left}")
+    say(f"settled  {', '.join(f'{name} {count:,}' for name, count in state.settled.items()) or 'none yet'}")
+    if state.samples_per_s is not None:
+        left = "" if state.seconds_left is None else f", {state.seconds_left / 60:.0f} min left"
+        say(f"pace     {state.samples_per_s:.2f} samples/s{left}")

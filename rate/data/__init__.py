@@ -1,1 +1,1 @@
-"""Evaluation sets: manifests, image folders, and the one geometry that image and region share."""
+"""Evaluation sets: manifests, image folders, and the geometry that image and region share."""

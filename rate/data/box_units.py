@@ -1,4 +1,4 @@
-"""Boxes are in pixels; a set whose boxes are shares of the image is recognised by all its boxes together."""
+"""The check that boxes are in pixels: a set whose boxes are all shares of the image is refused."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from rate.types import Box, Sample
 
 _MOST = 1.01
-"""Shares end at 1; tools round them."""
+"""Shares end at 1, and annotation tools round them."""
 
 
 @dataclass(slots=True)
 class BoxUnits:
-    """Looks at the boxes of a set, one sample after the other."""
+    """Checks the boxes of a set, one sample after the other."""
 
     _boxes: int = 0
     _row: int = 0
@@ -20,7 +20,7 @@ class BoxUnits:
     _are_pixels: bool = False  # a coordinate lies outside 0 to 1
 
     def add(self, sample: Sample) -> None:
-        """Take in a sample; costs nothing once a coordinate says that the boxes are in pixels."""
+        """Check a sample; the check is skipped once a coordinate shows that the boxes are in pixels."""
         if self._are_pixels or not sample.boxes:
             return
         for box in sample.boxes:
@@ -32,7 +32,7 @@ class BoxUnits:
                 self._row, self._example = sample.row, box
 
     def problem(self) -> str | None:
-        """What is wrong with the boxes and the cure, where all of them are shares; else None."""
+        """Return the problem and its cure if all boxes are shares of the image, and otherwise None."""
         if self._are_pixels or self._example is None:
             return None
         return (

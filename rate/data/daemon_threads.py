@@ -1,4 +1,4 @@
-"""Threads that nobody waits for: a storage that hangs must not keep a process that was told to end."""
+"""Threads that the process does not join at its end, since a storage may hang."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _Result = TypeVar("_Result")
 
 
 class DaemonThreads:
-    """A few threads that work off calls. Leaving the `with` block drops what has not begun, and waits for nothing.
+    """A few threads that run submitted calls. Leaving the `with` block drops the pending calls and does not wait.
 
     `concurrent.futures.ThreadPoolExecutor` joins its threads when the interpreter ends.
     """
 
     def __init__(self, count: int, name: str) -> None:
-        """``name``: of the threads, for those who look at the process."""
+        """Start ``count`` threads; ``name`` is their name in debuggers."""
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._left = False
         self._threads = [threading.Thread(target=self._work, name=f"{name}-{k}", daemon=True) for k in range(count)]
@@ -50,7 +50,7 @@ class DaemonThreads:
                 return
             try:
                 result = function(item)
-            except BaseException as error:  # the caller's to judge, as in `concurrent.futures`
+            except BaseException as error:  # the caller handles it, as in `concurrent.futures`
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -59,7 +59,7 @@ class DaemonThreads:
         return future
 
     def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-        """The results in the order of ``items``, all of which are begun at once."""
+        """Submit all calls at once, and yield the results in the order of ``items``."""
         futures = [self.submit(function, item) for item in items]
         return (future.result() for future in futures)
 

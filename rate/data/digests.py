@@ -1,4 +1,4 @@
-"""What samples and sets of samples are known by: digests that no order, machine or version changes."""
+"""Digests of samples and sets of samples, independent of order, machine and version."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ from rate.types import Sample
 
 
 def fingerprint(identifier: str) -> int:
-    """blake2b-64 of an id, as a number: orders and divides samples the same way everywhere."""
+    """Hash an id with blake2b-64 to a number, which orders and divides samples equally on every machine."""
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little")
 
 
 class SetDigest:
-    """A digest of a set of samples that needs none of them afterwards: the sum of their sha256 modulo 2^256.
+    """A digest of a set of samples in constant memory: the sum of their sha256 modulo 2^256.
 
-    The order of samples does not matter. Samples differ in their ids, so that a sum stands for one set.
+    The order of samples does not matter. Ids are unique, so a sum identifies a set.
     """
 
     def __init__(self) -> None:
         self._sum = 0
 
     def add(self, digest: bytes) -> None:
-        """Take in what `sample_digest` gives of a sample."""
+        """Add the `sample_digest` of a sample."""
         self._sum += int.from_bytes(digest, "big")
 
     def hexdigest(self) -> str:
-        """64 hex digits."""
+        """Return 64 hex digits."""
         return f"{self._sum % (1 << 256):064x}"
 
 
 def sample_digest(sample: Sample, folder: Folder) -> bytes:
-    """Sha256 of what a sample is: id, label, image, region, group. Files count by their paths from ``folder`` on."""
+    """Compute the sha256 of a sample's id, label, image, region and group.
+
+    Files count by their paths relative to ``folder``.
+    """
     mask = None if sample.mask is None else _place(sample.mask, folder)
     image = _place(sample.image, folder)
     line = ascii((sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster))
@@ -45,13 +48,13 @@ def sample_digest(sample: Sample, folder: Folder) -> bytes:
 
 
 def _place(located: str, folder: Folder) -> str:
-    """Where a file is: a URL that was signed again is the same place."""
+    """Return the location of a file for its digest; a URL keeps its location when it is signed again."""
     place = folder.relative(located)
     return without_credentials(place) if "://" in place else place
 
 
 class IdSet:
-    """A set of ids that takes 16 bytes of each: their blake2b-128, in order."""
+    """A set of ids in 16 bytes each: their sorted blake2b-128."""
 
     def __init__(self, identifiers: Iterable[str] = ()) -> None:
         self._rows = _sorted((identifier, b"") for identifier in identifiers)
@@ -69,23 +72,23 @@ class IdSet:
 
 
 class ContentTable(IdSet):
-    """The ids of samples, each with the digest of what was read of its files: 24 bytes a sample."""
+    """The ids of samples with the digests of their files' contents, in 24 bytes per sample."""
 
     def __init__(self, contents: Iterable[tuple[str, bytes | None]] = ()) -> None:
-        """``contents``: None or nothing = nothing was read."""
+        """Build the table; ``contents`` are None or empty if no file was read."""
         self._rows = _sorted((identifier, content or b"") for identifier, content in contents)
 
     def content(self, identifier: str) -> bytes | None:
-        """The digest; None = the id is not there, or nothing was read."""
+        """Return the digest; it is None if the id is not in the table, or no file was read."""
         at = self._at(identifier)
-        found = b"" if at is None else bytes(self._rows["content"][at])
-        return found.ljust(CONTENT_BYTES, b"\0") if found else None
+        digest = b"" if at is None else bytes(self._rows["content"][at])
+        return digest.ljust(CONTENT_BYTES, b"\0") if digest else None
 
 
 CONTENT_BYTES = 8
-"""Of the digest of a sample's image and mask: it tells files apart, and need not withstand who would forge one."""
+"""Bytes of the digest of a sample's image and mask. It distinguishes files and is not meant to resist forgery."""
 
-_DIGEST = np.dtype("S16")  # compared byte by byte; a zero at the end is the same as none there, in both of a pair
+_DIGEST = np.dtype("S16")  # compared byte by byte; numpy ignores trailing zeros on both sides
 _ROW = np.dtype([("id", _DIGEST), ("content", f"S{CONTENT_BYTES}")])
 
 
@@ -93,9 +96,9 @@ def _sorted(contents: Iterator[tuple[str, bytes]]) -> NDArray[np.void]:
     rows = bytearray()
     for identifier, content in contents:
         rows += _digest(identifier) + content.ljust(CONTENT_BYTES, b"\0")
-    found = np.frombuffer(bytes(rows), _ROW)
-    _, first = np.unique(found["id"], return_index=True)
-    return np.asarray(found[first])
+    table = np.frombuffer(bytes(rows), _ROW)
+    _, first = np.unique(table["id"], return_index=True)
+    return np.asarray(table[first])
 
 
 def _digest(identifier: str) -> bytes:

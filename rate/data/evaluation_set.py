@@ -1,4 +1,4 @@
-"""The samples to evaluate, read anew whenever they are iterated over: a set of any size costs the same memory."""
+"""The samples to evaluate. Every iteration reads them again, so memory does not grow with the size of the set."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from rate.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of several parts of a set, of about equal size: which one a sample is in depends on its id alone."""
+    """One of several parts of a set of about equal size; the part of a sample depends on its id alone."""
 
-    number: int = 1  # from 1
+    number: int = 1  # counts from 1
     of: int = 1
 
     def __post_init__(self) -> None:
@@ -31,12 +31,12 @@ class Shard:
             raise ConfigError(f"shard {self.number}/{self.of}: the first number must lie between 1 and the second")
 
     def holds(self, identifier: str) -> bool:
-        """Whether the sample is in this part."""
+        """Tell whether the sample is in this part."""
         return self.of == 1 or fingerprint(identifier) % self.of == self.number - 1
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """`2/8`.
+        """Parse a part such as `2/8`.
 
         Raises:
             ConfigError: it has another form.
@@ -55,27 +55,27 @@ WHOLE = Shard()
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Where the samples are and what a first reading found, of each sample no more than 24 bytes.
+    """A source of samples and the facts of its first reading, in at most 24 bytes per sample.
 
-    Iterating reads the source again, and compares every row with the first reading before it is used.
+    Iterating reads the source again, and compares every row with the first reading before the row is used.
     """
 
-    data: str  # as `open_rows` takes it
+    data: str  # the source, in a form of `open_rows`
     split: str | None
-    limit: int | None  # first samples of the split only
+    limit: int | None  # number of first samples of the split to use
     shard: Shard
-    size: int  # samples that iterating gives
-    available: int  # samples of the split
+    size: int  # number of samples of an iteration
+    available: int  # number of samples of the split
     labels: frozenset[str]  # of all samples up to the limit
-    digest: str  # of all samples up to the limit, whatever their order; see `SetDigest`
-    notices: tuple[str, ...] = ()  # what the user should know, one sentence each
+    digest: str  # order-independent digest of all samples up to the limit; see `SetDigest`
+    notices: tuple[str, ...] = ()  # notices for the user, one sentence each
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[Sample]:
-        """The samples, in the order of the source.
+        """Yield the samples in the order of the source.
 
         Raises:
             SetChanged: a row is no longer what it was when it was first read.
@@ -83,7 +83,7 @@ class EvaluationSet:
         return (sample for sample, _ in self.with_splits())
 
     def with_splits(self) -> Iterator[tuple[Sample, str | None]]:
-        """The samples as iterating gives them, each with its split.
+        """Yield the samples of an iteration with their splits.
 
         Raises:
             SetChanged: a row is no longer what it was when it was first read.
@@ -107,22 +107,22 @@ def read_evaluation_set(
 ) -> EvaluationSet:
     """Read and validate a whole source before any work; images and masks need not exist yet.
 
-    Memory: 8 bytes a row, 24 more for each that is chosen, and the names of labels and splits.
+    The memory is 8 bytes for each row, 24 more for each used row, and the names of labels and splits.
 
     Args:
         data: a manifest (.csv, .jsonl, .parquet), Parquet files with images, or tar shards; see `open_rows`.
-        split: use the rows whose `split` says so; None = all rows.
-        limit: use the first so many of those.
-        shard: use those of one part.
+        split: use the rows of this split; None = all rows.
+        limit: use this number of first rows of the split.
+        shard: use the rows of one part.
 
     Raises:
-        DataError: the source or a row of it is wrong (each is named), or nobody is in ``split``.
+        DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
-    found, first, total, folder, units = _Found(), FirstReading(), SetDigest(), folder_of(data), BoxUnits()
+    totals, first, total, folder, units = _Totals(), FirstReading(), SetDigest(), folder_of(data), BoxUnits()
     taken = available = size = 0
     labels: set[str] = set()
     for parsed in open_rows(data):
-        name = found.add(parsed)
+        name = totals.add(parsed)
         if parsed.sample is None or split not in (None, parsed.split):
             continue
         available += 1
@@ -135,25 +135,25 @@ def read_evaluation_set(
         units.add(parsed.sample)
         first.add(parsed.sample, name, digest)
         size += shard.holds(parsed.sample.id)
-    found.check(data)
-    check_split(data, found.splits, split)
+    totals.check(data)
+    check_split(data, totals.splits, split)
     if wrong := units.problem():
         raise DataError(f"{data}: {wrong}")
-    notices = notices_of(data, found.splits, split)
+    notices = notices_of(data, totals.splits, split)
     chosen = (split, limit, shard, size, available)
     return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, first)
 
 
 @dataclass(slots=True)
-class _Found:
-    """What a reading gathers of all rows, those of other splits included."""
+class _Totals:
+    """Totals over all rows of a reading, including those of other splits."""
 
     splits: Counter[str | None] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     ids: array[int] = field(default_factory=lambda: array("Q"))  # fingerprints, 8 bytes each
 
     def add(self, parsed: ParsedRow) -> int:
-        """Take in a row; the fingerprint of its sample's id, 0 where it has none."""
+        """Count a row; return the fingerprint of its sample's id, or 0 without an id."""
         self.splits[parsed.split] += 1
         if parsed.sample is None:
             self.problems.extend(parsed.problems)
@@ -163,7 +163,7 @@ class _Found:
         return name
 
     def check(self, data: str) -> None:
-        """Refuse the source for the problems of its rows; ids that appear twice are named in a second reading."""
+        """Refuse the source for the problems of its rows; a second reading names duplicate ids."""
         ordered = np.sort(np.frombuffer(self.ids, np.uint64)) if self.ids else np.empty(0, np.uint64)
         twice = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
         problems = self.problems + (list(_duplicates(open_rows(data), twice)) if twice else [])

@@ -1,4 +1,4 @@
-"""What the first reading of a set remembers, so that a later one sees what has changed: 24 bytes a row."""
+"""The facts of a first reading in 24 bytes per row, with which a later reading detects changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORD = (1 << 64) - 1
 
 @dataclass(slots=True)
 class FirstReading:
-    """The chosen rows of a set in their order: of each its id, what it says, and which files it names."""
+    """The used rows of a set in order: for each its id, its content, and its files."""
 
     _ids: array[int] = field(default_factory=lambda: array("Q"))
     _rows: array[int] = field(default_factory=lambda: array("Q"))
@@ -26,16 +26,16 @@ class FirstReading:
         return len(self._ids)
 
     def add(self, sample: Sample, name: int, digest: bytes) -> None:
-        """Remember a row; ``name`` is the `fingerprint` of its id, ``digest`` its `sample_digest`."""
+        """Record a row; ``name`` is the `fingerprint` of its id, ``digest`` its `sample_digest`."""
         self._ids.append(name)
         self._rows.append(int.from_bytes(digest[:8], "little"))
         self._files.append(_files(sample))
 
     def check(self, number: int, data: str, parsed: ParsedRow, digest: bytes | None) -> None:
-        """See that a row of a later reading is the ``number``-th of the first one, from 0.
+        """Check that a row of a later reading equals the row ``number`` of the first one, counted from 0.
 
         Raises:
-            SetChanged: names the row, what was expected, and what is there.
+            SetChanged: names the row with its expected and actual content.
         """
         sample = parsed.sample
         if sample is None or digest is None:
@@ -52,7 +52,7 @@ class FirstReading:
             raise _changed(data, f"the file of {sample.id!r} was written to, replaced or removed: {named}")
 
     def check_count(self, number: int, data: str) -> None:
-        """See that a later reading came to its end with as many samples as the first one.
+        """Check that a later reading has as many samples as the first one.
 
         Raises:
             SetChanged: names both numbers.
@@ -62,7 +62,7 @@ class FirstReading:
 
 
 def _files(sample: Sample) -> int:
-    """The stamps of a sample's files as a number of this process; a file that was not there may come later."""
+    """Hash the stamps of a sample's files within this process; a missing file may appear later."""
     image, mask = sample.image_stamp, sample.mask_stamp
     if image is None and mask is None:
         return _UNKNOWN

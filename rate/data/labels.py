@@ -1,4 +1,4 @@
-"""Labels that no class has: which ones, what was probably meant, and how labels and prompts come together."""
+"""Labels without a class, with suggestions, and the matching of labels with prompts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CURE = (
 
 
 def unknown_labels(labels: Collection[str], classes: Collection[str]) -> tuple[str, ...]:
-    """The labels that no class has, sorted."""
+    """Return the labels that are none of the classes, sorted."""
     known = frozenset(classes)
     return tuple(sorted(label for label in labels if label not in known))
 
 
 def spelled_out(labels: Collection[str], classes: Collection[str]) -> str:
-    """The first of some unknown labels, each with the class that was probably meant, and how many more there are."""
+    """Name the first of some unknown labels with suggested classes, and the number of the others."""
     known = tuple(classes)
     shown = ", ".join(f"{label!r}{suggestion(label, known)}" for label in sorted(labels)[:SHOWN])
     more = len(labels) - SHOWN
@@ -29,12 +29,12 @@ def spelled_out(labels: Collection[str], classes: Collection[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def suggestion(label: str, classes: tuple[str, ...]) -> str:
-    """` (did you mean 'NAME'?)`, or nothing where no class is like the label."""
+    """Return ` (did you mean 'NAME'?)`, or an empty text if no class is similar to the label."""
     plain = {_plain(name): name for name in reversed(classes)}
     close = [_plain(label)] if _plain(label) in plain else difflib.get_close_matches(_plain(label), plain, n=1)
     return f" (did you mean {plain[close[0]]!r}?)" if close else ""
 
 
 def _plain(name: str) -> str:
-    """Without case, and with spaces for what stands between words in names of files."""
+    """Lower the case, and replace word separators of file names by spaces."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

@@ -1,7 +1,7 @@
-"""A manifest: which images are evaluated, with which label and region. Nothing is decoded here.
+"""A manifest lists the images to evaluate with label and region. It is read without decoding images.
 
 Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; optional `id`, `split`,
-`group` (a slice to report and to gate) and `cluster` (samples that are alike and are resampled together).
+`group` (a slice of the set that is reported and gated) and `cluster` (similar samples that are resampled together).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rate.errors import DataError
 from rate.types import Box, Sample, Stamp
 
 SHOWN_PROBLEMS = 20
-_LONGEST = 10**20  # of a whole number that stands for a text
+_LONGEST = 10**20  # largest whole number that is accepted as a text
 _REGIONS = ("mask", "boxes", "x0, y0, x1, y1")
 
 
@@ -32,13 +32,13 @@ class Manifest:
 
     path: Path  # absolute
     samples: tuple[Sample, ...]
-    notices: tuple[str, ...] = ()  # what the user should know, one sentence each
+    notices: tuple[str, ...] = ()  # notices for the user, one sentence each
 
     def digest(self) -> str:
-        """Sha256, hex, over what each sample is: id, label, image, region, group, cluster. The order of rows does not
-        matter.
+        """Compute the sha256, hex, over each sample's id, label, image, region, group and cluster, in any order of
+        rows.
 
-        Paths count as written, relative to the manifest: the set may move. The pixels are not read.
+        Paths count as written, relative to the manifest, so the set may move. The pixels are not read.
         """
         digest, folder = SetDigest(), Folder(self.path.parent)
         for sample in self.samples:
@@ -48,9 +48,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """One row of a manifest after validation: a sample, or the problems that keep it from being one."""
+    """One row of a manifest after validation: a sample, or its problems."""
 
-    row: int  # 1-based
+    row: int  # counts from 1
     sample: Sample | None
     split: str | None
     problems: tuple[Problem, ...]
@@ -61,10 +61,10 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
 
     Args:
         path: .csv, .jsonl or .parquet.
-        split: use the rows whose `split` column says so; None = all rows.
+        split: use the rows of this split; None = all rows.
 
     Raises:
-        DataError: the file or a row of it is wrong (each is named), or nobody is in ``split``.
+        DataError: the file or a row of it is wrong (each is named), or ``split`` has no rows.
     """
     samples: list[Sample] = []
     problems: list[Problem] = []
@@ -81,7 +81,7 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
 
 
 def parse_rows(path: Path) -> Iterator[ParsedRow]:
-    """Every row of the file, valid or not, each for itself.
+    """Yield every row of the file, valid or not; rows are validated independently.
 
     Raises:
         DataError: the file as a whole cannot be read, lacks a column, or has no rows.
@@ -100,7 +100,7 @@ def parse_rows(path: Path) -> Iterator[ParsedRow]:
 
 
 def without_duplicates(rows: Iterable[ParsedRow]) -> Iterator[ParsedRow]:
-    """The rows; one with an id that an earlier row has is no sample but a problem. Remembers every id."""
+    """Yield the rows; a row with the id of an earlier row is a problem. All ids are kept in memory."""
     first: dict[str, int] = {}
     for parsed in rows:
         sample = parsed.sample
@@ -112,7 +112,7 @@ def without_duplicates(rows: Iterable[ParsedRow]) -> Iterator[ParsedRow]:
 
 
 def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
-    """Validate one raw row; every problem of it is named, not the first alone."""
+    """Validate one raw row; all of its problems are named."""
     cells = _Cells(raw, row)
     written = cells.text("image", required=True)
     cells.id = _identifier(cells.text("id") or written)
@@ -128,13 +128,15 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
 
 
 def check_split(path: Path | str, splits: Counter[str | None], split: str | None) -> None:
-    """Refuse a split that no row is in.
+    """Refuse a split without rows.
 
     Args:
-        splits: rows of each split; None = rows that name none.
+        path: the source, for the message.
+        splits: the number of rows of each split; None = rows without a split.
+        split: the requested split.
 
     Raises:
-        DataError: names the splits there are.
+        DataError: names the existing splits.
     """
     if split is None or splits[split]:
         return
@@ -145,7 +147,7 @@ def check_split(path: Path | str, splits: Counter[str | None], split: str | None
 
 @dataclass(slots=True)
 class _Cells:
-    """One raw row while it is read; problems gather as they are found."""
+    """The cells of one raw row, with the problems of the reading."""
 
     raw: Raw
     row: int
@@ -160,7 +162,7 @@ class _Cells:
         return value is not None and not (isinstance(value, str) and (not value or value.isspace()))
 
     def text(self, column: str, *, required: bool = False) -> str | None:
-        """A text, or a whole number as text; None = not given, or refused."""
+        """Return a text, or a whole number as text; None = no value, or refused."""
         value = self.raw.get(column)
         if value is None and not required:
             return None
@@ -196,7 +198,7 @@ class _Cells:
             return None, None
 
     def region(self, folder: Folder) -> tuple[str | None, Stamp | None, tuple[Box, ...] | None]:
-        """(mask, its stamp, None) or (None, None, boxes); three times None = refused."""
+        """Return (mask, its stamp, None) or (None, None, boxes); three times None = refused."""
         corners = not self.raw.keys().isdisjoint(CORNERS) and any(map(self.has, CORNERS))
         present = (self.has("mask"), self.has("boxes"), corners)
         if sum(present) != 1:
@@ -217,7 +219,7 @@ class _Cells:
 
 
 def _boxes(value: object) -> tuple[Box, ...]:
-    """A list of boxes, or its JSON.
+    """Parse a list of boxes, or its JSON.
 
     Raises:
         ValueError: reads on from the column's name.
@@ -245,7 +247,7 @@ def _box(corners: Sequence[object]) -> Box:
 
 
 def _number(value: object) -> float:
-    """The number, or NaN for what is none. Minus zero becomes zero: equal boxes have equal digests."""
+    """Return the number, or NaN for any other value. Minus zero becomes zero: equal boxes have equal digests."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return math.nan
     try:
@@ -255,7 +257,7 @@ def _number(value: object) -> float:
 
 
 def _identifier(text: str | None) -> str | None:
-    """The id is stored, and draws the masks: of a URL it is what is the same when that is signed again."""
+    """Return the id, which is stored and seeds the masks; a URL is stored without its signature."""
     return without_credentials(text) if text is not None and "://" in text else text
 
 
@@ -270,13 +272,13 @@ def _is_unicode(text: str) -> bool:
 
 
 def duplicate_id(sample: Sample, first: int) -> Problem:
-    """The problem of a sample whose id row ``first`` has."""
+    """Return the problem of a sample whose id row ``first`` has."""
     cure = "put all boxes of an image in one row, or give an `id` column"
     return Problem(sample.row, sample.id, "id", f"{short(sample.id)} is already the id of row {first}; {cure}")
 
 
 def refusal(path: Path | str, problems: Sequence[Problem]) -> str:
-    """The message that names the problems of a source, the first of them in full."""
+    """Return the message that names the problems of a source, the first of them in full."""
     shown = [f"  {problem}" for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"  and {len(problems) - SHOWN_PROBLEMS} more; `rate data check {path}` names them all")
@@ -285,13 +287,13 @@ def refusal(path: Path | str, problems: Sequence[Problem]) -> str:
 
 
 def notices_of(path: Path | str, splits: Counter[str | None], split: str | None) -> tuple[str, ...]:
-    """That rows of all splits are used, where nobody chose."""
+    """Return a notice if rows of several splits are used without a choice."""
     if split is not None or len(splits) < 2:
         return ()
     return (f"{path} has {_counted(splits)}; all {splits.total()} rows are used: --split NAME takes one of them",)
 
 
 def _counted(splits: Counter[str | None]) -> str:
-    """`the splits test (180 rows), train (270 rows)`, or an empty text when no row names one."""
+    """Format `the splits test (180 rows), train (270 rows)`, or an empty text if no row names a split."""
     named = sorted((name, count) for name, count in splits.items() if name is not None)
     return f"the splits {', '.join(f'{name} ({count} rows)' for name, count in named)}" if named else ""

@@ -1,4 +1,4 @@
-"""What DATA names: a manifest, tar shards, or Parquet files with the images inside, as one stream of rows."""
+"""The rows of DATA, which is a manifest, tar shards, or Parquet files with embedded images, as one stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rate.data.storage.location import Folder
 from rate.errors import DataError
 
 MAX_CONTAINERS = 100_000
-"""Most files that a pattern may stand for."""
+"""The largest number of files that a pattern may match."""
 
 _BRACES = re.compile(r"\{(?:([0-9]{1,9})\.\.([0-9]{1,9})|([^{}]*,[^{}]*))\}")
 _MAGIC = re.compile(r"[*?\[]")
@@ -23,30 +23,30 @@ _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4")
 
 
 def open_rows(data: str) -> Iterator[ParsedRow]:
-    """Every row of DATA, valid or not, each for itself, without holding them.
+    """Yield every row of DATA, valid or not, without keeping rows in memory.
 
     Args:
         data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet with image bytes): a path, a pattern
             (`shards/{000..099}.tar`, `shards/*.tar`), or an fsspec URL of either.
 
     Raises:
-        DataError: nothing is there, it is of another kind, or it cannot be read as a whole. What is wrong with the name
-            is said at once, the rest while the rows are taken.
+        DataError: the source is missing, of another kind, or cannot be read as a whole. Problems of the name are raised
+            at once, others during the iteration.
     """
-    found = expand(data)
-    kind = _kind(data, found)
+    files = expand(data)
+    kind = _kind(data, files)
     if kind == ".tar":
-        return _some(data, tar_rows(found))
-    if kind == ".parquet" and (len(found) > 1 or "://" in found[0] or is_image_table(found[0])):
-        return _some(data, parquet_rows(found))
-    if len(found) > 1 or "://" in found[0]:
+        return _some(data, tar_rows(files))
+    if kind == ".parquet" and (len(files) > 1 or "://" in files[0] or is_image_table(files[0])):
+        return _some(data, parquet_rows(files))
+    if len(files) > 1 or "://" in files[0]:
         cure = "a manifest is one file on the local disk (its images may be URLs)"
-        raise DataError(f"{data} names {len(found)} manifests or a remote one; {cure}")
-    return parse_rows(Path(found[0]))
+        raise DataError(f"{data} names {len(files)} manifests or a remote one; {cure}")
+    return parse_rows(Path(files[0]))
 
 
 def folder_of(data: str) -> Folder:
-    """The folder from which the locations of DATA count as relative: a set that moves as a whole stays the same set."""
+    """Return the folder to which the locations of DATA are relative; a set that moves as a whole stays the same set."""
     if "://" in data:
         return Folder(Path())
     literal = Path(data)
@@ -56,26 +56,26 @@ def folder_of(data: str) -> Folder:
 
 
 def expand(data: str) -> list[str]:
-    """The files that DATA names, as absolute paths or URLs: braces in their order, matches of a pattern sorted.
+    """Return the files that DATA names, as absolute paths or URLs: braces in their order, matches of a pattern sorted.
 
     Raises:
         DataError: no file matches, or DATA is a folder.
     """
     if "://" not in data and Path(data).exists():
         return [_local(data)]
-    found: list[str] = []
+    files: list[str] = []
     for one in itertools.islice(_braced(data), MAX_CONTAINERS + 1):
-        found.extend(_matches(one) if _MAGIC.search(one) else [one if "://" in one else _local(one)])
-        if len(found) > MAX_CONTAINERS:
+        files.extend(_matches(one) if _MAGIC.search(one) else [one if "://" in one else _local(one)])
+        if len(files) > MAX_CONTAINERS:
             raise DataError(f"{data} names more than {MAX_CONTAINERS:,} files; use fewer, larger shards")
-    for path in found:
+    for path in files:
         if "://" not in path and not Path(path).exists():
             raise DataError(f"{path} does not exist; DATA is a manifest, shards like 'set/{{000..099}}.tar', or a URL")
-    return found
+    return files
 
 
 def _braced(data: str) -> Iterator[str]:
-    """`{000..099}` and `{a,b}` as a shell expands them."""
+    """Expand `{000..099}` and `{a,b}` as a shell does."""
     match = _BRACES.search(data)
     if match is None:
         yield data
@@ -95,21 +95,21 @@ def _numbers(low: str, high: str) -> Iterator[str]:
 
 def _matches(pattern: str) -> list[str]:
     try:
-        found = sorted(_remote_matches(pattern) if "://" in pattern else _local_matches(pattern))
+        matches = sorted(_remote_matches(pattern) if "://" in pattern else _local_matches(pattern))
     except DataError:
         raise
     except Exception as error:  # each fsspec backend has its own exceptions
         said = without_credentials(str(error), known=pattern)
         raise DataError(f"{pattern} cannot be looked up: {type(error).__name__}: {said}") from error
-    if not found:
+    if not matches:
         raise DataError(f"no file matches {pattern}")
-    return found
+    return matches
 
 
 def _local_matches(pattern: str) -> list[str]:
     absolute = Path(pattern).absolute()
-    found = Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor)))
-    return [str(path) for path in found if not path.name.startswith(".")]
+    matches = Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor)))
+    return [str(path) for path in matches if not path.name.startswith(".")]
 
 
 def _remote_matches(pattern: str) -> list[str]:
@@ -125,10 +125,10 @@ def _local(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def _kind(data: str, found: list[str]) -> str:
-    """The suffix that all have."""
-    suffixes = {Path(path.partition("?")[0] if "://" in path else path).suffix.lower() for path in found}
-    if any(Path(path).is_dir() for path in found if "://" not in path):
+def _kind(data: str, files: list[str]) -> str:
+    """Return the common suffix of the files."""
+    suffixes = {Path(path.partition("?")[0] if "://" in path else path).suffix.lower() for path in files}
+    if any(Path(path).is_dir() for path in files if "://" not in path):
         cure = f"`rate data index folder` writes a manifest for one of images; shards are named: {data}/*.tar"
         raise DataError(f"{data} is a folder; {cure}")
     if suffixes & set(_COMPRESSED):
@@ -139,7 +139,7 @@ def _kind(data: str, found: list[str]) -> str:
 
 
 def _some(data: str, rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
-    """The rows, of which there must be one."""
+    """Yield the rows, and refuse a source without rows."""
     first = next(rows, None)
     if first is None:
         raise DataError(f"{data} has no samples; each is an image with its label and its region")

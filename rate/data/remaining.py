@@ -1,4 +1,4 @@
-"""Which samples of a set a run still has to evaluate, and whether those that it has are what they were."""
+"""The samples that a run still has to evaluate, and a check that its stored samples are unchanged."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from rate.errors import SampleError, SetChanged
 from rate.types import Sample
 
 MARGIN_NS = 2_000_000_000
-"""Clocks of file systems are coarse, and not those of the machine that noted when the run began."""
+"""The tolerance for coarse file clocks, which may differ from the clock of the machine that started the run."""
 
 REMOTE_CHECKS = 32
-"""Stored samples with an image of its own on a remote storage that are read again; each costs a request."""
+"""The number of stored samples with remote images that are read again; each costs a request."""
 
 
 def remaining(samples: Iterable[Sample], done: ContentTable, started_ns: int) -> Iterator[Sample]:
-    """The samples that are not ``done``; of those that are, files touched since the run began are read again.
+    """Yield the samples that are not ``done``; files of ``done`` samples that changed since the run began are read
+    again.
 
     Args:
-        samples: as a set gives them, with the stamps of their files.
-        done: what the run holds.
-        started_ns: when the run began.
+        samples: the samples of a set, with the stamps of their files.
+        done: the samples that the run has stored.
+        started_ns: the start of the run.
 
     Raises:
-        SetChanged: a file holds something else than what the stored row was computed from.
+        SetChanged: a file differs from the one of which the stored row was computed.
     """
     every = max(1, len(done) // REMOTE_CHECKS)
     for sample in samples:
@@ -37,10 +38,10 @@ def remaining(samples: Iterable[Sample], done: ContentTable, started_ns: int) ->
 
 
 def check_planned(planned: int, stored: int, out: Path) -> None:
-    """See that every sample of a set has its rows, failed ones among them, before a run may be called done.
+    """Check that every sample of a set has its rows, failed samples included, before a run counts as done.
 
     Raises:
-        SetChanged: some have none.
+        SetChanged: some samples have no rows.
     """
     if stored < planned:
         raise SetChanged(
@@ -57,16 +58,16 @@ def _is_doubtful(sample: Sample, since_ns: int, every: int) -> bool:
 
 
 def _check_content(sample: Sample, stored: bytes | None) -> None:
-    if stored is None:  # it failed, so nothing was computed from it
+    if stored is None:  # the sample failed, so its row is not computed from the file
         return
     try:
-        found = read_content(sample)
-    except SampleError:  # it cannot be read any more; the row is of the time when it could
+        current = read_content(sample)
+    except SampleError:  # the file cannot be read any more; the row remains valid
         return
-    if found != stored:
+    if current != stored:
         files = sample.image if sample.mask is None else f"{sample.image} and {sample.mask}"
         raise SetChanged(
             f"the run holds a result of sample {sample.id!r} from other bytes than {files} gives now (digest "
-            f"{stored.hex()} then, {found.hex()} now): the set was changed after the run began. Put back what was "
+            f"{stored.hex()} then, {current.hex()} now): the set was changed after the run began. Put back what was "
             "there, or choose another --out to evaluate the set as it is now"
         )

@@ -75,7 +75,10 @@ class Attention:
         logits, maps = self._model.explain(np.stack([one.pixels for one in ready]), choose, job.measurement.score)
         for i, prepared in enumerate(ready):
             broken = [
-                name for found in (logits, maps) for name, values in found.items() if not np.isfinite(values[i]).all()
+                name
+                for by_head in (logits, maps)
+                for name, values in by_head.items()
+                if not np.isfinite(values[i]).all()
             ]
             if broken:
                 text = f"the logits or gradients of head {broken[0]!r} are not finite (NaN or infinity)"
@@ -110,13 +113,13 @@ def open_attention(artifact: Artifact, execution: Execution, randomized: bool = 
 def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Float64) -> Verdict:
     full = upsample(relevance[None], job.geometry.size)
     maps = Maps(saliency=full, signal=full)
-    found = HeadEvidence(
+    head_evidence = HeadEvidence(
         evidence={kind: evidence(maps, kind)[0] for kind in EVIDENCE_KINDS},
         bounds=stored_bounds(bounds(prepared.region, len(relevance))),
         forwards=1,
         settled="fixed",
     )
-    return verdict_on(found, prepared, prediction, job.measurement)
+    return verdict_on(head_evidence, prepared, prediction, job.measurement)
 
 
 @contextmanager

@@ -110,10 +110,10 @@ def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tup
 
     ``offered``: see `offers`.
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for backend in (*_on_cuda(execution, offered), *_on_cpu(execution, offered)):
-        found += [(backend, precision) for precision in _precisions(backend, execution, offered)]
-    return found
+        pairs += [(backend, precision) for precision in _precisions(backend, execution, offered)]
+    return pairs
 
 
 def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
@@ -122,9 +122,9 @@ def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
         return [execution.runtime] if execution.runtime in ON_CUDA else []
     if execution.device == "cpu" or (execution.device == "auto" and not cuda_visible()):
         return []
-    found = ["tensorrt"] if any(PLAN + precision in offered for precision in PRECISIONS) else []
-    found += ["onnxruntime-cuda"] if execution.device != "auto" or ort_cuda.ready() else []
-    return found + (["torch-cuda"] if TORCH in offered else [])
+    backends = ["tensorrt"] if any(PLAN + precision in offered for precision in PRECISIONS) else []
+    backends += ["onnxruntime-cuda"] if execution.device != "auto" or ort_cuda.ready() else []
+    return backends + (["torch-cuda"] if TORCH in offered else [])
 
 
 def _on_cpu(execution: Execution, offered: Collection[str]) -> list[str]:
@@ -158,15 +158,15 @@ def _precisions(backend: str, execution: Execution, offered: Collection[str]) ->
 
 def _usual(backend: str, offered: Collection[str]) -> list[str]:
     """What artifact and machine have, the fastest first."""
-    found: list[str] = []
+    precisions: list[str] = []
     if backend == "tensorrt":
         plans = [precision for precision in PRECISIONS if PLAN + precision in offered]
         return plans or ["f32"]  # named without a plan: the message then says so
     if backend == "onnxruntime-cuda":
-        found = [precision for precision in ("fp16", "bf16") if precision in offered]
+        precisions = [precision for precision in ("fp16", "bf16") if precision in offered]
     elif backend == "openvino":
-        found = [*(["int8"] if "int8" in offered else []), *(["bf16"] if cpu_has_bf16() else [])]
-    return [*found, "f32"]
+        precisions = [*(["int8"] if "int8" in offered else []), *(["bf16"] if cpu_has_bf16() else [])]
+    return [*precisions, "f32"]
 
 
 def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution: Execution) -> BackendSpec:

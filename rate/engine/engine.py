@@ -19,7 +19,7 @@ from rate.engine.estimator import Estimator
 from rate.engine.job import Job
 from rate.engine.outcome import Outcome, Step, records
 from rate.engine.prefetch import Prefetch
-from rate.engine.schedule import CLEAN_ROWS, Plan, Scheduler, slots_for
+from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
 from rate.engine.verdict import Judge
 from rate.errors import RateError, SampleError
 from rate.kernels.separable import Perturbation
@@ -43,7 +43,7 @@ class Engine:
         self._scheduler = Scheduler(job.execution.batch, slots_of(job))
         judge = Judge(self._method, job.heads, job.measurement, self._logits_of_nothing())
         self._estimator = Estimator(judge, job.stopping)
-        self._in_flight: deque[tuple[Plan, Pending]] = deque()
+        self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
     def steps(self, samples: Iterable[Sample]) -> Iterator[Step]:
         """Work off ``samples``, step by step."""
@@ -109,16 +109,16 @@ class Engine:
         """Logits [1,c] of the fully masked image: zero in normalised pixels. Warms the backend up on the way."""
         size = self._method.perturbation.size
         self._backend.put(0, np.zeros((3, size, size), np.float32))
-        return self._backend.submit(self._stage(Plan((), 1))).wait()
+        return self._backend.submit(self._stage(BatchPlan((), 1))).wait()
 
-    def _rows(self, plan: Plan) -> int:
+    def _rows(self, plan: BatchPlan) -> int:
         """Rows that are computed for a batch: f32 leaves the last one short, other precisions pad it.
 
         Below f32 a logit may depend on the size of its batch, and which rows come last depends on the order.
         """
         return plan.filled if plan.spans and self._backend.precision == "f32" else plan.batch
 
-    def _stage(self, plan: Plan) -> Rows:
+    def _stage(self, plan: BatchPlan) -> Rows:
         """The bits of a batch: clean rows and padding leave the image as it is, the others are drawn."""
         perturbation = self._method.perturbation
         count = self._rows(plan)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rate.backends.base import Logits
 from rate.engine.outcome import Outcome
-from rate.engine.schedule import CLEAN_ROWS, Plan
+from rate.engine.schedule import CLEAN_ROWS, BatchPlan
 from rate.engine.stopping import Stopping
 from rate.engine.verdict import Judge, Prediction, Verdict
 from rate.errors import SampleError
@@ -50,7 +50,7 @@ class Estimator:
         """The id of a sample whose rows are expected."""
         return self._open[ticket].prepared.sample.id
 
-    def fold(self, plan: Plan, logits: Logits) -> Folded:
+    def fold(self, plan: BatchPlan, logits: Logits) -> Folded:
         """Take the logits of a batch."""
         folded = Folded()
         at = 0
@@ -101,12 +101,12 @@ class Estimator:
             predictions = tuple(sample.predictions[k] for k in open_heads)
             for k, prediction in zip(open_heads, predictions, strict=True):
                 _check_finite(prediction.head, sample.finite[k, :masks])
-            weighed = self._judge.weigh(sample.prepared, predictions, sample.scores[open_heads, :masks])
+            evidence = self._judge.sample_evidence(sample.prepared, predictions, sample.scores[open_heads, :masks])
             early = self._stopping.boundary is not None
-            clearance = weighed.clearance if early else [None] * len(open_heads)
+            clearance = evidence.clearance if early else [None] * len(open_heads)
             for at, k in enumerate(open_heads):
                 if (settled := self._stopping.settled(masks, clearance[at])) is not None:
-                    sample.verdicts[k] = weighed.verdict(at, settled)
+                    sample.verdicts[k] = evidence.verdict(at, settled)
 
 
 def _check_finite(head: str, finite: Bool) -> None:

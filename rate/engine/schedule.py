@@ -23,7 +23,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """One batch. The spans' rows follow one another; the rest of the batch is padding."""
 
     spans: tuple[Span, ...]
@@ -71,7 +71,7 @@ class Scheduler:
         """The sample needs ``rows`` rows in all."""
         self._active[ticket].rows = rows
 
-    def schedule(self) -> Plan | None:
+    def schedule(self) -> BatchPlan | None:
         """The next batch, or None when every row that any sample may need is planned.
 
         Room that the wanted rows leave is filled with rows that may be wanted next: the device would idle otherwise.
@@ -87,9 +87,9 @@ class Scheduler:
                 sample.in_flight += ticket not in taken
                 sample.planned += take
                 taken[ticket] = Span(ticket, sample.slot, start, sample.planned)
-        return Plan(tuple(taken.values()), self._batch) if taken else None
+        return BatchPlan(tuple(taken.values()), self._batch) if taken else None
 
-    def folded(self, plan: Plan, settled: Iterable[int]) -> None:
+    def folded(self, plan: BatchPlan, settled: Iterable[int]) -> None:
         """The batch is done, and the tickets ``settled`` need no more rows; slots that nothing uses become free."""
         for ticket in settled:
             sample = self._active[ticket]

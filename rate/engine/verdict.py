@@ -106,7 +106,9 @@ class Judge(Reader):
         super().__init__(heads, measurement, nothing)
         self._method = method
 
-    def weigh(self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64) -> SampleEvidence:
+    def sample_evidence(
+        self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64
+    ) -> SampleEvidence:
         """The evidence in the scores [k,n] of a sample's first n masks, for the head of each prediction."""
         return SampleEvidence(self._method, self._measurement, prepared, predictions, scores)
 
@@ -140,8 +142,8 @@ class SampleEvidence:
         if undefined_reason(self._area, 0.0, ceiling, floor, above_noise=True) is not None:
             return [None] * len(self._predictions)
         needed = threshold(ceiling, floor, self._measurement.valid, self._measurement.tau)
-        found = self._method.clearance(self._scores, self._masks, self._maps, self._prepared.region, needed)
-        return [float(value) for value in np.where(self._above_noise, found, 0.0)]
+        distances = self._method.clearance(self._scores, self._masks, self._maps, self._prepared.region, needed)
+        return [float(value) for value in np.where(self._above_noise, distances, 0.0)]
 
     @cached_property
     def _errors(self) -> Float64 | None:
@@ -153,7 +155,7 @@ class SampleEvidence:
 
     def verdict(self, k: int, settled: str) -> Verdict:
         """The verdict of head ``k``, as it stands."""
-        found = HeadEvidence(
+        head_evidence = HeadEvidence(
             evidence={kind: maps[k] for kind, maps in self._evidence.items()},
             bounds=self._bounds,
             forwards=CLEAN_ROWS + self._scores.shape[1],
@@ -161,7 +163,7 @@ class SampleEvidence:
             above_noise=bool(self._above_noise[k]),
             standard_error=None if self._errors is None else float(self._errors[k]),
         )
-        return verdict_on(found, self._prepared, self._predictions[k], self._measurement)
+        return verdict_on(head_evidence, self._prepared, self._predictions[k], self._measurement)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,12 +178,14 @@ class HeadEvidence:
     standard_error: float | None = None
 
 
-def verdict_on(found: HeadEvidence, prepared: Prepared, prediction: Prediction, measurement: Measurement) -> Verdict:
+def verdict_on(
+    head_evidence: HeadEvidence, prepared: Prepared, prediction: Prediction, measurement: Measurement
+) -> Verdict:
     """What the evidence amounts to under the rule of ``measurement``, and under the others."""
-    region, area, bounds = prepared.region, float(prepared.region.mean()), found.bounds
-    mass = {kind: _stored(relevance_mass(one, region)) for kind, one in found.evidence.items()}
+    region, area, bounds = prepared.region, float(prepared.region.mean()), head_evidence.bounds
+    mass = {kind: _stored(relevance_mass(one, region)) for kind, one in head_evidence.evidence.items()}
     own, positive = mass[measurement.evidence], mass["positive"]
-    reason = undefined_reason(area, own, bounds.ceiling, bounds.floor, found.above_noise)
+    reason = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
 
     def judged(value: float | None, rule: str) -> bool | None:
         return None if reason or value is None else is_valid(value, bounds.ceiling, bounds.floor, rule, measurement.tau)
@@ -190,7 +194,7 @@ def verdict_on(found: HeadEvidence, prepared: Prepared, prediction: Prediction, 
         sample=prepared.sample,
         prediction=prediction,
         mass=mass,
-        standard_error=found.standard_error,
+        standard_error=head_evidence.standard_error,
         bounds=bounds,
         area=area,
         localization=None if positive is None else localization(positive, bounds.ceiling, bounds.floor),
@@ -200,9 +204,9 @@ def verdict_on(found: HeadEvidence, prepared: Prepared, prediction: Prediction, 
             "midpoint": judged(positive, "midpoint"),
             "absolute": judged(own, "absolute"),
         },
-        forwards=found.forwards,
-        settled=found.settled,
-        evidence=found.evidence[measurement.evidence],
+        forwards=head_evidence.forwards,
+        settled=head_evidence.settled,
+        evidence=head_evidence.evidence[measurement.evidence],
         region=region,
     )
 

@@ -47,7 +47,7 @@ from rate.version import __version__
 
 Notify = Callable[[str], None]
 
-Observe = Callable[[float, str], None]
+ObserveBuild = Callable[[float, str], None]
 """Receives the share of the build that is done, from 0 to 1 and never falling, and the current step."""
 
 WORKSPACE = 4 << 30
@@ -70,7 +70,7 @@ def add_plan(
     options: ExportOptions,
     make: Callable[[Path], Artifact],
     notify: Notify,
-    observe: Observe,
+    observe: ObserveBuild,
 ) -> Artifact:
     """Make the artifact, and build its plan if ``options`` request one; if SOURCE is an artifact, build into it.
 
@@ -101,7 +101,7 @@ def build_plan(
     precision: str,
     batch_sizes: Sequence[int],
     notify: Notify = lambda _: None,
-    observe: Observe = lambda share, phase: None,
+    observe: ObserveBuild = lambda share, phase: None,
     force: bool = False,
 ) -> Plan:
     """Build, prove and describe the plan of a graph of ``artifact``; an existing valid plan is kept.
@@ -163,7 +163,7 @@ def profiles_for(size: int, batch_sizes: Sequence[int]) -> list[dict[str, list[l
 
     images = min(_IMAGES, _VOLUME // (3 * size * size))
     side = min(_USUAL_SIDE, size)
-    found = []
+    profiles = []
     for rows in batch_sizes:
         ranges = {
             "I": (1, min(_USUAL_IMAGES, images), images),
@@ -171,18 +171,18 @@ def profiles_for(size: int, batch_sizes: Sequence[int]) -> list[dict[str, list[l
             "s": (2, side, min(_SIDE, size)),
             "T": (1, -(-size // side), -(-size // 2)),  # a RISE mask has as many offsets as a cell has pixels
         }
-        found.append(
+        profiles.append(
             {
                 name: [[ranges[axis][k] if isinstance(axis, str) else axis for axis in axes] for k in range(3)]
                 for name, axes in dims(size).items()
                 if any(isinstance(axis, str) for axis in axes)
             }
         )
-    return found
+    return profiles
 
 
 def serialize(
-    library: Any, onnx: Path, profiles: Sequence[Mapping[str, list[list[int]]]], cache: Path, observe: Observe
+    library: Any, onnx: Path, profiles: Sequence[Mapping[str, list[list[int]]]], cache: Path, observe: ObserveBuild
 ) -> bytes:
     """Build the plan of an ONNX graph and return its bytes.
 
@@ -230,11 +230,11 @@ def serialize(
 
 def _parser_errors(parser: Any, log: Any) -> str:
     """List every error with its node."""
-    found = []
+    errors = []
     for error in (parser.get_error(index) for index in range(parser.num_errors)):
         node = f"node {error.node()} {error.node_name()!r} ({error.node_operator()}): " if error.node() >= 0 else ""
-        found.append(f"{node}{error.desc()}")
-    return "; ".join(found) or str(log.take())
+        errors.append(f"{node}{error.desc()}")
+    return "; ".join(errors) or str(log.take())
 
 
 def _add_profile(builder: Any, config: Any, network: Any, shapes: Mapping[str, list[list[int]]]) -> None:
@@ -265,7 +265,7 @@ class Progress:
     library calls them from several threads.
     """
 
-    def __init__(self, observe: Observe) -> None:
+    def __init__(self, observe: ObserveBuild) -> None:
         super().__init__()  # initialises the library's base class, which the mixin order would skip
         self.failure: BaseException | None = None
         self._observe = observe
@@ -338,7 +338,7 @@ def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Noti
 def _judged(artifact: Artifact, spec: TensorRtSpec) -> dict[str, Distance]:
     """Map each batch size to the distance of the logits, since each profile has its own kernels."""
     sample = load_sample(artifact, "pixels", spec.precision)
-    found: dict[str, Distance] = {}
+    distances: dict[str, Distance] = {}
     for size in spec.batch_sizes:
         try:
             parity = judge(sample, replace(spec, batch_sizes=(size,)))
@@ -348,5 +348,5 @@ def _judged(artifact: Artifact, spec: TensorRtSpec) -> dict[str, Distance]:
                 "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
                 "TensorRT, or --format onnx"
             ) from error
-        found[str(size)] = Distance(parity.max_abs, parity.cosine)
-    return found
+        distances[str(size)] = Distance(parity.max_abs, parity.cosine)
+    return distances

@@ -21,9 +21,9 @@ from rate.export.sources.families import reference as reference_checkpoint
 from rate.export.sources.families.open_clip import DualEncoder
 from rate.export.sources.prompts import Prompts, read_prompts, read_templates
 from rate.export.sources.source_string import FORMS, parse_source
-from rate.finetune.course import carry_out
 from rate.finetune.loop import TrainSettings
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
+from rate.finetune.training import train_checkpoint
 from rate.types import Json
 
 _IMAGE = "visual."
@@ -87,7 +87,7 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
         base=base,
         head=ZERO_SHOT,
     )
-    return carry_out(draft, Contrastive(encoder, prompts, settings.temperature), sets, settings, watch)
+    return train_checkpoint(draft, Contrastive(encoder, prompts, settings.temperature), sets, settings, watch)
 
 
 def open_encoder(source: str) -> DualEncoder:
@@ -152,5 +152,5 @@ class Contrastive:
 def _prompts(settings: FlcpSettings, labels: Callable[[], tuple[str, ...]]) -> Prompts:
     if settings.classes is not None:
         return read_prompts(settings.classes, settings.templates)
-    found = labels()
-    return Prompts(found, found, read_templates(settings.templates))
+    classes = labels()
+    return Prompts(classes, classes, read_templates(settings.templates))

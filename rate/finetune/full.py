@@ -13,9 +13,9 @@ from rate.artifacts.folders import check_replaceable
 from rate.artifacts.records import Base
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower
-from rate.finetune.course import carry_out
 from rate.finetune.loop import TrainSettings
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
+from rate.finetune.training import train_checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
         base=Base(model.source, model.weights),
         head=LINEAR,
     )
-    return carry_out(draft, _Classifier(model.tower, _first_head(model, classes, watch)), sets, settings, watch)
+    return train_checkpoint(draft, _Classifier(model.tower, _first_head(model, classes, watch)), sets, settings, watch)
 
 
 class _Classifier:

@@ -84,7 +84,7 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class LabelledImages:
     """The images of a split with the index of each one's class."""
 
     images: Images
@@ -95,8 +95,8 @@ class Rows:
 class Data:
     """The decoded training images and validation images."""
 
-    train: Rows
-    val: Rows | None
+    train: LabelledImages
+    val: LabelledImages | None
     geometry: Geometry
 
     @property
@@ -111,7 +111,7 @@ def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: Train
     Raises:
         DataError: a split has no image that can be read.
     """
-    found: list[Rows] = []
+    splits: list[LabelledImages] = []
     room = CACHE_BYTES
     converters = (roomy(geometry) if settings.augment else exact(geometry), exact(geometry))
     for manifest, convert in zip(sets.all, converters, strict=False):
@@ -121,8 +121,8 @@ def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: Train
             watch.notice(f"left out {id}: {message}")
         room -= images.bytes
         labels = [sample.label for sample in images.samples]
-        found.append(Rows(images, torch.tensor(targets_of(labels, classes))))
-    return Data(found[0], found[1] if len(found) > 1 else None, geometry)
+        splits.append(LabelledImages(images, torch.tensor(targets_of(labels, classes))))
+    return Data(splits[0], splits[1] if len(splits) > 1 else None, geometry)
 
 
 def _tick(watch: Watch, total: int, done: int) -> None:
@@ -168,7 +168,7 @@ class Trainer:
         """Leave the module in eval mode on the CPU with fixed weights."""
         self._learner.module.to("cpu").eval().requires_grad_(False)
 
-    def accuracy(self, rows: Rows) -> float:
+    def accuracy(self, rows: LabelledImages) -> float:
         """Compute the share of the rows whose greatest logit is their class, without augmentation."""
         self._learner.module.eval()
         head, right = self._learner.head().eval(), 0
@@ -239,15 +239,15 @@ class Trainer:
 
     def _restore(self, state: TrainingState) -> int:
         """Restore a state and return its number of finished epochs."""
-        if (found := state.restore()) is None:
+        if (stored := state.restore()) is None:
             return 0
-        if found["rows"] != (rows := len(self._data.train.images)):
+        if stored["rows"] != (rows := len(self._data.train.images)):
             raise DataError(
-                f"{found['rows']} training rows could be read when this training began, now {rows}; "
+                f"{stored['rows']} training rows could be read when this training began, now {rows}; "
                 f"put the images back, or delete {state.folder} to start anew"
             )
-        self._learner.module.load_state_dict(found["module"])
-        self._optimizer.load_state_dict(found["optimizer"])
-        self._scaler.load_state_dict(found["scaler"])
-        self._watch.notice(f"going on after epoch {found['epoch']} of {self._settings.epochs}: {state.folder}")
-        return int(found["epoch"])
+        self._learner.module.load_state_dict(stored["module"])
+        self._optimizer.load_state_dict(stored["optimizer"])
+        self._scaler.load_state_dict(stored["scaler"])
+        self._watch.notice(f"going on after epoch {stored['epoch']} of {self._settings.epochs}: {state.folder}")
+        return int(stored["epoch"])

@@ -125,10 +125,10 @@ def accuracy(head: nn.Linear, features: torch.Tensor, targets: torch.Tensor) -> 
 
 def _extract(model: SourceModel, manifest: Manifest, settings: LpSettings, watch: Watch) -> Features:
     total = len(manifest.samples)
-    found = extract(model, manifest.samples, settings.threads, lambda done: watch.features(done, total))
-    for id, message in found.failed:
+    features = extract(model, manifest.samples, settings.threads, lambda done: watch.features(done, total))
+    for id, message in features.failed:
         watch.notice(f"left out {id}: {message}")
-    return found
+    return features
 
 
 def _targets(features: Features, classes: tuple[str, ...]) -> torch.Tensor:

@@ -99,10 +99,10 @@ def labels_of(manifest: Manifest) -> tuple[str, ...]:
     Raises:
         DataError: all rows have the same label.
     """
-    found = tuple(sorted({sample.label for sample in manifest.samples}))
-    if len(found) < 2:
-        raise DataError(f"{manifest.path} has the one label {found[0]!r} to train on; at least 2 classes are needed")
-    return found
+    labels = tuple(sorted({sample.label for sample in manifest.samples}))
+    if len(labels) < 2:
+        raise DataError(f"{manifest.path} has the one label {labels[0]!r} to train on; at least 2 classes are needed")
+    return labels
 
 
 def check_labels(sets: Sets, classes: Sequence[str]) -> None:

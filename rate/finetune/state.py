@@ -66,24 +66,24 @@ class TrainingState:
             (self.folder / _FILE).unlink()
             self.folder.rmdir()
 
-    def _mine(self, found: Json) -> Json:
-        theirs = json.loads(found["key"])
+    def _mine(self, stored: Json) -> Json:
+        theirs = json.loads(stored["key"])
         names = sorted(self._key.keys() | theirs.keys())
         if differs := [name for name in names if self._key.get(name) != theirs.get(name)]:
             raise UsageError(
-                f"{self.folder} holds another training, interrupted after epoch {found['epoch']}; it differs in "
+                f"{self.folder} holds another training, interrupted after epoch {stored['epoch']}; it differs in "
                 f"{', '.join(differs)}: repeat its command to go on with it, or add --force to drop it"
             )
-        return found
+        return stored
 
     def _read(self) -> Json:
         try:
-            found: Any = torch.load(self.folder / _FILE, map_location="cpu", weights_only=True)
+            stored: Any = torch.load(self.folder / _FILE, map_location="cpu", weights_only=True)
         except Exception as error:  # unpickling a damaged file raises exceptions of any type
             line = str(error).partition("\n")[0]
             raise UsageError(
                 f"the training state in {self.folder} cannot be read ({line}); add --force to start anew"
             ) from error
-        if not isinstance(found, dict) or not {"key", "epoch"} <= found.keys():
+        if not isinstance(stored, dict) or not {"key", "epoch"} <= stored.keys():
             raise UsageError(f"{self.folder / _FILE} is no training state; add --force to start anew")
-        return found
+        return stored

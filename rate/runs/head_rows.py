@@ -17,7 +17,18 @@ from rate.runs.shuffled import UInt64, ranks
 from rate.types import Bool, Float64
 
 _FLOATS = ["rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
-COLUMNS = ["id", "head", "correct", "valid", "undefined_reason", "settled", "error", "group", "forwards", *_FLOATS]
+HEAD_ROW_COLUMNS = [
+    "id",
+    "head",
+    "correct",
+    "valid",
+    "undefined_reason",
+    "settled",
+    "error",
+    "group",
+    "forwards",
+    *_FLOATS,
+]
 """What a part is read for. The rest of a row is ten times as large, and is left where it is."""
 
 _TYPES: dict[str, Any] = {
@@ -82,8 +93,8 @@ class HeadRows:
 
     def undefined_by(self) -> dict[str, int]:
         """Undefined reason -> rows, in order of name."""
-        found = self.columns["reason"][~self.columns["failed"]]
-        numbers = np.bincount(found[found >= 0], minlength=len(self.reasons)).tolist()
+        codes = self.columns["reason"][~self.columns["failed"]]
+        numbers = np.bincount(codes[codes >= 0], minlength=len(self.reasons)).tolist()
         return {name: n for name, n in sorted(zip(self.reasons, numbers, strict=True)) if n}
 
     def by_group(self) -> Iterator[tuple[str, Bool]]:
@@ -93,7 +104,7 @@ class HeadRows:
 
 
 def read_heads(names: Iterable[str], parts: Iterable[pa.Table]) -> dict[str, HeadRows]:
-    """Head -> its rows, from parts with the columns `COLUMNS`."""
+    """Head -> its rows, from parts with the columns `HEAD_ROW_COLUMNS`."""
     gathered = {name: _Gathered() for name in names}
     for table in parts:
         for name, one in gathered.items():

@@ -73,8 +73,8 @@ def take_sketches(rings: dict[str, Ring], parts: Iterator[pa.Table]) -> None:
         for head, ring in rings.items():
             own = np.asarray(pc.equal(table["head"], head))
             at = np.searchsorted(ring.rank, rank)
-            found = own & (at < len(ring.rank)) & (ring.rank[np.minimum(at, len(ring.rank) - 1)] == rank)
-            rows = np.flatnonzero(found)
+            selected = own & (at < len(ring.rank)) & (ring.rank[np.minimum(at, len(ring.rank) - 1)] == rank)
+            rows = np.flatnonzero(selected)
             if len(rows):
                 chosen = table.take(rows)
                 ring.evidence[at[rows]] = _blocks(chosen["evidence_sketch"], np.float16)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from rate.files import write_json
 from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
 from rate.runs.failures import Failure
-from rate.runs.head_rows import COLUMNS, HeadRows, read_heads
+from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
 from rate.runs.records import RunStats
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
@@ -127,7 +127,7 @@ def write_summary(folder: Path, summary: Summary) -> None:
 def summarize(folder: Path, run: Json) -> Summary:
     """Compute the summary of the listed parts."""
     rule, names = run["rule"], [head["name"] for head in run["heads"]]
-    rows = read_heads(names, iter_parts(folder, run, COLUMNS))
+    rows = read_heads(names, iter_parts(folder, run, HEAD_ROW_COLUMNS))
     rings = {name: _ring(own, rule) for name, own in rows.items()}
     take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, iter_parts(folder, run, SKETCHES))
     heads = {name: _head(own, rule, rings[name].counts()) for name, own in rows.items()}

@@ -117,11 +117,11 @@ class Grid:
             for cell in self.cells
             if cell.corruption and severity in (None, cell.severity) and corruption in (None, cell.corruption)
         ]
-        found = {name: [one[name]["value"] for one in chosen if one[name]["value"] is not None] for name in METRICS}
+        defined = {name: [one[name]["value"] for one in chosen if one[name]["value"] is not None] for name in METRICS}
         return Mean(
             runs=len(chosen),
-            values={name: fmean(values) if values else None for name, values in found.items()},
-            of={name: len(values) for name, values in found.items()},
+            values={name: fmean(values) if values else None for name, values in defined.items()},
+            of={name: len(values) for name, values in defined.items()},
         )
 
     def to_json(self) -> Json:
@@ -219,28 +219,28 @@ def _summary(folder: Path, run: Json) -> Json:
     """As it was written, if it is of all the parts that run.json lists; else computed from them."""
     if run["status"] == "complete":
         with suppress(OSError, ValueError):  # absent or damaged
-            found = read_json(folder / "summary.json")
-            if _is_usable(found, run):
-                return dict(found)
+            stored = read_json(folder / "summary.json")
+            if _is_usable(stored, run):
+                return dict(stored)
     return load_summary(folder).to_json()
 
 
-def _is_usable(found: object, run: Json) -> bool:
+def _is_usable(stored: object, run: Json) -> bool:
     """Whether a summary is one, and of as many samples as run.json lists and the set has."""
-    if not isinstance(found, dict) or found.get("schema") != SUMMARY_SCHEMA_ID:
+    if not isinstance(stored, dict) or stored.get("schema") != SUMMARY_SCHEMA_ID:
         return False
     heads, available = [head["name"] for head in run["heads"]], run["samples"]["available"]
     expected = object_with(dict.fromkeys(heads, object_with(HEAD | {"n": {"const": available}})))
     listed = {part["name"]: part["rows"] for part in run["parts"]}
     adds_up = len(listed) == len(run["parts"]) and sum(listed.values()) == available * len(heads)
-    return adds_up and disagreement(found.get("heads"), expected) is None
+    return adds_up and disagreement(stored.get("heads"), expected) is None
 
 
 def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:
     last = sorted(runs, key=lambda one: one[0].name == CLEAN)  # it has no seed of corruptions to hold others against
     (first, expected), *others = [(path.name, _settings(run)) for path, run in last]
-    for name, found in others:
-        if differing := sorted(key for key in expected.keys() & found.keys() if expected[key] != found[key]):
+    for name, settings in others:
+        if differing := sorted(key for key in expected.keys() & settings.keys() if expected[key] != settings[key]):
             raise RunError(
                 f"{folder} holds runs of different settings: {first} and {name} differ in {', '.join(differing)}; "
                 "keep each grid in a folder of its own"

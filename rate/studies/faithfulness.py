@@ -44,7 +44,7 @@ def explained(explainer: Explainer, job: Job) -> Iterator[Outcome]:
 
 
 @dataclass(slots=True)
-class Found:
+class HeadScores:
     """What was found for one head."""
 
     areas: list[tuple[float, ...]] = field(default_factory=list)  # of CURVES, of each sample
@@ -91,7 +91,7 @@ def measure_faithfulness(
     pixels: Backend,
     samples: int,
     observe: Callable[[int], None] = lambda done: None,
-) -> dict[str, Found]:
+) -> dict[str, HeadScores]:
     """Deletion, insertion, pointing game and model randomisation of every head.
 
     Args:
@@ -108,25 +108,25 @@ def measure_faithfulness(
     """
     chosen = tuple(heapq.nsmallest(samples, job.samples, key=lambda sample: fingerprint(sample.id)))
     again = replace(job, samples=chosen, available=len(chosen))
-    found = {head.name: Found() for head in job.heads}
+    scores_by_head = {head.name: HeadScores() for head in job.heads}
     maps: dict[tuple[str, str], Float64] = {}
     curves = Curves(job, pixels)
     for done, outcome in enumerate(explained(model, again), 1):
         verdicts = _with_maps(outcome.verdicts)
-        for name in found.keys() - {verdict.prediction.head for verdict in verdicts}:
-            found[name].skipped += 1
+        for name in scores_by_head.keys() - {verdict.prediction.head for verdict in verdicts}:
+            scores_by_head[name].skipped += 1
         for verdict, areas in zip(verdicts, curves.areas(outcome.sample, verdicts), strict=True):
             maps[outcome.sample.id, verdict.prediction.head] = _coarse(verdict)
-            _take(found[verdict.prediction.head], verdict, areas)
+            _take(scores_by_head[verdict.prediction.head], verdict, areas)
         observe(done)
     for done, outcome in enumerate(explained(randomized, again), len(chosen) + 1):
         for verdict in outcome.verdicts:
             own = maps.get((outcome.sample.id, verdict.prediction.head))
             value = None if own is None else rank_correlation(own, _coarse(verdict))
             if value is not None:
-                found[verdict.prediction.head].correlation.append(value)
+                scores_by_head[verdict.prediction.head].correlation.append(value)
         observe(done)
-    return found
+    return scores_by_head
 
 
 def check_faithfulness(
@@ -155,7 +155,7 @@ def check_faithfulness(
         return write_faithfulness(run, measure_faithfulness(job, own, other, pixels, samples, observe))
 
 
-def write_faithfulness(run: Path, found: dict[str, Found]) -> Json:
+def write_faithfulness(run: Path, scores_by_head: dict[str, HeadScores]) -> Json:
     """Write faithfulness.json into a run folder; returns its content.
 
     Raises:
@@ -166,7 +166,7 @@ def write_faithfulness(run: Path, found: dict[str, Found]) -> Json:
         "steps": STEPS,
         "baseline": "channel-mean",
         "score": "probability",
-        "heads": {name: one.to_json() for name, one in found.items()},
+        "heads": {name: one.to_json() for name, one in scores_by_head.items()},
     }
     write_json(run / FAITHFULNESS, document)
     return document
@@ -177,15 +177,15 @@ def _with_maps(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [one for one in verdicts if one.reason != "no-evidence" and one.evidence.any()]
 
 
-def _take(found: Found, verdict: Verdict, areas: tuple[float, ...]) -> None:
+def _take(head_scores: HeadScores, verdict: Verdict, areas: tuple[float, ...]) -> None:
     if not all(map(math.isfinite, areas)):
-        found.skipped += 1
+        head_scores.skipped += 1
         return
-    found.areas.append(areas)
+    head_scores.areas.append(areas)
     if 0.0 < verdict.area < 1.0:
         first = pixel_order(verdict.evidence, verdict.sample.id)[0]
-        found.pointing.append(bool(verdict.region.ravel()[first]))
-        found.chance.append(verdict.area)
+        head_scores.pointing.append(bool(verdict.region.ravel()[first]))
+        head_scores.chance.append(verdict.area)
 
 
 def _coarse(verdict: Verdict) -> Float64:
@@ -232,11 +232,11 @@ class Curves:
     def _scores(self, image: Float32, steps: list[tuple[Int64, bool, int]], prediction: Prediction) -> Float64:
         """Probability of the explained class for every (order, keep, step) of `remove_pixels`."""
         column = self._columns[prediction.head](prediction.explained)
-        found = []
+        probabilities = []
         for start in range(0, len(steps), self._batch):
             some = steps[start : start + self._batch]
             for slot, (order, keep, step) in enumerate(some):
                 self._backend.put(slot, remove_pixels(image, order, step, keep))
             logits = self._backend.submit(self._rows).wait()[prediction.head][: len(some)]
-            found.append(softmax(logits.astype(np.float64))[:, column])
-        return np.concatenate(found)
+            probabilities.append(softmax(logits.astype(np.float64))[:, column])
+        return np.concatenate(probabilities)

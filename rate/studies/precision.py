@@ -70,29 +70,29 @@ def compare_precision(
     evaluate(again, reference, folder, observe)
     chosen = frozenset(sample.id for sample in wanted[:samples])
     own, f32 = (_rows(one, chosen) for one in (run, folder))
-    found = [_flips(head.name, own, f32) for head in job.heads]
+    all_flips = [_flips(head.name, own, f32) for head in job.heads]
     write_json(
         run / "precision.json",
         {
             "schema": PRECISION_SCHEMA_ID,
             "precision": read_run(run)["identity"]["precision"],
             "reference": {"backend": reference.backend, "precision": reference.precision},
-            "heads": {flips.head: plain(flips) for flips in found},
+            "heads": {flips.head: plain(flips) for flips in all_flips},
         },
     )
-    return found
+    return all_flips
 
 
-Rows = dict[tuple[str, str], Json]
+RowsByKey = dict[tuple[str, str], Json]
 
 
-def _rows(run: Path, chosen: Collection[str]) -> Rows:
+def _rows(run: Path, chosen: Collection[str]) -> RowsByKey:
     columns = ["id", "head", "prediction", "valid", "rma_positive", "error"]
     rows = read_rows(run, read_run(run), columns).to_pylist()
     return {(row["id"], row["head"]): row for row in rows if row["id"] in chosen}
 
 
-def _flips(head: str, own: Rows, f32: Rows) -> Flips:
+def _flips(head: str, own: RowsByKey, f32: RowsByKey) -> Flips:
     keys = [key for key, row in f32.items() if key[1] == head and row["error"] is None and key in own]
     return count_flips(head, [(_answer(own[key]), _answer(f32[key])) for key in keys])
 

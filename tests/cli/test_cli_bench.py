@@ -12,7 +12,7 @@ import pytest
 
 from rate.cli.main import run
 from rate.report.schemas import all_schemas
-from rate.report.tables.bench_csv import COLUMNS
+from rate.report.tables.bench_csv import BENCH_COLUMNS
 
 QUICK = ("--seconds", "0.02", "--masks", "12,20", "--batch", "4,8", "--threads", "1", "--rounds", "2")
 
@@ -55,7 +55,7 @@ def test_every_backend_and_rung_is_measured_and_the_document_is_as_its_schema_sa
     assert "to measure: " in captured.err
     assert "2 rounds; images: parity sample" in captured.err
     stored = list(csv.DictReader(io.StringIO(rows.read_text())))
-    assert tuple(stored[0]) == COLUMNS
+    assert tuple(stored[0]) == BENCH_COLUMNS
     assert len(stored) == len(found["configurations"]) * (1 + 2 * 3)
 
 
@@ -71,7 +71,7 @@ def test_a_planted_regression_is_flagged_and_does_not_fail(
         if row["quantity"].endswith("per_s"):
             row |= {name: repr(1000 * float(row[name])) for name in ("median", "min", "max")}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, BENCH_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     assert bench(trained.artifact, *one, "--against", path, "--json") == 0

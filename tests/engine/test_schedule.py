@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rate.engine.schedule import Plan, Scheduler, slots_for
+from rate.engine.schedule import BatchPlan, Scheduler, slots_for
 
 
-def drive(batch: int, slots: int, rows: list[int], depth: int, early: set[int]) -> list[Plan]:
+def drive(batch: int, slots: int, rows: list[int], depth: int, early: set[int]) -> list[BatchPlan]:
     """Run a scheduler as the pipeline does; samples in ``early`` settle with the first batch that holds them."""
     scheduler, waiting, plans = Scheduler(batch, slots), list(rows), []
-    in_flight: list[Plan] = []
+    in_flight: list[BatchPlan] = []
     folded: dict[int, int] = {}
     needed: dict[int, int] = {}
     settled: set[int] = set()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.runs.head_rows import COLUMNS, read_heads
+from rate.runs.head_rows import HEAD_ROW_COLUMNS, read_heads
 from rate.runs.rows import SCHEMA
 from rate.runs.summary import counts_of
 
@@ -47,7 +47,7 @@ def table(rows: list[dict]) -> pa.Table:
 def test_counts_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cuts: list[int], backwards: bool) -> None:
     whole = table(rows)
     edges = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
-    parts = [whole.slice(a, b - a).select(COLUMNS) for a, b in itertools.pairwise(edges)]
+    parts = [whole.slice(a, b - a).select(HEAD_ROW_COLUMNS) for a, b in itertools.pairwise(edges)]
     found = read_heads(["a", "b"], parts[::-1] if backwards else parts)
     for head, own in found.items():
         expected = whole.filter(pc.equal(whole["head"], head))
@@ -63,7 +63,7 @@ def test_counts_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cut
 def test_what_a_row_lacks_is_not_a_number() -> None:
     row = {"head": "a", "correct": True, "valid": True, "undefined_reason": None, "settled": "fixed"}
     rows = [row | {"error": error, "group": None, "forwards": 3, "rma_positive": 0.25} for error in (None, "broken")]
-    own = read_heads(["a"], [table(rows).select(COLUMNS)])["a"]
+    own = read_heads(["a"], [table(rows).select(HEAD_ROW_COLUMNS)])["a"]
     assert own.verdicts("positive", own.judged).mass == pytest.approx([0.25])
     assert np.isnan(own.columns["rma_positive"]).sum() == 1
     assert np.isnan(own.columns["rma_se"]).all()

@@ -26,7 +26,7 @@ from rate.engine.verdict import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
 from rate.report.schemas import all_schemas
-from rate.studies.faithfulness import Found, measure_faithfulness, samples_for
+from rate.studies.faithfulness import HeadScores, measure_faithfulness, samples_for
 from rate.types import Float32
 
 SIZE, IMAGES = 32, 12
@@ -63,12 +63,12 @@ def job(tmp_path: Path) -> Job:
     return replace(made, heads=(Head("h", ("dark", "light")),), measurement=measurement, execution=Execution(batch=16))
 
 
-def found_by(job: Job, explained: Float32, randomized: Float32, samples: int = IMAGES) -> Found:
+def found_by(job: Job, explained: Float32, randomized: Float32, samples: int = IMAGES) -> HeadScores:
     """Of maps of the model ``explained``, on the model of the square."""
     return measured(job, [model(explained), model(randomized), model(weights())], samples)
 
 
-def measured(job: Job, specs: list[FakeSpec], samples: int) -> Found:
+def measured(job: Job, specs: list[FakeSpec], samples: int) -> HeadScores:
     """Maps of the first model and of the second, judged on the third."""
     with ExitStack() as stack:
         own, other, pixels = (stack.enter_context(open_spec(spec)) for spec in specs)

@@ -1,4 +1,4 @@
-"""JSON that strangers wrote: parsed, or refused with one reason that can be understood."""
+"""A JSON parser for untrusted texts; a refusal has one clear reason."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 
 
 def parse_json(text: str | bytes, *, finite: bool = False) -> object:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
-        finite: refuse NaN and Infinity, which are not JSON and which Python's parser takes.
+        text: the text.
+        finite: whether to refuse NaN and Infinity, which Python's parser accepts and JSON does not.
 
     Raises:
-        ValueError: it is no JSON, nested too deeply, or holds a number that is too long; says which.
+        ValueError: the text is no JSON, is nested too deeply, or holds a number that is too long.
     """
     try:
         return json.loads(text, parse_constant=_refuse if finite else None)
@@ -24,7 +25,7 @@ def parse_json(text: str | bytes, *, finite: bool = False) -> object:
     except ValueError as error:
         if "digits" not in str(error):
             raise
-        # Python's own message speaks of settings of the interpreter.
+        # Python's own message refers to settings of the interpreter.
         raise ValueError(f"a whole number has more than {sys.get_int_max_str_digits():,} digits") from None
 
 
@@ -33,6 +34,6 @@ def _refuse(constant: str) -> None:
 
 
 def short(value: object, most: int = 80) -> str:
-    """The value as Python writes it, cut where it is long; lone surrogates and control characters are escaped."""
+    """Format the value as Python does and truncate it; lone surrogates and control characters are escaped."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,4 +1,4 @@
-"""Manifest files as rows of raw values: one reader and one writer a format, no opinion about what the values mean."""
+"""Manifest files as rows of raw values, with one reader and one writer for each format and no validation of values."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from rate.errors import DataError
 from rate.outputs import require_output, write_output
 
 Raw: TypeAlias = dict[str, object]
-"""Column name -> value as the file gives it; None or a blank text = not given."""
+"""Maps each column to the value in the file; None or a blank text = no value."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
-COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group", "cluster")
+MANIFEST_COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group", "cluster")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a manifest."""
+    """One problem of a manifest."""
 
-    row: int  # 1-based data row; 0 = the file as a whole
+    row: int  # data row, counted from 1; 0 = the file as a whole
     id: str | None
     column: str | None
-    message: str  # what is wrong and the cure; reads on from the column's name
+    message: str  # the problem and its cure; the text continues the column's name
     severity: str = "error"  # "error" | "warning"
 
     def __str__(self) -> str:
@@ -39,9 +39,9 @@ class Problem:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
-    """The rows of a .csv, .jsonl or .parquet file, numbered from 1; a row that cannot be parsed is a Problem.
+    """Read the rows of a .csv, .jsonl or .parquet file, numbered from 1; a malformed row is a Problem.
 
-    Blank lines are not rows. Columns other than COLUMNS may be there and mean nothing.
+    Blank lines are not rows. Columns other than MANIFEST_COLUMNS are ignored.
 
     Raises:
         DataError: the file as a whole cannot be read, or lacks a column.
@@ -57,26 +57,26 @@ def read_rows(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
 
 
 def write_rows(path: Path, rows: Sequence[Raw]) -> None:
-    """Write rows of known columns as .csv, .jsonl or .parquet; the file appears whole or not at all.
+    """Write rows of known columns as .csv, .jsonl or .parquet, all or nothing.
 
     Raises:
-        DataError: unknown suffix, or a text that is not Unicode.
+        DataError: the suffix is unknown, or a text is not Unicode.
         StorageError: the file cannot be written.
     """
     writer = _format(path, _WRITERS)
-    columns = [name for name in COLUMNS if any(name in row for row in rows)]
+    columns = [name for name in MANIFEST_COLUMNS if any(name in row for row in rows)]
     try:
         write_output(path, lambda file: writer(file, columns, rows))
-    except ValueError as error:  # a text that is not Unicode, as file names can be
+    except ValueError as error:  # a text that is not Unicode, such as some file names
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
 def require_manifest(out: Path) -> None:
-    """Refuse, before the work that makes its rows, a manifest that cannot be written.
+    """Refuse a manifest that cannot be written, before its rows are made.
 
     Raises:
-        DataError: no manifest format has such a name.
-        UsageError: nothing can be written there.
+        DataError: the suffix is of no manifest format.
+        UsageError: the folder is not writable.
     """
     _format(out, _WRITERS)
     require_output("--out", out)
@@ -89,19 +89,19 @@ def _format(path: Path, known: dict[str, _T]) -> _T:
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
-    """A table says at its head what it has, so that one message stands for all its rows."""
-    found = f"the file has: {', '.join(names) or 'no columns at all'}"
+    """Check the columns of a table once, so that one message covers all rows."""
+    present = f"the file has: {', '.join(names) or 'no columns at all'}"
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{path}: the columns {', '.join(twice)} appear twice; {found}")
+        raise DataError(f"{path}: the columns {', '.join(twice)} appear twice; {present}")
     missing = [name for name in ("image", "label") if name not in names]
     corners = [name for name in CORNERS if name in names]
     if 0 < len(corners) < 4:
         missing += [name for name in CORNERS if name not in names]
     if missing:
-        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {found}")
+        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {present}")
     if not corners and not {"mask", "boxes"} & set(names):
-        raise DataError(f"{path}: no column gives the region; add `mask`, `boxes`, or x0, y0, x1, y1; {found}")
+        raise DataError(f"{path}: no column gives the region; add `mask`, `boxes`, or x0, y0, x1, y1; {present}")
 
 
 def _stopped(row: int, error: Exception) -> Problem:
@@ -109,10 +109,10 @@ def _stopped(row: int, error: Exception) -> Problem:
 
 
 def _lines(file: IO[str]) -> Iterator[str]:
-    """The lines of a text, none of which fills the memory.
+    """Yield the lines of a text, each of bounded length.
 
     Raises:
-        ValueError: one is longer than LINE_CHARS.
+        ValueError: a line is longer than LINE_CHARS.
     """
     while line := file.readline(LINE_CHARS + 1):
         if len(line) > LINE_CHARS:
@@ -131,7 +131,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
                 if values:
                     row += 1
                     yield _csv_row(row, header, values)
-        except (csv.Error, ValueError) as error:  # UnicodeDecodeError among the second
+        except (csv.Error, ValueError) as error:  # includes UnicodeDecodeError
             yield _stopped(row + 1, error)
 
 
@@ -150,7 +150,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
                 if line.strip():
                     row += 1
                     yield _json_row(row, line)
-        except ValueError as error:  # UnicodeDecodeError among them
+        except ValueError as error:  # includes UnicodeDecodeError
             yield _stopped(row + 1, error)
 
 
@@ -177,7 +177,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
         names = file.schema_arrow.names
         _check_columns(path, names)
         try:
-            for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
+            for batch in file.iter_batches(
+                batch_size=4096, columns=[name for name in MANIFEST_COLUMNS if name in names]
+            ):
                 for raw in batch.to_pylist():
                     row += 1
                     yield row, raw
@@ -205,7 +207,7 @@ def _write_parquet(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw])
     import pyarrow as pa
     from pyarrow import parquet
 
-    kinds: dict[str, Any] = {name: pa.string() for name in COLUMNS}
+    kinds: dict[str, Any] = {name: pa.string() for name in MANIFEST_COLUMNS}
     kinds |= {"boxes": pa.list_(pa.list_(pa.float64())), **{name: pa.float64() for name in CORNERS}}
     schema = pa.schema([(name, kinds[name]) for name in columns])
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)

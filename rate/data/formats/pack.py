@@ -1,4 +1,4 @@
-"""Any source becomes tar shards that evaluate to the same samples."""
+"""The conversion of any source to tar shards with the same samples."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _MAGIC = (
 
 @dataclass(frozen=True, slots=True)
 class PackReport:
-    """What was written."""
+    """The result of `pack`."""
 
-    pattern: str  # names all shards, as DATA of a command
+    pattern: str  # pattern of all shards, usable as DATA of a command
     shards: int
     samples: int
     bytes: int
 
     def to_json(self) -> Json:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -58,27 +58,26 @@ def pack(
 ) -> PackReport:
     """Write the samples of a source as tar shards ``out/000000.tar``, ... in the order of the source.
 
-    A sample's members are neighbours, named by its number: the image's own bytes, its suffix by content; `.json` with
-    id, label, boxes, group, cluster, split; `.mask.png`, the mask's own bytes where it is a PNG. The same samples give
-    the same bytes. The folder appears whole or not at all.
+    A sample's members are neighbours, named by its number: the image's own bytes with a suffix by content; `.json` with
+    id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG. Equal samples give
+    equal bytes. The folder is written all or nothing.
 
     Args:
-        data: as `open_rows`.
+        data: a source in a form of `open_rows`.
         out: a new or empty folder.
         split: pack the rows of this split only.
-        shard_bytes: a shard ends before it would grow beyond this, unless one sample does.
-        shard_samples: a shard ends after as many samples; None = no such limit.
-        tick: told (samples done, of how many).
+        shard_bytes: the largest size of a shard, unless a single sample is larger.
+        shard_samples: the largest number of samples of a shard; None = no limit.
+        tick: receives (samples done, total).
 
     Raises:
         ConfigError: a limit is not positive.
         UsageError: ``out`` is not empty, or cannot be written.
-        DataError: a row is wrong, its files cannot be read, or the set changed while it was packed: nothing is left
-            then.
+        DataError: a row is wrong, its files cannot be read, or the set changed in the meantime; no file is left.
         StorageError: the disk is full.
     """
     _check_request(out, shard_bytes, shard_samples)
-    chosen = read_evaluation_set(data, split)  # refuses the source for what is wrong with its rows
+    chosen = read_evaluation_set(data, split)  # refuses a source with invalid rows
     total = len(chosen)
     out = out.absolute()
     with new_folder(out) as draft, _Shards(draft, shard_bytes, shard_samples or total) as shards:
@@ -96,12 +95,12 @@ def _check_request(out: Path, shard_bytes: int, shard_samples: int | None) -> No
 
 
 class _Shards:
-    """Writes one shard after the other."""
+    """Writes the shards one after the other."""
 
     def __init__(self, folder: Path, most_bytes: int, most_samples: int) -> None:
         self.count, self.bytes = 0, 0
         self._folder, self._most_bytes, self._most_samples = folder, most_bytes, most_samples
-        self._samples = 0  # of the open shard
+        self._samples = 0  # number of samples in the open shard
         self._tar: tarfile.TarFile | None = None
 
     def __enter__(self) -> _Shards:
@@ -125,7 +124,7 @@ class _Shards:
             self._tar = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
             self.count, self._samples = self.count + 1, 0
         for name in sorted(members):
-            info = tarfile.TarInfo(name)  # no time, no owner: the bytes depend on the samples alone
+            info = tarfile.TarInfo(name)  # without time and owner, so that the bytes depend on the samples alone
             info.size = len(members[name])
             self._tar.addfile(info, io.BytesIO(members[name]))
         self._samples += 1
@@ -158,10 +157,10 @@ def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:
 
 
 def _suffix(image: bytes, location: str) -> str:
-    """The suffix of an image by its content.
+    """Return the suffix of an image by its content.
 
     Raises:
-        SampleError: it is nothing that is decoded.
+        SampleError: the content is of no known format.
     """
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "webp"

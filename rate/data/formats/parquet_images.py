@@ -1,4 +1,4 @@
-"""Parquet files with the images inside, as Hugging Face `datasets` writes them: rows without reading a picture."""
+"""Parquet files with embedded images, as Hugging Face `datasets` writes them; rows are read without the images."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _BATCH = 1024  # rows
 
 
 def is_image_table(location: str) -> bool:
-    """Whether a Parquet file holds pictures in `image`, rather than the paths of a manifest.
+    """Tell whether a Parquet file holds images in `image`, instead of the paths of a manifest.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: the file cannot be opened.
     """
     with _open(location)[0] as file:
         return holds_pictures(file.schema_arrow, "image")
 
 
 def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
-    """The samples of Parquet files, numbered through all of them; only the columns of labels and boxes are read.
+    """Yield the samples of Parquet files, numbered through all of them; only labels and boxes are read.
 
     `image` is binary or {bytes, path}. `label` is a text, or a number that the schema's `huggingface` metadata names.
     The region of a row is its `boxes` ([[x0, y0, x1, y1], ...]), its x0, y0, x1, y1, or its `objects.bbox`
-    ([[x, y, width, height], ...]; of the objects whose `category` is the label, where there are categories); a row
+    ([[x, y, width, height], ...]; of the objects whose `category` is the label, if there are categories); a row
     without boxes has its region in `mask`, of the same form as `image`. Optional `id`, `split`, `group`, `cluster`; the
     default id is the file's name and the row's number in it.
 
@@ -42,7 +42,7 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
         files: absolute paths or URLs.
 
     Raises:
-        DataError: a file cannot be read, lacks a column, or holds pictures beside the file.
+        DataError: a file cannot be read, lacks a column, or refers to images outside the file.
     """
     names = _short_names(files)
     row = 0
@@ -54,14 +54,14 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
                 for parsed in table.rows(row):
                     row = parsed.row
                     yield parsed
-            except (OSError, ValueError, SampleError) as error:  # Arrow's exceptions are among the first two
+            except (OSError, ValueError, SampleError) as error:  # includes Arrow's exceptions
                 row += 1
                 lost = "this row and those after it in the file are lost: write it anew"
                 yield ParsedRow(row, None, None, (Problem(row, None, None, f"{location}: {error}; {lost}"),))
 
 
 class _Table:
-    """One file, its columns checked."""
+    """One file with checked columns."""
 
     def __init__(self, location: str, name: str, file: Any, place: Folder) -> None:
         self.location, self.name, self.file, self.place = location, name, file, place
@@ -75,7 +75,7 @@ class _Table:
         _check_label(location, schema, self.classes)
 
     def rows(self, before: int) -> Iterator[ParsedRow]:
-        """Every row; ``before`` rows came from other files."""
+        """Yield every row; ``before`` rows came from other files."""
         number = 0
         for group in range(self.file.metadata.num_row_groups):
             self._check_group(group)
@@ -110,7 +110,7 @@ class _Table:
 
 
 def _open(location: str) -> tuple[Any, Folder]:
-    """The file, and what places in it are found by: its stamp is older than anything that is read."""
+    """Open the file with the folder of its locations; the stamp is taken before anything is read."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -124,7 +124,7 @@ def _open(location: str) -> tuple[Any, Folder]:
 
 
 def _short_names(files: Sequence[str]) -> list[str]:
-    """Names that tell the files apart and stay when all move together."""
+    """Return unique short names of the files that stay the same when all files move together."""
     parts = [without_credentials(path).split("/") if "://" in path else path.split("/") for path in files]
     levels = zip(*(own[:-1] for own in parts), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
@@ -132,15 +132,17 @@ def _short_names(files: Sequence[str]) -> list[str]:
 
 
 def _check_columns(location: str, schema: Any, has_mask: bool) -> None:
-    found = f"the file has: {', '.join(schema.names)}"
+    present = f"the file has: {', '.join(schema.names)}"
     if not holds_pictures(schema, "image"):
-        raise DataError(f"{location}: no column `image` holds pictures (binary, or a struct with `bytes`); {found}")
+        raise DataError(f"{location}: no column `image` holds pictures (binary, or a struct with `bytes`); {present}")
     if has_mask and not holds_pictures(schema, "mask"):
         raise DataError(f"{location}: `mask` must hold pictures as `image` does, got {schema.field('mask').type}")
     if "label" not in schema.names:
-        raise DataError(f"{location}: the column label is missing; {found}")
+        raise DataError(f"{location}: the column label is missing; {present}")
     if not has_mask and not {"boxes", "objects", *CORNERS} & set(schema.names):
-        raise DataError(f"{location}: no column gives the region: mask, boxes, objects.bbox or x0, y0, x1, y1; {found}")
+        raise DataError(
+            f"{location}: no column gives the region: mask, boxes, objects.bbox or x0, y0, x1, y1; {present}"
+        )
 
 
 def _check_label(location: str, schema: Any, classes: list[str]) -> None:
@@ -152,24 +154,24 @@ def _check_label(location: str, schema: Any, classes: list[str]) -> None:
 
 
 def _columns(schema: Any) -> tuple[str, ...]:
-    """What is read of each row, pictures aside."""
-    found = [name for name in _TEXTS if name in schema.names]
-    if "objects" in schema.names and "boxes" not in found:
-        found.append("objects")
-    return tuple(found)
+    """List the columns to read, except the images."""
+    selected = [name for name in _TEXTS if name in schema.names]
+    if "objects" in schema.names and "boxes" not in selected:
+        selected.append("objects")
+    return tuple(selected)
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """The features that `datasets` wrote into the schema, or nothing."""
+    """Return the features that `datasets` wrote into the schema, or an empty mapping."""
     try:
-        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, RecursionError, LookupError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return features if isinstance(features, dict) else {}
 
 
 def _class_names(feature: object) -> list[str]:
-    """The names of the first ClassLabel in a feature, however deep; none = no names."""
+    """Return the names of the first ClassLabel in a feature at any depth; empty = no names."""
     if isinstance(feature, dict):
         names = feature.get("names")
         if feature.get("_type") == "ClassLabel" and isinstance(names, list):
@@ -179,14 +181,14 @@ def _class_names(feature: object) -> list[str]:
 
 
 def _named(value: object, names: list[str]) -> object:
-    """A class index as its name; what is none stays, for the row to be refused."""
+    """Return the name of a class index; an invalid value is unchanged, and the row is refused later."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return names[value]
     return value
 
 
 def _object_boxes(objects: object, label: object, categories: list[str]) -> object:
-    """`objects` as a struct of lists or a list of structs -> corners; what cannot be read stays, to be refused."""
+    """Convert `objects`, a struct of lists or a list of structs, to corners; an invalid value is unchanged."""
     if isinstance(objects, list):
         keys = {key for one in objects if isinstance(one, dict) for key in one}
         objects = {key: [one.get(key) for one in objects] for key in keys} if keys else {"bbox": []}

@@ -1,4 +1,4 @@
-"""Pictures inside Parquet files: the bytes of one row, by way of a few row groups held in memory."""
+"""Images inside Parquet files: the bytes of one row, through a few row groups in memory."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from rate.errors import SampleError
 from rate.types import Stamp
 
 PARQUET_PLACE = re.compile(r"parquet:([0-9]{1,9})/([0-9]{1,18})/(image|mask):(.+)", re.DOTALL)
-"""ROW GROUP / ROW in it / COLUMN, and the file. No absolute path begins so, and no URL: a digit follows the colon."""
+"""Matches ROW GROUP / ROW in it / COLUMN, and the file.
+
+A digit after the colon distinguishes it from paths and URLs.
+"""
 
 GROUP_BYTES = 1 << 30
-"""Largest column of one row group that is decompressed, bytes: writers of images make groups of 100 to 1,000 rows."""
+"""The largest column of one row group that is decompressed, bytes; image writers make groups of 100 to 1,000 rows."""
 
 HELD_BYTES = 1 << 29
-"""Decompressed columns that a process keeps, bytes; one that is larger is kept alone."""
+"""The limit of decompressed columns in memory, bytes; a larger column is kept alone."""
 
-_BATCH = 16  # rows decompressed at a time, so that the limit is noticed before the memory is gone
+_BATCH = 16  # rows decompressed at a time, so that the limit is checked in time
 
 
 class RowGroups:
-    """The columns of the row groups used last, bounded in bytes. Threads share it; one of them reads at a time."""
+    """The most recently used columns of row groups, bounded in bytes. Threads share it; one of them reads at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[object, ...], Any] = OrderedDict()  # -> pyarrow.ChunkedArray of binary
 
     def cell(self, location: str, group: int, row: int, column: str) -> bytes | None:
-        """The bytes of a picture; None = the cell is null.
+        """Return the bytes of an image; None = the cell is null.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: the row does not exist.
             SampleError: the row group is larger than GROUP_BYTES.
         """
         identity = regular_file(location)
@@ -47,7 +50,7 @@ class RowGroups:
                 file = _opened(*identity)
                 self._make_room(chunk_bytes(file.metadata, group, (leaf_of(file.schema_arrow, column),)))
                 cells = _column(file, location, group, column)
-                self._make_room(cells.nbytes)  # the footer may have promised less
+                self._make_room(cells.nbytes)  # the footer may state too small a size
                 self._held[key] = cells
             self._held.move_to_end(key)
         value = cells[row].as_py()
@@ -59,7 +62,7 @@ class RowGroups:
 
     @property
     def nbytes(self) -> int:
-        """What is held, bytes."""
+        """The size of the columns in memory, bytes."""
         return sum(cells.nbytes for cells in self._held.values())
 
 
@@ -67,12 +70,12 @@ _groups = RowGroups()
 
 
 def parquet_place(group: int, row: int, column: str, location: str) -> str:
-    """The location of a picture's bytes."""
+    """Return the location of an image's bytes."""
     return f"parquet:{group}/{row}/{column}:{location}"
 
 
 def parquet_bytes(group: int, row: int, column: str, location: str, expected: Stamp | None = None) -> bytes:
-    """The bytes of a `parquet_place`.
+    """Return the bytes of a `parquet_place`.
 
     Raises:
         SampleError: the cell is null, or its row group too large.
@@ -81,7 +84,7 @@ def parquet_bytes(group: int, row: int, column: str, location: str, expected: St
     """
     try:
         data = _groups.cell(location, group, row, column)
-    finally:  # after the reading, and also where another file has made it fail
+    finally:  # also when another file made the reading fail
         if expected is not None:
             check_same(location, expected, container_stamp(location))
     if data is None:
@@ -90,7 +93,7 @@ def parquet_bytes(group: int, row: int, column: str, location: str, expected: St
 
 
 def holds_pictures(schema: Any, column: str) -> bool:
-    """Whether a column of an Arrow schema holds encoded pictures: binary, or a struct with binary `bytes`."""
+    """Tell whether a column of an Arrow schema holds encoded images: binary, or a struct with binary `bytes`."""
     import pyarrow.types as kinds
 
     if column not in schema.names:
@@ -103,7 +106,7 @@ def holds_pictures(schema: Any, column: str) -> bool:
 
 
 def chunk_bytes(metadata: Any, group: int, leaves: tuple[str, ...]) -> int:
-    """What the footer says columns of a row group take when decompressed, bytes. A leaf stands for all below it."""
+    """Return the decompressed size of a row group's columns from the footer, bytes. A leaf covers all below it."""
     chunks = metadata.row_group(group)
     columns = [chunks.column(index) for index in range(chunks.num_columns)]
     return sum(
@@ -114,14 +117,14 @@ def chunk_bytes(metadata: Any, group: int, leaves: tuple[str, ...]) -> int:
 
 
 def leaf_of(schema: Any, column: str) -> str:
-    """The leaf that holds the pictures of a column."""
+    """Return the leaf that holds the images of a column."""
     import pyarrow.types as kinds
 
     return f"{column}.bytes" if kinds.is_struct(schema.field(column).type) else column
 
 
 def check_group(size: int, location: str, group: int, what: str) -> None:
-    """Refuse what would fill the memory.
+    """Refuse a row group that would fill the memory.
 
     Raises:
         SampleError: names size, limit and cure.
@@ -147,7 +150,7 @@ def _opened(path: str, size: int, device: int, inode: int, modified_ns: int) -> 
 
 
 def _column(file: Any, location: str, group: int, column: str) -> Any:
-    """One column of a row group as chunks of binary."""
+    """Return one column of a row group as chunks of binary."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
@@ -158,5 +161,6 @@ def _column(file: Any, location: str, group: int, column: str) -> Any:
         cells = batch.column(0)
         chunks.append(compute.struct_field(cells, "bytes") if leaf != column else cells)
         size += chunks[-1].nbytes
-        check_group(size, location, group, column)  # the footer may lie, and a dictionary repeats for free
+        # the footer may state too small a size, and a dictionary repeats values without bytes
+        check_group(size, location, group, column)
     return pa.chunked_array(chunks)

@@ -1,4 +1,4 @@
-"""WebDataset shards: neighbouring members of one key are a sample. One pass over the headers, no image is read."""
+"""WebDataset shards: neighbouring members with one key are a sample. One pass reads the headers and no image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rate.data.storage.location import Folder, InPlace
 from rate.errors import DataError
 
 TEXT_BYTES = 1 << 20
-"""Largest `.json` or `.cls` that is read."""
+"""The largest `.json` or `.cls` that is read, bytes."""
 
 _FIELDS = ("id", "label", "boxes", *CORNERS, "split", "group", "cluster")
 _SHOWN = 5
@@ -27,12 +27,12 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 
 @dataclass(slots=True)
 class _Group:
-    """The members of one key."""
+    """The members with one key."""
 
     key: str
     files: dict[str, Member] = field(default_factory=dict)  # "image" | "mask" | "json" | "cls" -> member
-    others: list[str] = field(default_factory=list)  # a few suffixes that mean nothing here
-    refusals: list[str] = field(default_factory=list)  # a few; each starts with a member's name
+    others: list[str] = field(default_factory=list)  # some suffixes that are ignored
+    refusals: list[str] = field(default_factory=list)  # some refusals; each starts with a member's name
 
     def take(self, member: Member, suffix: str) -> None:
         role = _role(suffix)
@@ -52,13 +52,13 @@ class _Group:
 
     @property
     def is_sample(self) -> bool:
-        """Whether it was meant as one: a README in an archive was not."""
+        """Whether the group is meant as a sample; a README is not."""
         pictures = any(PurePosixPath(f"x.{other}").suffix in SUFFIXES for other in self.others)
         return bool(self.files or self.refusals or pictures)
 
 
 def tar_rows(shards: Iterable[str]) -> Iterator[ParsedRow]:
-    """The samples of tar shards, numbered through all of them; what is wrong with one is its problem.
+    """Yield the samples of tar shards, numbered through all of them; a malformed sample is a problem.
 
     A sample is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
     the class, `.json` an object of `label`, `boxes`, `id`, `split`, `group`, `cluster`. A key ends at the first dot of
@@ -84,7 +84,7 @@ def tar_rows(shards: Iterable[str]) -> Iterator[ParsedRow]:
 
 
 def _open(shard: str) -> tuple[Container, Folder]:
-    """The archive, and what places in it are found by: its stamp is older than anything that is read."""
+    """Open the archive with the folder of its locations; the stamp is taken before anything is read."""
     try:
         stamp = container_stamp(shard)
         container = open_container(shard)
@@ -100,12 +100,12 @@ def _open(shard: str) -> tuple[Container, Folder]:
 
 
 def _groups(container: Container) -> Iterator[_Group]:
-    """Neighbours with one key. What was gathered when the archive breaks off is not yielded: it may lack a part."""
+    """Yield neighbours with one key. A group before a truncation is not yielded, since it may lack a member."""
     group: _Group | None = None
     for member in members(container):
         folder, _, name = member.name.rpartition("/")
         stem, _, suffix = name.partition(".")
-        if not stem and member.refusal is None:  # hidden files, among them those that macOS adds
+        if not stem and member.refusal is None:  # hidden files, such as those of macOS
             continue
         key = f"{folder}/{stem}" if folder else stem
         if group is None or group.key != key:
@@ -140,7 +140,7 @@ def _parsed(group: _Group, row: int, shard: str, container: Container, place: Fo
         others = f"; a key ends at the first dot, and it has {group.others}" if group.others else ""
         refusals.append(f"has no image beside it: the members of a sample follow each other{others}")
     if refusals:
-        key = group.key.encode("utf-8", "backslashreplace").decode()  # a name in an archive need not be text
+        key = group.key.encode("utf-8", "backslashreplace").decode()  # a name in an archive need not be valid text
         problems = (Problem(row, key, None, f"{shard}: {refusal}") for refusal in refusals)
         return ParsedRow(row, None, None, tuple(problems))
     for role in ("image", "mask"):
@@ -150,7 +150,7 @@ def _parsed(group: _Group, row: int, shard: str, container: Container, place: Fo
 
 
 def _fields(group: _Group, container: Container) -> Raw:
-    """What the texts say.
+    """Parse the texts of a group.
 
     Raises:
         ValueError: starts with the name of the member.

@@ -1,7 +1,7 @@
-"""The members of a tar archive by its headers alone: nothing is extracted, followed, or held.
+"""The members of a tar archive from its headers alone, without extraction.
 
-`tarfile` decodes and verifies one header block (`TarInfo.frombuf`). Its loop over an archive is not used: it reads
-extended headers of any size into memory and trusts sparse maps.
+`tarfile` decodes and verifies one header block (`TarInfo.frombuf`). Its loop over an archive is not used, because it
+reads extended headers of any size into memory and trusts sparse maps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tarfile import BLOCKSIZE, ReadError, TarInfo
 from rate.data.storage.container import Container
 
 EXTENDED_BYTES = 1 << 20
-"""Largest extended header that is read (a long name is a few hundred bytes)."""
+"""The largest extended header that is read, bytes; a long name takes a few hundred."""
 
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
 _WITHOUT_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
@@ -34,12 +34,12 @@ class Member:
     name: str  # without a leading "./"
     offset: int  # of its data, bytes
     size: int  # bytes
-    refusal: str | None  # why it is not used; reads on from its name
+    refusal: str | None  # reason for a refusal; the text continues the name
 
 
 @dataclass(slots=True)
 class _Extended:
-    """What extended headers say about the next member."""
+    """The entries of extended headers for the next member."""
 
     name: str | None = None
     size: int | None = None
@@ -53,7 +53,7 @@ class _Position:
 
 
 def members(container: Container) -> Iterator[Member]:
-    """The members in the order of the archive.
+    """Yield the members in the order of the archive.
 
     Raises:
         tarfile.TarError: the archive cannot be read from some byte on; members before it were yielded.
@@ -79,7 +79,7 @@ def members(container: Container) -> Iterator[Member]:
 
 
 def _header(container: Container, at: int) -> TarInfo | None:
-    """The header at a byte; None = the end marker."""
+    """Read the header at a byte offset; None = the end marker."""
     if at + BLOCKSIZE > container.size:
         raise ReadError(f"at byte {container.size}, it ends without its end marker: it was cut off")
     block = container.read(at, BLOCKSIZE)
@@ -120,7 +120,7 @@ def _extend(extended: _Extended, header: TarInfo, data: bytes) -> None:
 
 
 def _pax_records(data: bytes) -> Iterator[tuple[str, str]]:
-    """`LENGTH KEY=VALUE\\n`, the length counting itself (POSIX.1-2001)."""
+    """Parse records `LENGTH KEY=VALUE\n`; the length includes itself (POSIX.1-2001)."""
     at = 0
     while at < len(data) and data[at]:
         digits, space, _ = data[at : at + 9].partition(b" ")

@@ -1,1 +1,1 @@
-"""From bytes to model pixels: decoding, geometry, regions, corruptions."""
+"""The conversion from bytes to model pixels: decoding, geometry, regions, corruptions."""

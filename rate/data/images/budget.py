@@ -1,4 +1,4 @@
-"""Pixels that all threads of a process decode at once: each image has a limit, and so have all of them together."""
+"""Limits on the pixels that threads decode at once: one for each image, and one for all together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class PixelBudget:
-    """Threads wait until what the others are decoding leaves room for theirs."""
+    """A budget of pixels; a thread waits until the others leave room for its image."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -16,7 +16,7 @@ class PixelBudget:
 
     @contextmanager
     def taken(self, pixels: int, limit: int) -> Iterator[None]:
-        """Hold ``pixels`` of ``limit`` while the block runs. An image that is larger than the limit goes alone."""
+        """Reserve ``pixels`` of ``limit`` while the block runs. A larger image is decoded alone."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= limit)
             self._taken += pixels
@@ -29,4 +29,4 @@ class PixelBudget:
 
 
 DECODING = PixelBudget()
-"""Of this process. An image at the limit of `max_pixels` takes about 2 GB while it becomes a crop."""
+"""The budget of this process. An image at the limit of `max_pixels` takes about 2 GB until it is cropped."""

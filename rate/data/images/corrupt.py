@@ -1,8 +1,8 @@
-"""ImageNet-C's corruptions, each a function of (sample id, seed, type, severity) and the image alone.
+"""ImageNet-C's corruptions as functions of (sample id, seed, type, severity) and the image alone.
 
-Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019; as
-the package imagecorruptions-imaug has them. They belong on the crop the model sees: ImageNet-C corrupts the 224 x 224
-pixels left by resize and centre crop, so the geometry, and with it the region, is the clean image's.
+Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019; the
+implementation is the package imagecorruptions-imaug. A corruption applies to the crop of the model, since ImageNet-C
+corrupts the 224 x 224 pixels left by resize and centre crop. The geometry and the region are those of the clean image.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ TYPES = (
     "pixelate",
     "jpeg_compression",
 )
-"""The fifteen that are reported, in the paper's order."""
+"""The fifteen reported types, in the paper's order."""
 
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four kept for validation: read where they lie on the disk, not made."""
+"""The four types for validation, which are read from existing sets and not made."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 CLEAN = "clean"
@@ -56,18 +56,22 @@ LIBRARIES = (
     "opencv-python",
     "opencv-python-headless",
 )
-"""Packages whose versions may move a pixel."""
+"""Packages whose versions may change a pixel."""
 
-_OWN_GENERATOR = ("impulse_noise", "glass_blur")  # scikit-image's and numba's, which take a seed of their own
+# these use the generators of scikit-image and numba, with their own seed
+_OWN_GENERATOR = ("impulse_noise", "glass_blur")
 _LOCK = threading.Lock()
 
 CROP = Geometry(224, 256, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), interpolation="bilinear")
-"""What ImageNet-C corrupts: short side to 256, bilinear, then the middle 224 x 224. Severities are in those pixels."""
+"""The geometry of ImageNet-C: short side to 256, bilinear, then the middle 224 x 224.
+
+Severities are in those pixels.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One corruption at one severity; ``seed`` and the sample's id fix what is chance in it.
+    """One corruption at one severity; ``seed`` and the sample's id determine its random numbers.
 
     Raises:
         ConfigError: no such type or severity.
@@ -88,7 +92,7 @@ class Corruption:
 
 
 def parse_corruption(text: str, seed: int = 0) -> tuple[Corruption, ...]:
-    """`fog:3` is one, `fog` five severities, `all:3` fifteen types, `all` all 75.
+    """Parse corruptions: `fog:3` is one, `fog` five severities, `all:3` fifteen types, `all` all 75.
 
     Raises:
         ConfigError: no such type, or a severity that is not 1 to 5.
@@ -103,7 +107,7 @@ def parse_corruption(text: str, seed: int = 0) -> tuple[Corruption, ...]:
 
 
 def alteration(text: str | None, seed: int = 0) -> Alter | None:
-    """What `rate.data.images.prepare.prepare` does to a crop for `fog:3`; None for None.
+    """Return the function that `rate.data.images.prepare.prepare` applies to a crop for `fog:3`; None for None.
 
     Raises:
         ConfigError: ``text`` is not one type at one severity.
@@ -111,18 +115,18 @@ def alteration(text: str | None, seed: int = 0) -> Alter | None:
     """
     if text is None:
         return None
-    found = parse_corruption(text, seed)
-    if len(found) > 1:
-        raise ConfigError(f"{text!r} is {len(found)} corruptions, expected one such as {found[0]}")
+    corruptions = parse_corruption(text, seed)
+    if len(corruptions) > 1:
+        raise ConfigError(f"{text!r} is {len(corruptions)} corruptions, expected one such as {corruptions[0]}")
     need("imagecorruptions", "corrupt")
-    return partial(_altered, corruption=found[0])
+    return partial(_altered, corruption=corruptions[0])
 
 
 def check_size(size: int) -> str | None:
-    """What a user should know of corruptions on crops of ``size`` x ``size`` pixels; None = nothing.
+    """Return a notice about corruptions on crops of ``size`` x ``size`` pixels; None = no notice.
 
     Raises:
-        ConfigError: they are too small.
+        ConfigError: the crops are too small.
     """
     if size < SMALLEST:
         raise ConfigError(f"the model sees {size} x {size} pixels, corruptions need {SMALLEST} on a side")
@@ -139,39 +143,39 @@ def _altered(image: Image.Image, key: str, corruption: Corruption) -> Image.Imag
 
 
 def parse_grid(text: str, severities: Sequence[int] = SEVERITIES) -> tuple[str | None, ...]:
-    """What a set is to be put under, each as `alteration` takes it: `clean,fog:3,snow` has None, fog:3, snow:1 to 5.
+    """Parse the conditions of a grid, each for `alteration`: `clean,fog:3,snow` gives None, fog:3, snow:1 to 5.
 
     Args:
         text: TYPE, TYPE:SEVERITY, all, all:SEVERITY and clean, with commas between them.
-        severities: of those without one.
+        severities: the severities of types without one.
 
     Raises:
-        ConfigError: no such type or severity.
+        ConfigError: the type or severity is unknown.
     """
     if not severities or not set(severities) <= set(SEVERITIES):
         raise ConfigError(f"severities must be from 1 to 5, got {','.join(map(str, severities)) or 'none'}")
-    found: list[str | None] = []
+    entries: list[str | None] = []
     for part in text.split(","):
         if part.strip() == CLEAN:
-            found.append(None)
+            entries.append(None)
             continue
         fixed = ":" in part
         made = parse_corruption(part.strip())
-        found += [str(one) for one in made if fixed or one.severity in severities]
-    return tuple(dict.fromkeys(found))
+        entries += [str(one) for one in made if fixed or one.severity in severities]
+    return tuple(dict.fromkeys(entries))
 
 
 def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Image:
-    """The image corrupted: of the same size, in mode RGB.
+    """Corrupt an image; the result has the same size, in mode RGB.
 
     Args:
-        image: RGB of 8 bits, at least 32 x 32 pixels; the crop of a model, of 224 pixels as in ImageNet-C. At another
-            size the same severity is another one to the eye: its parameters are in pixels.
-        corruption: what is done.
-        key: the sample's id; with the corruption and its seed it fixes everything that is chance.
+        image: 8-bit RGB of at least 32 x 32 pixels: the crop of a model, of 224 pixels as in ImageNet-C. At another
+            size the same severity looks different, since its parameters are in pixels.
+        corruption: the corruption.
+        key: the sample's id; with the corruption and its seed it determines all random numbers.
 
-    Most corruptions draw from numpy's global generator. It is seeded for the call and put back after it, under a lock:
-    threads take turns, and nothing else in the process may draw from it meanwhile. Processes run side by side.
+    Most corruptions draw from numpy's global generator. It is seeded for the call and restored after it, under a lock:
+    no other code in the process may draw from it at that time. Processes are independent.
 
     Raises:
         SampleError: the image is too small, or the corruption failed on it.
@@ -188,7 +192,7 @@ def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Ima
         np.random.seed(seed)
         try:
             result = library.corrupt(pixels, corruption.severity, corruption.type, **own)
-        except Exception as error:  # numpy's, scipy's, scikit-image's and OpenCV's own
+        except Exception as error:  # exceptions of numpy, scipy, scikit-image and OpenCV
             raise SampleError(f"{key}: {corruption} failed: {type(error).__name__}: {error}") from error
         finally:
             np.random.set_state(before)
@@ -196,13 +200,14 @@ def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Ima
 
 
 def region_in_crop(sample: Sample, size: tuple[int, int]) -> Bool:
-    """[h,w] the sample's mask in pixels of CROP.
+    """Compute the sample's mask [h,w] in pixels of CROP.
 
     Args:
+        sample: a sample with a mask.
         size: width and height of the upright image, pixels.
 
     Raises:
-        SampleError: the mask cannot be read, or is not of that size.
+        SampleError: the mask cannot be read, or has another size.
     """
     if sample.mask is None:
         raise SampleError(f"{sample.id}: has no mask")
@@ -216,6 +221,6 @@ def _known() -> str:
 
 
 def _seed(corruption: Corruption, key: str) -> int:
-    """32 bits, as much as numpy's global generator and numba's take."""
+    """Compute a seed of 32 bits, the limit of numpy's global generator and numba's."""
     text = f"{corruption.seed} {corruption.type} {corruption.severity} {key}"
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=4).digest(), "little")

@@ -1,4 +1,4 @@
-"""Resize and crop as one map, so that the image and its region pass through the same pixels."""
+"""Resize and crop as one map, so that the image and its region use the same pixels."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 class Geometry(Record, frozen=True):
     """How an image becomes model pixels: the artifact's `input`.
 
-    Sizes round as torchvision's `Resize` and `CenterCrop` do. With ``resize >= size`` a crop never leaves the image.
+    Sizes are rounded as in torchvision's `Resize` and `CenterCrop`. With ``resize >= size`` a crop stays inside the
+    image.
 
     Raises:
-        ConfigError: a field is outside what it may be.
+        ConfigError: a field is out of range.
     """
 
     size: int  # side of the square model input, pixels
-    resize: int  # "center": the short side becomes this; "squash": both sides become this (= size)
+    resize: int  # "center": new short side; "squash": new length of both sides (= size)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop: Annotated[str, Meta(extra_json_schema={"enum": list(CROPS)})] = "center"
@@ -52,30 +53,36 @@ class Geometry(Record, frozen=True):
             raise ConfigError(f"std must be 3 positive numbers, got {self.std}")
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height in pixels after the resize and before the crop of a ``width`` x ``height`` image."""
+        """Compute the width and height in pixels of a ``width`` x ``height`` image after the resize and before the
+        crop.
+        """
         if self.crop == "squash":
             return self.size, self.size
         longer = int(self.resize * max(width, height) / min(width, height))
         return (self.resize, longer) if width <= height else (longer, self.resize)
 
     def image_to_pixels(self, image: Image.Image) -> Float32:
-        """[3,h,w] contiguous, normalised: resize, centre crop, / 255, - mean, / std. EXIF is not looked at."""
+        """Convert an image to [3,h,w] contiguous and normalised: resize, centre crop, / 255, - mean, / std.
+
+        EXIF is ignored.
+        """
         return self.crop_to_pixels(self.image_to_crop(image))
 
     def image_to_crop(self, image: Image.Image) -> Image.Image:
-        """The resized and cropped image in mode RGB, size x size: the last that is a picture."""
+        """Resize and crop an image to size x size in mode RGB."""
         rgb = to_rgb(image)
         width, height = self.resized(*rgb.size)
         left, top = _crop_start(width, self.size), _crop_start(height, self.size)
-        # One axis at a time, across first. Of both at once Pillow takes either first, by shape and version, and where
-        # contrast is hard that moves a bicubic pixel by 20 levels. What the crop drops is not resized down.
+        # The axes are resized one at a time, x first. For both at once Pillow's order depends on shape and version,
+        # which
+        # changes a bicubic pixel at a hard edge by 20 levels. Rows outside the crop are not resized along y.
         across = rgb.resize((width, rgb.height), _FILTERS[self.interpolation])
         columns = across.crop((left, 0, left + self.size, rgb.height))
         down = columns.resize((self.size, height), _FILTERS[self.interpolation])
         return down.crop((0, top, self.size, top + self.size))
 
     def crop_to_pixels(self, crop: Image.Image) -> Float32:
-        """[3,h,w] contiguous, normalised, of what `image_to_crop` gave."""
+        """Convert the result of `image_to_crop` to [3,h,w], contiguous and normalised."""
         pixels = np.array(np.asarray(crop).transpose(2, 0, 1), dtype=np.float32, order="C")
         pixels /= np.float32(255.0)
         pixels -= np.array(self.mean, np.float32)[:, None, None]
@@ -83,7 +90,7 @@ class Geometry(Record, frozen=True):
         return pixels
 
     def boxes_in_crop(self, boxes: Sequence[Box], image_size_wh: tuple[int, int]) -> tuple[Box, ...]:
-        """Boxes of the original image in pixels of its crop, cut at the border; what lies outside is dropped."""
+        """Convert boxes of the original image to pixels of its crop, cut at the border; boxes outside are dropped."""
         resized = self.resized(*image_size_wh)
         scales = [new / old for new, old in zip(resized, image_size_wh, strict=True)]
         left, top = (_crop_start(side, self.size) for side in resized)
@@ -96,10 +103,10 @@ class Geometry(Record, frozen=True):
         return tuple(kept)
 
     def region_from_boxes(self, boxes: Sequence[Box], image_size_wh: tuple[int, int]) -> Bool:
-        """[h,w] True where a model pixel's centre, mapped back to the original image, lies in a box.
+        """Mark [h,w] the model pixels whose centre, mapped back to the original image, lies in a box.
 
         Args:
-            boxes: [x0, x1) x [y0, y1) in pixels of the original image; what lies outside it counts for nothing.
+            boxes: [x0, x1) x [y0, y1) in pixels of the original image; parts outside it have no effect.
             image_size_wh: width and height of the original image, pixels.
         """
         axes = _axes(self, *image_size_wh)
@@ -110,10 +117,10 @@ class Geometry(Record, frozen=True):
         return region
 
     def region_from_mask(self, mask: NDArray[Any]) -> Bool:
-        """[h,w] True where a model pixel's centre, mapped back, lies on a non-zero pixel of ``mask``.
+        """Mark [h,w] the model pixels whose centre, mapped back, lies on a non-zero pixel of ``mask``.
 
         Args:
-            mask: [height,width] of the original image, any number type.
+            mask: [height,width] of the original image, of any number type.
         """
         height, width = mask.shape
         axes = _axes(self, width, height)
@@ -121,18 +128,18 @@ class Geometry(Record, frozen=True):
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode RGB as Pillow converts it: alpha is dropped, grey of 16 bits is clipped at 255."""
+    """Convert an image to mode RGB as Pillow does: alpha is dropped, grey of 16 bits is clipped at 255."""
     if image.mode == "RGB":
         return image
     if image.mode == "P" and "transparency" in image.info:
-        # Straight to RGB, Pillow warns about a palette with alpha; by way of RGBA the colours are the same.
+        # A direct conversion of a palette with alpha makes Pillow warn; through RGBA the colours are the same.
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axes:
-    """Where the centres of the model pixels lie in the original image, axis by axis."""
+    """The positions of the model pixels' centres in the original image, for each axis."""
 
     x: Float64  # [w] pixels, 0 = left border
     y: Float64  # [h]
@@ -149,16 +156,16 @@ def _axes(geometry: Geometry, width: int, height: int) -> _Axes:
 
 
 def _axis(original: int, resized: int, size: int) -> tuple[Float64, Int64]:
-    """Centres and original indices of ``size`` pixels cropped out of ``resized`` that stand for ``original``."""
+    """Compute centres and original indices of ``size`` pixels, cropped from ``resized`` pixels of ``original`` ones."""
     doubled = (2 * (np.arange(size, dtype=np.int64) + _crop_start(resized, size)) + 1) * original
     centre, index = doubled / (2 * resized), doubled // (2 * resized)
     for array in (centre, index):
-        array.setflags(write=False)  # the cache hands one array to everybody
+        array.setflags(write=False)  # all callers share the cached array
     return centre, index
 
 
 def _crop_start(resized: int, size: int) -> int:
-    """First pixel of a centre crop; halves round to even, as in torchvision."""
+    """Compute the first pixel of a centre crop; halves round to even, as in torchvision."""
     return round((resized - size) / 2.0)
 
 

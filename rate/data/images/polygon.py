@@ -1,4 +1,4 @@
-"""The inside of polygons as a mask."""
+"""Masks of polygons."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 from rate.types import Bool, Float64, Int64
 
 MOST_CROSSINGS = 10_000_000
-"""Crossings of edges with rows of pixels in one image; drawing them takes some seconds and half a GB."""
+"""The largest number of crossings of edges with rows of pixels in one image, which takes some seconds and half a GB."""
 
 
 def polygon_mask(corners: Float64, size: tuple[int, int]) -> Bool:
-    """[height,width] True where the centre of a pixel lies inside, by the even-odd rule; see `union_mask`."""
+    """Mark [height,width] the pixels whose centre lies inside a polygon, by the even-odd rule; see `union_mask`."""
     return union_mask([corners], size)
 
 
 def union_mask(polygons: Sequence[Float64], size: tuple[int, int]) -> Bool:
-    """[height,width] True where the centre of a pixel lies inside one of the polygons, each by the even-odd rule.
+    """Mark [height,width] the pixels whose centre lies inside one of the polygons, each by the even-odd rule.
 
     Args:
-        polygons: each [p,2] x and y in pixels, 0 = left or upper border of the image; the last joins the first.
+        polygons: each [p,2] x and y in pixels, 0 = left or upper border of the image; the last point joins the first.
         size: width and height of the image, pixels.
 
     Raises:
-        ValueError: they have more edges than can be drawn; reads on from "its polygons".
+        ValueError: the polygons have too many edges; the message continues "its polygons".
     """
     width, height = size
     if (count := sum(_count(corners, height) for corners in polygons)) > MOST_CROSSINGS:
         raise ValueError(f"cross {count:,} rows of pixels, the limit is {MOST_CROSSINGS:,}; simplify the outlines")
-    steps = np.zeros((height, width + 1), np.int32)  # polygons entered less polygons left, along a row
+    steps = np.zeros((height, width + 1), np.int32)  # number of polygons entered minus polygons left, along a row
     for corners in polygons:
         rows, at = _crossings(corners, size)
-        order = np.lexsort((at, rows))  # every row is crossed an even number of times: in, out, in, out
+        order = np.lexsort((at, rows))  # the crossings of a row alternate: in, out, in, out
         rows, at = rows[order], at[order]
         np.add.at(steps, (rows[0::2], at[0::2]), 1)
         np.add.at(steps, (rows[1::2], at[1::2]), -1)
@@ -47,7 +47,9 @@ def _count(corners: Float64, height: int) -> int:
 
 
 def _crossings(corners: Float64, size: tuple[int, int]) -> tuple[Int64, Int64]:
-    """Where edges cross the middles of rows: [m] rows, and [m] the first column whose centre is right of it."""
+    """Locate the crossings of edges with the middles of rows: [m] rows, and [m] the first column whose centre is to the
+    right.
+    """
     width, height = size
     rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):

@@ -1,6 +1,6 @@
-"""From a sample to model pixels and region: read, decode, turn upright, resize and crop.
+"""The conversion of a sample to model pixels and region: read, decode, turn upright, resize and crop.
 
-Thread-safe and deterministic: no state but Pillow's table of decoders.
+All functions are deterministic and thread-safe; the only state is Pillow's table of decoders.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ from rate.types import Bool, Prepared, Sample, Stamp
 PIXEL_PATH = "pillow"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""What is decoded. Not all that Pillow knows: an EPS file would start Ghostscript, whatever its name ends in."""
+"""The formats that are decoded.
+
+Other formats of Pillow are refused: an EPS file of any name would start Ghostscript.
+"""
 
 SCANS = 16
-"""Of a progressive JPEG of any size that is decoded; encoders write about ten."""
+"""The number of scans up to which a progressive JPEG of any size is decoded; encoders write about ten."""
 
 SCAN_PIXELS = 1 << 28
-"""Pixels in all scans together of a JPEG with more of them, about a second of decoding."""
+"""The largest number of pixels in all scans of a JPEG with more scans, about a second of decoding."""
 
 _START_OF_SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""Of a segment with a length behind it; the others stand within the data of a scan."""
+"""A marker of a segment with a length; the other markers are within the data of a scan."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,25 +55,25 @@ _T = TypeVar("_T")
 
 
 def pixel_path(interpolation: str = "bicubic") -> str:
-    """Name and version of the way from file to pixels; two runs are comparable when theirs are equal.
+    """Return the name and version of the decoder and resizer; two runs are comparable if theirs are equal.
 
-    Pillow everywhere. torch resizes 8-bit pixels faster, but its bicubic differs by more than a level, and importing it
-    costs a run seconds and memory that the pixels do not pay back.
+    Only Pillow is used. torch resizes 8-bit pixels faster, but its bicubic differs by more than a level, and its import
+    costs a run more time and memory than the pixels save.
     """
     return f"{PIXEL_PATH}-{interpolation}/2"
 
 
 Alter = Callable[[Image.Image, str], Image.Image]
-"""Another picture in the place of a crop [size x size, RGB] of the sample of that id: of the same size, RGB."""
+"""Replaces a crop [size x size, RGB] of the sample with that id by an image of the same size and mode."""
 
 
 def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None) -> Prepared:
-    """Decode a sample and put image and region through the same geometry.
+    """Decode a sample and apply the same geometry to image and region.
 
-    ``alter`` is done to the crop, so it moves no pixel from under the region.
+    ``alter`` is applied to the crop, so it does not move pixels relative to the region.
 
     Raises:
-        SampleError: the image or its mask is missing, broken, too large, or their sizes differ; the message names
+        SampleError: the image or its mask is missing, broken or too large, or their sizes differ; the message names
             the file and the cause.
     """
     data = read_bytes(sample.image, sample.image_stamp)
@@ -88,14 +91,14 @@ def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None) -> P
 
 
 def content_of(image: bytes, mask: bytes | None) -> bytes:
-    """Digest of what was read for a sample: its image's bytes, and its mask's."""
+    """Compute the digest of the bytes of a sample's image and mask."""
     digest = hashlib.blake2b(image, digest_size=CONTENT_BYTES)
     digest.update(b"" if mask is None else len(image).to_bytes(8, "little") + mask)
     return digest.digest()
 
 
 def read_content(sample: Sample) -> bytes:
-    """`content_of` the files of a sample as they are now, without decoding them.
+    """Compute `content_of` the current files of a sample, without decoding them.
 
     Raises:
         SampleError: as `read_bytes`.
@@ -120,7 +123,7 @@ def _region(sample: Sample, data: bytes | None, geometry: Geometry, size: tuple[
 
 
 def load_image(location: str, expected: Stamp | None = None) -> Image.Image:
-    """The image in mode RGB, upright, decoded; of an animation the first frame.
+    """Decode an image in mode RGB, upright; of an animation the first frame.
 
     Raises:
         SampleError: missing, empty, broken, not an image, or larger than `max_pixels`.
@@ -129,7 +132,8 @@ def load_image(location: str, expected: Stamp | None = None) -> Image.Image:
 
 
 def load_mask(location: str, expected: Stamp | None = None) -> Bool:
-    """[height,width] True = object: a pixel with a non-zero channel, alpha aside, or a non-zero palette index.
+    """Decode a mask [height,width]; an object pixel has a non-zero channel other than alpha, or a non-zero palette
+    index.
 
     EXIF is not applied: a mask is drawn over the upright image.
 
@@ -140,9 +144,9 @@ def load_mask(location: str, expected: Stamp | None = None) -> Bool:
 
 
 def check_resize(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> None:
-    """Refuse an image so narrow that the resize would make it huge: 1 x 100,000 pixels become 256 x 25,600,000.
+    """Refuse a narrow image whose resize would be huge: 1 x 100,000 pixels become 256 x 25,600,000.
 
-    What the resize holds in between, after its first axis, counts too.
+    The intermediate image after the first axis counts too.
 
     Raises:
         SampleError: names both sizes.
@@ -157,7 +161,7 @@ def check_resize(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> N
 
 
 def check_mask_size(sample: Sample, mask: Bool, size: tuple[int, int]) -> None:
-    """Refuse a mask that is not exactly as wide and high as the upright image.
+    """Refuse a mask whose size differs from the upright image.
 
     Raises:
         SampleError: names both sizes.
@@ -165,12 +169,12 @@ def check_mask_size(sample: Sample, mask: Bool, size: tuple[int, int]) -> None:
     height, width = mask.shape
     if (width, height) != size:
         turned = ", as the image before its EXIF rotation" if (height, width) == size else ""
-        found = f"the mask is {width} x {height} pixels{turned}"
-        raise SampleError(f"{sample.mask}: {found}; the upright image is {size[0]} x {size[1]}")
+        actual = f"the mask is {width} x {height} pixels{turned}"
+        raise SampleError(f"{sample.mask}: {actual}; the upright image is {size[0]} x {size[1]}")
 
 
 def read_image(location: str, convert: Callable[[Image.Image], _T], expected: Stamp | None = None) -> _T:
-    """``convert`` applied to the opened file; the pixels are decoded when it asks for them.
+    """Apply ``convert`` to the opened file; the pixels are decoded when ``convert`` reads them.
 
     Raises:
         SampleError: the file cannot be read, opened, decoded or converted.
@@ -180,10 +184,10 @@ def read_image(location: str, convert: Callable[[Image.Image], _T], expected: St
 
 
 def decoded(data: bytes, location: str, convert: Callable[[Image.Image], _T]) -> _T:
-    """As `read_image`, of a file whose bytes are known.
+    """Apply ``convert`` to a file whose bytes are in memory; see `read_image`.
 
     Raises:
-        SampleError: they cannot be opened, decoded or converted.
+        SampleError: the bytes cannot be opened, decoded or converted.
     """
     limit = max_pixels()
     try:
@@ -191,32 +195,32 @@ def decoded(data: bytes, location: str, convert: Callable[[Image.Image], _T]) ->
         if image is None:
             raise SampleError(f"{location}: is not an image that can be read ({', '.join(FORMATS)})")
         if image.width * image.height > limit:
-            found = f"{image.width} x {image.height} pixels"
-            raise SampleError(f"{location}: is {found}, the limit is {limit:,}; RATE_MAX_PIXELS changes it")
+            actual = f"{image.width} x {image.height} pixels"
+            raise SampleError(f"{location}: is {actual}, the limit is {limit:,}; RATE_MAX_PIXELS changes it")
         _check_scans(data, location, image)
         with DECODING.taken(image.width * image.height, limit):
             return convert(image)
     except SampleError:
         raise
-    except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, ...
+    except Exception as error:  # decoders raise arbitrary exceptions: OSError, SyntaxError, struct.error, ...
         raise SampleError(f"{location}: cannot be decoded: {type(error).__name__}: {error}") from error
 
 
 def _check_scans(data: bytes, location: str, image: Image.Image) -> None:
-    """Refuse a JPEG that goes over its pixels more often than an encoder does: each scan costs a pass over them all."""
+    """Refuse a JPEG with more scans than encoders write, since each scan costs a pass over all pixels."""
     if not image.info.get("progressive") or data.count(_START_OF_SCAN) <= SCANS:
         return
     scans = _scans(data)
     if scans > SCANS and scans * image.width * image.height > SCAN_PIXELS:
-        found = f"{scans} scans of {image.width} x {image.height} pixels"
+        actual = f"{scans} scans of {image.width} x {image.height} pixels"
         raise SampleError(
-            f"{location}: is a progressive JPEG of {found}; more than {SCANS} are decoded of small images only "
+            f"{location}: is a progressive JPEG of {actual}; more than {SCANS} are decoded of small images only "
             f"({SCAN_PIXELS:,} pixels in all scans): save it anew"
         )
 
 
 def _scans(data: bytes) -> int:
-    """Scans of the first image in a JPEG file; pictures inside other segments do not count."""
+    """Count the scans of the first image in a JPEG file; images inside other segments do not count."""
     at, scans = 2, 0
     while (marker := _MARKER.search(data, at)) is not None and marker[1] != b"\xd9":
         scans += marker[1] == b"\xda"
@@ -226,13 +230,13 @@ def _scans(data: bytes) -> int:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Decode, turn by the EXIF orientation, convert to RGB."""
-    image.load()  # first: the TIFF decoder turns the image itself, and then takes the tag away
+    image.load()  # before the orientation is read: the TIFF decoder turns the image itself and removes the tag
     turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return to_rgb(image if turn is None else image.transpose(turn))
 
 
 def foreground(image: Image.Image) -> Bool:
-    """[height,width] True where a channel other than alpha, or the palette index, is not zero."""
+    """Mark [height,width] the pixels with a non-zero channel other than alpha, or a non-zero palette index."""
     values = np.asarray(image)
     colours = [index for index, band in enumerate(image.getbands()) if band not in ("A", "a")]
     channels = values.reshape(image.height, image.width, -1)[:, :, colours]
@@ -240,22 +244,23 @@ def foreground(image: Image.Image) -> Bool:
 
 
 def _open(data: bytes) -> Image.Image | None:
-    """`Image.open` without its warning about size, which only a filter of the whole process could silence.
+    """Run `Image.open` without its warning about size, which only a global filter could silence.
 
-    The size is checked by the caller, from the header, before anything is decoded. None = no decoder knows the file.
+    The caller checks the size in the header before decoding. None = no decoder accepts the file.
     """
     Image.preinit()
     for name in FORMATS:
         if name not in Image.OPEN:
             Image.init()
-        if name not in Image.OPEN:  # a Pillow built without this decoder
+        if name not in Image.OPEN:  # this Pillow was built without the decoder
             continue
         factory, accept = Image.OPEN[name]
         accepted = accept is None or accept(data[:16])
-        if not accepted or isinstance(accepted, str):  # a text says what this Pillow lacks to read it
+        if not accepted or isinstance(accepted, str):  # a text names a missing feature of this Pillow
             continue
         try:
             return factory(io.BytesIO(data), "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # "not mine", as Image.open understands them
+        # Image.open treats these exceptions as "another format"
+        except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     return None

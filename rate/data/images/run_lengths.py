@@ -1,4 +1,4 @@
-"""Masks written as run lengths, the way COCO does."""
+"""Masks as run lengths in COCO's format."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rate.types import Bool, Int64
 
 
 def rle_mask(counts: str | Sequence[int], width: int, height: int) -> Bool:
-    """[height,width] of COCO's run lengths: down the columns, background first; compressed when ``counts`` is a text.
+    """Decode COCO's run lengths to [height,width]: down the columns, background first; ``counts`` as text is
+    compressed.
 
     Raises:
-        ValueError: the runs are malformed or do not fill the image; reads on from "its run lengths".
+        ValueError: the runs are malformed or do not fill the image; the message continues "its run lengths".
     """
     runs = _decompressed(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
     if ((runs < 0) | (runs > width * height)).any() or int(runs.sum()) != width * height:
@@ -24,9 +25,10 @@ def rle_mask(counts: str | Sequence[int], width: int, height: int) -> Bool:
 
 
 def _decompressed(text: str) -> Int64:
-    """Little-endian groups of 5 bits, a sixth for "more follows", plus 48; from the fourth on, less the one two before.
+    """Decode little-endian groups of 5 bits plus a continuation bit, plus 48; from the fourth on, add the value two
+    before.
 
-    The form of `rleToString` in the COCO API.
+    This is the format of `rleToString` in the COCO API.
     """
     runs: list[int] = []
     value = shift = 0

@@ -1,1 +1,1 @@
-"""Making and checking evaluation sets: `rate data index`, `check`, `corrupt`, `synth`."""
+"""The commands that make and check evaluation sets: `rate data index`, `check`, `corrupt`, `synth`."""

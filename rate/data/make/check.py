@@ -1,4 +1,4 @@
-"""Everything that is wrong with a manifest and its files, found before an evaluation rather than by it."""
+"""The check of a manifest and its files before an evaluation."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from rate.paired import MIN_CLUSTERS
 from rate.types import Bool, Box, Json, Sample
 
 OVERHANG = 1.0
-"""Pixels by which a box may leave its image: annotation tools round."""
+"""The pixels by which a box may exceed its image, because annotation tools round."""
 
-_CHUNK = 256  # samples handed to the threads at once, so that memory does not grow with the set
+_CHUNK = 256  # samples submitted at once, so that memory does not grow with the set
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a source holds and every problem of it."""
+    """The contents and problems of a source."""
 
-    path: str  # as it was asked for
+    path: str  # the source as the user wrote it
     rows: int
-    samples: int  # valid rows of the split, whose files were looked at
+    samples: int  # number of valid rows of the split, whose files were checked
     classes: dict[str, int]  # label -> samples
-    splits: dict[str, int]  # split -> rows; rows that name none are not in it
+    splits: dict[str, int]  # split -> rows; rows without a split are not counted
     problems: tuple[Problem, ...]  # by row; 0 = the file as a whole
 
     @property
     def errors(self) -> int:
-        """Problems that keep the set, or a sample of it, from being evaluated as meant."""
+        """The problems because of which the set or a sample cannot be evaluated as intended."""
         return sum(problem.severity == "error" for problem in self.problems)
 
     @property
     def warnings(self) -> int:
-        """What can be evaluated, but is likely not what was meant."""
+        """The problems that do not prevent an evaluation but are probably mistakes."""
         return len(self.problems) - self.errors
 
     def to_json(self) -> Json:
-        """The fields and counts as plain JSON values."""
+        """Return the fields and counts as plain JSON values."""
         return {**asdict(self), "errors": self.errors, "warnings": self.warnings}
 
 
@@ -67,55 +67,55 @@ def check_manifest(
     geometry: Geometry | None = None,
     threads: int = 2,
 ) -> CheckReport:
-    """Name every problem of a source and of the files it points to. Nothing is raised for the set's sake.
+    """List every problem of a source and of its files. Problems of the set do not raise exceptions.
 
     Args:
-        data: a manifest, or what `open_rows` takes beside it.
-        split: look at the files of this split only; rows are validated in all splits.
-        classes: names that labels must be among; None = any label.
-        decode: decode images and masks; False = only see that local files are there.
-        geometry: judge regions in the pixels of this model instead of the image's own.
-        threads: that decode.
+        data: a manifest, or another source of `open_rows`.
+        split: check the files of this split only; rows are validated in all splits.
+        classes: the allowed labels; None = any label.
+        decode: whether to decode images and masks; False = only check that local files exist.
+        geometry: judge regions in the pixels of this model; None = in the image's own.
+        threads: the number of decoding threads.
 
     Raises:
-        ConfigError: ``threads``.
+        ConfigError: ``threads`` is out of range.
     """
     if threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
-    tally = _Tally(str(data), split)
+    counter = _RowCounter(str(data), split)
     look = partial(_decoded, geometry=geometry) if decode else _present
     known = None if classes is None else tuple(classes)
     with DaemonThreads(threads, "rate-check") as pool:
-        remaining = tally.samples()
+        remaining = counter.samples()
         while chunk := list(islice(remaining, _CHUNK)):
             if known is not None:
-                tally.problems.extend(_strangers(chunk, known))
-            for found in pool.map(look, chunk):
-                tally.problems.extend(found)
+                counter.problems.extend(_strangers(chunk, known))
+            for more in pool.map(look, chunk):
+                counter.problems.extend(more)
     return CheckReport(
         path=str(data),
-        rows=tally.splits.total(),
-        samples=tally.labels.total(),
-        classes=dict(sorted(tally.labels.items())),
-        splits=dict(sorted((name, count) for name, count in tally.splits.items() if name is not None)),
-        problems=tuple(sorted(tally.problems, key=lambda problem: problem.row)),
+        rows=counter.splits.total(),
+        samples=counter.labels.total(),
+        classes=dict(sorted(counter.labels.items())),
+        splits=dict(sorted((name, count) for name, count in counter.splits.items() if name is not None)),
+        problems=tuple(sorted(counter.problems, key=lambda problem: problem.row)),
     )
 
 
-class _Tally:
-    """Rows as they stream by: counted, their problems kept, their samples passed on."""
+class _RowCounter:
+    """Counts streaming rows, keeps their problems and passes on their samples."""
 
     def __init__(self, data: str, split: str | None) -> None:
         self.splits: Counter[str | None] = Counter()  # rows
         self.labels: Counter[str] = Counter()  # samples of the split
-        self.clusters: set[str] = set()  # of the split, no more than there need be
+        self.clusters: set[str] = set()  # clusters of the split, up to the number that is needed
         self.unclustered = 0
         self.problems: list[Problem] = []
         self._units = BoxUnits()
         self._data, self._split = data, split
 
     def samples(self) -> Iterator[Sample]:
-        """Samples of the split; what stops the reading is a problem too."""
+        """Yield the samples of the split; an error of the reading becomes a problem."""
         try:
             for parsed in without_duplicates(open_rows(self._data)):
                 self.problems.extend(parsed.problems)
@@ -136,7 +136,7 @@ class _Tally:
         self.problems.extend(self._few_clusters())
 
     def _few_clusters(self) -> Iterator[Problem]:
-        count = len(self.clusters) + self.unclustered  # a sample without one is a cluster of its own
+        count = len(self.clusters) + self.unclustered  # a sample without a cluster is its own cluster
         if self.clusters and count < MIN_CLUSTERS:
             few = f"makes {count} clusters, and samples are resampled instead of fewer than {MIN_CLUSTERS}"
             cure = "evaluate more clusters; a slice to report and to gate is `group`"
@@ -152,7 +152,7 @@ def _strangers(samples: Sequence[Sample], classes: tuple[str, ...]) -> Iterator[
 
 
 def _present(sample: Sample) -> list[Problem]:
-    """Local files that are not there; URLs and members of containers are taken on trust."""
+    """List the missing local files; URLs and members of containers are not checked."""
     files = (("image", sample.image), ("mask", sample.mask))
     return [
         _problem(sample, column, f"{location}: no such file")
@@ -162,7 +162,7 @@ def _present(sample: Sample) -> list[Problem]:
 
 
 def _decoded(sample: Sample, geometry: Geometry | None) -> list[Problem]:
-    """Problems of the image, of the mask, and of the region once the image is known."""
+    """List the problems of the image, of the mask, and of the region in the image."""
     problems: list[Problem] = []
     size: tuple[int, int] | None = None
     try:
@@ -211,7 +211,7 @@ def _box_problems(
 
 
 def _drawn(boxes: Sequence[Box], size: tuple[int, int]) -> Bool:
-    """[height,width] True where the centre of a pixel of the image lies in a box."""
+    """Mark [height,width] the pixels whose centre lies in a box."""
     width, height = size
     region = np.zeros((height, width), np.bool_)
     for x0, y0, x1, y1 in boxes:

@@ -1,4 +1,4 @@
-"""A manifest for a set annotated in COCO's JSON: a sample an image and class, its region all instances of the class."""
+"""A manifest for a set in COCO's JSON: each pair of image and class is a sample, all its instances are its region."""
 
 from __future__ import annotations
 
@@ -24,38 +24,40 @@ from rate.outputs import require_new_folder
 from rate.types import Bool, Json
 
 MAX_JSON_BYTES = 512 << 20
-"""Largest annotation file that is read, bytes: `json` needs up to ten times as much memory."""
+"""The largest annotation file that is read, bytes; `json` needs up to ten times as much memory."""
 
 REGIONS = ("boxes", "masks")
 
 
 @dataclass(frozen=True, slots=True)
 class CocoReport:
-    """What was written, and what was left out."""
+    """The result of `index_coco`."""
 
     out: Path
     rows: int
     classes: dict[str, int]  # class -> rows
-    splits: dict[str, int]  # split -> rows: COCO's JSON is of one split and does not name it
-    missing: tuple[str, ...]  # annotated images whose file is not there, left out
-    unannotated: int  # images of the JSON that have no annotation
-    crowds: int  # annotations that outline a crowd; they count like the others
+    splits: dict[str, int]  # split -> rows; empty, since COCO's JSON does not name its split
+    missing: tuple[str, ...]  # annotated images whose file is missing
+    unannotated: int  # number of images in the JSON without an annotation
+    crowds: int  # number of annotations that outline a crowd, which are included
 
     def notices(self) -> tuple[str, ...]:
-        """One sentence for each kind of thing the user should know."""
-        found = []
+        """Return one sentence for each kind of notice."""
+        sentences = []
         if self.missing:
-            found.append(f"{len(self.missing)} annotated images are not there and were left out: {named(self.missing)}")
+            sentences.append(
+                f"{len(self.missing)} annotated images are not there and were left out: {named(self.missing)}"
+            )
         if self.unannotated:
-            found.append(f"{self.unannotated} images have no annotation and were left out")
+            sentences.append(f"{self.unannotated} images have no annotation and were left out")
         if self.crowds:
-            found.append(f"{self.crowds} annotations are crowds; they are part of their class's region")
-        return tuple(found)
+            sentences.append(f"{self.crowds} annotations are crowds; they are part of their class's region")
+        return tuple(sentences)
 
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """The JSON, checked and grouped."""
+    """The checked and grouped JSON."""
 
     images: dict[int, Json]
     names: dict[int, str]  # category -> name
@@ -67,58 +69,58 @@ def index_coco(
 ) -> CocoReport:
     """Write a manifest with a row for each image and class in it: id `image:class`, cluster `image`.
 
-    The region is the union of the class's instances in the image, crowds among them: `boxes` = their `bbox`;
-    `masks` = their polygons (`polygon_mask`: a pixel is inside when its centre is) and run lengths, as PNG in
+    The region is the union of the class's instances in the image, crowds included: `boxes` = their `bbox`;
+    `masks` = their polygons (`polygon_mask`: a pixel is inside if its centre is) and run lengths, as PNG in
     `<out's name>-masks` beside ``out``. Rows are sorted by image and class.
 
     Args:
         annotations: COCO's JSON: `images`, `categories`, `annotations`.
-        images: folder that `file_name` starts from, in or below the folder of ``out``.
-        out: .csv, .jsonl or .parquet; replaced when it is there. The folder of masks must be new.
+        images: the folder to which `file_name` is relative, in or below the folder of ``out``.
+        out: .csv, .jsonl or .parquet; replaced if it exists. The folder of masks must be new.
         regions: "boxes" | "masks".
-        max_bytes: largest JSON that is read.
+        max_bytes: the largest JSON that is read.
 
     Raises:
-        ConfigError: ``regions``.
-        DataError: the JSON is too large or malformed (each problem is named), or no image is there.
+        ConfigError: ``regions`` is unknown.
+        DataError: the JSON is too large or malformed (each problem is named), or no image exists.
     """
     require_manifest(out)
     if regions not in REGIONS:
         raise ConfigError(f"regions must be one of {', '.join(REGIONS)}; got {regions!r}")
-    found = _checked(_parsed(annotations, max_bytes), annotations, regions)
+    coco = _checked(_parsed(annotations, max_bytes), annotations, regions)
     images, out = plain(images), out.absolute()
-    there = {key for key, image in found.images.items() if is_file(images / image["file_name"])}
-    used = {key: group for key, group in found.grouped.items() if key[0] in there}
+    there = {key for key, image in coco.images.items() if is_file(images / image["file_name"])}
+    used = {key: group for key, group in coco.grouped.items() if key[0] in there}
     if not used:
         raise DataError(f"no annotated image of {annotations} lies in {images}; --images is where `file_name` starts")
     masks = out.with_name(f"{out.stem}-masks") if regions == "masks" else None
-    rows = list(_rows(found, used, images, out, masks))
+    rows = list(_rows(coco, used, images, out, masks))
     if masks is not None:
         require_new_folder("the masks go to a folder beside --out:", masks)
-        _write_masks(found, used, masks)
+        _write_masks(coco, used, masks)
     write_rows(out, rows)
-    annotated = {image for image, _ in found.grouped}
+    annotated = {image for image, _ in coco.grouped}
     return CocoReport(
         out=out,
         rows=len(rows),
         classes=counts(rows, "label"),
         splits=counts(rows, "split"),
-        missing=tuple(sorted(found.images[key]["file_name"] for key in annotated - there)),
-        unannotated=len(found.images) - len(annotated),
+        missing=tuple(sorted(coco.images[key]["file_name"] for key in annotated - there)),
+        unannotated=len(coco.images) - len(annotated),
         crowds=sum(bool(one.get("iscrowd")) for group in used.values() for one in group),
     )
 
 
-def _order(found: _Set, key: tuple[int, int]) -> tuple[str, str]:
-    return found.images[key[0]]["file_name"], found.names[key[1]]
+def _order(coco: _Set, key: tuple[int, int]) -> tuple[str, str]:
+    return coco.images[key[0]]["file_name"], coco.names[key[1]]
 
 
 def _rows(
-    found: _Set, used: dict[tuple[int, int], list[Json]], images: Path, out: Path, masks: Path | None
+    coco: _Set, used: dict[tuple[int, int], list[Json]], images: Path, out: Path, masks: Path | None
 ) -> Iterator[Raw]:
     folder = Folder(out.parent)
-    for key in sorted(used, key=lambda key: _order(found, key)):
-        name, label = _order(found, key)
+    for key in sorted(used, key=lambda key: _order(coco, key)):
+        name, label = _order(coco, key)
         region = {"boxes": _boxes(used[key])} if masks is None else {"mask": f"{masks.name}/{key[0]}-{key[1]}.png"}
         written = reachable(folder, images / name, out)
         yield {"id": f"{name}:{label}", "image": written, "label": label, "cluster": name, **region}
@@ -128,11 +130,11 @@ def _boxes(group: list[Json]) -> list[list[float]]:
     return [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in group)]
 
 
-def _write_masks(found: _Set, used: dict[tuple[int, int], list[Json]], folder: Path) -> None:
-    """All masks or none: the folder gets its name when it is complete."""
+def _write_masks(coco: _Set, used: dict[tuple[int, int], list[Json]], folder: Path) -> None:
+    """Write the masks all or nothing: the folder is renamed when it is complete."""
     with new_folder(folder) as draft:
         for key, group in used.items():
-            mask = _union(group, found.images[key[0]])
+            mask = _union(group, coco.images[key[0]])
             Image.fromarray(mask).save(draft / f"{key[0]}-{key[1]}.png")
 
 
@@ -199,7 +201,7 @@ def _checked(value: Json, path: Path, regions: str) -> _Set:
 
 
 def _enter(table: dict[int, Any], entry: object, value: object, what: str, problems: list[str]) -> Iterator[str]:
-    """Put an entry with an id of its own under it."""
+    """Add an entry with a unique id to the table."""
     key = _id(entry)
     if not isinstance(key, int) or isinstance(key, bool) or key in table:
         problems = [f"needs an id of its own, a whole number, got {short(key)}", *problems]
@@ -211,7 +213,7 @@ def _enter(table: dict[int, Any], entry: object, value: object, what: str, probl
 def _is_text(value: object) -> bool:
     try:
         return isinstance(value, str) and bool(value.encode().strip())
-    except UnicodeEncodeError:  # JSON can escape half a character
+    except UnicodeEncodeError:  # JSON can escape half a surrogate pair
         return False
 
 

@@ -1,4 +1,4 @@
-"""A set written once more under ImageNet-C's corruptions: PNG images and one manifest a corruption, ids kept."""
+"""A copy of a set under ImageNet-C's corruptions: PNG images and one manifest for each corruption, ids unchanged."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from rate.files import remove_leftovers, storage_error, write_atomically
 from rate.outputs import require_output
 from rate.types import Sample
 
-PNG_LEVEL = 1  # of compression: the usual 6 takes longer than most corruptions
+PNG_LEVEL = 1  # compression level; the default of 6 takes longer than most corruptions
 _STAMP = "rate-corrupt"
 
 
 @dataclass(frozen=True, slots=True)
 class CorruptReport:
-    """What was written."""
+    """The result of `corrupt_set`."""
 
-    manifests: tuple[Path, ...]  # one a corruption
-    samples: int  # rows of each
-    made: int  # images
-    kept: int  # images that were there already, from the same pixels by the same corruption
-    failed: tuple[str, ...]  # samples that are in no manifest, each with its reason
+    manifests: tuple[Path, ...]  # one for each corruption
+    samples: int  # rows of each manifest
+    made: int  # number of images written
+    kept: int  # number of existing images of the same pixels and corruption
+    failed: tuple[str, ...]  # samples without a row, each with its reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,21 @@ def corrupt_set(
 ) -> CorruptReport:
     """Write `out/TYPE/SEVERITY/*.png` and `out/TYPE-SEVERITY.csv` for every corruption.
 
-    Images are cut as ImageNet-C's are (`corrupt.CROP`) and corrupted then; boxes and masks are those of the crop. Run
-    again, it makes what is missing: an image is kept if it was made from the same pixels in the same way.
+    Images are cropped as in ImageNet-C (`corrupt.CROP`) and then corrupted; boxes and masks are those of the crop. A
+    second run makes only missing images: an image is kept if it was made from the same pixels in the same way.
 
     Args:
-        manifest: of the clean set.
-        corruptions: what is made.
-        out: folder; need not be there.
-        split: rows of this split only.
-        workers: processes; 1 = this one.
-        tick: called with the number of samples that are done and of all.
+        manifest: the manifest of the clean set.
+        corruptions: the corruptions.
+        out: the folder, which need not exist.
+        split: use the rows of this split only.
+        workers: the number of processes; 1 = this one.
+        tick: receives (samples done, total).
 
     Raises:
-        ConfigError: ``workers``, or no corruption.
+        ConfigError: ``workers`` is out of range, or there is no corruption.
         DataError: the manifest cannot be used, or no sample could be corrupted.
-        UsageError: nothing can be written to ``out``, or a file of somebody else would be replaced.
+        UsageError: ``out`` is not writable, or a file of another origin would be replaced.
         StorageError: the disk is full.
         RateError: a worker process died.
         MissingExtra: imagecorruptions-imaug is not installed.
@@ -97,14 +97,14 @@ def corrupt_set(
     failed = tuple(f"{sample.id}: {result.error}" for sample, result in zip(samples, done, strict=True) if result.error)
     if not pairs:
         raise DataError(f"no sample of {manifest} could be corrupted; the first: {failed[0]}")
-    os.sync()  # the images, before the manifests name them
+    os.sync()  # sync the images before the manifests name them
     made = sum(result.made for _, result in pairs)
     manifests = tuple(_write_manifest(corruption, pairs, splits, out) for corruption in corruptions)
     return CorruptReport(manifests, len(pairs), made, len(pairs) * len(corruptions) - made, failed)
 
 
 def _check_own(corruption: Corruption, out: Path) -> None:
-    """Refuse to replace a manifest that this command has not written, and remove what a killed one left."""
+    """Refuse to replace a manifest of another origin, and remove the leftovers of a killed command."""
     path, images = _manifest_of(corruption, out), out / corruption.type / str(corruption.severity)
     require_output("--out:", path)
     if images.is_dir():
@@ -114,7 +114,7 @@ def _check_own(corruption: Corruption, out: Path) -> None:
 
 
 def _head(path: Path) -> list[str]:
-    """The first lines of a manifest."""
+    """Return the first lines of a manifest."""
     with path.open(encoding="utf-8", errors="replace") as file:
         return [file.readline(LINE_CHARS) for _ in range(2)]
 
@@ -128,12 +128,12 @@ def _results(work: Callable[[Sample], _Done], samples: Sequence[Sample], workers
         yield from pool.map(work, samples)
     except BrokenProcessPool as error:
         raise RateError("a worker process died, perhaps for lack of memory; the same command goes on") from error
-    finally:  # also when interrupted: what is running is finished, the rest is not begun
+    finally:  # also when interrupted: running tasks finish, and pending ones are dropped
         pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole group of processes; the workers leave it to the first."""
+    """Ignore Ctrl-C, which reaches the whole process group, so that only the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -158,7 +158,7 @@ def _region(sample: Sample, size: tuple[int, int], out: Path) -> Raw:
 
 
 def _make(sample: Sample, crop: Image.Image, source: str, corruption: Corruption, out: Path) -> bool:
-    """Make one image; False = it is there."""
+    """Make one image; return False if it exists."""
     path = out / corruption.type / str(corruption.severity) / _file(sample)
     stamp = f"{source} {corruption} seed {corruption.seed} imagecorruptions-imaug {version('imagecorruptions-imaug')}"
     if _stamp_of(path) == stamp:
@@ -182,12 +182,12 @@ def _stamp_of(path: Path) -> str | None:
         with Image.open(path) as image:
             image.load()
             return str(image.info.get(_STAMP))
-    except (OSError, SyntaxError):  # not there, not an image, or cut
+    except (OSError, SyntaxError):  # missing, not an image, or truncated
         return None
 
 
 def _file(sample: Sample) -> str:
-    """A file name for any id."""
+    """Return a valid file name for any id."""
     return f"{hashlib.blake2b(sample.id.encode(), digest_size=12).hexdigest()}.png"
 
 

@@ -1,4 +1,4 @@
-"""Shapes, textures and scenes as arrays: the parts of a synthetic picture, each decided by its generator alone."""
+"""Shapes, textures and scenes as arrays, the parts of a synthetic picture; each depends on its generator alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from rate.types import Bool, Float64
 
 SUPERSAMPLE = 3
-"""Samples a pixel and axis; a pixel belongs to a shape when at least half of its samples do."""
+"""Samples per pixel and axis; a pixel belongs to a shape if at least half of its samples do."""
 
 
 def _disc(u: Float64, v: Float64) -> Bool:
@@ -64,19 +64,21 @@ SHAPES: dict[str, Callable[[Float64, Float64], Bool]] = {
     "crescent": _crescent,
     "heart": _heart,
 }
-"""Name -> indicator on coordinates in which the shape lies inside the unit circle."""
+"""Maps each name to an indicator on coordinates in which the shape lies inside the unit circle."""
 
 
 @lru_cache(maxsize=len(SHAPES))
 def unit_area(name: str) -> float:
-    """Area of a shape in the units of its coordinates."""
+    """Compute the area of a shape in the units of its coordinates."""
     axis = np.linspace(-1.1, 1.1, 801)
     u, v = np.meshgrid(axis, axis)
     return float(SHAPES[name](u, v).mean() * 2.2**2)
 
 
 def shape(name: str, size: int, centre: tuple[float, float], radius: float, angle: float) -> Float64:
-    """[h,w] coverage in [0, 1] of a shape with circumscribed ``radius`` at ``centre`` (x, y), pixels, radians."""
+    """Draw [h,w] the coverage in [0, 1] of a shape with circumscribed ``radius`` at ``centre`` (x, y), in pixels and
+    radians.
+    """
     axis = (np.arange(size * SUPERSAMPLE) + 0.5) / SUPERSAMPLE
     x, y = (axis - centre[0]) / radius, (axis - centre[1]) / radius
     cos, sin = np.cos(angle), np.sin(angle)
@@ -87,7 +89,7 @@ def shape(name: str, size: int, centre: tuple[float, float], radius: float, angl
 
 
 def texture(size: int, rng: np.random.Generator) -> Float64:
-    """[h,w] in [0, 1]: stripes, checks, dots, grain or plain; says nothing about a class."""
+    """Draw [h,w] in [0, 1] stripes, checks, dots, grain or a plain area, independent of the class."""
     kind = rng.integers(5)
     angle, period = rng.uniform(0, np.pi), size * rng.uniform(0.06, 0.2)
     axis = np.arange(size, dtype=np.float64)
@@ -105,7 +107,7 @@ def texture(size: int, rng: np.random.Generator) -> Float64:
 
 
 def scene(size: int, family: int, families: int, rng: np.random.Generator) -> Float64:
-    """[h,w,3] in [0, 1]: soft hills and waves; ``family`` decides hue and direction, the rest is chance."""
+    """Draw [h,w,3] in [0, 1] soft hills and waves; ``family`` determines hue and direction, the rest is random."""
     axis = np.arange(size, dtype=np.float64) / size
     angle = np.pi * (family + rng.uniform(-0.2, 0.2)) / families
     phase, waves = rng.uniform(0, 2 * np.pi), rng.uniform(3, 6)
@@ -118,7 +120,7 @@ def scene(size: int, family: int, families: int, rng: np.random.Generator) -> Fl
 
 
 def _hills(size: int, rng: np.random.Generator) -> Float64:
-    """[h,w] in [0, 1]: bilinear noise of a coarse grid."""
+    """Draw [h,w] in [0, 1] the bilinear interpolation of noise on a coarse grid."""
     cells = 5
     grid = rng.random((cells + 1, cells + 1))
     at = np.arange(size) * cells / size
@@ -129,10 +131,10 @@ def _hills(size: int, rng: np.random.Generator) -> Float64:
 
 
 def colour(hue: float, saturation: float, value: float) -> Float64:
-    """RGB [3] in [0, 1]; the hue wraps round at 1."""
+    """Convert a colour to RGB [3] in [0, 1]; the hue is periodic with period 1."""
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value))
 
 
 def luminance(rgb: Float64) -> Float64:
-    """Rec. 709 luminance of [...,3]."""
+    """Compute the Rec. 709 luminance of [...,3]."""
     return np.asarray(rgb @ np.array([0.2126, 0.7152, 0.0722]))

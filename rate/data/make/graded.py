@@ -1,8 +1,8 @@
-"""Pictures whose true share is known by rendering: what a model's score owes to the object, and what to the scene.
+"""Pictures whose true share of the object and the scene in a model's score is known by rendering.
 
 For every picture of split `test` the set holds the same object on other scenes, other objects on the same scene, and
-other objects on other scenes. Nothing but the object or the scene changes, and no mask is involved. With f the score
-of the picture's class, and a bar for the mean over the pictures of a part::
+other objects on other scenes. Only the object or the scene changes, and no mask is involved. With f the score of the
+picture's class, and a bar for the mean over the pictures of a part::
 
     f11 = f(object, scene)          f10 = mean f(object, another scene)
     f01 = mean f(another object, scene)   f00 = mean f(another object, another scene)
@@ -27,20 +27,21 @@ from rate.types import Float64
 PARTS = ("f11", "f10", "f01", "f00")
 GRADED = "graded.csv"
 RENDERINGS = 1 + 3 * (len(CLASSES) - 1)
-"""Of one picture."""
+"""The number of renderings of one picture."""
 
-COLUMNS = ("id", "part", "image", "object", "scene")
+RENDERING_COLUMNS = ("id", "part", "image", "object", "scene")
 
 
 def renderings(settings: Synthetic, split: str, number: int) -> Iterator[tuple[str, int, int, Float64]]:
-    """(part, class of the object, class that the scene's shortcut names, pixels [h,w,3] in [0, 1]) of one picture.
+    """Yield (part, class of the object, class that the scene's shortcut names, pixels [h,w,3] in [0, 1]) of one
+    picture.
 
-    Every other class takes the object's and the scene's place once: there are `RENDERINGS` of them.
+    Every other class replaces the object and the scene once: there are `RENDERINGS` of them.
     """
     own = Scenery(settings, split, number)
     count = len(CLASSES)
     objects = [(own.label + k) % count for k in range(1, count)]
-    # Shifted, so that where the shortcut agrees no object of f00 meets the scene of its own class.
+    # Shifted, so that an f00 object does not get the scene of its own class where the shortcut agrees.
     scenes = [(own.named + 1 + k) % count for k in range(1, count - 1)] + [(own.named + 1) % count]
     drawn = [own.other_scene(named) for named in scenes]
     yield "f11", own.label, own.named, own.with_object(own.label)
@@ -57,7 +58,7 @@ def write_graded(
 ) -> Path:
     """Write the renderings of every picture of split `test` and ``graded.csv`` into a set that `write_set` wrote.
 
-    Its rows name the picture by its ``id`` in the manifest, the ``part``, and which object and scene were drawn.
+    Its rows have the picture's ``id`` in the manifest, the ``part``, and the object and scene that were drawn.
     """
     (out / "graded").mkdir(exist_ok=True)
     rows: list[dict[str, str]] = []
@@ -67,7 +68,7 @@ def write_graded(
         ):
             rows += some
             tick(done, settings.test)
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, RENDERING_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     return out / GRADED

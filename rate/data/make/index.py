@@ -1,4 +1,4 @@
-"""A manifest for images sorted into one folder a class, with a mask folder of the same structure."""
+"""A manifest for images in one folder for each class, with a mask folder of the same structure."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What was written, and what was left out. Paths are relative to the manifest's folder, sorted."""
+    """The result of `index_folder`. Paths are relative to the manifest's folder, and sorted."""
 
     out: Path
     rows: int
     classes: dict[str, int]  # class -> images
     splits: dict[str, int]  # split -> images; empty without splits
     without_mask: tuple[str, ...]  # images left out
-    without_image: tuple[str, ...]  # masks that belong to no image
-    misplaced: tuple[str, ...]  # images at another depth, left out
+    without_image: tuple[str, ...]  # masks without an image
+    misplaced: tuple[str, ...]  # images at another depth, which are left out
 
     def notices(self) -> tuple[str, ...]:
-        """One sentence for each kind of file that was left out, naming up to SHOWN of them."""
+        """Return one sentence for each kind of file that was left out, naming up to SHOWN of them."""
         kinds = (
             ("images without a mask were left out", self.without_mask),
             ("masks belong to no image", self.without_image),
@@ -43,7 +43,7 @@ class IndexReport:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """`[split/]class/file` below the images, `[split/]class/<pattern>` below the masks."""
+    """The layout `[split/]class/file` below the images, and `[split/]class/<pattern>` below the masks."""
 
     images: Path
     masks: Path
@@ -55,7 +55,7 @@ class _Layout:
         return 3 if self.splits else 2
 
     def mask(self, image: Path) -> Path:
-        """Where the mask of ``image`` has to lie."""
+        """Return the expected path of the mask of ``image``."""
         names = {"{stem}": image.stem, "{name}": image.name}
         name = re.sub(r"\{\w+\}", lambda field: names[field.group()], self.pattern)
         return self.masks / image.relative_to(self.images).parent / name
@@ -66,17 +66,17 @@ def index_folder(
 ) -> IndexReport:
     """Write a manifest of ``images/[split/]class/file`` with the masks at ``masks/[split/]class/<mask_pattern>``.
 
-    Rows are sorted by path. Images without a mask are left out and reported; hidden files are not looked at.
+    Rows are sorted by path. Images without a mask are left out and reported; hidden files are ignored.
 
     Args:
-        images: folder with one folder a class, or with one a split when ``splits``.
-        out: .csv, .jsonl or .parquet, in a folder above images and masks; replaced when it is there.
-        masks: folder of the same structure.
+        images: a folder with one folder for each class, or for each split with ``splits``.
+        out: .csv, .jsonl or .parquet, in a folder above images and masks; replaced if it exists.
+        masks: a folder of the same structure.
         mask_pattern: a mask's name from its image's: ``{stem}`` (without suffix), ``{name}`` (with it).
-        splits: the first level below ``images`` names splits.
+        splits: whether the first level below ``images`` names splits.
 
     Raises:
-        ConfigError: the pattern.
+        ConfigError: the pattern is invalid.
         DataError: a folder is missing or not below that of ``out``, there are no images, or none has a mask.
     """
     require_manifest(out)
@@ -86,11 +86,11 @@ def index_folder(
     folder = Folder(out.parent)
     for part in (layout.images, layout.masks):
         check_below(folder, part, out)
-    found, misplaced = _scan(layout, hidden=masks)
+    placed, misplaced = _scan(layout, hidden=masks)
     if masks is None:
-        raise DataError(_no_masks(images, found))
-    targets = {layout.mask(image) for image in found}  # masks may lie beside their images
-    have = _with_mask(layout, [image for image in found if image not in targets] or found)
+        raise DataError(_no_masks(images, placed))
+    targets = {layout.mask(image) for image in placed}  # masks may be in the folders of their images
+    have = _with_mask(layout, [image for image in placed if image not in targets] or placed)
     rows = [_row(layout, image, folder, out) for image in have]
     write_rows(out, rows)
     named = {*have, *targets}
@@ -99,7 +99,7 @@ def index_folder(
         rows=len(rows),
         classes=counts(rows, "label"),
         splits=counts(rows, "split"),
-        without_mask=_relative(folder, (image for image in found if image not in named)),
+        without_mask=_relative(folder, (image for image in placed if image not in named)),
         without_image=_relative(folder, (mask for mask in image_files(masks) if mask not in named)),
         misplaced=_relative(folder, misplaced),
     )
@@ -114,7 +114,7 @@ def _check_pattern(pattern: str) -> None:
 
 
 def check_below(folder: Folder, part: Path, out: Path) -> None:
-    """A manifest reaches what lies below its folder, and nothing else."""
+    """Refuse a path outside the manifest's folder."""
     if not part.is_dir():
         raise DataError(f"{part} is not a folder")
     try:
@@ -127,31 +127,31 @@ def check_below(folder: Folder, part: Path, out: Path) -> None:
 
 
 def plain(path: Path) -> Path:
-    """Absolute and without `..`: paths are compared."""
+    """Make a path absolute and free of `..`, for comparisons."""
     return Path(os.path.normpath(path.absolute()))
 
 
 def _scan(layout: _Layout, hidden: Path | None) -> tuple[list[Path], list[Path]]:
-    """Images at the depth of the layout, sorted, and those elsewhere; a mask folder among the images is passed by."""
+    """Return the sorted images at the depth of the layout, and those at other depths; a mask folder is skipped."""
     files = image_files(layout.images)
     if hidden is not None and layout.images in hidden.parents:
         files = [file for file in files if hidden not in file.parents]
     depths = [len(file.relative_to(layout.images).parts) for file in files]
-    found = [file for file, depth in zip(files, depths, strict=True) if depth == layout.depth]
-    if not found:
+    placed = [file for file, depth in zip(files, depths, strict=True) if depth == layout.depth]
+    if not placed:
         deeper = not layout.splits and layout.depth + 1 in depths
         cure = "; they lie one level deeper: pass --splits if the first level names splits" if deeper else ""
         form = "/".join([str(layout.images), *(["SPLIT"] if layout.splits else []), "CLASS", "FILE"])
         raise DataError(f"no image found at {form} ({', '.join(sorted(SUFFIXES))}){cure}")
-    return found, [file for file, depth in zip(files, depths, strict=True) if depth != layout.depth]
+    return placed, [file for file, depth in zip(files, depths, strict=True) if depth != layout.depth]
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; what a dot hides is not looked at."""
+    """List all image files below a folder, sorted; hidden files and folders are skipped."""
 
     def walk(part: Path, above: frozenset[Path]) -> Iterator[Path]:
         real = part.resolve()
-        if real in above:  # a link that leads in a circle
+        if real in above:  # a circular link
             return
         for entry in part.iterdir():
             if entry.name.startswith("."):
@@ -185,7 +185,7 @@ def _row(layout: _Layout, image: Path, folder: Folder, out: Path) -> Raw:
 
 
 def reachable(folder: Folder, path: Path, out: Path) -> str:
-    """The path as the manifest has it, refused now if it would be refused when the manifest is read."""
+    """Return the path as the manifest stores it; a path that a reader would refuse is refused."""
     written = folder.relative(str(path))
     try:
         folder.locate(written)
@@ -199,19 +199,19 @@ def _relative(folder: Folder, paths: Iterable[Path]) -> tuple[str, ...]:
 
 
 def counts(rows: Sequence[Raw], column: str) -> dict[str, int]:
-    """How many rows have each value of a column; sorted by value."""
+    """Count the rows for each value of a column, sorted by value."""
     return dict(sorted(Counter(str(row[column]) for row in rows if column in row).items()))
 
 
-def _no_masks(images: Path, found: Sequence[Path]) -> str:
+def _no_masks(images: Path, placed: Sequence[Path]) -> str:
     return (
-        f"the {len(found)} images in {images} have no region, and PT and IR need one for each: "
-        f"{named([path.relative_to(images).as_posix() for path in found])}; pass --masks DIR, a folder of masks "
+        f"the {len(placed)} images in {images} have no region, and PT and IR need one for each: "
+        f"{named([path.relative_to(images).as_posix() for path in placed])}; pass --masks DIR, a folder of masks "
         "(non-zero = object) in the same structure, or write a manifest with a `boxes` column yourself"
     )
 
 
 def named(paths: Sequence[str], count: int | None = None) -> str:
-    """The first SHOWN of ``count`` paths, and how many more there are."""
+    """Name the first SHOWN of ``count`` paths, and the number of the others."""
     more = (len(paths) if count is None else count) - SHOWN
     return ", ".join(paths[:SHOWN]) + (f" and {more} more" if more > 0 else "")

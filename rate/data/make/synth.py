@@ -1,8 +1,8 @@
-"""A synthetic set with planted truth: objects on scenes with exact masks, and a shortcut outside the object.
+"""A synthetic set with planted evidence: objects on scenes with exact masks, and a shortcut outside the object.
 
-Class = shape of the object; its size, place, angle, texture and colours are chance. A shortcut (the scene's family, or
-a tag in a corner) agrees with the class in a share ``rho`` of train and test, and says nothing in test-broken. A model
-that can only use the object has PT near 1, one that can only use the shortcut has PT near 0.
+The class is the shape of the object; its size, place, angle, texture and colours are random. A shortcut (the scene's
+family, or a tag in a corner) agrees with the class in a share ``rho`` of train and test, and is independent of it in
+test-broken. A model that can only use the object has PT near 1; one that can only use the shortcut has PT near 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rate.types import Bool, Float64
 
 CLASSES = tuple(SHAPES)
 SHORTCUTS = ("none", "scene", "tag")
-COLUMNS = ("id", "image", "label", "mask", "split", "shortcut", "caption")
+SYNTHETIC_COLUMNS = ("id", "image", "label", "mask", "split", "shortcut", "caption")
 
 _TAG_SHARE = 0.14
 _TRIES = 50
@@ -34,7 +34,7 @@ _TRIES = 50
 
 @dataclass(frozen=True, slots=True)
 class Synthetic:
-    """What to make."""
+    """The settings of a synthetic set."""
 
     train: int = 2000
     test: int = 400
@@ -42,7 +42,7 @@ class Synthetic:
     shortcut: str = "tag"  # none | scene | tag
     rho: float = 0.9  # share of train and test in which the shortcut agrees with the class
     seed: int = 0
-    smallest: float = 0.03  # area of the smallest and of the largest object, shares of the image
+    smallest: float = 0.03  # smallest and largest area of the object, shares of the image
     largest: float = 0.40
 
     def __post_init__(self) -> None:
@@ -67,15 +67,15 @@ class Picture:
     pixels: Float64  # [h,w,3] in [0, 1]
     mask: Bool  # [h,w] the object's visible pixels
     label: str
-    shortcut: str  # the class that the shortcut names; "" without one
+    shortcut: str  # class that the shortcut names; "" without a shortcut
 
 
 def write_set(
     settings: Synthetic, out: Path, threads: int = 2, tick: Callable[[int, int], None] = lambda done, total: None
 ) -> Path:
-    """Write images, masks and ``manifest.csv`` under ``out``; returns the manifest's path.
+    """Write images, masks and ``manifest.csv`` under ``out``, and return the manifest's path.
 
-    The folder appears whole or not at all.
+    The folder is written all or nothing.
 
     Raises:
         UsageError: ``out`` exists and is not empty, or cannot be written.
@@ -94,22 +94,22 @@ def write_set(
             for row in pool.map(lambda item: _write_one(settings, draft, *item), todo):
                 rows.append(row)
                 tick(len(rows), len(todo))
-        finally:  # also when the disk is full: the rest is not begun
+        finally:  # also when the disk is full: pending tasks are dropped
             pool.shutdown(cancel_futures=True)
         _write_manifest(draft / "manifest.csv", rows)
     return out / "manifest.csv"
 
 
 def picture(settings: Synthetic, split: str, number: int) -> Picture:
-    """Image ``number`` of a split: a function of settings, split and number alone."""
+    """Draw image ``number`` of a split, which depends on settings, split and number alone."""
     return Scenery(settings, split, number).picture()
 
 
 class Scenery:
-    """The object and the scene of one picture apart, so that either can be drawn with another one.
+    """The object and the scene of one picture as separate parts, each of which can be drawn with another one.
 
-    A scene holds everything but the object, the tag included. An object that takes another's place has its centre,
-    radius, angle and paint; a scene that takes another's place shows another class where it is the shortcut.
+    A scene holds everything except the object, including the tag. A replacement of the object has the same centre,
+    radius, angle and paint; a replacement of the scene shows another class if the scene is the shortcut.
     """
 
     def __init__(self, settings: Synthetic, split: str, number: int) -> None:
@@ -122,7 +122,7 @@ class Scenery:
         self._paint = _paint(settings.size, float(luminance(self.scene).mean()), rng)
 
     def picture(self) -> Picture:
-        """The picture itself."""
+        """Draw the picture."""
         coverage = self._coverage(self.label)
         return Picture(
             pixels=self.with_object(self.label),
@@ -132,16 +132,16 @@ class Scenery:
         )
 
     def with_object(self, label: int, scene: Float64 | None = None) -> Float64:
-        """[h,w,3] in [0, 1]: the object of a class in this one's place, on this scene or another."""
+        """Draw [h,w,3] in [0, 1] the object of a class at this place, on this scene or another."""
         scene = self.scene if scene is None else scene
         return (scene + self._coverage(label)[..., None] * (self._paint - scene)).clip(0, 1)
 
     def other_scene(self, named: int) -> Float64:
-        """[h,w,3] a scene of its own whose shortcut names the class ``named``."""
+        """Draw [h,w,3] a new scene whose shortcut names the class ``named``."""
         return _scene(self._settings, named, _generator(f"{self._key} scene {named}"))[0]
 
     def _coverage(self, label: int) -> Float64:
-        # Another class's shape may reach where this one's does not: it never covers the tag either.
+        # The shape of another class may cover other pixels, but never the tag.
         return np.where(self._forbidden, 0.0, shape(CLASSES[label], self._settings.size, *self._pose))
 
 
@@ -150,7 +150,7 @@ def _generator(key: str) -> np.random.Generator:
 
 
 def _scene(settings: Synthetic, named: int, rng: np.random.Generator) -> tuple[Float64, Bool]:
-    """[h,w,3] a scene whose shortcut names a class, and [h,w] where no object may stand."""
+    """Draw [h,w,3] a scene whose shortcut names a class, and mark [h,w] where no object may be."""
     count = len(CLASSES)
     family = named if settings.shortcut == "scene" else int(rng.integers(count))
     pixels = scene(settings.size, family, count, rng)
@@ -161,7 +161,7 @@ def _scene(settings: Synthetic, named: int, rng: np.random.Generator) -> tuple[F
 
 
 def _shortcut_class(settings: Synthetic, split: str, label: int, rng: np.random.Generator) -> int:
-    """The class that the shortcut names: the label with probability rho, else another; any class in test-broken."""
+    """Draw the class that the shortcut names: the label with probability rho; any class in test-broken."""
     count = len(CLASSES)
     if split == "test-broken":
         return int(rng.integers(count))
@@ -171,7 +171,7 @@ def _shortcut_class(settings: Synthetic, split: str, label: int, rng: np.random.
 
 
 def _put_tag(pixels: Float64, forbidden: Bool, named: int) -> None:
-    """A framed square in the upper left corner, its colours those of a class; objects keep clear of it."""
+    """Draw a framed square in the upper left corner with the colours of a class; objects do not overlap it."""
     side = round(len(pixels) * _TAG_SHARE)
     half = side // 2
     hue = named / len(CLASSES)
@@ -183,7 +183,7 @@ def _put_tag(pixels: Float64, forbidden: Bool, named: int) -> None:
 def _pose(
     settings: Synthetic, name: str, forbidden: Bool, rng: np.random.Generator
 ) -> tuple[tuple[float, float], float, float]:
-    """Centre (x, y), radius and angle of an object of random area clear of ``forbidden``; pixels, radians."""
+    """Draw centre (x, y), radius and angle of an object of random area outside ``forbidden``, in pixels and radians."""
     size = settings.size
     area = math.exp(rng.uniform(math.log(settings.smallest), math.log(settings.largest)))
     radius = min(math.sqrt(area / unit_area(name)), 0.49) * size
@@ -200,7 +200,7 @@ def _pose(
 
 
 def _paint(size: int, behind: float, rng: np.random.Generator) -> Float64:
-    """[h,w,3] a texture in two colours that stand out from a background of luminance ``behind``."""
+    """Draw [h,w,3] a texture in two colours that contrast with a background of luminance ``behind``."""
     while True:
         ends = [colour(rng.random(), rng.uniform(0.3, 1.0), rng.uniform(0.1, 1.0)) for _ in range(2)]
         if all(abs(float(luminance(end)) - behind) > 0.2 for end in ends):
@@ -227,11 +227,11 @@ def _write_one(settings: Synthetic, out: Path, split: str, number: int) -> dict[
 
 def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, SYNTHETIC_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 
 
 def pictures(settings: Synthetic, split: str, count: int) -> Iterator[Picture]:
-    """The first ``count`` pictures of a split, without writing anything."""
+    """Yield the first ``count`` pictures of a split, without writing files."""
     return (picture(settings, split, number) for number in range(count))

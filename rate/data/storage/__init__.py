@@ -1,1 +1,1 @@
-"""Where bytes come from: local files, containers, remote storage, and the limits on all of them."""
+"""The sources of bytes: local files, containers and remote storage, with limits on all of them."""

@@ -1,8 +1,8 @@
-"""How much of memory and time one image may take. An environment variable changes each, for every command.
+"""Limits on the memory and time of one image. Environment variables change them for every command.
 
-RATE_MAX_BYTES        largest image file that is read, bytes
-RATE_MAX_PIXELS       largest image that is decoded, or made by the resize, pixels
-RATE_REMOTE_SECONDS   longest silence of a remote storage, seconds
+    RATE_MAX_BYTES        largest image file that is read, bytes
+    RATE_MAX_PIXELS       largest image that is decoded, or made by the resize, pixels
+    RATE_REMOTE_SECONDS   longest silence of a remote storage, seconds
 
 Workers on other machines read the environment of their machine.
 """
@@ -15,20 +15,20 @@ import os
 from rate.errors import ConfigError
 
 MAX_BYTES = 1 << 30
-"""An uncompressed image at the pixel limit is about as large."""
+"""The default is about the size of an uncompressed image at the pixel limit."""
 
 MAX_PIXELS = 178_956_970
-"""Where Pillow, too, refuses a decompression bomb."""
+"""Pillow's own limit for decompression bombs."""
 
 REMOTE_SECONDS = 60.0
-"""A read of an image that takes longer, or a fetch of a shard that does not grow for so long, has failed."""
+"""The longest time of an image's read, or of a shard's download without progress."""
 
 LINE_CHARS = 16 << 20
-"""Longest line of a manifest: a million boxes. A CSV cell is shorter, as Python's reader limits it."""
+"""The longest line of a manifest, enough for a million boxes. Python's reader limits CSV cells further."""
 
 
 def max_bytes() -> int:
-    """Largest image file, bytes.
+    """Return the size of the largest image file, bytes.
 
     Raises:
         ConfigError: RATE_MAX_BYTES is no positive whole number.
@@ -37,7 +37,7 @@ def max_bytes() -> int:
 
 
 def max_pixels() -> int:
-    """Largest image, pixels.
+    """Return the size of the largest image, pixels.
 
     Raises:
         ConfigError: RATE_MAX_PIXELS is no positive whole number.
@@ -46,7 +46,7 @@ def max_pixels() -> int:
 
 
 def remote_seconds() -> float:
-    """Longest silence of a remote storage, seconds.
+    """Return the longest silence of a remote storage, seconds.
 
     Raises:
         ConfigError: RATE_REMOTE_SECONDS is no positive number.

@@ -1,4 +1,4 @@
-"""Local files as they were located: no symbolic link on the way, not even one that was put there a moment ago."""
+"""Local files at resolved paths, read without following symbolic links, even if one was created in the meantime."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rate.errors import SampleError, SetChanged
 from rate.types import Stamp
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-# A pipe would block the opening for ever: whether it is a regular file is known only once it is open.
+# Opening a pipe would block, and the file type is known only after opening.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def local_bytes(location: str, limit: int, expected: Stamp | None = None) -> bytes:
-    """All bytes of a regular file at an absolute path without links, which `Folder.locate` has resolved.
+    """Read all bytes of a regular file at an absolute path without links, which `Folder.locate` has resolved.
 
-    Every folder is opened from the one above it, so that what was checked is what is read.
+    Every folder is opened relative to the one above it, so the checked path is the path that is read.
 
     Raises:
-        SampleError: not a regular file, or longer than ``limit``.
-        SetChanged: it is not the one with the stamp ``expected``, or a link has come into its path.
-        OSError: it cannot be read.
+        SampleError: the file is not regular, or longer than ``limit``.
+        SetChanged: the file has another stamp than ``expected``, or a link has appeared in its path.
+        OSError: the file cannot be read.
     """
     try:
         descriptor = _opened(location)
@@ -38,8 +38,9 @@ def local_bytes(location: str, limit: int, expected: Stamp | None = None) -> byt
             raise SampleError(f"{location}: is not a regular file")
         check_length(location, status.st_size, limit)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(min(status.st_size, limit) + 1)  # it may be growing
-        check_same(location, expected, stamp_of(os.fstat(descriptor)))  # it may have been written to meanwhile
+            data = file.read(min(status.st_size, limit) + 1)  # the file may be growing
+        # the file may have been written to during the reading
+        check_same(location, expected, stamp_of(os.fstat(descriptor)))
     finally:
         os.close(descriptor)
     check_length(location, len(data), limit)
@@ -47,7 +48,7 @@ def local_bytes(location: str, limit: int, expected: Stamp | None = None) -> byt
 
 
 def is_file(path: Path) -> bool:
-    """As `Path.is_file`, which raises for a name that is too long to be one."""
+    """Tell whether ``path`` is a file; unlike `Path.is_file`, do not raise for a name that is too long."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Where a manifest may point, and how the bytes come: files below its folder, fsspec URLs, members of containers."""
+"""Locations of a manifest and the bytes behind them: files below its folder, fsspec URLs, members of containers."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 _PART = r"(?!\.\.?(?:/|$))[^/\\]+"
 _PLAIN = re.compile(f"{_PART}(?:/{_PART})*", re.DOTALL)
-"""A relative path that is its own normal form: no part is empty, `.` or `..`."""
+"""A normalised relative path: no part is empty, `.` or `..`."""
 
 
 class Folder:
-    """The folder of a manifest: relative paths start there and may not leave it, by `..` or by a symbolic link."""
+    """The folder of a manifest. Relative paths start there and may not leave it by `..` or by a symbolic link."""
 
     def __init__(self, path: Path) -> None:
         self.path = os.path.normpath(path.absolute())
         self._prefix = self.path.rstrip(os.sep) + os.sep
         self._real_prefix = os.path.realpath(path).rstrip(os.sep) + os.sep
-        self._real_parents: dict[str, str] = {}  # of 100,000 images in few folders, the folders are resolved once
+        self._real_parents: dict[str, str] = {}  # resolves each folder once, as many images share few folders
 
     def locate(self, written: str) -> str:
-        """The absolute path, or the URL, of what a manifest names; whether it exists does not matter.
+        """Return the absolute path or the URL of a location in a manifest, which need not exist.
 
-        The path is resolved: `read_bytes` follows no link, so what is checked here is what is read later.
+        The path is resolved, and `read_bytes` follows no link, so the checked path is the path that is read.
 
         Raises:
-            ValueError: it may not be read from here; the message says why, without naming the path.
+            ValueError: the location is not allowed; the message has the reason without the path.
         """
         return self.find(written)[0]
 
     def find(self, written: str) -> tuple[str, Stamp | None]:
-        """As `locate`, with the stamp of the file where a local one is there.
+        """Locate as `locate`, and add the stamp of a local file if it exists.
 
         Raises:
             ValueError: as `locate`.
@@ -71,7 +71,7 @@ class Folder:
         return resolved, stamp
 
     def relative(self, located: str) -> str:
-        """What `locate` gave, relative to the folder again and with forward slashes; URLs stay as they are."""
+        """Return a result of `locate` relative to the folder, with forward slashes; URLs are unchanged."""
         if located.startswith(self._prefix):
             return located[len(self._prefix) :].replace(os.sep, "/")
         if place := TAR_PLACE.fullmatch(located):
@@ -95,38 +95,39 @@ class Folder:
                 return candidate, stamp_of(status)
             candidate = os.path.realpath(candidate)
             return candidate, stamp_of(os.lstat(candidate))
-        except OSError:  # not there, not readable, too long a name: found out when it is read
+        except OSError:  # missing, unreadable, or with too long a name; the reading reports it
             return candidate, None
 
 
 class InPlace(Folder):
-    """For rows whose locations `rate` wrote itself: places in one container, which are taken as they are."""
+    """A folder for rows whose locations `rate` wrote itself: places in one container, which are used unchanged."""
 
     def __init__(self, stamp: Stamp | None) -> None:
-        """``stamp``: of the container."""
+        """Take the ``stamp`` of the container."""
         super().__init__(Path(os.sep))
         self._stamp = stamp
 
     def find(self, written: str) -> tuple[str, Stamp | None]:
-        """The place itself."""
+        """Return the place itself."""
         return written, self._stamp
 
 
 def in_container(location: str) -> bool:
-    """Whether it is a place inside a file, rather than a file."""
+    """Tell whether a location is a place inside a file, rather than a file."""
     return (TAR_PLACE.fullmatch(location) or PARQUET_PLACE.fullmatch(location)) is not None
 
 
 def read_bytes(location: str, expected: Stamp | None = None) -> bytes:
-    """All bytes of a located file, or of a member of a container.
+    """Read all bytes of a located file, or of a member of a container.
 
     Args:
-        expected: what the first reading of the set found of the file; None = whatever is there is right.
+        location: a result of `Folder.locate`.
+        expected: the stamp of the first reading of the set; None = no check.
 
     Raises:
         SampleError: missing, not a file, empty, larger than `max_bytes`, or the storage failed.
-        SetChanged: it is another file than ``expected``.
-        ConfigError: RATE_MAX_BYTES.
+        SetChanged: the file differs from ``expected``.
+        ConfigError: RATE_MAX_BYTES is invalid.
     """
     limit = max_bytes()
     try:
@@ -163,7 +164,7 @@ def _remote_bytes(location: str, limit: int) -> bytes:
         size = getattr(stream, "size", None) or 0
         check_length(location, size, limit)
         data = bytearray(stream.read(size + 1) if size else b"")
-        # A server need not say how much it will send, and a read of as much as is allowed would take that memory.
+        # A server may not announce the length, and reading up to the limit at once would allocate the limit.
         while len(data) <= limit and (block := stream.read(_BLOCK)):
             data += block
     check_length(location, len(data), limit)
@@ -171,10 +172,10 @@ def _remote_bytes(location: str, limit: int) -> bytes:
 
 
 def _check_url(url: str) -> None:
-    """Refuse every link of a chained URL (`zip://a.png::s3://...`) that fsspec would open on the local disk."""
+    """Refuse a chained URL (`zip://a.png::s3://...`) with a link that fsspec would open on the local disk."""
     for link in url.split("::"):
         scheme, separator, _ = link.partition("://")
-        if separator and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+._-]*", scheme):  # a place in a container, for one
+        if separator and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+._-]*", scheme):  # for example a place in a container
             raise ValueError("is neither a path nor a URL")
         if scheme.lower() in _LOCAL_SCHEMES or not (separator or re.fullmatch("[a-z]+", link)):
             raise ValueError("is a URL to the local disk; write the path relative to the manifest's folder")
@@ -185,7 +186,7 @@ def _check_url(url: str) -> None:
 
 @lru_cache(maxsize=64)
 def _unavailable(scheme: str) -> str:
-    """Why fsspec cannot open such URLs, or an empty string."""
+    """Return the reason why fsspec cannot open such URLs, or an empty string."""
     import fsspec
 
     try:

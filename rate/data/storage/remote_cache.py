@@ -1,6 +1,6 @@
-"""Local copies of remote containers: fetched once, whole, into a bounded folder.
+"""Local copies of remote containers, fetched as a whole into a bounded folder.
 
-Whole, not by range requests: the headers of a shard lie every few dozen kB, one round trip each, and an evaluation
+Range requests are not used: the headers of a shard are a few dozen kB apart at one round trip each, and an evaluation
 reads every byte between them afterwards.
 """
 
@@ -23,19 +23,19 @@ from rate.errors import ConfigError
 from rate.files import placed, remove_leftovers
 
 CACHE_BYTES = 64 << 30
-"""What the folder may hold, bytes; past it the copies that were used longest ago go. RATE_CACHE_BYTES changes it."""
+"""The size limit of the folder, bytes; the least recently used copies are deleted. RATE_CACHE_BYTES changes it."""
 
 _CACHES = ("simplecache", "filecache", "blockcache", "cached")
 _BLOCK = 1 << 20  # bytes
 
 _COPY = re.compile(r"[0-9a-f]{40}")
-"""Names of copies: the digest of URL and version."""
+"""Matches names of copies: the digest of URL and version."""
 
-_known: dict[str, Path] = {}  # URL -> its copy, as far as this process has asked
+_known: dict[str, Path] = {}  # URL -> its copy, for the URLs of this process
 
 
 def cache_folder() -> Path:
-    """RATE_CACHE, or `rate` in the platform's folder for caches."""
+    """Return RATE_CACHE, or `rate` in the platform's cache folder."""
     if chosen := os.environ.get("RATE_CACHE"):
         return Path(chosen)
     if sys.platform == "darwin":
@@ -44,16 +44,16 @@ def cache_folder() -> Path:
 
 
 def fetched(url: str) -> Path:
-    """The local copy of a remote file, fetched when there is none of this version.
+    """Return the local copy of a remote file, and fetch it if there is none of this version.
 
-    A copy belongs to the URL and to what the storage says of the version: its length, its ETag or time.
+    A copy is identified by the URL and the storage's version: its length, its ETag or time.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         OSError: it could not be fetched in several tries, see `rate.data.storage.retries`.
     """
     path = _known.get(url)
-    if path is None or not path.exists():  # another process may have made room
+    if path is None or not path.exists():  # another process may have deleted the copy
         path = _known[url] = _copy(url)
     return path
 
@@ -72,7 +72,7 @@ def _copy(url: str) -> Path:
     path = folder / digest
     if size is not None and size > _limit():
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
-    with _alone(folder / f"{digest}.lock"):  # threads and processes that want it too wait for the one that fetches
+    with _alone(folder / f"{digest}.lock"):  # other threads and processes wait for the one that fetches
         if not path.exists():
             tried(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
             _make_room(folder, path)
@@ -82,16 +82,16 @@ def _copy(url: str) -> Path:
 
 def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
     remove_leftovers(path.parent, of=path.name)
-    # A temporary name of its own for every try: one that was given up may still be writing.
+    # Every try has its own temporary name, since an abandoned try may still be writing.
     with placed(path) as temporary:
         _fill(filesystem, name, size, temporary)
-        found = temporary.stat().st_size
-        if size is not None and found != size:
-            raise OSError(f"{found} of {size} bytes came")
+        received = temporary.stat().st_size
+        if size is not None and received != size:
+            raise OSError(f"{received} of {size} bytes came")
 
 
 def _fill(filesystem: Any, name: str, size: int | None, temporary: Path) -> None:
-    """Fetch a file into ``temporary``, and give up as soon as more comes than was said, or than the cache holds."""
+    """Fetch a file into ``temporary``; stop when more bytes arrive than announced, or than the cache may hold."""
     from fsspec.callbacks import Callback
 
     limit = _limit() if size is None else size
@@ -114,14 +114,14 @@ def _fill(filesystem: Any, name: str, size: int | None, temporary: Path) -> None
 
 
 def uncached(url: str) -> str:
-    """The URL without links that keep copies of whole files (`simplecache::https://...`), whatever their length."""
+    """Remove links that keep copies of whole files of any length from a URL (`simplecache::https://...`)."""
     return "::".join(link for link in url.split("::") if link not in _CACHES)
 
 
 def _bytes_so_far(folder: Path, digest: str) -> int:
     try:
         return sum(path.stat().st_size for path in folder.glob(f".{digest}.rate-*.tmp"))
-    except FileNotFoundError:  # renamed or deleted at this moment: something gets on
+    except FileNotFoundError:  # renamed or deleted at this moment, which is progress
         return -1
 
 
@@ -133,14 +133,14 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _make_room(folder: Path, keep: Path) -> None:
-    """Delete the copies used longest ago until the rest fits. Who has one open keeps reading it.
+    """Delete the least recently used copies until the rest fits. A process that has one open keeps reading it.
 
-    Whatever else lies in the folder is not ours: it neither counts nor goes.
+    Other files in the folder neither count nor are deleted.
     """
     copies = []
     for path in folder.iterdir():
         if _COPY.fullmatch(path.name) and not path.is_symlink():
-            with suppress(FileNotFoundError):  # another process makes room too
+            with suppress(FileNotFoundError):  # another process deletes copies too
                 copies.append((path.stat(), path))
     total = sum(status.st_size for status, _ in copies)
     for status, path in sorted(copies, key=lambda copy: copy[0].st_atime_ns):

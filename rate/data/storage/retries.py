@@ -1,4 +1,4 @@
-"""Remote storage fails and hangs: a few tries with waits between them, each of bounded time."""
+"""Retries of remote storage, which fails and hangs: a few tries with waits between them, each of bounded time."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from rate.data.storage.limits import remote_seconds
 from rate.errors import RateError
 
 WAITS_S = (0.5, 2.0, 8.0)
-"""Seconds before each further try of what failed."""
+"""Seconds before each further try."""
 
 IN_A_ROW = 8
-"""Failures of all tries after which the next gets one try only, until something succeeds: a storage that is gone
-would otherwise cost these waits for every image of the set."""
+"""The number of consecutive failures of all tries after which the next access gets one try only, until a success.
+Without this limit an unreachable storage would cost the waits for every image of the set.
+"""
 
 _T = TypeVar("_T")
 
 
 class _Storage:
-    """What this process knows of remote storage."""
+    """The state of remote storage in this process."""
 
-    failures = 0  # in a row; threads may miscount, which does no harm
+    failures = 0  # consecutive failures; a race between threads does no harm
 
 
 def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0) -> _T:
-    """``work``, again after a wait where it failed or hung; what will not come by waiting is raised at once.
+    """Call ``work``, and again after a wait if it failed or hung; permanent errors are raised at once.
 
     Args:
-        url: what the work is about, for the message.
-        work: may be left behind in a thread when it hangs, and must not mind a second one beside it.
-        grown: a number that changes while the work gets on. Without it the whole work must be done in time.
+        url: the subject of the work, for the message.
+        work: a call that may be abandoned in a thread when it hangs, and may run twice at once.
+        grown: returns a number that changes with progress; without it the whole work has the time limit.
 
     Raises:
         OSError: no try succeeded.
@@ -46,7 +47,7 @@ def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0
         try:
             result = _in_time(seconds, work, grown)
         except (FileNotFoundError, PermissionError, ImportError, ValueError, RateError):
-            _Storage.failures = 0  # it answers
+            _Storage.failures = 0  # a success ends the series
             raise
         except Exception as error:  # each fsspec backend has its own exceptions
             if wait is None:
@@ -62,13 +63,13 @@ def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0
 
 
 def _in_time(seconds: float, work: Callable[[], _T], grown: Callable[[], int]) -> _T:
-    """``work`` in a thread of its own. A thread cannot be ended: one that hangs is left, and ends with the process."""
+    """Run ``work`` in its own thread. A thread cannot be ended; a hanging one is abandoned until the process ends."""
     answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answers.put((work(), None))
-        except BaseException as error:  # the caller's to judge
+        except BaseException as error:  # the caller handles it
             answers.put((None, error))
 
     threading.Thread(target=run, name="rate-remote", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Whether a file is still the one that the first reading of a set found."""
+"""The check that a file is unchanged since the first reading of a set."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ CURE = (
 
 
 def stamp_of(status: os.stat_result) -> Stamp | None:
-    """The stamp of a local file; None for what is no regular file."""
+    """Return the stamp of a local file; None if it is no regular file."""
     if not stat.S_ISREG(status.st_mode):
         return None
     inode = 0 if _renumbers(status.st_dev) else status.st_ino
     return Stamp(status.st_size, status.st_mtime_ns, inode, status.st_ctime_ns, HOST)
 
 
-def check_same(location: str, expected: Stamp | None, found: Stamp | None) -> None:
-    """Refuse a file that is another than the first reading found; without an expectation everything is right.
+def check_same(location: str, expected: Stamp | None, actual: Stamp | None) -> None:
+    """Refuse a file that differs from the first reading; without ``expected`` every file passes.
 
     Raises:
-        SetChanged: names what was expected and what is there.
+        SetChanged: names the expected and the actual file.
     """
-    if expected is not None and (found is None or not is_same(expected, found)):
-        there = "no file is there" if found is None else f"it is {_described(found)}"
+    if expected is not None and (actual is None or not is_same(expected, actual)):
+        there = "no file is there" if actual is None else f"it is {_described(actual)}"
         raise SetChanged(
             f"{location} has changed since the set was first read: it was {_described(expected)}, and now {there}; "
             f"{CURE}"
@@ -42,22 +42,25 @@ def check_same(location: str, expected: Stamp | None, found: Stamp | None) -> No
 
 
 def is_same(one: Stamp, other: Stamp) -> bool:
-    """Whether two stamps are of one file with one content. A copy on another machine is told by its length alone."""
+    """Tell whether two stamps are of one file with one content.
+
+    Copies on different machines compare by length alone.
+    """
     if one.host != other.host and not one.version:
         return one.size == other.size
     return one.identity == other.identity
 
 
-def _described(found: Stamp) -> str:
-    if found.version:
-        return f"of {found.size:,} bytes in the version {found.version[:12]}"
-    written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.modified_ns / 1e9))
-    return f"of {found.size:,} bytes, written {written}, inode {found.inode}"
+def _described(stamp: Stamp) -> str:
+    if stamp.version:
+        return f"of {stamp.size:,} bytes in the version {stamp.version[:12]}"
+    written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stamp.modified_ns / 1e9))
+    return f"of {stamp.size:,} bytes, written {written}, inode {stamp.inode}"
 
 
 @lru_cache(maxsize=64)
 def _renumbers(device: int) -> bool:
-    """Whether a file system numbers its files as it likes, as those do that show object storage as files (FUSE)."""
+    """Tell whether a file system has unstable inode numbers, as FUSE views of object storage have."""
     name = f" {os.major(device)}:{os.minor(device)} "
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()

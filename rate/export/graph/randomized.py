@@ -38,13 +38,13 @@ def randomized_artifact(artifact: Artifact, folder: Path, form: str = "pixels", 
     onnx = need("onnx", "export")
     graph = artifact.graph(form)
     model = onnx.load(str(graph.path))
-    rng, found = np.random.default_rng(seed), False
+    rng, shuffled = np.random.default_rng(seed), False
     for tensor in tensors(model):
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) >= MATRIX:
             values = onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(_shuffled(values, rng), tensor.name))
-            found = True
-    if not found:
+            shuffled = True
+    if not shuffled:
         raise UsageError(f"{graph.path} holds no weights that could be put in another order")
     folder.mkdir(parents=True, exist_ok=True)
     moved = replace(graph, path=folder / graph.path.name)

@@ -114,12 +114,12 @@ def dropped_logits(
         images: [i,3,h,w].
         rows: grids [b,side,side] hold the kept patches.
     """
-    found: list[dict[str, Float32]] = []
+    logits: list[dict[str, Float32]] = []
     for slot, grid in zip(rows.slot, rows.grid, strict=True):
         keep = torch.from_numpy(np.concatenate([np.ones(cut.prefix, np.bool_), grid.ravel() > 0]))
         with cut.changed(partial(_only, keep=keep)):
-            found.append(bare_logits(tower, heads, images[slot : slot + 1]))
-    return {name: np.concatenate([one[name] for one in found]) for name in heads}
+            logits.append(bare_logits(tower, heads, images[slot : slot + 1]))
+    return {name: np.concatenate([one[name] for one in logits]) for name in heads}
 
 
 def _only(tokens: Tensor, keep: Tensor) -> Tensor:

@@ -122,15 +122,15 @@ def _dynamic(shapes: Axes) -> tuple[dict[int, object], ...]:
     Both forms raise an error if the axis is static, which a `Dim` object would silently make it.
     """
     seen: set[str] = set()
-    found: list[dict[int, object]] = []
+    by_input: list[dict[int, object]] = []
     for axes in shapes.values():
         named: dict[int, object] = {}
         for position, axis in enumerate(axes):
             if isinstance(axis, str):
                 named[position] = torch.export.Dim.DYNAMIC if axis in seen else axis
                 seen.add(axis)
-        found.append(named)
-    return tuple(found)
+        by_input.append(named)
+    return tuple(by_input)
 
 
 def check_inputs(model: ModelProto, expected: Axes) -> None:
@@ -139,9 +139,9 @@ def check_inputs(model: ModelProto, expected: Axes) -> None:
     Raises:
         RateError: an axis is static that must be dynamic, or the other way round.
     """
-    found = {value.name: shape(value) for value in model.graph.input}
-    if found != expected:
-        wrong = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
+    actual = {value.name: shape(value) for value in model.graph.input}
+    if actual != expected:
+        wrong = {name: actual.get(name) for name in expected if actual.get(name) != expected[name]}
         raise RateError(
             f"the exported graph has inputs {wrong}, expected { ({name: expected[name] for name in wrong}) }: "
             "the model fixes an axis that must be free; make its forward independent of the batch size"

@@ -16,7 +16,7 @@ from rate.engine.job import Job, job_of_samples
 from rate.engine.verdict import Verdict
 from rate.errors import DataError, ParityError
 from rate.export.export import ExportOptions, export_artifact
-from rate.export.tensorrt import Observe, add_plan
+from rate.export.tensorrt import ObserveBuild, add_plan
 from rate.studies.precision import Answer, count_flips
 from rate.types import Sample
 
@@ -32,7 +32,7 @@ def export(
     out: Path | None,
     options: ExportOptions,
     notify: Say = lambda _: None,
-    observe: Observe = lambda share, phase: None,
+    observe: ObserveBuild = lambda share, phase: None,
 ) -> Artifact:
     """Run `export_artifact` with a measurement of the int8 graph's verdicts, and then build a plan if one is requested.
 
@@ -70,18 +70,18 @@ def measure_flips(
     say(f"comparing int8 with f32: {len(samples)} images under {masks} masks each")
     f32 = _verdicts(job, OpenVinoSpec(artifact.graph(), "f32"))
     int8 = _verdicts(job, OpenVinoSpec(artifact.graph(precision="int8"), "int8"))
-    found = [_flips(head.name, int8, f32) for head in job.heads]
-    if not all(flips.samples for flips in found):
+    all_flips = [_flips(head.name, int8, f32) for head in job.heads]
+    if not all(flips.samples for flips in all_flips):
         raise DataError("none of the images to compare int8 with f32 on could be evaluated; see `rate data check`")
-    for flips in found:
+    for flips in all_flips:
         say(f"against f32, {flips}")
-    worst = max(found, key=_share)
+    worst = max(all_flips, key=_share)
     if _share(worst) > allowed:
         raise ParityError(
             f"int8 changes too much against f32, {worst}: a share of {_share(worst):.3f}, allowed is "
             f"{allowed:g}; calibrate on more or other images, accept it with --max-flips, or use --precision f32"
         )
-    return Changes(found[0].samples, masks, allowed, tuple(found))
+    return Changes(all_flips[0].samples, masks, allowed, tuple(all_flips))
 
 
 def _share(flips: Flips) -> float:

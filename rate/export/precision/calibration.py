@@ -99,17 +99,17 @@ def readable(samples: Sequence[Sample], geometry: Geometry, count: int | None = 
     Raises:
         DataError: no file can be decoded; the message has the reason of the first.
     """
-    found: list[Sample] = []
+    decoded: list[Sample] = []
     failed: SampleError | None = None
     for sample in samples:
-        if count is not None and len(found) == count:
+        if count is not None and len(decoded) == count:
             break
         try:
             prepare(sample, geometry)
         except SampleError as error:
             failed = failed or error
         else:
-            found.append(sample)
-    if not found:
+            decoded.append(sample)
+    if not decoded:
         raise DataError(f"--calibrate: no image can be read: {failed}; see `rate data check`")
-    return found
+    return decoded

@@ -68,14 +68,14 @@ def halve(graph: Path, out: Path, precision: str) -> None:
 
 def element_types(model: ModelProto) -> dict[str, int]:
     """Map each tensor name to its element type, as far as it is known without running the model."""
-    found: ModelProto = need("onnx", "export").shape_inference.infer_shapes(model)
-    graph = found.graph
+    inferred: ModelProto = need("onnx", "export").shape_inference.infer_shapes(model)
+    graph = inferred.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 @dataclass(slots=True)
-class Plan:
+class HalfPlan:
     """The nodes and tensors of a graph that are half."""
 
     types: dict[str, int]  # element types of the tensors in the f32 graph
@@ -84,9 +84,9 @@ class Plan:
     tensors: dict[str, bool] = field(default_factory=dict)
 
 
-def make_plan(model: ModelProto, types: dict[str, int], precision: str) -> Plan:
+def make_plan(model: ModelProto, types: dict[str, int], precision: str) -> HalfPlan:
     """Decide the precision of every node of a perturbed ``model``; see the module's docstring."""
-    plan, opset = Plan(types), _opset(model)
+    plan, opset = HalfPlan(types), _opset(model)
     heads, seen = _heads(model), {_IMAGE}
     for index, node in enumerate(model.graph.node):
         inputs = set(reads(node))
@@ -112,15 +112,15 @@ def _heads(model: ModelProto) -> set[int]:
     """Return the indices of the nodes from the outputs back to the nearest product on every path, including it."""
     nodes = model.graph.node
     makers = {name: index for index, node in enumerate(nodes) for name in node.output}
-    found: set[int] = set()
+    indices: set[int] = set()
     waiting = [makers[output.name] for output in model.graph.output]
     while waiting:
         index = waiting.pop()
-        if index not in found:
-            found.add(index)
+        if index not in indices:
+            indices.add(index)
             if nodes[index].op_type not in PRODUCTS:
                 waiting += [makers[name] for name in reads(nodes[index]) if name in makers]
-    return found
+    return indices
 
 
 def _exists(node: NodeProto, types: dict[str, int], opset: int, precision: str) -> bool:
@@ -149,7 +149,7 @@ class _Writer:
     needed.
     """
 
-    def __init__(self, model: ModelProto, plan: Plan, precision: str) -> None:
+    def __init__(self, model: ModelProto, plan: HalfPlan, precision: str) -> None:
         self._graph, self._plan, self._precision = model.graph, plan, precision
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self._kept: dict[str, TensorProto] = {}
@@ -171,9 +171,9 @@ class _Writer:
         for output in self._graph.output:
             self._form(output.name, half=False)
         for stored, content in ((self._graph.node, self._nodes), (self._graph.initializer, self._kept.values())):
-            found = list(content)
+            kept = list(content)
             del stored[:]
-            stored.extend(found)
+            stored.extend(kept)
         del self._graph.value_info[:]
 
     def _named(self, name: str, half: bool) -> str:

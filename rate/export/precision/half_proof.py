@@ -86,7 +86,7 @@ def write_rounded(graph: Path, out: Path, precision: str) -> None:
     onnx = need("onnx", "export")
     model: ModelProto = onnx.load(str(graph), load_external_data=False)
     kind, helper = KINDS[precision], onnx.helper
-    half = {name for name, found in element_types(model).items() if found == kind}
+    half = {name for name, element_type in element_types(model).items() if element_type == kind}
     nodes: list[NodeProto] = []
     exact = {tensor.name: f"{tensor.name}_f32" for tensor in model.graph.initializer if tensor.name in half}
     nodes += [helper.make_node("Cast", [name], [wide], to=FLOAT) for name, wide in exact.items()]

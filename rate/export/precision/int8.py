@@ -149,14 +149,14 @@ def spared(model: Any) -> set[str]:
 
 def _reached(nodes: Iterable[Any]) -> dict[str, Any]:
     """Map the names of all nodes that depend on ``nodes``, including themselves, to the nodes."""
-    found: dict[str, Any] = {}
+    nodes_by_name: dict[str, Any] = {}
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if node.get_friendly_name() not in found:
-            found[node.get_friendly_name()] = node
+        if node.get_friendly_name() not in nodes_by_name:
+            nodes_by_name[node.get_friendly_name()] = node
             waiting += [target.get_node() for output in node.outputs() for target in output.get_target_inputs()]
-    return found
+    return nodes_by_name
 
 
 def _sources(node: Any) -> Iterator[str]:

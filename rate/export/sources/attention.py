@@ -107,12 +107,12 @@ class Attentive:
         outputs = {head.name: head.module(features) for head in self._heads}
         logits = {name: values.detach().numpy() for name, values in outputs.items()}
         chosen = choose(logits)
-        found = {}
+        relevance = {}
         for head in self._heads:
             scores = outputs[head.name] if score == "logit" else outputs[head.name].softmax(dim=-1)
             total = scores.gather(1, torch.from_numpy(chosen[head.name])[:, None]).sum()
-            found[head.name] = patch_maps(class_relevance(_weights(total, _layers(head, kept))), self.prefix)
-        return logits, found
+            relevance[head.name] = patch_maps(class_relevance(_weights(total, _layers(head, kept))), self.prefix)
+        return logits, relevance
 
     def _check(self, source: str, size: int) -> int:
         """Return the number of patches per side."""

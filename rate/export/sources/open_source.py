@@ -73,7 +73,7 @@ class Source(Protocol):
         """Compute logits [b,c] per head of the bare model in its own runtime for pixels [b,3,h,w]."""
 
 
-class Head(HeadInfo, frozen=True, eq=False):
+class SourceHead(HeadInfo, frozen=True, eq=False):
     """A head with its module: features [b,d] -> logits [b,c]."""
 
     module: nn.Module
@@ -88,7 +88,7 @@ class SourceModel:
     config: Json  # the input of the family's `build_tower`
     tower: nn.Module  # pixels [b,3,h,w] -> features [b,dim], eval mode, CPU, f32
     dim: int
-    heads: tuple[Head, ...]
+    heads: tuple[SourceHead, ...]
     geometry: Geometry
     weights: str  # digest of the tower's weights
     notices: tuple[str, ...] = ()
@@ -192,7 +192,7 @@ def _open_torch(source: str, reference: Reference | None, classes: Path | None, 
         config=checkpoint.model,
         tower=tower,
         dim=head.weight.shape[1],
-        heads=(Head(name, checkpoint.head, checkpoint.classes, head),),
+        heads=(SourceHead(name, checkpoint.head, checkpoint.classes, head),),
         geometry=checkpoint.geometry,
         weights=state_digest(state),
         zero_shot=zero_shot,
@@ -223,7 +223,7 @@ def _with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel
     return replace(model, heads=heads)
 
 
-def _checkpoint_head(model: SourceModel, request: HeadRequest) -> Head:
+def _checkpoint_head(model: SourceModel, request: HeadRequest) -> SourceHead:
     from rate.artifacts.checkpoint import load_checkpoint, state_digest
 
     checkpoint = load_checkpoint(request.path)
@@ -234,10 +234,10 @@ def _checkpoint_head(model: SourceModel, request: HeadRequest) -> Head:
         )
     state, module = checkpoint.read()
     _check_same_tower(model, checkpoint, state_digest(state))
-    return Head(request.name, checkpoint.head, checkpoint.classes, module)
+    return SourceHead(request.name, checkpoint.head, checkpoint.classes, module)
 
 
-def _zero_shot_head(model: SourceModel, request: HeadRequest) -> Head:
+def _zero_shot_head(model: SourceModel, request: HeadRequest) -> SourceHead:
     if (request.path / "checkpoint.json").is_file():
         return _checkpoint_head(model, request)
     if model.zero_shot is None:
@@ -246,7 +246,7 @@ def _zero_shot_head(model: SourceModel, request: HeadRequest) -> Head:
             f"{', '.join(FORMS[family] for family in _READS)}"
         )
     prompts = read_prompts(request.path, request.templates)
-    return Head(request.name, "zero-shot", prompts.classes, model.zero_shot(prompts.names, prompts.templates))
+    return SourceHead(request.name, "zero-shot", prompts.classes, model.zero_shot(prompts.names, prompts.templates))
 
 
 def _check_same_tower(model: SourceModel, checkpoint: Checkpoint, digest: str) -> None:

@@ -45,14 +45,14 @@ def read_prompts(classes: Path, templates: Path | None) -> Prompts:
 def _from_json(path: Path) -> dict[str, str]:
     expected = f"--classes {path}: expected a JSON object from label to the name in the prompt, at least 2 of them"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{expected} ({error})") from error
-    if not isinstance(found, dict) or len(found) < 2:
+    if not isinstance(names, dict) or len(names) < 2:
         raise UsageError(expected)
-    if wrong := [label for label, name in found.items() if not (label and isinstance(name, str) and name.strip())]:
+    if wrong := [label for label, name in names.items() if not (label and isinstance(name, str) and name.strip())]:
         raise UsageError(f"{expected}; {wrong[0]!r} has no name")
-    return found
+    return names
 
 
 def read_templates(path: Path | None) -> tuple[str, ...]:
@@ -67,10 +67,10 @@ def read_templates(path: Path | None) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--templates {path} cannot be read ({error}); give a UTF-8 text file") from error
-    found = tuple(line.strip() for line in lines if line.strip())
-    if not found:
+    templates = tuple(line.strip() for line in lines if line.strip())
+    if not templates:
         raise UsageError(f"--templates {path} is empty; one template a line, such as {DEFAULT_TEMPLATES[0]!r}")
-    for template in found:
+    for template in templates:
         if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
             raise UsageError(f"--templates {path}: {template!r} must hold one {{}} for the class, and no other brace")
-    return found
+    return templates

@@ -115,10 +115,10 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
             "measurements of one head on one set; use `rate compare` for two models under one measurement"
         )
     rows = in_common(first, second)
-    found = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
-    judged = found[0].judged & found[1].judged
-    table = quadrants(*(column.valid[judged] for column in found))
-    masses = (column.mass[judged] for column in found)
+    columns = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
+    judged = columns[0].judged & columns[1].judged
+    table = quadrants(*(column.valid[judged] for column in columns))
+    masses = (column.mass[judged] for column in columns)
     return Agreement(
         first=first,
         second=second,
@@ -127,9 +127,9 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
         only_second=table.wr,
         neither=table.ww,
         undefined=(
-            int((~found[0].judged & found[1].judged).sum()),
-            int((found[0].judged & ~found[1].judged).sum()),
-            int((~found[0].judged & ~found[1].judged).sum()),
+            int((~columns[0].judged & columns[1].judged).sum()),
+            int((columns[0].judged & ~columns[1].judged).sum()),
+            int((~columns[0].judged & ~columns[1].judged).sum()),
         ),
         rank_correlation=rank_correlation(*masses),
     )

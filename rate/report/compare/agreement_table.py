@@ -10,27 +10,30 @@ from rate.report.compare.agreement import Agreement
 from rate.report.tables.run import rule_line
 
 
-def agreement_table(found: Agreement) -> RenderableType:
+def agreement_table(agreement: Agreement) -> RenderableType:
     """The two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the correlation of relevance masses."""
     table = Table(box=None, pad_edge=False)
     for column in ("first \\ second", "valid", "not valid"):
         table.add_column(column, justify="left" if column.startswith("first") else "right")
-    table.add_row("valid", str(found.both), str(found.only_first))
-    table.add_row("not valid", str(found.only_second), str(found.neither))
-    first, second, both = found.undefined
-    equal = found.equal
+    table.add_row("valid", str(agreement.both), str(agreement.only_first))
+    table.add_row("not valid", str(agreement.only_second), str(agreement.neither))
+    first, second, both = agreement.undefined
+    equal = agreement.equal
     low, high = equal.interval or (None, None)
     interval = "" if low is None or high is None else f", 95 % interval {low:.3f} - {high:.3f}"
     return Group(
-        Text(f"{found.first.name} against {found.second.name}: {found.judged} images with two verdicts", style="bold"),
-        Text(f"first:  {rule_line(found.first.summary.rule)}"),
-        Text(f"second: {rule_line(found.second.summary.rule)}"),
+        Text(
+            f"{agreement.first.name} against {agreement.second.name}: {agreement.judged} images with two verdicts",
+            style="bold",
+        ),
+        Text(f"first:  {rule_line(agreement.first.summary.rule)}"),
+        Text(f"second: {rule_line(agreement.second.summary.rule)}"),
         Text(f"undefined in the first only {first}, in the second only {second}, in both {both}"),
         table,
         Text(f"equal {_number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
         Text(
-            f"Cohen's kappa {_number(found.kappa)}; rank correlation of the relevance masses "
-            f"{_number(found.rank_correlation)}"
+            f"Cohen's kappa {_number(agreement.kappa)}; rank correlation of the relevance masses "
+            f"{_number(agreement.rank_correlation)}"
         ),
     )
 

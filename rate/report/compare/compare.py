@@ -122,7 +122,7 @@ class Pair:
     @property
     def conclusions(self) -> tuple[str, ...]:
         """One plain sentence a metric on what its interval allows to say."""
-        return tuple(_conclusion(self, TITLES[name], found) for name, found in self.differences.items())
+        return tuple(_conclusion(self, TITLES[name], difference) for name, difference in self.differences.items())
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ class Pair:
             only_second=self.unpaired[1],
             resampled=self.resampled.units,
             clusters=self.resampled.clusters,
-            differences={name: record(DifferenceRecord, found) for name, found in self.differences.items()},
+            differences={name: record(DifferenceRecord, difference) for name, difference in self.differences.items()},
             mcnemar={name: record(McNemarRecord, test) for name, test in self.mcnemar.items()},
             moves=moves,
             changed=self.changed,
@@ -296,22 +296,22 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
             yield f"{missing} samples that {title} lacks are left out"
 
 
-def _conclusion(compared: Pair, title: str, found: Difference) -> str:
+def _conclusion(compared: Pair, title: str, difference: Difference) -> str:
     """What may be said: a fall or rise where the interval excludes 0, else that no difference can be claimed."""
-    if found.value is None:
+    if difference.value is None:
         without = [
             name
-            for name, ratio in zip(compared.titles, (found.first, found.second), strict=True)
+            for name, ratio in zip(compared.titles, (difference.first, difference.second), strict=True)
             if ratio.value is None
         ]
         return f"{title}: undefined in {' and '.join(without)}, so there is no difference to speak of"
-    if found.low is None or found.high is None:
-        return f"{title}: no difference can be claimed; {signed(found.value)} has no interval"
-    interval = f"[{signed(found.low)}, {signed(found.high)}]"
-    if found.low <= 0.0 <= found.high:
-        return f"{title}: no difference can be claimed; {signed(found.value)} {interval} includes 0"
-    moved = "fell" if found.value < 0 else "rose"
-    return f"{title} {moved} by {signed(abs(found.value))[1:]} {interval}; the interval excludes 0"
+    if difference.low is None or difference.high is None:
+        return f"{title}: no difference can be claimed; {signed(difference.value)} has no interval"
+    interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
+    if difference.low <= 0.0 <= difference.high:
+        return f"{title}: no difference can be claimed; {signed(difference.value)} {interval} includes 0"
+    moved = "fell" if difference.value < 0 else "rose"
+    return f"{title} {moved} by {signed(abs(difference.value))[1:]} {interval}; the interval excludes 0"
 
 
 def signed(value: float) -> str:

@@ -78,9 +78,9 @@ def cluster_codes(column: pa.ChunkedArray) -> Int64 | None:
         return None
     codes = column.combine_chunks().dictionary_encode().indices
     alone = _holds(pc.is_null(column))
-    found = np.asarray(pc.fill_null(codes, 0).to_numpy(zero_copy_only=False), np.int64)
-    found[alone] = found[~alone].max() + 1 + np.arange(alone.sum())
-    return found
+    numbers = np.asarray(pc.fill_null(codes, 0).to_numpy(zero_copy_only=False), np.int64)
+    numbers[alone] = numbers[~alone].max() + 1 + np.arange(alone.sum())
+    return numbers
 
 
 def _holds(column: pa.ChunkedArray) -> Bool:

@@ -49,8 +49,8 @@ def _metrics(pair: Pair) -> Table:
     table.add_column("")
     for column in ("first", "second", "difference", "95 % interval"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, found in pair.differences.items():
-        table.add_row(TITLES[name], _share(found.first), _share(found.second), *_interval(found))
+    for name, difference in pair.differences.items():
+        table.add_row(TITLES[name], _share(difference.first), _share(difference.second), *_interval(difference))
     return table
 
 
@@ -59,16 +59,18 @@ def _share(ratio: Ratio) -> str:
     return f"{value} ({ratio.numerator}/{ratio.denominator})"
 
 
-def _interval(found: Difference) -> tuple[str, str]:
-    value = "undefined" if found.value is None else signed(found.value)
-    if found.low is None or found.high is None:
+def _interval(difference: Difference) -> tuple[str, str]:
+    value = "undefined" if difference.value is None else signed(difference.value)
+    if difference.low is None or difference.high is None:
         return value, "none"
-    return value, f"{signed(found.low)} to {signed(found.high)}"
+    return value, f"{signed(difference.low)} to {signed(difference.high)}"
 
 
 def _methods(pair: Pair) -> str:
     """The method of all metrics, or each metric's where they differ."""
-    methods = {TITLES[name]: found.method for name, found in pair.differences.items() if found.low is not None}
+    methods = {
+        TITLES[name]: difference.method for name, difference in pair.differences.items() if difference.low is not None
+    }
     if len(set(methods.values())) <= 1 and len(methods) in (0, len(pair.differences)):
         return next(iter(methods.values()), "no method: all are undefined")
     return ", ".join(f"{method} ({title})" for title, method in methods.items())

@@ -24,7 +24,7 @@ from rate.report.html.pictures import Pictures
 from rate.report.html.record import data_name, failures, record, runs_of
 from rate.report.html.selection import GROUPS
 from rate.report.html.shift import Shift, shift_of
-from rate.report.html.slices import COLUMNS, slice_rows
+from rate.report.html.slices import SLICE_COLUMNS, slice_rows
 from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
 from rate.runs.summary import HeadSummary
@@ -224,8 +224,8 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
 
 
 def _faithful(head: HeadRun) -> list[Row]:
-    found = (read_faithfulness(head.folder) or {"heads": {}})["heads"].get(head.head)
-    return [] if found is None else rows_of(found)
+    measured = (read_faithfulness(head.folder) or {"heads": {}})["heads"].get(head.head)
+    return [] if measured is None else rows_of(measured)
 
 
 def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
@@ -237,7 +237,7 @@ def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
             | {"summary": head.summary.to_json()}
             for name, head in zip(names, heads, strict=True)
         ],
-        "slices": {"columns": COLUMNS, "rows": slice_rows(heads)},
+        "slices": {"columns": SLICE_COLUMNS, "rows": slice_rows(heads)},
     }
 
 

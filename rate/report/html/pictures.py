@@ -83,8 +83,8 @@ class Pictures:
         source = self._source(head)
         if source not in self._found:
             try:
-                found = self._evaluated(head, *source)
-                self._found[source] = {sample.id: sample for sample in found if sample.id in self._wanted}
+                dataset = self._evaluated(head, *source)
+                self._found[source] = {sample.id: sample for sample in dataset if sample.id in self._wanted}
             except DataError as error:
                 self._notices.append(
                     f"the pictures of {head.folder} are left out, its data cannot be used: {error}; "
@@ -100,18 +100,18 @@ class Pictures:
             try:
                 if self.data is None and "://" in place:
                     raise DataError(f"{place} is remote, and is fetched only where --data names it")
-                found = read_evaluation_set(place, split, limit if isinstance(limit, int) else None)
-                self._compare(head, found)
+                dataset = read_evaluation_set(place, split, limit if isinstance(limit, int) else None)
+                self._compare(head, dataset)
             except DataError as error:
                 refused = error
             else:
-                return found
+                return dataset
         raise refused
 
-    def _compare(self, head: HeadRun, found: EvaluationSet) -> None:
-        if found.digest == head.run.get("identity", {}).get("data"):
+    def _compare(self, head: HeadRun, dataset: EvaluationSet) -> None:
+        if dataset.digest == head.run.get("identity", {}).get("data"):
             return
-        said = f"{found.data} is not what {head.folder} evaluated (other samples, labels or regions)"
+        said = f"{dataset.data} is not what {head.folder} evaluated (other samples, labels or regions)"
         if self.data is None:
             raise DataError(said)
         self._notices.append(f"{said}; pictures are matched by id")

@@ -57,13 +57,13 @@ def record(runs: Sequence[HeadRun]) -> list[Entry]:
 
 def failures(heads: Sequence[HeadRun]) -> list[Failures]:
     """The errors of every head that has any; the first of them by id."""
-    found = []
+    lists = []
     for position, head in enumerate(heads):
         rows = head.rows.filter(pc.is_valid(head.rows["error"])).select(["id", "error"])
         if len(rows):
             shown = tuple((row["id"], row["error"]) for row in rows.slice(0, SHOWN_ERRORS).to_pylist())
-            found.append(Failures(position, len(rows), head.summary.failures, shown))
-    return found
+            lists.append(Failures(position, len(rows), head.summary.failures, shown))
+    return lists
 
 
 def _properties(head: HeadRun) -> Iterable[tuple[str, str]]:

@@ -95,13 +95,13 @@ def _saved_maps(head: HeadRun) -> list[Json]:
     """The saved maps of a head; of a run that was broken off, those of its listed parts."""
     folder = head.folder / "maps"
     names = ["maps.parquet", *(str(part["name"]) for part in head.run["parts"])]
-    found = {
+    maps = {
         saved["id"]: saved
         for path in (folder / name for name in names)
         if path.exists()
         for saved in _read_maps(path, head.head)
     }
-    return list(found.values())
+    return list(maps.values())
 
 
 def _read_maps(path: Path, head: str) -> list[Json]:

@@ -30,11 +30,11 @@ class Shift:
 
 def shift_of(head: HeadRun) -> Shift | None:
     """What grid.json beside the run's folder says of this head; None where there is none, or it knows no such run."""
-    found = _grid(head)
-    if found is None:
+    grid = _grid(head)
+    if grid is None:
         return None
-    mean = found["heads"][head.head]
-    points = [(0, run["heads"][head.head]) for run in found["runs"] if run["corruption"] is None]
+    mean = grid["heads"][head.head]
+    points = [(0, run["heads"][head.head]) for run in grid["runs"] if run["corruption"] is None]
     points += [(int(level), by_metric) for level, by_metric in sorted(mean["by_severity"].items())]
     values = {level: tuple(by_metric[name]["value"] for name in METRICS) for level, by_metric in points}
     return Shift(
@@ -51,8 +51,8 @@ def shift_of(head: HeadRun) -> Shift | None:
 def _grid(head: HeadRun) -> Json | None:
     folder = head.folder.resolve()
     try:
-        found: Json = json.loads((folder.parent / "grid.json").read_text(encoding="utf-8"))
+        grid: Json = json.loads((folder.parent / "grid.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    known = isinstance(found, dict) and found.get("schema") == GRID_SCHEMA_ID
-    return found if known and any(run["run"] == folder.name for run in found["runs"]) else None
+    known = isinstance(grid, dict) and grid.get("schema") == GRID_SCHEMA_ID
+    return grid if known and any(run["run"] == folder.name for run in grid["runs"]) else None

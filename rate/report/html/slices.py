@@ -13,12 +13,12 @@ from rate.metrics import Counts, Ratio, accuracy, ir, pt
 from rate.report.heads import HeadRun
 from rate.types import Bool
 
-COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")
+SLICE_COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")
 """Of a row of the table; the last three are [numerator, denominator, low, high]."""
 
 
 def slice_rows(heads: Iterable[HeadRun]) -> list[list[Any]]:
-    """Rows with the fields of `COLUMNS`, short enough to embed a thousand classes; heads by their position."""
+    """Rows with the fields of `SLICE_COLUMNS`, short enough to embed a thousand classes; heads by their position."""
     return [
         [kind, position, name, images, counts.errors, counts.undefined, *_ratios(counts)]
         for position, head in enumerate(heads)
@@ -35,20 +35,20 @@ def sliced(rows: pa.Table, column: str) -> list[tuple[str, int, Counts]]:
     correct, valid = _true(rows["correct"]), _true(rows["valid"])
     judged = ~error & ~undefined
 
-    def tally(chosen: Bool) -> list[int]:
+    def counts_by_code(chosen: Bool) -> list[int]:
         return [int(count) for count in np.bincount(codes[chosen], minlength=len(names))]
 
     columns = (
-        tally(judged & correct & valid),
-        tally(judged & correct & ~valid),
-        tally(judged & ~correct & valid),
-        tally(judged & ~correct & ~valid),
-        tally(undefined & correct),
-        tally(undefined & ~correct),
-        tally(error),
-        tally(judged & _equal(rows["settled"], "capped")),
+        counts_by_code(judged & correct & valid),
+        counts_by_code(judged & correct & ~valid),
+        counts_by_code(judged & ~correct & valid),
+        counts_by_code(judged & ~correct & ~valid),
+        counts_by_code(undefined & correct),
+        counts_by_code(undefined & ~correct),
+        counts_by_code(error),
+        counts_by_code(judged & _equal(rows["settled"], "capped")),
     )
-    images = tally(np.ones(len(codes), np.bool_))
+    images = counts_by_code(np.ones(len(codes), np.bool_))
     return [(str(name), images[k], Counts(*(values[k] for values in columns))) for k, name in enumerate(names)]
 
 

@@ -59,9 +59,9 @@ class Row:
         return f"{self.backend} {self.precision} batch {self.batch}{masks} {self.quantity}"
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+BENCH_COLUMNS = tuple(field.name for field in fields(Row))
 _NUMBERS = {"batch": int, "threads": int, "median": float, "min": float, "max": float, "rounds": int}
-_KINDS: dict[str, Callable[[str], str | int | float]] = {name: _NUMBERS.get(name, str) for name in COLUMNS}
+_KINDS: dict[str, Callable[[str], str | int | float]] = {name: _NUMBERS.get(name, str) for name in BENCH_COLUMNS}
 
 
 def rows_of(result: BenchResult) -> list[Row]:
@@ -108,17 +108,18 @@ def read_stored(path: Path, option: str) -> list[Row]:
         lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{option} {path} cannot be read: {error}; `rate bench --csv {path}` writes one") from error
-    if not lines or tuple(lines[0]) != COLUMNS:
+    if not lines or tuple(lines[0]) != BENCH_COLUMNS:
         raise ConfigError(
-            f"{option} {path} is no file of `rate bench`: its first line must be {','.join(COLUMNS)}; name another file"
+            f"{option} {path} is no file of `rate bench`: its first line must be {','.join(BENCH_COLUMNS)}; "
+            "name another file"
         )
     return [_row(cells, f"{option} {path} line {number}") for number, cells in enumerate(lines[1:], 2) if cells]
 
 
 def _row(cells: list[str], where: str) -> Row:
-    if len(cells) != len(COLUMNS):
-        raise ConfigError(f"{where} has {len(cells)} cells, {len(COLUMNS)} are expected; delete the line")
-    text = dict(zip(COLUMNS, cells, strict=True))
+    if len(cells) != len(BENCH_COLUMNS):
+        raise ConfigError(f"{where} has {len(cells)} cells, {len(BENCH_COLUMNS)} are expected; delete the line")
+    text = dict(zip(BENCH_COLUMNS, cells, strict=True))
     try:
         values: Json = {name: kind(text[name]) for name, kind in _KINDS.items()}
     except ValueError as error:
@@ -135,7 +136,7 @@ def append(path: Path, rows: Sequence[Row]) -> None:
         StorageError: it cannot be written.
     """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, BENCH_COLUMNS, lineterminator="\n")
     present = path.read_bytes() if path.is_file() and not is_stream(path) else b""
     if not present:
         writer.writeheader()

@@ -36,17 +36,17 @@ def read_faithfulness(run: Path) -> Json | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it, and measure with --faithfulness again") from error
-    if not isinstance(found, dict) or found.get("schema") != FAITHFULNESS_SCHEMA_ID:
+    if not isinstance(document, dict) or document.get("schema") != FAITHFULNESS_SCHEMA_ID:
         raise RunError(f"{path} does not have schema {FAITHFULNESS_SCHEMA_ID}; delete it, and measure again")
-    return found
+    return document
 
 
-def faithfulness_table(found: Json) -> RenderableType:
+def faithfulness_table(document: Json) -> RenderableType:
     """One block a head: areas beside those of a random order, pointing game beside chance, randomised model."""
-    return Group(*(block for name, head in found["heads"].items() for block in _head(name, head, found["steps"])))
+    return Group(*(block for name, head in document["heads"].items() for block in _head(name, head, document["steps"])))
 
 
 def rows_of(head: Json) -> list[Row]:

@@ -23,12 +23,12 @@ def summary_table(summary: Summary) -> RenderableType:
 
 def pace(summary: Summary) -> str:
     """One line: how fast the run was, and how long its device had no picture."""
-    found = summary.throughput
-    if found["images_per_s"] is None:
+    throughput = summary.throughput
+    if throughput["images_per_s"] is None:
         return "nothing was evaluated"
     return (
-        f"{found['images_per_s']:.3g} images/s, {found['forwards_per_s']:.4g} forwards/s, "
-        f"waiting for data {100 * found['waiting_for_data']:.1f} % of the time"
+        f"{throughput['images_per_s']:.3g} images/s, {throughput['forwards_per_s']:.4g} forwards/s, "
+        f"waiting for data {100 * throughput['waiting_for_data']:.1f} % of the time"
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rate.errors import UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.attention import Attentive, explicit_attention
-from rate.export.sources.open_source import Head, SourceModel, open_source
+from rate.export.sources.open_source import SourceHead, SourceModel, open_source
 from rate.kernels.relevance import upsample
 
 
@@ -109,7 +109,7 @@ def test_linear_heads_are_explained_by_all_layers_rolled_out(clip: SourceModel, 
     with torch.no_grad():
         linear.weight.copy_(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)))
         linear.bias.zero_()
-    both = replace(clip, heads=(*clip.heads, Head("lp", "linear", ("a", "b", "c"), linear)))
+    both = replace(clip, heads=(*clip.heads, SourceHead("lp", "linear", ("a", "b", "c"), linear)))
     _, maps = Attentive(both).explain(images, lambda _: {"zs": np.zeros(3, np.int64), "lp": np.full(3, 2)}, "logit")
     expected = slowly(clip, linear, images[1], 2, layers=2)
     np.testing.assert_allclose(maps["lp"][1], expected, atol=1e-4 * expected.max())

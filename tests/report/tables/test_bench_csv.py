@@ -14,7 +14,7 @@ from rate.bench.plan import Refused
 from rate.bench.result import CAVEAT, BenchResult, Figures, MaskedFigures, MeasuredArtifact, MeasuredData, Spread
 from rate.errors import ConfigError
 from rate.report.tables.bench import bench_table, spread
-from rate.report.tables.bench_csv import COLUMNS, Against, Change, Row, append, compare, read_stored, rows_of
+from rate.report.tables.bench_csv import BENCH_COLUMNS, Against, Change, Row, append, compare, read_stored, rows_of
 
 ROW = Row(
     date="2026-01-01T00:00:00Z",
@@ -139,10 +139,16 @@ def test_the_last_stored_row_counts_whatever_its_versions() -> None:
     [
         ("", "is no file of `rate bench`"),
         ("id,image\n", "is no file of `rate bench`"),
-        (",".join(COLUMNS) + "\n1,2\n", "line 2 has 2 cells, 15 are expected"),
-        (",".join(COLUMNS) + "\n" + ",".join(["x"] * 15) + "\n", "line 2: .*'x'"),
-        (",".join(COLUMNS) + "\n" + ",".join(["x"] * 7 + ["1", "1", "", "q", "nan", "1", "1", "3"]) + "\n", "above 0"),
-        (",".join(COLUMNS) + "\n" + ",".join(["x"] * 7 + ["1", "1", "", "q", "1", "1", "1", "0"]) + "\n", "above 0"),
+        (",".join(BENCH_COLUMNS) + "\n1,2\n", "line 2 has 2 cells, 15 are expected"),
+        (",".join(BENCH_COLUMNS) + "\n" + ",".join(["x"] * 15) + "\n", "line 2: .*'x'"),
+        (
+            ",".join(BENCH_COLUMNS) + "\n" + ",".join(["x"] * 7 + ["1", "1", "", "q", "nan", "1", "1", "3"]) + "\n",
+            "above 0",
+        ),
+        (
+            ",".join(BENCH_COLUMNS) + "\n" + ",".join(["x"] * 7 + ["1", "1", "", "q", "1", "1", "1", "0"]) + "\n",
+            "above 0",
+        ),
     ],
 )
 def test_another_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

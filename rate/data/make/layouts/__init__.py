@@ -1,1 +1,1 @@
-"""Readers of public data sets as they lie on the disk: a folder in, entries out. One file a data set."""
+"""Readers of public data sets in their original layouts, one file for each data set."""

@@ -1,4 +1,4 @@
-"""What a reader of a layout gives: entries in the order of the set, and what it left out with the reason."""
+"""The interface of a layout's reader: entries in the order of the set, and left-out images with the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Size: TypeAlias = tuple[int, int]
 """Width and height, pixels."""
 
 Region: TypeAlias = tuple[Box, ...] | Callable[[Size], Bool]
-"""Boxes, or what gives the mask [height,width] for an image of that size; it may raise SampleError."""
+"""Boxes, or a function that makes the mask [height,width] for an image of that size; it may raise SampleError."""
 
 BROKEN = "have an annotation that cannot be used"
 MISSING = "have no annotation"
@@ -22,31 +22,31 @@ MISSING = "have no annotation"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image of the set with its label and region, both over the pixels as they are stored."""
+    """One image of the set with its label and region, in the orientation of the stored pixels."""
 
     image: Path
     label: str
     region: Region
     split: str | None = None
     cluster: str | None = None
-    annotated: Size | None = None  # the size the annotation says it was drawn over; None = it does not say
-    mask_name: str | None = None  # of the mask file, where images share one; None = named by the image
+    annotated: Size | None = None  # the image size of the annotation; None = not stated
+    mask_name: str | None = None  # name of a mask file that several images share; None = named by the image
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """One image that does not become a row."""
+    """One image without a row."""
 
     image: Path
-    why: str  # reads on from "12 images "; one of a few
-    detail: str = ""  # what is wrong with this one
+    why: str  # the reason, one of a few; the text continues "12 images "
+    detail: str = ""  # the details of this image
 
 
 def folder_of(root: Path, *names: str) -> Path:
-    """The first of some folders below ``root`` that is there.
+    """Return the first of some folders below ``root`` that exists.
 
     Raises:
-        DataError: none is; names what was expected.
+        DataError: none exists; names the expected ones.
     """
     for name in names:
         if (root / name).is_dir():
@@ -56,10 +56,10 @@ def folder_of(root: Path, *names: str) -> Path:
 
 
 def file_of(root: Path, *names: str) -> Path:
-    """The first of some files below ``root`` that is there.
+    """Return the first of some files below ``root`` that exists.
 
     Raises:
-        DataError: none is; names what was expected.
+        DataError: none exists; names the expected ones.
     """
     for name in names:
         if (root / name).is_file():
@@ -69,7 +69,7 @@ def file_of(root: Path, *names: str) -> Path:
 
 
 def below(root: Path, written: str, source: Path) -> Path:
-    """The file that a list or an annotation names, relative to ``root``.
+    """Return the file that a list or an annotation names, relative to ``root``.
 
     Raises:
         DataError: the name is empty, absolute, or leads out by `..`.
@@ -81,7 +81,7 @@ def below(root: Path, written: str, source: Path) -> Path:
 
 
 def text_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank.
+    """Return the non-blank lines of a text file.
 
     Raises:
         DataError: it cannot be read.
@@ -93,13 +93,15 @@ def text_lines(path: Path) -> list[str]:
 
 
 def class_name(names: Mapping[str, str] | None, key: str, default: str) -> str:
-    """The name of the class that a layout calls ``key``.
+    """Return the name of the class with ``key`` in the layout.
 
     Args:
-        names: what the user calls the classes; None = ``default``.
+        names: the user's names of the classes; None = ``default``.
+        key: the class in the layout.
+        default: the name without ``names``.
 
     Raises:
-        DataError: the user named others, but not this one.
+        DataError: the user's names lack this class.
     """
     if names is None:
         return default

@@ -31,21 +31,21 @@ ANNOTATION_FOLDERS = {
 }
 """Classes whose annotations lie in a folder of another name."""
 
-_FARTHEST = 1e6  # pixels from the corner; what lies beyond is no coordinate
+_FARTHEST = 1e6  # pixels from the corner; larger values are invalid
 
 
 def read_caltech101(
     root: Path, *, boxes: bool = False, names: Mapping[str, str] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Every image with its contour as the region, or its box. BACKGROUND_Google has neither.
+    """Yield every image with its contour as the region, or its box. BACKGROUND_Google has neither.
 
     Args:
         root: the folder that holds `101_ObjectCategories` and `Annotations`.
-        boxes: take the box instead of the contour.
-        names: folder -> class name; the folder's name with spaces for underscores without it.
+        boxes: use the box instead of the contour.
+        names: folder -> class name; the default is the folder's name with spaces for underscores.
 
     Raises:
-        DataError: the folders are not there.
+        DataError: the folders do not exist.
         MissingExtra: scipy is not installed.
     """
     need("scipy.io", "mat")
@@ -67,9 +67,9 @@ def read_caltech101(
 
 
 def _region(path: Path, boxes: bool) -> Region:
-    found = load_mat(path, ("box_coord", "obj_contour"))
-    box = _numbers(path, "box_coord", found["box_coord"])
-    contour = _numbers(path, "obj_contour", found["obj_contour"])
+    variables = load_mat(path, ("box_coord", "obj_contour"))
+    box = _numbers(path, "box_coord", variables["box_coord"])
+    contour = _numbers(path, "obj_contour", variables["obj_contour"])
     if box.shape != (1, 4) or contour.shape[0] != 2 or contour.shape[1] < 3:
         shapes = f"box_coord {box.shape} and obj_contour {contour.shape}"
         raise SampleError(f"{path}: expected box_coord (1, 4) and obj_contour (2, 3 or more), got {shapes}")
@@ -80,7 +80,7 @@ def _region(path: Path, boxes: bool) -> Region:
 
 
 def _numbers(path: Path, name: str, values: NDArray[Any]) -> Float64:
-    """The variable, a matrix of pixel coordinates."""
+    """Read the variable, a matrix of pixel coordinates."""
     if values.dtype.kind not in "iuf" or values.ndim != 2 or not (abs(values.astype(np.float64)) < _FARTHEST).all():
         raise SampleError(f"{path}: {name} must be a matrix of pixel coordinates, got {values.dtype} {values.shape}")
     return values.astype(np.float64)

@@ -1,9 +1,9 @@
 """Caltech-UCSD Birds-200-2011: segmentations, boxes and the suggested split.
 
-Layout, from the set's README: tables in text files, a row an image, joined by the image's number; `images.txt`,
+Layout, from the set's README: tables in text files, a row for each image, joined by the image's number; `images.txt`,
 `image_class_labels.txt`, `classes.txt`, `train_test_split.txt` (1 = train), `bounding_boxes.txt` (x, y, width, height);
-`segmentations/CLASS/NAME.png` from an archive of its own, which the README does not describe: grey, and levels between
-black and white are read here as the share of annotators who marked the pixel.
+`segmentations/CLASS/NAME.png` from a separate archive, which the README does not describe: grey levels are read here as
+the share of annotators who marked the pixel.
 Wah, Branson, Welinder, Perona, Belongie, CNS-TR-2011-001.
 """
 
@@ -21,18 +21,18 @@ from rate.errors import DataError, SampleError
 from rate.types import Bool, Box
 
 MAJORITY = 128
-"""Grey level from which a pixel is the bird: more than half of the annotators."""
+"""The grey level from which a pixel is the bird: more than half of the annotators."""
 
 
 def read_cub200(
     root: Path, *, boxes: bool = False, names: Mapping[str, str] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Every image of `images.txt` with the majority's segmentation as the region, or its box.
+    """Yield every image of `images.txt` with the majority's segmentation as the region, or its box.
 
     Args:
-        root: the folder `CUB_200_2011`, or the one that holds it; segmentations may lie in either.
-        boxes: take the box instead of the segmentation.
-        names: class folder (`001.Black_footed_Albatross`) -> class name; without it the name after the number, with
+        root: the folder `CUB_200_2011`, or its parent; segmentations may be in either.
+        boxes: use the box instead of the segmentation.
+        names: class folder (`001.Black_footed_Albatross`) -> class name; the default is the name after the number, with
             spaces for underscores.
 
     Raises:
@@ -54,8 +54,8 @@ def read_cub200(
             raise DataError(f"{base}: the tables do not go together: image {number} ({written}), {error}") from error
         label = class_name(names, folder, folder.partition(".")[2].replace("_", " ") or folder)
         if segmentations is None:
-            found = _box(frames.get(number, ""))
-            yield LeftOut(image, BROKEN) if found is None else Entry(image, label, (found,), split)
+            box = _box(frames.get(number, ""))
+            yield LeftOut(image, BROKEN) if box is None else Entry(image, label, (box,), split)
             continue
         mask = below(segmentations, written, base / "images.txt").with_suffix(".png")
         yield Entry(image, label, partial(_majority, mask), split) if mask.is_file() else LeftOut(image, MISSING)
@@ -72,7 +72,7 @@ def _segmentations(root: Path, base: Path) -> Path:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """First word of each line -> the rest."""
+    """Map the first word of each line to the rest."""
     rows = [line.strip().split(maxsplit=1) for line in text_lines(path)]
     for row in rows:
         if len(row) != 2:

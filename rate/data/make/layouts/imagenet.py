@@ -22,26 +22,26 @@ from rate.errors import DataError, SampleError
 NO_BOX = "have no box of their class"
 
 Lookup: TypeAlias = Callable[[Path], Annotation | None]
-"""Image -> its objects; None = it has no annotation. May raise SampleError."""
+"""Maps an image to its objects; None = it has no annotation. It may raise SampleError."""
 
 
 def read_imagenet(
     root: Path, *, split: str = "val", boxes: Path | None = None, names: Mapping[str, str] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Every image of a split with the boxes of its class; only a part of the training images has any.
+    """Yield every image of a split with the boxes of its class; only a part of the training images has boxes.
 
-    The class is the synset of the image's folder, in a flat folder that of the annotation's first object.
+    The class is the synset of the image's folder; in a flat folder it is that of the annotation's first object.
 
     Args:
         root: the set in one of the layouts, or a folder of images.
-        split: folder and list that are read: val or train.
-        boxes: a solution file (.csv) or a folder of annotations; found below ``root`` without it.
-        names: synset -> class name; the synset itself without it.
+        split: the folder and list to read: val or train.
+        boxes: a solution file (.csv) or a folder of annotations; by default it is searched below ``root``.
+        names: synset -> class name; the default is the synset itself.
 
     Raises:
-        DataError: no boxes are found, or the solution file is malformed.
+        DataError: there are no boxes, or the solution file is malformed.
     """
-    images = next((found for found in _image_folders(root, split) if found.is_dir()), root)
+    images = next((candidate for candidate in _image_folders(root, split) if candidate.is_dir()), root)
     lookup = _lookup(_boxes_of(root, split) if boxes is None else boxes)
     for image in image_files(images):
         try:
@@ -93,7 +93,7 @@ def _annotation(folder: Path, image: Path) -> Annotation | None:
 
 
 def read_solution(path: Path) -> dict[str, str]:
-    """ImageId -> PredictionString of a `LOC_*_solution.csv`.
+    """Map ImageId to PredictionString of a `LOC_*_solution.csv`.
 
     Raises:
         DataError: it cannot be read, or has other columns.
@@ -109,7 +109,7 @@ def read_solution(path: Path) -> dict[str, str]:
 
 
 def _objects(path: Path, written: str) -> Annotation:
-    """`SYNSET x0 y0 x1 y1` groups."""
+    """Parse `SYNSET x0 y0 x1 y1` groups."""
     words = written.split()
     try:
         groups = [(words[at], [float(word) for word in words[at + 1 : at + 5]]) for at in range(0, len(words), 5)]

@@ -1,8 +1,8 @@
 """ImageNet-C: corrupted images, with regions from the clean set.
 
-Layout, from the authors' script that made it (create_c/make_imagenet_c.py): `CORRUPTION/SEVERITY/SYNSET/NAME.JPEG`,
-NAME as in the clean set; unpacked archives may put `noise`, `blur`, `weather`, `digital` or `extra` above. Images have
-224 x 224 pixels: the clean one with its short side resized to 256 and the centre cut out, then corrupted.
+Layout, from the authors' script (create_c/make_imagenet_c.py): `CORRUPTION/SEVERITY/SYNSET/NAME.JPEG`, with NAME as in
+the clean set; unpacked archives may put `noise`, `blur`, `weather`, `digital` or `extra` above. Images have 224 x 224
+pixels: the short side of the clean one is resized to 256, the centre is cropped and then corrupted.
 Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019.
 """
 
@@ -26,18 +26,18 @@ UNKNOWN = "are not in the clean manifest"
 def read_imagenet_c(
     root: Path, *, clean: Path, corruptions: tuple[Corruption, ...] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Every corrupted image with label and region of the clean one; split = `fog:3`, cluster = the clean image.
+    """Yield every corrupted image with label and region of the clean one; split = `fog:3`, cluster = the clean image.
 
     Args:
         root: the folder that holds the corruptions.
         clean: manifest of the clean validation set, e.g. of `read_imagenet`; images are matched by name.
-        corruptions: what is read; None = all there is.
+        corruptions: the corruptions to read; None = all that exist.
 
     Raises:
-        DataError: the clean manifest cannot be used, or no corruption is found.
+        DataError: the clean manifest cannot be used, or there is no corruption.
     """
     samples = {Path(sample.image).stem: sample for sample in read_manifest(clean).samples}
-    folders = [found for found in _folders(root) if corruptions is None or found[1] in corruptions]
+    folders = [candidate for candidate in _folders(root) if corruptions is None or candidate[1] in corruptions]
     if not folders:
         raise DataError(
             f"{root} has none of the folders CORRUPTION/SEVERITY that are wanted, e.g. {root / 'fog' / '3'}"
@@ -66,7 +66,7 @@ def _folders(root: Path) -> list[tuple[Path, Corruption]]:
 
 
 def _region(sample: Sample) -> Region:
-    """The clean region in pixels of the crop; a mask is made when it is written, once for all corruptions."""
+    """Return the clean region in pixels of the crop; a mask is made when it is written, once for all corruptions."""
     size, _ = stored(sample.image)
     if sample.boxes is not None:
         return CROP.boxes_in_crop(sample.boxes, size)

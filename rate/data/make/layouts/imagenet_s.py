@@ -22,22 +22,22 @@ from rate.errors import DataError, SampleError
 from rate.types import Bool
 
 CLASSES = (50, 300, 919)
-"""Numbers of classes of the three sets."""
+"""The numbers of classes of the three sets."""
 
 
 def read_imagenet_s(
     root: Path, *, split: str = "validation", categories: Path | None = None, names: Mapping[str, str] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Every image of a split with the pixels of its class as the region; ignored parts are not in it.
+    """Yield every image of a split with the pixels of its class as the region, without ignored parts.
 
     Args:
         root: one of the folders `ImageNetS50`, `ImageNetS300`, `ImageNetS919`.
         split: validation or train-semi; the others have no masks.
-        categories: `ImageNetS_categories_im*.txt`; needed only where folders of synsets are missing.
-        names: synset -> class name; the synset itself without it.
+        categories: `ImageNetS_categories_im*.txt`; needed only if folders of synsets are missing.
+        names: synset -> class name; the default is the synset itself.
 
     Raises:
-        DataError: the folders are not there, or the classes cannot be numbered.
+        DataError: the folders do not exist, or the classes cannot be numbered.
     """
     images = folder_of(root, split)
     masks = folder_of(root, f"{split}-segmentation")
@@ -55,7 +55,7 @@ def read_imagenet_s(
 
 
 def _numbers(images: Path, categories: Path | None) -> dict[str, int]:
-    """Synset -> its number in the masks."""
+    """Map each synset to its number in the masks."""
     if categories is None:
         synsets = {entry.name for entry in images.iterdir() if entry.is_dir() and SYNSET.fullmatch(entry.name)}
         if len(synsets) not in CLASSES:

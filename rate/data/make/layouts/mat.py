@@ -1,4 +1,4 @@
-"""Variables of a MATLAB 5 file. Files of other versions, and large ones, are refused before anything is parsed."""
+"""Variables of a MATLAB 5 file. Files of other versions and large files are refused before parsing."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from rate.errors import SampleError, need
 
 MAX_BYTES = 1 << 20
-"""Of an annotation or a list."""
+"""The largest annotation or list that is read, bytes."""
 
 MAX_INFLATED = 1 << 26
-"""Of its compressed parts together, once they are inflated."""
+"""The largest total of its inflated compressed parts, bytes."""
 
 _MAGIC = b"MATLAB 5.0 MAT-file"
-_HEADER = 128  # bytes; the last two say the order of the others
+_HEADER = 128  # bytes; the last two define the byte order
 _COMPRESSED = 15  # type of a compressed part
 
 
 def load_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The named variables of a .mat file.
+    """Read the named variables of a .mat file.
 
     Raises:
-        SampleError: no such file, not of version 5, over MAX_BYTES or MAX_INFLATED, damaged, or without one of them.
+        SampleError: the file is missing, not of version 5, too large, damaged, or lacks a variable.
         MissingExtra: scipy is not installed.
     """
     io = need("scipy.io", "mat")
@@ -37,15 +37,16 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         _check(path, data)
-        found = io.loadmat(BytesIO(data), variable_names=list(names))
+        variables = io.loadmat(BytesIO(data), variable_names=list(names))
     except SampleError:
         raise
-    except Exception as error:  # a damaged file makes scipy raise what it likes: ValueError, TypeError, zlib.error, ...
+    # scipy raises arbitrary exceptions for a damaged file: ValueError, TypeError, zlib.error, ...
+    except Exception as error:
         raise SampleError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in variables]
     if missing:
         raise SampleError(f"{path} lacks {', '.join(missing)}")
-    return {name: np.asarray(found[name]) for name in names}
+    return {name: np.asarray(variables[name]) for name in names}
 
 
 def _check(path: Path, data: bytes) -> None:
@@ -55,7 +56,7 @@ def _check(path: Path, data: bytes) -> None:
         raise SampleError(f"{path} is not a MATLAB file of version 5")
     order = "<" if data[_HEADER - 2 : _HEADER] == b"IM" else ">"
     at, inflated = _HEADER, 0
-    while at + 8 <= len(data):  # each part: its type, its length, its bytes
+    while at + 8 <= len(data):  # each part has a type, a length and its bytes
         kind, length = struct.unpack_from(f"{order}II", data, at)
         if kind == _COMPRESSED:
             part = data[at + 8 : at + 8 + length]
@@ -66,10 +67,10 @@ def _check(path: Path, data: bytes) -> None:
 
 
 def texts(path: Path, values: NDArray[Any]) -> list[str]:
-    """The texts of a cell array, in its order.
+    """Return the texts of a cell array, in order.
 
     Raises:
-        SampleError: a cell holds something else.
+        SampleError: a cell is no text.
     """
     cells = [cell.item() if isinstance(cell, np.ndarray) and cell.size == 1 else cell for cell in values.ravel()]
     if not all(isinstance(cell, str) for cell in cells):

@@ -1,7 +1,7 @@
-"""What ImageNet's synsets are called: by a file of the user, or by open_clip's cleaned names.
+"""Names of ImageNet's synsets, from a file of the user or open_clip's cleaned names.
 
-The names are not part of this package. open_clip's are those of CLIP's zero-shot heads, which the paper's models have;
-timm has the order of the synsets to go with them. Two of open_clip's names stand for two classes each.
+The names are not part of this package. open_clip's are those of CLIP's zero-shot heads, which the paper's models use;
+timm has the order of the synsets. Two of open_clip's names are of two classes each.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SYNSET = re.compile(r"n\d{8}")
 
 
 def read_names(path: Path) -> dict[str, str]:
-    """Class names of a file with lines `KEY NAME`, e.g. `n01440764 tench, Tinca tinca`: the first of several names.
+    """Read the first class name of every line `KEY NAME[, NAME]`, e.g. `n01440764 tench, Tinca tinca`.
 
-    This is the form of `LOC_synset_mapping.txt`. Names must end up unique: see `unique`.
+    This is the format of `LOC_synset_mapping.txt`. Names must be unique after `unique`.
 
     Raises:
         DataError: the file cannot be read, a line has no name, or a key is on two lines.
@@ -37,10 +37,10 @@ def read_names(path: Path) -> dict[str, str]:
 
 
 def open_clip_names() -> dict[str, str]:
-    """Synset -> open_clip's name of ImageNet's 1000 classes.
+    """Map each synset to open_clip's name of ImageNet's 1000 classes.
 
     Raises:
-        MissingExtra: open_clip or timm is not installed; a file of names does without them.
+        MissingExtra: open_clip or timm is not installed; a file of names needs neither.
     """
     try:
         names = need("open_clip", "train").IMAGENET_CLASSNAMES
@@ -53,7 +53,7 @@ def open_clip_names() -> dict[str, str]:
 
 
 def unique(names: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Key -> name; of keys with one name, all but the first get theirs in brackets: `crane`, `crane (n03126707)`."""
+    """Append the key to repeated names, except the first: `crane`, `crane (n03126707)`."""
     taken: set[str] = set()
     result = {}
     for key, name in names:

@@ -17,11 +17,11 @@ from rate.errors import DataError, SampleError
 
 
 def read_stanford_dogs(root: Path, *, names: Mapping[str, str] | None = None) -> Iterator[Entry | LeftOut]:
-    """Every image of the two lists with the boxes of its dogs.
+    """Yield every image of the two lists with the boxes of its dogs.
 
     Args:
-        root: the folder that holds `Images`, `Annotation` and the lists (these may lie in `lists`).
-        names: synset -> class name; without it the folder's name after the synset, with spaces for underscores.
+        root: the folder that holds `Images`, `Annotation` and the lists (these may be in `lists`).
+        names: synset -> class name; the default is the folder's name after the synset, with spaces for underscores.
 
     Raises:
         DataError: a folder or a list is missing or malformed, or an image is in both lists.
@@ -36,16 +36,16 @@ def read_stanford_dogs(root: Path, *, names: Mapping[str, str] | None = None) ->
             yield LeftOut(image, MISSING)
             continue
         try:
-            found = read_voc(annotation)
+            objects = read_voc(annotation)
         except SampleError as error:
             yield LeftOut(image, BROKEN, str(error))
             continue
         label = class_name(names, synset, breed.replace("_", " ") or synset)
-        yield Entry(image, label, tuple(box for _, box in found.objects), split, annotated=found.size)
+        yield Entry(image, label, tuple(box for _, box in objects.objects), split, annotated=objects.size)
 
 
 def _lists(root: Path) -> dict[str, tuple[str, Path]]:
-    """File -> (split, list that names it), train before test."""
+    """Map each file to (split, list that names it), train before test."""
     files: dict[str, tuple[str, Path]] = {}
     for split in ("train", "test"):
         path = file_of(root, f"{split}_list.mat", f"lists/{split}_list.mat")

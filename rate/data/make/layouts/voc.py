@@ -1,4 +1,4 @@
-"""Boxes of a Pascal VOC annotation, as ImageNet and Stanford Dogs have them."""
+"""Boxes of a Pascal VOC annotation, the format of ImageNet and Stanford Dogs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The objects of one image. Which image it is, the file's own place says: `filename` inside is not looked at."""
+    """The objects of one image. The annotation's path identifies the image; `filename` inside is ignored."""
 
-    size: tuple[int, int] | None  # width and height; None = not given
+    size: tuple[int, int] | None  # width and height; None = not stated
     objects: tuple[tuple[str, Box], ...]  # name and box
 
 
 def read_voc(path: Path) -> Annotation:
     """Parse an annotation; entities and document types are refused.
 
-    Corners are taken as they are written, xmax and ymax exclusive: a pixel off at most, however the annotators counted.
+    Corners are used as written with xmax and ymax exclusive, which is at most a pixel off under any counting.
 
     Raises:
-        SampleError: no such file, over MAX_BYTES, not XML of this form.
+        SampleError: the file is missing, over MAX_BYTES, or not XML of this form.
     """
     try:
         with path.open("rb") as file:
@@ -38,7 +38,7 @@ def read_voc(path: Path) -> Annotation:
         root = ElementTree.fromstring(data)
     except SampleError:
         raise
-    except Exception as error:  # defusedxml: ValueError and its own; expat: SyntaxError; encodings: LookupError
+    except Exception as error:  # defusedxml raises ValueError and its own, expat SyntaxError, encodings LookupError
         raise SampleError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     size = root.find("size")
     sides = None if size is None else (_side(path, size, "width"), _side(path, size, "height"))

@@ -1,4 +1,4 @@
-"""From the entries of a layout to a manifest, with masks as PNG beside it where regions are not boxes."""
+"""The conversion of a layout's entries to a manifest, with masks as PNG beside it if regions are not boxes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from rate.types import Bool, Box
 
 @dataclass(frozen=True, slots=True)
 class LayoutReport:
-    """What was written, and what was left out."""
+    """The result of `write_layout`."""
 
     out: Path
     rows: int
     classes: dict[str, int]  # class -> images
     splits: dict[str, int]  # split -> images; empty without splits
-    left_out: dict[str, tuple[int, tuple[str, ...]]]  # reason -> how many, and the first of them
+    left_out: dict[str, tuple[int, tuple[str, ...]]]  # reason -> number of images, and the first of them
 
     def notices(self) -> tuple[str, ...]:
-        """One sentence for each reason, naming up to SHOWN images."""
+        """Return one sentence for each reason, naming up to SHOWN images."""
         return tuple(
             f"{count} images {why} and were left out: {named(first, count)}"
             for why, (count, first) in self.left_out.items()
@@ -44,14 +44,16 @@ class LayoutReport:
 def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> LayoutReport:
     """Write the entries of a set as a manifest; masks go to the folder `<name of the manifest>-masks` beside it.
 
-    Every image is opened once: one that cannot be, or that its annotation was not drawn over, is left out and counted.
+    Every image is opened once; unreadable images and images of another size than the annotation's are left out and
+    counted.
 
     Args:
-        root: folder of the set; the folder of ``out`` or one below it.
-        out: .csv, .jsonl or .parquet; replaced when it is there.
+        entries: the entries of a layout's reader.
+        root: the folder of the set: the folder of ``out`` or one below it.
+        out: .csv, .jsonl or .parquet; replaced if it exists.
 
     Raises:
-        DataError: the set as a whole does not fit its layout, or no image of it can be used.
+        DataError: the set as a whole does not match its layout, or no image of it can be used.
     """
     require_manifest(out)
     root, out = plain(root), plain(out)
@@ -80,15 +82,15 @@ class _Writer:
     root: Path
     out: Path
     folder: Folder
-    stack: ExitStack  # the folder of masks appears when it is closed
+    stack: ExitStack  # closing it renames the folder of masks
     rows: list[Raw] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
-    first: dict[str, list[str]] = field(default_factory=dict)  # of each reason, up to SHOWN images
-    masks: set[str] = field(default_factory=set)  # written by now
-    draft: Path | None = None  # of the folder of masks, once there is one
+    first: dict[str, list[str]] = field(default_factory=dict)  # up to SHOWN images for each reason
+    masks: set[str] = field(default_factory=set)  # masks written so far
+    draft: Path | None = None  # folder of masks under its temporary name
 
     def add(self, item: Entry | LeftOut) -> None:
-        """Take it as a row, or count why it is none."""
+        """Add an item as a row, or count its reason."""
         out = item if isinstance(item, LeftOut) else self._take(item)
         if out is None:
             return
@@ -99,12 +101,12 @@ class _Writer:
             shown.append(f"{path} ({out.detail})" if out.detail else path)
 
     def _take(self, entry: Entry) -> LeftOut | None:
-        """Add a row, or say why there is none."""
+        """Add a row, or return the reason for none."""
         try:
             size, upright = stored(str(entry.image))
         except SampleError as error:
             return LeftOut(entry.image, "cannot be opened", str(error))
-        if not upright:  # no set documents whether its annotators saw the turned or the stored pixels
+        if not upright:  # no set documents whether its annotators used the turned or the stored pixels
             return LeftOut(entry.image, "are turned by EXIF, of which their annotation does not know,")
         if entry.annotated not in (None, size):
             return LeftOut(entry.image, "are not of the size that their annotation was drawn over")
@@ -142,14 +144,14 @@ def _is_box(box: Box) -> bool:
 
 
 def stored(image: str) -> tuple[Size, bool]:
-    """Width and height of the pixels as they are stored, and whether EXIF leaves them as they are.
+    """Return the width and height of the stored pixels, and whether EXIF leaves them unchanged.
 
     Raises:
         SampleError: the file cannot be opened.
     """
-    return read_image(image, lambda found: (found.size, found.getexif().get(ExifTags.Base.Orientation, 1) == 1))
+    return read_image(image, lambda opened: (opened.size, opened.getexif().get(ExifTags.Base.Orientation, 1) == 1))
 
 
 def grey_mask(mask: Bool) -> Image.Image:
-    """A mask [height,width] as a grey image, 255 = object."""
+    """Convert a mask [height,width] to a grey image, 255 = object."""
     return Image.fromarray(mask.astype(np.uint8) * 255)

@@ -195,7 +195,7 @@ def _load(form: Form, config: Any, folder: Path) -> Any:
 
 def _tokenizer(folder: Path) -> Any:
     # without a vocabulary transformers silently makes a tokenizer that has no words
-    if not any(found for pattern in _VOCABULARIES for found in folder.glob(pattern)):
+    if not any(vocabulary for pattern in _VOCABULARIES for vocabulary in folder.glob(pattern)):
         raise UsageError(f"hf:{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)} in it")
     try:
         return need("transformers", EXTRA).AutoTokenizer.from_pretrained(

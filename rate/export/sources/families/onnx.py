@@ -90,12 +90,12 @@ class OnnxSource:
             with OrtSpec(Graph(path, (HEAD,), size)).open(masks, 3) as backend:
                 for slot, pixels in enumerate(images):
                     backend.put(slot, pixels)
-                found = backend.submit(rows).wait()[HEAD]
+                logits = backend.submit(rows).wait()[HEAD]
         except BackendError as error:
             raise UsageError(self._fixed(str(error))) from error
-        if found.shape != expected.shape:
-            raise UsageError(self._fixed(f"three images give logits of shape {found.shape}"))
-        if not float(np.abs(found - expected).max()) <= _SAME * max(1.0, float(np.abs(expected).max())):
+        if logits.shape != expected.shape:
+            raise UsageError(self._fixed(f"three images give logits of shape {logits.shape}"))
+        if not float(np.abs(logits - expected).max()) <= _SAME * max(1.0, float(np.abs(expected).max())):
             raise UsageError(self._fixed("three images at once give other logits than one by one"))
 
     def _fixed(self, cause: str) -> str:
@@ -221,9 +221,9 @@ def _image_input(model: Any, path: Path, asked: str | None) -> str:
     name, value = str(next(iter(inputs))), next(iter(inputs.values()))
     kind, axes = value.type.tensor_type.elem_type, shape(value)
     if kind != onnx.TensorProto.FLOAT:
-        found = onnx.TensorProto.DataType.Name(kind)
+        element_type = onnx.TensorProto.DataType.Name(kind)
         raise UsageError(
-            f"input {name!r} of {path} is {found}; only float32 inputs can be perturbed, export it in float32"
+            f"input {name!r} of {path} is {element_type}; only float32 inputs can be perturbed, export it in float32"
         )
     if len(axes) != 4 or (isinstance(axes[1], int) and axes[1] != 3):
         cure = "; transpose it to channels first" if len(axes) == 4 and axes[3] == 3 else ""

@@ -204,30 +204,32 @@ def _described(reference: Reference) -> tuple[Json, Path | None]:
     if reference.name.endswith(".json"):
         return _read_config(Path(reference.name)), given
     open_clip = need("open_clip", "train")
-    found = open_clip.get_model_config(reference.name)
-    if found is None:
+    model_cfg = open_clip.get_model_config(reference.name)
+    if model_cfg is None:
         close = difflib.get_close_matches(reference.name, open_clip.list_models(), n=3, cutoff=0.5)
         meant = f"; did you mean {', '.join(close)}?" if close else ""
         raise UsageError(f"open_clip has no model {reference.name!r}{meant}")
-    return {"name": reference.name, "model_cfg": found, "preprocess_cfg": {}}, given
+    return {"name": reference.name, "model_cfg": model_cfg, "preprocess_cfg": {}}, given
 
 
 def _read_config(path: Path) -> Json:
     try:
-        found = read_json(path)
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as an open_clip config ({error})") from error
-    flat = {key: value for key, value in found.items() if key != "preprocess_cfg"} if isinstance(found, dict) else {}
+    flat = (
+        {key: value for key, value in content.items() if key != "preprocess_cfg"} if isinstance(content, dict) else {}
+    )
     model_cfg = flat.get("model_cfg", flat)
     if not {"embed_dim", "vision_cfg", "text_cfg"} <= set(model_cfg):
         raise UsageError(f"{path} is not an open_clip config: it must give embed_dim, vision_cfg and text_cfg")
-    return {"name": path.stem, "model_cfg": model_cfg, "preprocess_cfg": found.get("preprocess_cfg", {})}
+    return {"name": path.stem, "model_cfg": model_cfg, "preprocess_cfg": content.get("preprocess_cfg", {})}
 
 
 def _weights_in(folder: Path) -> Path:
     for pattern in ("open_clip_model.safetensors", "*.safetensors", "open_clip_pytorch_model.bin", "*.bin", "*.pt"):
-        if found := sorted(folder.glob(pattern)):
-            return found[0]
+        if candidates := sorted(folder.glob(pattern)):
+            return candidates[0]
     raise UsageError(f"{folder} has a {CONFIG} and no weights; expected open_clip_model.safetensors beside it")
 
 

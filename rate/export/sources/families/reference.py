@@ -24,7 +24,7 @@ from rate.errors import UsageError
 from rate.export.options import read_classes
 from rate.export.sources.families import albef, open_clip, openai
 from rate.export.sources.families.open_clip import DualEncoder
-from rate.export.sources.open_source import Head, SourceModel
+from rate.export.sources.open_source import SourceHead, SourceModel
 from rate.export.sources.source_string import Reference
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,7 +49,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
             f"{path} has {head.out_features} classes without names; add --classes FILE, one name a line in their order"
         )
     names = read_classes(classes, head.out_features)
-    return replace(model, heads=(Head("native", "linear", names, head.eval()),))
+    return replace(model, heads=(SourceHead("native", "linear", names, head.eval()),))
 
 
 def load(reference: Reference) -> DualEncoder:

@@ -15,7 +15,7 @@ from rate.artifacts.weights import State, load_into, read_state, state_digest
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.options import read_classes
-from rate.export.sources.open_source import Head, SourceModel
+from rate.export.sources.open_source import SourceHead, SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 
@@ -42,11 +42,11 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
         features = model(probe)
     if features.ndim != 2:
         raise UsageError(f"timm {reference.name} gives features of shape {tuple(features.shape)}; one vector is needed")
-    heads: tuple[Head, ...] = ()
+    heads: tuple[SourceHead, ...] = ()
     if native and classifier is not None:
         _check_splits(reference.name, classifier, features, whole)
         names, noted = _classes(reference.name, whole.shape[1], classes)
-        heads, notices = (Head("native", "linear", names, classifier),), notices + noted
+        heads, notices = (SourceHead("native", "linear", names, classifier),), notices + noted
     return SourceModel(
         family="timm",
         source=reference.text,

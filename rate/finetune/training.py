@@ -12,13 +12,15 @@ from rate.artifacts.weights import state_digest
 from rate.backends.process import usable_cores
 from rate.finetune.features import torch_threads
 from rate.finetune.images import exact
-from rate.finetune.loop import Learner, Rows, Trainer, TrainSettings, load
+from rate.finetune.loop import LabelledImages, Learner, Trainer, TrainSettings, load
 from rate.finetune.recipe import Finetuned, Sets, Watch
 from rate.finetune.state import TrainingState
 from rate.types import Json, Sample
 
 
-def carry_out(draft: Checkpoint, learner: Learner, sets: Sets, settings: TrainSettings, watch: Watch) -> Finetuned:
+def train_checkpoint(
+    draft: Checkpoint, learner: Learner, sets: Sets, settings: TrainSettings, watch: Watch
+) -> Finetuned:
     """Train ``learner`` and write its checkpoint; an interrupted training resumes at its last epoch.
 
     Args:
@@ -37,7 +39,7 @@ def carry_out(draft: Checkpoint, learner: Learner, sets: Sets, settings: TrainSe
         data = load(sets, draft.classes, draft.geometry, settings, watch)
         trainer = Trainer(learner, data, settings, watch)
         val_accuracy = trainer.run(state)
-        measured = Rows(data.train.images.converted(exact(draft.geometry)), data.train.targets)
+        measured = LabelledImages(data.train.images.converted(exact(draft.geometry)), data.train.targets)
         train_accuracy = trainer.accuracy(measured)
         trainer.finish()
     result = Finetuned(
