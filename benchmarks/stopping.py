@@ -81,13 +81,13 @@ def main() -> None:
         .tolist(),
         "drawn_regions": [stopped(drawn, confidence) for confidence in CONFIDENCES],
         "own_boxes": [stopped(own, confidence) for confidence in CONFIDENCES],
-        "fixed": [fixed(drawn, look) for look in LOOKS],
+        "fixed": [fixed(drawn, look) for look in CHECKPOINTS],
         "designs": [row for name in DESIGNS for row in spread(arguments.work, name, arguments.regions)],
     }
     record.write("stopping", figures)
 
 
-LOOKS = stopping_for(Measurement(max_masks=RUN), DESIGNS[DEFAULT]).looks
+CHECKPOINTS = stopping_for(Measurement(max_masks=RUN), DESIGNS[DEFAULT]).checkpoints
 
 
 def cases_of(number: int, one: Scored, design: Rise, count: int) -> Iterator[Case]:
@@ -96,7 +96,7 @@ def cases_of(number: int, one: Scored, design: Rise, count: int) -> Iterator[Cas
     clean = np.array([one.clean])
     rest = slice(RUN, design.count)
     reference = evidence(design.maps(clean, one.scores[None, rest], part(masks, rest)), "positive")
-    seen = [(one.scores[None, :look], part(masks, slice(0, look))) for look in LOOKS]
+    seen = [(one.scores[None, :look], part(masks, slice(0, look))) for look in CHECKPOINTS]
     maps = [design.maps(clean, scores, drawn) for scores, drawn in seen]
     regions = [one.prepared.region, *drawn_regions(np.random.default_rng(number), count)]
     for k, region in enumerate(regions):
@@ -153,7 +153,7 @@ def stopped(cases: list[Case], confidence: float) -> dict[str, object]:
     stopping = stopping_for(Measurement(max_masks=RUN, confidence=confidence), DESIGNS[DEFAULT])
     ends: list[tuple[Case, int, str, bool]] = []
     for case in cases:
-        for k, look in enumerate(stopping.looks):
+        for k, look in enumerate(stopping.checkpoints):
             if (settled := stopping.settled(look, case.clearances[k])) is not None:
                 ends.append((case, look, settled, case.masses[k] >= case.threshold))
                 break
@@ -178,7 +178,7 @@ def stopped(cases: list[Case], confidence: float) -> dict[str, object]:
 
 def fixed(cases: list[Case], look: int) -> dict[str, object]:
     """Runs of a fixed number of masks, against the reference."""
-    k = LOOKS.index(look)
+    k = CHECKPOINTS.index(look)
     differences = np.array([case.masses[k] - case.reference for case in cases])
     errors = np.array([case.errors[k] for case in cases])
     return {

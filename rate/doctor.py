@@ -1,6 +1,6 @@
-"""What is installed on this machine, what it can use, and what `auto` would therefore pick: `rate doctor`.
+"""The report of `rate doctor`: installed packages, usable hardware, and the choice of `auto`.
 
-Runtimes for a GPU are asked for their libraries only where a GPU is seen: that loads hundreds of megabytes.
+Libraries of GPU runtimes are loaded only if a GPU is visible, since they take hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ _DISTRIBUTIONS = {
     "tensorrt": _TENSORRT,
     "torch-cuda": ("torch",),
 }
-"""Backend -> what brings its runtime, where that has another name."""
+"""Maps each backend to the distributions of its runtime, if these have another name."""
 
 _SMI = ("nvidia-smi", "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader")
 
 _CUDNN = "libcudnn.so.9"
-"""Loaded by ONNX Runtime when the first operator needs it, and therefore asked for on its own."""
+"""The library that ONNX Runtime loads with the first operator that needs it, and which is therefore checked separately.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,16 @@ class Finding:
 
     topic: str
     observed: str
-    remark: str = ""  # what follows from it, or the cure
+    remark: str = ""  # the consequence, or the cure
 
 
 def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
-    """Look at versions, runtimes and the disk of ``folder``; nothing is changed, nothing is downloaded.
+    """Check versions, runtimes and the disk of ``folder``, without changes or downloads.
 
-    With an ``artifact`` the self-test of `--backend auto` is carried out on it.
+    With an ``artifact`` the self-test of `--backend auto` runs on it.
 
     Raises:
-        ArtifactError: there is no artifact at that path, or it was changed.
+        ArtifactError: the artifact does not exist, or was changed.
     """
     yield Finding("rate", __version__, f"Python {platform.python_version()} on {platform.platform()}")
     yield Finding("processor", processor(), f"{usable_cores()} of {os.cpu_count()} cores usable by this process")
@@ -107,7 +108,7 @@ def _packages() -> Iterator[Finding]:
 def _onnxruntime() -> Finding:
     try:
         providers = importlib.import_module("onnxruntime").get_available_providers()
-    except (ImportError, AttributeError) as error:  # of a damaged package an empty folder is left, and imported
+    except (ImportError, AttributeError) as error:  # an empty folder of a removed package can be imported
         return Finding("ONNX Runtime", f"cannot be imported ({error})", "pip install 'rate-engine[cpu]'")
     return Finding("ONNX Runtime", "providers compiled in: " + ", ".join(providers), "used: CPU, f32")
 
@@ -122,20 +123,20 @@ def _openvino() -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What the machine shows of its GPUs."""
+    """The GPUs that the machine shows."""
 
-    cards: tuple[str, ...] = ()  # as nvidia-smi describes them
-    trouble: str = ""  # what it said instead
+    cards: tuple[str, ...] = ()  # GPUs as nvidia-smi describes them
+    trouble: str = ""  # nvidia-smi's error instead
     nodes: tuple[str, ...] = ()  # device nodes
 
     @property
     def seen(self) -> bool:
-        """Whether there seems to be a GPU that can be used."""
+        """Whether a usable GPU seems to exist."""
         return bool(self.cards or (self.nodes and not self.trouble))
 
 
 def driver_of(devices: Path = Path("/dev")) -> Driver:
-    """Ask nvidia-smi, and look for device nodes where it is missing (containers) or fails."""
+    """Query nvidia-smi, and check device nodes if it is missing (containers) or fails."""
     nodes = tuple(str(node) for pattern in ("nvidia[0-9]*", "dxg") for node in sorted(devices.glob(pattern)))
     if shutil.which(_SMI[0]) is None:
         return Driver(nodes=nodes)
@@ -172,7 +173,8 @@ def _onnxruntime_gpu(gpu: bool) -> Finding:
         return Finding(topic, f"{version}, but its CUDA provider is not there", cure)
     if not gpu:
         return Finding(topic, f"{version}; no GPU to use it on")
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it cannot find; the loader below says it, too
+    # it prints names of missing libraries, which the loader below reports too
+    with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls()
     for library in (str(provider), _CUDNN):
         try:
@@ -218,7 +220,7 @@ def _ray() -> Finding:
 
 
 def _auto(gpu: bool) -> Finding:
-    """The order of `auto` on this machine, without those whose runtime or device is missing."""
+    """Report the order of `auto` on this machine, without backends whose runtime or device is missing."""
     order = [
         (name, precision)
         for name, precision in preferences(Execution())
@@ -239,7 +241,7 @@ def _auto(gpu: bool) -> Finding:
 
 
 def why_no_gpu(gpu: bool, order: Sequence[str]) -> str:
-    """Why none of the backends in ``order`` is one for a GPU; nothing where one is, and a GPU is seen."""
+    """State why no backend in ``order`` uses a GPU; the text is empty if one does and a GPU is visible."""
     if not gpu:
         return "no GPU is used: none is seen"
     if any(name in ON_CUDA for name in order):
@@ -248,7 +250,7 @@ def why_no_gpu(gpu: bool, order: Sequence[str]) -> str:
 
 
 def _chosen(path: Path) -> Finding:
-    """What `auto` picks for an artifact, and why it passed over the others."""
+    """Report the choice of `auto` for an artifact, and why it skipped the others."""
     artifact, reasons = load_artifact(path), list[str]()
     try:
         with open_backend(artifact, Execution(), say=reasons.append) as backend:

@@ -9,12 +9,12 @@
     │   ├── RunError          2  a run folder: of another key, locked, malformed
     │   └── MissingExtra      2  an optional package is not installed
     ├── SampleError           -  one sample; becomes a row with `error`, never stops a run
-    ├── BackendError          4  a runtime failed, or fell back to a device nobody asked for
+    ├── BackendError          4  a runtime failed, or fell back to another device
     ├── ParityError           4  an exported graph does not compute what the checkpoint computes
     ├── StorageError          4  a result could not be written: full disk, lost or read-only folder
     └── TooManyErrors         4  more sample errors than --max-errors
 
-Interruption (Ctrl-C) is exit code 130. Whatever is not in this tree is a defect: exit code 4, its traceback in a file.
+Interruption (Ctrl-C) is exit code 130. Any other exception is a defect: exit code 4, with its traceback in a file.
 Every message names the value, what was expected, and the cure.
 """
 

@@ -1,7 +1,7 @@
-"""Files and folders that are whole or absent: written under a temporary name beside their place, synced, renamed.
+"""Atomic writes of files and folders: under a temporary name in the same folder, synced, renamed.
 
-Whoever writes holds a lock on what has the temporary name, and the system lets go of it when the process ends, however
-it ends. What a killed process left behind is thereby told from what is being written, and can be removed.
+The writer holds a lock on the temporary file, which the system releases when the process ends in any way. Leftovers of
+killed processes are thereby distinguished from files in use, and can be removed.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ Write = Callable[[IO[bytes]], object]
 """Fills an open file."""
 
 MANY = 100
-"""Files from which on one sync of all disks is faster than one of each file, which takes milliseconds."""
+"""The number of files from which one sync of all disks is faster than one for each file, which takes milliseconds."""
 
 _TEMPORARY = re.compile(r"\..+\.rate-[0-9a-f]{16}\.tmp", re.DOTALL)
 _FAILING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
-"""What a disk says that is full, broken or read-only: never said of a file that is only read."""
+"""Errors of a disk that is full, broken or read-only, and that reading never raises."""
 
 
 def is_temporary(name: str) -> bool:
-    """Whether this is a name that `rate` gives to what is not whole yet."""
+    """Tell whether a name is a temporary one of `rate`."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def write_atomically(path: Path, write: Write, sync: bool = True) -> None:
-    """Let ``write`` fill a file that then takes the name ``path``; a crash leaves the old file or none.
+    """Let ``write`` fill a file that is then renamed to ``path``; a crash leaves the old file or none.
 
-    A symbolic link of that name is replaced, never followed: see `rate.outputs` for files that the user has named.
+    A symbolic link of that name is replaced, never followed; `rate.outputs` handles files that the user names.
 
     Args:
-        path: in a folder that is there.
+        path: a path in an existing folder.
         write: fills the file.
-        sync: False = of many files, which whoever writes them syncs together.
+        sync: whether to sync the file; False = the caller syncs many files together.
 
     Raises:
-        StorageError: the disk is full, gone or read-only; the old file is still there.
+        StorageError: the disk is full, gone or read-only; the old file still exists.
     """
     try:
         with storing(path, path.parent), placed(path, sync) as name, name.open("wb") as file:
@@ -62,10 +62,10 @@ def write_atomically(path: Path, write: Write, sync: bool = True) -> None:
 
 @contextmanager
 def placed(path: Path, sync: bool = True) -> Iterator[Path]:
-    """A file, empty at first, that takes the name ``path`` when the block ends well: `write_atomically`, bare errors.
+    """Yield an empty file that is renamed to ``path`` when the block succeeds, as `write_atomically` with plain errors.
 
     Raises:
-        OSError: as the system says it.
+        OSError: the system's own error.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     temporary, descriptor = _claimed(path, lambda name: os.open(name, flags, 0o666))
@@ -82,19 +82,19 @@ def placed(path: Path, sync: bool = True) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Write ``value`` atomically, readable by people and without credentials; NaN is a defect, never written."""
+    """Write ``value`` atomically as readable JSON without credentials; NaN raises an error."""
     text = json.dumps(storable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder under a temporary name that becomes ``out`` when the block ends well, and vanishes when it does not.
+    """Yield a temporary folder that is renamed to ``out`` when the block succeeds, and deleted when it fails.
 
-    Only an empty folder is replaced. Where ``out`` is a symbolic link, what it leads to is made.
+    Only an empty folder is replaced. If ``out`` is a symbolic link, its target is made.
 
     Raises:
-        StorageError: the disk is full, gone or read-only, or ``out`` holds something by now.
+        StorageError: the disk is full, gone or read-only, or ``out`` is no longer empty.
     """
     out = Path(os.path.realpath(out))
     with _draft(out) as draft:
@@ -106,9 +106,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_instead(out: Path) -> Iterator[Path]:
-    """As `new_folder`, in place of the folder ``out``, which is deleted: all in it must be known to be ours.
+    """Yield a folder as `new_folder` that replaces the folder ``out``, whose content must all be of `rate`.
 
-    At no moment is the older folder half deleted under its name.
+    The older folder is never visible half deleted under its name.
     """
     out = Path(os.path.realpath(out))
     with _draft(out) as draft:
@@ -125,7 +125,7 @@ def remove_leftovers(folder: Path, of: str | None = None) -> None:
     """Delete what killed processes left in ``folder`` under temporary names; what is being written stays.
 
     Args:
-        folder: where to look.
+        folder: the folder to clean.
         of: only what was to have this name; None = anything.
     """
     with suppress(OSError):
@@ -135,7 +135,7 @@ def remove_leftovers(folder: Path, of: str | None = None) -> None:
 
 
 def try_writing(path: Path) -> None:
-    """Make a file under a temporary name beside ``path``, and delete it.
+    """Make and delete a temporary file beside ``path``.
 
     Raises:
         OSError: nothing can be written there.
@@ -146,7 +146,7 @@ def try_writing(path: Path) -> None:
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
-    """What to raise where ``path`` could not be written."""
+    """Make the exception for a ``path`` that could not be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     cure = "Make room" if full else "See that its folder is there and can be written to"
     return StorageError(
@@ -157,13 +157,13 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 
 @contextmanager
 def storing(out: Path, inside: Path | None = None) -> Iterator[None]:
-    """Turn what a failing disk makes libraries raise in the block into a StorageError about ``out``.
+    """Convert errors of a failing disk in the block, as libraries raise them, to a StorageError about ``out``.
 
-    Errors about files elsewhere, which are only read, pass through.
+    Errors about files elsewhere, which are only read, are unchanged.
 
     Args:
-        out: what the message names.
-        inside: the folder that is written to, where it has another name.
+        out: the path in the message.
+        inside: the folder that is written to, if it has another name.
     """
     try:
         yield
@@ -174,10 +174,10 @@ def storing(out: Path, inside: Path | None = None) -> Iterator[None]:
 
 
 def _disk_failure(error: BaseException | None, inside: Path) -> OSError | None:
-    """The failure of the disk that is behind an error, or None: many libraries keep no more of it than its text."""
+    """Return the failure of the disk behind an error, or None; many libraries keep only its text."""
     if isinstance(error, OSError):
         about = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(inside)
-        if error.errno is None and "written" in str(error):  # numpy says how much, and not why
+        if error.errno is None and "written" in str(error):  # numpy states how much was written, and not the reason
             return _refusal(inside)
         return error if about or error.errno in _FAILING else None
     if error is None or (isinstance(error, RateError) and str(inside) not in str(error)):
@@ -187,7 +187,7 @@ def _disk_failure(error: BaseException | None, inside: Path) -> OSError | None:
 
 
 def _refusal(inside: Path) -> OSError | None:
-    """What the disk says to a block of 64 KiB."""
+    """Write a block of 64 KiB and return the disk's error."""
     try:
         block = _temporary_beside((inside if inside.is_dir() else inside.parent) / "block")
         try:
@@ -201,7 +201,7 @@ def _refusal(inside: Path) -> OSError | None:
 
 @contextmanager
 def _draft(out: Path) -> Iterator[Path]:
-    """A folder under a temporary name beside ``out``, deleted in the end if it still has that name."""
+    """Yield a temporary folder beside ``out``, which is deleted at the end unless it was renamed."""
 
     def make(name: Path) -> int:
         name.mkdir()
@@ -226,7 +226,7 @@ def _temporary_beside(path: Path) -> Path:
 
 
 def _sync_folder(path: Path) -> None:
-    """See that the names in a folder survive a power cut."""
+    """Sync the names in a folder to the disk."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -235,7 +235,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _sync_tree(path: Path) -> None:
-    """See that everything below ``path`` survives a power cut."""
+    """Sync everything below ``path`` to the disk."""
     paths = [path, *path.rglob("*")]
     if len(paths) > MANY:
         os.sync()
@@ -249,19 +249,19 @@ def _sync_tree(path: Path) -> None:
 
 
 def _claimed(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A new temporary name for ``path``, and a descriptor of what ``make`` has made there, locked."""
+    """Make a file or folder under a new temporary name for ``path``, and return it with a locked descriptor."""
     while True:
         temporary = _temporary_beside(path)
         descriptor = make(temporary)
-        with suppress(OSError):  # a file system without locks: what is left on it is never removed
+        with suppress(OSError):  # on a file system without locks leftovers are never removed
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
-        os.close(descriptor)  # taken for a leftover in the moment before it was locked
+        os.close(descriptor)  # another process removed it as a leftover before it was locked
 
 
 def _remove_leftover(path: Path) -> None:
-    """Delete it, unless a process that is alive is writing it."""
+    """Delete a leftover, unless a running process is writing it."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

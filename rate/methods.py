@@ -1,6 +1,6 @@
-"""The saliency methods. A method is a file of kernels, and one entry here that says all that others need of it.
+"""The saliency methods. A method is a file of kernels and one entry here with the facts that other modules need.
 
-Nothing of a method is imported before it is used, so that the settings and `--help` stay light.
+The modules of a method are imported when it is used, so that the settings and `--help` stay light.
 """
 
 from __future__ import annotations
@@ -16,43 +16,46 @@ if TYPE_CHECKING:
     from rate.config import Measurement
 
 KEEP = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of cells that RISE masks keep. RISE's authors have 0.5 alone; planted truth speaks for several."""
+"""The shares of cells that RISE masks keep.
+
+RISE's authors use 0.5 alone; several shares are more accurate on planted evidence.
+"""
 
 SAMPLING = ("masks", "min_masks", "max_masks", "confidence", "seed")
-"""Settings of a method whose masks are drawn at random."""
+"""The settings of a method whose masks are drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaliencyMethod:
-    """What the settings, the engine, tables and reports know of a saliency method."""
+    """The facts of a saliency method for settings, engine, tables and reports."""
 
-    name: str  # as `--saliency` takes it
-    title: str  # as a report calls it
-    settings: tuple[str, ...]  # fields of `Measurement` that it reads, beside those that every method has
-    kernel: str | None = None  # MODULE:FUNCTION, see `masks_of`; None: it perturbs nothing
-    runner: str | None = None  # MODULE:FUNCTION, see `open_own_runner`; None: its masks go through a backend
-    form: str = "pixels"  # of the artifact's graph that it needs
-    keep: tuple[float, ...] = KEEP  # where nobody chooses
-    rule: tuple[str, str] = ("positive", "midpoint")  # evidence and valid, where nobody chooses
-    masks: str | None = None  # what a rule says in the place of a number of masks; None: the number
-    masks_in_words: str = "masks until the verdict is clear"  # in a report, where a rule says no number
-    hint: str = ""  # added to its name in help texts
-    check: Callable[[Measurement], None] = lambda measurement: None  # raises ConfigError for settings that cannot be
+    name: str  # name in `--saliency`
+    title: str  # name in a report
+    settings: tuple[str, ...]  # fields of `Measurement` that it reads, beside those of every method
+    kernel: str | None = None  # MODULE:FUNCTION, see `masks_of`; None: it does not perturb
+    runner: str | None = None  # MODULE:FUNCTION, see `open_own_runner`; None: it uses a backend
+    form: str = "pixels"  # form of the artifact's graph that it needs
+    keep: tuple[float, ...] = KEEP  # default shares
+    rule: tuple[str, str] = ("positive", "midpoint")  # default evidence and valid
+    masks: str | None = None  # entry of a rule instead of a number of masks; None: the number
+    masks_in_words: str = "masks until the verdict is clear"  # phrase of a report for adaptive masks
+    hint: str = ""  # suffix of its name in help texts
+    check: Callable[[Measurement], None] = lambda measurement: None  # raises ConfigError for invalid settings
 
     def masks_of(self, measurement: Measurement, size: int, patches: int | None) -> Any:
-        """The `rate.kernels.saliency.Method` for images of ``size`` pixels in ``patches`` patches a side.
+        """Make the `rate.kernels.saliency.Method` for images of ``size`` pixels in ``patches`` patches per side.
 
         Raises:
-            UsageError: the method has no masks, or the model lacks what they are made of.
+            UsageError: the method has no masks, or the model lacks what they need.
         """
         if self.kernel is None:
             raise UsageError(f"{self.name} perturbs nothing and has no masks: `rate eval` alone measures it")
         return _resolved(self.kernel)(measurement, size, patches)
 
     def open_own_runner(self, *arguments: Any) -> Any:
-        """What carries the method out in the place of a backend, for an artifact and its `Execution`.
+        """Return the function that opens the method's own runner for an artifact and its `Execution`.
 
-        It is a `rate.engine.outcome.Explainer`; a third argument asks for the model with its weights in random order.
+        The runner is a `rate.engine.outcome.Explainer`; a third argument requests the model with shuffled weights.
         """
         assert self.runner is not None, "a method with masks goes through a backend"
         return _resolved(self.runner)(*arguments)
@@ -102,7 +105,7 @@ METHODS: dict[str, SaliencyMethod] = {
             settings=("keep", "cells", *SAMPLING),
             kernel="rate.kernels.tokens:from_settings",
             form="tokens",
-            keep=(0.5,),  # one share, since a forward has room for a fixed number of patches
+            keep=(0.5,),  # one share, since a forward takes a fixed number of patches
             hint="a ViT's patches, dropped",
             check=_check_tokens,
         ),
@@ -118,14 +121,14 @@ METHODS: dict[str, SaliencyMethod] = {
         ),
     )
 }
-"""By name, in the order of help texts."""
+"""Maps names to methods, in the order of help texts."""
 
 
 def method_named(name: str) -> SaliencyMethod:
-    """The method.
+    """Return the method with a name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is unknown.
     """
     if name not in METHODS:
         raise ConfigError(f"saliency must be one of {', '.join(METHODS)}; got {name!r}")
@@ -133,6 +136,6 @@ def method_named(name: str) -> SaliencyMethod:
 
 
 def names_in_words(masks_only: bool = False) -> str:
-    """All methods for a help text; ``masks_only``: those that perturb the image."""
+    """List all methods for a help text; with ``masks_only``, those that perturb the image."""
     shown = [method for method in METHODS.values() if method.kernel or not masks_only]
     return " | ".join(f"{one.name}: {one.hint}" if one.hint else one.name for one in shown)

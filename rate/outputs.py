@@ -1,7 +1,7 @@
-"""Files and folders that the user has named for results: what is there already is kept, followed, or refused.
+"""Writing of result files and folders that the user names: existing ones are kept, followed, or refused.
 
-A regular file is replaced by a whole one. A symbolic link stays, and its target is replaced. A pipe, a terminal or
-another stream is written through. Folders, disks and sockets are refused.
+A regular file is replaced atomically. A symbolic link stays, and its target is replaced. A pipe, a terminal or another
+stream is written to. Folders, disks and sockets are refused.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from rate.errors import UsageError
 from rate.files import Write, storage_error, try_writing, write_atomically
 
 _LINKS = 40
-"""Symbolic links that are followed one after the other, as the system does."""
+"""The largest number of consecutive symbolic links, as in the system."""
 
 
 def write_output(path: Path, write: Write) -> None:
-    """Let ``write`` fill the file ``path``, with its folders, or the stream that ``path`` is.
+    """Let ``write`` fill the file ``path``, whose folders are made, or the stream ``path``.
 
     Raises:
         UsageError: it is a folder, a disk or a socket.
-        StorageError: it cannot be written; a regular file is still there as it was.
+        StorageError: it cannot be written; an existing regular file is unchanged.
     """
     try:
         if is_stream(path):
@@ -51,7 +51,7 @@ def write_output(path: Path, write: Write) -> None:
 
 
 def append_output(path: Path, content: bytes) -> None:
-    """Add ``content`` to the file ``path``, whole or not at all, or write it to the stream that ``path`` is.
+    """Append ``content`` to the file ``path``, all or nothing, or write it to the stream ``path``.
 
     Raises:
         UsageError: it is a folder, a disk or a socket.
@@ -76,11 +76,11 @@ def append_output(path: Path, content: bytes) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether what is written to ``path`` passes through it: a pipe, a terminal, `/dev/null`, `/dev/stdout`.
+    """Tell whether ``path`` is a stream: a pipe, a terminal, `/dev/null`, `/dev/stdout`.
 
     Raises:
         UsageError: it is a folder, a disk or a socket.
-        OSError: what it is cannot be found out.
+        OSError: its type cannot be determined.
     """
     if _descriptor(path) is not None:
         return True
@@ -96,7 +96,7 @@ def is_stream(path: Path) -> bool:
 
 
 def require_output(option: str, path: Path, appended: bool = False) -> None:
-    """Find out, before the work that makes a result, that ``path`` cannot be written.
+    """Check that ``path`` can be written, before the work that makes a result.
 
     Raises:
         UsageError: names the option, the path and the reason.
@@ -118,7 +118,7 @@ def require_output(option: str, path: Path, appended: bool = False) -> None:
 
 
 def require_new_folder(option: str, out: Path) -> None:
-    """Find out, before the work that fills it, that ``out`` is no new or empty folder, or cannot be made.
+    """Check that ``out`` is a new or empty folder that can be made, before the work that fills it.
 
     Raises:
         UsageError: names the option, the path and the reason.
@@ -139,13 +139,13 @@ def _refused(option: str, path: Path, error: OSError) -> Exception:
 
 
 def _try(path: Path) -> None:
-    """Make and delete a file where ``path`` or the first of its folders would come: permissions do not say it all."""
+    """Make and delete a file in ``path`` or its first existing parent, since permissions alone do not decide."""
     place = next(folder for folder in path.parents if os.path.lexists(folder))
     try_writing(place / path.relative_to(place).parts[0])
 
 
 def _append(file: IO[bytes], content: bytes) -> None:
-    """Add all of it, or leave the file as it was."""
+    """Append all of the content, or leave the file unchanged."""
     before = os.fstat(file.fileno()).st_size
     try:
         rest = memoryview(content)
@@ -159,12 +159,12 @@ def _append(file: IO[bytes], content: bytes) -> None:
 
 @contextmanager
 def _stream(path: Path) -> Iterator[IO[bytes]]:
-    """The stream at ``path``, open for writing; of an open descriptor of this process, that descriptor itself."""
+    """Open the stream ``path`` for writing; for a name of an open descriptor, use that descriptor."""
     number = _descriptor(path)
     if number is None:
         opened = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     else:
-        for own in (sys.stdout, sys.stderr):  # what was printed before comes before
+        for own in (sys.stdout, sys.stderr):  # flush earlier output first
             if own is not None:
                 own.flush()
         opened = os.dup(number)
@@ -173,7 +173,7 @@ def _stream(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of the open descriptor of this process that ``path`` is a name of, as /dev/stdout is of 1."""
+    """Return the number of the open descriptor that ``path`` names, as /dev/stdout names 1."""
     folders = {"/dev/fd", os.path.realpath("/dev/fd"), f"/proc/{os.getpid()}/fd"}
     for _ in range(_LINKS):
         if path.name.isdecimal() and os.path.realpath(path.parent) in folders:

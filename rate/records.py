@@ -1,7 +1,7 @@
 """Typed records of every JSON document: one declaration gives the reader, the writer and the JSON Schema.
 
 A document is a `Document` whose tag is the id of its schema. The number in it rises with every change, and a document
-of another number is refused, never half read. Numbers are finite; what is not known is null.
+of another number is refused. Numbers are finite; unknown values are null.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ R = TypeVar("R")
 D = TypeVar("D", bound="Document")
 
 MAX_DOCUMENT_BYTES = 256 << 20
-"""Largest document that is read, bytes: a run of ten million samples lists its parts in less."""
+"""The largest document that is read, bytes; a run of ten million samples lists its parts in less."""
 
 MAX_DEPTH = 64
-"""Deepest nesting that is read; ours have less than ten."""
+"""The deepest nesting that is read; documents of `rate` have fewer than ten levels."""
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1)]
 Sha256: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -48,26 +48,26 @@ class Document(Record, frozen=True, tag_field="schema"):
 
 
 def schema_id(kind: type[Document]) -> str:
-    """What a document of this kind has under ``schema``."""
+    """Return the value of ``schema`` in a document of this kind."""
     return str(kind.__struct_config__.tag)
 
 
 def record(kind: type[R], value: object) -> R:
-    """A record of the attributes of ``value``, or of the entries of a mapping, that have the names of its fields.
+    """Make a record of the attributes of ``value``, or of the entries of a mapping, that have the names of its fields.
 
     Raises:
-        msgspec.ValidationError: a value is not as the record says.
+        msgspec.ValidationError: a value does not match the record.
     """
     return msgspec.convert(value, kind, from_attributes=True)
 
 
 def plain(value: object) -> Any:
-    """A record, or anything that holds records, as values of JSON."""
+    """Convert a record, or a value that holds records, to JSON values."""
     return msgspec.to_builtins(value)
 
 
 def written(value: object, as_ascii: bool = False) -> str:
-    """A record as JSON for people, without credentials; NaN is a defect, never written."""
+    """Format a record as readable JSON without credentials; NaN raises an error."""
     return json.dumps(storable(plain(value)), indent=2, ensure_ascii=as_ascii, allow_nan=False)
 
 
@@ -78,16 +78,16 @@ def write(path: Path, document: object) -> None:
 
 
 def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
-    """The document of this kind in a file.
+    """Read the document of this kind from a file.
 
     Args:
-        path: a regular file that somebody else may have written.
+        path: a regular file, which may be of untrusted origin.
         kind: a `Document`.
-        error: what to raise.
-        cure: how such a file is made; the end of the message.
+        error: the type of the exception.
+        cure: how to make such a file; the end of the message.
 
     Raises:
-        error: it cannot be read, is of another schema, or a field of it is not as ``kind`` says: the message names it.
+        error: the file cannot be read, is of another schema, or a field does not match ``kind``; the message names it.
     """
     try:
         value = read_json(path)
@@ -107,14 +107,14 @@ def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file: every text can be written again, every number is finite and fits 64 bits.
+    """Read the value of a JSON file whose texts can be written again and whose numbers are finite and fit 64 bits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         ValueError: it is no regular file, too large, nested too deeply, or not JSON (NaN and infinities are not).
     """
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block, and a device may be endless
         raise ValueError("it is no regular file")
     if status.st_size > MAX_DOCUMENT_BYTES:
         raise ValueError(f"it has {status.st_size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
@@ -127,7 +127,7 @@ def read_json(path: Path) -> Any:
 
 
 def schema_of(kind: type[Document]) -> Json:
-    """The JSON Schema (draft 2020-12) of a document."""
+    """Return the JSON Schema (draft 2020-12) of a document."""
     definitions: dict[str, Json]
     (reference,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     name = reference["$ref"].rpartition("/")[2]
@@ -136,7 +136,7 @@ def schema_of(kind: type[Document]) -> Json:
 
 
 def _check_values(value: Any) -> None:
-    """Refuse nesting that would exhaust the stack of whoever walks through it, and integers that no column holds."""
+    """Refuse nesting that would exhaust the stack of readers, and integers beyond 64 bits."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
@@ -149,13 +149,13 @@ def _check_values(value: Any) -> None:
 
 
 def _value_at(value: Any, reason: str) -> str:
-    """The value that msgspec complains of, where it says its place."""
+    """Return the value of which msgspec complains, if its message has the path."""
     place = re.search(r" - at `\$(.*)`$", reason)
     for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", place[1]) if place else ():
-        if index == "...":  # a key of a mapping, which it does not tell
+        if index == "...":  # a key of a mapping, which the message omits
             return ""
         value = value[int(index)] if index else value.get(name)
-    if place is None or reason.startswith("Object"):  # lacks a field, or has one too many
+    if place is None or reason.startswith("Object"):  # a missing or unknown field
         return ""
     shown = repr(value)
     return f", got {shown}" if len(shown) <= 60 else f", got {shown[:57]}..."

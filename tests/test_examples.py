@@ -13,7 +13,7 @@ import rate
 
 PACKAGE = Path(rate.__file__).parent
 MODULES = [*sorted(PACKAGE.glob("kernels/[!_]*.py")), PACKAGE / "metrics.py", PACKAGE / "paired.py"]
-WITHOUT_EXAMPLE = {"rise_mask", "masks", "perturb", "swap", "sweep", "verdict_noise"}
+WITHOUT_EXAMPLE = {"from_settings", "rise_mask", "masks", "perturb", "swap", "sweep", "verdict_noise"}
 BARE_ARRAYS = {"Bool", "Float32", "Float64", "Int64", "UInt8"}
 
 

@@ -1,4 +1,4 @@
-"""Arrays of an .npz file that somebody else may have written: nothing is allocated before its size is known."""
+"""Arrays of an .npz file of untrusted origin; sizes are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 _SIZES = {"f": 4, "i": 8}
 Expected = tuple[str, tuple[str | int, ...]]
-"""Kind, "f" = float32 or "i" = int64, and shape; an axis with a name has one size wherever the name stands."""
+"""Kind, "f" = float32 or "i" = int64, and shape; an axis with a name has one size in all arrays."""
 
 
 def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:
-    """The arrays of these names, of the kinds and shapes that are expected.
+    """Read the arrays of these names with the expected kinds and shapes.
 
-    An array lies in the file as it is, as `numpy.savez` writes it. A compressed one, or one whose header promises more
-    than the file holds, would make a small file fill the memory.
+    Arrays are stored uncompressed, as `numpy.savez` writes them. A compressed array, or one whose header promises more
+    than the file holds, is refused, since a small file could fill the memory.
 
     Raises:
         OSError, zipfile.BadZipFile: the file cannot be read.
-        ValueError, KeyError, NotImplementedError, EOFError: an array is missing or other than expected.
+        ValueError, KeyError, NotImplementedError, EOFError: an array is missing or not as expected.
     """
     arrays: dict[str, Any] = {}
     axes: dict[str, int] = {}
@@ -47,13 +47,13 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:
 
 
 def _header(stream: IO[bytes], name: str, kind: str) -> tuple[int, ...]:
-    """The shape of the array that begins here."""
+    """Read the shape of the array that begins here."""
     try:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
             raise ValueError(f"version {version} of npy, expected (1, 0)")
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    except Exception as error:  # numpy parses a header as Python, which a damaged one leads to exceptions of any type
+    except Exception as error:  # numpy parses a header as Python, so a damaged one raises exceptions of any type
         raise ValueError(f"{name!r} has no header that can be read: {error}") from error
     if dtype.kind != kind or dtype.itemsize != _SIZES[kind]:
         raise ValueError(f"{name!r} holds {dtype}, expected {kind}{_SIZES[kind]}")

@@ -1,4 +1,4 @@
-"""The artifact: a folder with the perturbed graph, its weights once, the parity sample, and the facts about them."""
+"""An artifact: a folder with the perturbed graph, its weights, the parity sample, and the facts about them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PARITY_INT8 = "parity-int8.npz"
 
 
 class Artifact(ArtifactDocument, frozen=True, kw_only=True):
-    """A verified artifact: every listed file is there and unchanged."""
+    """A verified artifact, whose listed files exist and are unchanged."""
 
     path: Path
 
     def graph(self, form: str = "pixels", precision: str = "f32") -> Graph:
-        """The graph of a form as a backend needs to know it; ``precision``: that it is stored in.
+        """Describe the graph of a form and stored ``precision`` for a backend.
 
         Raises:
             UsageError: the artifact has no graph of that form and precision.
@@ -52,9 +52,9 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """sha256 of what changes a result: graphs with their weights, geometry, classes, heads.
+        """The sha256 of everything that changes a result: graphs with their weights, geometry, classes, heads.
 
-        The parity sample is left out: its logits differ in the last bits from one machine to the next.
+        The parity sample is excluded, because its logits differ in the last bits between machines.
         """
         stems = {Path(name).stem for name in self.graphs.values()}
         computing = {name: sha for name, sha in self.files.items() if name.partition(".")[0] in stems}
@@ -63,7 +63,7 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
 
     @property
     def document(self) -> ArtifactDocument:
-        """The content of artifact.json."""
+        """Return the content of artifact.json."""
         return record(ArtifactDocument, self)
 
 
@@ -90,7 +90,7 @@ def load_artifact(path: Path) -> Artifact:
 
 
 def write_artifact(artifact: Artifact) -> None:
-    """Write artifact.json into the artifact's folder, whose other files are there already."""
+    """Write artifact.json into the artifact's folder, which holds the other files already."""
     write(artifact.path / ARTIFACT, artifact.document)
 
 
@@ -114,7 +114,7 @@ def _repeats(head: HeadInfo) -> bool:
 
 
 def _check_forms(artifact: Artifact) -> None:
-    """Refuse a document that does not say of each of its graphs what it has to be read with."""
+    """Refuse a document that lacks facts about one of its graphs."""
     graphs, where = artifact.graphs, artifact.path / ARTIFACT
     if lacking := sorted({"pixels", *graphs} - (graphs.keys() & artifact.parity.keys())):
         raise ArtifactError(f"{where}: 'graphs' and 'parity' must both have {', '.join(lacking)}; it is malformed")

@@ -1,4 +1,4 @@
-"""A checkpoint: a folder with a fine-tuned tower and its head, self-contained, and the facts about them."""
+"""A checkpoint: a self-contained folder with a fine-tuned tower, its head, and the facts about them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _EXPECTED = {
 
 
 class Checkpoint(CheckpointDocument, frozen=True, kw_only=True):
-    """A checkpoint and where it lies."""
+    """A checkpoint with its path."""
 
     path: Path
     head: Literal["linear", "zero-shot"] = LINEAR
-    files: Files = field(default_factory=dict)  # until it is saved
+    files: Files = field(default_factory=dict)  # empty until it is saved
 
     def read(self) -> tuple[State, nn.Linear | ZeroShot]:
-        """The tower's weights, and the head as a module in eval mode.
+        """Read the tower's weights, and the head as a module in eval mode.
 
         Raises:
             ArtifactError: the weights are not those of a tower and a head of this kind for these classes.
@@ -55,7 +55,7 @@ class Checkpoint(CheckpointDocument, frozen=True, kw_only=True):
         return tower, module.eval()
 
     def read_text(self) -> State:
-        """The weights of the model beside its image tower, as they were saved; empty for a linear head.
+        """Read the saved weights of the model beside its image tower; they are empty for a linear head.
 
         Raises:
             UsageError: the file cannot be read.
@@ -75,24 +75,24 @@ def save_checkpoint(
     force: bool,
     text: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the folder ``checkpoint.path``, whole or not at all.
+    """Write the folder ``checkpoint.path`` all or nothing.
 
     Args:
         checkpoint: the facts.
-        tower: weights of the image tower.
-        head: of the kind that ``checkpoint`` says.
-        force: replace a checkpoint that exists.
-        text: weights of the rest of an image-text model; goes with a zero-shot head.
+        tower: the weights of the image tower.
+        head: a head of the kind in ``checkpoint``.
+        force: whether to replace an existing checkpoint.
+        text: the weights of the rest of an image-text model, for a zero-shot head.
 
     Raises:
-        UsageError: it exists and may not be replaced.
+        UsageError: the folder exists and may not be replaced.
     """
     torch_io = need("safetensors.torch", "export")
     named = {f"tower.{name}": value for name, value in tower.items()}
     named |= {f"head.{name}": value for name, value in head.state_dict().items()}
     named |= {f"text.{name}": value for name, value in (text or {}).items()}
     with replacing(checkpoint.path, CHECKPOINT, force) as draft:
-        # a copy each: safetensors refuses tensors that share memory
+        # copies, since safetensors refuses tensors that share memory
         torch_io.save_file(
             {name: value.detach().contiguous().clone() for name, value in named.items()}, draft / WEIGHTS
         )

@@ -1,4 +1,4 @@
-"""JSON documents of a folder that somebody else may have written: read within bounds, held against their schema."""
+"""JSON documents of untrusted origin: read within bounds, and compared with their schema."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from rate.types import Json
 
 MAX_DOCUMENT_BYTES = 256 << 20
-"""Largest document that is read, bytes: a run of ten million samples lists its parts in less."""
+"""The largest document that is read, bytes; a run of ten million samples lists its parts in less."""
 
 MAX_DEPTH = 64
-"""Deepest nesting that is read; ours have less than ten."""
+"""The deepest nesting that is read; documents of `rate` have fewer than ten levels."""
 
 _DIGITS = 21
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -40,14 +40,14 @@ _LENGTHS = {"minLength": str, "minItems": list, "minProperties": dict}
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file: every text can be written again, every number is finite and fits 64 bits.
+    """Read the value of a JSON file whose texts can be written again and whose numbers are finite and fit 64 bits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         ValueError: it is no regular file, too large, nested too deeply, or not JSON (NaN and infinities are not).
     """
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block, and a device may be endless
         raise ValueError("it is no regular file")
     if status.st_size > MAX_DOCUMENT_BYTES:
         raise ValueError(f"it has {status.st_size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
@@ -58,12 +58,15 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
     _check_depth(value)
     if _SURROGATE.search(text):
-        json.dumps(value, ensure_ascii=False).encode()  # half of a pair is no text: UnicodeEncodeError is a ValueError
+        # half a surrogate pair is no text: UnicodeEncodeError is a ValueError
+        json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
 def disagreement(value: object, schema: Json) -> str | None:
-    """The first thing in ``value`` that is not as ``schema`` says, or None: the words of JSON Schema that ours use."""
+    """Describe the first mismatch between ``value`` and ``schema``, or return None; the used subset of JSON Schema
+    counts.
+    """
     return next(_disagreements(value, schema, ""), None)
 
 

@@ -1,4 +1,4 @@
-"""Where an ONNX file keeps weights outside itself, read from its bytes: a runtime alone is installed, `onnx` is not.
+"""The external weight files of an ONNX file, parsed from its bytes, since `onnx` need not be installed with a runtime.
 
 Protocol buffers are fields of (number, wire type, content); the field numbers are those of onnx.proto.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from rate.errors import ArtifactError
 
 MAX_DEPTH = 64
-"""Deepest nesting of graphs in graphs that is followed."""
+"""The deepest nesting of graphs in graphs that is followed."""
 
-_INSIDE = {  # message -> field that holds messages -> their kind
+_INSIDE = {  # message kind -> field that holds messages -> their kind
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
@@ -23,12 +23,12 @@ _INSIDE = {  # message -> field that holds messages -> their kind
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-_KEY, _VALUE = 1, 2  # of an entry
+_KEY, _VALUE = 1, 2  # field numbers of an entry
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 
 
 def check_external(path: Path, listed: frozenset[str]) -> None:
-    """Refuse a graph that reads weights from a file that is not listed beside it: no runtime is asked to open it.
+    """Refuse a graph that reads weights from an unlisted file, before a runtime opens it.
 
     Raises:
         ArtifactError: names the file, or the graph is no protocol buffer.
@@ -60,7 +60,7 @@ def _locations(message: memoryview, kind: str, depth: int) -> Iterator[str]:
 
 
 def _texts(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields with content of their own: texts, bytes, messages."""
+    """Yield the fields with content: texts, bytes, messages."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -1,4 +1,4 @@
-"""Artifacts and checkpoints on disk: a folder whose JSON document lists the sha256 of every other file in it."""
+"""Folders of artifacts and checkpoints, whose JSON document lists the sha256 of every other file."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def check_replaceable(out: Path, marker: str, force: bool) -> None:
     """Refuse an ``out`` that a new folder must not replace.
 
     Args:
-        out: where the new folder is to be.
-        marker: document that an older folder of the same kind holds.
-        force: replace such an older folder. Anything else that is not empty is never replaced.
+        out: the path of the new folder.
+        marker: the document in an older folder of the same kind.
+        force: whether to replace such an older folder. Any other folder with content is never replaced.
 
     Raises:
-        UsageError: ``out`` is a file, a folder with content that is not ours or may not go, or cannot be written.
+        UsageError: ``out`` is a file, a folder with other content or without ``force``, or cannot be written.
         StorageError: the disk is full.
     """
     if not out.is_dir() or not any(out.iterdir()):
@@ -49,7 +49,7 @@ def check_replaceable(out: Path, marker: str, force: bool) -> None:
 
 @contextmanager
 def replacing(out: Path, marker: str, force: bool) -> Iterator[Path]:
-    """A draft folder beside ``out`` that takes its name when the block ends well, and vanishes when it does not.
+    """Yield a draft folder beside ``out``, which is renamed when the block succeeds and deleted when it fails.
 
     Raises:
         UsageError: as `check_replaceable`.
@@ -59,11 +59,11 @@ def replacing(out: Path, marker: str, force: bool) -> Iterator[Path]:
     make = folder_instead if out.is_dir() and any(out.iterdir()) else new_folder
     with make(out) as draft:
         yield draft
-        check_replaceable(out, marker, force)  # it may have changed meanwhile
+        check_replaceable(out, marker, force)  # the folder may have changed during the block
 
 
 def _foreign(folder: Path, marker: str) -> str | None:
-    """Something in a folder that is not listed in its document; the document itself where it is not of `rate`."""
+    """Return a file of a folder that its document does not list, or a document of another origin."""
     try:
         document = read_json(folder / marker)
     except (OSError, ValueError):
@@ -82,23 +82,23 @@ def _foreign(folder: Path, marker: str) -> str | None:
 
 
 def digest_file(path: Path) -> str:
-    """sha256 of a file, 64 hexadecimal digits."""
+    """Compute the sha256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Name -> sha256 of the files ``names`` of ``folder``, sorted by name."""
+    """Map the files ``names`` of ``folder`` to their sha256, sorted by name."""
     return {name: digest_file(folder / name) for name in sorted(names)}
 
 
 def canonical(document: Any) -> bytes:
-    """One byte string for equal JSON values: sorted keys, no spaces, UTF-8."""
+    """Encode equal JSON values as equal bytes: sorted keys, no spaces, UTF-8."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def read_document(folder: Path, name: str, kind: type[D]) -> D:
-    """The document ``folder / name``.
+    """Read the document ``folder / name``.
 
     Raises:
         ArtifactError: missing, not JSON, of another schema, or malformed.
@@ -110,7 +110,7 @@ def read_document(folder: Path, name: str, kind: type[D]) -> D:
 
 
 def _instead(folder: Path, kind: str) -> str:
-    """What to do with a folder that is not what was asked for."""
+    """Suggest what to give instead of a folder of another kind."""
     if kind == "artifact" and (folder / "checkpoint.json").is_file():
         return f"it is a checkpoint; export it first: rate export {folder} --out ARTIFACT"
     if kind == "checkpoint" and (folder / "artifact.json").is_file():

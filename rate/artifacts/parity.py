@@ -1,7 +1,7 @@
-"""The proof that an exported graph computes what the source computes, carried along in `parity.npz`.
+"""The proof that an exported graph computes what the source computes, stored in `parity.npz`.
 
-The reference never sees the perturbed graph: masks are made here in numpy, multiplied into the images, and given to
-the bare model.
+The reference is independent of the perturbed graph: masks are made here in numpy, multiplied into the images, and given
+to the bare model.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from rate.kernels.tokens import RiseTokens
 from rate.types import Float32, Float64, Rows
 
 TOLERANCE = 1e-4
-"""Greatest allowed difference of an f32 logit."""
+"""The largest accepted difference of an f32 logit."""
 
 COSINE = 0.999
-"""Smallest allowed cosine of a row of logits in a lower precision."""
+"""The smallest accepted cosine of a row of logits in a lower precision."""
 
 IMAGES = 3
-"""Images of a sample."""
+"""The number of images of a sample."""
 
 _MASKS, _SIDE = 5, 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParitySample:
-    """Fixed inputs and what the bare source makes of them."""
+    """Fixed inputs with the logits of the bare source."""
 
     perturbation: Perturbation
     images: Float32  # [i,3,h,w] normalised
-    rows: Rows  # clean, nothing, and RISE masks
+    rows: Rows  # unmasked, fully masked, and RISE masks
     logits: Logits  # head -> [b,c]
 
 
 def problems(parity: Parity) -> list[str]:
-    """What keeps this from being parity, one sentence each; f32 is judged by size, the rest by direction."""
+    """List the violations of parity, one sentence each; f32 is judged by size, other precisions by direction."""
     if parity.precision == "f32":
         wrong = {head: value for head, value in parity.max_abs.items() if not value <= TOLERANCE}
         return [f"logits_{head} differ by up to {value:.2e}, allowed is {TOLERANCE:g}" for head, value in wrong.items()]
@@ -61,11 +61,12 @@ def problems(parity: Parity) -> list[str]:
 
 
 def make_sample(size: int, logits: Callable[[Float32], Logits], photographs: Float32 | None = None) -> ParitySample:
-    """The sample of a model for ``size`` x ``size`` pixels.
+    """Make the sample of a model for ``size`` x ``size`` pixels.
 
     Args:
+        size: side of the square image, pixels.
         logits: the bare model, pixels [b,3,h,w] -> logits [b,c] per head.
-        photographs: [i,3,h,w] normalised, `IMAGES` of them, for a graph that is made for such; else smooth noise.
+        photographs: `IMAGES` normalised photographs [i,3,h,w], for a graph calibrated on such; else smooth noise.
     """
     method = Rise(size, min(_SIDE, size), (0.5,), "fixed", _MASKS, 0)
     perturbation = method.perturbation
@@ -76,11 +77,11 @@ def make_sample(size: int, logits: Callable[[Float32], Logits], photographs: Flo
 
 
 def make_token_sample(size: int, patches: int, logits: Callable[[Float32, Rows], Logits]) -> ParitySample:
-    """The sample of a token graph: clean images, and masks that keep half of the patches.
+    """Make the sample of a token graph: unmasked images, and masks that keep half of the patches.
 
     Args:
         size: side of the square image, pixels.
-        patches: a side.
+        patches: patches per side.
         logits: the source on the kept patches: images [i,3,h,w] and rows -> logits [b,c] per head.
     """
     method = RiseTokens(size, patches, (0.5,), "fixed", _MASKS, 0)
@@ -90,7 +91,7 @@ def make_token_sample(size: int, patches: int, logits: Callable[[Float32, Rows],
 
 
 def _rows(method: Rise, first: Float32) -> Rows:
-    """Rows with the grids ``first`` [n,s,s], then with the masks of ``method``, over all images in turn."""
+    """Make rows with the grids ``first`` [n,s,s], then with the masks of ``method``, over all images in turn."""
     drawn = method.draw("parity", 0, _MASKS)
     grid = np.concatenate([first, drawn.grid])
     offset = np.concatenate([np.zeros((len(first), 2), np.int64), drawn.offset])
@@ -98,7 +99,7 @@ def _rows(method: Rise, first: Float32) -> Rows:
 
 
 def masked(perturbation: Perturbation, images: Float32, rows: Rows) -> Float32:
-    """images[slot] * (a + b * (T_y @ grid @ T_x^T)) in full size, [b,3,h,w]."""
+    """Compute images[slot] * (a + b * (T_y @ grid @ T_x^T)) in full size, [b,3,h,w]."""
     table = perturbation.table.astype(np.float64)
     tall, wide = table[rows.offset[:, 0]], table[rows.offset[:, 1]]
     masks = perturbation.a + perturbation.b * (tall @ rows.grid @ wide.transpose(0, 2, 1))
@@ -123,10 +124,10 @@ def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
 
 
 def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32") -> ParitySample:
-    """Read an artifact's `parity.npz`, or that of another form of its graph, or of its int8 graph.
+    """Read the parity sample of an artifact's graph, of another form of it, or of its int8 graph.
 
     Raises:
-        ArtifactError: an array is missing, or is not as it must be.
+        ArtifactError: an array is missing or malformed.
     """
     own = PARITY_INT8 if precision == "int8" else PARITY
     path = artifact.path / (PARITY_TOKENS if form == "tokens" else own)
@@ -145,7 +146,7 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
 
 
 def _expected(artifact: Artifact) -> dict[str, Expected]:
-    """The arrays of `save_sample`."""
+    """Return the arrays of `save_sample` with their shapes."""
     size = artifact.geometry.size
     arrays: dict[str, Expected] = {
         "images": ("f", ("i", 3, size, size)),
@@ -161,7 +162,7 @@ def _expected(artifact: Artifact) -> dict[str, Expected]:
 
 
 def check_parity(artifact: Artifact, spec: BackendSpec, form: str = "pixels") -> Parity:
-    """`judge` on an artifact's own sample; ``form``: of the graph that ``spec`` runs.
+    """Run `judge` on an artifact's own sample; ``form`` is that of the graph of ``spec``.
 
     Raises:
         ParityError: the backend's logits are too far from the source's for its precision.
@@ -171,9 +172,9 @@ def check_parity(artifact: Artifact, spec: BackendSpec, form: str = "pixels") ->
 
 
 def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None) -> Parity:
-    """Run ``spec`` on the sample: as it is, one row alone, and in other slots with another batch size.
+    """Run ``spec`` on the sample: unchanged, one row alone, and in other slots with another batch size.
 
-    ``precision``: whose measure is applied; None = that of the arithmetic of ``spec``.
+    ``precision``: the precision whose limits apply; None = that of ``spec``.
 
     Raises:
         ParityError: see `check_parity`.
@@ -188,7 +189,7 @@ def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None)
 
 
 def self_test(sample: ParitySample, backend: Backend) -> Parity:
-    """Run an open ``backend``, bound to the masks of ``sample``, on the sample as it is.
+    """Run an open ``backend``, bound to the masks of ``sample``, on the unchanged sample.
 
     Raises:
         ParityError: its logits are too far from the source's for its precision.
@@ -243,7 +244,7 @@ def _distance(actual: Float32, expected: Float32) -> _Distance:
 
 
 def _smallest_cosine(ours: Float64, theirs: Float64) -> float:
-    """Over the rows [b,c]; of two rows of zeros it is 1, of one it is 0."""
+    """Compute the smallest cosine over the rows [b,c]; for two rows of zeros it is 1, for one it is 0."""
     norms = np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1)
     both_zero = (norms[0] == 0) & (norms[1] == 0)
     product = np.where(norms[0] * norms[1] > 0, norms[0] * norms[1], 1.0)
@@ -262,7 +263,7 @@ def _worst(distances: list[dict[str, _Distance]], precision: str, runtime: str) 
 
 
 def _images(perturbation: Perturbation) -> Float32:
-    """[i,3,h,w] smooth images about as bright as normalised photographs, always the same."""
+    """Make fixed smooth images [i,3,h,w] with about the brightness of normalised photographs."""
     table = perturbation.table[0].astype(np.float64)
     coarse = np.random.default_rng(0).normal(0.0, 1.5, (IMAGES, 3, perturbation.side, perturbation.side))
     return np.asarray((table @ coarse @ table.T).clip(-2.5, 2.5), np.float32)

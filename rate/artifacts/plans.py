@@ -1,10 +1,10 @@
-"""TensorRT plans beside an artifact: `plans/<key16>.plan`, and `<key16>.json`, which says what each was made from.
+"""TensorRT plans beside an artifact: `plans/<key16>.plan`, with their facts in `<key16>.json`.
 
-A plan belongs to one version of TensorRT on one model of GPU, so it is no part of the artifact's own list of digests.
-Its key digests everything that made it; the document holds the facts behind the key, and the sha256 of the plan.
+A plan belongs to one version of TensorRT on one model of GPU, so it is not in the artifact's own list of digests. Its
+key digests everything of which it was made; the document holds the facts behind the key, and the sha256 of the plan.
 
-A plan is executable code, and an artifact may come from anybody. The digest of every document that this user wrote is
-kept in this user's own state folder; plans of other documents are not loaded.
+A plan is executable code, and an artifact may be of untrusted origin. The digest of every document that this user wrote
+is kept in this user's own state folder; plans of other documents are not loaded.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from rate.records import plain, record, write
 from rate.types import Json
 
 PRECISIONS = ("fp16", "bf16", "f32")
-"""Of graphs that plans are built from, the fastest first."""
+"""The precisions of graphs for plans, the fastest first."""
 
 
 class Plan(PlanDocument, frozen=True, kw_only=True):
     """The description of a plan."""
 
-    path: Path  # of the plan itself
+    path: Path  # path of the plan itself
 
     @property
     def precision(self) -> str:
-        """Of the graph."""
+        """The precision of the graph."""
         return self.facts.precision
 
     @property
     def document(self) -> PlanDocument:
-        """What is written beside the plan."""
+        """Return the document beside the plan."""
         return record(PlanDocument, self)
 
 
 def plan_graph(artifact: Artifact, precision: str) -> Graph:
-    """The graph that a plan of this precision is built from.
+    """Return the graph of which a plan of this precision is built.
 
     Raises:
         UsageError: the artifact has none.
@@ -64,7 +64,7 @@ def plan_graph(artifact: Artifact, precision: str) -> Graph:
 
 
 def machine_facts(gpu: Gpu, library: Any) -> dict[str, str]:
-    """What a plan must have been built with to run here."""
+    """Return the facts that a plan and this machine must share."""
     return {
         "tensorrt": str(library.__version__),
         "gpu": gpu.name,
@@ -76,9 +76,9 @@ def machine_facts(gpu: Gpu, library: Any) -> dict[str, str]:
 def facts_of(
     machine: dict[str, str], artifact: Artifact, graph: Graph, profiles: Sequence[Mapping[str, Any]], flags: Json
 ) -> Facts:
-    """Everything that a plan is made from.
+    """Return all facts of which a plan is made.
 
-    ``onnx`` lists every graph and weight file of the artifact: which weights a graph reads stands inside it.
+    ``onnx`` lists every graph and weight file of the artifact, since a graph names its weight files itself.
     """
     onnx = {name: sha for name, sha in artifact.files.items() if ".onnx" in name}
     about = {"graph": graph.path.name, "precision": graph.precision, "onnx": onnx}
@@ -86,20 +86,20 @@ def facts_of(
 
 
 def key_of(document: object) -> str:
-    """Digest of facts or of a whole description, 64 hexadecimal digits."""
+    """Compute the digest of facts or of a whole description, 64 hexadecimal digits."""
     return hashlib.sha256(canonical(plain(document))).hexdigest()
 
 
 def plan_path(artifact: Path, facts: Facts) -> Path:
-    """Where the plan of these facts lies."""
+    """Return the path of the plan with these facts."""
     return artifact / PLANS / f"{key_of(facts)[:16]}.plan"
 
 
 def state_folder() -> Path:
-    """What this user keeps between commands: `$XDG_STATE_HOME/rate`, by default `~/.local/state/rate`.
+    """Return the folder of this user's state: `$XDG_STATE_HOME/rate`, by default `~/.local/state/rate`.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: the folder cannot be made.
     """
     base = os.environ.get("XDG_STATE_HOME")
     folder = (Path(base) if base else Path.home() / ".local" / "state") / "rate"
@@ -114,7 +114,7 @@ def state_folder() -> Path:
 
 
 def write_plan(plan: Plan) -> None:
-    """Describe a plan whose file is there, and remember the description; without this it is never loaded."""
+    """Write the description of an existing plan, and remember its digest; plans without it are never loaded."""
     (state_folder() / PLANS / key_of(plan.document)).touch()
     write(plan.path.with_suffix(".json"), plan.document)
 
@@ -138,7 +138,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def planned(artifact: Artifact) -> tuple[str, ...]:
-    """Precisions that some plan of the artifact claims to have, the fastest first; no plan is trusted for it."""
+    """List the precisions of the artifact's plans, the fastest first, as their documents state them."""
     built: set[str] = set()
     for path in _documents(artifact):
         try:
@@ -149,10 +149,10 @@ def planned(artifact: Artifact) -> tuple[str, ...]:
 
 
 def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cuda:0") -> TensorRtSpec:
-    """The plan of an artifact for the GPU ``device``; of several the one that pads batches of ``batch`` rows the least.
+    """Choose the plan of an artifact for the GPU ``device`` that pads batches of ``batch`` rows the least.
 
     Raises:
-        UsageError: there is none; the message says what each one lacks, and how to build one.
+        UsageError: there is none; the message names what each one lacks, and how to build one.
         BackendError: there is no GPU.
     """
     graph = plan_graph(artifact, precision)
@@ -183,7 +183,7 @@ def plan_spec(artifact: Artifact, precision: str, batch: int, device: str = "cud
 
 
 def describe_plans(artifact: Artifact) -> list[str]:
-    """One line a plan for people, whatever machine it is for."""
+    """Format one line for each plan, for any machine."""
     lines = []
     for path in _documents(artifact):
         try:
@@ -209,6 +209,6 @@ def _differences(facts: Facts, wanted: Facts, names: list[str]) -> str:
 
 
 def _padding(sizes: tuple[int, ...], batch: int) -> tuple[int, int]:
-    """(rows computed for nothing, parts) of a batch."""
+    """Compute (padding rows, parts) of a batch."""
     parts = pieces(batch, sizes)
     return sum(size for _, size in parts) - batch, len(parts)

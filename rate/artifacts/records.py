@@ -29,12 +29,12 @@ class HeadInfo(Record, frozen=True):
 
     @property
     def output(self) -> str:
-        """Name of the graph output."""
+        """The name of the graph output."""
         return f"logits_{self.name}"
 
 
 class Parity(Record, frozen=True):
-    """How far a graph's logits are from the source's, by head."""
+    """The distance of a graph's logits from the source's, by head."""
 
     max_abs: Annotated[PerHead, Meta(description="greatest difference of a logit")]
     cosine: Annotated[PerHead, Meta(description="smallest cosine of a row of logits")]
@@ -44,7 +44,7 @@ class Parity(Record, frozen=True):
 
 
 class CalibrationData(Record, frozen=True):
-    """What an int8 graph was calibrated on."""
+    """The calibration data of an int8 graph."""
 
     data: Annotated[Sha256, Meta(description="of the manifest")]
     split: str | None
@@ -53,7 +53,7 @@ class CalibrationData(Record, frozen=True):
 
 
 class Flips(Record, frozen=True):
-    """One head's rows in a lower precision against f32, under the same masks."""
+    """The differences of one head's rows between a lower precision and f32, under the same masks."""
 
     head: str
     samples: Annotated[Count, Meta(description="with a prediction in f32")]
@@ -69,7 +69,7 @@ class Flips(Record, frozen=True):
 
 
 class Changes(Record, frozen=True):
-    """What int8 changes against f32 under the same masks."""
+    """The changes from f32 to int8 under the same masks."""
 
     images: AtLeastOne
     masks: Annotated[AtLeastOne, Meta(description="an image")]
@@ -78,7 +78,7 @@ class Changes(Record, frozen=True):
 
 
 class Int8(Record, frozen=True):
-    """What the int8 graph was calibrated on, and what it changes."""
+    """The calibration and the changes of an int8 graph."""
 
     calibration: CalibrationData
     changes: Changes
@@ -86,7 +86,7 @@ class Int8(Record, frozen=True):
 
 
 class Request(Record, frozen=True):
-    """Beside the source, what its PyTorch model was asked for."""
+    """The options of a source's PyTorch model."""
 
     classes: str | None
     templates: str | None
@@ -145,7 +145,7 @@ class CheckpointDocument(Document, frozen=True, kw_only=True, tag="rate.checkpoi
 
 
 class Facts(Record, frozen=True):
-    """What a plan was made from; it runs where the first four are the same."""
+    """The facts of which a plan was made; it runs where the first four are the same."""
 
     tensorrt: Name
     gpu: Name
@@ -162,7 +162,7 @@ class Facts(Record, frozen=True):
 
 
 class Distance(Record, frozen=True):
-    """How far a plan's logits are from the source's, by head."""
+    """The distance of a plan's logits from the source's, by head."""
 
     max_abs: PerHead
     cosine: PerHead

@@ -1,4 +1,4 @@
-"""The words that the JSON Schemas are written in."""
+"""The building blocks of the JSON Schemas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ POSITIVE: Json = {"type": "number", "exclusiveMinimum": 0}
 def object_with(
     required: Json, optional: Json | None = None, title: str | None = None, name: str | None = None
 ) -> Json:
-    """An object that has at least ``required``; later versions only add. A document has a title, and maybe a name."""
+    """Describe an object with at least ``required``; later versions only add.
+
+    A document has a title, and maybe a name.
+    """
     made: Json = {
         "type": "object",
         "required": list(required),
@@ -27,12 +30,12 @@ def object_with(
 
 
 def map_of(values: Json) -> Json:
-    """An object of any keys."""
+    """Describe an object with any keys."""
     return {"type": "object", "additionalProperties": values}
 
 
 def array_of(items: Json) -> Json:
-    """A list."""
+    """Describe a list."""
     return {"type": "array", "items": items}
 
 

@@ -1,4 +1,4 @@
-"""Weights in and out of files, and what identifies them."""
+"""Reading, loading and digests of weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DAMAGED = "it is truncated or damaged: copy it again"
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a weights file by name; one outer "state_dict" or "model" and a "module." prefix are taken off.
+    """Read the tensors of a weights file by name, without an outer "state_dict" or "model" and a "module." prefix.
 
     Raises:
         UsageError: the file is missing, of an unknown kind, broken, or needs more than tensors to be unpickled.
@@ -46,7 +46,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> State:
-    """The tensors whose names start with ``prefix``, without it."""
+    """Select the tensors whose names start with ``prefix``, and remove it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -70,28 +70,28 @@ def _read_pickled(path: Path) -> Any:
             f"weights file {path} holds more than tensors, and unpickling that could run any code, so it is refused "
             "(or it is damaged); save the state dict alone (torch.save(model.state_dict(), FILE)) or as .safetensors"
         ) from error
-    except Exception as error:  # a damaged file leads the unpickler to exceptions of any type
+    except Exception as error:  # unpickling a damaged file raises exceptions of any type
         raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
 
 
 def _members(path: Path) -> list[zipfile.ZipInfo]:
-    """What is in an archive, the form that torch.save writes; nothing for its older form.
+    """List the members of an archive in torch.save's format; the list is empty for its older format.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: the archive is damaged.
     """
     try:
         if not zipfile.is_zipfile(path):
             return []
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except Exception as error:  # damaged names and sizes lead to exceptions of any type
+    except Exception as error:  # damaged names and sizes raise exceptions of any type
         raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
     return members
 
 
 def _is_torchscript(members: list[zipfile.ZipInfo]) -> bool:
-    """An archive with code in it; torch.save writes none."""
+    """Tell whether an archive contains code, which torch.save never writes."""
     return any(one.filename.endswith("/constants.pkl") for one in members)
 
 
@@ -115,7 +115,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
     """Copy ``state`` into ``module``; every name and shape must match.
 
     Raises:
-        UsageError: names the first that do not; ``what`` says whose weights they are.
+        UsageError: names the first mismatches; ``what`` names the weights.
     """
     own = module.state_dict()
     problems = {
@@ -134,7 +134,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes: equal weights have equal digests whatever file they come in."""
+    """Compute the sha256 over names, types, shapes and bytes; equal weights in different files have equal digests."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

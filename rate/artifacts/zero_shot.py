@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 _TEXTS = 64
-"""Prompts a forward of a text tower."""
+"""The number of prompts of one forward of a text tower."""
 
 
 class ZeroShot(nn.Module):
@@ -33,15 +33,15 @@ class ZeroShot(nn.Module):
 
 
 def class_embeddings(encode: Callable[[list[str]], Tensor], names: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Unit vectors [c,d]: every prompt of a class is encoded and normalised, the mean of them normalised again.
+    """Compute unit vectors [c,d]: every prompt of a class is encoded and normalised, and their mean normalised again.
 
     Args:
-        encode: texts -> embeddings [n,d], of any length; one text's does not depend on the others.
-        names: of the classes, as they stand in a prompt.
+        encode: texts -> embeddings [n,d] of any length; texts are independent.
+        names: the names of the classes in a prompt.
         templates: each with one `{}`.
     """
     prompts = [template.format(name) for name in names for template in templates]
-    with torch.no_grad():  # inference mode would leave weights that no graph can be traced with
+    with torch.no_grad():  # inference mode would make weights that cannot be traced
         parts = [encode(prompts[k : k + _TEXTS]) for k in range(0, len(prompts), _TEXTS)]
         unit = nn.functional.normalize(torch.cat(parts), dim=-1)
         means = unit.reshape(len(names), len(templates), -1).mean(dim=1)

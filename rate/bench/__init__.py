@@ -1,1 +1,1 @@
-"""Throughput of an artifact on this machine."""
+"""The throughput of an artifact on this machine."""

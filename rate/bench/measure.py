@@ -1,7 +1,7 @@
-"""Throughput of an artifact on this machine: the backend alone, the whole engine, and their ratio within one run.
+"""The throughput of an artifact on this machine: the backend alone, the whole engine, and their ratio within one run.
 
-Every backend is open at once and the rounds go over all of them in turn, forwards and backwards, so that a machine
-that slows down slows all of them alike.
+All backends are open at once and the rounds alternate over them, forwards and backwards, so that a slowdown of the
+machine affects all of them equally.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
 
 LEAST_BATCHES = 4
-"""Of one measurement."""
+"""The least number of batches of one measurement."""
 
 AUTO_WARM_UP = 256
-"""Masks after which the warm-up of ``auto`` gives up on an image."""
+"""The number of masks after which the warm-up of ``auto`` stops for an image."""
 
 ObserveBench = Callable[[int, str], None]
-"""Told how many measurements are done, and which configuration the last one was of."""
+"""Receives the number of finished measurements and the configuration of the last one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,36 +39,36 @@ class _Run:
 
     stream: Stream
     masks: int | str
-    images: int  # a round
-    rows: int  # of an image
+    images: int  # per round
+    rows: int  # per image
     windows: list[Window] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class _Configuration:
-    """One backend, precision and batch."""
+    """One backend, precision and batch size."""
 
     backend: str
     precision: str
     batch: int
     raw: Raw
-    batches: int  # of the backend alone, a round
+    batches: int  # batches of the backend alone in a round
     pace: float  # forwards/s in the warm-up
     runs: list[_Run] = field(default_factory=list)
     paces: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name for display."""
         return f"{self.backend} {self.precision} batch {self.batch}"
 
     @property
     def seconds(self) -> float:
-        """About how long a round takes."""
+        """The approximate time of a round, seconds."""
         return (self.batches * self.batch + sum(run.images * run.rows for run in self.runs)) / self.pace
 
     def round(self, keep: bool) -> Iterator[None]:
-        """One measurement of everything; an item after each."""
+        """Run one measurement of each kind, and yield after each."""
         pace = self.raw.measure(self.batches)
         if keep:
             self.paces.append(pace)
@@ -80,7 +80,7 @@ class _Configuration:
             yield
 
     def figures(self) -> Figures:
-        """What the rounds came to."""
+        """Return the figures of all rounds."""
         return Figures(
             self.backend,
             self.precision,
@@ -101,19 +101,19 @@ class _Configuration:
 
 
 class Bench:
-    """Open backends with their streams, warmed up and standing still."""
+    """Open, warmed-up backends with their idle streams."""
 
     def __init__(self, configurations: Sequence[_Configuration], settings: BenchSettings) -> None:
         self._configurations, self._settings = configurations, settings
 
     @property
     def total(self) -> int:
-        """Measurements to come."""
+        """The number of measurements."""
         return self._rounds * sum(1 + len(configuration.runs) for configuration in self._configurations)
 
     @property
     def seconds(self) -> float:
-        """About how long they take, from the pace of the warm-up."""
+        """The approximate time of all measurements, from the pace of the warm-up, seconds."""
         return self._rounds * sum(configuration.seconds for configuration in self._configurations)
 
     @property
@@ -121,7 +121,7 @@ class Bench:
         return self._settings.warm_up + self._settings.rounds
 
     def measure(self, observe: ObserveBench = lambda done, what: None) -> tuple[Figures, ...]:
-        """All rounds, interleaved; call it once.
+        """Run all rounds, interleaved; call it once.
 
         Raises:
             BackendError: a runtime failed.
@@ -139,7 +139,7 @@ class Bench:
 def warmed_up(
     artifact: Artifact, settings: BenchSettings, images: Images, backends: Sequence[Backend], say: Say = lambda _: None
 ) -> Iterator[Bench]:
-    """Warm up everything that is to be measured on open ``backends``; nothing of it is timed.
+    """Warm up all configurations on open ``backends``, without timing.
 
     Raises:
         BackendError: a runtime failed.
@@ -165,7 +165,7 @@ def warmed_up(
 def _configurations(
     backend: Backend, jobs: list[Job], images: Images, settings: BenchSettings
 ) -> Iterator[_Configuration]:
-    """The configurations of one backend; every stream has slots of its own."""
+    """Yield the configurations of one backend; every stream has its own slots."""
     first = RAW_SLOTS
     for batch in settings.batches:
         configuration = _raw_configuration(backend, batch, jobs[0], images, settings)
@@ -180,7 +180,7 @@ def _raw_configuration(
     backend: Backend, batch: int, job: Job, images: Images, settings: BenchSettings
 ) -> _Configuration:
     raw = Raw(Metered(backend, 0), job.method.perturbation, batch, images)
-    streams = max(1, backend.depth - 1)  # whole turns of the streams: with a batch left over, one of them would idle
+    streams = max(1, backend.depth - 1)  # a multiple of the streams, since a stream would idle during an extra batch
     raw.measure(1)
     pace = raw.measure(max(2, streams))
     turns = math.ceil(max(LEAST_BATCHES, settings.seconds * pace / batch) / streams)
@@ -196,9 +196,8 @@ def _run(backend: Metered, job: Job, images: Images, settings: BenchSettings, pa
 
 
 def _warm_up(backend: Metered, job: Job, images: Images) -> int:
-    """One image, cut short: tables that are made once and kept, the batch's shape in the runtime.
-
-    Returns about how many rows an image takes.
+    """Run one shortened image, which fills caches and gives the runtime the batch's shape; return about how many rows
+    it takes.
     """
     measurement, masks = job.measurement, job.measurement.masks
     if isinstance(masks, int):

@@ -1,4 +1,4 @@
-"""What a bench is about to measure: its settings, the backends that pass the self-test, the images."""
+"""The plan of a bench: its settings, the backends that pass the self-test, the images."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from rate.errors import (
 from rate.types import Prepared, Sample
 
 IMAGES = 64
-"""Images of a manifest that are used, over and over; their content does not change the time of a forward."""
+"""The number of images of a manifest, which are repeated; their content does not change the time of a forward."""
 
 PARITY = "parity sample"
 
 
 @dataclass(frozen=True, slots=True)
 class BenchSettings:
-    """The ladders, and how often and how long everything on them is measured."""
+    """The values to measure, with the number and length of the measurements."""
 
     batches: tuple[int, ...] = (32,)
     masks: tuple[int | str, ...] = (256,)  # settings of `Measurement.masks`
     backends: tuple[str, ...] = ("auto",)
     precisions: tuple[str, ...] = ("auto",)
     rounds: int = 3
-    warm_up: int = 0  # whole rounds thrown away before those that count
-    seconds: float = 3.0  # aimed at by one measurement; the engine's has one image at least
-    threads: int = 0  # 0 = the cores this process may use
+    warm_up: int = 0  # number of discarded rounds
+    seconds: float = 3.0  # target length of one measurement; the engine measures one image at least
+    threads: int = 0  # 0 = all cores that this process may use
     device: str = "auto"  # auto | cpu | cuda | cuda:N
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class BenchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A backend that was asked for, or that `auto` would try, and that is not measured."""
+    """A backend that was requested, or that `auto` would try, and that cannot be measured."""
 
     backend: str
     precision: str
@@ -79,16 +79,16 @@ class Refused:
 def candidates(
     artifact: Artifact, settings: BenchSettings, stack: ExitStack, say: Say = lambda _: None
 ) -> tuple[list[Backend], list[Refused]]:
-    """Every backend and precision of the ladders, those of `auto` in its order, split by the self-test.
+    """Open every requested backend and precision, those of `auto` in its order, and split them by the self-test.
 
     Args:
-        artifact: whose graphs are to run.
-        settings: the ladders.
-        stack: closes the backends that passed; they are open when this returns.
-        say: told what is tried.
+        artifact: the artifact whose graphs run.
+        settings: the settings of the bench.
+        stack: closes the passing backends, which are open at the return.
+        say: receives what is tried.
 
     Raises:
-        RateError: none passes; the message has every reason.
+        RateError: no backend passes; the message has every reason.
     """
     passed: list[Backend] = []
     refused: list[Refused] = []
@@ -121,10 +121,10 @@ def candidates(
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What the engine is fed, for as long as it takes."""
+    """The images of a bench, repeated as often as needed."""
 
-    name: str  # for people
-    key: str  # equal = the same images: `PARITY`, or the digest of a manifest
+    name: str  # for display
+    key: str  # identifies the images: `PARITY`, or the digest of a manifest
     heads: tuple[Head, ...]
     samples: tuple[Sample, ...]
     decode: Callable[[Sample], Prepared]
@@ -135,7 +135,7 @@ class Images:
 
 
 def parity_images(artifact: Artifact) -> Images:
-    """The pixels that the artifact carries along: no data is needed, and nothing is decoded.
+    """Return the parity images of the artifact, which need neither data nor decoding.
 
     Classes are numbers here, so that heads of different classes share a label.
     """
@@ -149,7 +149,7 @@ def parity_images(artifact: Artifact) -> Images:
 
 
 def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say = lambda _: None) -> Images:
-    """The first `IMAGES` images of a manifest, decoded anew each time; those that cannot be used are passed over.
+    """Return the first `IMAGES` images of a manifest, decoded anew each time; unusable ones are skipped.
 
     Raises:
         DataError: the manifest cannot be used, or none of these images can.

@@ -20,7 +20,7 @@ CAVEAT = (
 
 
 class Spread(Record, frozen=True):
-    """A quantity of every round, in their order."""
+    """The values of a quantity in every round, in order."""
 
     median: Above0
     min: Above0
@@ -38,14 +38,14 @@ class MaskedFigures(Record, frozen=True):
     """The whole engine at one setting of masks."""
 
     masks: int | str
-    images: Count  # a round
+    images: Count  # per round
     engine_forwards_per_s: Spread
     engine_over_raw: Spread  # round by round
     images_per_s: Spread
 
 
 class Figures(Record, frozen=True):
-    """One backend, precision and batch."""
+    """One backend, precision and batch size."""
 
     backend: str
     precision: str
@@ -81,11 +81,11 @@ class MeasuredData(Record, frozen=True):
     """The images."""
 
     key: str
-    images: str  # what they are, for people
+    images: str  # description for display
 
 
 class BenchResult(Document, frozen=True, kw_only=True, tag="rate.bench/2"):
-    """What was measured, where, and what was refused."""
+    """The measured figures with the machine, and the refused backends."""
 
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     machine: Machine = field(default_factory=Machine.here)

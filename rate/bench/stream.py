@@ -1,6 +1,6 @@
-"""An engine that stands still between measurements, and the backend's own pace to hold it against.
+"""An engine that pauses between measurements, and the throughput of its backend alone.
 
-A measurement begins and ends with nothing on the device, so another one can run in between on the same cores.
+The device is idle at the start and the end of a measurement, so another one can run in between on the same cores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows
 
 RAW_SLOTS = 3
-"""Resident images of the backend alone."""
+"""The number of image slots of the backend alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +30,23 @@ class Window:
 
     rows: int  # rows computed
     seconds: float
-    images: int  # settled
-    forwards: int  # rows that these images took, clean rows included
+    images: int  # images with a verdict
+    forwards: int  # rows of these images, clean rows included
 
     @property
     def forwards_per_s(self) -> float:
-        """Rows computed a second."""
+        """The rows computed per second."""
         return self.rows / self.seconds
 
     @property
     def images_per_s(self) -> float:
-        """Images a second at this pace."""
+        """The images per second at this pace."""
         return self.forwards_per_s * self.images / self.forwards
 
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A batch that two may wait for: the engine, and whoever wants the device idle."""
+    """A batch for which both the engine and `Metered.drain` may wait."""
 
     pending: Pending
     logits: Logits | None = None
@@ -58,7 +58,7 @@ class _Held:
 
 
 class Metered:
-    """Slots of an open backend from ``first`` on, with a count of the rows."""
+    """The slots of an open backend from ``first`` on, with a count of the rows."""
 
     def __init__(self, backend: Backend, first: int) -> None:
         self.name, self.precision = backend.name, backend.precision
@@ -68,7 +68,7 @@ class Metered:
         self._held: list[_Held] = []
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
-        """Refuse: the backend is bound for all that share it.
+        """Refuse, since the backend is bound for all its users.
 
         Raises:
             BackendError: always.
@@ -88,35 +88,35 @@ class Metered:
         return held
 
     def drain(self) -> None:
-        """Wait until the device has nothing left to do."""
+        """Wait until the device is idle."""
         for held in self._held:
             held.wait()
 
 
 class Stream:
-    """An evaluation that is carried on image by image. Close it: it has decoding threads."""
+    """An evaluation that advances image by image. It has decoding threads and must be closed."""
 
     def __init__(self, job: Job, backend: Metered, images: Images, count: int) -> None:
-        """Set the engine up and run its one-row forward; ``count``: images that will be asked for in all."""
+        """Set up the engine and run its one-row forward; ``count`` is the total number of images to measure."""
         self._backend, self._fixed = backend, isinstance(job.measurement.masks, int)
         self._engine = Engine(job, backend)
-        # Some more than are asked for, so that no batch has holes.
+        # A few more than needed, so that all batches are full.
         supply = islice(cycle(images.samples), 2 * (count + slots_of(job)))
         self._source = self._engine.reading(supply, images.decode)
         self._source.__enter__()
 
     def measure(self, images: int) -> Window:
-        """Go on until ``images`` or a few more have their verdicts and the device is idle again.
+        """Run until ``images`` or a few more have their verdicts and the device is idle again.
 
-        Batches are kept in flight up to the last moment, so what is computed in advance for the next images takes part
-        in rows and seconds alike. On a device of several streams the last batch may run alone: up to half a batch of
-        time more than in a long run.
+        Batches are kept in flight up to the end, so work in advance for the next images counts in rows and seconds
+        alike. On a device of several streams the last batch may run alone, which adds up to half a batch of time
+        compared with a long run.
 
         Raises:
             BackendError: the model's logits are not finite.
         """
         before, settled, forwards, began = self._backend.rows, 0, 0, time.perf_counter()
-        while settled < images or self._backend.rows == before:  # one batch can settle many images
+        while settled < images or self._backend.rows == before:  # one batch can complete many images
             if (step := self._engine.step(self._source)) is None:
                 break
             for outcome in step.outcomes:
@@ -128,8 +128,8 @@ class Stream:
                 settled, forwards = settled + 1, forwards + outcome.verdicts[0].forwards
         self._backend.drain()
         rows, seconds = self._backend.rows - before, time.perf_counter() - began
-        # Of a given number of masks the images' own rows are known, to the row. Where masks are drawn ahead of a look,
-        # some are for nothing; they are a cost all the same.
+        # With a fixed number of masks the rows of an image are known exactly. With adaptive masks, some rows are drawn
+        # ahead of a checkpoint and not needed; they count as cost.
         return Window(rows, seconds, settled, forwards if self._fixed else rows)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Stream:
 
 
 class Raw:
-    """The backend alone: one batch of images as they are, submitted over and over, as many in flight as it keeps."""
+    """The backend alone: one batch of unmasked images, submitted repeatedly at the backend's own depth."""
 
     def __init__(self, backend: Metered, perturbation: Perturbation, batch: int, images: Images) -> None:
         pixels = [images.decode(sample).pixels for sample in images.samples[: min(RAW_SLOTS, batch)]]
@@ -150,7 +150,7 @@ class Raw:
         self._backend = backend
 
     def measure(self, batches: int) -> float:
-        """Forwards/s over ``batches`` batches, from an idle device to an idle device."""
+        """Measure forwards/s over ``batches`` batches, from an idle device to an idle device."""
         flying: deque[Pending] = deque()
         began = time.perf_counter()
         for _ in range(batches):

@@ -1,1 +1,1 @@
-"""The command line, one file a verb; nothing heavy is imported before a command runs."""
+"""The command line, one file for each verb; heavy packages are imported when a command runs."""

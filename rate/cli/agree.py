@@ -1,4 +1,4 @@
-"""`rate agree`: do two saliency methods give the same verdicts?"""
+"""`rate agree`: the agreement of two saliency methods."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def agree(
     second: Annotated[str, typer.Argument(metavar="RUN[@HEAD]", help="Such as one of --saliency attention.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the agreement as JSON.")] = False,
 ) -> None:
-    """Hold the verdicts of two measurements of one model on one set against each other.
+    """Compare the verdicts of two measurements of one model on one set.
 
-    Exit codes: 0 done whatever was found, 2 runs of different models or sets.
+    Exit codes: 0 done with any result, 2 runs of different models or sets.
     """
     from rate.cli.console import print_json, results
     from rate.report.compare.agreement import agreement

@@ -1,4 +1,4 @@
-"""`rate bench`: how fast an artifact is on this machine, and what the engine costs on top of the backend."""
+"""`rate bench`: the throughput of an artifact on this machine, and the cost of the engine on top of the backend."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def bench(
 ) -> None:
     """Measure the throughput of an artifact: the backend alone, the whole engine, and their ratio.
 
-    Only ratios within one run mean much: forwards/s and images/s are those of this machine as it was just now.
+    Only ratios within one run are reliable: forwards/s and images/s are those of this machine at this moment.
     A machine is its processor and the number of usable cores.
 
-    Exit codes: 0 done, whatever was found; 2 nothing was measured; 4 a backend failed, or a file could not be
+    Exit codes: 0 done, with any result; 2 nothing was measured; 4 a backend failed, or a file could not be
     written; 130 interrupted. A regression does not fail the command: it is printed, and `regression` in the JSON;
     a threshold is for `rate gate`.
     """
@@ -92,7 +92,7 @@ def bench(
     try:
         if csv is not None:
             append(csv, rows)
-    finally:  # figures that could not be stored are printed all the same
+    finally:  # figures that could not be stored are printed nevertheless
         if as_json:
             print_json(
                 BenchDocument(
@@ -135,7 +135,7 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
 
 
 def _stored(csv: Path | None, against: Path | None) -> list[Row]:
-    """What is there to compare with; files that cannot be used are refused before anything is measured."""
+    """Return the stored rows to compare with; unusable files are refused before any measurement."""
     from rate.outputs import is_stream, require_output
     from rate.report.tables.bench_csv import append, read_stored
 

@@ -1,4 +1,4 @@
-"""`rate compare`: what changed between heads over the same samples."""
+"""`rate compare`: the changes between heads over the same samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compare(
 
     A run of several heads stands for all of them: `rate compare RUN` compares the heads of one run.
 
-    Exit codes: 0 done whatever was found (a threshold is for `rate gate`), 2 runs that cannot be compared.
+    Exit codes: 0 done with any result (a threshold is for `rate gate`), 2 runs that cannot be compared.
     """
     from rate.cli.console import notice, print_json, results
     from rate.report.compare.compare import compare as compare_heads

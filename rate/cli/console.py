@@ -1,4 +1,4 @@
-"""Where output goes: results to stdout, progress and notices to stderr."""
+"""The output of commands: results to stdout, progress and notices to stderr."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PLAIN_EVERY_S = 10.0
 
 
 def results() -> Console:
-    """The console of results; plain text as wide as it needs where stdout is not a terminal.
+    """Return the console of results, which writes plain text of any width if stdout is not a terminal.
 
-    Names are printed as they are: `[red]` in one is no style, and `:cat:` no picture.
+    Names are printed literally: `[red]` in one is no style, and `:cat:` no picture.
     """
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
     console.push_render_hook(VisibleOnly())
@@ -32,7 +32,7 @@ def results() -> Console:
 
 
 def say(text: object) -> None:
-    """A result as plain text."""
+    """Print a result as plain text."""
     typer.echo(visible(without_credentials(str(text))))
 
 
@@ -45,12 +45,12 @@ _LOG = _Log()
 
 
 def log_as_json(chosen: bool) -> None:
-    """From now on write progress and notices of this process as lines of JSON, or as text for people."""
+    """Choose between JSON lines and text for the progress and notices of this process."""
     _LOG.as_json = chosen
 
 
 def notice(message: str, level: str = "info", **fields: Any) -> None:
-    """Say something that is not a result; ``fields`` are for machines alone."""
+    """Print a notice, which is not a result; ``fields`` are for JSON lines only."""
     message = without_credentials(message)
     if _LOG.as_json:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -60,10 +60,10 @@ def notice(message: str, level: str = "info", **fields: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    """A result for machines."""
+    """Print a result as JSON."""
     from rate.records import written
 
-    # An encoding that lacks a character would get a substitute; JSON's own escapes mean the same.
+    # In an encoding that lacks a character, JSON's escape keeps the character, unlike a substitute.
     as_ascii = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     typer.echo(escaped(written(value, as_ascii)))
 
@@ -94,7 +94,7 @@ class Steps:
             self._bar.stop()
 
     def show(self, done: int, detail: str = "") -> None:
-        """``done`` of the total are done."""
+        """Show that ``done`` of the total are done."""
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, detail=detail)

@@ -1,4 +1,4 @@
-"""`rate demo`: the main job from nothing, in minutes."""
+"""`rate demo`: data, training, export and evaluation in minutes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def demo(
 
 
 class _Bars:
-    """One row of progress at a time."""
+    """One progress bar at a time."""
 
     def __init__(self) -> None:
         self._title = ""
@@ -61,7 +61,7 @@ class _Bars:
         notice(text)
 
     def step(self, title: str, done: int, total: int) -> None:
-        """``done`` of ``total`` within a step."""
+        """Show ``done`` of ``total`` within a step."""
         from rate.cli.console import Steps
 
         if self._steps is None or title != self._title:
@@ -70,7 +70,7 @@ class _Bars:
         self._steps.show(done)
 
     def close(self) -> None:
-        """End the row in work."""
+        """End the current bar."""
         if self._steps is not None:
             self._steps.__exit__(None, None, None)
             self._steps = None

@@ -1,4 +1,4 @@
-"""`rate doctor`: what is installed, what it can use, what follows."""
+"""`rate doctor`: installed packages, usable hardware, and the consequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Say what this machine has and what `rate` would use of it."""
+    """Report what this machine has and what `rate` would use of it."""
     from rate.cli.console import print_json, say
     from rate.doctor import diagnose
 

@@ -1,4 +1,4 @@
-"""Options from the environment, as `RATE_EVAL_SEED` for `rate eval --seed`; variables that nothing reads are named."""
+"""Options from the environment, such as `RATE_EVAL_SEED` for `rate eval --seed`; unknown variables are reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 _PREFIX = "RATE_"
 _NO_OPTIONS = ("RATE_CACHE", "RATE_CACHE_BYTES", "RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS")
-"""What `rate.data.storage` reads."""
+"""The variables that `rate.data.storage` reads."""
 
 _OF_TESTS = ("RATE_TEST_", "RATE_FAULTS_")
 _SHOWN = 3
@@ -18,7 +18,7 @@ def name_variables(command: Any, path: tuple[str, ...] = ("rate",)) -> None:
     """Give every option of every verb its variable.
 
     The options of `rate` itself and `--help` have none: they end the command with exit code 0 before it does anything,
-    and a gate that a variable turns off is open.
+    so a variable could disable a gate.
     """
     if (below := getattr(command, "commands", None)) is not None:
         for name, one in below.items():
@@ -29,7 +29,7 @@ def name_variables(command: Any, path: tuple[str, ...] = ("rate",)) -> None:
 
 
 def unread(command: Any, environment: Iterable[str]) -> Iterator[str]:
-    """A sentence for each variable of the environment that looks like one of ours, and that nothing reads."""
+    """Yield a sentence for each RATE_ variable of the environment that no option reads."""
     known = sorted({*_NO_OPTIONS, *_variables(command)}, key=lambda name: (len(name), name))
     for name in sorted(environment):
         if not name.startswith(_PREFIX) or name.startswith(_OF_TESTS) or name in known:

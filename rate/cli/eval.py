@@ -1,4 +1,4 @@
-"""`rate eval`: an artifact and a data set to PT and IR."""
+"""`rate eval`: PT and IR of an artifact on a data set."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def evaluate(
     masks: Annotated[
         str | None, _opt("auto: until the verdict is clear (positive evidence) | N an image (1000 else).", _MEASURE)
     ] = None,
-    min_masks: Annotated[int, _opt("auto: masks before the first look.", _MEASURE)] = 64,
+    min_masks: Annotated[int, _opt("auto: masks before the first checkpoint of the stopping rule.", _MEASURE)] = 64,
     max_masks: Annotated[int, _opt("auto: masks of an image that never becomes clear.", _MEASURE)] = 2048,
     confidence: Annotated[
         float,

@@ -1,4 +1,4 @@
-"""`rate explain`: one image, its prediction, and the pixels it rests on."""
+"""`rate explain`: the prediction for one image, and its evidence."""
 
 from __future__ import annotations
 

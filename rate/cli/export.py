@@ -1,4 +1,4 @@
-"""`rate export`: a model to an artifact."""
+"""`rate export`: the export of a model to an artifact."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _rows(text: str) -> tuple[int, ...]:
 
 @contextmanager
 def _plan_bar() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar that appears when a plan is built, and not before."""
+    """Make a progress bar that appears when a plan is built."""
     from rate.cli.console import Steps
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""`rate finetune`: a pretrained model to a checkpoint."""
+"""`rate finetune`: the fine-tuning of a pretrained model to a checkpoint."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def ft(
     force: _ForceAll = False,
     as_json: _AsJson = False,
 ) -> None:
-    """Full fine-tuning: train the tower and a linear classifier on it. Interrupted, it goes on where it was."""
+    """Full fine-tuning: train the tower and a linear classifier on it. An interrupted training resumes."""
     _check_packages(source)
     from rate.finetune.full import FtSettings, finetune_ft
 
@@ -144,14 +144,14 @@ def flcp(
 
 
 def _check_packages(source: str) -> None:
-    """Name what is missing before the recipes are imported, as they import torch."""
+    """Report missing packages before the recipes are imported, since they import torch."""
     from rate.export.sources.source_string import packages_of
 
     check_installed(f"fine-tuning of {source}", {"torch": "train"} | packages_of(source))
 
 
 def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:
-    """Do it under progress, print the result, say what comes next."""
+    """Run the training with progress, print the result, and name the next command."""
     from rate.cli.console import notice, print_json
     from rate.finetune.recipe import Watch
 
@@ -171,34 +171,34 @@ def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool
 
 
 class _Progress:
-    """One row of progress a stage: features or images, training, features of the held-out rows."""
+    """A progress bar for each stage: features or images, training, features of the validation rows."""
 
     def __init__(self, stages: ExitStack, epochs: int) -> None:
         self._stages, self._epochs = stages, epochs
         self._title = self._detail = self._val = ""
-        self._rows = 0  # of an epoch, where the recipe tells them
+        self._rows = 0  # rows of an epoch, if the recipe reports them
         self._steps: Steps | None = None
 
     def features(self, done: int, total: int) -> None:
-        """``done`` of ``total`` images have their features."""
+        """Show that ``done`` of ``total`` images have their features."""
         self._show("features", total, "images", done)
 
     def images(self, done: int, total: int) -> None:
-        """``done`` of ``total`` images are decoded."""
+        """Show that ``done`` of ``total`` images are decoded."""
         self._show("decoding", total, "images", done)
 
     def rows(self, epoch: int, done: int, total: int) -> None:
-        """``done`` of ``total`` rows of an epoch have been trained on; `epoch` tells its end."""
+        """Show that ``done`` of ``total`` rows of an epoch are trained; `epoch` ends the bar."""
         self._rows = total
         if done < total:
             self._show("training", self._epochs * total, "images", (epoch - 1) * total + done, self._detail)
 
     def validated(self, number: int, accuracy: float) -> None:
-        """The accuracy on the held-out rows after epoch ``number``."""
+        """Record the accuracy on the validation rows after epoch ``number``."""
         self._val = f", val accuracy {accuracy:.4f}"
 
     def epoch(self, number: int, loss: float, accuracy: float) -> None:
-        """Epoch ``number``, from 1 on, is over."""
+        """End the bar of epoch ``number``, counted from 1."""
         self._detail = f"loss {loss:.4f}, accuracy {accuracy:.4f}{self._val}"
         if self._rows:
             self._detail = f"epoch {number}: {self._detail}"

@@ -1,4 +1,4 @@
-"""`rate gate`: may this model be released?"""
+"""`rate gate`: the decision on whether a model may be released."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def gate(
     decision = decide(checks, candidate, load_head(baseline) if baseline else None, allow_partial=allow_partial)
     try:
         _write(decision, junit, markdown)
-    finally:  # a decision that could not be written is printed all the same
+    finally:  # a decision that could not be written is printed nevertheless
         if as_json:
             for text in decision.remarks:
                 notice(text)

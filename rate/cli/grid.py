@@ -1,4 +1,4 @@
-"""What `rate eval --corrupt` does where more than one run is asked for."""
+"""`rate eval --corrupt` with several corruptions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Corruptions = tuple[str | None, ...]
 
 
 def corruptions_of(text: str | None, severities: str | None) -> Corruptions:
-    """The corruptions of a grid; none for one run, which TYPE:SEVERITY alone or nothing at all is.
+    """Parse the corruptions of a grid; the result is empty for a single run, that is, TYPE:SEVERITY alone or nothing.
 
     Raises:
-        ConfigError: no such corruption, or severities without one.
+        ConfigError: the corruption is unknown, or there are severities without one.
     """
     if text is None or _is_one(text):
         if severities is not None:
@@ -32,10 +32,10 @@ def corruptions_of(text: str | None, severities: str | None) -> Corruptions:
 
 
 def run_grid(artifact: Artifact, job: Job, out: Path, corruptions: Corruptions) -> Grid:
-    """Evaluate every corruption, the model kept open, and say how far it is.
+    """Evaluate every corruption with one open model, and show the progress.
 
     Raises:
-        TooManyErrors: a run has more of them than are allowed.
+        TooManyErrors: a run has more errors than are allowed.
     """
     from rate.cli.console import Steps, notice
     from rate.engine.open_runner import open_runner

@@ -1,4 +1,4 @@
-"""`rate inspect`: what an artifact is."""
+"""`rate inspect`: the contents of an artifact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def inspect(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print artifact.json with the artifact's digest.")] = False,
 ) -> None:
-    """Check every file of an artifact against its sha256 and say what it holds."""
+    """Check every file of an artifact against its sha256, and print its contents."""
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import print_json, say
     from rate.records import plain
@@ -32,7 +32,7 @@ def inspect(
 
 
 def describe(artifact: Artifact) -> str:
-    """A few aligned lines about an artifact."""
+    """Format a few aligned lines about an artifact."""
     from rate.artifacts.plans import describe_plans
 
     lines = [
@@ -61,7 +61,7 @@ def describe(artifact: Artifact) -> str:
 
 
 def _int8(artifact: Artifact) -> list[str]:
-    """What the int8 graph was made with and what it changes; nothing where there is none."""
+    """Format the calibration and the changes of the int8 graph; the list is empty without one."""
     if artifact.int8 is None:
         return []
     int8 = artifact.int8
@@ -84,7 +84,7 @@ def _input(geometry: Geometry) -> str:
 
 
 def _tokens(artifact: Artifact) -> list[Parity]:
-    """Parity of the token form, where there is one."""
+    """Return the parity of the token form, if there is one."""
     return [artifact.parity["tokens"]] if "tokens" in artifact.parity else []
 
 
@@ -96,7 +96,7 @@ def _parity(parity: Parity) -> str:
 
 
 def _half(parity: Parity) -> str:
-    """Parity of a half graph."""
+    """Format the parity of a half graph."""
     from rate.artifacts.parity import COSINE
 
     least = ", ".join(f"{head} {value:.6f}" for head, value in parity.cosine.items())

@@ -41,7 +41,7 @@ from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Ra
 from rate.files import storage_error, write_atomically
 from rate.version import __version__
 
-# The base of all usage errors. Typer carries its own copy of click or imports it, by version; this is right for both.
+# The base of all usage errors. Typer bundles click or imports it, by version; this works with both.
 _USAGE: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -92,7 +92,7 @@ def root(
 
 
 def command() -> Any:
-    """The whole command line. Its help texts are printed as they are written: rich would take `[x]` for a style."""
+    """Make the whole command line. Help texts are printed literally: rich would take `[x]` for a style."""
     whole = typer.main.get_command(app)
     name_variables(whole)
     waiting: list[Any] = [whole]
@@ -105,11 +105,11 @@ def command() -> Any:
 
 
 def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) -> int:
-    """Run one command line; returns its exit code.
+    """Run one command line, and return its exit code.
 
     Args:
-        arguments: without the command's own name.
-        is_stopped: whether a signal has come: then an exception is taken for what a library has made of it.
+        arguments: the arguments without the command's own name.
+        is_stopped: whether a signal has arrived, in which case an exception counts as its consequence.
     """
     try:
         try:
@@ -119,7 +119,7 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
                 raise stopped.__cause__ from None
             raise
         sys.stdout.flush()
-        if code == EXIT_INTERRUPTED:  # Typer has made an exit of the exception
+        if code == EXIT_INTERRUPTED:  # Typer has converted the exception to an exit
             return _interrupted()
         return code if isinstance(code, int) else EXIT_DONE
     except (KeyboardInterrupt, typer.Abort):
@@ -140,7 +140,7 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
 
 
 def _of_the_system(error: Exception) -> RateError | None:
-    """What the system or a library says of a path, wherever it was met, or None: no defect, but a request or a disk."""
+    """Convert an error of the system or a library about a path to a RateError; None for a defect."""
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         return UsageError(f"a name or a path is not UTF-8 ({error.object[:60]!r}), and results name it; rename it")
     if not isinstance(error, OSError) or error.filename is None:
@@ -164,7 +164,9 @@ def _interrupted() -> int:
 
 
 def _kept_traceback() -> str:
-    """Where the current traceback is: in a file here, or in the temporary folder, or in this text if there is none."""
+    """Store the current traceback in a file here or in the temporary folder, and return a text that names it or holds
+    it.
+    """
     name = f"rate-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     text = _without_arguments(f"rate {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
     for folder in (os.getcwd, tempfile.gettempdir):
@@ -178,7 +180,7 @@ def _kept_traceback() -> str:
 
 
 def _without_arguments(text: str) -> str:
-    """The text without the credentials of the command line, wherever a library has put them."""
+    """Remove the credentials of the command line from a text of any library."""
     for argument in sys.argv:
         text = without_credentials(text, known=argument)
     return text

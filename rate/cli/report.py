@@ -1,4 +1,4 @@
-"""`rate report`: one or more runs as a page to read and to pass on."""
+"""`rate report`: one or more runs as an HTML page."""
 
 from __future__ import annotations
 

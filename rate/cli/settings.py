@@ -1,4 +1,4 @@
-"""Where an option's value comes from: flag > RATE_* environment > --config TOML > default."""
+"""The precedence of an option's value: flag > RATE_* environment > --config TOML > default."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ T = TypeVar("T")
 
 
 def settings_of(kind: Callable[..., T], context: typer.Context, **made: Any) -> T:
-    """The settings ``kind`` from the command's options of the same names; ``made`` are fields that take some making.
+    """Read the settings ``kind`` from the command's options of the same names; ``made`` are fields with converted
+    values.
 
-    Every field must be there: a field without an option is a defect of the command.
+    Every field must exist: a field without an option is a defect of the command.
     """
     given = context.params | made
     return kind(**{name: given[name] for name in signature(kind).parameters})
 
 
 def apply_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the values of a TOML file the defaults of the command; keys are the option names, dashes or underscores.
+    """Make the values of a TOML file the defaults of the command; keys are the option names, with dashes or
+    underscores.
 
     Raises:
         ConfigError: the file cannot be read, or it names an option that the command does not have.

@@ -34,7 +34,7 @@ def show(
 
 
 def print_run(summary: Summary, faithful: Json | None) -> None:
-    """One run's numbers and pace, and how far its maps can be believed if that was measured."""
+    """Print one run's numbers and pace, and the faithfulness of its maps if it was measured."""
     from rate.cli.console import results
     from rate.report.tables.faithfulness import faithfulness_table
     from rate.report.tables.run import pace, summary_table
@@ -46,7 +46,7 @@ def print_run(summary: Summary, faithful: Json | None) -> None:
 
 
 def print_grid(grid: Grid, as_json: bool) -> None:
-    """Accuracy, PT and IR over corruptions and severities."""
+    """Print accuracy, PT and IR over corruptions and severities."""
     from rate.cli.console import print_json, results
     from rate.report.tables.grid import grid_table
 

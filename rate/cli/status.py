@@ -1,4 +1,4 @@
-"""`rate status`: how far a run is."""
+"""`rate status`: the progress of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def status(
     run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, running or not.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say how far a run is, while it runs or after it stopped. It is not disturbed."""
+    """Show the progress of a run, while it runs or after it stopped, without disturbing it."""
     from rate.cli.console import print_json, say
     from rate.report.tables.run import failure_lines
     from rate.runs.status import read_status

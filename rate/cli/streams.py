@@ -1,7 +1,7 @@
-"""stdin, stdout and stderr as the command finds them: closed, a pipe whose reader goes away, a full disk.
+"""Robust standard streams: closed ones, a pipe whose reader ends, a full disk.
 
-Who reads the output decides nothing: the command goes on, its files are written, and its exit code is that of its work.
-Only where stdout is a file that cannot be written are results lost, and that is said.
+A reader that ends does not affect the command: its files are written, and its exit code is that of its work. Only if
+stdout is a file that cannot be written are results lost, and that is an error.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _OUT, _ERR = 1, 2
 
 
 def settle() -> None:
-    """Open what is closed, and give stdout and stderr writers that outlive their readers.
+    """Open closed streams, and give stdout and stderr writers that outlive their readers.
 
-    A number of a standard stream that stays free is given to the next file that is opened, and a library that then
-    prints a warning writes into that file.
+    The next opened file would get the number of a closed standard stream, and a library's warning would go into that
+    file.
     """
     for number in (0, _OUT, _ERR):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number
     sys.stdout, sys.stderr = _stream(_OUT, sys.stdout), _stream(_ERR, sys.stderr)
 
 
@@ -45,17 +45,17 @@ def _stream(number: int, before: TextIO | None) -> TextIO:
 
 
 class _Patient(io.FileIO):
-    """What is written goes nowhere once nobody can read it any more."""
+    """A stream that discards its output when its reader has ended."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)
         self._is_gone = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write, or pretend to.
+        """Write the data, or discard it.
 
         Raises:
-            StorageError: results go to a file, and it cannot be written.
+            StorageError: results go to a file that cannot be written.
         """
         if not self._is_gone:
             try:

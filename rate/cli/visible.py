@@ -1,4 +1,4 @@
-"""Names come from files that others wrote: nothing in them may speak to the terminal, or to a CI that reads the log."""
+"""Sanitising of names from untrusted files, which must not control the terminal or a CI that reads the log."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from rich.segment import Segment
 from rate.credentials import without_credentials
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Of Unicode: controls, formats (right-to-left marks among them), surrogates, separators of lines and paragraphs."""
+"""Unicode categories: controls, formats (such as right-to-left marks), surrogates, separators of lines and paragraphs.
+"""
 
 _LINE_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
-"""Of GitHub's runner, `::error::...` at the beginning of a line, whatever white space is before it."""
+"""Commands of GitHub's runner, `::error::...` at the beginning of a line after any white space."""
 
 _COMMAND = re.compile(r"#(?=#(?:vso)?\[)")
-"""Of GitHub's and Azure's runners, `##[error]...` and `##vso[...]` anywhere in a line."""
+"""Commands of GitHub's and Azure's runners, `##[error]...` and `##vso[...]` anywhere in a line."""
 
 
 def visible(text: str) -> str:
-    """The text for a terminal or a log: what is hidden, and what begins a command, becomes U+FFFD; line feeds and tabs
-    stay."""
+    """Replace hidden characters and the beginnings of commands by U+FFFD; line feeds and tabs are kept."""
     shown = _replaced(text, lambda character: "\ufffd")
     return _COMMAND.sub("\ufffd", _LINE_COMMAND.sub("\\1\ufffd", shown))
 
 
 def escaped(text: str) -> str:
-    """JSON for a terminal or a log, no line of which begins with a name: what is hidden, and what begins a command,
-    becomes an escape, which means the same."""
+    """Escape hidden characters and the beginnings of commands in JSON, whose lines never begin with a name."""
     return _COMMAND.sub(r"\\u0023", _replaced(text, lambda character: json.dumps(character)[1:-1]))
 
 
@@ -42,10 +41,10 @@ def _replaced(text: str, by: Callable[[str], str]) -> str:
 
 
 class VisibleOnly(RenderHook):
-    """Makes a console of rich print visible text, whatever it is given; the styles are its own."""
+    """Makes a console of rich print visible text only; the styles are its own."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """The same, each through `visible` and `without_credentials`."""
+        """Return the renderables, each through `visible` and `without_credentials`."""
         return [_Visible(renderable) for renderable in renderables]
 
 

@@ -1,1 +1,1 @@
-"""Artifact and data to results: schedule, run, fold."""
+"""The engine from an artifact and data to results: schedule, run, fold."""

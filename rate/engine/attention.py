@@ -1,6 +1,7 @@
-"""The paper's own explainer in the place of masks: gradient-weighted attention of the model that was exported.
+"""Gradient-weighted attention, the paper's explainer, on the torch model behind an artifact.
 
-Rows, rules and files are those of any other run, so its verdicts can be held against those of RISE on the same samples.
+Rows, rules and files are those of any other run, so its verdicts can be compared with those of RISE on the same
+samples.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from rate.export.sources.attention import Attentive
 
 BATCH = 8
-"""Images a backward pass at most: it holds what every layer attended to."""
+"""The largest number of images of a backward pass, which keeps the attention of every layer."""
 
 
 class Attention:
-    """A `rate.engine.outcome.Runner` that asks the model itself, in PyTorch, and perturbs nothing."""
+    """A `rate.engine.outcome.Runner` that explains with the PyTorch model, without perturbations."""
 
     backend, precision = "torch", "f32"
 
@@ -47,7 +48,7 @@ class Attention:
         return records(job, self.steps(job, samples))
 
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
-        """The same, with the verdicts themselves."""
+        """Yield the same outcomes with the verdicts."""
         size, threads = job.geometry.size, job.execution.threads
         batch = min(job.execution.batch, BATCH)
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
@@ -89,11 +90,11 @@ class Attention:
 
 
 def open_attention(artifact: Artifact, execution: Execution, randomized: bool = False) -> Attention:
-    """Open the model behind ``artifact``; ``randomized``: with its weights in random order.
+    """Open the model behind ``artifact``; with ``randomized``, its weights are in random order.
 
     Raises:
-        UsageError: the artifact's source is no vision transformer of torch, is gone or has changed.
-        ConfigError: the work is to be shared among processes, or to be done on a GPU.
+        UsageError: the artifact's source is no vision transformer of torch, is missing or has changed.
+        ConfigError: the settings ask for several processes or a GPU.
         MissingExtra: torch, or the library of the model, is not installed.
     """
     if execution.runner != "local" or execution.workers > 1 or execution.device.startswith("cuda"):

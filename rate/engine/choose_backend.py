@@ -1,4 +1,4 @@
-"""Which runtime carries an artifact out, on which device, and in which precision."""
+"""The choice of runtime, device and precision for an artifact."""
 
 from __future__ import annotations
 
@@ -20,40 +20,39 @@ from rate.errors import BackendError, ParityError, RateError, UsageError
 from rate.export.sources.torch_backend import spec_of_artifact
 
 TORCH = "torch"
-"""Among `offers`: the PyTorch model behind the artifact may be there still."""
+"""The entry of `offers` for a PyTorch model behind the artifact."""
 
 PLAN = "tensorrt-"
-"""Among `offers`, with a precision: a TensorRT plan that fits this machine."""
+"""The prefix of the entries of `offers` for TensorRT plans that fit this machine; a precision follows."""
 
 
 Say = Callable[[str], None]
-"""Told what a person should know, one sentence at a time."""
+"""Receives notices for the user, one sentence each."""
 
 
 @contextmanager
 def open_backend(
     artifact: Artifact, execution: Execution, form: str = "pixels", say: Say = lambda _: None
 ) -> Iterator[Backend]:
-    """The first backend that is installed and passes the self-test on the artifact's parity sample, open.
+    """Open the first backend that is installed and passes the self-test on the artifact's parity sample.
 
     It is bound to the masks of that sample: `Backend.bind` gives it those of a job.
 
-    ``auto`` tries, where a GPU is visible, the artifact's TensorRT plans, ONNX Runtime in the half that the artifact
-    holds and in f32, and PyTorch; then OpenVINO in int8 where the artifact holds such a graph, in bf16 where the CPU
-    computes in it, in f32; ONNX Runtime in f32; PyTorch. A backend, device or precision that was asked for by name is
-    used or refused, never replaced.
+    If a GPU is visible, ``auto`` tries the artifact's TensorRT plans, ONNX Runtime in the artifact's half precision and
+    in f32, and PyTorch; then OpenVINO in int8 if the artifact holds such a graph, in bf16 if the CPU computes in it, in
+    f32; ONNX Runtime in f32; PyTorch. A named backend, device or precision is used or refused, never replaced.
 
     Args:
-        artifact: whose graph is to run.
+        artifact: the artifact whose graph runs.
         execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``, one at most.
-        form: of the graph; see `Measurement.form`.
-        say: told why a candidate was passed over.
+        form: the form of the graph; see `Measurement.form`.
+        say: receives the reason for every skipped candidate.
 
     Raises:
-        UsageError: no runtime is installed, the one asked for cannot do the precision asked for, a GPU is asked for
-            where there is none, or the artifact has no graph of that form.
-        ParityError: the backend asked for does not reproduce the source's logits.
-        BackendError: the backend asked for cannot load the graph, or would run elsewhere.
+        UsageError: no runtime is installed, the named one lacks the named precision, a GPU is requested and there is
+            none, or the artifact has no graph of that form.
+        ParityError: the named backend does not reproduce the source's logits.
+        BackendError: the named backend cannot load the graph, or would run on another device.
     """
     choices = preferences(execution, offers(artifact, form))
     if not choices:
@@ -61,7 +60,7 @@ def open_backend(
             f"--backend {execution.backend} does not compute in --precision {execution.precision}{_where(execution)}; "
             + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
-    artifact.graph(form)  # refused before anything is tried
+    artifact.graph(form)  # refuses a missing form before any candidate is tried
     with ExitStack() as stack:
         yield _first(artifact, form, choices, execution, stack, say)
 
@@ -69,7 +68,7 @@ def open_backend(
 def _first(
     artifact: Artifact, form: str, choices: list[tuple[str, str]], execution: Execution, stack: ExitStack, say: Say
 ) -> Backend:
-    """The first of ``choices`` that opens and passes; ``stack`` closes it."""
+    """Return the first of ``choices`` that opens and passes; ``stack`` closes it."""
     for choice in choices:
         with ExitStack() as own:
             try:
@@ -88,7 +87,7 @@ def _first(
 
 
 def _without_gpu(error: RateError, execution: Execution) -> RateError:
-    """An error of the last candidate, as the request that it is where a GPU was asked for and none is seen."""
+    """Convert an error of the last candidate to a usage error if a GPU was requested and none is visible."""
     if isinstance(error, UsageError) or not execution.device.startswith("cuda") or cuda_visible():
         return error
     return UsageError(
@@ -98,7 +97,7 @@ def _without_gpu(error: RateError, execution: Execution) -> RateError:
 
 
 def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
-    """What an artifact has beside its f32 graph: precisions, `TORCH`, and `PLAN` with a precision."""
+    """List what an artifact has beside its f32 graph: precisions, `TORCH`, and `PLAN` with a precision."""
     plans = {PLAN + precision for precision in planned(artifact)} if form == "pixels" else set()
     held = {precision for precision in ("fp16", "bf16", "int8") if f"{form}-{precision}" in artifact.graphs}
     model = form == "pixels" and artifact.family != "onnx" and find_spec("torch") is not None
@@ -106,7 +105,7 @@ def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
 
 
 def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tuple[str, str]]:
-    """(backend, precision) in the order in which they are tried; none where the two asked for exclude each other.
+    """List (backend, precision) in the order of the tries; the list is empty if the two named ones exclude each other.
 
     ``offered``: see `offers`.
     """
@@ -117,7 +116,7 @@ def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tup
 
 
 def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
-    """Backends on a GPU, in order; without one in sight nothing is imported to look for more."""
+    """List the backends on a GPU, in order; if no GPU is visible, nothing is imported to search for one."""
     if execution.runtime != "auto":
         return [execution.runtime] if execution.runtime in ON_CUDA else []
     if execution.device == "cpu" or (execution.device == "auto" and not cuda_visible()):
@@ -128,7 +127,7 @@ def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
 
 
 def _on_cpu(execution: Execution, offered: Collection[str]) -> list[str]:
-    """Backends on the CPU, in order."""
+    """List the backends on the CPU, in order."""
     if execution.runtime != "auto":
         return [execution.runtime] if execution.runtime not in ON_CUDA else []
     if execution.device not in ("auto", "cpu"):
@@ -147,21 +146,21 @@ _COMPUTES = {
 
 
 def _precisions(backend: str, execution: Execution, offered: Collection[str]) -> list[str]:
-    """Those to try of a backend, in order."""
+    """List the precisions to try of a backend, in order."""
     wanted = execution.precision
     if wanted == "auto":
         return _usual(backend, offered)
-    # Named, a precision is tried even where the CPU or the artifact lacks it: the message then says so.
+    # A named precision is tried even if the CPU or the artifact lacks it, so that the message says so.
     anyway = backend == execution.runtime or backend in ("openvino", "torch-cuda")
     return [wanted] if wanted in (_COMPUTES[backend] if anyway else _usual(backend, offered)) else []
 
 
 def _usual(backend: str, offered: Collection[str]) -> list[str]:
-    """What artifact and machine have, the fastest first."""
+    """List the precisions of artifact and machine, the fastest first."""
     precisions: list[str] = []
     if backend == "tensorrt":
         plans = [precision for precision in PRECISIONS if PLAN + precision in offered]
-        return plans or ["f32"]  # named without a plan: the message then says so
+        return plans or ["f32"]  # a named backend without a plan is tried, so that the message says so
     if backend == "onnxruntime-cuda":
         precisions = [precision for precision in ("fp16", "bf16") if precision in offered]
     elif backend == "openvino":
@@ -186,6 +185,6 @@ def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution
 
 
 def _where(execution: Execution) -> str:
-    """Part of a message: the device, where one is asked for or none is seen."""
+    """Return the device part of a message, if a device is named or none is visible."""
     unseen = " where no GPU is visible" if execution.runtime == "auto" and not cuda_visible() else ""
     return unseen if execution.device == "auto" else f" on --device {execution.device}"

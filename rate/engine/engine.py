@@ -1,4 +1,4 @@
-"""The engine: admit samples, schedule a batch, submit it, fold the oldest one.
+"""The engine admits samples, schedules a batch, submits it, and folds the oldest one.
 
 decode + geometry -> schedule -> [perturb in graph] -> backend -> logits -> estimator -> verdicts
 """
@@ -27,11 +27,11 @@ from rate.runs.records import Records, RunStats
 from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3
-"""Batches in flight that slots are provided for; no backend keeps more."""
+"""The largest number of batches in flight; slots are provided for it."""
 
 
 def slots_of(job: Job) -> int:
-    """Resident images that a job needs for full batches."""
+    """Return the number of image slots that a job needs for full batches."""
     return slots_for(job.execution.batch, job.stopping.step, DEPTH)
 
 
@@ -46,7 +46,7 @@ class Engine:
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
     def steps(self, samples: Iterable[Sample]) -> Iterator[Step]:
-        """Work off ``samples``, step by step."""
+        """Evaluate ``samples`` step by step."""
         with self.reading(samples) as source, one_blas_thread():
             try:
                 while (step := self.step(source)) is not None:
@@ -55,14 +55,14 @@ class Engine:
                 self._drain()
 
     def reading(self, samples: Iterable[Sample], decode: Callable[[Sample], Prepared] | None = None) -> Prefetch:
-        """The samples, read ahead of the device; ``decode``: where their pixels come from instead of their files."""
+        """Read the samples ahead of the device; ``decode`` is the source of their pixels instead of their files."""
         read = partial(read_sample, self._job, decode or self._job.decode)
         return Prefetch(samples, read, decode_threads(self._job.execution.threads), ahead=2 * slots_of(self._job))
 
     def step(self, source: Prefetch) -> Step | None:
-        """Admit, schedule, submit, fold; None when the source is dry and nothing is in flight.
+        """Admit, schedule, submit, fold; return None when the source is exhausted and nothing is in flight.
 
-        A sample that cannot be read is a step of its own.
+        A sample that cannot be read is a separate step.
         """
         waited_s = source.waited_s
         failed = self._admit(source)
@@ -79,7 +79,7 @@ class Engine:
         return self._fold(waiting)
 
     def _admit(self, source: Prefetch) -> Outcome | None:
-        """Give slots to samples until the next batch is full; the first one that cannot be read."""
+        """Admit samples until the next batch is full; return the first one that cannot be read."""
         while self._scheduler.wants_more and (prepared := source.next()) is not None:
             if isinstance(prepared, Outcome):
                 return prepared
@@ -89,7 +89,7 @@ class Engine:
         return None
 
     def _fold(self, waiting: RunStats) -> Step:
-        """Wait for the oldest batch, and take the verdicts that are clear after it."""
+        """Wait for the oldest batch, and collect the verdicts that are settled after it."""
         plan, pending = self._in_flight.popleft()
         folded = self._estimator.fold(plan, pending.wait())
         for ticket, rows in folded.wanted.items():
@@ -100,26 +100,26 @@ class Engine:
         return Step(outcomes, waiting + RunStats(forwards=plan.filled, used=used, rows=self._rows(plan)))
 
     def _drain(self) -> None:
-        """Leave nothing in flight on the backend, which may go on with another job."""
+        """Wait for all batches on the backend, which may continue with another job."""
         while self._in_flight:
-            with suppress(RateError):  # the first one is on its way
+            with suppress(RateError):  # the first error is being raised
                 self._in_flight.popleft()[1].wait()
 
     def _logits_of_nothing(self) -> Logits:
-        """Logits [1,c] of the fully masked image: zero in normalised pixels. Warms the backend up on the way."""
+        """Compute logits [1,c] of the fully masked image, zero in normalised pixels. This also warms the backend up."""
         size = self._method.perturbation.size
         self._backend.put(0, np.zeros((3, size, size), np.float32))
         return self._backend.submit(self._stage(BatchPlan((), 1))).wait()
 
     def _rows(self, plan: BatchPlan) -> int:
-        """Rows that are computed for a batch: f32 leaves the last one short, other precisions pad it.
+        """Return the number of rows of a batch: f32 leaves the last batch short, other precisions pad it.
 
-        Below f32 a logit may depend on the size of its batch, and which rows come last depends on the order.
+        Below f32 a logit may depend on the size of its batch, and the rows of the last batch depend on the order.
         """
         return plan.filled if plan.spans and self._backend.precision == "f32" else plan.batch
 
     def _stage(self, plan: BatchPlan) -> Rows:
-        """The bits of a batch: clean rows and padding leave the image as it is, the others are drawn."""
+        """Make the rows of a batch: clean rows and padding use the clean grid, the others drawn masks."""
         perturbation = self._method.perturbation
         count = self._rows(plan)
         slot, offset = np.zeros(count, np.int64), np.zeros((count, 2), np.int64)
@@ -147,7 +147,7 @@ class InProcess:
         return records(job, self.steps(job, samples))
 
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
-        """The same, with the verdicts themselves."""
+        """Yield the same outcomes with the verdicts."""
         rest = iter(samples)
         if (first := next(rest, None)) is None:
             return
@@ -155,17 +155,17 @@ class InProcess:
         yield from Engine(job, self._opened).steps(chain([first], rest))
 
     def _bind(self, perturbation: Perturbation, slots: int) -> None:
-        """Bind the backend, which may take seconds, unless it is bound so; equal settings share one perturbation."""
+        """Bind the backend, which may take seconds, unless it is already; equal settings share one perturbation."""
         if self._bound[0] is not perturbation or self._bound[1] != slots:
             self._opened.bind(perturbation, slots)
             self._bound = perturbation, slots
 
 
 def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
-    """The pixels and region of a sample.
+    """Read the pixels and region of a sample.
 
     Raises:
-        SampleError: they cannot be read, or a head does not know the label.
+        SampleError: they cannot be read, or the label is no class of a head.
     """
     for head in job.heads:
         if sample.label not in head.classes:
@@ -174,5 +174,7 @@ def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) 
 
 
 def decode_threads(threads: int) -> int:
-    """Decoding needs a fraction of a core beside thousands of forwards an image; more would only take from them."""
+    """Choose the number of decoding threads: decoding takes a fraction of a core beside thousands of forwards per
+    image.
+    """
     return max(1, min(4, threads or usable_cores()))

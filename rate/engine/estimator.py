@@ -1,4 +1,4 @@
-"""Folds (plan, logits) into verdicts. Holds one number per mask and head, never a mask."""
+"""Folds (plan, logits) into verdicts. It keeps one number for each mask and head, never a mask."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rate.types import Bool, Float64, Prepared
 
 @dataclass(slots=True)
 class Folded:
-    """What a batch has led to."""
+    """The result of folding a batch."""
 
-    settled: dict[int, Outcome] = field(default_factory=dict)  # by ticket
-    wanted: dict[int, int] = field(default_factory=dict)  # ticket -> rows that its next look takes in all
+    settled: dict[int, Outcome] = field(default_factory=dict)  # outcomes by ticket
+    wanted: dict[int, int] = field(default_factory=dict)  # ticket -> total rows that it needs until its next checkpoint
 
 
 class Estimator:
-    """Turns rows into verdicts. A verdict depends on its sample's rows alone, taken in the order of its masks."""
+    """Turns rows into verdicts. A verdict depends on its sample's rows alone, in the order of its masks."""
 
     def __init__(self, judge: Judge, stopping: Stopping) -> None:
         self._judge, self._stopping = judge, stopping
@@ -32,12 +32,12 @@ class Estimator:
 
     @property
     def first_rows(self) -> int:
-        """Rows of a sample until its first look, clean row included."""
-        return CLEAN_ROWS + self._stopping.looks[0]
+        """The rows of a sample until its first checkpoint, clean row included."""
+        return CLEAN_ROWS + self._stopping.checkpoints[0]
 
     @property
     def most_rows(self) -> int:
-        """Rows of a sample that never becomes clear."""
+        """The rows of a sample whose verdict never becomes clear."""
         return CLEAN_ROWS + self._stopping.most
 
     def begin(self, ticket: int, prepared: Prepared) -> None:
@@ -47,28 +47,28 @@ class Estimator:
         self._open[ticket] = _Open(prepared, np.empty(shape), np.empty(shape, np.bool_), [None] * heads)
 
     def id_of(self, ticket: int) -> str:
-        """The id of a sample whose rows are expected."""
+        """Return the id of a sample whose rows are expected."""
         return self._open[ticket].prepared.sample.id
 
     def fold(self, plan: BatchPlan, logits: Logits) -> Folded:
-        """Take the logits of a batch."""
+        """Fold the logits of a batch."""
         folded = Folded()
         at = 0
         for span in plan.spans:
             rows = {name: values[at : at + len(span)] for name, values in logits.items()}
             at += len(span)
             sample = self._open.get(span.ticket)
-            if sample is None:  # it is settled, or failed on an earlier row; the rest of its rows means nothing
+            if sample is None:  # the sample is settled or failed; its other rows are ignored
                 continue
             try:
                 self._take(sample, span.start, rows)
-                self._look(sample)
+                self._settle(sample)
             except SampleError as error:
                 folded.settled[span.ticket] = Outcome(sample.prepared.sample, error=str(error))
             else:
                 verdicts = tuple(verdict for verdict in sample.verdicts if verdict is not None)
                 if len(verdicts) < len(sample.verdicts):
-                    folded.wanted[span.ticket] = CLEAN_ROWS + self._stopping.looks[sample.looks]
+                    folded.wanted[span.ticket] = CLEAN_ROWS + self._stopping.checkpoints[sample.passed]
                     continue
                 folded.settled[span.ticket] = Outcome(sample.prepared.sample, verdicts)
             del self._open[span.ticket]
@@ -82,7 +82,7 @@ class Estimator:
             sample.predictions = self._judge.predictions(sample.prepared.sample, clean)
         masked = {name: values[CLEAN_ROWS if start == 0 else 0 :] for name, values in rows.items()}
         finite: dict[str, Bool] = {name: np.asarray(np.isfinite(v).all(axis=1)) for name, v in masked.items()}
-        # Rows may lie beyond the look that settles the sample: only a look may say that they are broken.
+        # Rows may lie beyond the checkpoint that settles the sample, so only a checkpoint may report non-finite logits.
         known = {name: np.where(finite[name][:, None], values, 0.0) for name, values in masked.items()}
         scores = self._judge.scores(sample.predictions, known)
         first = max(start - CLEAN_ROWS, 0)
@@ -91,12 +91,14 @@ class Estimator:
         sample.finite[:, part] = np.stack([finite[prediction.head] for prediction in sample.predictions])
         sample.masks = part.stop
 
-    def _look(self, sample: _Open) -> None:
-        """Take the verdicts that are clear at the looks which the sample's masks have reached."""
-        looks = self._stopping.looks
-        while sample.looks < len(looks) and looks[sample.looks] <= sample.masks and None in sample.verdicts:
-            masks = looks[sample.looks]
-            sample.looks += 1
+    def _settle(self, sample: _Open) -> None:
+        """Collect the verdicts that are clear at the checkpoints that the sample's masks have reached."""
+        checkpoints = self._stopping.checkpoints
+        while (
+            sample.passed < len(checkpoints) and checkpoints[sample.passed] <= sample.masks and None in sample.verdicts
+        ):
+            masks = checkpoints[sample.passed]
+            sample.passed += 1
             open_heads = [k for k, verdict in enumerate(sample.verdicts) if verdict is None]
             predictions = tuple(sample.predictions[k] for k in open_heads)
             for k, prediction in zip(open_heads, predictions, strict=True):
@@ -116,12 +118,12 @@ def _check_finite(head: str, finite: Bool) -> None:
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A sample whose rows are coming in."""
+    """A sample whose rows are not complete."""
 
     prepared: Prepared
-    scores: Float64  # [k,n] of the explained class of each head
-    finite: Bool  # [k,n] whether all logits of that head and mask are
-    verdicts: list[Verdict | None]  # of each head
+    scores: Float64  # [k,n] scores of each head's explained class
+    finite: Bool  # [k,n] whether all logits of that head and mask are finite
+    verdicts: list[Verdict | None]  # one for each head
     predictions: tuple[Prediction, ...] = ()
-    masks: int = 0  # seen so far
-    looks: int = 0  # taken so far
+    masks: int = 0  # number of folded masks
+    passed: int = 0  # number of passed checkpoints

@@ -1,4 +1,4 @@
-"""One evaluation: what the run folder lacks goes through a runner, and into the folder."""
+"""One evaluation: the samples that the run folder lacks go through a runner and into the folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rate.types import Sample, Samples
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a session is."""
+    """The progress of a session."""
 
-    stored: int  # samples that earlier sessions left
-    done: int  # samples of this session that have a row
-    errors: int  # of those, samples that failed
+    stored: int  # number of samples of earlier sessions
+    done: int  # number of samples of this session that have a row
+    errors: int  # number of failed samples among those
     forwards: int
     seconds: float
 
@@ -36,20 +36,20 @@ Observe = Callable[[Progress], None]
 def evaluate(job: Job, runner: Runner, out: Path, observe: Observe = lambda _: None) -> Summary:
     """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
 
-    Interrupted at any point, a second call goes on where the first one was.
+    After an interruption at any point, a second call resumes.
 
     Args:
-        job: what to evaluate.
-        runner: what does it; see `rate.engine.open_runner`.
+        job: the evaluation.
+        runner: the runner; see `rate.engine.open_runner`.
         out: the run folder.
-        observe: told the progress.
+        observe: receives the progress.
 
     Raises:
         RunError: ``out`` belongs to other settings, or another process writes to it.
-        TooManyErrors: more samples of the run have failed than ``max_errors`` allows; what is done is stored.
-        SetChanged: the set is no longer what it was when it was first read; what is stored is right.
-        BackendError: the runtime failed; what is done is stored.
-        StorageError: a result could not be written; what is stored is whole.
+        TooManyErrors: more samples of the run have failed than ``max_errors`` allows; finished samples are stored.
+        SetChanged: the set has changed since it was first read; the stored results are right.
+        BackendError: the runtime failed; finished samples are stored.
+        StorageError: a result could not be written; stored parts are whole.
     """
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
     with RunStore(out, key, about, job.execution.save_maps, job.execution.repair) as store:
@@ -67,29 +67,29 @@ def evaluate(job: Job, runner: Runner, out: Path, observe: Observe = lambda _: N
         check_planned(len(job.samples), store.stored, out)
         summary = summarize(out, run)
         write_summary(out, summary)
-    errors.check()  # of a run that had everything already, which stays as complete as it is
+    errors.check()  # a run that has all samples keeps its status
     return summary
 
 
 class Errors:
-    """How many samples failed, and why: the run ends as soon as there are too many."""
+    """Counts failed samples with their reasons, and ends the run when there are too many."""
 
     def __init__(self, job: Job, out: Path, stored: int) -> None:
-        """``stored``: samples that failed in earlier sessions of the run in ``out``."""
+        """Count on from ``stored`` samples that failed in earlier sessions of the run in ``out``."""
         self._stored, self._out, self._max = stored, out, job.execution.max_errors
         self._samples, self._allowed = len(job.samples), job.execution.errors_allowed(len(job.samples))
-        self.new = 0  # samples that failed in this session
+        self.new = 0  # number of failed samples of this session
         self._failures = FailureCounts()
 
     def count(self, done: Records) -> None:
-        """Take what is done."""
+        """Count the failed samples among finished ones."""
         for record in done.records:
             if record.error is not None:
                 self.new += 1
                 self._failures.take(record.id, record.error)
 
     def check(self) -> None:
-        """Refuse to go on.
+        """Refuse to continue after too many failures.
 
         Raises:
             TooManyErrors: more samples failed than are allowed.
@@ -112,7 +112,7 @@ class Remaining:
 
     samples: Samples
     done: ContentTable
-    started_ns: int  # when the run began
+    started_ns: int  # start of the run
 
     def __len__(self) -> int:
         return max(len(self.samples) - len(self.done), 0)

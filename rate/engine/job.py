@@ -1,4 +1,4 @@
-"""What a run is about to do, resolved and checked before any work: the input of `evaluate` and of `--dry-run`."""
+"""The resolved and checked description of a run, the input of `evaluate` and of `--dry-run`."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a run needs to know except the device."""
+    """All facts of a run except the device."""
 
     heads: tuple[Head, ...]
     geometry: Geometry
     samples: Samples
     measurement: Measurement
     execution: Execution
-    weights: str  # digest of what the artifact computes
-    data: str  # digest of the samples, whatever their order
-    origin: Json  # where artifact and data came from, for people
-    available: int  # samples before --limit
+    weights: str  # digest of the artifact's computation
+    data: str  # order-independent digest of the samples
+    origin: Json  # origin of artifact and data, for display
+    available: int  # number of samples before --limit
     notices: tuple[str, ...] = ()
-    patches: int | None = None  # a side, of the artifact's token graph; None = it has none
+    patches: int | None = None  # patches per side of the artifact's token graph; None = it has none
 
     @property
     def method(self) -> Method:
@@ -54,23 +54,23 @@ class Job:
 
     @property
     def decode(self) -> Callable[[Sample], Prepared]:
-        """From a sample to its pixels, corrupted where that is measured, and its region."""
+        """The function from a sample to its pixels, corrupted if the measurement says so, and its region."""
         alter = alteration(self.measurement.corrupt, self.measurement.corrupt_seed)
         return partial(prepare, geometry=self.geometry, alter=alter)
 
     @property
     def stopping(self) -> Stopping:
-        """When a sample has seen enough masks."""
+        """The stopping rule of a sample."""
         return stopping_for(self.measurement, self.method)
 
     @property
     def settings(self) -> Json:
-        """The measurement as it is carried out: the grid of rise-tokens comes from the model."""
+        """The effective settings of the measurement: the model determines the grid of rise-tokens."""
         grid = {"grid": self.patches} if self.measurement.form == "tokens" else {}
         return self.measurement.to_json() | grid
 
     def identity(self, backend: str, precision: str) -> Json:
-        """What changes a result: a run folder with another identity is refused."""
+        """Return everything that changes a result; a run folder with another identity is refused."""
         return {
             "schema": RUN_SCHEMA_ID,
             "weights": self.weights,
@@ -82,12 +82,12 @@ class Job:
         }
 
     def key(self, backend: str, precision: str) -> str:
-        """Digest of identity and measurement; not of batch size, threads or order."""
+        """Compute the digest of identity and measurement, which excludes batch size, threads and order."""
         content = {"identity": self.identity(backend, precision), "measurement": self.settings}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def about(self, backend: str, precision: str) -> Json:
-        """The descriptive part of run.json."""
+        """Return the descriptive part of run.json."""
         return {
             "measurement": self.settings,
             "identity": self.identity(backend, precision),
@@ -104,12 +104,12 @@ class Job:
 def job_from_artifact(
     artifact: Artifact, data: Path | str, split: str | None, measurement: Measurement, execution: Execution
 ) -> Job:
-    """Read what there is to evaluate once, and check that it fits the artifact.
+    """Read the samples once, and check that they fit the artifact.
 
     Raises:
         DataError: the data cannot be used, or none of its labels is a class of the artifact.
-        ConfigError: there are too few masks for any verdict, or no such corruption.
-        MissingExtra: a corruption is asked for and its library is not installed.
+        ConfigError: there are too few masks for any verdict, or the corruption is unknown.
+        MissingExtra: a corruption is requested and its library is not installed.
     """
     measurement.check_evidence()
     said = _check_corruption(measurement, artifact.geometry)
@@ -167,10 +167,10 @@ def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str
 
 
 def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> tuple[str, ...]:
-    """What the user should know of labels that a head does not know; their samples become rows with an error.
+    """Return notices about labels that a head lacks; their samples become rows with an error.
 
     Raises:
-        DataError: a head knows none of the labels.
+        DataError: a head has none of the labels.
     """
     said = []
     for head in heads:

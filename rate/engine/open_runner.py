@@ -1,4 +1,4 @@
-"""Opens what carries a job out: the runner its settings ask for, on the first backend that passes its self-test."""
+"""The opening of a job's runner, on the first backend that passes its self-test."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rate.engine.workers.pool import Pool
 
 @contextmanager
 def open_runner(artifact: Artifact, job: Job, say: Say = lambda _: None) -> Iterator[Runner]:
-    """What evaluates ``job``, and any other job of this artifact with the same form of graph; the model is opened once.
+    """Open a runner for ``job`` and other jobs of this artifact with the same form of graph; the model is opened once.
 
     Args:
-        artifact: whose graph is to run.
-        job: its settings say which runner, backend and device.
-        say: told why backends were passed over.
+        artifact: the artifact whose graph runs.
+        job: its settings choose runner, backend and device.
+        say: receives the reason for every skipped backend.
 
     Raises:
-        UsageError: no backend can run the artifact, or what the method's own runner or `divided` refuses.
-        ParityError: the backend asked for does not reproduce the source's logits.
-        BackendError: the backend asked for cannot load the graph.
+        UsageError: no backend can run the artifact, or the method's own runner or `divided` refuses.
+        ParityError: the named backend does not reproduce the source's logits.
+        BackendError: the named backend cannot load the graph.
     """
     if job.measurement.method.runner is not None:
         yield job.measurement.method.open_own_runner(artifact, job.execution)
@@ -43,7 +43,7 @@ def open_runner(artifact: Artifact, job: Job, say: Say = lambda _: None) -> Iter
 def runner_on(
     opener_for: Callable[[Execution], Opener], execution: Execution, say: Say = lambda _: None
 ) -> Iterator[Runner]:
-    """A runner as the settings ask for, on backends that ``opener_for`` the settings of one worker opens."""
+    """Open the runner of the settings, on backends that ``opener_for`` the settings of one worker opens."""
     with divided(execution, say) as division:
         opener = opener_for(division.execution)
         if division.make is None:

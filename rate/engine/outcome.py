@@ -1,4 +1,4 @@
-"""What comes out of an engine: samples with their verdicts or their error, and what was computed for them."""
+"""The output of an engine: samples with their verdicts or their error, and statistics of the computation."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from rate.types import Sample, Samples
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """A sample that is done."""
+    """A finished sample."""
 
     sample: Sample
-    verdicts: tuple[Verdict, ...] = ()  # one a head; none where there is an error
+    verdicts: tuple[Verdict, ...] = ()  # one for each head; none if there is an error
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What one batch has led to; no sample needs to be done after it."""
+    """The result of one batch, which may complete no sample."""
 
     outcomes: tuple[Outcome, ...]
     stats: RunStats
 
 
 class Runner(Protocol):
-    """Works off the samples of one job after another. Which runner does so changes no verdict."""
+    """Evaluates the samples of one job after another. The choice of runner changes no verdict."""
 
     @property
     def backend(self) -> str:
-        """That computes the logits."""
+        """The backend that computes the logits."""
 
     @property
     def precision(self) -> str:
-        """Of its arithmetic."""
+        """The precision of its arithmetic."""
 
     def run(self, job: Job, samples: Samples) -> Iterator[Records]:
-        """Every sample with its verdicts or its error, in the order in which they settle.
+        """Yield every sample with its verdicts or its error, in the order in which they are settled.
 
         Raises:
             RateError: the runtime failed, or the samples could not be read.
@@ -49,14 +49,14 @@ class Runner(Protocol):
 
 
 class Explainer(Runner, Protocol):
-    """A runner of this process, which has the verdicts themselves, with their maps."""
+    """A runner of this process that gives access to the verdicts with their maps."""
 
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
-        """As `Runner.run`."""
+        """Yield steps; see `Runner.run`."""
 
 
 def records(job: Job, steps: Iterable[Step]) -> Iterator[Records]:
-    """The outcomes of a job as a run stores them."""
+    """Convert the outcomes of a job to the records of a run."""
     recorder = Recorder([head.name for head in job.heads], job.execution.save_maps)
 
     def record(outcome: Outcome) -> Record:

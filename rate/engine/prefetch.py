@@ -1,4 +1,4 @@
-"""Threads that decode ahead of the device, in order and never further than a bounded number of images."""
+"""Threads that decode ahead of the device, in order and within a bounded number of images."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from rate.types import Prepared, Sample
 
 
 class Prefetch:
-    """The samples in their order: prepared, or with the error that came in the way."""
+    """The samples in order, each prepared or with its error."""
 
     def __init__(
         self, samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], threads: int, ahead: int
     ) -> None:
-        """``ahead``: images decoded or being decoded before they are asked for; it bounds the memory."""
+        """Start the threads; ``ahead`` bounds the images that are decoded or being decoded, and so the memory."""
         self._samples = iter(samples)
         self._prepare = prepare
         self._threads = DaemonThreads(threads, "rate-decode")
         self._queue: deque[tuple[Sample, Future[Prepared]]] = deque()
         self._ahead = ahead
-        self.waited_s = 0.0  # time `next` has blocked: the device had nothing to do
+        self.waited_s = 0.0  # seconds for which `next` has blocked and the device was idle
 
     def __enter__(self) -> Prefetch:
         try:
             self._refill()
-        except BaseException:  # the first samples may be refused, and then nobody leaves
+        except BaseException:  # the first samples may be refused, and then `__exit__` does not run
             self._threads.close()
             raise
         return self
@@ -42,7 +42,7 @@ class Prefetch:
         self._threads.close()
 
     def next(self) -> Prepared | Outcome | None:
-        """The next sample, waiting for it if need be; None at the end."""
+        """Return the next sample, after waiting if necessary; None at the end."""
         if not self._queue:
             return None
         sample, future = self._queue.popleft()

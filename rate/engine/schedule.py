@@ -1,4 +1,4 @@
-"""Continuous batching: batches of one fixed size, each filled from several samples. Sees indices, never pixels."""
+"""Continuous batching: batches of one fixed size, each filled from several samples. It uses indices, never pixels."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 CLEAN_ROWS = 1
-"""Row 0 of a sample is the image as it is; row j > 0 is mask j - 1."""
+"""Row 0 of a sample is the unmasked image; row j > 0 is mask j - 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """Consecutive rows of one sample inside a batch."""
 
-    ticket: int  # of the sample, as given by `Scheduler.admit`
-    slot: int  # where its pixels are resident
+    ticket: int  # ticket of the sample from `Scheduler.admit`
+    slot: int  # slot of its pixels
     start: int  # first row; 0 is the clean image
     stop: int  # one past the last row
 
@@ -24,29 +24,29 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """One batch. The spans' rows follow one another; the rest of the batch is padding."""
+    """One batch. The rows of the spans are consecutive; the rest of the batch is padding."""
 
     spans: tuple[Span, ...]
     batch: int  # rows of the batch, padding included
 
     @property
     def filled(self) -> int:
-        """Rows that do work: the sum of the spans' lengths."""
+        """The rows that are not padding: the sum of the spans' lengths."""
         return sum(len(span) for span in self.spans)
 
 
 @dataclass(slots=True)
 class _Active:
     slot: int
-    rows: int  # rows that are wanted of the sample so far
-    most: int  # rows it can ever need
+    rows: int  # rows of the sample that are wanted so far
+    most: int  # rows that it can ever need
     planned: int = 0
-    in_flight: int = 0  # batches that use its slot and are not folded yet
+    in_flight: int = 0  # number of batches that use its slot and are not folded yet
     finished: bool = False
 
 
 class Scheduler:
-    """Gives slots to samples and rows to batches, oldest sample first, so that no batch has holes."""
+    """Assigns slots to samples and rows to batches, oldest sample first, so that all batches are full."""
 
     def __init__(self, batch: int, slots: int) -> None:
         self._batch = batch
@@ -56,25 +56,25 @@ class Scheduler:
 
     @property
     def wants_more(self) -> bool:
-        """Whether the next batch would have holes that another sample could fill."""
+        """Whether another sample could fill empty rows of the next batch."""
         waiting = sum(max(sample.rows - sample.planned, 0) for sample in self._active.values() if not sample.finished)
         return bool(self._free) and waiting < self._batch
 
     def admit(self, rows: int, most: int | None = None) -> tuple[int, int]:
-        """Take a sample that needs ``rows`` rows, at most ``most``; returns (ticket, slot). Only when `wants_more`."""
+        """Admit a sample that needs ``rows`` rows, at most ``most``, if `wants_more`; return (ticket, slot)."""
         ticket, slot = self._next_ticket, self._free.pop()
         self._next_ticket += 1
         self._active[ticket] = _Active(slot, rows, rows if most is None else most)
         return ticket, slot
 
     def want(self, ticket: int, rows: int) -> None:
-        """The sample needs ``rows`` rows in all."""
+        """Raise the total rows of a sample to ``rows``."""
         self._active[ticket].rows = rows
 
     def schedule(self) -> BatchPlan | None:
-        """The next batch, or None when every row that any sample may need is planned.
+        """Return the next batch, or None when every row that any sample may need is planned.
 
-        Room that the wanted rows leave is filled with rows that may be wanted next: the device would idle otherwise.
+        Free rows are filled with rows that may be wanted next, since the device would idle otherwise.
         """
         taken: dict[int, Span] = {}
         for ahead in (False, True):
@@ -90,7 +90,7 @@ class Scheduler:
         return BatchPlan(tuple(taken.values()), self._batch) if taken else None
 
     def folded(self, plan: BatchPlan, settled: Iterable[int]) -> None:
-        """The batch is done, and the tickets ``settled`` need no more rows; slots that nothing uses become free."""
+        """Record that the batch is done and the tickets ``settled`` need no more rows; unused slots become free."""
         for ticket in settled:
             sample = self._active[ticket]
             sample.finished = True
@@ -102,8 +102,8 @@ class Scheduler:
 
 
 def slots_for(batch: int, step: int, depth: int) -> int:
-    """Resident images that keep every batch full when a sample asks for ``step`` rows or more at a time.
+    """Compute the image slots that keep every batch full when a sample asks for ``step`` rows or more at a time.
 
-    ``depth`` batches are in flight, and the samples in them may all wait for their outcome.
+    ``depth`` batches are in flight, and all samples in them may wait for their outcome.
     """
     return depth * (-(-batch // step) + 1) + 1

@@ -1,4 +1,4 @@
-"""Logits to predictions, scores to verdicts: no state, no order."""
+"""The conversion of logits to predictions and of scores to verdicts, without state."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a head says about the image as it is, and how much the explained class depends on there being an image."""
+    """A head's prediction for the unmasked image, and the score's difference to that of a blank image."""
 
     head: str
     name: str  # predicted class
     probability: float
     correct: bool
     explained: str  # class whose score is explained
-    score: float  # of that class on the clean image
-    effect: float | None  # its score on the clean image minus its score on nothing; None where that is not finite
+    score: float  # of the explained class on the unmasked image
+    effect: float | None  # score on the unmasked image minus score on a blank image; None if that is not finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What one head's prediction of one sample rests on."""
+    """The verdict on one head's prediction of one sample, with its evidence."""
 
     sample: Sample
     prediction: Prediction
@@ -49,26 +49,26 @@ class Verdict:
     bounds: Bounds
     area: float  # share of the image inside the region
     localization: float | None  # of the positive evidence
-    reason: str | None  # why there is no verdict; None: there is one
-    valid: dict[str, bool | None]  # rule -> valid; "run" is the run's own; None where undefined
+    reason: str | None  # why there is no verdict; None if there is one
+    valid: dict[str, bool | None]  # rule -> valid; "run" is the run's own rule; None if undefined
     forwards: int  # clean row included
-    settled: str  # fixed: after a given number of masks | decided: it was clear | capped: it never was
-    evidence: Float64  # [h,w] of the run's kind
+    settled: str  # fixed: after a given number of masks | decided: it was clear | capped: it never became clear
+    evidence: Float64  # [h,w] of the run's evidence kind
     region: Bool  # [h,w]
 
 
 class Reader:
-    """What every head says about images."""
+    """The predictions and scores of every head."""
 
     def __init__(self, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
-        """``nothing``: logits [1,c] of the image without anything on it."""
+        """Take the logits [1,c] of a blank image, ``nothing``."""
         self.heads = heads
         self._measurement = measurement
         self._nothing = {name: values[0].astype(np.float64) for name, values in nothing.items()}
         self._column = {head.name: {name: i for i, name in enumerate(head.classes)} for head in heads}
 
     def predictions(self, sample: Sample, clean: dict[str, Float64]) -> tuple[Prediction, ...]:
-        """One prediction a head from the clean image's logits [c]."""
+        """Compute one prediction for each head from the unmasked image's logits [c]."""
         return tuple(self._prediction(head, sample, clean[head.name]) for head in self.heads)
 
     def _prediction(self, head: Head, sample: Sample, logits: Float64) -> Prediction:
@@ -87,11 +87,11 @@ class Reader:
         )
 
     def column(self, prediction: Prediction) -> int:
-        """Where the explained class stands among the logits of its head."""
+        """Return the index of the explained class in the logits of its head."""
         return self._column[prediction.head][prediction.explained]
 
     def scores(self, predictions: tuple[Prediction, ...], logits: dict[str, np.ndarray]) -> Float64:
-        """[k,n] score of each head's explained class from its logits [n,c]."""
+        """Compute scores [k,n] of each head's explained class from its logits [n,c]."""
         return np.stack([self._score(logits[p.head].astype(np.float64), self.column(p)) for p in predictions])
 
     def _score(self, logits: Float64, column: int) -> Float64:
@@ -100,7 +100,7 @@ class Reader:
 
 
 class Judge(Reader):
-    """What every head says about images, and what its scores say about that."""
+    """The predictions and scores of every head, and the evidence in the scores."""
 
     def __init__(self, method: Method, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
         super().__init__(heads, measurement, nothing)
@@ -109,7 +109,7 @@ class Judge(Reader):
     def sample_evidence(
         self, prepared: Prepared, predictions: tuple[Prediction, ...], scores: Float64
     ) -> SampleEvidence:
-        """The evidence in the scores [k,n] of a sample's first n masks, for the head of each prediction."""
+        """Compute the evidence in the scores [k,n] of a sample's first n masks, for the head of each prediction."""
         return SampleEvidence(self._method, self._measurement, prepared, predictions, scores)
 
 
@@ -134,9 +134,9 @@ class SampleEvidence:
 
     @cached_property
     def clearance(self) -> list[float | None]:
-        """Standard errors by which each head's evidence clears its threshold, signed.
+        """The signed standard errors between each head's evidence and its threshold.
 
-        0 for a map that is not above its own noise; None where no further mask would change that there is no verdict.
+        It is 0 for a map that is not above its own noise, and None if no further mask can make a verdict defined.
         """
         ceiling, floor = self._bounds.ceiling, self._bounds.floor
         if undefined_reason(self._area, 0.0, ceiling, floor, above_noise=True) is not None:
@@ -154,7 +154,7 @@ class SampleEvidence:
         return {kind: evidence(self._maps, kind) for kind in EVIDENCE_KINDS}
 
     def verdict(self, k: int, settled: str) -> Verdict:
-        """The verdict of head ``k``, as it stands."""
+        """Return the current verdict of head ``k``."""
         head_evidence = HeadEvidence(
             evidence={kind: maps[k] for kind, maps in self._evidence.items()},
             bounds=self._bounds,
@@ -171,7 +171,7 @@ class HeadEvidence:
     """The evidence of one head on one sample, from any explainer."""
 
     evidence: dict[str, Float64]  # kind -> [h,w], see `EVIDENCE_KINDS`
-    bounds: Bounds  # as a row stores them; see `stored_bounds`
+    bounds: Bounds  # in the stored precision; see `stored_bounds`
     forwards: int
     settled: str
     above_noise: bool = True
@@ -181,7 +181,7 @@ class HeadEvidence:
 def verdict_on(
     head_evidence: HeadEvidence, prepared: Prepared, prediction: Prediction, measurement: Measurement
 ) -> Verdict:
-    """What the evidence amounts to under the rule of ``measurement``, and under the others."""
+    """Judge the evidence under the rule of ``measurement``, and under the other rules."""
     region, area, bounds = prepared.region, float(prepared.region.mean()), head_evidence.bounds
     mass = {kind: _stored(relevance_mass(one, region)) for kind, one in head_evidence.evidence.items()}
     own, positive = mass[measurement.evidence], mass["positive"]
@@ -212,16 +212,16 @@ def verdict_on(
 
 
 def stored_bounds(exact: Bounds) -> Bounds:
-    """The bounds as a row stores them."""
+    """Round the bounds to the precision of a row."""
     return Bounds(float(np.float32(exact.ceiling)), float(np.float32(exact.floor)))
 
 
 def _stored(value: float | None) -> float | None:
-    """As a row stores it: a verdict recomputed from the stored columns is then the verdict, to the last bit."""
+    """Round to the precision of a row, so that a verdict recomputed from stored columns is the same to the last bit."""
     return None if value is None else float(np.float32(value))
 
 
 def softmax(logits: Float64) -> Float64:
-    """Softmax over the last axis."""
+    """Compute the softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

@@ -1,1 +1,1 @@
-"""What people read: tables and pictures."""
+"""Reports of runs: tables and pictures."""

@@ -1,4 +1,4 @@
-"""RUN[@HEAD]: one head of a run folder with its rows, and whether two of them can be held against each other."""
+"""RUN[@HEAD]: one head of a run folder with its rows, and the check that two heads are comparable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rate.runs.summary import HeadSummary, Summary, load_summary
 from rate.types import Json
 
 _SAME_IDENTITY = ("data",)
-"""What must be equal beside the measurement. Weights, geometry, backend and precision are what one compares."""
+"""The keys that must be equal beside the measurement. Weights, geometry, backend and precision may differ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,30 +25,30 @@ class HeadRun:
     folder: Path
     head: str
     run: Json  # run.json
-    rows: pa.Table  # `rate.runs.rows.SCHEMA`, one row a sample, in order of id
-    whole: Summary  # of all heads of the folder
+    rows: pa.Table  # `rate.runs.rows.SCHEMA`, one row per sample, in order of id
+    whole: Summary  # summary of all heads of the folder
 
     @property
     def name(self) -> str:
-        """RUN@HEAD, with the folder's own name."""
+        """The name RUN@HEAD, with the folder's own name."""
         return f"{self.folder.resolve().name}@{self.head}"
 
     @property
     def summary(self) -> HeadSummary:
-        """Accuracy, PT and IR of this head."""
+        """The accuracy, PT and IR of this head."""
         return self.whole.heads[self.head]
 
     @property
     def status(self) -> str:
-        """``complete``, ``partial``, ``failed`` or ``running``."""
+        """The status: ``complete``, ``partial``, ``failed`` or ``running``."""
         return str(self.run["status"])
 
 
 def load_heads(reference: str) -> list[HeadRun]:
-    """Every head that ``reference`` names: the one after ``@``, else all heads of the run in its own order.
+    """Load every head that ``reference`` names: the one after ``@``, else all heads of the run in its own order.
 
     Raises:
-        RunError: there is no such run, or it is damaged.
+        RunError: the run does not exist, or is damaged.
         UsageError: the run has no such head.
     """
     folder, wanted = split_reference(reference)
@@ -64,10 +64,10 @@ def load_heads(reference: str) -> list[HeadRun]:
 
 
 def load_head(reference: str) -> HeadRun:
-    """The one head that ``reference`` names; a run of one head needs no ``@``.
+    """Load the one head that ``reference`` names; a run of one head needs no ``@``.
 
     Raises:
-        RunError: there is no such run, or it is damaged.
+        RunError: the run does not exist, or is damaged.
         UsageError: the run has no such head, or several and none is named.
     """
     heads = load_heads(reference)
@@ -79,7 +79,7 @@ def load_head(reference: str) -> HeadRun:
 
 
 def split_reference(reference: str) -> tuple[Path, str | None]:
-    """Folder and head of RUN[@HEAD]; a folder whose own name has an ``@`` in it is taken as it is."""
+    """Split RUN[@HEAD] into folder and head; an existing folder whose name has an ``@`` is not split."""
     if Path(reference).exists() or "@" not in reference:
         return Path(reference), None
     folder, _, head = reference.rpartition("@")
@@ -87,7 +87,7 @@ def split_reference(reference: str) -> tuple[Path, str | None]:
 
 
 def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:
-    """What forbids to compare two heads, each as ``name: value of the first, value of the second``."""
+    """List the differences that make two heads incomparable, each as ``name: first value, second value``."""
     pairs = [
         (f"{section}.{name}", first.run[section].get(name), second.run[section].get(name))
         for section, names in (
@@ -103,7 +103,7 @@ def require_comparable(heads: list[HeadRun]) -> None:
     """Refuse heads whose data, saliency, evidence, rule or tau differ.
 
     Raises:
-        RunError: they differ; the message says in what.
+        RunError: they differ; the message names the differences.
     """
     for other in heads[1:]:
         if differing := incompatibilities(heads[0], other):

@@ -1,4 +1,4 @@
-"""Evidence as a picture: the model's view of the image beside the same with its evidence on top."""
+"""Evidence as a picture: the model's view of the image beside the same view with its evidence."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from rate.data.images.geometry import Geometry
 from rate.types import Bool, Float32, Float64, UInt8
 
 _RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
-"""Anchors of a dark-to-light ramp that stays ordered in grey and for colour-blind readers."""
+"""Anchors of a dark-to-light ramp that is monotonic in grey and for colour-blind readers."""
 
 _OUTLINE = (0, 255, 190)
 
 
 def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry, side: int = 448) -> Image.Image:
-    """Two panels, each ``side`` pixels: the model's view, and its evidence on top with the region outlined.
+    """Draw two panels: the model's view, and the same with its evidence and the outline of the region.
 
     Args:
         pixels: [3,h,w] normalised model input.
-        evidence: [h,w] >= 0; scaled so that its maximum is full heat.
+        evidence: [h,w] >= 0; its maximum is drawn at full intensity.
         region: [h,w]; an empty region draws no outline.
-        geometry: to undo the normalisation.
-        side: of a panel.
+        geometry: the geometry whose normalisation is undone.
+        side: the side of a panel, pixels.
     """
     view = levels(pixels, geometry)
     peak = evidence.max()
@@ -38,20 +38,20 @@ def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry
 
 
 def colour(strength: Float64) -> Float64:
-    """[h,w] in [0, 1] to [h,w,3] in [0, 255]."""
+    """Map intensities [h,w] in [0, 1] to colours [h,w,3] in [0, 255]."""
     anchors = np.linspace(0, 1, len(_RAMP))
     return np.stack([np.interp(strength, anchors, _RAMP[:, channel]) for channel in range(3)], axis=-1)
 
 
 def levels(pixels: Float32, geometry: Geometry) -> UInt8:
-    """Model input [3,h,w] as an image [h,w,3], its normalisation undone."""
+    """Convert model input [3,h,w] to an image [h,w,3] without its normalisation."""
     mean, std = np.array(geometry.mean), np.array(geometry.std)
     unit = pixels.transpose(1, 2, 0) * std + mean
     return np.asarray((unit.clip(0, 1) * 255).round(), np.uint8)
 
 
 def _outline(region: Bool, side: int) -> Bool:
-    """[side,side] the inner border of the region, two pixels wide."""
+    """Mark [side,side] the inner border of the region, two pixels wide."""
     nearest = np.arange(side) * len(region) // side
     large = region[np.ix_(nearest, nearest)]
     inner = np.pad(large, 2, constant_values=False)

@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of the files of a run, and of everything else `rate` writes."""
+"""JSON Schemas (draft 2020-12) of all files that `rate` writes."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ _COLUMN_TYPES = {
 
 
 def samples() -> Json:
-    """A row of samples/part-*.parquet as an object; binary columns as strings."""
+    """Describe a row of samples/part-*.parquet as an object, with binary columns as strings."""
     properties = {
         column.name: {
             "type": [_COLUMN_TYPES[str(column.type)], "null"] if column.nullable else _COLUMN_TYPES[str(column.type)]
@@ -159,7 +159,7 @@ def samples() -> Json:
 
 
 def all_schemas() -> dict[str, Json]:
-    """Name of a file -> its schema."""
+    """Map the name of each file to its schema."""
     return {
         "artifact": schema_of(ArtifactDocument),
         "checkpoint": schema_of(CheckpointDocument),

@@ -225,7 +225,7 @@ def read_run(folder: Path) -> Json:
 
 
 def is_unreadable(path: Path) -> bool:
-    """Whether a run.json is damaged, so that nothing in it can be believed; that of another tool is not."""
+    """Whether a run.json is damaged, so that none of it is used; that of another tool is not."""
     try:
         run = _read_json_file(path)
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""What is asked about a run or an image beyond PT and IR: faithfulness, precision, corruptions, one image."""
+"""Studies of a run or an image beyond PT and IR: faithfulness, precision, corruptions, one image."""

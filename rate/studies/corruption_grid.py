@@ -1,10 +1,10 @@
 """A grid: a folder of runs that differ in the corruption and severity of their images alone.
 
-GRID/clean/     the run without corruption, where it was asked for
-GRID/fog-3/     a run
-GRID/grid.json  the numbers of all of them, written last
+    GRID/clean/     the run without corruption, if it was requested
+    GRID/fog-3/     a run
+    GRID/grid.json  the numbers of all of them, written last
 
-Every run is whole in itself: it can be compared, reported and gated. What a grid holds is read off its runs.
+Every run is complete and can be compared, reported and gated by itself. The contents of a grid are read from its runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HEAD: Json = dict.fromkeys(("n", "errors", "undefined", "capped"), COUNT) | {
     "pt": METRIC,
     "ir": METRIC,
 }
-"""What a grid takes over from the summaries of its runs, of each head."""
+"""The entries of each head that a grid copies from the summaries of its runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Cell:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Clean first, then by the corruptions' usual order and by severity."""
+        """The sorting key: clean first, then by the usual order of corruptions and by severity."""
         return (-1, 0) if self.corruption is None else (TYPES.index(self.corruption), self.severity)
 
     def to_json(self) -> Json:
-        """An entry of ``runs``."""
+        """Return an entry of ``runs``."""
         heads = {name: {key: head[key] for key in HEAD} for name, head in self.heads.items()}
         about = {"run": self.folder.name, "corruption": self.corruption, "severity": self.severity}
         return about | {"status": self.status, "heads": heads}
@@ -71,28 +71,28 @@ class Mean:
 
     runs: int
     values: dict[str, float | None]  # by `METRICS`; None: defined in no run
-    of: dict[str, int]  # runs behind each
+    of: dict[str, int]  # number of runs in each mean
 
     def to_json(self) -> Json:
-        """By metric."""
+        """Return the means by metric."""
         return {"runs": self.runs} | {name: {"value": self.values[name], "runs": self.of[name]} for name in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What was found under every corruption and severity."""
+    """The results for every corruption and severity."""
 
     folder: Path
     cells: tuple[Cell, ...]
 
     @property
     def status(self) -> str:
-        """``complete`` if all runs that are there are."""
+        """The status: ``complete`` if all existing runs are."""
         return "complete" if all(cell.status == "complete" for cell in self.cells) else "partial"
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Names, in the order of the runs."""
+        """The names of the heads, in the order of the runs."""
         return tuple(self.cells[0].heads)
 
     @property
@@ -102,16 +102,16 @@ class Grid:
 
     @property
     def severities(self) -> tuple[int, ...]:
-        """Those of corrupted runs, each once."""
+        """The distinct severities of corrupted runs."""
         return tuple(sorted({cell.severity for cell in self.cells if cell.corruption}))
 
     @property
     def corruptions(self) -> tuple[str, ...]:
-        """Those of the runs, in their usual order."""
+        """The corruptions of the runs, in their usual order."""
         return tuple(dict.fromkeys(cell.corruption for cell in self.cells if cell.corruption))
 
     def mean(self, head: str, severity: int | None = None, corruption: str | None = None) -> Mean:
-        """Over the corrupted runs of that severity and corruption; None = of any."""
+        """Average over the corrupted runs of that severity and corruption; None = of any."""
         chosen = [
             cell.heads[head]
             for cell in self.cells
@@ -125,7 +125,7 @@ class Grid:
         )
 
     def to_json(self) -> Json:
-        """grid.json."""
+        """Return the content of grid.json."""
         return {
             "schema": GRID_SCHEMA_ID,
             "status": self.status,
@@ -142,7 +142,7 @@ class Grid:
 
 
 def folder_of(corruption: str | None) -> str:
-    """The name of a run in its grid: `fog-3` for `fog:3`."""
+    """Return the name of a run in its grid: `fog-3` for `fog:3`."""
     return CLEAN if corruption is None else corruption.replace(":", "-")
 
 
@@ -153,16 +153,16 @@ def evaluate_grid(
     corruptions: Sequence[str | None],
     observe: Callable[[int, Progress], None] = lambda number, progress: None,
 ) -> Grid:
-    """Evaluate ``job`` under every corruption, and write grid.json over all runs that ``out`` then holds.
+    """Evaluate ``job`` under every corruption, and write grid.json over all runs in ``out``.
 
-    Stopped at any point, the same call goes on where it was; one with other corruptions adds theirs.
+    After an interruption the same call resumes; a call with other corruptions adds them.
 
     Args:
-        job: its own corruption does not matter.
-        runner: what does it; the model stays open from run to run.
+        job: the evaluation; its own corruption is ignored.
+        runner: the runner; the model stays open from run to run.
         out: the folder of runs.
-        corruptions: as `rate.data.images.corrupt.parse_grid` gives them.
-        observe: told the number of the run, from 0, and its progress.
+        corruptions: the conditions from `rate.data.images.corrupt.parse_grid`.
+        observe: receives the number of the run, from 0, and its progress.
 
     Raises:
         RunError: ``out`` is a run itself, or holds runs of other settings.
@@ -180,7 +180,7 @@ def evaluate_grid(
 
 
 def _check_own(path: Path) -> None:
-    """Refuse to replace a document of the name that a grid has and that is none; remove what a killed process left."""
+    """Refuse to replace a file of another origin named like a grid's; remove leftovers of a killed process."""
     remove_leftovers(path.parent, of=path.name)
     try:
         document = read_json(path) if os.path.lexists(path) else {"schema": GRID_SCHEMA_ID}
@@ -191,7 +191,7 @@ def _check_own(path: Path) -> None:
 
 
 def is_grid(folder: Path) -> bool:
-    """Whether ``folder`` holds runs and is none itself."""
+    """Tell whether ``folder`` holds runs and is none itself."""
     is_run = (folder / "run.json").exists() or part_files(folder)
     return not is_run and any(folder.glob("*/run.json"))
 
@@ -200,7 +200,7 @@ def load_grid(folder: Path) -> Grid:
     """Read the runs of a grid, finished or not.
 
     Raises:
-        RunError: there is none, one is damaged, or they differ in more than the corruption.
+        RunError: there is no grid, a run is damaged, or they differ in more than the corruption.
     """
     named = ((path.parent, read_run(path.parent)) for path in sorted(folder.glob("*/run.json")))
     runs = [(path, run) for path, run in named if path.name == folder_of(run["measurement"].get("corrupt"))]
@@ -216,7 +216,7 @@ def _cell(folder: Path, run: Json) -> Cell:
 
 
 def _summary(folder: Path, run: Json) -> Json:
-    """As it was written, if it is of all the parts that run.json lists; else computed from them."""
+    """Return the written summary if it covers all parts that run.json lists; otherwise compute it."""
     if run["status"] == "complete":
         with suppress(OSError, ValueError):  # absent or damaged
             stored = read_json(folder / "summary.json")
@@ -226,7 +226,7 @@ def _summary(folder: Path, run: Json) -> Json:
 
 
 def _is_usable(stored: object, run: Json) -> bool:
-    """Whether a summary is one, and of as many samples as run.json lists and the set has."""
+    """Tell whether a summary is valid and has as many samples as run.json lists and the set has."""
     if not isinstance(stored, dict) or stored.get("schema") != SUMMARY_SCHEMA_ID:
         return False
     heads, available = [head["name"] for head in run["heads"]], run["samples"]["available"]
@@ -237,7 +237,8 @@ def _is_usable(stored: object, run: Json) -> bool:
 
 
 def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:
-    last = sorted(runs, key=lambda one: one[0].name == CLEAN)  # it has no seed of corruptions to hold others against
+    # the clean run has no seed of corruptions to compare with
+    last = sorted(runs, key=lambda one: one[0].name == CLEAN)
     (first, expected), *others = [(path.name, _settings(run)) for path, run in last]
     for name, settings in others:
         if differing := sorted(key for key in expected.keys() & settings.keys() if expected[key] != settings[key]):
@@ -248,7 +249,7 @@ def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:
 
 
 def _settings(run: Json) -> Json:
-    """All that the runs of a grid have in common."""
+    """Return all settings that the runs of a grid share."""
     parts = {"heads": run["heads"]} | {
         f"{section}.{name}": value for section in ("measurement", "identity") for name, value in run[section].items()
     }

@@ -1,4 +1,4 @@
-"""What a run would cost: forwards, time and disk, from a few timed batches."""
+"""The estimated cost of a run: forwards, time and disk, from a few timed batches."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from rate.runs.store import read_run
 from rate.types import Json, Rows
 
 ROW_BYTES = 900
-"""Stored bytes a row, sketches included, before compression."""
+"""The stored bytes of a row with its sketches, before compression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is left to do and what it would take on this machine."""
+    """The remaining work and its estimated cost on this machine."""
 
     key: str
     samples: int
-    stored: int  # samples that the run folder already holds
+    stored: int  # number of samples in the run folder
     forwards: int
     forwards_per_s: float
     seconds: float
     disk_bytes: int
 
     def to_json(self) -> Json:
-        """All fields."""
+        """Return all fields."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int = 3) -> Estimate:
-    """Time full batches and multiply. Nothing is written.
+    """Time full batches and extrapolate, without writing files.
 
     Args:
-        job: what would be evaluated.
-        backend: open, with the threads and the device of one worker.
-        workers: how many would share the work.
+        job: the evaluation.
+        backend: an open backend with the threads and the device of one worker.
+        workers: the number of workers.
         out: the run folder.
-        batches: that are timed.
+        batches: the number of timed batches.
 
     Raises:
         RunError: ``out`` belongs to a run with another key.
@@ -85,7 +85,7 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
 
 
 def _masked(method: Method, batch: int) -> Rows:
-    """A batch of masks of resident image 0: what nearly all batches of a run are made of."""
+    """Make a batch of masks of the image in slot 0, which resembles nearly all batches of a run."""
     masks = method.draw("", 0, min(batch, method.count))
     chosen = np.resize(np.arange(len(masks)), batch)
     return Rows(np.zeros(batch, np.int64), masks.grid[chosen], masks.offset[chosen])

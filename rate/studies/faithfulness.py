@@ -1,6 +1,6 @@
-"""How far the maps of a run can be believed: deletion, insertion, pointing, and a model that has learned nothing.
+"""The faithfulness of a run's maps: deletion, insertion, pointing, and a randomised model.
 
-Measured on some samples of a finished run, with the maps that its rows were computed from.
+It is measured on some samples of a finished run, with the maps of its rows.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ CURVES = ("deletion", "insertion", "random")
 
 
 def explained(explainer: Explainer, job: Job) -> Iterator[Outcome]:
-    """Every sample of ``job`` with its verdicts or its error."""
+    """Yield every sample of ``job`` with its verdicts or its error."""
     return (outcome for step in explainer.steps(job, job.samples) for outcome in step.outcomes)
 
 
 @dataclass(slots=True)
 class HeadScores:
-    """What was found for one head."""
+    """The measures of one head, one value per sample."""
 
-    areas: list[tuple[float, ...]] = field(default_factory=list)  # of CURVES, of each sample
+    areas: list[tuple[float, ...]] = field(default_factory=list)  # areas under CURVES of each sample
     pointing: list[bool] = field(default_factory=list)  # whether the map's maximum lies in the region
     chance: list[float] = field(default_factory=list)  # area of that region
     correlation: list[float] = field(default_factory=list)  # of the maps of the model and of its randomised form
-    skipped: int = 0  # samples without a map or without finite scores
+    skipped: int = 0  # number of samples without a map or without finite scores
 
     def to_json(self) -> Json:
-        """As in faithfulness.json."""
+        """Return the head's entry in faithfulness.json."""
         columns = np.array(self.areas).reshape(-1, len(CURVES))
         named = dict(zip(CURVES, columns.T, strict=True))
         gains = {
@@ -72,10 +72,10 @@ class HeadScores:
 
 
 def samples_for(share: float, job: Job) -> int:
-    """How many of a job's samples ``share`` asks for: below 1 a share of them, from 1 on a number.
+    """Compute the number of a job's samples for ``share``: below 1 it is a share of them, from 1 on a number.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the value is neither.
     """
     whole = share >= 1 and share == int(share) if math.isfinite(share) else False
     if not (whole or 0 < share < 1):
@@ -92,16 +92,15 @@ def measure_faithfulness(
     samples: int,
     observe: Callable[[int], None] = lambda done: None,
 ) -> dict[str, HeadScores]:
-    """Deletion, insertion, pointing game and model randomisation of every head.
+    """Measure deletion, insertion, pointing game and model randomisation of every head.
 
     Args:
-        job: of the run.
-        model: as the run was measured.
-        randomized: the same measurement on a model whose weights are in random order; where predictions are explained,
-            its own.
-        pixels: runs the pixel graph of the model, on images that no mask could make.
-        samples: how many; the same ones whatever the order of the data.
-        observe: told how many are done; each counts twice, once a model.
+        job: the job of the run.
+        model: the measurement of the run.
+        randomized: the same measurement on a model with shuffled weights; it may explain its own predictions.
+        pixels: a backend with the model's pixel graph, for images that no mask can make.
+        samples: the number of samples; the selection is independent of the order of the data.
+        observe: receives the number of finished samples; each counts twice, once per model.
 
     Raises:
         BackendError: a runtime failed.
@@ -132,7 +131,8 @@ def measure_faithfulness(
 def check_faithfulness(
     artifact: Artifact, job: Job, run: Path, samples: int, observe: Callable[[int], None] = lambda done: None
 ) -> Json:
-    """Measure the faithfulness of a finished ``run`` of ``artifact`` and write it there; returns faithfulness.json.
+    """Measure the faithfulness of a finished ``run`` of ``artifact``, write faithfulness.json there, and return its
+    content.
 
     Raises:
         UsageError: a runtime or library is missing, or the model cannot be randomised.
@@ -156,7 +156,7 @@ def check_faithfulness(
 
 
 def write_faithfulness(run: Path, scores_by_head: dict[str, HeadScores]) -> Json:
-    """Write faithfulness.json into a run folder; returns its content.
+    """Write faithfulness.json into a run folder, and return its content.
 
     Raises:
         StorageError: it cannot be written.
@@ -173,7 +173,7 @@ def write_faithfulness(run: Path, scores_by_head: dict[str, HeadScores]) -> Json
 
 
 def _with_maps(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Verdicts whose map shows anything; whether the region allows a verdict does not matter."""
+    """Select the verdicts whose map has evidence; the region need not allow a verdict."""
     return [one for one in verdicts if one.reason != "no-evidence" and one.evidence.any()]
 
 
@@ -189,12 +189,12 @@ def _take(head_scores: HeadScores, verdict: Verdict, areas: tuple[float, ...]) -
 
 
 def _coarse(verdict: Verdict) -> Float64:
-    """The map as a run saves it, flat."""
+    """Return the map at the resolution of a saved map, flattened."""
     return np.frombuffer(map_from_verdict(verdict)["map"], np.float16).astype(np.float64)
 
 
 def _mean(values: Float64) -> Json:
-    """Mean with its 95 % interval over samples, by the normal approximation."""
+    """Compute the mean with its 95 % interval over samples, by the normal approximation."""
     if not len(values):
         return {"value": None, "low": None, "high": None, "n": 0}
     mean = float(values.mean())
@@ -204,10 +204,10 @@ def _mean(values: Float64) -> Json:
 
 
 class Curves:
-    """Scores of images from which pixels were taken away."""
+    """Scores of images with removed pixels."""
 
     def __init__(self, job: Job, backend: Backend) -> None:
-        """``backend``: has the pixel graph open."""
+        """Take an open ``backend`` with the pixel graph."""
         batch, size = job.execution.batch, job.geometry.size
         perturbation = rise(size, min(7, size))
         backend.bind(perturbation, batch)
@@ -217,7 +217,9 @@ class Curves:
         self._columns = {head.name: head.classes.index for head in job.heads}
 
     def areas(self, sample: Sample, verdicts: Sequence[Verdict]) -> Iterator[tuple[float, ...]]:
-        """Areas of `CURVES` for each of the verdicts on ``sample``; not finite where the model's logits are not."""
+        """Yield the areas of `CURVES` for each verdict on ``sample``; they are not finite where the model's logits are
+        not.
+        """
         if not verdicts:
             return
         image = self._decode(sample).pixels
@@ -230,7 +232,7 @@ class Curves:
             yield tuple(area_under_curve(curve) for curve in scores.reshape(len(CURVES), STEPS + 1))
 
     def _scores(self, image: Float32, steps: list[tuple[Int64, bool, int]], prediction: Prediction) -> Float64:
-        """Probability of the explained class for every (order, keep, step) of `remove_pixels`."""
+        """Compute the probability of the explained class for every (order, keep, step) of `remove_pixels`."""
         column = self._columns[prediction.head](prediction.explained)
         probabilities = []
         for start in range(0, len(steps), self._batch):

@@ -1,4 +1,4 @@
-"""One image: what the model sees in it, and which pixels that rests on."""
+"""The explanation of one image: its prediction, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rate.types import Box, Float32, Sample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """A verdict beside the pixels it is about."""
+    """A verdict with the pixels to which it refers."""
 
     verdict: Verdict
     pixels: Float32  # [3,h,w] normalised model input
@@ -28,13 +28,13 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about one image."""
+    """A question about one image."""
 
     image: Path
-    boxes: tuple[Box, ...] = ()  # of the object; without region there is a map and no verdict
-    mask: Path | None = None  # of the object, instead of boxes
+    boxes: tuple[Box, ...] = ()  # of the object; without a region there is a map and no verdict
+    mask: Path | None = None  # mask of the object, instead of boxes
     label: str | None = None  # class to explain; None = the predicted one
-    head: str | None = None  # None = the only one
+    head: str | None = None  # None = the only head
 
 
 def explain(
@@ -45,11 +45,11 @@ def explain(
     execution: Execution,
     tick: Callable[[int], None] = lambda forwards: None,
 ) -> Explanation:
-    """The same measurement as in a run, for one image; its masks are those of the file's name as id.
+    """Measure one image as in a run; the id that seeds its masks is the file's name.
 
     Raises:
-        UsageError: the image cannot be read, or the head or the class is not one of the artifact's.
-        ConfigError: there are too few masks to show anything.
+        UsageError: the image cannot be read, or the artifact lacks the head or the class.
+        ConfigError: there are too few masks to show evidence.
     """
     measurement.check_evidence()
     head = choose_head(artifact, question.head)
@@ -77,10 +77,10 @@ def explain(
 
 
 def choose_head(artifact: Artifact, name: str | None) -> Head:
-    """The head called ``name``, or the only one.
+    """Return the head called ``name``, or the only one.
 
     Raises:
-        UsageError: no such head, or several and no name.
+        UsageError: the head does not exist, or there are several and no name.
     """
     heads = {head.name: head for head in heads_of(artifact)}
     if name is None and len(heads) == 1:

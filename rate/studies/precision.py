@@ -1,4 +1,4 @@
-"""What a lower precision does to verdicts: the same samples under the same masks, once more in f32."""
+"""The effect of a lower precision on verdicts: the same samples under the same masks, also in f32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRECISION_SCHEMA_ID = "rate.precision/1"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one precision makes of one sample."""
+    """The result of one precision for one sample."""
 
     prediction: str
     valid: bool | None  # None = there is no verdict
@@ -31,9 +31,9 @@ class Answer:
 
 
 def count_flips(head: str, pairs: Sequence[tuple[Answer | None, Answer | None]]) -> Flips:
-    """What differs between the answers of a precision and those of f32, sample by sample.
+    """Count the differences between the answers of a precision and those of f32, sample by sample.
 
-    A missing answer where f32 has one counts as a prediction and a verdict that differ.
+    A missing answer counts as a prediction and a verdict that differ, if f32 has one.
     """
     asked = [(own, f32) for own, f32 in pairs if f32 is not None]
     both = [(own, f32) for own, f32 in asked if own is not None]
@@ -51,16 +51,16 @@ def count_flips(head: str, pairs: Sequence[tuple[Answer | None, Answer | None]])
 def compare_precision(
     job: Job, reference: Runner, run: Path, samples: int, observe: Observe = lambda _: None
 ) -> list[Flips]:
-    """Evaluate some samples of a finished ``run`` again with ``reference`` and count what differs.
+    """Evaluate some samples of a finished ``run`` again with ``reference`` and count the differences.
 
-    A second comparison goes on from the first: of more samples it evaluates the rest, of fewer it counts those alone.
+    A second comparison reuses the first: with more samples it evaluates the rest, with fewer it counts those alone.
 
     Args:
-        job: of the run.
+        job: the job of the run.
         reference: a runner in f32.
         run: the run folder; the reference's rows go to ``precision/`` in it, the result to ``precision.json``.
-        samples: how many; the same ones whatever the order of the data.
-        observe: told the progress.
+        samples: the number of samples; the selection is independent of the order of the data.
+        observe: receives the progress.
     """
     folder = run / "precision"
     before = read_run(folder)["samples"]["available"] if (folder / "run.json").exists() else 0

@@ -19,7 +19,7 @@ RISE = Rise(32, 7, (0.5,), "fixed", 2048, 0)
 
 def test_looks_grow_by_a_half_and_a_third_and_end_at_the_most() -> None:
     stopping = stopping_for(Measurement(min_masks=64, max_masks=500), RISE)
-    assert stopping.looks == (64, 96, 128, 192, 256, 384, 500)
+    assert stopping.checkpoints == (64, 96, 128, 192, 256, 384, 500)
     assert (stopping.most, stopping.step) == (500, 32)
 
 
@@ -35,9 +35,9 @@ def test_what_is_decided_early_would_be_decided_later_at_that_clearance(
     confidence: float, z: float, first: int
 ) -> None:
     stopping = stopping_for(Measurement(min_masks=first, max_masks=2048, confidence=confidence), RISE)
-    decided = [stopping.settled(look, z) == "decided" for look in stopping.looks]
+    decided = [stopping.settled(masks, z) == "decided" for masks in stopping.checkpoints]
     assert decided == sorted(decided)
-    assert decided == [stopping.settled(look, -z) == "decided" for look in stopping.looks]
+    assert decided == [stopping.settled(masks, -z) == "decided" for masks in stopping.checkpoints]
 
 
 def test_every_sample_ends() -> None:

@@ -1,4 +1,4 @@
-"""`rate data`: make a manifest for a set as it lies on the disk, check one, pack it into shards."""
+"""`rate data`: make a manifest for a set, check one, pack it into shards."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def pack(
     shard_samples: Annotated[int | None, typer.Option(help="Most samples of a shard.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Write tar shards that evaluate to the same samples."""
+    """Write tar shards with the same samples."""
     from rate.cli.console import Steps, print_json, say
     from rate.data.formats import pack as packing
 
@@ -88,7 +88,7 @@ def pack(
         steps: list[Steps] = []
 
         def tick(done: int, total: int) -> None:
-            if not steps:  # how many there are is known once all rows were read
+            if not steps:  # the total is known once all rows were read
                 steps.append(stack.enter_context(Steps("pack", total)))
             steps[0].show(done)
 
@@ -148,7 +148,7 @@ def _class_names(path: Path) -> list[str]:
 
 
 def index_text(report: IndexReport | CocoReport | LayoutReport) -> str:
-    """What was written, and how many of each split and class."""
+    """Format the number of rows, and of each split and class."""
     return "\n".join([f"{report.out}: {counted(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
 
 
@@ -165,5 +165,5 @@ def _counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
+    """Format `1 row`, `2 rows`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -18,9 +18,9 @@ def corrupt(
     seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; as many as there are cores.", min=1)] = None,
 ) -> None:
-    """Cut images as ImageNet-C does (short side 256, centre 224), corrupt them, and move their regions along.
+    """Crop images as ImageNet-C does (short side 256, centre 224), corrupt them, and transform their regions.
 
-    The same command goes on where it was stopped.
+    The same command resumes after an interruption.
     """
     from rate.backends.process import usable_cores
     from rate.cli.console import Steps, notice, say

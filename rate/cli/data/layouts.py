@@ -1,4 +1,4 @@
-"""`rate data index NAME`: manifests of public data sets as they lie on the disk."""
+"""`rate data index NAME`: manifests of public data sets in their original layouts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Synsets = Annotated[bool, typer.Option("--synsets", help="Name the classes by th
 
 
 def register(index_app: typer.Typer) -> None:
-    """Add a command a data set."""
+    """Add a command for each data set."""
     for name, command in _COMMANDS.items():
         index_app.command(name)(command)
 

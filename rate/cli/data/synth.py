@@ -1,4 +1,4 @@
-"""`rate data synth`: a set with planted truth."""
+"""`rate data synth`: a set with planted evidence."""
 
 from __future__ import annotations
 

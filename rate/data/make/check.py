@@ -83,14 +83,14 @@ def check_manifest(
     if threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     counter = _RowCounter(str(data), split)
-    look = partial(_decoded, geometry=geometry) if decode else _present
+    problems_of = partial(_decoded, geometry=geometry) if decode else _present
     known = None if classes is None else tuple(classes)
     with DaemonThreads(threads, "rate-check") as pool:
         remaining = counter.samples()
         while chunk := list(islice(remaining, _CHUNK)):
             if known is not None:
                 counter.problems.extend(_strangers(chunk, known))
-            for more in pool.map(look, chunk):
+            for more in pool.map(problems_of, chunk):
                 counter.problems.extend(more)
     return CheckReport(
         path=str(data),

@@ -1,4 +1,4 @@
-"""A worker: an open backend beside the process that owns the run, and what it answers."""
+"""The interface of workers: open backends outside the process that owns the run, and their answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rate.runs.records import Records, RunStats
 from rate.types import Sample
 
 Opener = Callable[[Say], AbstractContextManager[Backend]]
-"""Opens a backend, and says why others were passed over. It travels to the workers."""
+"""Opens a backend, and reports why others were skipped. It is sent to the workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Ready:
 
     backend: str
     precision: str
-    notices: tuple[str, ...] = ()  # why other backends were passed over
+    notices: tuple[str, ...] = ()  # why other backends were skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A worker cannot go on, and the run with it."""
+    """A worker cannot continue, so the run ends."""
 
     error: Exception
 
@@ -41,7 +41,7 @@ class Failed:
 class Lost:
     """A worker died; its chunk is unfinished."""
 
-    why: str  # reads on from "the worker"
+    why: str  # the text continues "the worker"
 
 
 Answer = Ready | Records | Failed
@@ -49,7 +49,10 @@ Event = Answer | Lost
 
 
 class Workers(Protocol):
-    """Processes with a `Worker` each, on this machine or on others, numbered from 0. They end with the `with` block."""
+    """Processes with one `Worker` each, on this machine or on others, numbered from 0.
+
+    They end with the `with` block.
+    """
 
     def __enter__(self) -> Workers: ...
 
@@ -58,21 +61,21 @@ class Workers(Protocol):
     ) -> None: ...
 
     def start(self, worker: int) -> None:
-        """Start a worker, or another one in the place of one that died; it answers when its backend is open."""
+        """Start a worker, or replace one that died; it answers when its backend is open."""
 
     def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
-        """Give a chunk to a worker that has answered everything before."""
+        """Send a chunk to a worker that has answered everything before."""
 
     def wait(self) -> tuple[int, Event]:
-        """Wait until one of them answers or dies."""
+        """Wait until a worker answers or dies."""
 
 
 class Defect(Exception):
-    """An exception in a worker that nobody foresaw; its traceback there is a note of this one."""
+    """An unexpected exception in a worker, with its traceback there as a note."""
 
 
 class Worker:
-    """Evaluates chunks of samples. An error is an answer: the owner of the run raises it."""
+    """Evaluates chunks of samples. An error is an answer, which the owner of the run raises."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener, self._stack = opener, ExitStack()

@@ -1,4 +1,4 @@
-"""Which samples a worker gets next, and what becomes of those that a worker died with. Sees samples, never results."""
+"""The order of samples for workers, and the handling of chunks whose worker died. It uses samples, never results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rate.runs.parts import PART_ROWS
 from rate.types import Sample
 
 CHUNK_SECONDS = 20.0
-"""What a chunk should take: as much is lost with a worker, and a worker that is done early waits as long at the end."""
+"""The target time of a chunk: a lost worker loses this much, and idle workers wait up to this long at the end."""
 
 FIRST = 4
-"""Samples of a chunk while nobody knows how long one takes."""
+"""The number of samples of a chunk until the time of a sample is known."""
 
 ATTEMPTS = 2
-"""Workers that may die with a chunk before it is halved, and with a single sample before it is given up."""
+"""The number of workers that may die with a chunk before it is halved, or before a single sample is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +25,21 @@ class Chunk:
     """Samples that one worker evaluates and stores together."""
 
     samples: tuple[Sample, ...]
-    attempts: int = 0  # workers that died with it
+    attempts: int = 0  # number of workers that died with it
 
 
 class Chunks:
-    """Cuts samples into chunks of about equal time."""
+    """Divides samples into chunks of about equal time."""
 
     def __init__(self, samples: Iterable[Sample], total: int, workers: int) -> None:
-        """``total``: how many samples there are about; it only shapes the last chunks."""
+        """Divide ``total`` samples; the number may be approximate and only shapes the last chunks."""
         self._samples, self._left, self._workers = iter(samples), total, workers
         self._again: deque[Chunk] = deque()
         self._seconds = 0.0
         self._done = 0
 
     def next(self) -> Chunk | None:
-        """The next chunk, those that were lost first; None = there is none at the moment."""
+        """Return the next chunk, lost ones first; None = there is none at the moment."""
         if self._again:
             return self._again.popleft()
         taken = tuple(itertools.islice(self._samples, self._size()))
@@ -47,12 +47,12 @@ class Chunks:
         return Chunk(taken) if taken else None
 
     def finished(self, chunk: Chunk, seconds: float) -> None:
-        """Learn from a chunk how long a sample takes."""
+        """Update the time of a sample with that of a chunk."""
         self._done += len(chunk.samples)
         self._seconds += seconds
 
     def lost(self, chunk: Chunk) -> Sample | None:
-        """Take back a chunk whose worker died; the sample to give up, if that is what it comes to."""
+        """Take back a chunk whose worker died; return the sample to give up, if any."""
         attempts = chunk.attempts + 1
         if attempts < ATTEMPTS:
             self._again.append(Chunk(chunk.samples, attempts))
@@ -65,5 +65,5 @@ class Chunks:
 
     def _size(self) -> int:
         fitting = round(CHUNK_SECONDS * self._done / self._seconds) if self._seconds > 0 else FIRST
-        # Towards the end smaller ones, so that no worker is left with the last chunk alone.
+        # Chunks shrink towards the end, so that no worker is left with a long last chunk.
         return max(1, min(fitting, PART_ROWS, self._left // (2 * self._workers)))

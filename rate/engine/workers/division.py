@@ -1,4 +1,4 @@
-"""How the settings divide the work of a run: this process alone, several of this machine, or actors on Ray."""
+"""The division of a run's work: this process alone, several of this machine, or actors on Ray."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rate.engine.workers.base import Opener, Workers
 from rate.errors import UsageError
 
 THREADS = 4
-"""Threads of a worker on a cluster where nobody says: more workers would each hold a copy of the model."""
+"""The default number of threads of a worker on a cluster; more workers would each hold a copy of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How many work, and with what."""
+    """The number of workers and the settings of each."""
 
     workers: int
-    execution: Execution  # of one worker
-    make: Callable[[Opener], Workers] | None = None  # None: this process does the work itself
+    execution: Execution  # settings of one worker
+    make: Callable[[Opener], Workers] | None = None  # None: this process evaluates the samples itself
 
 
 @contextmanager
 def divided(execution: Execution, say: Say = lambda _: None) -> Iterator[Division]:
-    """The division that the settings ask for; on Ray, for as long as the connection lasts.
+    """Yield the division of the settings; on Ray it is valid while the connection lasts.
 
     Raises:
-        MissingExtra: Ray is asked for and not installed.
-        UsageError: no such cluster, or it holds not even one worker.
+        MissingExtra: Ray is requested and not installed.
+        UsageError: the cluster does not exist, or cannot hold a single worker.
     """
     if execution.runner == "local":
         yield _local(execution)
@@ -60,12 +60,12 @@ def _local(execution: Execution) -> Division:
         return Division(1, execution)
     from rate.engine.workers.local import Processes
 
-    # More threads than cores slow every one of them down.
+    # More threads than cores slow all of them down.
     threads = execution.threads or max(1, usable_cores() // workers)
     return Division(workers, _alone(execution, threads, bool(gpus)), partial(Processes, gpus=gpus))
 
 
 def _alone(execution: Execution, threads: int, own_gpu: bool = True) -> Execution:
-    """The settings of one worker; ``own_gpu``: it sees a GPU of its own, whatever the number of that is elsewhere."""
+    """Return the settings of one worker; with ``own_gpu`` it sees a single GPU, independent of that GPU's number."""
     device = "cuda:0" if own_gpu and execution.device.startswith("cuda") else execution.device
     return replace(execution, threads=threads, device=device, workers=0, runner="local")

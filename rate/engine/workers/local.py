@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: one a device, or several that share the cores."""
+"""Workers as processes of this machine: one for each device, or several that share the cores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rate.engine.job import Job
 from rate.engine.workers.base import Answer, Event, Lost, Opener, Worker
 from rate.types import Sample
 
-_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy the threads and locks of a runtime in any state
+# a fork would copy the threads and locks of a runtime in an arbitrary state
+_SPAWN = multiprocessing.get_context("spawn")
 _GRACE_S = 5.0
 
 Chunk = tuple[Job, Sequence[Sample]]
@@ -26,7 +27,9 @@ class Processes:
     """`rate.engine.workers.base.Workers` as spawned processes."""
 
     def __init__(self, opener: Opener, gpus: Sequence[int] = ()) -> None:
-        """``gpus``: numbers of the GPUs, one a worker, that each is to see alone; none = all see what this one does."""
+        """Prepare the processes; ``gpus`` are the numbers of the GPUs, one visible to each worker; empty = all visible
+        to all.
+        """
         self._opener, self._gpus = opener, gpus
         self._running: dict[int, tuple[SpawnProcess, Connection]] = {}
 
@@ -53,12 +56,12 @@ class Processes:
         arguments = (theirs, self._opener, self._gpus[worker] if self._gpus else None)
         process = _SPAWN.Process(target=_serve, args=arguments, name="rate-worker", daemon=True)
         process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        theirs.close()  # so that the pipe ends with the process
         self._running[worker] = process, ours
 
     def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
         """See `Workers`."""
-        with suppress(OSError):  # it is gone: `wait` finds out
+        with suppress(OSError):  # the worker died; `wait` reports it
             self._running[worker][1].send((job, samples))
 
     def wait(self) -> tuple[int, Event]:
@@ -82,13 +85,13 @@ class Processes:
 
 
 def _serve(connection: Connection, opener: Opener, gpu: int | None) -> None:
-    """The life of a worker process: load, then answer chunks until the other end is closed."""
-    if gpu is not None:  # before anything looks for a GPU
+    """Run a worker process: load the backend, then answer chunks until the other end is closed."""
+    if gpu is not None:  # before any library queries the GPUs
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner handles it
     threading.Thread(target=_end_with_owner, daemon=True).start()
     worker = Worker(opener)
-    with suppress(BrokenPipeError):  # the owner is gone, and with it whoever would store the answer
+    with suppress(BrokenPipeError):  # the owner has ended, and nothing would store the answer
         connection.send(worker.load())
         while (chunk := _received(connection)) is not None:
             connection.send(worker.evaluate(*chunk))
@@ -96,7 +99,7 @@ def _serve(connection: Connection, opener: Opener, gpu: int | None) -> None:
 
 
 def _end_with_owner() -> None:
-    """End this process as soon as its owner has, however that was: nobody would store what it computes."""
+    """End this process with its owner, since nothing would store its results."""
     owner = multiprocessing.parent_process()
     assert owner is not None, "a worker is a child"
     owner.join()
@@ -104,7 +107,7 @@ def _end_with_owner() -> None:
 
 
 def _received(connection: Connection) -> Chunk | None:
-    """The next chunk; None once the owner has closed the other end, or is gone."""
+    """Receive the next chunk; None once the owner has closed the other end or ended."""
     try:
         chunk: Chunk = connection.recv()
     except (EOFError, OSError):

@@ -1,7 +1,7 @@
 """Workers as Ray actors, on this machine or on a cluster.
 
-Ray Core alone: an actor a worker, one chunk at a time, so that the queue of the run is the backpressure. Samples travel
-as rows of a manifest and come back as rows of a run; pixels do not pass through Ray.
+Only Ray Core is used: one actor for each worker, one chunk at a time, so that the queue of the run is the backpressure.
+Samples are sent as rows of a manifest and returned as rows of a run; pixels do not pass through Ray.
 """
 
 from __future__ import annotations
@@ -25,57 +25,57 @@ from rate.errors import UsageError, need
 from rate.types import Sample
 
 OBJECT_STORE_BYTES = 100 << 20
-"""Of the embedded Ray: next to nothing passes through it."""
+"""The object store of the embedded Ray, bytes; it holds very little."""
 
 LIMITS = ("RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS", "RATE_CACHE_BYTES")
-"""Settings of the environment that hold for the workers as for the owner of the run."""
+"""Environment settings that the workers take from the owner of the run."""
 
 ANSWER_S = 10.0
-"""Time that the address of a cluster has to answer."""
+"""The time limit for the address of a cluster to answer, seconds."""
 
 ADDRESS = "RAY_ADDRESS"
-"""Names a cluster, for Ray; it is somebody else's until the settings of a run name it too."""
+"""The variable that names a cluster for Ray; it is used only if the settings of a run name the cluster too."""
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 _CLUSTERS = "ENABLE_RAY_CLUSTER"
 
 _TOKEN = secrets.token_hex(32)
-"""What the embedded Ray asks of whoever talks to it."""
+"""The token with which the embedded Ray authenticates its clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a worker takes of the machine it is on."""
+    """The resources of a worker."""
 
     cpus: float = 1.0
     gpus: float = 0.0
 
     def to_json(self) -> dict[str, float]:
-        """As Ray counts resources."""
+        """Return the resources in Ray's terms."""
         return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value}
 
 
 @contextmanager
 def connected(address: str | None, say: Say = lambda _: None) -> Iterator[ModuleType]:
-    """Ray, connected: to the cluster at ``address``, or without one embedded in this process, private to it.
+    """Connect to the cluster at ``address``, or to a private Ray embedded in this process without an address.
 
-    A Ray that this process is connected to already is used as it is, and left so.
+    An existing connection of this process is used and kept.
 
     Raises:
         MissingExtra: Ray is not installed.
-        UsageError: nobody answers at ``address``.
+        UsageError: the address does not answer.
     """
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     if address is None and ("ray" not in sys.modules or os.environ.get("RAY_AUTH_TOKEN") == _TOKEN):
-        # Ray reads this once in the life of a process, when it is imported.
+        # Ray reads this once in a process, when it is imported.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_TOKEN)
     ray = need("ray", "ray")
     if ray.is_initialized():
         yield ray
         return
     alone = _alone(say) if address is None else nullcontext()
-    with redirect_stdout(sys.stderr), alone:  # where it prints of lost workers; stdout is for results
+    with redirect_stdout(sys.stderr), alone:  # Ray prints lost workers there; stdout is for results
         _embed(ray) if address is None else _join(ray, address)
         try:
             yield ray
@@ -85,7 +85,7 @@ def connected(address: str | None, say: Say = lambda _: None) -> Iterator[Module
 
 @contextmanager
 def _alone(say: Say) -> Iterator[None]:
-    """Keep a Ray that is started in the block to this machine, and away from a cluster that others have named.
+    """Keep a Ray that is started in the block on this machine, and away from a cluster named by the environment.
 
     Ray has a switch for nodes whose processes listen on loopback alone, meant for systems without clusters.
     """
@@ -105,7 +105,7 @@ def _alone(say: Say) -> Iterator[None]:
 
 
 def _embed(ray: ModuleType) -> None:
-    # "local" starts a new one also where another Ray runs on this machine.
+    # "local" starts a new Ray even if another one runs on this machine.
     ray.init(
         "local",
         num_cpus=usable_cores(),
@@ -128,10 +128,10 @@ def _join(ray: ModuleType, address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Fail fast: `ray.init` retries for minutes.
+    """Fail fast if no process listens at HOST:PORT, because `ray.init` retries for minutes.
 
     Raises:
-        OSError: nobody listens at HOST:PORT.
+        OSError: no process listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
@@ -139,7 +139,7 @@ def _check_answers(address: str) -> None:
 
 
 def workers_that_fit(resources: Mapping[str, float], needs: Needs) -> int:
-    """How many workers a cluster with these resources holds.
+    """Compute how many workers a cluster with these resources holds.
 
     Raises:
         UsageError: not one.
@@ -167,17 +167,17 @@ class Actor:
 
 
 class RayWorkers:
-    """`rate.engine.workers.base.Workers` as actors on a connected Ray, each with what it needs."""
+    """`rate.engine.workers.base.Workers` as actors on a connected Ray, each with its own resources."""
 
     def __init__(self, ray: ModuleType, needs: Needs, opener: Opener) -> None:
         self._ray, self._opener = ray, ray.put(opener)
-        # Restarts are ours: the chunk of a lost actor goes to whoever is free.
+        # The pool restarts workers: the chunk of a lost actor goes to an idle one.
         limits = {name: value for name, value in os.environ.items() if name in LIMITS}
         self._kind = ray.remote(
             num_cpus=needs.cpus,
             num_gpus=needs.gpus,
             max_restarts=0,
-            runtime_env={"env_vars": limits} if limits else None,  # an actor's machine may have others
+            runtime_env={"env_vars": limits} if limits else None,  # the actor's machine may have other values
         )(Actor)
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}  # reference of a task -> worker
@@ -207,14 +207,14 @@ class RayWorkers:
         worker = self._pending.pop(done)
         try:
             answer: Answer = self._ray.get(done)
-        except self._ray.exceptions.RayTaskError:  # in Ray's own part of the worker, or while it was unpickled there
+        except self._ray.exceptions.RayTaskError:  # an error in Ray's own part of the worker, or in unpickling
             raise
-        except self._ray.exceptions.RayError as error:  # the actor or its node is gone
+        except self._ray.exceptions.RayError as error:  # the actor or its node died
             return worker, Lost(f"was lost: {_reason(str(error))}")
         return worker, answer
 
 
 def _reason(text: str) -> str:
-    """Of Ray's pages the line that says why: the first, or of an exception in the actor's own code the last one."""
+    """Return the informative line of Ray's message: the first, or for an exception in the actor's code the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1 if "Traceback" in text or "__init__()" in text else 0] if lines else "no reason given"

@@ -1,6 +1,6 @@
-"""The samples of a run divided among workers: chunks go out, records come back, and lost chunks go out again.
+"""The division of a run's samples among workers: chunks are sent, records are returned, and lost chunks are sent again.
 
-The owner of the run alone writes: a chunk that was evaluated twice is stored once, whoever died in between.
+Only the owner of the run writes, so a chunk that was evaluated twice is stored once, even if a worker died in between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rate.runs.records import Recorder, Records, RunStats
 from rate.types import Samples
 
 LOADS = 3
-"""Workers that may die one after the other while they load the model before a run ends: it is then no accident."""
+"""The number of consecutive workers that may die while loading the model before the run ends."""
 
 
 class Pool:
@@ -28,10 +28,10 @@ class Pool:
     def __init__(self, workers: Workers, count: int) -> None:
         self._workers, self._count = workers, count
         self._idle: deque[int] = deque()
-        self._busy: dict[int, tuple[Chunk, float]] = {}  # with what, and since when
+        self._busy: dict[int, tuple[Chunk, float]] = {}  # worker -> its chunk and start time
         self._loading: set[int] = set()
         self._failed_loads = 0
-        self.backend, self.precision = "", ""  # those of the first worker that is ready, and of all others
+        self.backend, self.precision = "", ""  # of the first ready worker, and therefore of all
         self.notices: tuple[str, ...] = ()
 
     def __enter__(self) -> Pool:
@@ -58,7 +58,7 @@ class Pool:
 
     def run(self, job: Job, samples: Samples) -> Iterator[Records]:
         """See `Runner`."""
-        while self._busy:  # with chunks of a run that was given up
+        while self._busy:  # with chunks of an abandoned run
             self._next()
         chunks, alone = Chunks(samples, len(samples), self._count), replace(job, samples=())
         recorder = Recorder([head.name for head in job.heads], 0)
@@ -67,15 +67,15 @@ class Pool:
                 worker = self._idle.popleft()
                 self._workers.send(worker, alone, chunk.samples)
                 self._busy[worker] = chunk, time.monotonic()
-            if self._idle and not self._busy:  # one waits for a chunk and there is none
+            if self._idle and not self._busy:  # a worker is idle and there is no chunk
                 return
             given, event = self._next()
-            if given is None:  # a worker was loading
+            if given is None:  # the worker was loading
                 continue
             chunk, began = given
             if isinstance(event, Records):
                 chunks.finished(chunk, time.monotonic() - began)
-                # Waiting is of the run's time, not of the workers' times together.
+                # The waiting time is that of the run, not the sum over the workers.
                 waiting_s = event.stats.waiting_s / self._count
                 yield replace(event, stats=replace(event.stats, waiting_s=waiting_s))
             elif isinstance(event, Lost) and (sample := chunks.lost(chunk)) is not None:
@@ -83,11 +83,11 @@ class Pool:
                 yield Records((recorder.of_error(sample, why),), RunStats(samples=1))
 
     def _next(self) -> tuple[tuple[Chunk, float] | None, Event]:
-        """What happens next, and the chunk that the worker was at, and since when; None: it was loading.
+        """Wait for the next event; return it with the worker's chunk and start time, or None if the worker was loading.
 
         Raises:
-            RateError: a worker cannot go on, or no worker can be started.
-            Defect: a worker ran into a defect.
+            RateError: a worker cannot continue, or no worker can be started.
+            Defect: a worker raised an unexpected exception.
         """
         worker, event = self._workers.wait()
         if isinstance(event, Failed):
@@ -96,7 +96,7 @@ class Pool:
             self._replace(worker, event)
         else:
             self._loading.discard(worker)
-            self._failed_loads = 0  # only those in a row count
+            self._failed_loads = 0  # only consecutive load failures count
             self._idle.append(worker)
         if isinstance(event, Ready):
             self._welcome(event)

@@ -1,1 +1,1 @@
-"""Two or more heads over the same samples: comparison and agreement."""
+"""Comparison and agreement of two or more heads over the same samples."""

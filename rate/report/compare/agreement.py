@@ -1,4 +1,4 @@
-"""Whether two ways of asking a model for its evidence give the same verdicts on the same samples."""
+"""The agreement of two measurements of one model on the same samples."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AgreementDocument(Document, frozen=True, tag="rate.agreement/2"):
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Verdicts of two measurements on samples of one model. "Both" and "neither": valid in both, in none of the two."""
+    """The verdicts of two measurements on samples of one model. "Both" counts samples that are valid in both."""
 
     first: HeadRun
     second: HeadRun
@@ -67,26 +67,26 @@ class Agreement:
     only_second: int
     neither: int
     undefined: tuple[int, int, int]  # without a verdict in the first alone, in the second alone, in both
-    rank_correlation: float | None  # of the relevance masses that the verdicts are taken from
+    rank_correlation: float | None  # of the relevance masses behind the verdicts
 
     @property
     def judged(self) -> int:
-        """Samples with a verdict in both."""
+        """The number of samples with a verdict in both."""
         return self.both + self.only_first + self.only_second + self.neither
 
     @property
     def equal(self) -> Ratio:
-        """Equal verdicts among the samples that have two."""
+        """The share of equal verdicts among the samples with two."""
         return Ratio(self.both + self.neither, self.judged)
 
     @property
     def kappa(self) -> float | None:
-        """Agreement beyond chance."""
+        """The agreement beyond chance."""
         return kappa(self.both, self.only_first, self.only_second, self.neither)
 
     @property
     def document(self) -> AgreementDocument:
-        """For machines."""
+        """Return the agreement as JSON."""
         return AgreementDocument(
             first=Measured(self.first.name, self.first.summary.rule),
             second=Measured(self.second.name, self.second.summary.rule),
@@ -100,7 +100,7 @@ class Agreement:
 
 
 def agreement(first: HeadRun, second: HeadRun) -> Agreement:
-    """Hold the verdicts of ``first`` against those of ``second``, sample by sample.
+    """Compare the verdicts of ``first`` with those of ``second``, sample by sample.
 
     Raises:
         RunError: they are of different models or data, or have no sample in common.

@@ -11,7 +11,9 @@ from rate.report.tables.run import rule_line
 
 
 def agreement_table(agreement: Agreement) -> RenderableType:
-    """The two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the correlation of relevance masses."""
+    """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the correlation of relevance
+    masses.
+    """
     table = Table(box=None, pad_edge=False)
     for column in ("first \\ second", "valid", "not valid"):
         table.add_column(column, justify="left" if column.startswith("first") else "right")

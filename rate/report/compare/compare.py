@@ -1,4 +1,4 @@
-"""Heads over the same samples: what changed between a baseline and each of the others, and how sure that is."""
+"""The comparison of heads over the same samples: changes from a baseline to each other head, with intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rate.types import Int64
 _RIGHT = ("rr", "rw", "undefined_right")
 _VALID = ("rr", "wr")
 _NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
-"""Parts of a run's identity that may differ between two heads and move their numbers without any change of weights."""
+"""The parts of a run's identity that may differ between two heads and change their numbers with the same weights."""
 
 State: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATES)})]
 
@@ -30,19 +30,19 @@ TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """Samples that have a property in one head only, and the exact two-sided p that neither head has it more often."""
+    """The samples that have a property in one head only, with the exact two-sided p of no difference."""
 
     only_first: int
     only_second: int
 
     @property
     def p(self) -> float:
-        """In [0, 1]; 1 where no sample differs."""
+        """The p value in [0, 1]; 1 if no sample differs."""
         return mcnemar(self.only_first, self.only_second)
 
 
 class Change(Record, frozen=True, rename={"before": "from", "after": "to"}):
-    """A sample that is in another state of `STATES` in the second head than in the first."""
+    """A sample whose state of `STATES` differs between the two heads."""
 
     id: str
     before: State
@@ -110,28 +110,28 @@ class Pair:
 
     first: HeadRun
     second: HeadRun
-    titles: tuple[str, str]  # what to call the two; RUN@HEAD, longer where two folders share their name
+    titles: tuple[str, str]  # names of the two: RUN@HEAD, longer if two folders share their name
     paired: int
-    unpaired: tuple[int, int]  # samples that only the first has, only the second
-    resampled: Resampled  # for every interval
+    unpaired: tuple[int, int]  # number of samples that only the first has, only the second
+    resampled: Resampled  # the unit of resampling of every interval
     differences: dict[str, Difference]  # by metric
-    mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, where both have a verdict
+    mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
     moves: Int64  # [7,7] by `STATES`
     changed: tuple[Change, ...]  # in order of id
 
     @property
     def conclusions(self) -> tuple[str, ...]:
-        """One plain sentence a metric on what its interval allows to say."""
+        """One plain sentence for each metric on what its interval supports."""
         return tuple(_conclusion(self, TITLES[name], difference) for name, difference in self.differences.items())
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader of the numbers has to know about this pair."""
+        """The notices about this pair."""
         return tuple(_pair_notices(self))
 
     @property
     def document(self) -> PairRecord:
-        """An entry of ``pairs`` in a comparison."""
+        """Return an entry of ``pairs`` in a comparison."""
         moves = {
             before: dict(zip(STATES, map(int, row), strict=True))
             for before, row in zip(STATES, self.moves, strict=True)
@@ -162,7 +162,7 @@ class Comparison:
 
     @property
     def caveat(self) -> str | None:
-        """What several comparisons together do not say; None for one."""
+        """The caveat of multiple comparisons; None for a single one."""
         if len(self.pairs) < 2:
             return None
         return (
@@ -191,8 +191,8 @@ def compare(references: Sequence[str], baseline: str | None = None, *, by_cluste
 
     Args:
         references: RUN[@HEAD]; a run of several heads without ``@`` stands for all of them in its order.
-        baseline: one head that goes before all others; named again among ``references`` it is not compared with itself.
-        by_cluster: whether intervals resample the data's clusters where it has enough of them; else samples.
+        baseline: the head with which all others are compared; it is not compared with itself.
+        by_cluster: whether intervals resample the data's clusters if there are enough of them; else samples.
 
     Raises:
         UsageError: fewer than two heads are named.
@@ -217,9 +217,9 @@ def compare(references: Sequence[str], baseline: str | None = None, *, by_cluste
 
 
 def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
-    """Hold two heads against each other, sample by sample, joined by id.
+    """Compare two heads sample by sample, joined by id.
 
-    Where any of the samples has a cluster, a sample without one is a cluster of its own.
+    If any sample has a cluster, a sample without one is its own cluster.
 
     Raises:
         RunError: the two measured different things, or have no sample in common.
@@ -245,7 +245,7 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
 
 
 def _mcnemar(moves: Int64, having: Iterable[str], among: Iterable[str]) -> McNemar:
-    """Samples in states ``among`` in both heads that are in states ``having`` in one of them only."""
+    """Count samples in states ``among`` in both heads that are in states ``having`` in one of them only."""
     has = np.isin(STATES, list(having))
     lacks = np.isin(STATES, list(among)) & ~has
     return McNemar(int(moves[np.ix_(has, lacks)].sum()), int(moves[np.ix_(lacks, has)].sum()))
@@ -262,7 +262,7 @@ def _place(head: HeadRun) -> tuple[str, str]:
 
 
 def _titles(heads: Sequence[HeadRun]) -> list[str]:
-    """RUN@HEAD with the folder's own name, or its whole path where two different heads would be called the same."""
+    """Name heads RUN@HEAD with the folder's own name, or with its whole path if names would repeat."""
     places: dict[str, set[tuple[str, str]]] = {}
     for head in heads:
         places.setdefault(head.name, set()).add(_place(head))
@@ -297,7 +297,7 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
 
 
 def _conclusion(compared: Pair, title: str, difference: Difference) -> str:
-    """What may be said: a fall or rise where the interval excludes 0, else that no difference can be claimed."""
+    """State a fall or rise if the interval excludes 0, and otherwise that no difference can be claimed."""
     if difference.value is None:
         without = [
             name
@@ -315,5 +315,5 @@ def _conclusion(compared: Pair, title: str, difference: Difference) -> str:
 
 
 def signed(value: float) -> str:
-    """Three decimals with a sign; two significant digits where three decimals would show a difference as 0."""
+    """Format three decimals with a sign, or two significant digits if three decimals would show 0."""
     return f"{value:+.2g}" if 0.0 < abs(value) < 0.0005 else f"{value + 0.0:+.3f}"

@@ -1,4 +1,4 @@
-"""Rows of two heads side by side: joined by id, as codes of states and of clusters."""
+"""The rows of two heads, joined by id, as codes of states and of clusters."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rate.types import Bool, Int64
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """What the interval of a difference resamples."""
+    """The unit that the interval of a difference resamples."""
 
-    clusters: int | None  # that the samples are in; None where they are in none, or where clusters are ignored
+    clusters: int | None  # number of clusters; None if there are none, or clusters are ignored
 
     @property
     def units(self) -> str:
-        """``clusters`` where there are enough of them, else ``samples``."""
+        """The unit: ``clusters`` if there are enough of them, else ``samples``."""
         return "clusters" if self.clusters is not None and self.clusters >= MIN_CLUSTERS else "samples"
 
     @property
     def too_few(self) -> str | None:
-        """Why samples are resampled although they have clusters; None where that is not so."""
+        """The reason why samples are resampled in spite of clusters; None if clusters are resampled or absent."""
         if self.clusters is None or self.units == "clusters":
             return None
         return f"{self.clusters} clusters, fewer than {MIN_CLUSTERS}"
@@ -40,10 +40,10 @@ class Resampled:
 
 
 def in_common(first: HeadRun, second: HeadRun) -> tuple[pa.Table, pa.Table]:
-    """Rows of both in the order of the first; those with an id that the other lacks are left out.
+    """Return the rows of both in the order of the first; rows with an id that the other lacks are left out.
 
     Raises:
-        RunError: there is no sample in common.
+        RunError: the two have no sample in common.
     """
     position = pc.index_in(first.rows["id"], value_set=second.rows["id"].combine_chunks())
     rows = first.rows.filter(pc.is_valid(position)), second.rows.take(position.drop_null())
@@ -56,7 +56,7 @@ def in_common(first: HeadRun, second: HeadRun) -> tuple[pa.Table, pa.Table]:
 
 
 def states(rows: pa.Table) -> Int64:
-    """Codes [n] in `STATES` of the rows of one head, under the rule of their run."""
+    """Compute codes [n] in `STATES` of the rows of one head, under the rule of their run."""
     correct, valid = _holds(rows["correct"]), _holds(rows["valid"])
     undefined = STATES.index("undefined_right") + ~correct
     judged = np.where(_holds(pc.is_null(rows["valid"])), undefined, quadrant_codes(correct, valid))
@@ -64,7 +64,9 @@ def states(rows: pa.Table) -> Int64:
 
 
 def joint_tables(rows: pa.Table, first: Int64, second: Int64, *, by_cluster: bool = True) -> tuple[Int64, Resampled]:
-    """The joint table of two columns of states [n], or one a cluster of ``rows``, and what that lets be resampled."""
+    """Compute the joint table of two columns of states [n], or one for each cluster of ``rows``, and the unit of
+    resampling.
+    """
     codes = cluster_codes(rows["cluster"]) if by_cluster else None
     if codes is None:
         return joint(first, second), Resampled(None)
@@ -73,7 +75,7 @@ def joint_tables(rows: pa.Table, first: Int64, second: Int64, *, by_cluster: boo
 
 
 def cluster_codes(column: pa.ChunkedArray) -> Int64 | None:
-    """Codes [n] in 0 .. k-1, a new one for every sample without a cluster; None where no sample has one."""
+    """Compute codes [n] in 0 .. k-1, a new one for every sample without a cluster; None if no sample has one."""
     if column.null_count == len(column):
         return None
     codes = column.combine_chunks().dictionary_encode().indices

@@ -16,11 +16,12 @@ _PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
 
 
 def comparison_table(comparison: Comparison, changed: int = 10) -> RenderableType:
-    """One block a pair: metrics with the interval of their difference, moves, changed samples, what may be claimed.
+    """Format one block for each pair: metrics with the interval of their difference, moves, changed samples,
+    conclusions.
 
     Args:
-        comparison: what `rate.report.compare.compare.compare` found.
-        changed: how many changed samples are named, in order of id.
+        comparison: the result of `rate.report.compare.compare.compare`.
+        changed: the number of changed samples to name, in order of id.
     """
     blocks = [block for pair in comparison.pairs for block in _pair(pair, changed)]
     return Group(*blocks, *(Text(text) for text in (comparison.caveat,) if text))
@@ -67,7 +68,7 @@ def _interval(difference: Difference) -> tuple[str, str]:
 
 
 def _methods(pair: Pair) -> str:
-    """The method of all metrics, or each metric's where they differ."""
+    """Name the method of all metrics, or each metric's if they differ."""
     methods = {
         TITLES[name]: difference.method for name, difference in pair.differences.items() if difference.low is not None
     }
@@ -77,7 +78,9 @@ def _methods(pair: Pair) -> str:
 
 
 def _moves(pair: Pair) -> Table:
-    """Rows: state in the first head; columns: in the second. Of the states beyond the quadrants, those that occur."""
+    """Format a table with the states of the first head in rows and those of the second in columns; rare states may be
+    left out.
+    """
     shown = [k for k, name in enumerate(STATES) if name in QUADRANTS or pair.moves[k].any() or pair.moves[:, k].any()]
     table = Table(box=None, pad_edge=False)
     table.add_column("first \\ second")
@@ -101,10 +104,10 @@ def _changed(pair: Pair, limit: int) -> Iterator[Text]:
 
 
 def state_title(state: str) -> str:
-    """A state for readers; quadrants as they are."""
+    """Format a state for readers; quadrants are unchanged."""
     return state.replace("_", " ")
 
 
 def p_value(p: float) -> str:
-    """Two significant digits, never 0."""
+    """Format two significant digits, never 0."""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"

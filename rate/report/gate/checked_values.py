@@ -108,9 +108,9 @@ def _slices(rows: pa.Table, by: str | None) -> Iterator[tuple[str | None, Int64]
     column = COLUMN[by]
     order = np.asarray(pc.sort_indices(rows, sort_keys=[(column, "ascending")]))  # those without a name come last
     start = 0
-    for found in pc.value_counts(rows[column].take(order).drop_null()).to_pylist():
-        yield found["values"], order[start : start + found["counts"]]
-        start += found["counts"]
+    for entry in pc.value_counts(rows[column].take(order).drop_null()).to_pylist():
+        yield entry["values"], order[start : start + entry["counts"]]
+        start += entry["counts"]
 
 
 def _read(check: Check, rows: pa.Table) -> Reading:
@@ -140,17 +140,17 @@ def _drops(metric: str, by: str, pair: Pair) -> Named:
         yield name, _drop(difference(metric, tables), len(at), resampled)
 
 
-def _drop(found: Difference, n: int, resampled: Resampled) -> Reading:
+def _drop(difference: Difference, n: int, resampled: Resampled) -> Reading:
     return Reading(
         n=n,
-        denominator=found.second.denominator,
-        numerator=found.second.numerator,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        candidate=found.second.value,
-        baseline=found.first.value,
-        baseline_denominator=found.first.denominator,
+        denominator=difference.second.denominator,
+        numerator=difference.second.numerator,
+        value=difference.value,
+        low=difference.low,
+        high=difference.high,
+        candidate=difference.second.value,
+        baseline=difference.first.value,
+        baseline_denominator=difference.first.denominator,
         resampled=resampled,
     )
 

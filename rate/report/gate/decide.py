@@ -114,8 +114,8 @@ class Decision:
     @property
     def counts(self) -> dict[str, int]:
         """Results by state, the states that occur, the worst first."""
-        found = Counter(result.state for result in self.results)
-        return {state: found[state] for state in STATES if found[state]}
+        by_state = Counter(result.state for result in self.results)
+        return {state: by_state[state] for state in STATES if by_state[state]}
 
     def __str__(self) -> str:
         """The verdict, then everything that is not a pass, the worst first: for assertions and logs."""

@@ -86,7 +86,7 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|
 
 
 def _cell(text: str) -> str:
-    """Text that stays text inside a table: one line, no HTML, no Markdown, no mention of anybody."""
+    """Text that stays text inside a table: one line, no HTML, no Markdown, no @mention."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return html.escape(line, quote=False).translate(_SPECIAL)
 

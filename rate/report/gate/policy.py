@@ -116,12 +116,12 @@ def _toml(path: Path) -> Json:
 def _policy(content: Mapping[str, Any], source: str) -> Policy:
     if unknown := sorted(map(str, set(content) - {"check"})):
         raise ConfigError(f"{source}: unknown key {unknown[0]!r}; a policy is a list of [[check]] tables")
-    found = content.get("check", [])
-    if not isinstance(found, list) or not all(isinstance(table, Mapping) for table in found):
+    tables = content.get("check", [])
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         raise ConfigError(f"{source}: check must be a list of tables, each begun by [[check]]")
-    if not found:
+    if not tables:
         raise ConfigError(f"{source} has no checks, so it could not stop anything; add a [[check]]")
-    checks = tuple(_Reader(source, number, table).check() for number, table in enumerate(found, 1))
+    checks = tuple(_Reader(source, number, table).check() for number, table in enumerate(tables, 1))
     _refuse_same_names(checks, source)
     return Policy(checks, source)
 

@@ -1,1 +1,1 @@
-"""One HTML file that holds a whole report and needs nothing else."""
+"""One self-contained HTML file with a whole report."""

@@ -1,4 +1,4 @@
-"""Coordinates of the drawings; the templates only put them into SVG elements.
+"""The coordinates of the drawings, which the templates put into SVG elements.
 
 A drawing is WIDTH x HEIGHT units with the margins below; y grows downwards.
 """
@@ -20,10 +20,10 @@ WIDTH, HEIGHT = 360.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 22.0, 18.0, 34.0
 
 BIN = 0.05
-"""Width of a bar of the distribution, in units of localization or relevance mass."""
+"""The width of a bar of the distribution, in units of localization or relevance mass."""
 
 BEYOND = 0.2
-"""Localization is drawn this far below 0 and above 1; what lies further out is in the outermost bars."""
+"""Localization is drawn up to this distance below 0 and above 1; values beyond are in the outermost bars."""
 
 _LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 _LINE_HEIGHT = 12.0
@@ -39,7 +39,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Images of one quadrant within [low, high)."""
+    """The images of one quadrant within [low, high)."""
 
     quadrant: str
     count: int
@@ -70,8 +70,8 @@ class Line:
     """One metric over tau."""
 
     name: str
-    path: str  # broken where the metric is undefined
-    end: Tick | None  # where its name stands: y
+    path: str  # interrupted where the metric is undefined
+    end: Tick | None  # position of its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Sweep:
 
 
 def histograms(heads: Sequence[HeadRun]) -> list[Histogram | None]:
-    """One a head, all with the same vertical scale; None where no image has a verdict."""
+    """Make one histogram for each head, all with the same vertical scale; None if no image has a verdict."""
     counted = [_counted(head) for head in heads]
     shares = [counts / max(1, counts.sum()) for counts, _ in counted]
     up = max((float(share[:2].sum(axis=0).max()) for share in shares), default=0.0)
@@ -98,7 +98,7 @@ def histograms(heads: Sequence[HeadRun]) -> list[Histogram | None]:
 
 
 def sweep_of(head: HeadRun) -> Sweep | None:
-    """The stored sweep; None where masks were adaptive: stopping early for one tau biases the others."""
+    """Draw the stored sweep; None for adaptive masks, since early stopping at one tau biases the other taus."""
     rule, points = head.summary.rule, head.summary.sweep
     if not points or is_adaptive(head):
         return None
@@ -112,7 +112,7 @@ def sweep_of(head: HeadRun) -> Sweep | None:
 
 
 def curves(named: Mapping[str, Sequence[tuple[float, float | None]]]) -> tuple[Line, ...]:
-    """A line for the points (x, share) of every name, x and shares in [0, 1]; broken where the share is None."""
+    """Draw a line of points (x, share) in [0, 1] for every name, interrupted where the share is None."""
     lines = []
     for name, values in named.items():
         known = [_y(value) for _, value in values if value is not None]
@@ -121,17 +121,17 @@ def curves(named: Mapping[str, Sequence[tuple[float, float | None]]]) -> tuple[L
 
 
 def ticks(labels: Mapping[float, str]) -> tuple[Tick, ...]:
-    """Labels along the x axis, at places in [0, 1]."""
+    """Place labels along the x axis, at positions in [0, 1]."""
     return tuple(Tick(_x(place, 0, 1), text) for place, text in labels.items())
 
 
 def is_adaptive(head: HeadRun) -> bool:
-    """Whether masks were drawn until a verdict was settled."""
+    """Tell whether masks were drawn until a verdict was clear."""
     return head.summary.rule["masks"] == "auto" or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
 
 
 def _counted(head: HeadRun) -> tuple[Float64, Float64]:
-    """Counts [rr rw wr ww, bins] and the edges of the bins, which have the threshold among them."""
+    """Compute counts [rr rw wr ww, bins] and the edges of the bins, which include the threshold."""
     rule = head.summary.rule
     midpoint, tau = rule["valid"] == "midpoint", float(rule["tau"])
     column = "localization" if midpoint else f"rma_{rule['evidence']}"
@@ -139,7 +139,7 @@ def _counted(head: HeadRun) -> tuple[Float64, Float64]:
     values = np.asarray(judged[column].to_numpy(), np.float64)
     correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
     edges = _bin_edges(tau, *((-BEYOND, 1 + BEYOND) if midpoint else (0.0, 1.0)))
-    # The stored verdict decides the side of the threshold, not a value rounded to f32.
+    # The stored verdict determines the side of the threshold, since the stored value is rounded to f32.
     values = np.where(valid, np.maximum(values, tau), np.minimum(values, np.nextafter(tau, -1)))
     values = values.clip(edges[0], edges[-1])
     codes = quadrant_codes(correct, valid)
@@ -179,14 +179,14 @@ def _histogram(head: HeadRun, counts: Float64, edges: Float64, up: float, down: 
 
 
 def _levels(up: float, down: float, axis: float, scale: float) -> list[Tick]:
-    """Round shares, few enough that their labels stand apart."""
+    """Choose round shares, few enough that their labels do not overlap."""
     step = next((s for s in _LEVELS if scale * s >= 1.6 * _LINE_HEIGHT), 1.0)
     numbers = range(-math.floor(down / step + 1e-9), math.floor(up / step + 1e-9) + 1)
     return [Tick(axis - scale * step * k, f"{100 * step * abs(k):g} %") for k in numbers]
 
 
 def _apart(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """The names never on top of each other: each is moved down from under the one above, all up from below the axis."""
+    """Separate overlapping names: each moves below the one above, and all move up from below the axis."""
     ends = sorted((line.end for line in lines if line.end is not None), key=lambda end: end.at)
     places: dict[str, float] = {}
     lowest = -math.inf

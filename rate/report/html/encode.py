@@ -1,4 +1,4 @@
-"""Pictures and maps as data URIs, small enough that two hundred of them fit a page of three megabytes."""
+"""Pictures and maps as data URIs, small enough for two hundred of them in a page of three megabytes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rate.report.heatmap import colour
 from rate.types import Float64
 
 PICTURE_BYTES = 6_500
-"""A picture is made coarser until it takes no more than this."""
+"""The size limit of a picture, bytes; its quality is reduced until it fits."""
 
 _TRIES = ((224, 75), (224, 50), (224, 30), (160, 40), (112, 30))
-"""(side in pixels, WebP quality), best first."""
+"""Pairs (side in pixels, WebP quality), best first."""
 
 LEVELS = 48
-"""Colours of a map: finer steps cannot be told apart on top of a picture, and cost bytes."""
+"""The number of colours of a map; finer steps are not visible on a picture."""
 
 
 def picture_uri(picture: Image.Image) -> str:
-    """A square picture as WebP."""
+    """Encode a square picture as WebP."""
     for side, quality in _TRIES:
         small = picture if picture.width <= side else picture.resize((side, side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
@@ -33,7 +33,7 @@ def picture_uri(picture: Image.Image) -> str:
 
 
 def heat_uri(heat: Float64) -> str:
-    """Map [h,w] in [0, 1] as a PNG whose palette carries colour and opacity: strong evidence hides the picture."""
+    """Encode a map [h,w] in [0, 1] as a PNG with colour and opacity: strong evidence covers the picture."""
     strength = np.linspace(0, 1, LEVELS)
     image = Image.fromarray((heat * (LEVELS - 1)).round().astype(np.uint8))
     image.putpalette(colour(strength[None])[0].round().astype(np.uint8).tobytes())

@@ -1,4 +1,4 @@
-"""The samples that are shown: picture, evidence on top, region outlined, and what was measured."""
+"""The samples of the gallery: picture, evidence, outlined region, and measured values."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ class Card:
     head: int
     quadrant: str
     row: Json
-    threshold: float | None  # relevance mass from which the evidence is valid
+    threshold: float | None  # least valid relevance mass
     mass: float | None  # of the run's evidence
-    picture: int | None  # number among the pictures of the page
+    picture: int | None  # index among the pictures of the page
     heat: str | None  # data URI
-    coarse: bool  # no map was saved: the sketch of the row stands in
-    side: int  # of the outline, in its own units
+    coarse: bool  # whether the row's sketch replaces an unsaved map
+    side: int  # side of the outline, in its own units
     outline: str
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """All cards in order of quadrant, and the pictures that they share."""
+    """All cards in order of quadrant, with their shared pictures."""
 
     cards: tuple[Card, ...]
     pictures: tuple[str, ...]  # data URIs
     totals: dict[str, int] = field(default_factory=dict)  # quadrant -> images of all heads, shown or not
 
     def of(self, quadrant: str) -> list[Card]:
-        """The cards of a quadrant."""
+        """Return the cards of a quadrant."""
         return [card for card in self.cards if card.quadrant == quadrant]
 
     @property
     def labels(self) -> list[str]:
-        """Classes that occur, in order."""
+        """The classes that occur, in order."""
         return sorted({card.row["label"] for card in self.cards})
 
 
 def gallery_of(heads: Sequence[HeadRun], pictures: Pictures, most: int) -> Gallery:
-    """Choose, decode and encode.
+    """Choose, decode and encode the samples.
 
     Args:
-        heads: of the report, in its order.
-        pictures: where images and regions are looked up.
-        most: samples shown over all heads.
+        heads: the heads of the report, in its order.
+        pictures: the source of images and regions.
+        most: the largest number of samples over all heads.
 
     Raises:
         RunError: the saved maps of a run cannot be read.

@@ -9,13 +9,13 @@ import numpy as np
 from rate.types import Bool
 
 FINEST = 112
-"""A finer region is brought down to this side first: beside a picture of 224 pixels nobody sees the difference."""
+"""The largest side of a region; beside a picture of 224 pixels a finer one looks the same."""
 
 _Point = tuple[int, int]
 
 
 def reduced(region: Bool, finest: int = FINEST) -> Bool:
-    """The region [h,h] at a side of at most ``finest``: a block is inside where at least half of it is."""
+    """Reduce a region to a side of at most ``finest`` [h,h]: a block is inside if at least half of it is."""
     side = len(region)
     if side <= finest:
         return region
@@ -26,9 +26,9 @@ def reduced(region: Bool, finest: int = FINEST) -> Bool:
 
 
 def border(region: Bool) -> str:
-    """The `d` of a path along the border of region [h,w], one unit a pixel; empty for an empty region.
+    """Return the `d` of a path along the border of region [h,w], one unit per pixel; it is empty for an empty region.
 
-    Closed loops of horizontal and vertical moves. Filled by the even-odd rule, it is the region again.
+    The path has closed loops of horizontal and vertical moves. Filled by the even-odd rule, it is the region.
     """
     edges = _edges(region)
     loops = []
@@ -38,11 +38,11 @@ def border(region: Bool) -> str:
 
 
 def _edges(region: Bool) -> dict[_Point, list[_Point]]:
-    """Start -> ends of the unit edges between inside and outside, the inside to their right."""
+    """Map each start to the ends of the unit edges between inside and outside, with the inside to their right."""
     padded = np.pad(region, 1)
     inside = padded[1:-1, 1:-1]
     sides = (
-        (padded[:-2, 1:-1], (0, 0), (1, 0)),  # above: walked to the right
+        (padded[:-2, 1:-1], (0, 0), (1, 0)),  # the upper edge, traversed to the right
         (padded[1:-1, 2:], (1, 0), (1, 1)),
         (padded[2:, 1:-1], (1, 1), (0, 1)),
         (padded[1:-1, :-2], (0, 1), (0, 0)),
@@ -55,7 +55,7 @@ def _edges(region: Bool) -> dict[_Point, list[_Point]]:
 
 
 def _loop(edges: dict[_Point, list[_Point]]) -> list[_Point]:
-    """Take one closed walk out of ``edges``."""
+    """Remove one closed loop from ``edges`` and return it."""
     first = next(iter(edges))
     walk = [first]
     while len(walk) == 1 or walk[-1] != first:
@@ -68,7 +68,7 @@ def _loop(edges: dict[_Point, list[_Point]]) -> list[_Point]:
 
 
 def _path(walk: list[_Point]) -> str:
-    """Steps in one direction become one move."""
+    """Join steps in one direction to one move."""
     moves: list[list[int]] = []
     for (x0, y0), (x1, y1) in itertools.pairwise(walk):
         step = [x1 - x0, y1 - y0]

@@ -1,4 +1,4 @@
-"""The page: what the parts found, put into the templates, safe to open wherever the class names came from."""
+"""The page of a report: its parts in templates, escaped against hostile class names."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from rate.version import __version__
 REPORT_SCHEMA_ID = "rate.report/1"
 
 MAX_SAMPLES = 200
-"""Samples shown unless another number is asked for."""
+"""The default number of samples."""
 
 _FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written."""
+    """The result of `write_report`."""
 
     path: Path
     bytes: int
     heads: tuple[str, ...]
-    samples: int  # shown in the gallery
-    pictures: int  # of those, with their picture
-    notices: tuple[str, ...]  # what could not be shown, one sentence each
+    samples: int  # number of samples in the gallery
+    pictures: int  # number of those with a picture
+    notices: tuple[str, ...]  # notices about what is not shown, one sentence each
 
     def to_json(self) -> Json:
-        """For machines."""
+        """Return the result as JSON."""
         return {
             "report": str(self.path),
             "bytes": self.bytes,
@@ -64,20 +64,20 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class HeadView:
-    """One head as the templates see it."""
+    """One head as the templates use it."""
 
     position: int
     name: str
     status: str
     summary: HeadSummary
     answer: list[str]
-    note: str  # whose evidence the maps show
+    note: str  # statement about the explained class of the maps
     rule: str
     histogram: Histogram | None
     sweep: Sweep | None
     adaptive: bool
-    faithful: list[Row]  # how far its maps can be believed, where that was measured
-    shift: Shift | None  # over the severity of corruptions, where the run lies in a grid
+    faithful: list[Row]  # rows of faithfulness.json, if it was measured
+    shift: Shift | None  # metrics over the severity of corruptions, if the run is part of a grid
 
 
 def write_report(
@@ -88,14 +88,14 @@ def write_report(
     max_samples: int = MAX_SAMPLES,
     force: bool = False,
 ) -> Report:
-    """Write the report of ``heads``, side by side, to one file that loads nothing from elsewhere.
+    """Write the report of ``heads``, side by side, to one file that loads no other resource.
 
     Args:
-        heads: from `rate.report.heads.load_heads`; they need not be comparable, the page then says why not.
-        out: the .html file; whole or absent, never half written.
-        data: what to take the pictures from, if the set that was evaluated is elsewhere now.
-        max_samples: samples shown over all heads.
-        force: replace ``out`` if it exists.
+        heads: heads from `rate.report.heads.load_heads`; for incomparable ones the page states the reason.
+        out: the .html file, written all or nothing.
+        data: the source of the pictures, if the evaluated set has moved.
+        max_samples: the number of samples over all heads.
+        force: whether to replace an existing ``out``.
 
     Raises:
         ConfigError: ``max_samples`` is negative, or ``out`` does not end in .html.
@@ -112,7 +112,7 @@ def write_report(
 
 
 def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
-    """The page as text. The same heads and gallery give the same page."""
+    """Render the page as text. Equal heads and galleries give equal pages."""
     style, script = _template("report.css"), _template("report.js")
     names = titles(heads)
     views = _views(heads, names)
@@ -147,12 +147,12 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What stands on the page for a value; a run of an older version may hold credentials. Pictures are base64."""
+    """Return the displayed form of a value; runs of older versions may hold credentials. Pictures are base64."""
     return without_credentials(value) if type(value) is str and not value.startswith("data:image/") else value
 
 
 def titles(heads: Sequence[HeadRun]) -> list[str]:
-    """As short as is unique: the head alone where all are of one run, else RUN@HEAD, else with the whole path."""
+    """Make short unique titles: the head alone for one run, else RUN@HEAD, else with the whole path."""
     forms = (
         [head.head for head in heads],
         [head.name for head in heads],
@@ -163,7 +163,7 @@ def titles(heads: Sequence[HeadRun]) -> list[str]:
 
 
 def embedded_json(value: Any) -> Markup:
-    """JSON for a script element: nothing in it can end the element or start another."""
+    """Encode JSON for a script element, so that no value can end the element or start another."""
     text = json.dumps(storable(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -171,7 +171,7 @@ def embedded_json(value: Any) -> Markup:
 
 
 def content_policy(style: str, script: str) -> str:
-    """The Content-Security-Policy: this style, this script, embedded images, and nothing else whatever."""
+    """Return the Content-Security-Policy, which allows this style, this script and embedded images only."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -179,12 +179,12 @@ def content_policy(style: str, script: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, as `rate show` prints it."""
+    """Format three decimals as `rate show` does."""
     return "undefined" if value is None else f"{value:.3f}"
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage of a count."""
+    """Format a percentage of a count."""
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 

@@ -1,8 +1,8 @@
-"""The pictures and regions of samples as the model saw them, from the set that was evaluated.
+"""The pictures and regions of samples as the model received them, from the evaluated set.
 
-A run folder may come from somebody else, and what its run.json names is theirs to choose. Of what it names, only local
-files are read, and only where they are the set that was evaluated, by its digest: a report fetches nothing, and shows
-no other file of this machine. What the user names with ``data`` is read wherever it is.
+A run folder may come from an untrusted source, which also controls its run.json. Of the files that run.json names, only
+local ones are read, and only if they are the evaluated set, by its digest: a report makes no network access and shows
+no other file of this machine. Files that the user names with ``data`` are read from any place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rate.types import Bool, Json, Sample
 
 _NAMED = 3
 Source = tuple[tuple[str, ...], str | None]
-"""Where data may lie, the likeliest place first, and the split."""
+"""The possible places of the data, the likeliest first, and the split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,21 +38,21 @@ class View:
 
 @dataclass(slots=True)
 class Pictures:
-    """Where the samples of a report are found. What cannot or may not be read is left out, and said once."""
+    """Reads the samples of a report. Unreadable and forbidden samples are left out, with one notice each."""
 
-    data: str | None = None  # used instead of what the runs name
+    data: str | None = None  # replaces the data that the runs name
     _wanted: frozenset[str] = frozenset()
-    _found: dict[Source, dict[str, Sample]] = field(default_factory=dict)
+    _samples_by_source: dict[Source, dict[str, Sample]] = field(default_factory=dict)
     _views: dict[tuple[Source, str, str, str], View | None] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
 
     def look_for(self, identifiers: Iterable[str]) -> None:
-        """Say which samples will be asked for: nothing is kept of the others."""
+        """Register the samples that will be requested; no others are kept."""
         self._wanted = frozenset(identifiers)
 
     def view(self, head: HeadRun, identifier: str) -> View | None:
-        """The sample's picture and region; None where the data, the sample or its image is not there."""
+        """Return the sample's picture and region; None if the data, the sample or its image is missing."""
         geometry = _geometry(head.run)
         key = self.key(head, identifier)
         if key not in self._views:
@@ -62,11 +62,11 @@ class Pictures:
         return self._views[key]
 
     def key(self, head: HeadRun, identifier: str) -> tuple[Source, str, str, str]:
-        """Equal where `view` gives the same."""
+        """Return a key that is equal for equal results of `view`."""
         return (self._source(head), repr(_geometry(head.run)), repr(_corruption(head.run)), identifier)
 
     def notices(self) -> tuple[str, ...]:
-        """What could not be read, one sentence each."""
+        """Return one sentence for each thing that could not be read."""
         if not self._missing:
             return tuple(self._notices)
         named = "; ".join(self._missing[:_NAMED])
@@ -81,20 +81,20 @@ class Pictures:
 
     def _samples(self, head: HeadRun) -> dict[str, Sample]:
         source = self._source(head)
-        if source not in self._found:
+        if source not in self._samples_by_source:
             try:
                 dataset = self._evaluated(head, *source)
-                self._found[source] = {sample.id: sample for sample in dataset if sample.id in self._wanted}
+                self._samples_by_source[source] = {sample.id: sample for sample in dataset if sample.id in self._wanted}
             except DataError as error:
                 self._notices.append(
                     f"the pictures of {head.folder} are left out, its data cannot be used: {error}; "
                     "give --data MANIFEST to say where it is"
                 )
-                self._found[source] = {}
-        return self._found[source]
+                self._samples_by_source[source] = {}
+        return self._samples_by_source[source]
 
     def _evaluated(self, head: HeadRun, places: Sequence[str], split: str | None) -> EvaluationSet:
-        """The set in the first place that has it; the refusal is that of the place as it was named."""
+        """Return the set in the first place that has it; a refusal names the place as the run wrote it."""
         limit, refused = head.run.get("origin", {}).get("limit"), DataError("its run.json does not name them")
         for place in places:
             try:

@@ -1,4 +1,4 @@
-"""What a run was: the part of a report that lets somebody else do it again."""
+"""The facts of a run that are needed to repeat it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SHOWN_ERRORS = 20
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One property, and its value for every run."""
+    """One property, with its value for every run."""
 
     name: str
     values: tuple[str, ...]
-    code: bool = False  # a digest, a path: set in a fixed width
+    code: bool = False  # whether it is a digest or a path, in a fixed-width font
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Samples of a head without a prediction."""
+    """The samples of a head without a prediction."""
 
     head: int
     count: int
@@ -38,17 +38,17 @@ class Failures:
 
 
 def runs_of(heads: Sequence[HeadRun]) -> list[HeadRun]:
-    """One head of every run folder, in order."""
+    """Return one head of every run folder, in order."""
     return list({head.folder.resolve(): head for head in reversed(heads)}.values())[::-1]
 
 
 def data_name(head: HeadRun) -> str:
-    """File and folder of the manifest: enough to recognise it by."""
+    """Return file and folder of the manifest, by which readers identify it."""
     return "/".join(Path(without_credentials(_text(head.run.get("origin", {}).get("data")))).parts[-2:])
 
 
 def record(runs: Sequence[HeadRun]) -> list[Entry]:
-    """The properties of runs, side by side."""
+    """List the properties of runs, side by side."""
     columns = [dict(_properties(head)) for head in runs]
     code = {"Run folder", "Data", "Data digest", "Artifact", "Weights digest", "Run key"}
     names = list(dict.fromkeys(name for column in columns for name in column))
@@ -56,7 +56,7 @@ def record(runs: Sequence[HeadRun]) -> list[Entry]:
 
 
 def failures(heads: Sequence[HeadRun]) -> list[Failures]:
-    """The errors of every head that has any; the first of them by id."""
+    """List the errors of every head that has any; samples are in order of id."""
     lists = []
     for position, head in enumerate(heads):
         rows = head.rows.filter(pc.is_valid(head.rows["error"])).select(["id", "error"])

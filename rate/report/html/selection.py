@@ -1,4 +1,4 @@
-"""Which samples are shown: a few of every head and quadrant, the same ones whenever it is asked."""
+"""The selection of samples: a few of every head and quadrant, reproducibly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rate.runs.rows import SKETCH
 from rate.types import Bool, Float64, Json
 
 GROUPS = (*QUADRANTS, UNDEFINED)
-"""What cards are sorted by."""
+"""The groups of cards, in order."""
 
 _LARGEST_SIDE = 1024
 
@@ -27,21 +27,21 @@ _LARGEST_SIDE = 1024
 class Shown:
     """One head's view of one sample."""
 
-    head: int  # position among the heads of the report
+    head: int  # index among the heads of the report
     quadrant: str
     rank: int
     row: Json  # `rate.runs.rows.SCHEMA`
     heat: Float64 | None  # [side,side] in [0, 1]
-    coarse: bool  # from the sketch that every row carries: no map was saved
+    coarse: bool  # whether the map is the row's sketch, because no map was saved
 
     @property
     def id(self) -> str:
-        """Of the sample."""
+        """The id of the sample."""
         return str(self.row["id"])
 
     @property
     def coarse_region(self) -> Bool:
-        """[14,14] the region as the row keeps it."""
+        """The region [14,14] of the row."""
         region = self.row["region_sketch"]
         if region is None or len(region) != SKETCH * SKETCH:
             return np.zeros((SKETCH, SKETCH), np.bool_)
@@ -49,9 +49,9 @@ class Shown:
 
 
 def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
-    """At most ``most`` samples over all heads, in turn one of every head and quadrant, lowest ranks first.
+    """Select at most ``most`` samples over all heads, one of every head and quadrant in turn, lowest ranks first.
 
-    Where a head has saved maps, only samples with a map take part; else all that were predicted.
+    If a head has saved maps, only samples with a map are used; otherwise all predicted ones.
 
     Raises:
         RunError: the saved maps of a run cannot be read.
@@ -70,12 +70,12 @@ def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
 
 
 def rank_of(identifier: str) -> int:
-    """The rank that a saved map of this sample has."""
+    """Compute the rank of the sample's saved map."""
     return fingerprint(identifier)
 
 
 def _order(shown: Shown) -> tuple[int, int, str, int]:
-    """Of two heads in one quadrant, the same sample stands side by side."""
+    """Return the sorting key that puts one sample of two heads in one quadrant side by side."""
     return GROUPS.index(shown.quadrant), shown.rank, shown.id, shown.head
 
 
@@ -92,7 +92,7 @@ def _candidates(position: int, head: HeadRun) -> Iterator[Shown]:
 
 
 def _saved_maps(head: HeadRun) -> list[Json]:
-    """The saved maps of a head; of a run that was broken off, those of its listed parts."""
+    """Return the saved maps of a head; of an interrupted run, those of its listed parts."""
     folder = head.folder / "maps"
     names = ["maps.parquet", *(str(part["name"]) for part in head.run["parts"])]
     maps = {
@@ -110,7 +110,7 @@ def _read_maps(path: Path, head: str) -> list[Json]:
 
 
 def _heat(data: bytes | None, side: int) -> Float64 | None:
-    """[side,side], its maximum 1; None for what is no map."""
+    """Decode a map [side,side] with maximum 1; None if the data is no map."""
     if data is None or not 0 < side <= _LARGEST_SIDE or len(data) != 2 * side * side:
         return None
     values = np.nan_to_num(np.frombuffer(data, np.float16).astype(np.float64), posinf=0.0).clip(0.0)

@@ -1,4 +1,4 @@
-"""Accuracy, PT and IR over the severity of corruptions, where a run lies in a grid of them."""
+"""Accuracy, PT and IR over the severity of corruptions, for a run that is part of a grid."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
 from rate.types import Json
 
 _SHORT = ("acc", "PT", "IR")
-"""Names of METRICS that fit beside the lines."""
+"""Short names of METRICS for the lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Means over the corruptions of each severity; clean images stand at 0."""
+    """Means over the corruptions of each severity; clean images are at 0."""
 
-    rows: tuple[tuple[str, tuple[float | None, ...]], ...]  # severity, then a value a metric of TITLES
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]  # severity, then a value for each metric of TITLES
     corruptions: tuple[str, ...]
     titles: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -29,7 +29,7 @@ class Shift:
 
 
 def shift_of(head: HeadRun) -> Shift | None:
-    """What grid.json beside the run's folder says of this head; None where there is none, or it knows no such run."""
+    """Return the head's part of the grid.json beside the run's folder; None if there is none, or it lacks the run."""
     grid = _grid(head)
     if grid is None:
         return None

@@ -14,11 +14,11 @@ from rate.report.heads import HeadRun
 from rate.types import Bool
 
 SLICE_COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")
-"""Of a row of the table; the last three are [numerator, denominator, low, high]."""
+"""The columns of a row; the last three are [numerator, denominator, low, high]."""
 
 
 def slice_rows(heads: Iterable[HeadRun]) -> list[list[Any]]:
-    """Rows with the fields of `SLICE_COLUMNS`, short enough to embed a thousand classes; heads by their position."""
+    """Make rows of `SLICE_COLUMNS`, short enough to embed a thousand classes; heads are given by index."""
     return [
         [kind, position, name, images, counts.errors, counts.undefined, *_ratios(counts)]
         for position, head in enumerate(heads)
@@ -28,7 +28,7 @@ def slice_rows(heads: Iterable[HeadRun]) -> list[list[Any]]:
 
 
 def sliced(rows: pa.Table, column: str) -> list[tuple[str, int, Counts]]:
-    """(value, images, counts) for every value of a column, in its order; images without a value are left out."""
+    """Return (value, images, counts) for every value of a column, in order; images without a value are left out."""
     rows = rows.filter(pc.is_valid(rows[column]))
     names, codes = np.unique(np.asarray(rows[column].to_pylist(), np.object_), return_inverse=True)
     error, undefined = (~_null(rows[name]) for name in ("error", "undefined_reason"))

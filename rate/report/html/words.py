@@ -1,4 +1,4 @@
-"""What the numbers of a head say, in sentences made from the numbers alone."""
+"""The meaning of a head's numbers, in sentences that depend on the numbers alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REASONS = {
 
 
 def answer(summary: HeadSummary) -> list[str]:
-    """Accuracy, PT and IR of one head, each beside what it must be read against."""
+    """State accuracy, PT and IR of one head, each with its baseline."""
     right = summary.accuracy
     first = f"{right.numerator:,} of {right.denominator:,} images are predicted right."
     return [first, _trust(summary.pt), _reliability(summary.ir, summary.rule)]
 
 
 def rule_in_words(rule: Json) -> str:
-    """What was measured and when evidence counts as valid."""
+    """State what was measured and when evidence counts as valid."""
     method = METHODS.get(rule["saliency"])
     masks = f"{rule['masks']} masks" if method is None else method.masks_in_words
     if isinstance(rule["masks"], int):
@@ -43,7 +43,7 @@ def rule_in_words(rule: Json) -> str:
 
 
 def explained_note(rule: Json) -> str:
-    """Whose evidence the maps show, and what that means for IR."""
+    """State the explained class of the maps, and the consequence for IR."""
     if rule["explained"] == "prediction":
         return (
             "The maps explain the predicted class. A wrong prediction on valid evidence rests on the object and still "
@@ -77,7 +77,7 @@ def _reliability(metric: Metric, rule: Json) -> str:
 
 
 def _clear(metric: Metric) -> str:
-    """Where the interval lies beside chance and shuffled."""
+    """State the position of the interval relative to chance and shuffled maps."""
     low, high = metric.ratio.interval or (0.0, 1.0)
     beside = {"chance": metric.chance, "shuffled": metric.shuffled}
     known = {name: value for name, value in beside.items() if value is not None}

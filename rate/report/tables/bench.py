@@ -15,14 +15,14 @@ _HEADER = ("backend", "batch", "masks", "raw forwards/s", "engine forwards/s", "
 
 
 def bench_table(result: BenchResult, against: Against | None = None) -> RenderableType:
-    """One line a configuration and setting of masks; then what was refused, what it means, what changed."""
+    """Format one line for each configuration and setting of masks; then refused backends, the meaning, and changes."""
     return Group(_figures(result), *_notes(result), *([] if against is None else _against(against)))
 
 
 def _figures(result: BenchResult) -> Text:
     lines = [_HEADER, *(line for one in result.configurations for line in _lines(one))]
     widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
-    # Padded by hand: a table of rich would fold its cells where stdout is no terminal.
+    # Padded explicitly, since a table of rich would fold its cells if stdout is no terminal.
     return Text("\n".join("  ".join(_aligned(line, widths)).rstrip() for line in lines))
 
 
@@ -45,7 +45,7 @@ def _lines(one: Figures) -> Iterator[tuple[str, ...]]:
 
 
 def spread(values: Spread, places: int | None = None) -> str:
-    """Median (min - max), three to four digits unless ``places`` after the point are asked for."""
+    """Format median (min - max) with three to four digits, or with ``places`` decimals."""
     low, high = values.min, values.max
     if places is None:
         places = max(0, 2 - math.floor(math.log10(high)))

@@ -1,4 +1,4 @@
-"""Figures of a bench as tidy rows in a CSV file, and what became slower since the rows that are stored there."""
+"""Figures of a bench as rows in a CSV file, with a comparison to the rows stored there."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ NEW: Final = "new"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One quantity of one configuration. More is better in all of them."""
+    """One quantity of one configuration; larger is better for all quantities."""
 
     date: str  # UTC
     machine: str  # processor and usable cores
-    versions: str  # "name version" of everything that touches a number
+    versions: str  # "name version" of every package that affects a number
     artifact: str  # digest
     data: str  # key of the images
     backend: str
     precision: str
     batch: int
     threads: int
-    masks: str  # "" where it does not matter
+    masks: str  # "" if it does not matter
     quantity: str
     median: float
     min: float
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """What two rows share that may be compared: machine, artifact, images, configuration, quantity."""
+        """The fields that are equal in comparable rows: machine, artifact, images, configuration, quantity."""
         return (
             *(self.machine, self.artifact, self.data, self.backend, self.precision),
             *(self.batch, self.threads, self.masks, self.quantity),
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Configuration and quantity for people."""
+        """The configuration and quantity, for display."""
         masks = f" masks {self.masks}" if self.masks else ""
         return f"{self.backend} {self.precision} batch {self.batch}{masks} {self.quantity}"
 
@@ -65,7 +65,7 @@ _KINDS: dict[str, Callable[[str], str | int | float]] = {name: _NUMBERS.get(name
 
 
 def rows_of(result: BenchResult) -> list[Row]:
-    """The figures, one row a configuration and quantity."""
+    """Convert the figures to one row for each configuration and quantity."""
     return [
         Row(
             date=result.date,
@@ -99,7 +99,7 @@ def _quantities(result: BenchResult) -> Iterator[tuple[str, str, int, str, str, 
 
 
 def read_stored(path: Path, option: str) -> list[Row]:
-    """The rows of a file that `append` wrote, oldest first.
+    """Read the rows of a file that `append` wrote, oldest first.
 
     Raises:
         ConfigError: the file cannot be read or is another one; the message names ``option`` and the line.
@@ -130,10 +130,10 @@ def _row(cells: list[str], where: str) -> Row:
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
-    """Add rows to a file, with the line of names if it is new or a stream.
+    """Append rows to a file, with a header if it is new or a stream.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, BENCH_COLUMNS, lineterminator="\n")
@@ -147,7 +147,7 @@ def append(path: Path, rows: Sequence[Row]) -> None:
 
 
 class Change(Record, frozen=True):
-    """A row and the last one stored of the same identity."""
+    """A row and the last stored row with the same identity."""
 
     name: str
     state: State
@@ -161,19 +161,19 @@ class Change(Record, frozen=True):
 
 
 class Against(Record, frozen=True):
-    """A bench held against what a file has of the same machine and configurations."""
+    """A bench compared with the rows of a file for the same machine and configurations."""
 
     file: str
     compared: tuple[Change, ...]
 
     @property
     def regression(self) -> bool | None:
-        """Whether anything is slower; None where nothing could be judged."""
+        """Whether any quantity is slower; None if nothing is comparable."""
         judged = [change.state for change in self.compared if change.state in (SLOWER, FASTER, SAME)]
         return SLOWER in judged if judged else None
 
     def of(self, state: str) -> list[Change]:
-        """The changes of one state."""
+        """Return the changes of one state."""
         return [change for change in self.compared if change.state == state]
 
 
@@ -185,13 +185,13 @@ class BenchDocument(BenchResult, frozen=True, kw_only=True, tag="rate.bench/2"):
 
 
 def compare(rows: Sequence[Row], stored: Sequence[Row], file: str) -> Against:
-    """Each row beside the last stored one of its identity."""
+    """Pair each row with the last stored one of its identity."""
     last = {row.identity: row for row in stored}
     return Against(file, tuple(Change.of(row, last.get(row.identity)) for row in rows))
 
 
 def _state(now: Row, before: Row | None) -> State:
-    """Slower or faster where not one round of either side lies within the other side's spread."""
+    """Slower or faster, if no round of either side lies within the other side's spread."""
     if before is None:
         return NEW
     if min(now.rounds, before.rounds) < 2:

@@ -1,4 +1,4 @@
-"""How far the maps of a run can be believed, as text."""
+"""The faithfulness of a run's maps as text."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TITLES = {
 
 
 def read_faithfulness(run: Path) -> Json | None:
-    """faithfulness.json of a run folder; None where it was not measured.
+    """Read faithfulness.json of a run folder; None if it was not measured.
 
     Raises:
-        RunError: the file is not one of ours.
+        RunError: the file is of another origin.
     """
     path = run / FAITHFULNESS
     if not path.exists():
@@ -45,12 +45,14 @@ def read_faithfulness(run: Path) -> Json | None:
 
 
 def faithfulness_table(document: Json) -> RenderableType:
-    """One block a head: areas beside those of a random order, pointing game beside chance, randomised model."""
+    """Format one block for each head: areas beside those of a random order, pointing game beside chance, randomised
+    model.
+    """
     return Group(*(block for name, head in document["heads"].items() for block in _head(name, head, document["steps"])))
 
 
 def rows_of(head: Json) -> list[Row]:
-    """What a head's part of faithfulness.json says, a row a measure."""
+    """Format a head's part of faithfulness.json, one row per measure."""
     pointing = head["pointing"]
     chance = "" if pointing["chance"] is None else f", chance {pointing['chance']:.3f}"
     last = f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing["denominator"])

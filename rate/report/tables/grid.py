@@ -14,7 +14,7 @@ TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
 
 
 def grid_table(grid: Grid) -> RenderableType:
-    """One block a head: the means over corruptions by severity, the means over severities by corruption."""
+    """Format one block for each head: means over corruptions by severity, and means over severities by corruption."""
     return Group(*(block for head in grid.heads for block in _head(grid, head)))
 
 
@@ -62,7 +62,7 @@ def _of_mean(mean: Mean) -> list[str]:
 
 
 def _runs(mean: Mean) -> str:
-    """How many; where a metric is undefined in some of them, how many are behind each metric."""
+    """State the number of runs; if a metric is undefined in some of them, the number for each metric."""
     if set(mean.of.values()) == {mean.runs}:
         return str(mean.runs)
     return " / ".join(str(mean.of[name]) for name in METRICS)

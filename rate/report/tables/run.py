@@ -17,12 +17,14 @@ _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window",
 
 
 def summary_table(summary: Summary) -> RenderableType:
-    """One block a head: accuracy, PT, IR with intervals, denominators, chance; the other rules; the counts."""
+    """Format one block for each head: accuracy, PT, IR with intervals, denominators, chance; the other rules; the
+    counts.
+    """
     return Group(*(block for name, head in summary.heads.items() for block in _head(name, head, summary.status)))
 
 
 def pace(summary: Summary) -> str:
-    """One line: how fast the run was, and how long its device had no picture."""
+    """Format one line with the speed of the run and the idle time of its device."""
     throughput = summary.throughput
     if throughput["images_per_s"] is None:
         return "nothing was evaluated"
@@ -65,7 +67,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
 
 
 def failure_lines(failures: Iterable[Failure]) -> list[str]:
-    """Why samples failed, one line a reason."""
+    """Format the reasons for which samples failed, one line each."""
     return [f"  {one.count} failed, such as {one.example}: {one.message}" for one in failures]
 
 
@@ -86,7 +88,7 @@ def _number(value: float | None) -> str:
 
 
 def rule_line(rule: Json) -> str:
-    """What was measured and when evidence counts as valid."""
+    """State what was measured and when evidence counts as valid."""
     asked = rule["masks"]
     masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
     images = f"under {rule['corrupt']}; " if "corrupt" in rule else ""
