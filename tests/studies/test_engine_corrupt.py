@@ -10,6 +10,7 @@ import function_models
 import numpy as np
 import pytest
 from function_models import evaluate
+from msgspec import structs
 
 from rate.backends.fake import FakeSpec
 from rate.config import Measurement
@@ -27,7 +28,7 @@ from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.types import Float32
 
-AT_THE_CROP = replace(CROP, resize=CROP.size)
+AT_THE_CROP = structs.replace(CROP, resize=CROP.size)
 """Leaves a picture of 224 x 224 pixels as it is."""
 
 
@@ -108,7 +109,7 @@ def rows(folder: Path) -> list[dict]:
 
 def test_a_run_says_what_its_images_were_under_and_is_held_against_no_other(image_set, tmp_path: Path) -> None:
     manifest = image_set(3, 64)
-    geometry = replace(CROP, size=64, resize=64)
+    geometry = structs.replace(CROP, size=64, resize=64)
     model = FakeSpec(lambda x: {"a": np.stack([x.mean(axis=(1, 2, 3)), -x.mean(axis=(1, 2, 3))], 1)})
     for name, corrupt in (("clean", None), ("fog", "fog:1")):
         evaluate(job(manifest, geometry, corrupt), model, tmp_path / name)
