@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.caltech import ARTIFACTS, Transcript, models, photographs
-from rate.data.images.corrupt import CROP, LIBRARIES, alteration
+from rate.data.images.corrupt import CROP, LIBRARIES, corruption_function
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.prefetch import Prefetch
@@ -124,7 +124,7 @@ def decoding(images: int = 24) -> dict[str, Any]:
     samples = read_manifest(Path(photographs()), split="test").samples[:images]
     found: dict[str, Any] = {}
     for corrupt in (None, "fog:3", SLOWEST):
-        decode = partial(prepare, geometry=CROP, alter=alteration(corrupt))
+        decode = partial(prepare, geometry=CROP, alter=corruption_function(corrupt))
         decode(samples[0])  # compiles
         for threads in (1, 2, 4):
             began = time.perf_counter()

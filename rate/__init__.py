@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
     from rate.config import Measurement as Measurement
     from rate.errors import RateError as RateError
 else:
-    from rate import export as export  # the package, which is callable; `rate/export/__init__.py` says why
+    from rate import export as export  # the package, which is callable; see `rate/export/__init__.py`
 
     def __getattr__(name: str) -> object:
         """Import a name when it is first used: the command takes signals in hand before it imports anything."""
@@ -31,7 +31,7 @@ else:
         return getattr(importlib.import_module(homes.get(name, "rate.api")), name)
 
     def __dir__() -> list[str]:
-        """What there is, imported or not."""
+        """List the public names, imported or not."""
         return __all__
 
 

@@ -1,4 +1,4 @@
-"""The command `rate`, also as `python -m rate`: signals and standard streams come first, then the imports."""
+"""The command `rate`, also as `python -m rate`: signal handlers and standard streams come first, then the imports."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import signal
 import sys
 from types import FrameType
 
-from rate.cli.streams import settle
+from rate.cli.streams import open_standard_streams
 from rate.errors import EXIT_INTERRUPTED
 
 
 def main() -> None:
-    """Run the command line of this process. SIGTERM, which schedulers send, stops it as Ctrl-C does."""
+    """Run the command line of this process. SIGTERM, which schedulers send, stops it like Ctrl-C."""
     stop = _Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell sets SIGINT for what it runs in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores SIGINT for background processes
             signal.signal(number, stop)
     try:
-        settle()
+        open_standard_streams()
         from rate.cli.main import run
 
         code = run(sys.argv[1:], stop.has_come)
@@ -27,16 +27,18 @@ def main() -> None:
         code = EXIT_INTERRUPTED
         sys.stderr.write("interrupted\n")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # while the interpreter ends, an exception would have nobody to go to
+        signal.signal(number, signal.SIG_DFL)  # while the interpreter ends, no handler can catch an exception
     sys.exit(code)
 
 
 class _Stopped(KeyboardInterrupt):
-    """The interpreter ends by SIGINT, not with our exit code, once a bare KeyboardInterrupt has left an `exec`."""
+    """Ends the interpreter with rate's exit code; a bare KeyboardInterrupt after an `exec` would end it by SIGINT."""
 
 
 class _Stop:
-    """Raises a KeyboardInterrupt, and remembers it: libraries make other exceptions of it while they are imported."""
+    """Raises a KeyboardInterrupt and records it, since libraries convert it to other exceptions while they are
+    imported.
+    """
 
     def __init__(self) -> None:
         self._has_come = False
@@ -46,7 +48,7 @@ class _Stop:
         raise _Stopped
 
     def has_come(self) -> bool:
-        """Whether a signal came that asks the command to stop."""
+        """Tell whether a signal has asked the command to stop."""
         return self._has_come
 
 

@@ -1,4 +1,4 @@
-"""The Python form of the commands: plain dataclasses in and out, no global state.
+"""The Python form of the commands, with plain dataclasses in and out and without global state.
 
 Every function imports what it needs when it is called, so that `import rate` stays light.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
-    """Export ``source`` to the artifact folder ``out``; `rate.export.sources.source_string` has the forms it may take.
+    """Export ``source``, in a form of `rate.export.sources.source_string`, to the artifact folder ``out``.
 
     ``options`` are the fields of `rate.export.export.ExportOptions`. With ``format="tensorrt"`` ``source`` may be an
     artifact: the plan is built into it, and ``out`` is left out.
@@ -44,19 +44,19 @@ def export(source: str, out: str | Path | None = None, **options: Any) -> Artifa
 def evaluate(
     artifact: str | Path, data: str | Path, out: str | Path | None = None, *, split: str | None = None, **settings: Any
 ) -> Summary:
-    """Evaluate an artifact on a data set; returns accuracy, PT and IR of every head.
+    """Evaluate an artifact on a data set, and return accuracy, PT and IR of every head.
 
     ``data`` is a manifest, Parquet files with images, or tar shards.
 
     ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. Without ``out`` the run
-    folder is temporary and gone when the function returns.
+    folder is temporary and is deleted when the function returns.
 
-    What a person should know of the data, and why backends were passed over, is logged as warnings of the logger
-    ``rate`` and returned as `Summary.notices`.
+    Notices about the data and about skipped backends are logged as warnings of the logger ``rate`` and returned as
+    `Summary.notices`.
 
     Raises:
         UsageError: artifact, data or settings cannot be used, or ``out`` belongs to other settings.
-        TooManyErrors: more samples failed than ``max_errors`` allows; what is done is stored.
+        TooManyErrors: more samples failed than ``max_errors`` allows; finished samples are stored.
         BackendError: the runtime failed; the run can be resumed.
     """
     from rate.artifacts.artifact import load_artifact
@@ -81,7 +81,7 @@ def evaluate(
 
 
 def load_run(path: str | Path) -> Summary:
-    """The summary of a run folder, finished or not.
+    """Return the summary of a run folder, finished or not.
 
     Raises:
         RunError: ``path`` is not a run folder, or a part of it is damaged.
@@ -92,9 +92,9 @@ def load_run(path: str | Path) -> Summary:
 
 
 def compare(*references: str | Path, baseline: str | Path | None = None, by_cluster: bool = True) -> Comparison:
-    """Compare heads over the same samples with the first one named: differences with paired intervals, moves, McNemar.
+    """Compare heads over the same samples with the first one: paired differences, moves, McNemar.
 
-    A reference is RUN or RUN@HEAD; a run of several heads stands for all of them. ``baseline`` names another first one.
+    A reference is RUN or RUN@HEAD; a run of several heads stands for all of them. ``baseline`` replaces the first one.
 
     Raises:
         UsageError: fewer than two heads are named, or a run has no such head.
@@ -112,13 +112,13 @@ def compare(*references: str | Path, baseline: str | Path | None = None, by_clus
 def gate(
     run: str | Path, policy: PolicySource, baseline: str | Path | None = None, allow_partial: bool = False
 ) -> Decision:
-    """Hold a run against a policy; the decision has ``passed``, ``verdict``, ``exit_code`` and every result.
+    """Decide whether a run passes a policy; the decision has ``passed``, ``verdict``, ``exit_code`` and every result.
 
-    A reference is RUN, or RUN@HEAD where the run has several heads. ``policy`` is the path of a gate.toml, its content
-    as a mapping, or a list of checks. In a test: ``assert decision.passed, str(decision)``.
+    A reference is RUN, or RUN@HEAD if the run has several heads. ``policy`` is the path of a gate.toml, its content as
+    a mapping, or a list of checks. In a test: ``assert decision.passed, str(decision)``.
 
     Raises:
-        ConfigError: the policy cannot be read or says something impossible.
+        ConfigError: the policy cannot be read or is impossible.
         RunError: a run is missing, damaged or not complete, or the two measured different things.
         UsageError: a run has several heads and none is named, or a check needs a baseline.
     """
@@ -142,7 +142,7 @@ def masks(
     cells: str = "fixed",
     seed: int = 0,
 ) -> Masks:
-    """The RISE masks ``start`` to ``stop`` - 1 that a run with these settings uses for the sample ``sample_id``.
+    """Return the RISE masks ``start`` to ``stop`` - 1 of a run with these settings for the sample ``sample_id``.
 
     Returns grids [n,s,s] and offsets [n,2]; `rate.kernels.reference.masks` expands them to full size.
     """
@@ -152,7 +152,7 @@ def masks(
 
 
 def _divided(values: dict[str, Any], *kinds: type[Any]) -> list[Any]:
-    """One object of each of ``kinds``, from those of ``values`` that are its fields."""
+    """Make one object of each of ``kinds`` from those of ``values`` that are its fields."""
     names = [[field.name for field in dataclasses.fields(kind)] for kind in kinds]
     known = [name for own in names for name in own]
     if unknown := sorted(set(values) - set(known)):

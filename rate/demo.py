@@ -180,7 +180,7 @@ def _commands(folder: Path) -> tuple[str, ...]:
     )
 
 
-def in_words(demo: Demo) -> list[str]:
+def conclusions(demo: Demo) -> list[str]:
     """State the results of the numbers, one sentence each."""
     first, second = demo.agreeing.heads
     seen, broken = demo.agreeing.heads, demo.broken.heads
@@ -189,11 +189,12 @@ def in_words(demo: Demo) -> list[str]:
         f"By PT {_ranking(first, second, seen, _pt)}: that share of the correct predictions rests on the object. A map "
         f"that looks everywhere alike would give {_percent(seen[first].pt.chance)}, other pictures' objects "
         f"{_percent(seen[first].pt.shuffled)} and {_percent(seen[second].pt.shuffled)}.",
-        f"Where the scene says nothing, {_ranking(first, second, broken, _accuracy)}. {_moral(first, second, demo)}",
+        f"Where the scene says nothing, {_ranking(first, second, broken, _accuracy)}. "
+        f"{_ranking_conclusion(first, second, demo)}",
     ]
 
 
-def _moral(first: str, second: str, demo: Demo) -> str:
+def _ranking_conclusion(first: str, second: str, demo: Demo) -> str:
     """State whether PT on the familiar pictures ranked the heads as accuracy on the broken ones does."""
 
     def leads(heads: dict[str, HeadSummary], metric: Callable[[HeadSummary], float]) -> bool:

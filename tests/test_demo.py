@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rate.demo import DemoSettings, Listener, in_words, run_demo
+from rate.demo import DemoSettings, Listener, conclusions, run_demo
 from rate.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def test_everything_from_pictures_to_words(tmp_path: Path) -> None:
     assert len(said) == 7
     assert {title for title, _, _ in steps} >= {"encoder", "pictures, plain", "eval, test"}
     assert all(path.is_file() for path in done.pictures.values())
-    words = " ".join(in_words(done))
+    words = " ".join(conclusions(done))
     for head in done.agreeing.heads.values():
         assert f"{100 * (head.accuracy.value or 0):.0f} %" in words
     with pytest.raises(UsageError, match="not an empty folder"):

@@ -21,7 +21,7 @@ from rate.artifacts.artifact import Artifact
 from rate.artifacts.folders import PLANS, canonical, read_document
 from rate.artifacts.records import Facts, PlanDocument
 from rate.backends.base import Graph
-from rate.backends.tensorrt import TensorRtSpec, pieces
+from rate.backends.tensorrt import TensorRtSpec, split_rows
 from rate.backends.tensorrt_library import Gpu, load_tensorrt, open_gpu
 from rate.errors import ArtifactError, UsageError
 from rate.records import plain, record, write
@@ -210,5 +210,5 @@ def _differences(facts: Facts, wanted: Facts, names: list[str]) -> str:
 
 def _padding(sizes: tuple[int, ...], batch: int) -> tuple[int, int]:
     """Compute (padding rows, parts) of a batch."""
-    parts = pieces(batch, sizes)
+    parts = split_rows(batch, sizes)
     return sum(size for _, size in parts) - batch, len(parts)

@@ -158,7 +158,7 @@ class PlanForward:
             self._contexts, self._pixels = {}, named["pixels"]
         parts = [
             self._context(size, named).run([named[name][part] for name in ROW_INPUTS])
-            for part, size in pieces(len(named["slot"]), self._sizes)
+            for part, size in split_rows(len(named["slot"]), self._sizes)
         ]
         torch = need("torch", "train")
         return [torch.cat(values) for values in zip(*parts, strict=True)]
@@ -169,7 +169,7 @@ class PlanForward:
         return self._contexts[size]
 
 
-def pieces(count: int, sizes: tuple[int, ...]) -> list[tuple[slice, int]]:
+def split_rows(count: int, sizes: tuple[int, ...]) -> list[tuple[slice, int]]:
     """Split ``count`` rows into batches of ascending ``sizes``: first the largest ones, then the smallest that fits the
     rest.
     """

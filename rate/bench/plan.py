@@ -130,7 +130,7 @@ class Images:
     decode: Callable[[Sample], Prepared]
 
     def job(self, artifact: Artifact, measurement: Measurement, execution: Execution) -> Job:
-        """These images as an evaluation of ``artifact``."""
+        """Make an evaluation of ``artifact`` on these images."""
         return job_of_samples(artifact, self.samples, measurement, execution, self.heads)
 
 

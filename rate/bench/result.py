@@ -29,7 +29,7 @@ class Spread(Record, frozen=True):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of one or more rounds."""
+        """Compute the spread of one or more rounds."""
         rounds = tuple(values)
         return cls(statistics.median(rounds), min(rounds), max(rounds), rounds)
 
@@ -40,7 +40,7 @@ class MaskedFigures(Record, frozen=True):
     masks: int | str
     images: Count  # per round
     engine_forwards_per_s: Spread
-    engine_over_raw: Spread  # round by round
+    engine_over_raw: Spread  # in each round
     images_per_s: Spread
 
 
@@ -50,12 +50,12 @@ class Figures(Record, frozen=True):
     backend: str
     precision: str
     batch: Count
-    raw_forwards_per_s: Spread  # of the backend alone
+    raw_forwards_per_s: Spread  # forwards/s of the backend alone
     engine: tuple[MaskedFigures, ...]
 
 
 class Machine(Record, frozen=True):
-    """Where it was measured; speeds are compared where ``name`` is equal."""
+    """The machine of a measurement; speeds are comparable if ``name`` is equal."""
 
     name: str
     system: str
@@ -65,20 +65,20 @@ class Machine(Record, frozen=True):
 
     @classmethod
     def here(cls) -> Machine:
-        """This machine."""
+        """Describe this machine."""
         cores = usable_cores()
         return cls(name=f"{processor()}, {cores} cores", cores=cores, **describe())
 
 
 class MeasuredArtifact(Record, frozen=True):
-    """What was measured."""
+    """The measured artifact."""
 
     source: str
     digest: str
 
 
 class MeasuredData(Record, frozen=True):
-    """The images."""
+    """The images of a measurement."""
 
     key: str
     images: str  # description for display

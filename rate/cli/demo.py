@@ -24,7 +24,7 @@ def demo(
         {"torch": "train", "open_clip": "train", "onnx": "train", "onnxscript": "train", "onnxruntime": "cpu"},
     )
     from rate.cli.console import notice, results
-    from rate.demo import DemoSettings, Listener, in_words, run_demo
+    from rate.demo import DemoSettings, Listener, conclusions, run_demo
     from rate.report.tables.run import summary_table
 
     began = time.monotonic()
@@ -37,7 +37,7 @@ def demo(
     ):
         typer.echo(f"\n{title}\n")
         results().print(summary_table(summary))
-    for sentence in in_words(done):
+    for sentence in conclusions(done):
         typer.echo(sentence)
     for head, picture in done.pictures.items():
         typer.echo(f"The evidence of {head} for one and the same picture: {picture}")

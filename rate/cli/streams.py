@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OUT, _ERR = 1, 2
 
 
-def settle() -> None:
+def open_standard_streams() -> None:
     """Open closed streams, and give stdout and stderr writers that outlive their readers.
 
     The next opened file would get the number of a closed standard stream, and a library's warning would go into that
@@ -35,7 +35,7 @@ def settle() -> None:
 
 
 def _stream(number: int, before: TextIO | None) -> TextIO:
-    raw = _Patient(number)
+    raw = _DiscardingStream(number)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding="utf-8" if before is None else before.encoding,
@@ -44,7 +44,7 @@ def _stream(number: int, before: TextIO | None) -> TextIO:
     )
 
 
-class _Patient(io.FileIO):
+class _DiscardingStream(io.FileIO):
     """A stream that discards its output when its reader has ended."""
 
     def __init__(self, number: int) -> None:

@@ -19,7 +19,7 @@ def unknown_labels(labels: Collection[str], classes: Collection[str]) -> tuple[s
     return tuple(sorted(label for label in labels if label not in known))
 
 
-def spelled_out(labels: Collection[str], classes: Collection[str]) -> str:
+def with_suggestions(labels: Collection[str], classes: Collection[str]) -> str:
     """Name the first of some unknown labels with suggested classes, and the number of the others."""
     known = tuple(classes)
     shown = ", ".join(f"{label!r}{suggestion(label, known)}" for label in sorted(labels)[:SHOWN])

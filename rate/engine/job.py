@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from rate.config import Execution, Measurement
 from rate.data.evaluation_set import Shard, read_evaluation_set
-from rate.data.images.corrupt import LIBRARIES, alteration, check_size
+from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
 from rate.data.labels import CURE as LABEL_CURE
-from rate.data.labels import spelled_out, unknown_labels
+from rate.data.labels import unknown_labels, with_suggestions
 from rate.engine.stopping import Stopping, stopping_for
 from rate.engine.verdict import Head
 from rate.errors import DataError
@@ -55,7 +55,7 @@ class Job:
     @property
     def decode(self) -> Callable[[Sample], Prepared]:
         """The function from a sample to its pixels, corrupted if the measurement says so, and its region."""
-        alter = alteration(self.measurement.corrupt, self.measurement.corrupt_seed)
+        alter = corruption_function(self.measurement.corrupt, self.measurement.corrupt_seed)
         return partial(prepare, geometry=self.geometry, alter=alter)
 
     @property
@@ -139,7 +139,7 @@ def job_of_samples(
     execution: Execution,
     heads: tuple[Head, ...] | None = None,
 ) -> Job:
-    """A job on samples that are at hand, for what writes no run; ``heads``: None = those of the artifact."""
+    """Make a job on samples in memory, for callers that write no run; ``heads``: None = those of the artifact."""
     return Job(
         heads=heads or heads_of(artifact),
         geometry=artifact.geometry,
@@ -160,7 +160,7 @@ def heads_of(artifact: Artifact) -> tuple[Head, ...]:
 
 
 def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str, ...]:
-    if alteration(measurement.corrupt, measurement.corrupt_seed) is None:
+    if corruption_function(measurement.corrupt, measurement.corrupt_seed) is None:
         return ()
     said = check_size(geometry.size)
     return () if said is None else (said,)
@@ -180,11 +180,11 @@ def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | 
         if len(unknown) == len(labels):
             raise DataError(
                 f"none of the labels in {data} is a class of head {head.name!r} ({_some(head.classes)}): "
-                f"{spelled_out(unknown, head.classes)}; {LABEL_CURE}"
+                f"{with_suggestions(unknown, head.classes)}; {LABEL_CURE}"
             )
         said.append(
             f"{len(unknown)} of {len(labels)} labels in {data} are no class of head {head.name!r}, and their samples "
-            f"will be errors: {spelled_out(unknown, head.classes)}; {LABEL_CURE}"
+            f"will be errors: {with_suggestions(unknown, head.classes)}; {LABEL_CURE}"
         )
     return tuple(said)
 

@@ -137,7 +137,7 @@ def build_plan(
     content = serialize(library, graph.path, profiles, cache, observe)
     made = Made(__version__, round(time.monotonic() - began, 1), len(content))
     spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), sizes)
-    capture, parity = _proven(artifact, spec, content, notify)
+    capture, parity = _check_plan(artifact, spec, content, notify)
     plan = Plan(
         path=path,
         key=key_of(facts),
@@ -317,7 +317,9 @@ def _kept(path: Path) -> Plan | None:
     return plan if path.is_file() and digest_file(path) == plan.sha256 else None
 
 
-def _proven(artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify) -> tuple[bool, dict[str, Distance]]:
+def _check_plan(
+    artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify
+) -> tuple[bool, dict[str, Distance]]:
     """Write the plan and run it; return whether it can be captured, and the distance of its logits for every batch
     size.
     """

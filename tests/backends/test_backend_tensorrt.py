@@ -18,7 +18,7 @@ from standin_tensorrt import Standin
 
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
-from rate.backends.tensorrt import TensorRtSpec, pieces
+from rate.backends.tensorrt import TensorRtSpec, split_rows
 from rate.backends.tensorrt_library import INSTALL, load_tensorrt, open_gpu
 from rate.errors import BackendError, MissingExtra, UsageError
 from rate.export.export import ExportOptions, export_artifact
@@ -266,7 +266,7 @@ def test_masks_of_another_size_no_slots_and_token_graphs_are_refused(graph, spec
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, (1,)), (7, (2,)), (31, (1, 8, 32)), (33, (1, 8, 32)), (64, (32,))])
 def test_pieces_cover_every_row_once_in_order(count, sizes) -> None:
-    found = pieces(count, sizes)
+    found = split_rows(count, sizes)
     assert np.concatenate([np.arange(count)[part] for part, _ in found]).tolist() == list(range(count))
     for part, size in found:
         length = part.stop - part.start

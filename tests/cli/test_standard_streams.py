@@ -97,6 +97,6 @@ def test_a_narrow_encoding_of_stdout_loses_nothing_of_json(tmp_path: Path, encod
 
 
 def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
-    code = "from rate.cli.streams import settle; settle(); import sys; f = open('f', 'w'); print(f.fileno() > 2)"
+    code = "from rate.cli import streams; streams.open_standard_streams(); f = open('f', 'w'); print(f.fileno() > 2)"
     done = shell(tmp_path, f'{sys.executable} -c "{code}; f.write(str(f.fileno()))" <&- >&- 2>&-; cat f')
     assert int(done.stdout) > 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rate.data.labels import spelled_out, suggestion, unknown_labels
+from rate.data.labels import suggestion, unknown_labels, with_suggestions
 
 CLASSES = ("Faces", "great white shark", "tench", "Tench")
 
@@ -25,6 +25,6 @@ def test_all_unknown_labels_are_counted_and_the_first_are_named() -> None:
     labels = {f"unlike {k}" for k in range(9)} | {"tench"}
     unknown = unknown_labels(labels, CLASSES)
     assert len(unknown) == 9
-    text = spelled_out(unknown, CLASSES)
+    text = with_suggestions(unknown, CLASSES)
     assert "'unlike 0'" in text
     assert "4 more" in text

@@ -21,7 +21,7 @@ from rate.engine.open_runner import open_runner
 from rate.errors import ConfigError, UsageError
 from rate.export.graph.tokens import dropped_logits
 from rate.export.options import ExportOptions
-from rate.export.sources.families.vit import cut_of
+from rate.export.sources.families.vit import locate_cut
 from rate.export.sources.open_source import open_source
 from rate.kernels import reference
 from rate.kernels.tokens import RiseTokens
@@ -68,7 +68,7 @@ def test_the_relevance_mass_is_that_of_the_slow_computation(tiny_vit, finished: 
     """Torch on explicitly dropped patches, masks pixel by pixel, the covariance mask by mask."""
     one = job(tiny_vit, manifest)
     source = open_source(tiny_vit.source, ExportOptions(classes=tiny_vit.classes))
-    cut, heads = cut_of(source.tower, 32, "x"), {head.name: head.module for head in source.heads}
+    cut, heads = locate_cut(source.tower, 32, "x"), {head.name: head.module for head in source.heads}
     rows = {row["id"]: row for row in read_rows(finished, read_run(finished)).to_pylist()}
     for sample in one.samples:
         prepared = prepare(sample, one.geometry)

@@ -18,7 +18,7 @@ from rate.errors import ConfigError
 from rate.kernels.saliency import Bounds, Maps, Masks
 from rate.kernels.separable import Perturbation
 from rate.methods import METHODS, SaliencyMethod
-from rate.report.html.words import rule_in_words
+from rate.report.html.sentences import rule_in_words
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run

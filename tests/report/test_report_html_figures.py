@@ -21,8 +21,8 @@ from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
 from rate.report.html.encode import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
+from rate.report.html.sentences import answer, rule_in_words
 from rate.report.html.slices import sliced
-from rate.report.html.words import answer, rule_in_words
 from rate.runs.store import read_run
 from rate.runs.tables import write_table
 

@@ -106,7 +106,7 @@ def parse_corruption(text: str, seed: int = 0) -> tuple[Corruption, ...]:
     return tuple(Corruption(one, level, seed) for one in types for level in ((int(severity),) if colon else SEVERITIES))
 
 
-def alteration(text: str | None, seed: int = 0) -> Alter | None:
+def corruption_function(text: str | None, seed: int = 0) -> Alter | None:
     """Return the function that `rate.data.images.prepare.prepare` applies to a crop for `fog:3`; None for None.
 
     Raises:
@@ -143,7 +143,7 @@ def _altered(image: Image.Image, key: str, corruption: Corruption) -> Image.Imag
 
 
 def parse_grid(text: str, severities: Sequence[int] = SEVERITIES) -> tuple[str | None, ...]:
-    """Parse the conditions of a grid, each for `alteration`: `clean,fog:3,snow` gives None, fog:3, snow:1 to 5.
+    """Parse the conditions of a grid, for `corruption_function`: `clean,fog:3,snow` gives None, fog:3, snow:1 to 5.
 
     Args:
         text: TYPE, TYPE:SEVERITY, all, all:SEVERITY and clean, with commas between them.

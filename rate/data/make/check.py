@@ -89,7 +89,7 @@ def check_manifest(
         remaining = counter.samples()
         while chunk := list(islice(remaining, _CHUNK)):
             if known is not None:
-                counter.problems.extend(_strangers(chunk, known))
+                counter.problems.extend(_unknown_labels(chunk, known))
             for more in pool.map(problems_of, chunk):
                 counter.problems.extend(more)
     return CheckReport(
@@ -143,7 +143,7 @@ class _RowCounter:
             yield Problem(0, None, "cluster", f"{few}: {cure}", severity="warning")
 
 
-def _strangers(samples: Sequence[Sample], classes: tuple[str, ...]) -> Iterator[Problem]:
+def _unknown_labels(samples: Sequence[Sample], classes: tuple[str, ...]) -> Iterator[Problem]:
     known = frozenset(classes)
     for sample in samples:
         if sample.label not in known:

@@ -14,7 +14,7 @@ from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
 from rate.data.storage.local_file import check_length, local_bytes
 from rate.data.storage.remote_cache import uncached
-from rate.data.storage.retries import tried
+from rate.data.storage.retries import with_retries
 from rate.data.storage.stamps import stamp_of
 from rate.errors import ConfigError, DataError, SampleError
 from rate.types import Stamp
@@ -153,7 +153,7 @@ def _bytes(location: str, limit: int, expected: Stamp | None) -> bytes:
         check_length(location, len(data), limit)
         return data
     if "://" in location:
-        return tried(location, lambda: _remote_bytes(location, limit))
+        return with_retries(location, lambda: _remote_bytes(location, limit))
     return local_bytes(location, limit, expected)
 
 

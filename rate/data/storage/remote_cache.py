@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rate.credentials import without_credentials
-from rate.data.storage.retries import tried
+from rate.data.storage.retries import with_retries
 from rate.errors import ConfigError
 from rate.files import placed, remove_leftovers
 
@@ -65,7 +65,7 @@ def _copy(url: str) -> Path:
         filesystem, name = fsspec.core.url_to_fs(uncached(url))
         return filesystem, name, filesystem.info(name).get("size"), str(filesystem.ukey(name))
 
-    filesystem, name, size, version = tried(url, locate)
+    filesystem, name, size, version = with_retries(url, locate)
     folder = cache_folder() / "shards"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256(repr((without_credentials(url), size, version)).encode()).hexdigest()[:40]
@@ -74,7 +74,7 @@ def _copy(url: str) -> Path:
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
     with _alone(folder / f"{digest}.lock"):  # other threads and processes wait for the one that fetches
         if not path.exists():
-            tried(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
+            with_retries(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
             _make_room(folder, path)
     os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now, fetched when it was
     return path

@@ -29,13 +29,13 @@ class _Storage:
     failures = 0  # consecutive failures; a race between threads does no harm
 
 
-def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0) -> _T:
+def with_retries(url: str, work: Callable[[], _T], progress: Callable[[], int] = lambda: 0) -> _T:
     """Call ``work``, and again after a wait if it failed or hung; permanent errors are raised at once.
 
     Args:
         url: the subject of the work, for the message.
         work: a call that may be abandoned in a thread when it hangs, and may run twice at once.
-        grown: returns a number that changes with progress; without it the whole work has the time limit.
+        progress: returns a number that changes with progress; without it the whole work has the time limit.
 
     Raises:
         OSError: no try succeeded.
@@ -45,7 +45,7 @@ def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0
     tries = len(waits) + 1
     for wait in (*waits, None):
         try:
-            result = _in_time(seconds, work, grown)
+            result = _in_time(seconds, work, progress)
         except (FileNotFoundError, PermissionError, ImportError, ValueError, RateError):
             _Storage.failures = 0  # a success ends the series
             raise
@@ -62,7 +62,7 @@ def tried(url: str, work: Callable[[], _T], grown: Callable[[], int] = lambda: 0
     raise AssertionError("the last try returns or raises")
 
 
-def _in_time(seconds: float, work: Callable[[], _T], grown: Callable[[], int]) -> _T:
+def _in_time(seconds: float, work: Callable[[], _T], progress: Callable[[], int]) -> _T:
     """Run ``work`` in its own thread. A thread cannot be ended; a hanging one is abandoned until the process ends."""
     answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
@@ -73,12 +73,12 @@ def _in_time(seconds: float, work: Callable[[], _T], grown: Callable[[], int]) -
             answers.put((None, error))
 
     threading.Thread(target=run, name="rate-remote", daemon=True).start()
-    before = grown()
+    before = progress()
     while True:
         try:
             result, error = answers.get(timeout=seconds)
         except queue.Empty:
-            if (now := grown()) == before:
+            if (now := progress()) == before:
                 cure = "RATE_REMOTE_SECONDS allows more"
                 raise TimeoutError(f"the storage was silent for {seconds:g} s; {cure}") from None
             before = now

@@ -59,6 +59,6 @@ def token_source(model: Source) -> TokenSource:
             f"--tokens: {model.source} is a finished graph, in which patches cannot be dropped; export the PyTorch "
             "model (timm:, open_clip:, a checkpoint folder), or leave --tokens out"
         )
-    from rate.export.sources.families.vit import cut_of
+    from rate.export.sources.families.vit import locate_cut
 
-    return TokenSource(model, cut_of(model.tower, model.geometry.size, model.source))
+    return TokenSource(model, locate_cut(model.tower, model.geometry.size, model.source))

@@ -122,7 +122,7 @@ def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
                     smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=SMOOTHING)
                 ),
-                ignored_scope=nncf.IgnoredScope(names=sorted(spared(model)), validate=False),
+                ignored_scope=nncf.IgnoredScope(names=sorted(unquantized_nodes(model)), validate=False),
             )
         openvino.save_model(quantized, str(out), compress_to_fp16=False)
     except Exception as error:  # both libraries raise arbitrary exceptions
@@ -136,7 +136,7 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().rpartition("\n")[2]
 
 
-def spared(model: Any) -> set[str]:
+def unquantized_nodes(model: Any) -> set[str]:
     """Return the names of the operations of an OpenVINO ``model`` that stay in f32; see `quantize`."""
     parameters = {parameter.any_name: parameter.get_node() for parameter in model.inputs}
     image = _reached(node for name, node in parameters.items() if name not in _MASK_INPUTS)

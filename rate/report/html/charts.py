@@ -117,7 +117,7 @@ def curves(named: Mapping[str, Sequence[tuple[float, float | None]]]) -> tuple[L
     for name, values in named.items():
         known = [_y(value) for _, value in values if value is not None]
         lines.append(Line(name, _broken(values), Tick(known[-1], name) if known else None))
-    return _apart(lines)
+    return _separate_names(lines)
 
 
 def ticks(labels: Mapping[float, str]) -> tuple[Tick, ...]:
@@ -185,7 +185,7 @@ def _levels(up: float, down: float, axis: float, scale: float) -> list[Tick]:
     return [Tick(axis - scale * step * k, f"{100 * step * abs(k):g} %") for k in numbers]
 
 
-def _apart(lines: Sequence[Line]) -> tuple[Line, ...]:
+def _separate_names(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Separate overlapping names: each moves below the one above, and all move up from below the axis."""
     ends = sorted((line.end for line in lines if line.end is not None), key=lambda end: end.at)
     places: dict[str, float] = {}

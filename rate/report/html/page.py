@@ -23,9 +23,9 @@ from rate.report.html.gallery import Gallery, gallery_of
 from rate.report.html.pictures import Pictures
 from rate.report.html.record import data_name, failures, record, runs_of
 from rate.report.html.selection import GROUPS
+from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_words
 from rate.report.html.shift import Shift, shift_of
 from rate.report.html.slices import SLICE_COLUMNS, slice_rows
-from rate.report.html.words import REASONS, answer, explained_note, rule_in_words
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
 from rate.runs.summary import HeadSummary
 from rate.types import Json

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
-from rate.data.images.corrupt import alteration
+from rate.data.images.corrupt import corruption_function
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, DataError, SampleError, UsageError
@@ -120,7 +120,7 @@ class Pictures:
         try:
             if self.data is None and "://" in f"{sample.image} {sample.mask}":
                 raise SampleError(f"{sample.id} is remote, and is fetched only where --data names its set")
-            prepared = prepare(sample, geometry, alteration(*corruption))
+            prepared = prepare(sample, geometry, corruption_function(*corruption))
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from rate.credentials import without_credentials
 from rate.report.heads import HeadRun
-from rate.report.html.words import rule_in_words
+from rate.report.html.sentences import rule_in_words
 from rate.runs.failures import Failure
 from rate.types import Json
 

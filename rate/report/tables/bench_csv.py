@@ -156,7 +156,7 @@ class Change(Record, frozen=True):
 
     @classmethod
     def of(cls, now: Row, before: Row | None) -> Change:
-        """What became of a row since the one stored."""
+        """Compare a row with the last stored one."""
         return cls(now.name, _state(now, before), now, before)
 
 
@@ -178,7 +178,7 @@ class Against(Record, frozen=True):
 
 
 class BenchDocument(BenchResult, frozen=True, kw_only=True, tag="rate.bench/2"):
-    """What `rate bench --json` prints: the figures, and what became slower."""
+    """The document of `rate bench --json`: the figures, and what became slower."""
 
     regression: bool | None = None
     against: Against | None = None
@@ -191,7 +191,7 @@ def compare(rows: Sequence[Row], stored: Sequence[Row], file: str) -> Against:
 
 
 def _state(now: Row, before: Row | None) -> State:
-    """Slower or faster, if no round of either side lies within the other side's spread."""
+    """Return slower or faster if no round of either side lies within the other side's spread."""
     if before is None:
         return NEW
     if min(now.rounds, before.rounds) < 2:

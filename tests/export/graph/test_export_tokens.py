@@ -29,7 +29,7 @@ from rate.errors import UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.graph.tokens import TokenForm, dropped_logits
 from rate.export.graph.torch_to_onnx import export_tokens
-from rate.export.sources.families.vit import cut_of
+from rate.export.sources.families.vit import locate_cut
 from rate.export.sources.open_source import open_source
 from rate.kernels.tokens import RiseTokens, patches
 from rate.records import schema_of
@@ -125,7 +125,7 @@ def test_dropped_patches_leave_the_forward_of_the_kept_ones(name: str) -> None:
     """The form that is exported, and the slow one that exports are compared with, against blocks run by hand."""
     make, slow = TOWERS[name]
     tower = shaken(make())
-    cut = cut_of(tower, SIZE, name)
+    cut = locate_cut(tower, SIZE, name)
     images, head = perturbing.pictures(3, SIZE), nn.Identity()
     form = TokenForm(tower, [head], cut).eval()
     for count in (1, 5, SIDE**2):
@@ -147,7 +147,7 @@ def test_dropped_patches_leave_the_forward_of_the_kept_ones(name: str) -> None:
 def test_the_tower_is_as_before(tmp_path: Path) -> None:
     tower = shaken(VisionTransformer(**SMALL))
     names, before = list(tower.state_dict()), tower.patch_drop
-    cut = cut_of(tower, SIZE, "a")
+    cut = locate_cut(tower, SIZE, "a")
     with pytest.raises(RuntimeError, match="on purpose"), cut.replaced(nn.Linear(1, 1)):
         raise RuntimeError("on purpose")
     assert tower.patch_drop is before
@@ -164,7 +164,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     tower = shaken(VisionTransformer(**SMALL, reg_tokens=3, global_pool="avg"))
     head = shaken(nn.Linear(32, 3))
     path = tmp_path_factory.mktemp("graph") / "tokens.onnx"
-    export_tokens(tower, {"logits_a": head}, cut_of(tower, SIZE, "a"), SIZE, path)
+    export_tokens(tower, {"logits_a": head}, locate_cut(tower, SIZE, "a"), SIZE, path)
     return tower, head, Graph(path, ("a",), SIZE, patches=SIDE)
 
 
@@ -173,7 +173,7 @@ def test_the_graph_takes_any_number_of_patches_and_rows(exported: Exported, runt
     tower, head, graph = exported
     spec = OrtSpec(graph, 1) if runtime == "onnxruntime" else OpenVinoSpec(graph, "f32", 1)
     images = perturbing.pictures(4, SIZE, seed=8)
-    cut = cut_of(tower, SIZE, "a")
+    cut = locate_cut(tower, SIZE, "a")
     for count, keep in ((1, 0.5), (7, 0.25), (40, 0.9)):
         masks = RiseTokens(SIZE, SIDE, (keep,), "fixed", count, 0).draw("a", 0, count)
         grid = masks.grid.copy()
@@ -231,7 +231,7 @@ def test_what_is_no_plain_vision_transformer_is_refused(name: str) -> None:
     with pytest.raises(
         UsageError, match=f"--tokens: X is no plain vision transformer: .*{message}.*leave --tokens out"
     ):
-        cut_of(shaken(make()), {"a remainder": 33, "a border that nobody sees": 36}.get(name, SIZE), "X")
+        locate_cut(shaken(make()), {"a remainder": 33, "a border that nobody sees": 36}.get(name, SIZE), "X")
 
 
 def test_an_artifact_has_both_forms_and_their_weights_once(tiny_vit) -> None:

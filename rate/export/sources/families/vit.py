@@ -22,7 +22,7 @@ _SAME = 1e-4
 """The largest relative difference of features that counts as rounding."""
 
 
-def cut_of(tower: nn.Module, size: int, source: str) -> Cut:
+def locate_cut(tower: nn.Module, size: int, source: str) -> Cut:
     """Locate the cut behind the position embedding of a plain vision transformer.
 
     Args:
