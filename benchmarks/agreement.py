@@ -58,9 +58,9 @@ def main() -> None:
     for number, (name, (artifact, data)) in enumerate(models.items()):
         runs = measured(artifact, data, arguments.work / f"runs-{arguments.images}-{number}", arguments.images)
         figures[name] = {
-            "accuracy": runs["rise"].summary.to_json()["accuracy"],
-            "pt": {measure: run.summary.pt.to_json() for measure, run in runs.items()},
-            "ir": {measure: run.summary.ir.to_json() for measure, run in runs.items()},
+            "accuracy": plain(runs["rise"].summary.document.accuracy),
+            "pt": {measure: plain(run.summary.pt.document) for measure, run in runs.items()},
+            "ir": {measure: plain(run.summary.ir.document) for measure, run in runs.items()},
             "agreement": {f"{one} / {other}": held(runs[one], runs[other]) for one, other in PAIRS},
         }
     record.write("agreement", {"images": arguments.images, "settings": MEASURED, "models": figures})

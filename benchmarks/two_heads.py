@@ -45,7 +45,7 @@ def main() -> None:
             times = []
             for number, ((_, job), runner) in enumerate(zip(jobs, runners, strict=True)):
                 summary = evaluate(job, runner, folder / f"run-{k}-{number}")
-                times.append(1.0 / summary.throughput["images_per_s"])
+                times.append(1.0 / summary.throughput.images_per_s)
             ratios.append(times[1] / times[0])
         record.write(
             "two_heads",

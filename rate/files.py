@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -16,13 +15,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from rate.credentials import storable
 from rate.errors import RateError, StorageError
-
-if TYPE_CHECKING:
-    from rate.types import Json
 
 Write = Callable[[IO[bytes]], object]
 """Fills an open file."""
@@ -79,12 +74,6 @@ def placed(path: Path, sync: bool = True) -> Iterator[Path]:
         os.close(descriptor)
     if sync:
         _sync_folder(path.parent)
-
-
-def write_json(path: Path, value: Json) -> None:
-    """Write ``value`` atomically as readable JSON without credentials; NaN raises an error."""
-    text = json.dumps(storable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from rate.types import Json
 R = TypeVar("R")
 D = TypeVar("D", bound="Document")
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
 MAX_DOCUMENT_BYTES = 256 << 20
 """The largest document that is read, bytes; a run of ten million samples lists its parts in less."""
 
@@ -63,7 +65,7 @@ def record(kind: type[R], value: object) -> R:
 
 def plain(value: object) -> Any:
     """Convert a record, or a value that holds records, to JSON values."""
-    return msgspec.to_builtins(value)
+    return msgspec.to_builtins(value, enc_hook=_path_as_text)
 
 
 def written(value: object, as_ascii: bool = False) -> str:
@@ -89,21 +91,23 @@ def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
     Raises:
         error: the file cannot be read, is of another schema, or a field does not match ``kind``; the message names it.
     """
+    _, document = _read(path, kind, error, cure)
+    return document
+
+
+def read_checked(path: Path, kind: type[Document], error: type[RateError], cure: str) -> Json:
+    """Check a file as `read` does, and return the JSON values of the document."""
+    value, _ = _read(path, kind, error, cure)
+    return value
+
+
+def fits(value: object, kind: type[Document]) -> bool:
+    """Tell whether JSON values are a document of this kind."""
     try:
-        value = read_json(path)
-    except (OSError, ValueError) as reason:
-        raise error(f"{path} cannot be read as JSON ({reason}); {cure}") from reason
-    stored = value.get("schema") if isinstance(value, dict) else None
-    expected = schema_id(kind)
-    if stored != expected:
-        raise error(
-            f"{path} has the schema {stored!r}, expected {expected!r}: it was written by another version of rate or by "
-            f"something else; {cure}"
-        )
-    try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RateError) as reason:
-        raise error(f"{path}: {reason}{_value_at(value, str(reason))}; it is malformed, {cure}") from reason
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RateError):
+        return False
+    return True
 
 
 def read_json(path: Path) -> Any:
@@ -129,10 +133,43 @@ def read_json(path: Path) -> Any:
 def schema_of(kind: type[Document]) -> Json:
     """Return the JSON Schema (draft 2020-12) of a document."""
     definitions: dict[str, Json]
-    (reference,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    (reference,), definitions = msgspec.json.schema_components(
+        [kind], ref_template="#/$defs/{name}", schema_hook=_schema_of_path
+    )
     name = reference["$ref"].rpartition("/")[2]
-    about: Json = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": schema_id(kind)}
+    about: Json = {"$schema": DIALECT, "$id": schema_id(kind)}
     return about | definitions.pop(name) | {"$defs": definitions}
+
+
+def _read(path: Path, kind: type[D], error: type[RateError], cure: str) -> tuple[Json, D]:
+    """Return the JSON values of a file, and the document of them."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as reason:
+        raise error(f"{path} cannot be read as JSON ({reason}); {cure}") from reason
+    stored = value.get("schema") if isinstance(value, dict) else None
+    expected = schema_id(kind)
+    if stored != expected:
+        raise error(
+            f"{path} has the schema {stored!r}, expected {expected!r}: it was written by another version of rate or by "
+            f"something else; {cure}"
+        )
+    try:
+        return value, msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RateError) as reason:
+        raise error(f"{path}: {reason}{_value_at(value, str(reason))}; it is malformed, {cure}") from reason
+
+
+def _path_as_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} is no value of JSON")
+
+
+def _schema_of_path(kind: type) -> Json:
+    if issubclass(kind, Path):
+        return {"type": "string"}
+    raise NotImplementedError(kind)
 
 
 def _check_values(value: Any) -> None:

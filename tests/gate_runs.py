@@ -13,7 +13,7 @@ from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
 from rate.runs.rows import SCHEMA
-from rate.runs.summary import Summary
+from rate.runs.summary import Summary, Throughput
 from rate.types import Json
 
 
@@ -51,7 +51,7 @@ def head_run(
     """A head in memory with one row a state; ``changes`` are keys of run.json."""
     rows = list(rows_of("ft", found, labels, groups, clusters, start))
     run = run_json(["ft"], len(found), **changes)
-    whole = Summary(Path(name), run["status"], {"images_per_s": images_per_s}, {})
+    whole = Summary(Path(name), run["status"], Throughput(images_per_s, None, None, None), {})
     return HeadRun(Path(name), "ft", run, pa.Table.from_pylist(rows, SCHEMA), whole)
 
 

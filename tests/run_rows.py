@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from rate.config import Measurement
-from rate.files import write_json
+from rate.records import schema_id, write
 from rate.runs.parts import write_part
 from rate.runs.rows import SCHEMA, SKETCH
-from rate.runs.run_schema import RUN_SCHEMA_ID
+from rate.runs.run_document import RunDocument
 from rate.types import Json
 
 FLOOR, CEILING = 0.2, 0.8
@@ -61,7 +61,7 @@ def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
     """The run.json of a complete run of ``count`` samples; ``changes`` are its keys."""
     forwards = dict.fromkeys(("forwards", "used", "rows"), FORWARDS * count)
     return {
-        "schema": RUN_SCHEMA_ID,
+        "schema": schema_id(RunDocument),
         "status": "complete",
         "key": "0" * 64,
         "measurement": MEASUREMENT.to_json(),
@@ -75,6 +75,11 @@ def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
         },
         "rule": MEASUREMENT.rule(),
         "execution": {"max_errors": 0.1},
+        "origin": {},
+        "versions": {},
+        "machine": {},
+        "started": "2026-01-01T00:00:00Z",
+        "finished": "2026-01-01T00:00:02Z",
         "heads": [{"name": head, "classes": 2} for head in heads],
         "samples": {"planned": count, "available": count},
         "sessions": [{**forwards, "seconds": 2.0, "waiting_s": 0.0, "samples": count}],
@@ -87,5 +92,5 @@ def write_parts(folder: Path, document: Json, parts: Iterable[list[Json]]) -> Pa
     (folder / "samples").mkdir(parents=True)
     tables = (pa.Table.from_pylist(rows, SCHEMA) for rows in parts if rows)
     listed = [write_part(folder, document["key"], table) for table in tables]
-    write_json(folder / "run.json", document | {"parts": listed})
+    write(folder / "run.json", document | {"parts": listed})
     return folder

@@ -21,8 +21,8 @@ from rate.files import (
     remove_leftovers,
     storing,
     write_atomically,
-    write_json,
 )
+from rate.records import write
 
 KILLED = """
 import os, signal, sys
@@ -46,7 +46,7 @@ def killed(kind: str, path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
-    write_json(path, {"a": 1})
+    write(path, {"a": 1})
 
     def fails(file: IO[bytes]) -> None:
         file.write(b"half")
@@ -61,7 +61,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 def test_a_link_in_the_place_of_our_file_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / "run.json").symlink_to("theirs")
-    write_json(tmp_path / "run.json", {})
+    write(tmp_path / "run.json", {})
     assert (tmp_path / "theirs").read_text() == "theirs"
     assert not (tmp_path / "run.json").is_symlink()
 

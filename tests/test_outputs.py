@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rate.errors import StorageError, UsageError
-from rate.files import write_json
 from rate.outputs import append_output, require_new_folder, require_output, write_output
+from rate.records import write
 
 Send = Callable[[Path, bytes], None]
 
@@ -173,7 +173,7 @@ def test_a_failed_append_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: 
 
 
 def test_a_failed_replacement_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    write_json(tmp_path / "x.json", {"a": 1})
+    write(tmp_path / "x.json", {"a": 1})
     before = (tmp_path / "x.json").read_bytes()
 
     def fails(file: object) -> None:

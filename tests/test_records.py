@@ -12,10 +12,12 @@ from typing import Annotated, Any
 import jsonschema
 import msgspec
 import pytest
+from run_rows import run_json
 
 from rate.artifacts.records import ArtifactDocument, CheckpointDocument
 from rate.errors import ArtifactError, RateError
 from rate.records import Document, Record, plain, read, read_json, record, schema_of, write, written
+from rate.runs.run_document import RunDocument
 from rate.types import Json
 
 VALUES: tuple[Any, ...] = (None, True, "", "x", -1, 0, 2**70, 0.5, -0.5, [], {}, [1], {"x": 1}, "running", "../x")
@@ -61,10 +63,8 @@ def changed(document: Json, rng: random.Random) -> Json:
     return document
 
 
-@pytest.mark.parametrize("kind", [ArtifactDocument, CheckpointDocument])
-def test_a_reader_accepts_what_the_schema_accepts(kind: type[Document], trained: Any, tmp_path: Path) -> None:
-    name = "artifact" if kind is ArtifactDocument else "checkpoint"
-    document = json.loads((getattr(trained, name) / f"{name}.json").read_text())
+def check_agreement(kind: type[Document], document: Json, path: Path) -> None:
+    """Whether a reader accepts a document is what the published schema says of it."""
     schema = schema_of(kind)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -72,16 +72,27 @@ def test_a_reader_accepts_what_the_schema_accepts(kind: type[Document], trained:
     verdicts = set()
     for seed in range(400):
         other = changed(document, random.Random(seed))
-        (tmp_path / "x.json").write_text(json.dumps(other))
+        path.write_text(json.dumps(other))
         accepted, why = True, ""
         try:
-            read(tmp_path / "x.json", kind, ArtifactError, "make it again")
+            read(path, kind, ArtifactError, "make it again")
         except ArtifactError as error:
             accepted, why = False, str(error)
         beyond = any(text in why for text in ("size must", "resize must", "a squashed", "std must", "64 bits"))
         assert accepted == validator.is_valid(other) or beyond, (seed, why, list(validator.iter_errors(other)))
         verdicts.add(accepted)
     assert verdicts == {True, False}
+
+
+@pytest.mark.parametrize("kind", [ArtifactDocument, CheckpointDocument])
+def test_a_reader_of_models_accepts_what_the_schema_accepts(kind: type[Document], trained: Any, tmp_path: Path) -> None:
+    name = "artifact" if kind is ArtifactDocument else "checkpoint"
+    check_agreement(kind, json.loads((getattr(trained, name) / f"{name}.json").read_text()), tmp_path / "x.json")
+
+
+def test_a_reader_of_runs_accepts_what_the_schema_accepts(tmp_path: Path) -> None:
+    run = run_json(["zs", "lp"], 3, parts=[{"name": "part-0a.parquet", "rows": 6}])
+    check_agreement(RunDocument, run, tmp_path / "x.json")
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

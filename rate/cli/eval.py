@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rate.engine.job import Job
     from rate.engine.outcome import Runner
     from rate.runs.summary import Summary
-    from rate.types import Json
+    from rate.studies.faithfulness import FaithfulnessDocument
 
 _KEEP = "; ".join(
     f"{','.join(map(str, method.keep))} ({method.name})" for method in METHODS.values() if "keep" in method.settings
@@ -183,7 +183,7 @@ def evaluate(
         _compare(loaded, job, out, compare_precision)
     faithful = _faithfulness(loaded, job, out, faithfulness_samples) if faithfulness_samples else None
     if as_json:
-        print_json(summary.to_json())
+        print_json(summary.document)
     else:
         print_run(summary, faithful)
     notice(f"next: rate report {out} --out report.html")
@@ -220,7 +220,7 @@ def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
         notice(f"against f32, {flips}")
 
 
-def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Json:
+def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> FaithfulnessDocument:
     from rate.cli.console import Steps
     from rate.studies.faithfulness import check_faithfulness
 
@@ -240,7 +240,7 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
     ):
         cost = estimate(job, backend, division.workers, out)
     if as_json:
-        print_json(cost.to_json())
+        print_json(cost)
         return
     minutes, seconds = divmod(round(cost.seconds), 60)
     say(f"run key    {cost.key}")

@@ -159,7 +159,7 @@ def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool
         shown = _Progress(stages, epochs)
         result = work(Watch(notice, shown.features, shown.epoch, shown.images, shown.rows, shown.validated))
     if as_json:
-        print_json(result.to_json())
+        print_json(result.document)
     else:
         typer.echo(f"checkpoint      {result.path}")
         typer.echo(f"classes         {len(result.classes)}")

@@ -52,7 +52,7 @@ def gate(
         if as_json:
             for text in decision.remarks:
                 notice(text)
-            print_json(decision.to_json())
+            print_json(decision.document)
         else:
             results().print(gate_table(decision))
             for line in failure_lines(candidate.summary.failures):

@@ -23,7 +23,7 @@ def merge(
     for path in left_behind(runs):
         notice(f"{path} is of one shard and is not merged; `rate eval` on the whole set with --out {out} measures it")
     if as_json:
-        print_json(summary.to_json())
+        print_json(summary.document)
     else:
         results().print(summary_table(summary))
     if summary.status == "partial":

@@ -30,6 +30,6 @@ def report(
     for text in written.notices:
         notice(f"notice: {text}")
     if as_json:
-        print_json(written.to_json())
+        print_json(written)
     else:
         say(written.path)

@@ -12,7 +12,8 @@ def schema(
         str | None,
         typer.Argument(
             help="artifact | checkpoint | plan | run | samples | summary | precision | faithfulness | grid | "
-            "comparison | agreement | gate | bench; all if none."
+            "comparison | agreement | gate | bench | status | estimate | check | pack | report | finetuned; "
+            "all if none."
         ),
     ] = None,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rate.runs.summary import Summary
     from rate.studies.corruption_grid import Grid
-    from rate.types import Json
+    from rate.studies.faithfulness import FaithfulnessDocument
 
 
 def show(
@@ -28,12 +28,12 @@ def show(
         return
     summary = load_summary(run)
     if as_json:
-        print_json(summary.to_json())
+        print_json(summary.document)
     else:
         print_run(summary, read_faithfulness(run))
 
 
-def print_run(summary: Summary, faithful: Json | None) -> None:
+def print_run(summary: Summary, faithful: FaithfulnessDocument | None) -> None:
     """Print one run's numbers and pace, and the faithfulness of its maps if it was measured."""
     from rate.cli.console import results
     from rate.report.tables.faithfulness import faithfulness_table
@@ -51,6 +51,6 @@ def print_grid(grid: Grid, as_json: bool) -> None:
     from rate.report.tables.grid import grid_table
 
     if as_json:
-        print_json(grid.to_json())
+        print_json(grid.document)
     else:
         results().print(grid_table(grid))

@@ -19,7 +19,7 @@ def status(
 
     state = read_status(run)
     if as_json:
-        print_json(state.to_json())
+        print_json(state)
         return
     share = f" ({state.done / state.planned:.1%})" if state.planned else ""
     say(f"status   {state.status}{'' if state.is_alive else ', no process is at work'}")

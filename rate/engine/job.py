@@ -22,8 +22,8 @@ from rate.engine.verdict import Head
 from rate.errors import DataError
 from rate.kernels.saliency import Method
 from rate.machine import COMPUTING, describe, versions
-from rate.records import plain
-from rate.runs.run_schema import RUN_SCHEMA_ID
+from rate.records import plain, schema_id
+from rate.runs.run_document import RunDocument
 from rate.types import Json, Prepared, Sample, Samples
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Job:
     def identity(self, backend: str, precision: str) -> Json:
         """Return everything that changes a result; a run folder with another identity is refused."""
         return {
-            "schema": RUN_SCHEMA_ID,
+            "schema": schema_id(RunDocument),
             "weights": self.weights,
             "data": self.data,
             "geometry": plain(self.geometry),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rate.data.manifest import Manifest, read_manifest
 from rate.errors import ConfigError, DataError
-from rate.types import Json
+from rate.records import Count, Document, Record, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,24 @@ class Watch:
     validated: Callable[[int, float], None] = lambda number, accuracy: None
 
 
+class LeftOut(Record, frozen=True):
+    """A row that was left out."""
+
+    id: str
+    error: str
+
+
+class FinetunedDocument(Document, frozen=True, tag="rate.finetuned/1"):
+    """What `rate finetune --json` prints."""
+
+    checkpoint: str  # its folder
+    classes: tuple[str, ...]
+    samples: Count
+    failed: tuple[LeftOut, ...]
+    train_accuracy: Share
+    val_accuracy: Share | None
+
+
 @dataclass(frozen=True, slots=True)
 class Finetuned:
     """The result of a training."""
@@ -37,16 +55,17 @@ class Finetuned:
     train_accuracy: float
     val_accuracy: float | None  # None = no --val-split
 
-    def to_json(self) -> Json:
-        """Return the result as JSON."""
-        return {
-            "checkpoint": str(self.path),
-            "classes": list(self.classes),
-            "samples": self.samples,
-            "failed": [{"id": id, "error": message} for id, message in self.failed],
-            "train_accuracy": self.train_accuracy,
-            "val_accuracy": self.val_accuracy,
-        }
+    @property
+    def document(self) -> FinetunedDocument:
+        """The result for machines."""
+        return FinetunedDocument(
+            checkpoint=str(self.path),
+            classes=self.classes,
+            samples=self.samples,
+            failed=tuple(LeftOut(*row) for row in self.failed),
+            train_accuracy=self.train_accuracy,
+            val_accuracy=self.val_accuracy,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rate.types import Json
+from rate.records import Count, Record
 
 SHOWN = 3
 """Reasons that are told of a head."""
@@ -17,18 +17,13 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:[.,]\d+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Record, frozen=True):
     """A reason and the samples that failed for it."""
 
     reason: str  # the error without what is the sample's own
-    count: int  # samples
+    count: Count  # samples
     example: str  # the first of their ids, in order
     message: str  # the whole error of that sample
-
-    def to_json(self) -> Json:
-        """All fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)

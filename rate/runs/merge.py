@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rate.artifacts.documents import disagreement
 from rate.data.digests import fingerprint
 from rate.errors import RunError
-from rate.files import new_folder, write_json
+from rate.files import new_folder
 from rate.outputs import require_new_folder
+from rate.records import write
 from rate.runs.maps import SAVED, lowest_ranks, read_maps
 from rate.runs.parts import ids_of, iter_parts
 from rate.runs.places import data_of, located
 from rate.runs.rows import MAP_SCHEMA
-from rate.runs.run_schema import RUN
 from rate.runs.shuffled import UInt64
 from rate.runs.store import read_run
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
@@ -39,7 +38,7 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
         UsageError: ``out`` holds something, or cannot be written.
         StorageError: the disk is full.
     """
-    runs = [_whole(folder) for folder in folders]
+    runs = [read_run(folder) for folder in folders]
     _check_same(folders, runs)
     _check_apart(folders, runs)
     require_new_folder("a merge writes a new run: --out", out)
@@ -47,7 +46,7 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
         _copy_parts(folders, runs, made)
         _merge_maps(folders, made, runs[0]["execution"].get("save_maps"))
         merged = _merged(folders, runs, out)
-        write_json(made / "run.json", merged)
+        write(made / "run.json", merged)
         write_summary(made, summarize(made, merged))
     return load_summary(out)
 
@@ -55,13 +54,6 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
 def left_behind(folders: Sequence[Path]) -> list[Path]:
     """Files of the runs that a merged run does not have."""
     return [folder / name for folder in folders for name in STUDIES if (folder / name).exists()]
-
-
-def _whole(folder: Path) -> Json:
-    run = read_run(folder)
-    if wrong := disagreement(run, RUN):
-        raise RunError(f"{folder / 'run.json'} is malformed: {wrong}; it was changed, or written by another version")
-    return run
 
 
 def _check_same(folders: Sequence[Path], runs: Sequence[Json]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rate.data.digests import fingerprint
 from rate.engine.verdict import Verdict
+from rate.records import Count
 from rate.runs.rows import map_from_verdict, quadrant, row_from_error, row_from_verdict
 from rate.types import Json, Sample
 
@@ -16,19 +17,15 @@ from rate.types import Json, Sample
 class RunStats:
     """What was computed, in a batch or in a session; sums over the sessions of a run."""
 
-    forwards: int = 0  # rows of samples
-    used: int = 0  # of those, rows that a verdict was taken from
-    rows: int = 0  # rows computed, padding included
+    forwards: Count = 0  # rows of samples
+    used: Count = 0  # of those, rows that a verdict was taken from
+    rows: Count = 0  # rows computed, padding included
     seconds: float = 0.0
     waiting_s: float = 0.0  # the device had no image
-    samples: int = 0
+    samples: Count = 0
 
     def __add__(self, other: RunStats) -> RunStats:
         return RunStats(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
-
-    def to_json(self) -> Json:
-        """All fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import fcntl
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.compute as pc
 
+from rate.records import Count, Document
 from rate.runs.failures import Failure, FailureCounts
 from rate.runs.parts import iter_parts
 from rate.runs.store import read_run
-from rate.types import Json
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Document, frozen=True, tag="rate.status/1"):
     """What is stored; a run stores at least every 30 s, so that it may be that much further."""
 
     status: str  # as in run.json: running | complete | partial | failed
     is_alive: bool  # a process owns the folder at this moment
-    planned: int  # samples
-    done: int  # samples that are stored
-    errors: int  # of those, samples that failed
+    planned: Count  # samples
+    done: Count  # samples that are stored
+    errors: Count  # of those, samples that failed
     failures: tuple[Failure, ...]  # why, the commonest reasons
-    settled: dict[str, int]  # fixed | decided | capped -> rows of all heads, those that failed left out
+    settled: dict[str, Count]  # fixed | decided | capped -> rows of all heads, those that failed left out
     samples_per_s: float | None  # of the latest session
     seconds_left: float | None  # at that pace; None where nobody is at work, or nothing is known yet
-
-    def to_json(self) -> Json:
-        """All fields."""
-        failures = [failure.to_json() for failure in self.failures]
-        return {name: getattr(self, name) for name in self.__slots__} | {"failures": failures}
 
 
 def read_status(folder: Path) -> Status:

@@ -13,23 +13,22 @@ from __future__ import annotations
 import calendar
 import contextlib
 import errno
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from rate.artifacts.documents import disagreement, read_json
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
-from rate.files import write_json
+from rate.records import fits, plain, read_checked, read_json, schema_id, write
 from rate.runs.folder import FolderLock, drop_unlisted, part_files, refuse_foreign
 from rate.runs.maps import SAVED, is_damaged, select_maps
 from rate.runs.parts import PartWriter, contents_of
 from rate.runs.places import located
 from rate.runs.records import Records, RunStats
 from rate.runs.recover import Recovery
-from rate.runs.run_schema import NEEDED, RUN_SCHEMA_ID
+from rate.runs.run_document import RunDocument
 from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -70,7 +69,7 @@ class RunStore:
         try:
             self._reopen()
             self.failed = self._count("errors")
-            self._run["sessions"].append(self.stats.to_json())
+            self._run["sessions"].append(plain(self.stats))
             self._run |= {"status": "running"}
             self._writer = PartWriter(self.folder, self.key, self.keep_maps)
             self._write_run()
@@ -140,7 +139,7 @@ class RunStore:
         return rows // len(self._run["heads"])
 
     def _list_part(self, part: Json) -> None:
-        self._run["sessions"][-1] = self.stats.to_json()
+        self._run["sessions"][-1] = plain(self.stats)
         if part not in self._run["parts"]:  # an interrupt may have come just after it was listed
             self._run["parts"].append(part)
         self._write_run()
@@ -151,12 +150,12 @@ class RunStore:
             self._list_part(part)
             self._writer.clear()
         else:
-            self._run["sessions"][-1] = self.stats.to_json()
+            self._run["sessions"][-1] = plain(self.stats)
             self._write_run()
 
     def _write_run(self) -> None:
         self._lock.check_is_here()
-        write_json(self.folder / "run.json", self._run)
+        write(self.folder / "run.json", self._run)
 
     def _reopen(self) -> None:
         """Settle which parts count: the listed ones, those on disk where the list is lost, mended where it is asked."""
@@ -183,7 +182,7 @@ class RunStore:
             self.done = ContentTable(contents_of(self.folder, self._run))
 
     def _fresh(self) -> Json:
-        first = {"schema": RUN_SCHEMA_ID, "status": "running", "key": self.key}
+        first = {"schema": schema_id(RunDocument), "status": "running", "key": self.key}
         return first | self._located() | {"started": _now(), "finished": None, "sessions": [], "parts": []}
 
     def _located(self) -> Json:
@@ -208,35 +207,21 @@ def read_run(folder: Path) -> Json:
         cure = f"its parts are there: `rate eval ... --out {folder} --repair`, with the run's arguments, makes it again"
     else:
         cure = f"`rate eval ... --out {folder}` makes one"
-    try:
-        run = _read_json_file(path)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         inside = sorted(one.parent.name for one in folder.glob("*/run.json"))
         if inside and not part_files(folder):
-            raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}") from None
-        raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); {cure}") from error
-    if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA_ID:
-        raise RunError(f"{path} does not have schema {RUN_SCHEMA_ID}; it was written by another version or tool")
-    if wrong := disagreement(run, NEEDED):
-        raise RunError(f"{path} is malformed: {wrong}; it was changed, or written by another version; {cure}")
-    return run
+            raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}")
+        raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}")
+    return read_checked(path, RunDocument, RunError, cure)
 
 
 def is_unreadable(path: Path) -> bool:
     """Whether a run.json is damaged, so that none of it is used; that of another tool is not."""
     try:
-        run = _read_json_file(path)
+        run = read_json(path)
     except (OSError, ValueError):
         return True
-    return isinstance(run, dict) and run.get("schema") == RUN_SCHEMA_ID and disagreement(run, NEEDED) is not None
-
-
-def _read_json_file(path: Path) -> Any:
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError("it is not a regular file")
-    return read_json(path)
+    return isinstance(run, dict) and run.get("schema") == schema_id(RunDocument) and not fits(run, RunDocument)
 
 
 def _other_key(folder: Path, run: Json, about: Json) -> str:

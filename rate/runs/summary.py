@@ -5,22 +5,109 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Meta
 
-from rate.files import write_json
-from rate.metrics import Counts, Ratio, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
+from rate.metrics import Counts, Ratio, RatioRecord, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
+from rate.records import Count, Document, Record, RunStatus, Share, record, write
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
 from rate.runs.records import RunStats
+from rate.runs.run_document import Rule
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
 from rate.runs.store import read_run
 from rate.types import Json
 
-SUMMARY_SCHEMA_ID = "rate.summary/1"
+
+class MetricRecord(RatioRecord, frozen=True):
+    """A `Metric` in a document."""
+
+    chance: Share | None
+    shuffled: Share | None
+    noise: float | None
+
+
+class BesideChance(RatioRecord, frozen=True):
+    """A share, and what it would be by chance."""
+
+    chance: Share | None
+
+
+class Also(Record, frozen=True):
+    """The same rows under another rule."""
+
+    evidence: str
+    valid: str
+    pt: BesideChance
+    ir: BesideChance
+
+
+class SweepPoint(Record, frozen=True):
+    """PT and IR at one tau."""
+
+    tau: float
+    pt: Share | None
+    ir: Share | None
+
+
+class GroupRecord(Record, frozen=True):
+    """The samples of one group."""
+
+    n: Count
+    accuracy: RatioRecord
+    pt: RatioRecord
+    ir: RatioRecord
+
+
+class Quadrants(Record, frozen=True):
+    """Samples by prediction, then rationale: r right, w wrong."""
+
+    rr: Count
+    rw: Count
+    wr: Count
+    ww: Count
+
+
+class HeadRecord(Record, frozen=True):
+    """The numbers of one head in a document."""
+
+    n: Count  # samples
+    errors: Count  # of them, without a prediction
+    failures: tuple[Failure, ...]
+    undefined: Count  # without a verdict
+    capped: Count  # with one that is not clear
+    forwards_mean: float | None
+    rule: Rule
+    accuracy: RatioRecord
+    counts: Quadrants
+    pt: MetricRecord
+    ir: MetricRecord
+    undefined_by: dict[str, Count]
+    also: tuple[Also, ...]
+    sweep: tuple[SweepPoint, ...]
+    groups: dict[str, GroupRecord]
+
+
+class Throughput(Record, frozen=True):
+    """Over all sessions; null where no time was recorded."""
+
+    images_per_s: float | None
+    forwards_per_s: float | None
+    waiting_for_data: Annotated[Share | None, Meta(description="of the time")]
+    batch_fill: Annotated[Share | None, Meta(description="of the rows computed: those that a verdict was taken from")]
+
+
+class SummaryDocument(Document, frozen=True, tag="rate.summary/2"):
+    """summary.json."""
+
+    status: RunStatus
+    throughput: Throughput
+    heads: dict[str, HeadRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +119,11 @@ class Metric:
     shuffled: float | None  # were every map held against other samples' regions
     noise: float | None  # standard deviation from the sampling of masks alone
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> MetricRecord:
         """As in a summary."""
-        return ratio_json(self.ratio) | {"chance": self.chance, "shuffled": self.shuffled, "noise": self.noise}
+        beside = {"chance": self.chance, "shuffled": self.shuffled, "noise": self.noise}
+        return record(MetricRecord, ratio_json(self.ratio) | beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +138,35 @@ class HeadSummary:
     forwards_mean: float | None
     pt: Metric
     ir: Metric
-    also: tuple[Json, ...]  # the same rows under the other rules
-    sweep: tuple[Json, ...]  # PT and IR as functions of tau
-    groups: dict[str, Json]
+    also: tuple[Also, ...]  # the same rows under the other rules
+    sweep: tuple[SweepPoint, ...]  # PT and IR as functions of tau
+    groups: dict[str, GroupRecord]
 
     @property
     def accuracy(self) -> Ratio:
         """Correct predictions among all predictions."""
         return accuracy(self.counts)
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> HeadRecord:
         """As in a summary."""
-        c = self.counts
-        return {
-            "n": self.rows,
-            "errors": c.errors,
-            "failures": [failure.to_json() for failure in self.failures],
-            "undefined": c.undefined,
-            "capped": c.capped,
-            "forwards_mean": self.forwards_mean,
-            "rule": self.rule,
-            "accuracy": ratio_json(self.accuracy),
-            "counts": {"rr": c.rr, "rw": c.rw, "wr": c.wr, "ww": c.ww},
-            "pt": self.pt.to_json(),
-            "ir": self.ir.to_json(),
-            "undefined_by": self.undefined_by,
-            "also": list(self.also),
-            "sweep": list(self.sweep),
-            "groups": self.groups,
-        }
+        return HeadRecord(
+            n=self.rows,
+            errors=self.counts.errors,
+            failures=self.failures,
+            undefined=self.counts.undefined,
+            capped=self.counts.capped,
+            forwards_mean=self.forwards_mean,
+            rule=record(Rule, self.rule),
+            accuracy=record(RatioRecord, self.accuracy),
+            counts=record(Quadrants, self.counts),
+            pt=self.pt.document,
+            ir=self.ir.document,
+            undefined_by=self.undefined_by,
+            also=self.also,
+            sweep=self.sweep,
+            groups=self.groups,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +175,7 @@ class Summary:
 
     run: Path
     status: str
-    throughput: Json
+    throughput: Throughput
     heads: dict[str, HeadSummary]
     notices: tuple[str, ...] = ()  # what a person should know of how it came about; no part of summary.json
 
@@ -100,14 +189,17 @@ class Summary:
         """Samples with a row."""
         return max((head.rows for head in self.heads.values()), default=0)
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> SummaryDocument:
         """summary.json."""
-        return {
-            "schema": SUMMARY_SCHEMA_ID,
-            "status": self.status,
-            "throughput": self.throughput,
-            "heads": {name: head.to_json() for name, head in self.heads.items()},
-        }
+        return record(
+            SummaryDocument,
+            {
+                "status": self.status,
+                "throughput": self.throughput,
+                "heads": {name: head.document for name, head in self.heads.items()},
+            },
+        )
 
 
 def load_summary(folder: Path) -> Summary:
@@ -121,7 +213,7 @@ def load_summary(folder: Path) -> Summary:
 
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write summary.json."""
-    write_json(folder / "summary.json", summary.to_json())
+    write(folder / "summary.json", summary.document)
 
 
 def summarize(folder: Path, run: Json) -> Summary:
@@ -174,9 +266,9 @@ def _head(rows: HeadRows, rule: Json, shuffled: Counts) -> HeadSummary:
     )
 
 
-def _swept(verdicts: Verdicts, rule: str) -> tuple[Json, ...]:
+def _swept(verdicts: Verdicts, rule: str) -> tuple[SweepPoint, ...]:
     """PT and IR over the thresholds. Stopping early for one threshold would bias the others."""
-    return tuple({"tau": tau, "pt": trust, "ir": reliability} for tau, trust, reliability in sweep(verdicts, rule))
+    return tuple(SweepPoint(tau, trust, reliability) for tau, trust, reliability in sweep(verdicts, rule))
 
 
 def counts_of(rows: pa.Table) -> Counts:
@@ -195,13 +287,8 @@ def counts_of(rows: pa.Table) -> Counts:
     )
 
 
-def _group(counts: Counts, rows: int) -> Json:
-    return {
-        "n": rows,
-        "accuracy": ratio_json(accuracy(counts)),
-        "pt": ratio_json(pt(counts)),
-        "ir": ratio_json(ir(counts)),
-    }
+def _group(counts: Counts, rows: int) -> GroupRecord:
+    return GroupRecord(rows, *(record(RatioRecord, ratio) for ratio in (accuracy(counts), pt(counts), ir(counts))))
 
 
 def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
@@ -218,7 +305,7 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuf
     )
 
 
-def _also(rows: HeadRows, rule: Json) -> Iterable[Json]:
+def _also(rows: HeadRows, rule: Json) -> Iterable[Also]:
     """The same forwards under the other evidences and rules. Sampling that ends where one rule is clear says nothing
     of the others: their relevance mass goes on changing with the number of masks."""
     for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
@@ -228,24 +315,20 @@ def _also(rows: HeadRows, rule: Json) -> Iterable[Json]:
         verdicts = rows.verdicts(kind, usable)
         counts = verdicts.counts(valid, rule["tau"])
         chance = verdicts.counts(valid, rule["tau"], mass=rows.floats("area", usable))
-        yield {
-            "evidence": kind,
-            "valid": valid,
-            "pt": ratio_json(pt(counts)) | {"chance": pt(chance).value},
-            "ir": ratio_json(ir(counts)) | {"chance": ir(chance).value},
-        }
+        pairs = ((share(counts), share(chance).value) for share in (pt, ir))
+        yield Also(kind, valid, *(record(BesideChance, ratio_json(ratio) | {"chance": by}) for ratio, by in pairs))
 
 
-def _throughput(sessions: list[Json]) -> Json:
+def _throughput(sessions: list[Json]) -> Throughput:
     """Over all sessions: images and forwards a second, and two shares.
 
     ``waiting_for_data``: of the time; ``batch_fill``: of the rows computed, those that a verdict was taken from.
     """
     total = {name: sum(session.get(name, 0) for session in sessions) for name in RunStats.__slots__} if sessions else {}
     seconds, rows = total.get("seconds", 0), total.get("rows", 0)
-    return {
-        "images_per_s": total["samples"] / seconds if seconds else None,
-        "forwards_per_s": total["forwards"] / seconds if seconds else None,
-        "waiting_for_data": total["waiting_s"] / seconds if seconds else None,
-        "batch_fill": total["used"] / rows if rows and total["used"] else None,
-    }
+    return Throughput(
+        images_per_s=total["samples"] / seconds if seconds else None,
+        forwards_per_s=total["forwards"] / seconds if seconds else None,
+        waiting_for_data=total["waiting_s"] / seconds if seconds else None,
+        batch_fill=total["used"] / rows if rows and total["used"] else None,
+    )

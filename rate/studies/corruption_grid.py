@@ -16,31 +16,80 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Annotated, Literal
 
-from rate.artifacts.documents import disagreement, read_json
-from rate.artifacts.schema_words import COUNT, METRIC, RATIO, object_with
+from msgspec import Meta
+
 from rate.data.images.corrupt import CLEAN, TYPES
 from rate.engine.evaluate import Progress, evaluate
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import RunError
-from rate.files import remove_leftovers, write_json
+from rate.files import remove_leftovers
+from rate.metrics import RatioRecord
+from rate.records import Count, Document, Record, RunStatus, Share, read, read_json, record, write
 from rate.runs.folder import part_files
 from rate.runs.store import read_run
-from rate.runs.summary import SUMMARY_SCHEMA_ID, load_summary
+from rate.runs.summary import HeadRecord, MetricRecord, SummaryDocument, load_summary
 from rate.types import Json
-
-GRID_SCHEMA_ID = "rate.grid/1"
 
 GRID = "grid.json"
 
 METRICS = ("accuracy", "pt", "ir")
-HEAD: Json = dict.fromkeys(("n", "errors", "undefined", "capped"), COUNT) | {
-    "accuracy": object_with(RATIO),
-    "pt": METRIC,
-    "ir": METRIC,
-}
-"""The entries of each head that a grid copies from the summaries of its runs."""
+
+
+class CellHead(Record, frozen=True):
+    """The entries of each head that a grid copies from the summaries of its runs."""
+
+    n: Count
+    errors: Count
+    undefined: Count
+    capped: Count
+    accuracy: RatioRecord
+    pt: MetricRecord
+    ir: MetricRecord
+
+
+class CellRecord(Record, frozen=True):
+    """A run of a grid."""
+
+    run: str
+    corruption: str | None  # null: clean
+    severity: Annotated[int, Meta(ge=0, le=5)]
+    status: RunStatus
+    heads: dict[str, CellHead]
+
+
+class MeanOf(Record, frozen=True):
+    """A mean, and the runs behind it."""
+
+    value: Share | None
+    runs: Count
+
+
+class MeanRecord(Record, frozen=True):
+    """Means over runs."""
+
+    runs: Count
+    accuracy: MeanOf
+    pt: MeanOf
+    ir: MeanOf
+
+
+class HeadMeans(Record, frozen=True):
+    """One head over all corruptions and severities, over each severity, and over each corruption."""
+
+    mean: MeanRecord
+    by_severity: dict[str, MeanRecord]
+    by_corruption: dict[str, MeanRecord]
+
+
+class GridDocument(Document, frozen=True, tag="rate.grid/2"):
+    """grid.json."""
+
+    status: Literal["complete", "partial"]
+    runs: tuple[CellRecord, ...]
+    heads: dict[str, HeadMeans]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +100,26 @@ class Cell:
     corruption: str | None  # None: clean
     severity: int  # 0: clean
     status: str  # of the run
-    heads: dict[str, Json]  # as in its summary
+    heads: dict[str, HeadRecord]  # as in its summary
 
     @property
     def order(self) -> tuple[int, int]:
         """The sorting key: clean first, then by the usual order of corruptions and by severity."""
         return (-1, 0) if self.corruption is None else (TYPES.index(self.corruption), self.severity)
 
-    def to_json(self) -> Json:
-        """Return an entry of ``runs``."""
-        heads = {name: {key: head[key] for key in HEAD} for name, head in self.heads.items()}
-        about = {"run": self.folder.name, "corruption": self.corruption, "severity": self.severity}
-        return about | {"status": self.status, "heads": heads}
+    @property
+    def document(self) -> CellRecord:
+        """The entry of ``runs``."""
+        return record(
+            CellRecord,
+            {
+                "run": self.folder.name,
+                "corruption": self.corruption,
+                "severity": self.severity,
+                "status": self.status,
+                "heads": {name: record(CellHead, head) for name, head in self.heads.items()},
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +130,10 @@ class Mean:
     values: dict[str, float | None]  # by `METRICS`; None: defined in no run
     of: dict[str, int]  # number of runs in each mean
 
-    def to_json(self) -> Json:
-        """Return the means by metric."""
-        return {"runs": self.runs} | {name: {"value": self.values[name], "runs": self.of[name]} for name in METRICS}
+    @property
+    def document(self) -> MeanRecord:
+        """The means by metric."""
+        return MeanRecord(self.runs, *(MeanOf(self.values[name], self.of[name]) for name in METRICS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +144,7 @@ class Grid:
     cells: tuple[Cell, ...]
 
     @property
-    def status(self) -> str:
+    def status(self) -> Literal["complete", "partial"]:
         """The status: ``complete`` if all existing runs are."""
         return "complete" if all(cell.status == "complete" for cell in self.cells) else "partial"
 
@@ -117,28 +175,29 @@ class Grid:
             for cell in self.cells
             if cell.corruption and severity in (None, cell.severity) and corruption in (None, cell.corruption)
         ]
-        defined = {name: [one[name]["value"] for one in chosen if one[name]["value"] is not None] for name in METRICS}
+        shares = {name: [getattr(one, name).value for one in chosen] for name in METRICS}
+        defined = {name: [value for value in values if value is not None] for name, values in shares.items()}
         return Mean(
             runs=len(chosen),
             values={name: fmean(values) if values else None for name, values in defined.items()},
             of={name: len(values) for name, values in defined.items()},
         )
 
-    def to_json(self) -> Json:
-        """Return the content of grid.json."""
-        return {
-            "schema": GRID_SCHEMA_ID,
-            "status": self.status,
-            "runs": [cell.to_json() for cell in self.cells],
-            "heads": {
-                head: {
-                    "mean": self.mean(head).to_json(),
-                    "by_severity": {str(level): self.mean(head, level).to_json() for level in self.severities},
-                    "by_corruption": {one: self.mean(head, None, one).to_json() for one in self.corruptions},
-                }
+    @property
+    def document(self) -> GridDocument:
+        """The content of grid.json."""
+        return GridDocument(
+            status=self.status,
+            runs=tuple(cell.document for cell in self.cells),
+            heads={
+                head: HeadMeans(
+                    mean=self.mean(head).document,
+                    by_severity={str(level): self.mean(head, level).document for level in self.severities},
+                    by_corruption={one: self.mean(head, None, one).document for one in self.corruptions},
+                )
                 for head in self.heads
             },
-        }
+        )
 
 
 def folder_of(corruption: str | None) -> str:
@@ -175,7 +234,7 @@ def evaluate_grid(
         one = replace(job, measurement=replace(job.measurement, corrupt=corruption))
         evaluate(one, runner, out / folder_of(corruption), partial(observe, number))
     grid = load_grid(out)
-    write_json(out / GRID, grid.to_json())
+    write(out / GRID, grid.document)
     return grid
 
 
@@ -183,10 +242,11 @@ def _check_own(path: Path) -> None:
     """Refuse to replace a file of another origin named like a grid's; remove leftovers of a killed process."""
     remove_leftovers(path.parent, of=path.name)
     try:
-        document = read_json(path) if os.path.lexists(path) else {"schema": GRID_SCHEMA_ID}
+        document = read_json(path) if os.path.lexists(path) else None
     except (OSError, ValueError):
-        document = None
-    if not isinstance(document, dict) or document.get("schema") != GRID_SCHEMA_ID:
+        document = "damaged"
+    own = isinstance(document, dict) and str(document.get("schema")).startswith("rate.grid/")
+    if document is not None and not own:
         raise RunError(f"{path} was not written by `rate eval --corrupt`; move it, or choose another --out")
 
 
@@ -212,28 +272,25 @@ def load_grid(folder: Path) -> Grid:
 
 def _cell(folder: Path, run: Json) -> Cell:
     corruption, _, severity = (run["measurement"].get("corrupt") or "").partition(":")
-    return Cell(folder, corruption or None, int(severity or 0), run["status"], _summary(folder, run)["heads"])
+    return Cell(folder, corruption or None, int(severity or 0), run["status"], _heads(folder, run))
 
 
-def _summary(folder: Path, run: Json) -> Json:
-    """Return the written summary if it covers all parts that run.json lists; otherwise compute it."""
+def _heads(folder: Path, run: Json) -> dict[str, HeadRecord]:
+    """Return the written numbers if they cover all parts that run.json lists; otherwise compute them."""
     if run["status"] == "complete":
-        with suppress(OSError, ValueError):  # absent or damaged
-            stored = read_json(folder / "summary.json")
+        with suppress(RunError):  # absent or damaged
+            stored = read(folder / "summary.json", SummaryDocument, RunError, "").heads
             if _is_usable(stored, run):
-                return dict(stored)
-    return load_summary(folder).to_json()
+                return stored
+    return load_summary(folder).document.heads
 
 
-def _is_usable(stored: object, run: Json) -> bool:
-    """Tell whether a summary is valid and has as many samples as run.json lists and the set has."""
-    if not isinstance(stored, dict) or stored.get("schema") != SUMMARY_SCHEMA_ID:
-        return False
+def _is_usable(stored: dict[str, HeadRecord], run: Json) -> bool:
+    """Tell whether a summary has as many samples as run.json lists and the set has."""
     heads, available = [head["name"] for head in run["heads"]], run["samples"]["available"]
-    expected = object_with(dict.fromkeys(heads, object_with(HEAD | {"n": {"const": available}})))
     listed = {part["name"]: part["rows"] for part in run["parts"]}
     adds_up = len(listed) == len(run["parts"]) and sum(listed.values()) == available * len(heads)
-    return adds_up and disagreement(stored.get("heads"), expected) is None
+    return adds_up and all(name in stored and stored[name].n == available for name in heads)
 
 
 def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:

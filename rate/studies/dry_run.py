@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +16,27 @@ from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
 from rate.kernels.saliency import Method
 from rate.metrics import QUADRANTS
+from rate.records import Count, Document, Sha256
 from rate.runs.folder import part_files
 from rate.runs.parts import ids_of
 from rate.runs.rows import MAP
 from rate.runs.store import read_run
-from rate.types import Json, Rows
+from rate.types import Rows
 
 ROW_BYTES = 900
 """The stored bytes of a row with its sketches, before compression."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Document, frozen=True, tag="rate.estimate/1"):
     """The remaining work and its estimated cost on this machine."""
 
-    key: str
-    samples: int
-    stored: int  # number of samples in the run folder
-    forwards: int
+    key: Sha256
+    samples: Count
+    stored: Count  # number of samples in the run folder
+    forwards: Count
     forwards_per_s: float
     seconds: float
-    disk_bytes: int
-
-    def to_json(self) -> Json:
-        """Return all fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    disk_bytes: Count
 
 
 def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int = 3) -> Estimate:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,17 +26,48 @@ from rate.engine.outcome import Explainer, Outcome
 from rate.engine.verdict import Prediction, Verdict, softmax
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
-from rate.files import write_json
 from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels
 from rate.kernels.separable import rise
 from rate.metrics import Z95, Ratio, rank_correlation
+from rate.records import Count, Document, Record, record, write
 from rate.runs.rows import map_from_verdict
-from rate.runs.summary import ratio_json
-from rate.types import Float32, Float64, Int64, Json, Rows, Sample
+from rate.runs.summary import BesideChance, ratio_json
+from rate.types import Float32, Float64, Int64, Rows, Sample
 
 FAITHFULNESS = "faithfulness.json"
-FAITHFULNESS_SCHEMA_ID = "rate.faithfulness/1"
 CURVES = ("deletion", "insertion", "random")
+
+
+class SampleMean(Record, frozen=True):
+    """A mean with its 95 % interval over samples; null where there are none, or too few."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: Count
+
+
+class FaithfulHead(Record, frozen=True):
+    """The faithfulness of the maps of one head."""
+
+    samples: Count
+    skipped: Count  # samples without a map or without finite scores
+    deletion: SampleMean
+    insertion: SampleMean
+    random: SampleMean
+    deletion_below_random: SampleMean
+    insertion_above_random: SampleMean
+    pointing: BesideChance
+    randomized_model: SampleMean
+
+
+class FaithfulnessDocument(Document, frozen=True, kw_only=True, tag="rate.faithfulness/2"):
+    """faithfulness.json."""
+
+    steps: Count = STEPS
+    baseline: Literal["channel-mean"] = "channel-mean"
+    score: Literal["probability"] = "probability"
+    heads: dict[str, FaithfulHead]
 
 
 def explained(explainer: Explainer, job: Job) -> Iterator[Outcome]:
@@ -53,22 +85,22 @@ class HeadScores:
     correlation: list[float] = field(default_factory=list)  # of the maps of the model and of its randomised form
     skipped: int = 0  # number of samples without a map or without finite scores
 
-    def to_json(self) -> Json:
-        """Return the head's entry in faithfulness.json."""
-        columns = np.array(self.areas).reshape(-1, len(CURVES))
-        named = dict(zip(CURVES, columns.T, strict=True))
-        gains = {
-            "deletion_below_random": named["random"] - named["deletion"],
-            "insertion_above_random": named["insertion"] - named["random"],
-        }
-        return {
-            "samples": len(self.areas),
-            "skipped": self.skipped,
-            **{name: _mean(values) for name, values in (named | gains).items()},
-            "pointing": ratio_json(Ratio(sum(self.pointing), len(self.pointing)))
-            | {"chance": _mean(np.array(self.chance))["value"]},
-            "randomized_model": _mean(np.array(self.correlation)),
-        }
+    @property
+    def document(self) -> FaithfulHead:
+        """The head's entry in faithfulness.json."""
+        deletion, insertion, random = np.array(self.areas).reshape(-1, len(CURVES)).T
+        pointing = ratio_json(Ratio(sum(self.pointing), len(self.pointing)))
+        return FaithfulHead(
+            samples=len(self.areas),
+            skipped=self.skipped,
+            deletion=_mean(deletion),
+            insertion=_mean(insertion),
+            random=_mean(random),
+            deletion_below_random=_mean(random - deletion),
+            insertion_above_random=_mean(insertion - random),
+            pointing=record(BesideChance, pointing | {"chance": _mean(np.array(self.chance)).value}),
+            randomized_model=_mean(np.array(self.correlation)),
+        )
 
 
 def samples_for(share: float, job: Job) -> int:
@@ -130,7 +162,7 @@ def measure_faithfulness(
 
 def check_faithfulness(
     artifact: Artifact, job: Job, run: Path, samples: int, observe: Callable[[int], None] = lambda done: None
-) -> Json:
+) -> FaithfulnessDocument:
     """Measure the faithfulness of a finished ``run`` of ``artifact``, write faithfulness.json there, and return its
     content.
 
@@ -155,20 +187,14 @@ def check_faithfulness(
         return write_faithfulness(run, measure_faithfulness(job, own, other, pixels, samples, observe))
 
 
-def write_faithfulness(run: Path, scores_by_head: dict[str, HeadScores]) -> Json:
+def write_faithfulness(run: Path, scores_by_head: dict[str, HeadScores]) -> FaithfulnessDocument:
     """Write faithfulness.json into a run folder, and return its content.
 
     Raises:
         StorageError: it cannot be written.
     """
-    document = {
-        "schema": FAITHFULNESS_SCHEMA_ID,
-        "steps": STEPS,
-        "baseline": "channel-mean",
-        "score": "probability",
-        "heads": {name: one.to_json() for name, one in scores_by_head.items()},
-    }
-    write_json(run / FAITHFULNESS, document)
+    document = FaithfulnessDocument(heads={name: one.document for name, one in scores_by_head.items()})
+    write(run / FAITHFULNESS, document)
     return document
 
 
@@ -193,14 +219,14 @@ def _coarse(verdict: Verdict) -> Float64:
     return np.frombuffer(map_from_verdict(verdict)["map"], np.float16).astype(np.float64)
 
 
-def _mean(values: Float64) -> Json:
+def _mean(values: Float64) -> SampleMean:
     """Compute the mean with its 95 % interval over samples, by the normal approximation."""
     if not len(values):
-        return {"value": None, "low": None, "high": None, "n": 0}
+        return SampleMean(None, None, None, 0)
     mean = float(values.mean())
     half = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
     low, high = (None, None) if half is None else (mean - half, mean + half)
-    return {"value": mean, "low": low, "high": high, "n": len(values)}
+    return SampleMean(mean, low, high, len(values))
 
 
 class Curves:

@@ -12,13 +12,25 @@ from rate.data.digests import fingerprint
 from rate.engine.evaluate import Observe, evaluate
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
-from rate.files import write_json
-from rate.records import plain
+from rate.records import Document, Record, write
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
 from rate.types import Json
 
-PRECISION_SCHEMA_ID = "rate.precision/1"
+
+class Reference(Record, frozen=True):
+    """What it is held against."""
+
+    backend: str
+    precision: str
+
+
+class PrecisionDocument(Document, frozen=True, tag="rate.precision/2"):
+    """precision.json: what the precision of a run changes."""
+
+    precision: str
+    reference: Reference
+    heads: dict[str, Flips]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +83,12 @@ def compare_precision(
     chosen = frozenset(sample.id for sample in wanted[:samples])
     own, f32 = (_rows(one, chosen) for one in (run, folder))
     all_flips = [_flips(head.name, own, f32) for head in job.heads]
-    write_json(
-        run / "precision.json",
-        {
-            "schema": PRECISION_SCHEMA_ID,
-            "precision": read_run(run)["identity"]["precision"],
-            "reference": {"backend": reference.backend, "precision": reference.precision},
-            "heads": {flips.head: plain(flips) for flips in all_flips},
-        },
+    document = PrecisionDocument(
+        precision=read_run(run)["identity"]["precision"],
+        reference=Reference(reference.backend, reference.precision),
+        heads={flips.head: flips for flips in all_flips},
     )
+    write(run / "precision.json", document)
     return all_flips
 
 

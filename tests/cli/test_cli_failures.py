@@ -10,6 +10,7 @@ import pytest
 from gate_runs import states, write_run
 
 from rate.cli.main import run
+from rate.records import written
 from rate.report.schemas import all_schemas
 from rate.runs.summary import load_summary
 
@@ -29,7 +30,7 @@ def test_the_commonest_reason_is_told_with_a_count_and_an_example(
 
 
 def test_a_summary_with_failures_follows_its_schema(tmp_path: Path) -> None:
-    summary = load_summary(write_run(tmp_path / "run", {"ft": states(rr=4, error=3)})).to_json()
+    summary = json.loads(written(load_summary(write_run(tmp_path / "run", {"ft": states(rr=4, error=3)})).document))
     jsonschema.validate(summary, all_schemas()["summary"])
     expected = {"reason": "broken", "count": 3, "example": "s000004", "message": "broken"}
     assert summary["heads"]["ft"]["failures"] == [expected]

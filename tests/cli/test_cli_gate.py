@@ -17,6 +17,7 @@ from gate_runs import states, write_run
 import rate
 from rate.cli.main import app, run
 from rate.config import Measurement
+from rate.records import written
 
 GUIDE = Path(rate.__file__).parent.parent / "docs" / "gates.md"
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
@@ -77,7 +78,7 @@ def test_exit_code_json_junit_markdown_and_the_api_agree(
     assert int(suite.get("failures")) == found["counts"].get("fail", 0) == (code == 1)
     assert f"rate gate: {'✅' if code == 0 else '❌'} {found['verdict']}" in markdown.read_text(encoding="utf-8")
     decision = rate.gate(f"{made}@ft", tmp_path / "gate.toml")
-    assert decision.to_json() == found
+    assert json.loads(written(decision.document)) == found
     assert decision.passed == (code == 0)
 
 

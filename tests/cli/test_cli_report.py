@@ -38,6 +38,7 @@ def test_json_says_what_was_written(finished: Path, tmp_path: Path, capsys: pyte
     assert run(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == {
+        "schema": "rate.page/1",
         "report": str(out),
         "bytes": out.stat().st_size,
         "heads": ["lp"],  # named twice, shown once

@@ -18,6 +18,7 @@ from rate.data.manifest import read_manifest
 from rate.engine.verdict import softmax
 from rate.errors import RunError, TooManyErrors
 from rate.kernels import reference
+from rate.records import written
 from rate.runs.parts import read_rows
 from rate.runs.store import RunStore, read_run
 from rate.runs.summary import Summary, load_summary
@@ -270,7 +271,7 @@ def test_occlusion_and_the_paper_rule_run_through_the_same_engine(image_set, tmp
     one = job(image_set(3), saliency="occlusion", window=8, stride=4, evidence="minmax", valid="absolute")
     summary = evaluate(one, FakeSpec(model), tmp_path / "run")
     assert summary.heads["a"].forwards_mean == 1 + 49
-    assert [(o["evidence"], o["valid"]) for o in summary.heads["a"].also] == [
+    assert [(o.evidence, o.valid) for o in summary.heads["a"].also] == [
         ("positive", "midpoint"),
         ("positive", "absolute"),
     ]
@@ -316,8 +317,10 @@ def test_summary_says_what_the_rows_say(image_set, tmp_path: Path) -> None:
     assert head.pt.chance == pytest.approx(np.mean(chance))
     assert set(head.groups) == {"g0", "g1", "g2"}
     assert {(row["group"], row["cluster"]) for row in rows} == {(f"g{k % 3}", f"c{k % 4}") for k in range(9)}
-    assert sum(group["n"] for group in head.groups.values()) == 9
-    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == load_summary(tmp_path / "run").to_json()
+    assert sum(group.n for group in head.groups.values()) == 9
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == json.loads(
+        written(load_summary(tmp_path / "run").document)
+    )
 
 
 def test_shuffled_is_each_map_against_other_regions(image_set, tmp_path: Path) -> None:

@@ -442,8 +442,8 @@ def test_the_templates_are_part_of_the_package() -> None:
 def test_the_plan_of_these_tests_is_a_run_as_it_is_stored(tmp_path: Path) -> None:
     import jsonschema
 
-    from rate.report.schemas import RUN
+    from rate.report.schemas import all_schemas
 
     folder = write_run(tmp_path, Plan(count=2))
-    jsonschema.validate(json.loads((folder / "run.json").read_text()), RUN)
+    jsonschema.validate(json.loads((folder / "run.json").read_text()), all_schemas()["run"])
     assert load_heads(str(folder))[0].summary.rows == 2

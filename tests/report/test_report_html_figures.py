@@ -169,7 +169,7 @@ def test_the_sweep_breaks_where_a_metric_is_undefined(tmp_path: Path) -> None:
     [head] = heads_of(tmp_path, Plan(count=40))
     drawn = sweep_of(head)
     assert drawn is not None
-    undefined = [point["ir"] is None for point in head.summary.sweep]
+    undefined = [point.ir is None for point in head.summary.sweep]
     assert any(undefined)
     points = {line.name: line.path.count("M") + line.path.count("L") for line in drawn.lines}
     assert points == {"PT": len(undefined), "IR": undefined.count(False)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -10,23 +9,35 @@ import numpy as np
 import pytest
 from report_runs import Plan, write_run
 
+from rate.metrics import RatioRecord
+from rate.records import write
 from rate.report.heads import load_heads
 from rate.report.html.charts import HEIGHT, curves
 from rate.report.html.page import write_report
 from rate.report.html.shift import shift_of
+from rate.runs.summary import MetricRecord
+from rate.studies.corruption_grid import CellHead, CellRecord, GridDocument, HeadMeans, MeanOf, MeanRecord
 
 
-def mean(accuracy: float | None, pt: float | None = 0.5, ir: float | None = 0.25) -> dict:
-    return {name: {"value": value, "runs": 2} for name, value in (("accuracy", accuracy), ("pt", pt), ("ir", ir))}
+def mean(accuracy: float | None, pt: float | None = 0.5, ir: float | None = 0.25) -> MeanRecord:
+    return MeanRecord(2, *(MeanOf(share, 2) for share in (accuracy, pt, ir)))
+
+
+def cell(corruption: str | None, severity: int, heads: list[str]) -> CellRecord:
+    metrics = [MetricRecord(share, None, None, 9, 10, None, None, None) for share in (0.5, 0.25)]
+    head = CellHead(10, 0, 0, 0, RatioRecord(0.9, None, None, 9, 10), *metrics)
+    name = "clean" if corruption is None else f"{corruption}-{severity}"
+    return CellRecord(name, corruption, severity, "complete", dict.fromkeys(heads, head))
 
 
 def write_grid(folder: Path, heads: list[str], clean: bool = True) -> None:
-    by_severity = {"1": mean(0.8), "3": mean(0.6, None), "5": mean(0.4)}
-    found = {"mean": mean(0.6), "by_severity": by_severity, "by_corruption": {"fog": mean(0.6), "snow": mean(0.6)}}
-    runs = [{"run": "fog-3", "corruption": "fog", "severity": 3}]
-    runs += [{"run": "clean", "corruption": None, "severity": 0, "heads": dict.fromkeys(heads, mean(0.9))}] * clean
-    document = {"schema": "rate.grid/1", "runs": runs, "heads": dict.fromkeys(heads, found)}
-    (folder / "grid.json").write_text(json.dumps(document))
+    means = HeadMeans(
+        mean=mean(0.6),
+        by_severity={"1": mean(0.8), "3": mean(0.6, None), "5": mean(0.4)},
+        by_corruption={"fog": mean(0.6), "snow": mean(0.6)},
+    )
+    runs = (cell("fog", 3, heads), *((cell(None, 0, heads),) if clean else ()))
+    write(folder / "grid.json", GridDocument("complete", runs, dict.fromkeys(heads, means)))
 
 
 @pytest.fixture

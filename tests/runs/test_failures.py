@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.backends.fake import FakeSpec
+from rate.records import plain
 from rate.runs.failures import commonest_failures, reason_of
 from rate.runs.status import read_status
 
@@ -62,5 +63,5 @@ def test_a_run_carries_why_its_samples_failed(image_set, tmp_path: Path) -> None
     written = json.loads((tmp_path / "run" / "summary.json").read_text())
     for head, own in summary.heads.items():
         assert [(one.count, one.example) for one in own.failures] == [(2, "s0"), (1, "s2")]
-        assert written["heads"][head]["failures"] == [one.to_json() for one in own.failures]
+        assert written["heads"][head]["failures"] == [plain(one) for one in own.failures]
     assert read_status(tmp_path / "run").failures == summary.heads["a"].failures

@@ -16,6 +16,7 @@ from function_models import evaluate, job, light
 
 from rate.backends.fake import FakeSpec
 from rate.errors import RunError, TooManyErrors, UsageError
+from rate.records import written
 from rate.runs import parts as part_reader
 from rate.runs.merge import left_behind, merge
 from rate.runs.parts import read_rows
@@ -50,7 +51,7 @@ def test_merged_shards_are_the_run_of_the_whole_set(shards, tmp_path: Path) -> N
     assert merged.status == whole.status == "complete"
     assert rows_of(tmp_path / "merged") == rows_of(tmp_path / "whole")
     assert maps_of(tmp_path / "merged") == maps_of(tmp_path / "whole")
-    first, second = (summary.to_json()["heads"] for summary in (merged, whole))
+    first, second = (json.loads(written(summary.document))["heads"] for summary in (merged, whole))
     assert first == second
     assert json.loads((tmp_path / "merged" / "summary.json").read_text())["heads"] == second
 

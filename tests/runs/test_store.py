@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rate.errors import RunError
-from rate.files import write_json
+from rate.records import write
 from rate.runs import parts as store_module
 from rate.runs import records
 from rate.runs.parts import read_rows
@@ -23,6 +23,10 @@ ABOUT = {
     "identity": {"weights": "w"},
     "rule": RULE | {"explained": "label", "score": "logit"},
     "heads": [{"name": "a", "classes": 2}],
+    "execution": {},
+    "origin": {},
+    "versions": {},
+    "machine": {},
 }
 
 
@@ -74,7 +78,7 @@ def test_a_part_that_was_written_but_not_listed_counts_when_the_run_goes_on(tmp_
         break_off(tmp_path / "run", KeyboardInterrupt)
     run = read_run(tmp_path / "run")
     [part] = run["parts"]
-    write_json(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
+    write(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
     (tmp_path / "run" / "samples" / f".part-{ZEROS}.parquet.rate-{'1' * 16}.tmp").write_bytes(b"torn")
     with opened(tmp_path / "run") as store:
         assert len(store.done) == 2

@@ -21,6 +21,7 @@ from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.verdict import Head
 from rate.errors import ConfigError, RunError
+from rate.records import written as written_json
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
 from rate.runs.store import read_run
@@ -98,7 +99,8 @@ def test_every_run_is_what_it_is_alone_and_the_model_is_opened_once(image_set, t
 def test_means_are_over_runs_and_the_file_follows_its_schema(image_set, tmp_path: Path) -> None:
     grid = grid_of(job(image_set(6, 70)), tmp_path / "grid", FakeSpec(light))
     written = json.loads((tmp_path / "grid" / "grid.json").read_text())
-    assert written == load_grid(tmp_path / "grid").to_json() == grid.to_json()
+    assert written == json.loads(written_json(grid.document))
+    assert load_grid(tmp_path / "grid").document == grid.document
     jsonschema.validate(written, all_schemas()["grid"])
     assert is_grid(tmp_path / "grid")
     assert not is_grid(tmp_path / "grid" / "clean")
@@ -143,7 +145,7 @@ def test_a_killed_grid_goes_on_where_it_was(image_set, tmp_path: Path) -> None:
         grid_of(job(manifest), tmp_path / "cut", FakeSpec(cut))
     assert [cell.status for cell in load_grid(tmp_path / "cut").cells] == ["complete", "partial"]
     resumed = grid_of(job(manifest), tmp_path / "cut", FakeSpec(rest))
-    assert resumed.to_json() == whole.to_json()
+    assert resumed.document == whole.document
     assert rest.calls < 4 * 17 - 17, "what was complete was computed again"
     grid_of(job(manifest), tmp_path / "cut", FakeSpec(none))
     assert none.calls == 0, "a finished grid opened the model"
@@ -170,9 +172,9 @@ def grid(image_set, tmp_path: Path) -> Grid:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"heads": {"a": {"n": 4}}}', "\xff"])
 def test_a_damaged_summary_in_a_grid_is_computed_again(grid: Grid, text: str) -> None:
-    expected = load_grid(grid.folder).to_json()
+    expected = load_grid(grid.folder).document
     (grid.folder / "contrast-1" / "summary.json").write_text(text, encoding="latin-1")
-    assert load_grid(grid.folder).to_json() == expected
+    assert load_grid(grid.folder).document == expected
 
 
 def test_a_grid_does_not_trust_the_summary_of_a_run_that_lost_parts(grid: Grid) -> None:

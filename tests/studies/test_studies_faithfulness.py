@@ -25,6 +25,7 @@ from rate.engine.job import Job
 from rate.engine.verdict import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
+from rate.records import plain
 from rate.report.schemas import all_schemas
 from rate.studies.faithfulness import HeadScores, measure_faithfulness, samples_for
 from rate.types import Float32
@@ -77,7 +78,7 @@ def measured(job: Job, specs: list[FakeSpec], samples: int) -> HeadScores:
 
 def test_the_true_map_is_faithful_and_a_model_without_its_weights_looks_different(job: Job) -> None:
     found = found_by(job, weights(), weights(5))
-    told = found.to_json()
+    told = plain(found.document)
     assert (told["samples"], told["skipped"]) == (IMAGES, 0)
     for deletion, insertion, random in found.areas:
         assert deletion < random - 0.05
@@ -131,7 +132,7 @@ def test_batch_size_changes_nothing(job: Job) -> None:
 def test_what_has_no_map_is_skipped_and_counted(job: Job) -> None:
     found = found_by(job, np.zeros((SIZE, SIZE), np.float32), weights(5))
     assert (found.areas, found.skipped, found.correlation) == ([], IMAGES, [])
-    told = found.to_json()
+    told = plain(found.document)
     assert told["deletion"] == {"value": None, "low": None, "high": None, "n": 0}
     nan = FakeSpec(lambda x: {"h": np.full((len(x), 2), np.nan, np.float32)})
     broken = measured(job, [model(weights()), model(weights(5)), nan], 3)
@@ -163,7 +164,7 @@ def test_a_run_carries_it_by_schema_and_shows_it(tiny_vit, tmp_path: Path, salie
     assert "insertion area, high is good" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
     assert run([*command, *settings, "--faithfulness", "2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/1"
+    assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/2"
     again = json.loads((tmp_path / "run" / "faithfulness.json").read_text())
     assert again == document, "the same samples give the same, run after run"
 
@@ -173,5 +174,5 @@ def test_show_refuses_a_file_that_is_not_ours(tiny_vit, tmp_path: Path, capsys) 
     assert run([*command, "--saliency", "attention", "--threads", "1"]) == 0
     (tmp_path / "run" / "faithfulness.json").write_text("{}")
     assert run(["show", str(tmp_path / "run")]) == 2
-    assert "does not have schema rate.faithfulness/1" in capsys.readouterr().err
+    assert "has the schema None, expected 'rate.faithfulness/2'" in capsys.readouterr().err
     assert run([*command, "--saliency", "attention", "--faithfulness", "1.5"]) == 2

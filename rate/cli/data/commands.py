@@ -94,7 +94,7 @@ def pack(
 
         report = packing.pack(data, out, split=split, shard_bytes=shard_bytes, shard_samples=shard_samples, tick=tick)
     if as_json:
-        print_json(report.to_json())
+        print_json(report)
     else:
         shards = counted(report.shards, "shard")
         say(f"{report.pattern}: {counted(report.samples, 'sample')} in {shards}, {report.bytes:,} bytes")
@@ -125,7 +125,7 @@ def check(
     names = None if classes is None else _class_names(classes)
     report = check_manifest(data, split=split, classes=names, decode=not no_decode, threads=threads)
     if as_json:
-        print_json(report.to_json())
+        print_json(report)
     else:
         say(_check_text(report))
     if classes_out is not None and report.classes:

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +17,8 @@ from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
-from rate.types import Json, Sample, Stamp
+from rate.records import Count, Document
+from rate.types import Sample, Stamp
 
 SHARD_BYTES = 256 << 20
 
@@ -33,18 +33,13 @@ _MAGIC = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PackReport:
+class PackReport(Document, frozen=True, tag="rate.pack/1"):
     """The result of `pack`."""
 
     pattern: str  # pattern of all shards, usable as DATA of a command
-    shards: int
-    samples: int
-    bytes: int
-
-    def to_json(self) -> Json:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
+    shards: Count
+    samples: Count
+    bytes: Count
 
 
 def pack(

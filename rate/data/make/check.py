@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +23,8 @@ from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
 from rate.errors import ConfigError, DataError, SampleError
 from rate.paired import MIN_CLUSTERS
-from rate.types import Bool, Box, Json, Sample
+from rate.records import Count, Document
+from rate.types import Bool, Box, Sample
 
 OVERHANG = 1.0
 """The pixels by which a box may exceed its image, because annotation tools round."""
@@ -32,30 +32,17 @@ OVERHANG = 1.0
 _CHUNK = 256  # samples submitted at once, so that memory does not grow with the set
 
 
-@dataclass(frozen=True, slots=True)
-class CheckReport:
+class CheckReport(Document, frozen=True, tag="rate.check/1"):
     """The contents and problems of a source."""
 
     path: str  # the source as the user wrote it
-    rows: int
-    samples: int  # number of valid rows of the split, whose files were checked
-    classes: dict[str, int]  # label -> samples
-    splits: dict[str, int]  # split -> rows; rows without a split are not counted
+    rows: Count
+    samples: Count  # number of valid rows of the split, whose files were checked
+    classes: dict[str, Count]  # label -> samples
+    splits: dict[str, Count]  # split -> rows; rows without a split are not counted
     problems: tuple[Problem, ...]  # by row; 0 = the file as a whole
-
-    @property
-    def errors(self) -> int:
-        """The problems because of which the set or a sample cannot be evaluated as intended."""
-        return sum(problem.severity == "error" for problem in self.problems)
-
-    @property
-    def warnings(self) -> int:
-        """The problems that do not prevent an evaluation but are probably mistakes."""
-        return len(self.problems) - self.errors
-
-    def to_json(self) -> Json:
-        """Return the fields and counts as plain JSON values."""
-        return {**asdict(self), "errors": self.errors, "warnings": self.warnings}
+    errors: Count  # problems because of which the set or a sample cannot be evaluated as intended
+    warnings: Count  # problems that do not prevent an evaluation but are probably mistakes
 
 
 def check_manifest(
@@ -92,13 +79,17 @@ def check_manifest(
                 counter.problems.extend(_unknown_labels(chunk, known))
             for more in pool.map(problems_of, chunk):
                 counter.problems.extend(more)
+    problems = tuple(sorted(counter.problems, key=lambda problem: problem.row))
+    errors = sum(problem.severity == "error" for problem in problems)
     return CheckReport(
         path=str(data),
         rows=counter.splits.total(),
         samples=counter.labels.total(),
         classes=dict(sorted(counter.labels.items())),
         splits=dict(sorted((name, count) for name, count in counter.splits.items() if name is not None)),
-        problems=tuple(sorted(counter.problems, key=lambda problem: problem.row)),
+        problems=problems,
+        errors=errors,
+        warnings=len(problems) - errors,
     )
 
 

@@ -162,7 +162,7 @@ def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:
     for head in (candidate, baseline):
         if head is None:
             continue
-        if (pace := head.whole.throughput["images_per_s"]) is None:
+        if (pace := head.whole.throughput.images_per_s) is None:
             return Reading(n, n, missing=f"{head.folder} recorded no time, so it has no images per second")
         paces.append(pace)
     if baseline is None:

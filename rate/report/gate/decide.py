@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow.compute as pc
 
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
 from rate.metrics import Z95
+from rate.records import record
 from rate.report.compare.compare import Pair, pair
 from rate.report.gate.checked_values import Reading, measured, number, printable, readings
+from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
 from rate.report.gate.policy import Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
-from rate.types import Json
-
-GATE_SCHEMA_ID = "rate.gate/2"
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
 """Of a result, the worst first. ``warn``: violated, and of severity warn. ``error``: it could not be computed."""
 
+_OF_READING = ("value", "low", "high", "numerator", "denominator", "n", "candidate", "baseline")
 _EXIT = {"passed": EXIT_DONE, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
 _OF = {"pt": "correct predictions", "ir": "predictions on valid evidence", "accuracy": "predictions"}
 _NO_INTERVAL = "there is no interval: too few samples or clusters stand behind a ratio"
@@ -52,27 +52,25 @@ class Result:
         said = measured(self.reading)
         return f"{said}: {self.why}" if said else self.why
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> CheckRecord:
         """As in the JSON of a decision."""
-        check, reading = self.check.to_json(), self.reading
-        return check | {
-            "slice_by": self.check.slice,
-            "slice": self.slice,
-            "state": self.state,
-            "limit": self.limit,
-            "value": reading.value,
-            "low": reading.low,
-            "high": reading.high,
-            "numerator": reading.numerator,
-            "denominator": reading.denominator,
-            "n": reading.n,
-            "candidate": reading.candidate,
-            "baseline": reading.baseline,
-            "resampled": reading.resampled and reading.resampled.units,
-            "clusters": reading.resampled and reading.resampled.clusters,
-            "samples_needed": self.needed,
-            "message": self.message,
-        }
+        resampled = self.reading.resampled
+        return record(
+            CheckRecord,
+            asdict(self.check)
+            | {name: getattr(self.reading, name) for name in _OF_READING}
+            | {
+                "slice_by": self.check.slice,
+                "slice": self.slice,
+                "state": self.state,
+                "limit": self.limit,
+                "resampled": resampled and resampled.units,
+                "clusters": resampled and resampled.clusters,
+                "samples_needed": self.needed,
+                "message": self.message,
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,8 +78,8 @@ class Decision:
     """The verdict of a gate with everything it rests on."""
 
     policy: Policy
-    run: Json  # identity of the candidate
-    baseline: Json | None
+    run: HeadIdentity  # identity of the candidate
+    baseline: HeadIdentity | None
     results: tuple[Result, ...]  # in the order of the policy; slices in order of name
     notices: tuple[str, ...]
     undecided: str | None  # why it cannot pass whatever the checks say, for the sake of the runs
@@ -129,27 +127,30 @@ class Decision:
     def headline(self) -> str:
         """Verdict, run and the number of results by state, in one line."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        against = f" against {self.baseline['name']}" if self.baseline else ""
-        return f"gate {self.verdict}: {self.run['name']}{against}, {self.policy.source} ({counted})"
+        against = f" against {self.baseline.name}" if self.baseline else ""
+        return f"gate {self.verdict}: {self.run.name}{against}, {self.policy.source} ({counted})"
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Notices, and why it cannot pass."""
         return self.notices if self.cannot_pass is None else (*self.notices, self.cannot_pass)
 
-    def to_json(self) -> Json:
+    @property
+    def document(self) -> GateDocument:
         """`rate gate --json`."""
-        return {
-            "schema": GATE_SCHEMA_ID,
-            "verdict": self.verdict,
-            "exit_code": self.exit_code,
-            "run": self.run,
-            "baseline": self.baseline,
-            "policy": {"source": self.policy.source, "digest": self.policy.digest},
-            "counts": self.counts,
-            "notices": list(self.remarks),
-            "checks": [result.to_json() for result in self.results],
-        }
+        return record(
+            GateDocument,
+            {
+                "verdict": self.verdict,
+                "exit_code": self.exit_code,
+                "run": self.run,
+                "baseline": self.baseline,
+                "policy": {"source": self.policy.source, "digest": self.policy.digest},
+                "counts": self.counts,
+                "notices": self.remarks,
+                "checks": [result.document for result in self.results],
+            },
+        )
 
 
 def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allow_partial: bool = False) -> Decision:
@@ -281,13 +282,16 @@ def _undecided(heads: Sequence[HeadRun]) -> str | None:
     return next(filter(None, map(too_many_errors, heads)), None)
 
 
-def _identity(head: HeadRun, name: str) -> Json:
-    return {
-        "name": name,
-        "folder": str(head.folder),
-        "head": head.head,
-        "status": head.status,
-        "key": head.run["key"],
-        "weights": head.run["identity"]["weights"],
-        "n": len(head.rows),
-    }
+def _identity(head: HeadRun, name: str) -> HeadIdentity:
+    return record(
+        HeadIdentity,
+        {
+            "name": name,
+            "folder": str(head.folder),
+            "head": head.head,
+            "status": head.status,
+            "key": head.run["key"],
+            "weights": head.run["identity"]["weights"],
+            "n": len(head.rows),
+        },
+    )

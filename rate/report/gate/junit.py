@@ -20,12 +20,12 @@ _ELEMENTS = ("failure", "error", "skipped")
 
 def junit(decision: Decision) -> bytes:
     """The decision as an XML document in UTF-8; characters that XML cannot hold become U+FFFD."""
-    cases = [_case(result, decision.run["name"]) for result in decision.results]
+    cases = [_case(result, decision.run.name) for result in decision.results]
     if decision.cannot_pass is not None:
-        case = _element("testcase", name="gate", classname=decision.run["name"], time="0")
+        case = _element("testcase", name="gate", classname=decision.run.name, time="0")
         _add(case, "error", decision.cannot_pass, "inconclusive")
         cases.append(case)
-    suite = _element("testsuite", name=decision.run["name"], time="0", **_counts(cases))
+    suite = _element("testsuite", name=decision.run.name, time="0", **_counts(cases))
     properties = ET.SubElement(suite, "properties")
     properties.extend(_element("property", name=name, value=value) for name, value in _properties(decision))
     suite.extend(cases)
@@ -73,7 +73,9 @@ def _properties(decision: Decision) -> Iterable[tuple[str, str]]:
     yield "policy_digest", decision.policy.digest
     for role, identity in (("run", decision.run), ("baseline", decision.baseline)):
         if identity is not None:
-            yield from ((f"{role}_{name}", str(identity[name])) for name in ("name", "status", "key", "weights"))
+            yield from (
+                (f"{role}_{name}", str(getattr(identity, name))) for name in ("name", "status", "key", "weights")
+            )
 
 
 def _element(tag: str, **attributes: str) -> ET.Element:

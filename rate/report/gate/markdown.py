@@ -8,7 +8,7 @@ from pathlib import Path
 from rate.outputs import append_output
 from rate.report.gate.checked_values import interval_text, number
 from rate.report.gate.decide import STATES, Decision, Result
-from rate.types import Json
+from rate.report.gate.document import HeadIdentity
 
 LIMIT = 900_000
 """Bytes of a summary file that are used; GitHub drops one above 1024 k without showing any of it."""
@@ -61,9 +61,9 @@ def _heading(decision: Decision) -> list[str]:
     ]
 
 
-def _named(identity: Json) -> str:
-    name, weights, status = (_cell(text) for text in (identity["name"], identity["weights"][:12], identity["status"]))
-    return f"{name} (weights {weights}, {identity['n']} samples, {status})"
+def _named(identity: HeadIdentity) -> str:
+    name, weights, status = (_cell(text) for text in (identity.name, identity.weights[:12], identity.status))
+    return f"{name} (weights {weights}, {identity.n} samples, {status})"
 
 
 def _row(result: Result) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -69,10 +69,6 @@ class Check:
         """Whether it can stop a release; a check of severity warn cannot."""
         return self.severity == "error"
 
-    def to_json(self) -> Json:
-        """All fields."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -84,7 +80,7 @@ class Policy:
     @property
     def digest(self) -> str:
         """sha256 of what is checked, whatever file, order of keys or comments it came with."""
-        content = json.dumps([check.to_json() for check in self.checks], sort_keys=True)
+        content = json.dumps([asdict(check) for check in self.checks], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -103,7 +103,7 @@ def sweep_of(head: HeadRun) -> Sweep | None:
     if not points or is_adaptive(head):
         return None
     return Sweep(
-        lines=curves({name.upper(): [(point["tau"], point[name]) for point in points] for name in ("pt", "ir")}),
+        lines=curves({name.upper(): [(point.tau, getattr(point, name)) for point in points] for name in ("pt", "ir")}),
         ticks=ticks({value: f"{value:g}" for value in (0, 0.25, 0.5, 0.75, 1)}),
         levels=SHARES,
         threshold=_x(rule["tau"], 0, 1),

@@ -13,10 +13,12 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from msgspec import field
 
 from rate.credentials import storable, without_credentials
 from rate.errors import ConfigError, UsageError
 from rate.outputs import is_stream, require_output, write_output
+from rate.records import Count, Document, plain
 from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.gallery import Gallery, gallery_of
@@ -39,27 +41,15 @@ MAX_SAMPLES = 200
 _FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Document, frozen=True, tag="rate.page/1"):
     """The result of `write_report`."""
 
-    path: Path
-    bytes: int
+    path: Path = field(name="report")
+    bytes: Count
     heads: tuple[str, ...]
-    samples: int  # number of samples in the gallery
-    pictures: int  # number of those with a picture
+    samples: Count  # number of samples in the gallery
+    pictures: Count  # number of those with a picture
     notices: tuple[str, ...]  # notices about what is not shown, one sentence each
-
-    def to_json(self) -> Json:
-        """Return the result as JSON."""
-        return {
-            "report": str(self.path),
-            "bytes": self.bytes,
-            "heads": list(self.heads),
-            "samples": self.samples,
-            "pictures": self.pictures,
-            "notices": list(self.notices),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +214,8 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
 
 
 def _faithful(head: HeadRun) -> list[Row]:
-    measured = (read_faithfulness(head.folder) or {"heads": {}})["heads"].get(head.head)
-    return [] if measured is None else rows_of(measured)
+    measured = read_faithfulness(head.folder)
+    return [] if measured is None or head.head not in measured.heads else rows_of(measured.heads[head.head])
 
 
 def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
@@ -234,7 +224,7 @@ def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
         "rate": __version__,
         "heads": [
             {"name": name, "run": str(head.folder), "head": head.head, "status": head.status}
-            | {"summary": head.summary.to_json()}
+            | {"summary": plain(head.summary.document)}
             for name, head in zip(names, heads, strict=True)
         ],
         "slices": {"columns": SLICE_COLUMNS, "rows": slice_rows(heads)},

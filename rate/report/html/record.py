@@ -93,14 +93,14 @@ def _properties(head: HeadRun) -> Iterable[tuple[str, str]]:
 
 def _throughput(head: HeadRun) -> str:
     pace = head.whole.throughput
-    if pace["images_per_s"] is None or pace["forwards_per_s"] is None:
+    if pace.images_per_s is None or pace.forwards_per_s is None:
         return "not known"
     mean = head.summary.forwards_mean
     return (
-        f"{pace['images_per_s']:,.1f} images/s, {pace['forwards_per_s']:,.0f} forwards/s"
+        f"{pace.images_per_s:,.1f} images/s, {pace.forwards_per_s:,.0f} forwards/s"
         + (f", {mean:,.0f} forwards an image" if mean is not None else "")
-        + f", waiting for data {100 * (pace['waiting_for_data'] or 0):.1f} %"
-        + f", batch fill {100 * (pace['batch_fill'] or 0):.1f} %"
+        + f", waiting for data {100 * (pace.waiting_for_data or 0):.1f} %"
+        + f", batch fill {100 * (pace.batch_fill or 0):.1f} %"
     )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from rate.data.images.corrupt import CLEAN, SEVERITIES
+from rate.errors import RunError
+from rate.records import read
 from rate.report.heads import HeadRun
 from rate.report.html.charts import SHARES, Line, Tick, curves, ticks
 from rate.report.tables.grid import TITLES
-from rate.studies.corruption_grid import GRID_SCHEMA_ID, METRICS
-from rate.types import Json
+from rate.studies.corruption_grid import GRID, METRICS, CellHead, GridDocument, MeanRecord
 
 _SHORT = ("acc", "PT", "IR")
 """Short names of METRICS for the lines."""
@@ -33,13 +33,15 @@ def shift_of(head: HeadRun) -> Shift | None:
     grid = _grid(head)
     if grid is None:
         return None
-    mean = grid["heads"][head.head]
-    points = [(0, run["heads"][head.head]) for run in grid["runs"] if run["corruption"] is None]
-    points += [(int(level), by_metric) for level, by_metric in sorted(mean["by_severity"].items())]
-    values = {level: tuple(by_metric[name]["value"] for name in METRICS) for level, by_metric in points}
+    mean = grid.heads[head.head]
+    points: list[tuple[int, CellHead | MeanRecord]] = [
+        (0, run.heads[head.head]) for run in grid.runs if run.corruption is None
+    ]
+    points += [(int(level), by_metric) for level, by_metric in sorted(mean.by_severity.items())]
+    values = {level: tuple(getattr(by_metric, name).value for name in METRICS) for level, by_metric in points}
     return Shift(
         rows=tuple((CLEAN if level == 0 else str(level), row) for level, row in values.items()),
-        corruptions=tuple(mean["by_corruption"]),
+        corruptions=tuple(mean.by_corruption),
         titles=tuple(TITLES.values()),
         lines=curves(
             {name: [(level / SEVERITIES[-1], row[k]) for level, row in values.items()] for k, name in enumerate(_SHORT)}
@@ -48,11 +50,11 @@ def shift_of(head: HeadRun) -> Shift | None:
     )
 
 
-def _grid(head: HeadRun) -> Json | None:
+def _grid(head: HeadRun) -> GridDocument | None:
     folder = head.folder.resolve()
     try:
-        grid: Json = json.loads((folder.parent / "grid.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        grid = read(folder.parent / GRID, GridDocument, RunError, "")
+    except RunError:
         return None
-    known = isinstance(grid, dict) and grid.get("schema") == GRID_SCHEMA_ID
-    return grid if known and any(run["run"] == folder.name for run in grid["runs"]) else None
+    known = head.head in grid.heads and all(head.head in run.heads for run in grid.runs)
+    return grid if known and any(run.run == folder.name for run in grid.runs) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rate.errors import RunError
-from rate.studies.faithfulness import FAITHFULNESS, FAITHFULNESS_SCHEMA_ID
-from rate.types import Json
+from rate.metrics import RatioRecord
+from rate.records import read
+from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulnessDocument, SampleMean
 
 Row = tuple[str, str, str, str]
 """Title, value, 95 % interval, number of samples."""
@@ -26,7 +26,7 @@ _TITLES = {
 }
 
 
-def read_faithfulness(run: Path) -> Json | None:
+def read_faithfulness(run: Path) -> FaithfulnessDocument | None:
     """Read faithfulness.json of a run folder; None if it was not measured.
 
     Raises:
@@ -35,33 +35,27 @@ def read_faithfulness(run: Path) -> Json | None:
     path = run / FAITHFULNESS
     if not path.exists():
         return None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); delete it, and measure with --faithfulness again") from error
-    if not isinstance(document, dict) or document.get("schema") != FAITHFULNESS_SCHEMA_ID:
-        raise RunError(f"{path} does not have schema {FAITHFULNESS_SCHEMA_ID}; delete it, and measure again")
-    return document
+    return read(path, FaithfulnessDocument, RunError, "delete it, and measure with --faithfulness again")
 
 
-def faithfulness_table(document: Json) -> RenderableType:
+def faithfulness_table(document: FaithfulnessDocument) -> RenderableType:
     """Format one block for each head: areas beside those of a random order, pointing game beside chance, randomised
     model.
     """
-    return Group(*(block for name, head in document["heads"].items() for block in _head(name, head, document["steps"])))
+    return Group(*(block for name, head in document.heads.items() for block in _head(name, head, document.steps)))
 
 
-def rows_of(head: Json) -> list[Row]:
+def rows_of(head: FaithfulHead) -> list[Row]:
     """Format a head's part of faithfulness.json, one row per measure."""
-    pointing = head["pointing"]
-    chance = "" if pointing["chance"] is None else f", chance {pointing['chance']:.3f}"
-    last = f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing["denominator"])
-    return [*((title, *_cells(head[key], head[key]["n"])) for key, title in _TITLES.items()), last]
+    pointing = head.pointing
+    chance = "" if pointing.chance is None else f", chance {pointing.chance:.3f}"
+    last = f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing.denominator)
+    return [*((title, *_cells(getattr(head, key), getattr(head, key).n)) for key, title in _TITLES.items()), last]
 
 
-def _head(name: str, head: Json, steps: int) -> Iterator[RenderableType]:
-    skipped = f", {head['skipped']} without a map" if head["skipped"] else ""
-    yield Text(f"{name}: are the maps faithful? {head['samples']} images, {steps} steps{skipped}", style="bold")
+def _head(name: str, head: FaithfulHead, steps: int) -> Iterator[RenderableType]:
+    skipped = f", {head.skipped} without a map" if head.skipped else ""
+    yield Text(f"{name}: are the maps faithful? {head.samples} images, {steps} steps{skipped}", style="bold")
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for column in ("value", "95 % interval", "of"):
@@ -72,8 +66,8 @@ def _head(name: str, head: Json, steps: int) -> Iterator[RenderableType]:
     yield Text("")
 
 
-def _cells(value: Json, of: int) -> tuple[str, str, str]:
-    if value["value"] is None:
+def _cells(share: SampleMean | RatioRecord, of: int) -> tuple[str, str, str]:
+    if share.value is None:
         return "undefined", "", str(of)
-    interval = "" if value["low"] is None else f"{value['low']:.3f} to {value['high']:.3f}"
-    return f"{value['value']:.3f}", interval, str(of)
+    interval = "" if share.low is None else f"{share.low:.3f} to {share.high:.3f}"
+    return f"{share.value:.3f}", interval, str(of)

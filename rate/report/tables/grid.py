@@ -19,7 +19,7 @@ def grid_table(grid: Grid) -> RenderableType:
 
 
 def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
-    images = max(cell.heads[head]["n"] for cell in grid.cells)
+    images = max(cell.heads[head].n for cell in grid.cells)
     unfinished = sum(cell.status != "complete" for cell in grid.cells)
     yield Text(
         f"{head}: {len(grid.cells)} runs of {images} images"
@@ -54,7 +54,7 @@ def _table(first: str) -> Table:
 
 
 def _of_cell(cell: Cell, head: str) -> list[str]:
-    return [_number(cell.heads[head][name]["value"]) for name in METRICS]
+    return [_number(getattr(cell.heads[head], name).value) for name in METRICS]
 
 
 def _of_mean(mean: Mean) -> list[str]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rate.metrics import Ratio
 from rate.runs.failures import Failure
-from rate.runs.summary import HeadSummary, Metric, Summary
+from rate.runs.summary import BesideChance, HeadSummary, Metric, Summary
 from rate.types import Json
 
 _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
@@ -26,11 +26,11 @@ def summary_table(summary: Summary) -> RenderableType:
 def pace(summary: Summary) -> str:
     """Format one line with the speed of the run and the idle time of its device."""
     throughput = summary.throughput
-    if throughput["images_per_s"] is None:
+    if throughput.images_per_s is None or throughput.forwards_per_s is None or throughput.waiting_for_data is None:
         return "nothing was evaluated"
     return (
-        f"{throughput['images_per_s']:.3g} images/s, {throughput['forwards_per_s']:.4g} forwards/s, "
-        f"waiting for data {100 * throughput['waiting_for_data']:.1f} % of the time"
+        f"{throughput.images_per_s:.3g} images/s, {throughput.forwards_per_s:.4g} forwards/s, "
+        f"waiting for data {100 * throughput.waiting_for_data:.1f} % of the time"
     )
 
 
@@ -57,7 +57,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         yield Text(f"{head.forwards_mean:.0f} forwards an image on average, {counts.capped} verdicts not clear")
     for other in head.also:
         yield Text(
-            f"  {other['evidence']} evidence, {other['valid']} rule: {_other(other, 'pt')}, {_other(other, 'ir')}"
+            f"  {other.evidence} evidence, {other.valid} rule: {_other('PT', other.pt)}, {_other('IR', other.ir)}"
         )
     yield Text(
         f"right on valid evidence {counts.rr}, right on invalid {counts.rw}, "
@@ -91,13 +91,12 @@ def rule_line(rule: Json) -> str:
     """State what was measured and when evidence counts as valid."""
     asked = rule["masks"]
     masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
-    images = f"under {rule['corrupt']}; " if "corrupt" in rule else ""
+    images = f"under {rule['corrupt']}; " if rule.get("corrupt") else ""
     return (
         f"{images}{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; "
         f"{rule['evidence']} evidence, valid from {rule['valid']} {rule['tau']:g}"
     )
 
 
-def _other(other: Json, name: str) -> str:
-    metric = other[name]
-    return f"{name.upper()} {_number(metric['value'])} (chance {_number(metric['chance'])}, of {metric['denominator']})"
+def _other(title: str, share: BesideChance) -> str:
+    return f"{title} {_number(share.value)} (chance {_number(share.chance)}, of {share.denominator})"

@@ -14,6 +14,7 @@ from rate.data.images.geometry import Geometry
 from rate.data.make.check import check_manifest
 from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError
+from rate.records import written
 
 GEOMETRY = Geometry(8, 8, (0.0,) * 3, (1.0,) * 3)
 
@@ -207,7 +208,7 @@ def test_threads_change_nothing(tmp_path, good):
 
 def test_json(tmp_path, good):
     report = check_manifest(write(tmp_path, *good, {"image": "x.png", "label": "dog", "boxes": []}))
-    value = json.loads(json.dumps(report.to_json()))
+    value = json.loads(written(report))
     assert (value["errors"], value["warnings"], value["rows"], value["samples"]) == (1, 0, 3, 3)
     assert value["problems"][0]["row"] == 3
     assert value["problems"][0]["id"] == "x.png"

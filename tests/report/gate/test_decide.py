@@ -21,14 +21,15 @@ from run_rows import FORWARDS
 from rate.config import Measurement
 from rate.errors import RunError, UsageError
 from rate.metrics import wilson
+from rate.records import plain, schema_of, written
 from rate.report.compare.compare import pair
 from rate.report.gate.checked_values import Reading, number
 from rate.report.gate.decide import Decision, Result, decide, judge
+from rate.report.gate.document import GateDocument
 from rate.report.gate.junit import junit
 from rate.report.gate.markdown import markdown
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
-from rate.report.schemas import GATE
 
 MIXED = states(rr=60, rw=20, wr=10, ww=5, capped=5, undefined_right=3, undefined_wrong=2, error=5)
 """n 110: accuracy 88/105, PT 65/85, IR 65/75, undefined 5, capped 5, errors 5."""
@@ -271,7 +272,7 @@ def test_clusters_are_resampled_within_a_class_that_has_enough_of_them(number: i
     assert f"{number} clusters are resampled" in str(decision)
     found = pair(*(only(head, "label", "x") for head in (before, after))).differences["pt"]
     assert found.method == method
-    result, check = decision.results[0], decision.to_json()["checks"][0]
+    result, check = decision.results[0], plain(decision.document)["checks"][0]
     assert (result.reading.low, result.reading.high) == (found.low, found.high)
     assert (check["resampled"], check["clusters"]) == ("clusters" if number == 50 else "samples", number // 2)
     assert ("9 clusters, fewer than 10" in result.message) == (number == 18)
@@ -284,10 +285,10 @@ def test_samples_are_resampled_where_clusters_are_few_and_every_output_says_so(c
     said = "samples are resampled (4 clusters, fewer than 10)" if clusters else "samples are resampled (no clusters)"
     assert decision.passed
     assert said in str(decision)
-    assert any(said in text for text in decision.to_json()["notices"])
+    assert any(said in text for text in decision.document.notices)
     assert said in junit(decision).decode()
     assert said in html.unescape(markdown(decision))
-    [check] = decision.to_json()["checks"]
+    [check] = plain(decision.document)["checks"]
     assert (check["resampled"], check["clusters"]) == ("samples", 4 if clusters else None)
 
 
@@ -503,8 +504,8 @@ POLICY = [
 def test_the_json_follows_its_schema_and_repeats_the_decision(pace: float | None) -> None:
     before = head_run(MIXED, labels=LABELS, name="before", images_per_s=pace)
     decision = decided(POLICY, head_run(MIXED[::-1], labels=LABELS, name="after"), before)
-    found = json.loads(json.dumps(decision.to_json(), allow_nan=False))
-    jsonschema.validate(found, GATE)
+    found = json.loads(written(decision.document))
+    jsonschema.validate(found, schema_of(GateDocument))
     assert (found["verdict"], found["exit_code"]) == (decision.verdict, decision.exit_code)
     assert found["policy"]["digest"] == read_policy(POLICY).digest
     assert [check["state"] for check in found["checks"]] == [result.state for result in decision.results]
@@ -517,7 +518,7 @@ def test_the_json_follows_its_schema_and_repeats_the_decision(pace: float | None
 def test_the_same_runs_give_the_same_decision() -> None:
     heads = head_run(AFTER, name="after"), head_run(BEFORE, name="before")
     policy = read_policy([{"metric": "pt", "max_drop": 0.05}, {"metric": "ir", "min": 0.8}])
-    assert decide(policy, *heads).to_json() == decide(policy, *heads).to_json()
+    assert decide(policy, *heads).document == decide(policy, *heads).document
 
 
 def test_a_name_cannot_begin_a_line_of_an_assertion() -> None:

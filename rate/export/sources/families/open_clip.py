@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rate.artifacts.documents import read_json
 from rate.artifacts.weights import load_into, state_digest
 from rate.artifacts.zero_shot import ZeroShot
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.sources.open_source import SourceModel
 from rate.export.sources.source_string import Reference
+from rate.records import read_json
 from rate.types import Json
 
 LOCAL = "local-dir"
