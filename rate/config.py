@@ -90,7 +90,7 @@ class Measurement:
             )
         if self.masks == "auto" and self.evidence != "positive":
             raise ConfigError(
-                f"masks 'auto' knows how sure a verdict is for positive evidence alone, got {self.evidence!r}; "
+                f"masks 'auto' needs a standard error, which positive evidence alone has, got {self.evidence!r}; "
                 "give a number, such as --masks 1000"
             )
 

@@ -158,7 +158,7 @@ def _gpu(driver: Driver) -> Finding:
     if driver.trouble:
         return Finding("GPU", driver.trouble, "the driver does not answer: install or reload it")
     if driver.nodes:
-        return Finding("GPU", ", ".join(driver.nodes), "no nvidia-smi on PATH to say which, or whether it works")
+        return Finding("GPU", ", ".join(driver.nodes), "no nvidia-smi on PATH to name it or test it")
     return Finding("GPU", "none: no nvidia-smi on PATH, no device node", "evaluations run on the CPU")
 
 

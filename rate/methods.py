@@ -101,7 +101,7 @@ METHODS: dict[str, SaliencyMethod] = {
         ),
         SaliencyMethod(
             name="rise-tokens",
-            title="RISE on the patches that the model sees",
+            title="RISE on the patches of the model",
             settings=("keep", "cells", *SAMPLING),
             kernel="rate.kernels.tokens:from_settings",
             form="tokens",

@@ -39,9 +39,7 @@ class OpenVinoSpec:
         openvino = need("openvino", "cpu")
         core = openvino.Core()
         if self.precision == "bf16" and not _has_bf16(core):
-            raise BackendError(
-                "this CPU does not compute in bf16, which was asked for; use --precision f32 or --backend auto"
-            )
+            raise BackendError("this CPU does not compute in the requested bf16; use --precision f32 or --backend auto")
         threads = self.threads or usable_cores()
         streams = min(2, threads)
         options = {

@@ -139,9 +139,9 @@ def check_runs_on(session: Any, provider: str) -> None:
     )
     elsewhere = {f"{count} {op} on {name}" for (name, op), count in placed.items() if name != provider}
     if elsewhere or not placed:
-        told = ", ".join(sorted(elsewhere)) or "no matrix product anywhere"
+        actual = ", ".join(sorted(elsewhere)) or "no matrix product anywhere"
         raise BackendError(
-            f"{provider} was asked for and does not carry the arithmetic: {told}; "
+            f"{provider} was requested and does not run the matrix products: {actual}; "
             "use another --precision or --backend, or export the artifact again"
         )
 

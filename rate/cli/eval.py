@@ -36,7 +36,7 @@ def _opt(help: str, panel: str, *names: str) -> typer.models.OptionInfo:
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
     data: Annotated[str, typer.Argument(help="Manifest (.csv, .jsonl, .parquet), Parquet with images, or tar shards.")],
-    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on in it.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run resumes in it.")],
     config: Annotated[
         Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
     ] = None,
@@ -110,7 +110,7 @@ def evaluate(
             _EXECUTE,
         ),
     ] = 0.0,
-    dry_run: Annotated[bool, _opt("Say what it would cost, and stop.", _OUTPUT, "--dry-run")] = False,
+    dry_run: Annotated[bool, _opt("Estimate the cost, and stop.", _OUTPUT, "--dry-run")] = False,
     as_json: Annotated[bool, _opt("Print the summary as JSON.", _OUTPUT, "--json")] = False,
     log_json: Annotated[bool, _opt("Progress and notices as lines of JSON.", _OUTPUT, "--log-json")] = False,
 ) -> None:
@@ -164,7 +164,7 @@ def evaluate(
     job = job_from_artifact(loaded, data, split, measurement, execution)
     faithfulness_samples = samples_for(faithfulness, job) if faithfulness else 0
     if measurement.method.runner is not None and (dry_run or compare_precision):
-        raise ConfigError(f"--saliency {saliency} knows neither --dry-run nor --compare-precision; leave them out")
+        raise ConfigError(f"--saliency {saliency} has neither --dry-run nor --compare-precision; leave them out")
     if corruptions:
         if dry_run or compare_precision or faithfulness_samples:
             raise ConfigError(

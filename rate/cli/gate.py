@@ -23,7 +23,7 @@ def gate(
     markdown: Annotated[Path | None, typer.Option(help='Append Markdown to this file: "$GITHUB_STEP_SUMMARY".')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
     allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Decide on a run that is not complete, and say so.")
+        bool, typer.Option("--allow-partial", help="Decide on an incomplete run; the decision states that.")
     ] = False,
 ) -> None:
     """Hold a run against a policy.

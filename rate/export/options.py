@@ -85,9 +85,7 @@ class ExportOptions:
         given = [name for name in _GEOMETRY if getattr(self, name) is not None]
         if given:
             flags = ", ".join("--" + name.replace("_", "-") for name in given)
-            raise ConfigError(
-                f"{flags}: only for onnx: sources; a {family} source knows its input itself, leave it out"
-            )
+            raise ConfigError(f"{flags}: only for onnx: sources; a {family} source defines its own input, leave it out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def test_a_tower_of_another_architecture_or_family_is_refused(saved) -> None:
 
 
 def test_a_checkpoint_knows_its_classes(saved, tmp_path) -> None:
-    with pytest.raises(UsageError, match="a checkpoint knows its classes itself"):
+    with pytest.raises(UsageError, match="--classes"):
         open_source(str(saved), ExportOptions(classes=tmp_path / "classes.txt"))
 
 

@@ -259,7 +259,7 @@ def test_nodes_that_fell_back_are_an_error_even_where_the_session_did_not(artifa
         def get_providers(self):
             return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
-    with pytest.raises(BackendError, match=r"does not carry the arithmetic: .*MatMul on CPUExecutionProvider"):
+    with pytest.raises(BackendError, match=r"MatMul on CPUExecutionProvider"):
         check_runs_on(Pretends(open_session(on_cpu(artifact))), "CUDAExecutionProvider")
 
 

@@ -102,7 +102,7 @@ def test_a_broken_image_is_a_row_and_the_python_form_gives_the_same(tiny_vit, fi
     [
         (["--workers", "2"], "runs in one process"),
         (["--device", "cuda"], "in one process, on the CPU"),
-        (["--dry-run"], "knows neither --dry-run"),
+        (["--dry-run"], "neither --dry-run"),
         (["--evidence", "minmax", "--valid", "midpoint"], "add --valid absolute"),
     ],
 )

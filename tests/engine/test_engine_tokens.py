@@ -154,7 +154,7 @@ def test_commands_take_the_token_form(tiny_vit, manifest: Path, tmp_path: Path, 
     assert run(["explain", artifact, image, "--out", picture, "--boxes", "[[0, 0, 20, 20]]", *few]) == 0
     assert Path(picture).stat().st_size > 0
     assert run(["report", str(out), "--out", str(tmp_path / "report.html")]) == 0
-    assert "RISE on the patches that the model sees" in (tmp_path / "report.html").read_text()
+    assert "RISE on the patches of the model" in (tmp_path / "report.html").read_text()
     (tmp_path / "gate.toml").write_text('[[check]]\nmetric = "errors"\nmax = 0\nuse = "value"\n')
     assert run(["gate", str(out), "--policy", str(tmp_path / "gate.toml")]) == 0
     capsys.readouterr()

@@ -127,7 +127,7 @@ def _results(work: Callable[[Sample], _Done], samples: Sequence[Sample], workers
     try:
         yield from pool.map(work, samples)
     except BrokenProcessPool as error:
-        raise RateError("a worker process died, perhaps for lack of memory; the same command goes on") from error
+        raise RateError("a worker process died, perhaps for lack of memory; the same command resumes") from error
     finally:  # also when interrupted: running tasks finish, and pending ones are dropped
         pool.shutdown(cancel_futures=True)
 

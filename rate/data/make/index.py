@@ -168,8 +168,8 @@ def _with_mask(layout: _Layout, images: Sequence[Path]) -> list[Path]:
     have = [image for image in images if layout.mask(image) != image and layout.mask(image).is_file()]
     if not have:
         raise DataError(
-            f"none of the {len(images)} images in {layout.images} has a mask: the first was looked for at "
-            f"{layout.mask(images[0])}; --mask-pattern says how masks are named, e.g. '{{stem}}_mask.png'"
+            f"none of the {len(images)} images in {layout.images} has a mask: the first was expected at "
+            f"{layout.mask(images[0])}; --mask-pattern sets the names of masks, e.g. '{{stem}}_mask.png'"
         )
     return have
 

@@ -143,7 +143,7 @@ def open_source(source: str, options: ExportOptions) -> Source:
         return open_onnx(reference, options)
     options.refuse_graph_options(reference.family if reference else "checkpoint")
     if reference is None and options.classes is not None:
-        raise UsageError("--classes: a checkpoint knows its classes itself; leave it out")
+        raise UsageError("--classes: a checkpoint has its own classes; leave it out")
     asked = [parse_head(text) for text in options.heads]
     model = _open_torch(source, reference, options.classes, native=True)
     if model.zero_shot is not None and options.classes is not None and not model.heads:

@@ -304,7 +304,7 @@ def _conclusion(compared: Pair, title: str, difference: Difference) -> str:
             for name, ratio in zip(compared.titles, (difference.first, difference.second), strict=True)
             if ratio.value is None
         ]
-        return f"{title}: undefined in {' and '.join(without)}, so there is no difference to speak of"
+        return f"{title}: undefined in {' and '.join(without)}, so there is no difference"
     if difference.low is None or difference.high is None:
         return f"{title}: no difference can be claimed; {signed(difference.value)} has no interval"
     interval = f"[{signed(difference.low)}, {signed(difference.high)}]"

@@ -233,8 +233,8 @@ def test_a_rise_is_said(two) -> None:
 def test_an_undefined_ratio_names_the_head_that_has_none(two) -> None:
     comparison = compare(two(["rr", "rw"], ["ww", "ww"]))
     accuracy, pt, ir = comparison.pairs[0].conclusions
-    assert pt == "PT: undefined in two@a, so there is no difference to speak of"
-    assert ir == "IR: undefined in two@a, so there is no difference to speak of"
+    assert pt == "PT: undefined in two@a, so there is no difference"
+    assert ir == "IR: undefined in two@a, so there is no difference"
     assert "accuracy" in accuracy
     text = written(comparison.document)
     assert json.loads(text)["pairs"][0]["differences"]["pt"]["value"] is None

@@ -107,7 +107,7 @@ class _Writer:
         except SampleError as error:
             return LeftOut(entry.image, "cannot be opened", str(error))
         if not upright:  # no set documents whether its annotators used the turned or the stored pixels
-            return LeftOut(entry.image, "are turned by EXIF, of which their annotation does not know,")
+            return LeftOut(entry.image, "are turned by EXIF, which their annotation does not state,")
         if entry.annotated not in (None, size):
             return LeftOut(entry.image, "are not of the size that their annotation was drawn over")
         row: Raw = {"image": reachable(self.folder, plain(entry.image), self.out), "label": entry.label}

@@ -65,7 +65,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path):
     assert {why: count for why, (count, _) in report.left_out.items()} == {
         "have no annotation": 12,
         "cannot be opened": 2,
-        "are turned by EXIF, of which their annotation does not know,": 1,
+        "are turned by EXIF, which their annotation does not state,": 1,
         "are not of the size that their annotation was drawn over": 1,
         "have an annotation that cannot be used": 3,
     }
