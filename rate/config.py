@@ -5,23 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rate.errors import ConfigError
-from rate.methods import DEFAULT, SaliencyMethod, method_named
+from rate.methods import DEFAULT, METHODS, SaliencyMethod, method_named
+from rate.option import Settings, check_range, option, separated
 
 if TYPE_CHECKING:
     from rate.types import Json  # imports numpy, which `rate --help` does not need
-
-_CHOICES = {
-    "cells": ("fixed", "independent"),
-    "evidence": ("positive", "minmax", "raw"),
-    "valid": ("midpoint", "absolute"),
-    "explain": ("label", "prediction"),
-    "score": ("logit", "probability"),
-    "backend": ("auto", "tensorrt", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"),
-    "precision": ("auto", "f32", "fp16", "bf16", "int8"),
-}
 
 ON_CUDA = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 """Backends that need an NVIDIA GPU."""
@@ -29,48 +20,78 @@ ON_CUDA = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3}(,\d{1,3})*)?")
 
 
+THREADS = "Threads of the runtime; 0 = all this process may use."
+"""The help of every option of that name."""
+
 FIXED_MASKS = 1000
 """The number of masks of an image if no standard error exists, that is, with evidence other than positive."""
 
 _AUTO = ("min_masks", "max_masks", "confidence")
-_OF_METHODS = ("masks", "grid", "keep", "cells", "window", "stride", "seed", *_AUTO)
+_OF_METHODS = {name for method in METHODS.values() for name in method.settings}
 """Settings that only some saliency methods have."""
 
 _CORRUPT = ("corrupt", "corrupt_seed")
 
 
+def _masks(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _maps(text: str) -> int | None:
+    return {"none": 0, "all": None}[text] if text in ("none", "all") else int(text)
+
+
+def _rule(position: int) -> str:
+    usual = METHODS[DEFAULT].rule[position]
+    others = [one for one in METHODS.values() if one.rule[position] != usual]
+    return "".join((usual, *(f", and with {one.name} {one.rule[position]}" for one in others)))
+
+
+def _of(setting: str) -> str:
+    return ", ".join(one.name for one in METHODS.values() if setting in one.settings)
+
+
+_KEEP = "; ".join(f"{','.join(map(str, one.keep))} ({one.name})" for one in METHODS.values() if "keep" in one.settings)
+
+
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(Settings):
     """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
-    saliency: str = DEFAULT  # the name of a method; see `rate.methods`
-    # per image (rise, rise-tokens) | auto: until its verdict is clear; None: by evidence
-    masks: int | str | None = None
-    min_masks: int = 64  # auto: masks before the first checkpoint
-    max_masks: int = 2048  # auto: most masks of an image, if its verdict never becomes clear
-    confidence: float = 0.99  # auto: confidence at which sampling stops
-    grid: int = 7  # side of the mask's grid (rise)
-    keep: tuple[float, ...] | float | None = None  # shares of cells kept, in turn; None = the method's
-    cells: str = "fixed"  # fixed: exactly that share | independent: each cell by chance, as in the authors' RISE
-    window: int | None = None  # side of the window in pixels (occlusion); None = size / 6
-    stride: int | None = None  # its step in pixels (occlusion); None = window / 2
-    evidence: str = "auto"  # positive | minmax | raw; auto: minmax with attention, as in the paper, else positive
-    valid: str = "auto"  # midpoint: localization >= tau | absolute: RMA >= tau, as in the paper; auto: by method
-    tau: float = 0.5
-    explain: str = "label"  # the class whose score is explained: label, as in the paper | prediction
-    score: str = "logit"  # logit | probability
-    seed: int = 0
+    saliency: str = option(DEFAULT, choices={one.name: one.hint for one in METHODS.values()})
+    masks: int | str | None = option(
+        None, f"auto: until the verdict is clear (positive evidence) | N an image ({FIXED_MASKS} else).", parse=_masks
+    )
+    min_masks: int = option(
+        64, "auto: masks before the first checkpoint of the stopping rule.", within=(16, 10_000_000)
+    )
+    max_masks: int = option(2048, "auto: masks of an image that never becomes clear.")
+    confidence: float = option(
+        0.99, "auto: share of verdicts that are to be right; calibrated for the usual --min-masks and --max-masks."
+    )
+    grid: int = option(7, f"Side of the mask's grid ({_of('grid')}).", within=(2, 64))
+    keep: tuple[float, ...] | float | None = option(
+        None,
+        f"Share of cells kept, or several taken in turn; {_KEEP}.",
+        parse=separated(float),
+        expected="shares between 0 and 1 with commas between them",
+    )
+    cells: str = option("fixed", choices={"fixed": "that share exactly", "independent": "the reference RISE"})
+    window: int | None = option(None, f"Side of the window, pixels ({_of('window')}); size / 6.")
+    stride: int | None = option(None, f"Its step, pixels ({_of('stride')}); window / 2.")
+    evidence: str = option("auto", choices={"positive": "", "minmax": "", "raw": "", "auto": _rule(0)})
+    valid: str = option("auto", choices={"midpoint": "", "absolute": "the paper's rule", "auto": _rule(1)})
+    tau: float = option(0.5, "Threshold of the rule.")
+    explain: str = option("label", "Class whose score is explained", choices=("label", "prediction"))
+    score: str = option("logit", choices=("logit", "probability"))
+    seed: int = option(0, "Of the masks.", within=(0, 2**63 - 1))
     corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, applied to the model's crop of every image
-    corrupt_seed: int = 0  # seed of the corruption's random numbers
+    corrupt_seed: int = option(0, "Of what is chance in a corruption.", within=(0, 2**63 - 1))
 
     def __post_init__(self) -> None:
+        self.check_options()
         self._choose_rule()
-        for name in ("cells", "evidence", "valid", "explain", "score"):
-            _check_choice(name, getattr(self, name))
         self._check_masks()
-        _check_range("grid", self.grid, 2, 64)
-        _check_range("seed", self.seed, 0, 2**63 - 1)
-        _check_range("corrupt-seed", self.corrupt_seed, 0, 2**63 - 1)
         shares = self.method.keep if self.keep is None else self.keep
         shares = tuple(shares) if isinstance(shares, (tuple, list)) else (shares,)
         if not shares:
@@ -105,9 +126,8 @@ class Measurement:
         if self.masks != "auto":
             if isinstance(self.masks, str):
                 raise ConfigError(f"masks must be auto or a whole number, got {self.masks!r}")
-            _check_range("masks", self.masks, 2, 10_000_000)
-        _check_range("min-masks", self.min_masks, 16, 10_000_000)
-        _check_range("max-masks", self.max_masks, self.min_masks, 10_000_000)
+            check_range("masks", self.masks, 2, 10_000_000)
+        check_range("max-masks", self.max_masks, self.min_masks, 10_000_000)
         if not 0.96 < self.confidence < 1.0:
             raise ConfigError(f"confidence must lie between 0.96 and 1, got {self.confidence}; the default is 0.99")
 
@@ -170,35 +190,37 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Settings):
     """The settings of a run that do not change a verdict."""
 
-    backend: str = "auto"
-    precision: str = "auto"  # precision of the arithmetic: auto | f32 | fp16 | bf16 | int8
-    batch: int = 32  # rows of one forward
-    threads: int = 0  # threads of the runtime; 0 = all cores that this process may use
-    save_maps: int | None = 50  # maps kept per head and quadrant; None = all
-    max_errors: float = 0.01  # below 1: a share of the samples; from 1 on: a number of samples
-    limit: int | None = None  # number of first samples to evaluate; the run is then partial
-    shard: str = "1/1"  # number of one of several equal parts of the samples; the run is then partial
-    repair: bool = False  # evaluate damaged, missing and failed samples again
-    runner: str = "local"  # local | ray: embedded | ray://ADDRESS: a cluster | ray://auto
-    workers: int = 0  # number of worker processes; 0 = one (local), as many as fit (ray)
-    device: str = "auto"  # auto: a GPU if there is one | cpu | cuda | cuda:N | cuda:N,M,...: one worker on each GPU
+    backend: str = option(
+        "auto",
+        choices=("auto", "tensorrt", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"),
+    )
+    precision: str = option("auto", choices=("auto", "f32", "fp16", "bf16", "int8"))
+    batch: int = option(32, "Rows a forward.", within=(1, 4096))
+    threads: int = option(0, THREADS, within=(0, 1024))
+    save_maps: int | None = option(
+        50,
+        "Maps kept per head and quadrant: none | K | all",
+        within=(0, 10_000_000),
+        panel="Output",
+        parse=_maps,
+        expected="none, all, or a number a quadrant",
+    )
+    max_errors: float = option(0.01, "Failed samples allowed: a share below 1, or a number. More: exit code 4.")
+    limit: int | None = option(None, "Only the first rows; the run is then partial.", within=(1, 10**12))
+    shard: str = option("1/1", "NUMBER/OF: only this part of the samples; see `rate merge`.")
+    repair: bool = option(False, "Evaluate again what is damaged, missing or failed in the run.")
+    runner: str = option("local", "local | ray | ray://ADDRESS of a cluster")
+    workers: int = option(0, "Processes that share the work; 0 = one, or on Ray as many as fit.", within=(0, 10_000))
+    device: str = option("auto", "auto: a GPU if there is one | cpu | cuda | cuda:N | cuda:N,M,..: a worker on each")
 
     def __post_init__(self) -> None:
-        _check_choice("backend", self.backend)
-        _check_choice("precision", self.precision)
+        self.check_options()
         if self.runner not in ("local", "ray") and not self.runner.startswith("ray://"):
             raise ConfigError(f"runner must be local, ray, or ray://ADDRESS of a cluster; got {self.runner!r}")
-        _check_range("workers", self.workers, 0, 10_000)
         self._check_device()
-        _check_range("batch", self.batch, 1, 4096)
-        _check_range("threads", self.threads, 0, 1024)
-        if self.save_maps is not None:
-            _check_range("save-maps", self.save_maps, 0, 10_000_000)
-        if self.limit is not None:
-            _check_range("limit", self.limit, 1, 10**12)
         if not (math.isfinite(self.max_errors) and self.max_errors >= 0):
             raise ConfigError(f"max-errors must be a share below 1 or a number of samples, got {self.max_errors}")
 
@@ -251,13 +273,3 @@ class Execution:
         """Compute how many of ``samples`` may fail before a run counts as failed; it is less than ``samples``."""
         allowed = int(self.max_errors * samples) if self.max_errors < 1 else int(self.max_errors)
         return max(min(allowed, samples - 1), 0)
-
-
-def _check_choice(name: str, value: Any) -> None:
-    if value not in _CHOICES[name]:
-        raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")
-
-
-def _check_range(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name} must be a whole number from {low} to {high}, got {value!r}")

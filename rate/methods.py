@@ -133,9 +133,3 @@ def method_named(name: str) -> SaliencyMethod:
     if name not in METHODS:
         raise ConfigError(f"saliency must be one of {', '.join(METHODS)}; got {name!r}")
     return METHODS[name]
-
-
-def names_in_words(masks_only: bool = False) -> str:
-    """List all methods for a help text; with ``masks_only``, those that perturb the image."""
-    shown = [method for method in METHODS.values() if method.kernel or not masks_only]
-    return " | ".join(f"{one.name}: {one.hint}" if one.hint else one.name for one in shown)

@@ -17,7 +17,7 @@ PACKAGE = Path(rate.__file__).parent
 ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
-    ("config", "methods"),
+    ("config", "methods", "option"),
     ("kernels", "metrics", "paired"),
     ("data",),
     ("backends",),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.console import log_as_json
 from rate.cli.grid import corruptions_of, run_grid
-from rate.cli.settings import apply_config
+from rate.cli.settings import Config, Shown, with_settings
 from rate.cli.show import print_grid, print_run
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
-from rate.methods import DEFAULT, METHODS, names_in_words
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -22,149 +22,81 @@ if TYPE_CHECKING:
     from rate.runs.summary import Summary
     from rate.studies.faithfulness import FaithfulnessDocument
 
-_KEEP = "; ".join(
-    f"{','.join(map(str, method.keep))} ({method.name})" for method in METHODS.values() if "keep" in method.settings
-)
 _MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
 
 
-def _opt(help: str, panel: str, *names: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(*names, help=help, rich_help_panel=panel)
-    return option
-
-
+@with_settings
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
     data: Annotated[str, typer.Argument(help="Manifest (.csv, .jsonl, .parquet), Parquet with images, or tar shards.")],
+    *,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run resumes in it.")],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
-    ] = None,
+    config: Config = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
-    limit: Annotated[int | None, _opt("Only the first rows; the run is then partial.", _EXECUTE)] = None,
-    saliency: Annotated[str, _opt(names_in_words(), _MEASURE)] = DEFAULT,
-    masks: Annotated[
-        str | None, _opt("auto: until the verdict is clear (positive evidence) | N an image (1000 else).", _MEASURE)
-    ] = None,
-    min_masks: Annotated[int, _opt("auto: masks before the first checkpoint of the stopping rule.", _MEASURE)] = 64,
-    max_masks: Annotated[int, _opt("auto: masks of an image that never becomes clear.", _MEASURE)] = 2048,
-    confidence: Annotated[
-        float,
-        _opt(
-            "auto: share of verdicts that are to be right; calibrated for the usual --min-masks and --max-masks.",
-            _MEASURE,
-        ),
-    ] = 0.99,
-    grid: Annotated[int, _opt("Side of the mask's grid (rise).", _MEASURE)] = 7,
-    keep: Annotated[str | None, _opt(f"Share of cells kept, or several taken in turn; {_KEEP}.", _MEASURE)] = None,
-    cells: Annotated[str, _opt("fixed: that share exactly | independent: the reference RISE", _MEASURE)] = "fixed",
-    window: Annotated[int | None, _opt("Side of the window, pixels (occlusion); size / 6.", _MEASURE)] = None,
-    stride: Annotated[int | None, _opt("Its step, pixels (occlusion); window / 2.", _MEASURE)] = None,
-    evidence: Annotated[
-        str, _opt("positive | minmax | raw; auto: positive, and with attention minmax as the paper.", _MEASURE)
-    ] = "auto",
-    valid: Annotated[
-        str, _opt("midpoint | absolute (the paper's rule); auto: midpoint, and with attention absolute.", _MEASURE)
-    ] = "auto",
-    tau: Annotated[float, _opt("Threshold of the rule.", _MEASURE)] = 0.5,
-    explain: Annotated[str, _opt("Class whose score is explained: label | prediction", _MEASURE)] = "label",
-    score: Annotated[str, _opt("logit | probability", _MEASURE)] = "logit",
-    seed: Annotated[int, _opt("Of the masks.", _MEASURE)] = 0,
+    measurement: Annotated[Measurement, Shown(_MEASURE)],
     corrupt: Annotated[
         str | None,
-        _opt(
-            "fog:3: images under that corruption of ImageNet-C, at the model's crop. fog | all:3 | all | clean, or "
-            "several with commas: a folder of runs.",
-            _MEASURE,
+        typer.Option(
+            help="fog:3: images under that corruption of ImageNet-C, at the model's crop. fog | all:3 | all | clean, "
+            "or several with commas: a folder of runs.",
+            rich_help_panel=_MEASURE,
         ),
     ] = None,
-    severities: Annotated[str | None, _opt("Of corruptions without one, 1,3,5; all five.", _MEASURE)] = None,
-    corrupt_seed: Annotated[int, _opt("Of what is chance in a corruption.", _MEASURE)] = 0,
-    backend: Annotated[
-        str, _opt("auto | openvino | onnxruntime | torch; on a GPU tensorrt | onnxruntime-cuda | torch-cuda", _EXECUTE)
-    ] = "auto",
-    precision: Annotated[str, _opt("auto | f32 | fp16 | bf16 | int8", _EXECUTE)] = "auto",
-    device: Annotated[
-        str, _opt("auto: a GPU if there is one | cpu | cuda | cuda:N | cuda:N,M,..: a worker on each", _EXECUTE)
-    ] = "auto",
-    batch: Annotated[int, _opt("Rows a forward.", _EXECUTE)] = 32,
-    threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _EXECUTE)] = 0,
-    workers: Annotated[int, _opt("Processes that share the work; 0 = one, or on Ray as many as fit.", _EXECUTE)] = 0,
-    runner: Annotated[str, _opt("local | ray | ray://ADDRESS of a cluster", _EXECUTE)] = "local",
-    shard: Annotated[str, _opt("NUMBER/OF: only this part of the samples; see `rate merge`.", _EXECUTE)] = "1/1",
-    repair: Annotated[
-        bool, _opt("Evaluate again what is damaged, missing or failed in the run.", _EXECUTE, "--repair")
-    ] = False,
-    save_maps: Annotated[str, _opt("Maps kept per head and quadrant: none | K | all", _OUTPUT)] = "50",
-    max_errors: Annotated[
-        float, _opt("Failed samples allowed: a share below 1, or a number. More: exit code 4.", _EXECUTE)
-    ] = 0.01,
+    severities: Annotated[
+        str | None, typer.Option(help="Of corruptions without one, 1,3,5; all five.", rich_help_panel=_MEASURE)
+    ] = None,
+    execution: Annotated[Execution, Shown(_EXECUTE)],
     compare_precision: Annotated[
-        int, _opt("Afterwards, this many samples once more in f32: what the precision changes.", _EXECUTE)
+        int,
+        typer.Option(
+            help="Afterwards, this many samples once more in f32: what the precision changes.",
+            rich_help_panel=_EXECUTE,
+        ),
     ] = 0,
     faithfulness: Annotated[
         float,
-        _opt(
-            "Afterwards, on this share of the samples (from 1 on: a number): deletion, insertion, pointing game, and "
-            "the maps of a model with its weights in random order.",
-            _EXECUTE,
+        typer.Option(
+            help="Afterwards, on this share of the samples (from 1 on: a number): deletion, insertion, pointing game, "
+            "and the maps of a model with its weights in random order.",
+            rich_help_panel=_EXECUTE,
         ),
     ] = 0.0,
-    dry_run: Annotated[bool, _opt("Estimate the cost, and stop.", _OUTPUT, "--dry-run")] = False,
-    as_json: Annotated[bool, _opt("Print the summary as JSON.", _OUTPUT, "--json")] = False,
-    log_json: Annotated[bool, _opt("Progress and notices as lines of JSON.", _OUTPUT, "--log-json")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate the cost, and stop.", rich_help_panel=_OUTPUT)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=_OUTPUT)
+    ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option(
+            "--log-json",
+            help="Progress and notices as lines of JSON.",
+            rich_help_panel=_OUTPUT,
+            callback=log_as_json,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None:
     """Evaluate an artifact on a data set: accuracy, PT and IR with intervals, beside chance.
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
     from rate.artifacts.artifact import load_artifact
-    from rate.cli.console import log_as_json, notice, print_json
+    from rate.cli.console import notice, print_json
     from rate.engine.job import job_from_artifact
     from rate.engine.open_runner import open_runner
     from rate.studies.faithfulness import samples_for
 
-    log_as_json(log_json)
-    corruptions = corruptions_of(corrupt, severities)
-    measurement = Measurement(
-        saliency=saliency,
-        masks=_number_or_word(masks),
-        min_masks=min_masks,
-        max_masks=max_masks,
-        confidence=confidence,
-        grid=grid,
-        keep=None if keep is None else _shares(keep),
-        cells=cells,
-        window=window,
-        stride=stride,
-        evidence=evidence,
-        valid=valid,
-        tau=tau,
-        explain=explain,
-        score=score,
-        seed=seed,
-        corrupt=next(filter(None, corruptions), None) if corruptions else corrupt,
-        corrupt_seed=corrupt_seed,
-    )
-    execution = Execution(
-        backend=backend,
-        precision=precision,
-        batch=batch,
-        threads=threads,
-        save_maps=_maps(save_maps),
-        max_errors=max_errors,
-        limit=limit,
-        shard=shard,
-        repair=repair,
-        runner=runner,
-        workers=workers,
-        device=device,
-    )
+    if corruptions := corruptions_of(corrupt, severities):
+        measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
     faithfulness_samples = samples_for(faithfulness, job) if faithfulness else 0
     if measurement.method.runner is not None and (dry_run or compare_precision):
-        raise ConfigError(f"--saliency {saliency} has neither --dry-run nor --compare-precision; leave them out")
+        raise ConfigError(
+            f"--saliency {measurement.saliency} has neither --dry-run nor --compare-precision; leave them out"
+        )
     if corruptions:
         if dry_run or compare_precision or faithfulness_samples:
             raise ConfigError(
@@ -249,22 +181,3 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
     say(f"forwards   {most}{cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
     say(f"time       {most or 'about '}{minutes} min {seconds} s")
     say(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
-
-
-def _number_or_word(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--keep must be shares between 0 and 1 with commas between them, got {text!r}") from None
-
-
-def _maps(text: str) -> int | None:
-    if text in ("none", "all"):
-        return 0 if text == "none" else None
-    if text.isdecimal():
-        return int(text)
-    raise ConfigError(f"--save-maps must be none, all, or a number a quadrant; got {text!r}")

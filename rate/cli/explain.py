@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.settings import Shown, with_settings
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
-from rate.methods import DEFAULT, names_in_words
+from rate.methods import DEFAULT, METHODS
 
 if TYPE_CHECKING:
     from rate.engine.verdict import Verdict
     from rate.types import Box
 
 _FORMS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_WITH_MASKS = " | ".join(one.name for one in METHODS.values() if one.kernel)
 
 
+@with_settings
 def explain(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
     image: Annotated[Path, typer.Argument(help="Image file.")],
+    *,
     out: Annotated[Path, typer.Option(help="Picture to write (.png).")] = Path("heat.png"),
     label: Annotated[
         str | None, typer.Option("--class", help="Class to explain; the predicted one if not given.")
@@ -29,11 +33,10 @@ def explain(
     boxes: Annotated[str, typer.Option(help="Object boxes in image pixels: [[x0,y0,x1,y1], ...]")] = "[]",
     mask: Annotated[Path | None, typer.Option(help="Object mask instead of boxes: non-zero = object.")] = None,
     head: Annotated[str | None, typer.Option(help="Head to explain, where there are several.")] = None,
-    saliency: Annotated[str, typer.Option(help=names_in_words(masks_only=True))] = DEFAULT,
+    saliency: Annotated[str, typer.Option(help=_WITH_MASKS)] = DEFAULT,
     masks: Annotated[int, typer.Option(help="Masks (rise, rise-tokens).")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the runtime; 0 = all this process may use.")] = 0,
-    device: Annotated[str, typer.Option(help="auto: a GPU where there is one | cpu | cuda | cuda:N")] = "auto",
+    measurement: Annotated[Measurement, Shown(only=("seed",))],
+    execution: Annotated[Execution, Shown(only=("threads", "device"))],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Explain the prediction for one image."""
@@ -50,8 +53,6 @@ def explain(
         raise ConfigError(f"--out must end in {', '.join(_FORMS)}, got {str(out)!r}")
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
-    measurement = Measurement(saliency=saliency, masks=masks, seed=seed)
-    execution = Execution(threads=threads, device=device)
     execution.check_one_device("rate explain")
     question = engine.Question(image, _boxes(boxes), mask, label, head)
     loaded = load_artifact(artifact)

@@ -9,49 +9,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.settings import settings_of
+from rate.cli.settings import with_settings
 from rate.errors import check_installed
+from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
 
 if TYPE_CHECKING:
     from rate.cli.console import Steps
     from rate.finetune.recipe import Finetuned, Watch
 
+
+def _installed(source: str) -> str:
+    """Report missing packages before the recipes are imported, since they import torch."""
+    from rate.export.sources.source_string import packages_of
+
+    check_installed(f"fine-tuning of {source}", {"torch": "train"} | packages_of(source))
+    return source
+
+
 _Source = Annotated[
     str,
     typer.Argument(
         help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, albef:FILE, openai:FILE, "
-        "reference:FILE[:RESIZE], or a checkpoint folder."
+        "reference:FILE[:RESIZE], or a checkpoint folder.",
+        callback=_installed,
     ),
 ]
 _Encoder = Annotated[
     str,
     typer.Argument(
         help="open_clip:NAME[:WEIGHTS] or open_clip:CONFIG.json[:WEIGHTS], openai:FILE, reference:FILE[:RESIZE] of a "
-        "CLIP, or a checkpoint of flcp."
+        "CLIP, or a checkpoint of flcp.",
+        callback=_installed,
     ),
 ]
 _Data = Annotated[Path, typer.Argument(help="Manifest: .csv, .jsonl or .parquet.")]
 _Out = Annotated[Path, typer.Option(help="Checkpoint folder to write.")]
-_Split = Annotated[str, typer.Option(help="Rows to train on.")]
-_ValAfter = Annotated[str | None, typer.Option(help="Rows to measure accuracy on afterwards.")]
-_ValEach = Annotated[str | None, typer.Option(help="Rows to measure accuracy on after every epoch.")]
-_Epochs = Annotated[int, typer.Option(help="Passes over the rows.")]
-_Lr = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-_Batch = Annotated[int, typer.Option(help="Rows a step.")]
-_Seed = Annotated[int, typer.Option(help="Of the order of the rows, and of the augmentation.")]
-_Classes = Annotated[Path | None, typer.Option(help="Class names, one a line; the labels, sorted.")]
-_Names = Annotated[
-    Path | None, typer.Option("--classes", help="Labels, one a line, or LABEL<TAB>NAME IN THE PROMPT; or .json.")
-]
-_Templates = Annotated[Path | None, typer.Option(help="Prompts, one a line, each with one {}; 'a photo of a {}'.")]
-_Temperature = Annotated[float, typer.Option(help="Of the contrastive loss; it stays as it is.")]
-_Augment = Annotated[bool, typer.Option(help="Random resized crop, flip, rotation, colour jitter.")]
-_Device = Annotated[str, typer.Option(help="cpu | cuda (mixed precision).")]
-_Threads = Annotated[int, typer.Option(help="0 = all this process may use.")]
-_Force = Annotated[bool, typer.Option("--force", help="Replace a checkpoint that exists.")]
-_ForceAll = Annotated[
-    bool, typer.Option("--force", help="Replace a checkpoint that exists; drop another, interrupted training.")
-]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(help="Fine-tune a model on a data set.", no_args_is_help=True)
@@ -63,91 +55,30 @@ def root() -> None:
 
 
 @app.command("lp")
-def lp(
-    context: typer.Context,
-    source: _Source,
-    data: _Data,
-    out: _Out,
-    split: _Split = "train",
-    val_split: _ValAfter = None,
-    epochs: _Epochs = 100,
-    lr: _Lr = 1e-3,
-    batch: _Batch = 64,
-    seed: _Seed = 0,
-    classes: _Classes = None,
-    threads: _Threads = 0,
-    force: _Force = False,
-    as_json: _AsJson = False,
-) -> None:
+@with_settings
+def lp(source: _Source, data: _Data, out: _Out, settings: LpSettings, as_json: _AsJson = False) -> None:
     """Linear probing: freeze the tower, train a linear classifier on its features."""
-    _check_packages(source)
-    from rate.finetune.lp import LpSettings, finetune_lp
+    from rate.finetune.lp import finetune_lp
 
-    settings = settings_of(LpSettings, context)
-    _run_training(lambda watch: finetune_lp(source, data, out, settings, watch), epochs, as_json)
+    _run_training(lambda watch: finetune_lp(source, data, out, settings, watch), settings.epochs, as_json)
 
 
 @app.command("ft")
-def ft(
-    context: typer.Context,
-    source: _Source,
-    data: _Data,
-    out: _Out,
-    split: _Split = "train",
-    val_split: _ValEach = None,
-    epochs: _Epochs = 10,
-    lr: _Lr = 1e-5,
-    batch: _Batch = 64,
-    seed: _Seed = 0,
-    classes: _Classes = None,
-    augment: _Augment = True,
-    device: _Device = "cpu",
-    threads: _Threads = 0,
-    force: _ForceAll = False,
-    as_json: _AsJson = False,
-) -> None:
+@with_settings
+def ft(source: _Source, data: _Data, out: _Out, settings: FtSettings, as_json: _AsJson = False) -> None:
     """Full fine-tuning: train the tower and a linear classifier on it. An interrupted training resumes."""
-    _check_packages(source)
-    from rate.finetune.full import FtSettings, finetune_ft
+    from rate.finetune.full import finetune_ft
 
-    settings = settings_of(FtSettings, context)
-    _run_training(lambda watch: finetune_ft(source, data, out, settings, watch), epochs, as_json)
+    _run_training(lambda watch: finetune_ft(source, data, out, settings, watch), settings.epochs, as_json)
 
 
 @app.command("flcp")
-def flcp(
-    context: typer.Context,
-    source: _Encoder,
-    data: _Data,
-    out: _Out,
-    split: _Split = "train",
-    val_split: _ValEach = None,
-    epochs: _Epochs = 10,
-    lr: _Lr = 1e-5,
-    batch: _Batch = 64,
-    seed: _Seed = 0,
-    classes: _Names = None,
-    templates: _Templates = None,
-    temperature: _Temperature = 0.07,
-    augment: _Augment = True,
-    device: _Device = "cpu",
-    threads: _Threads = 0,
-    force: _ForceAll = False,
-    as_json: _AsJson = False,
-) -> None:
+@with_settings
+def flcp(source: _Encoder, data: _Data, out: _Out, settings: FlcpSettings, as_json: _AsJson = False) -> None:
     """Fine-tuning like CLIP's pre-training: train both towers on images and the prompts of their classes."""
-    _check_packages(source)
-    from rate.finetune.contrastive import FlcpSettings, finetune_flcp
+    from rate.finetune.contrastive import finetune_flcp
 
-    settings = settings_of(FlcpSettings, context)
-    _run_training(lambda watch: finetune_flcp(source, data, out, settings, watch), epochs, as_json)
-
-
-def _check_packages(source: str) -> None:
-    """Report missing packages before the recipes are imported, since they import torch."""
-    from rate.export.sources.source_string import packages_of
-
-    check_installed(f"fine-tuning of {source}", {"torch": "train"} | packages_of(source))
+    _run_training(lambda watch: finetune_flcp(source, data, out, settings, watch), settings.epochs, as_json)
 
 
 def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:

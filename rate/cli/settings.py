@@ -1,28 +1,101 @@
-"""The precedence of an option's value: flag > RATE_* environment > --config TOML > default."""
+"""A command's options are the fields of the settings that it takes; flag > RATE_* environment > --config > default."""
 
 from __future__ import annotations
 
+import inspect
 import tomllib
-from collections.abc import Callable
-from inspect import signature
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from rate.errors import ConfigError
+from rate.option import Option, Settings, options_of
 
-T = TypeVar("T")
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a command shows the settings that it takes, as in ``Annotated[Measurement, Shown("What is measured")]``."""
+
+    panel: str | None = None
+    only: tuple[str, ...] = ()  # fields that are options here; none: all that can be
 
 
-def settings_of(kind: Callable[..., T], context: typer.Context, **made: Any) -> T:
-    """Read the settings ``kind`` from the command's options of the same names; ``made`` are fields with converted
-    values.
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with one option for each field in the place of each parameter that takes `Settings`.
 
-    Every field must exist: a field without an option is a defect of the command.
+    A parameter of the command that has the name of a field stands in the place of that field's option, and fills it.
     """
-    given = context.params | made
-    return kind(**{name: given[name] for name in signature(kind).parameters})
+    own = inspect.signature(command, eval_str=True).parameters
+    kinds = {name: _kind(one.annotation) for name, one in own.items()}
+    parameters: list[inspect.Parameter] = []
+    for name, one in own.items():
+        kind = kinds[name]
+        parameters += [one.replace(kind=one.KEYWORD_ONLY)] if kind is None else _options(kind, one.annotation, own)
+
+    @wraps(command)
+    def filled(**given: Any) -> None:
+        made = {
+            name: given[name]
+            if kind is None
+            else kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
+            for name, kind in kinds.items()
+        }
+        command(**made)
+
+    whole: Any = filled
+    del whole.__wrapped__  # its signature is the other one
+    whole.__signature__ = inspect.Signature(parameters)
+    whole.__annotations__ = {one.name: one.annotation for one in parameters}
+    return filled
+
+
+def _kind(annotation: Any) -> Any:
+    """The settings class of a parameter, or None."""
+    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
+def _options(kind: type[Settings], annotation: Any, taken: Any) -> Iterator[inspect.Parameter]:
+    shown = next((one for one in get_args(annotation) if isinstance(one, Shown)), Shown())
+    hints, defaults = get_type_hints(kind), {field.name: field.default for field in fields(kind)}
+    for name, one in options_of(kind).items():
+        if name not in taken and (not shown.only or name in shown.only):
+            yield _parameter(name, hints[name], defaults[name], one, shown.panel)
+
+
+def _parameter(name: str, hint: Any, default: Any, one: Option, panel: str | None) -> inspect.Parameter:
+    types = [part for part in get_args(hint) if part is not NoneType] if get_origin(hint) is UnionType else [hint]
+    flag = f"--{name.replace('_', '-')}"
+    if one.parse and default is not None:
+        default = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+    def parsed(text: object) -> Any:
+        assert one.parse is not None
+        try:
+            return one.parse(str(text))
+        except ValueError:
+            raise ConfigError(f"{flag} must be {one.expected}; got {str(text)!r}") from None
+
+    info = typer.Option(
+        *([flag] if default is False else []),
+        help=one.in_words(),
+        rich_help_panel=one.panel or panel,
+        parser=parsed if one.parse else None,
+        autocompletion=(lambda incomplete: [choice for choice in one.choices if choice.startswith(incomplete)])
+        if one.choices
+        else None,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[str if one.parse else types[0], info],
+    )
 
 
 def apply_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -49,3 +122,9 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
         )
     context.default_map = {**(context.default_map or {}), **values}
     return path
+
+
+Config = Annotated[
+    Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
+]
+"""The option `--config` of a command."""

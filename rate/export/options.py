@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.errors import ConfigError, UsageError
+from rate.option import Settings, option, separated
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PLAN_BATCH = (32, 256)
@@ -16,33 +17,50 @@ PLAN_BATCH = (32, 256)
 _GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
 
 
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """Options of an export. The second group describes a bare ONNX model; other sources define these themselves."""
+_INT8, _BARE = "int8 only", "Bare ONNX models only"
+_CHANNELS = "three numbers such as 0.485,0.456,0.406"
 
-    classes: Path | None = None  # class names of the source's own classifier, one per line, in the order of its logits
-    templates: Path | None = None  # prompt templates for those names, one per line, each with one {}
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions(Settings):
+    """Options of an export. The last group describes a bare ONNX model; other sources define these themselves."""
+
+    classes: Path | None = option(None, "Class names, one a line, in the order of the logits.")
+    templates: Path | None = option(None, 'Prompt templates, one a line, each with {}; "a photo of a {}" if not given.')
     heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
-    precision: str = "f32"  # f32 | fp16, bf16, int8: also a graph in that precision
-    calibrate: Path | str | None = None  # int8: manifest of images that resemble the evaluation set
-    split: str | None = None  # split of that manifest; None = all rows
-    calibration_images: int = 300  # largest number of calibration images
-    max_flips: float = 0.02  # int8: largest share of predictions or of verdicts that may differ from f32
-    format: str = "onnx"  # onnx | tensorrt: also a plan for the GPU of this machine
-    plan_batch: tuple[int, ...] = PLAN_BATCH  # tensorrt: batch sizes for which the plan has kernels
-    force: bool = False  # replace an artifact that exists
-    tokens: bool = False  # also the token form, which drops patches (plain vision transformers only)
-    size: int | None = None  # side of the square input, pixels; None = the graph's own
-    mean: tuple[float, ...] | None = None  # per channel, for pixels in [0, 1]
-    std: tuple[float, ...] | None = None
-    interpolation: str | None = None  # bicubic | bilinear
-    crop_pct: float | None = None  # size / resize, as in timm: 0.875 resizes the short side to 256 for 224
-    input: str | None = None  # name of the graph's image input, if it has several inputs
-    output: str | None = None
+    precision: str = option(
+        "f32",
+        "A graph in that precision beside the f32 one",
+        choices={"f32": "", "fp16": "a GPU", "bf16": "a GPU", "int8": ""},
+    )
+    format: str = option("onnx", choices={"onnx": "", "tensorrt": "also a plan for the GPU of this machine"})
+    plan_batch: tuple[int, ...] = option(
+        PLAN_BATCH,
+        "Rows a forward that the plan is built for: 8,32",
+        panel="TensorRT only",
+        parse=separated(int),
+        expected="whole numbers separated by commas, as 8,32",
+    )
+    tokens: bool = option(False, "Also the form that drops patches (plain ViTs), for rise-tokens.")
+    calibrate: Path | str | None = option(None, "Manifest of images like those to evaluate.", panel=_INT8)
+    split: str | None = option(None, "Only its rows of this split.", panel=_INT8)
+    calibration_images: int = option(300, "Images at most.", within=(1, 1_000_000), panel=_INT8)
+    max_flips: float = option(0.02, "Largest share of verdicts or predictions it may change.", panel=_INT8)
+    force: bool = option(False, "Replace an artifact that exists.")
+    size: int | None = option(None, "Side of the square input, pixels.", panel=_BARE)
+    mean: tuple[float, ...] | None = option(
+        None, "Channel means: R,G,B.", panel=_BARE, parse=separated(float), expected=_CHANNELS
+    )
+    std: tuple[float, ...] | None = option(
+        None, "Channel deviations: R,G,B.", panel=_BARE, parse=separated(float), expected=_CHANNELS
+    )
+    interpolation: str | None = option(None, "bicubic | bilinear", panel=_BARE)
+    crop_pct: float | None = option(None, "size / resize, in (0, 1].", panel=_BARE)
+    input: str | None = option(None, "Name of the image input.", panel=_BARE)
+    output: str | None = option(None, "Name of the logits.", panel=_BARE)
 
     def __post_init__(self) -> None:
-        if self.precision not in ("f32", "fp16", "bf16", "int8"):
-            raise ConfigError(f"--precision {self.precision} cannot be exported; f32, fp16, bf16 and int8 can")
+        self.check_options()
         self._check_int8()
         self._check_plan()
         if self.crop_pct is not None and not (math.isfinite(self.crop_pct) and 0.0 < self.crop_pct <= 1.0):
@@ -52,8 +70,6 @@ class ExportOptions:
                 raise ConfigError(f"{flag} needs three numbers, one a channel, got {list(values)}")
 
     def _check_plan(self) -> None:
-        if self.format not in ("onnx", "tensorrt"):
-            raise ConfigError(f"--format must be onnx or tensorrt, got {self.format!r}")
         if self.format == "tensorrt" and self.precision == "int8":
             raise ConfigError("--format tensorrt builds plans in f32, fp16 and bf16; int8 is for OpenVINO alone")
         wrong = [rows for rows in self.plan_batch if isinstance(rows, bool) or not 1 <= rows <= 4096]
@@ -69,10 +85,6 @@ class ExportOptions:
             )
         if self.precision != "int8" and (self.calibrate is not None or self.split is not None):
             raise ConfigError("--calibrate and --split are for --precision int8; leave them out, or add it")
-        if isinstance(self.calibration_images, bool) or not 1 <= self.calibration_images <= 1_000_000:
-            raise ConfigError(
-                f"--calibration-images must be from 1 to 1000000, got {self.calibration_images}; 300 is usual"
-            )
         if not 0.0 <= self.max_flips <= 1.0:
             raise ConfigError(f"--max-flips must be a share from 0 to 1, got {self.max_flips}; the default is 0.02")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,38 +15,18 @@ from rate.artifacts.checkpoint import CHECKPOINT, ZERO_SHOT, Checkpoint, load_ch
 from rate.artifacts.folders import check_replaceable
 from rate.artifacts.records import Base
 from rate.artifacts.weights import state_digest
-from rate.errors import ConfigError, UsageError
+from rate.errors import UsageError
 from rate.export.sources.families import open_clip, openai
 from rate.export.sources.families import reference as reference_checkpoint
 from rate.export.sources.families.open_clip import DualEncoder
 from rate.export.sources.prompts import Prompts, read_prompts, read_templates
 from rate.export.sources.source_string import FORMS, parse_source
-from rate.finetune.loop import TrainSettings
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
+from rate.finetune.settings import FlcpSettings as FlcpSettings
 from rate.finetune.training import train_checkpoint
-from rate.types import Json
 
 _IMAGE = "visual."
 _LOADERS = {"open_clip": open_clip.load, "openai": openai.load, "reference": reference_checkpoint.load}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlcpSettings(TrainSettings):
-    """The settings of the recipe FLCP; ``classes`` may give each label its name in a prompt."""
-
-    templates: Path | None = None  # prompt templates, one per line, each with one {}; None = "a photo of a {}"
-    temperature: float = 0.07  # fixed; the logit scale is its inverse
-
-    def __post_init__(self) -> None:
-        TrainSettings.__post_init__(self)  # super() does not work in a dataclass with slots
-        if self.batch < 2:
-            raise ConfigError(f"batch must be at least 2 for a contrastive loss, got {self.batch}")
-        if not (math.isfinite(self.temperature) and self.temperature > 0.0):
-            raise ConfigError(f"temperature must be a positive number, got {self.temperature}; 0.07 is usual")
-
-    def to_json(self) -> Json:
-        """Return the settings that change the trained weights."""
-        return {**TrainSettings.to_json(self), "temperature": self.temperature}
 
 
 def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, watch: Watch | None = None) -> Finetuned:

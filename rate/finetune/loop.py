@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,44 +18,13 @@ from torch import Tensor, nn
 
 from rate.backends.process import usable_cores
 from rate.data.images.geometry import Geometry
-from rate.errors import ConfigError, DataError, UsageError
+from rate.errors import DataError, UsageError
 from rate.finetune.augment import augment, draws, plain
 from rate.finetune.images import CACHE_BYTES, Images, exact, roomy
-from rate.finetune.recipe import Sets, Watch, check_least, check_rate, targets_of
+from rate.finetune.recipe import Sets, Watch, targets_of
+from rate.finetune.settings import FtSettings
 from rate.finetune.state import TrainingState
 from rate.types import Json
-
-DEVICES = ("cpu", "cuda")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
-    """The settings of a training."""
-
-    split: str | None = "train"  # rows to train on; None = all
-    val_split: str | None = None  # rows on which accuracy is measured after every epoch
-    epochs: int = 10
-    lr: float = 1e-5  # learning rate of Adam, for all weights
-    batch: int = 64  # largest number of rows per step
-    seed: int = 0  # seed of the order of the rows and of the augmentation
-    classes: Path | None = None  # file with the order of the classes; None = the labels of the training rows, sorted
-    threads: int = 0  # 0 = the cores this process may use
-    augment: bool = True  # random resized crop, flip, rotation, colour jitter
-    device: str = "cpu"  # "cuda": mixed precision
-    force: bool = False  # replace an existing checkpoint, and discard the state of another training
-
-    def __post_init__(self) -> None:
-        check_least(self, {"epochs": 1, "batch": 1, "threads": 0, "seed": 0})
-        check_rate(self.lr, "1e-5")
-        if self.device not in DEVICES:
-            raise ConfigError(f"device must be {' or '.join(DEVICES)}, got {self.device!r}")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("device cuda: torch sees no CUDA device here; use --device cpu, or a CUDA build of torch")
-
-    def to_json(self) -> Json:
-        """Return the settings that change the trained weights."""
-        names = ("epochs", "lr", "batch", "seed", "augment", "device")
-        return {name: getattr(self, name) for name in names}
 
 
 class Learner(Protocol):
@@ -105,7 +73,7 @@ class Data:
         return (*self.train.images.failed, *(self.val.images.failed if self.val else ()))
 
 
-def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: TrainSettings, watch: Watch) -> Data:
+def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: FtSettings, watch: Watch) -> Data:
     """Decode both splits; a row that cannot be read is left out with a notice.
 
     Raises:
@@ -132,7 +100,7 @@ def _tick(watch: Watch, total: int, done: int) -> None:
 class Trainer:
     """A learner in training on one device."""
 
-    def __init__(self, learner: Learner, data: Data, settings: TrainSettings, watch: Watch) -> None:
+    def __init__(self, learner: Learner, data: Data, settings: FtSettings, watch: Watch) -> None:
         self._learner, self._data, self._settings, self._watch = learner, data, settings, watch
         self._device = settings.device
         module = learner.module.to(self._device).requires_grad_(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,31 +19,11 @@ from rate.finetune.recipe import (
     Finetuned,
     Watch,
     check_labels,
-    check_least,
-    check_rate,
     labels_of,
     read_sets,
     targets_of,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LpSettings:
-    """The settings of the recipe LP."""
-
-    split: str | None = "train"  # rows to train on; None = all
-    val_split: str | None = None  # rows on which accuracy is measured after the training
-    epochs: int = 100
-    lr: float = 1e-3  # learning rate of Adam
-    batch: int = 64  # rows per step
-    seed: int = 0  # seed of the order of the rows
-    classes: Path | None = None  # file with the order of the classes; None = the labels of the training rows, sorted
-    threads: int = 0  # 0 = the cores this process may use
-    force: bool = False  # replace an existing checkpoint
-
-    def __post_init__(self) -> None:
-        check_least(self, {"epochs": 1, "batch": 1, "threads": 0, "seed": 0})
-        check_rate(self.lr, "1e-3")
+from rate.finetune.settings import LpSettings as LpSettings
 
 
 def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch: Watch | None = None) -> Finetuned:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rate.data.manifest import Manifest, read_manifest
-from rate.errors import ConfigError, DataError
+from rate.errors import DataError
 from rate.records import Count, Document, Record, Share
 
 
@@ -79,27 +78,6 @@ class Sets:
     def all(self) -> tuple[Manifest, ...]:
         """The sets that exist."""
         return (self.train,) if self.val is None else (self.train, self.val)
-
-
-def check_least(settings: object, least: dict[str, int]) -> None:
-    """Refuse a whole number below its bound.
-
-    Raises:
-        ConfigError: names the setting.
-    """
-    for name, low in least.items():
-        if getattr(settings, name) < low:
-            raise ConfigError(f"{name} must be at least {low}, got {getattr(settings, name)}")
-
-
-def check_rate(lr: float, usual: str) -> None:
-    """Refuse a learning rate that is not a positive number.
-
-    Raises:
-        ConfigError: the message has the usual rate.
-    """
-    if not (math.isfinite(lr) and lr > 0.0):
-        raise ConfigError(f"lr must be a positive number, got {lr}; {usual} is usual")
 
 
 def read_sets(data: Path, split: str | None, val_split: str | None) -> Sets:

@@ -12,15 +12,14 @@ from rate.artifacts.weights import state_digest
 from rate.backends.process import usable_cores
 from rate.finetune.features import torch_threads
 from rate.finetune.images import exact
-from rate.finetune.loop import LabelledImages, Learner, Trainer, TrainSettings, load
+from rate.finetune.loop import LabelledImages, Learner, Trainer, load
 from rate.finetune.recipe import Finetuned, Sets, Watch
+from rate.finetune.settings import FtSettings
 from rate.finetune.state import TrainingState
 from rate.types import Json, Sample
 
 
-def train_checkpoint(
-    draft: Checkpoint, learner: Learner, sets: Sets, settings: TrainSettings, watch: Watch
-) -> Finetuned:
+def train_checkpoint(draft: Checkpoint, learner: Learner, sets: Sets, settings: FtSettings, watch: Watch) -> Finetuned:
     """Train ``learner`` and write its checkpoint; an interrupted training resumes at its last epoch.
 
     Args:

@@ -161,7 +161,7 @@ def test_names_of_a_file_stand_in_the_prompts(encoder, colours, tmp_path) -> Non
     [
         ({"batch": 1}, "batch must be at least 2 for a contrastive loss"),
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 on"),
     ],
 )
 def test_settings_are_checked_at_the_door(values, message) -> None:

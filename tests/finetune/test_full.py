@@ -167,10 +167,10 @@ def test_rows_that_cannot_be_read_are_left_out_and_named(image_set: ImageSet, tm
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"lr": float("inf")}, "lr must be a positive number, got inf; 1e-5 is usual"),
-        ({"device": "tpu"}, "device must be cpu or cuda, got 'tpu'"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 on, got 0"),
+        ({"batch": 0}, "batch must be a whole number from 1 on"),
+        ({"lr": float("inf")}, "lr must be a positive number, got inf; 1e-05 is usual"),
+        ({"device": "tpu"}, "device must be one of cpu, cuda; got 'tpu'"),
     ],
 )
 def test_settings_are_checked_at_the_door(values, message) -> None:

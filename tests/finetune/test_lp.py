@@ -178,10 +178,10 @@ def test_an_existing_folder_is_refused_before_any_work(image_set: ImageSet, tmp_
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"seed": -1}, "seed must be at least 0"),
-        ({"threads": -1}, "threads must be at least 0"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 on, got 0"),
+        ({"batch": 0}, "batch must be a whole number from 1 on"),
+        ({"seed": -1}, "seed must be a whole number from 0 on"),
+        ({"threads": -1}, "threads must be a whole number from 0 on"),
         ({"lr": 0.0}, "lr must be a positive number"),
         ({"lr": float("nan")}, "lr must be a positive number"),
     ],
