@@ -1,1 +1,1 @@
-"""What an exported model and a fine-tuned checkpoint are on disk: documents, digests, weights, plans, parity sample."""
+"""Exported models and fine-tuned checkpoints on disk: documents, digests, weights, plans, parity sample."""

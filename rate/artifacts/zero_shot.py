@@ -26,7 +26,7 @@ class ZeroShot(nn.Module):
         self.register_buffer("bias", torch.tensor(bias))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits [b,c]."""
+        """Compute logits [b,c]."""
         unit = nn.functional.normalize(features, dim=-1)
         logits: Tensor = self.scale * (unit @ self.weight.T) + self.bias
         return logits

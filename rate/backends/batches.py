@@ -1,4 +1,4 @@
-"""Checks of what a device is given: it reads whatever lies outside a table, and says nothing."""
+"""Checks of a batch before a device gets it, since a device reads outside a table without an error."""
 
 from __future__ import annotations
 

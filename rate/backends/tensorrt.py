@@ -152,7 +152,7 @@ class PlanForward:
         self._pixels: Tensor | None = None
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Logits [b,c] of each head; ``inputs`` in the order of `INPUTS`. All but the rows stay until `bind`."""
+        """Compute logits [b,c] of each head from ``inputs`` in the order of `INPUTS`; only the rows may change."""
         named = dict(zip(INPUTS, inputs, strict=True))
         if named["pixels"] is not self._pixels:  # contexts hold on to the addresses of what they were made for
             self._contexts, self._pixels = {}, named["pixels"]

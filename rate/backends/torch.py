@@ -66,7 +66,7 @@ class TorchSpec:
 
 @dataclass(frozen=True, slots=True)
 class BackendFacts:
-    """What a backend says of itself, and what it computes on."""
+    """The facts that a backend records about itself, its heads and its device."""
 
     name: str
     precision: str

@@ -26,7 +26,7 @@ def gate(
         bool, typer.Option("--allow-partial", help="Decide on an incomplete run; the decision states that.")
     ] = False,
 ) -> None:
-    """Hold a run against a policy.
+    """Decide whether a run passes a policy.
 
     Exit codes: 0 passed, 1 failed, 2 nothing was decided (policy, run or baseline cannot be used), 3 inconclusive, 4 a
     result could not be written.

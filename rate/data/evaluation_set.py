@@ -66,7 +66,7 @@ class EvaluationSet:
     shard: Shard
     size: int  # number of samples of an iteration
     available: int  # number of samples of the split
-    labels: frozenset[str]  # of all samples up to the limit
+    labels: frozenset[str]  # labels of all samples up to the limit
     digest: str  # order-independent digest of all samples up to the limit; see `SetDigest`
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)

@@ -155,7 +155,7 @@ def job_of_samples(
 
 
 def heads_of(artifact: Artifact) -> tuple[Head, ...]:
-    """The heads of an artifact, as a job has them."""
+    """Return the heads of an artifact in the form of a job."""
     return tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
 
 

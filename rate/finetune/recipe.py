@@ -33,7 +33,7 @@ class LeftOut(Record, frozen=True):
 
 
 class FinetunedDocument(Document, frozen=True, tag="rate.finetuned/1"):
-    """What `rate finetune --json` prints."""
+    """The document of `rate finetune --json`."""
 
     checkpoint: str  # its folder
     classes: tuple[str, ...]

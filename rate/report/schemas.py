@@ -42,7 +42,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "report": Report,
     "finetuned": FinetunedDocument,
 }
-"""By name."""
+"""Maps each name to its document."""
 
 _COLUMN_TYPES = {
     "string": "string",

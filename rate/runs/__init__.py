@@ -1,1 +1,1 @@
-"""What an evaluation leaves on disk: rows in parts, run.json, summary; merge and status."""
+"""The results of an evaluation on disk: rows in parts, run.json, summary; merge and status."""

@@ -1,4 +1,4 @@
-"""Why samples failed: errors that differ in names and numbers alone are one reason, and the commonest are shown."""
+"""The reasons for which samples failed: errors that differ in names and numbers alone are one reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rate.records import Count, Record
 
 SHOWN = 3
-"""Reasons that are told of a head."""
+"""The number of reasons shown for a head."""
 
 _URL_OR_PATH = re.compile(r"(?:[A-Za-z][\w+.-]*://|[^\s'\"(]*[/\\])[^\s'\",;)]*[^\s'\",;:.)]")
 _FILE = re.compile(r"/|\.\w{1,5}$")
@@ -18,35 +18,35 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:[.,]\d+)*")
 
 
 class Failure(Record, frozen=True):
-    """A reason and the samples that failed for it."""
+    """A reason with its samples."""
 
-    reason: str  # the error without what is the sample's own
-    count: Count  # samples
-    example: str  # the first of their ids, in order
-    message: str  # the whole error of that sample
+    reason: str  # the error without the sample's own names and numbers
+    count: Count  # number of samples
+    example: str  # first of their ids, in order
+    message: str  # whole error of that sample
 
 
 @dataclass(slots=True)
 class FailureCounts:
-    """Counts reasons as samples come, in any order."""
+    """Counts reasons of samples that arrive in any order."""
 
     _seen: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # reason -> count, example, message
 
     def take(self, identifier: str, error: str) -> None:
-        """Count one sample that failed."""
+        """Count one failed sample."""
         reason = reason_of(identifier, error)
         count, *first = self._seen.get(reason, (0, identifier, error))
         example, message = min((first[0], first[1]), (identifier, error))
         self._seen[reason] = count + 1, example, message
 
     def commonest(self, most: int = SHOWN) -> tuple[Failure, ...]:
-        """The reasons of most samples, the commonest first."""
+        """Return the reasons with the most samples, the commonest first."""
         ordered = sorted(self._seen.items(), key=lambda entry: (-entry[1][0], entry[0]))
         return tuple(Failure(reason, *seen) for reason, seen in ordered[:most])
 
 
 def commonest_failures(errors: Iterable[tuple[str, str]], most: int = SHOWN) -> tuple[Failure, ...]:
-    """The commonest reasons among (id, error) of one head's samples that failed."""
+    """Return the commonest reasons among (id, error) of one head's failed samples."""
     counts = FailureCounts()
     for identifier, error in errors:
         counts.take(identifier, error)
@@ -54,9 +54,9 @@ def commonest_failures(errors: Iterable[tuple[str, str]], most: int = SHOWN) -> 
 
 
 def reason_of(identifier: str, error: str) -> str:
-    """An error without what it names: the sample, files, quoted texts, numbers."""
+    """Remove from an error what it names: the sample, files, quoted texts, numbers."""
     subject, colon, rest = error.partition(": ")
-    if colon and (subject == identifier or _FILE.search(subject)):  # whatever a path holds, blanks and quotes too
+    if colon and (subject == identifier or _FILE.search(subject)):  # a path may contain blanks and quotes
         error = f"FILE: {rest}"
     for pattern, instead in ((_URL_OR_PATH, "FILE"), (_QUOTED, "'...'"), (_NUMBER, "N")):
         error = pattern.sub(instead, error)

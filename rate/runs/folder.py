@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, who writes to it, and which of its files a run may delete."""
+"""The folder of a run: its owner, its lock, and the files that a run may delete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json
 
 
 class FolderLock:
-    """Held by the process that owns a run folder; the system lets go of it when the process ends, however it ends."""
+    """The lock of the process that owns a run folder; the system releases it when the process ends in any way."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lock.
@@ -40,7 +40,7 @@ class FolderLock:
         raise RunError(f"{folder} is being written by another process; wait for it, or choose another --out")
 
     def check_is_here(self) -> None:
-        """Refuse to go on where another folder has taken the place of the one that is locked.
+        """Refuse to continue if another folder has replaced the locked one.
 
         Raises:
             StorageError: the folder was moved, replaced or deleted.
@@ -56,20 +56,20 @@ class FolderLock:
             )
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._file.close()
 
 
 def part_files(folder: Path) -> list[str]:
-    """Names of the parts that lie in a run folder, listed or not, in order."""
+    """List the names of the parts in a run folder, listed in run.json or not, in order."""
     return sorted(path.name for path in (folder / "samples").glob("part-*") if is_part_name(path.name))
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that is not empty, has no run.json and holds more than a run that has lost it.
+    """Refuse a folder that has no run.json and holds other files than a run without it.
 
     Raises:
-        RunError: it holds something else, or is a file.
+        RunError: it holds other files, or is a file.
     """
     if not folder.exists() or (folder / "run.json").exists():
         return
@@ -98,12 +98,12 @@ def _is_inside_a_run(name: str) -> bool:
 
 
 def drop_unlisted(folder: Path, listed: Collection[str]) -> None:
-    """Delete the parts and their maps that are not listed, and what killed processes were writing."""
+    """Delete the parts and their maps that are not listed, and the temporary files of killed processes."""
     for inside in (folder / "samples", folder / "maps"):
-        if inside.is_symlink():  # what it leads to is not this run's alone
+        if inside.is_symlink():  # its target may belong to others
             continue
         for path in inside.iterdir():
             if is_part_name(path.name) and path.name not in listed:
-                path.unlink(missing_ok=True)  # a worker whose owner was killed may be taking it away itself
+                path.unlink(missing_ok=True)  # a worker of a killed owner may be deleting it too
         remove_leftovers(inside)
     remove_leftovers(folder)

@@ -1,4 +1,4 @@
-"""The rows of a head as the numbers of a run need them: about fifty bytes a row, whatever the run holds beside."""
+"""The rows of a head with the columns that the numbers of a run need: about fifty bytes for each row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEAD_ROW_COLUMNS = [
     "forwards",
     *_FLOATS,
 ]
-"""What a part is read for. The rest of a row is ten times as large, and is left where it is."""
+"""The columns to read of a part. The rest of a row is ten times as large, and is not read."""
 
 _TYPES: dict[str, Any] = {
     "rank": np.uint64,
@@ -45,7 +45,7 @@ _TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadRows:
-    """Rows of one head in the order of their ranks: a sum of floats depends on its order, and the rows came in any."""
+    """The rows of one head in the order of their ranks, since a sum of floats depends on its order."""
 
     columns: dict[str, npt.NDArray[Any]]  # as in `_TYPES`, each [n]
     reasons: tuple[str, ...]
@@ -57,16 +57,16 @@ class HeadRows:
 
     @property
     def judged(self) -> Bool:
-        """[n] whether a row has a verdict."""
+        """The flags [n] of the rows with a verdict."""
         return np.asarray(~self.columns["failed"] & (self.columns["reason"] < 0))
 
     @property
     def rank(self) -> UInt64:
-        """[n] places of the samples on the ring of the shuffled baseline."""
+        """The positions [n] of the samples on the ring of the shuffled baseline."""
         return self.columns["rank"]
 
     def counts(self, chosen: Bool | None = None) -> Counts:
-        """Counts from the stored verdicts under the run's own rule, of all rows or of some."""
+        """Count the stored verdicts under the run's own rule, for all rows or the chosen ones."""
         rows = np.ones(len(self), np.bool_) if chosen is None else chosen
         failed, correct = self.columns["failed"], self.columns["correct"]
         judged, undefined = rows & self.judged, rows & ~failed & (self.columns["reason"] >= 0)
@@ -79,7 +79,7 @@ class HeadRows:
         )
 
     def verdicts(self, kind: str, rows: Bool) -> Verdicts:
-        """What some rows say by the evidence of a kind, for any rule."""
+        """Return the verdicts of some rows by a kind of evidence, for any rule."""
         return Verdicts(
             correct=self.columns["correct"][rows],
             mass=self.floats(f"rma_{kind}", rows),
@@ -88,23 +88,23 @@ class HeadRows:
         )
 
     def floats(self, name: str, rows: Bool) -> Float64:
-        """A column of some rows."""
+        """Return a column of some rows."""
         return self.columns[name][rows].astype(np.float64)
 
     def undefined_by(self) -> dict[str, int]:
-        """Undefined reason -> rows, in order of name."""
+        """Count the rows for each undefined reason, in order of name."""
         codes = self.columns["reason"][~self.columns["failed"]]
         numbers = np.bincount(codes[codes >= 0], minlength=len(self.reasons)).tolist()
         return {name: n for name, n in sorted(zip(self.reasons, numbers, strict=True)) if n}
 
     def by_group(self) -> Iterator[tuple[str, Bool]]:
-        """Every group in order of name, with its rows."""
+        """Yield every group in order of name, with its rows."""
         for number, name in sorted(enumerate(self.groups), key=lambda pair: pair[1]):
             yield name, self.columns["group"] == number
 
 
 def read_heads(names: Iterable[str], parts: Iterable[pa.Table]) -> dict[str, HeadRows]:
-    """Head -> its rows, from parts with the columns `HEAD_ROW_COLUMNS`."""
+    """Map each head to its rows, from parts with the columns `HEAD_ROW_COLUMNS`."""
     gathered = {name: _Gathered() for name in names}
     for table in parts:
         for name, one in gathered.items():
@@ -114,7 +114,7 @@ def read_heads(names: Iterable[str], parts: Iterable[pa.Table]) -> dict[str, Hea
 
 @dataclass(slots=True)
 class _Gathered:
-    """The columns of a head as they grow: their bytes, since thousands of small arrays would tear the memory apart."""
+    """Growing columns of a head as bytes, since thousands of small arrays would fragment the memory."""
 
     grown: dict[str, bytearray] = field(default_factory=lambda: {name: bytearray() for name in _TYPES})
     reasons: dict[str, int] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class _Gathered:
             self.grown[name] += np.asarray(made[name] if name in made else table[name], kind).tobytes()
 
     def finished(self) -> HeadRows:
-        """One array a column, in the order of the ranks; the bytes are let go of one after the other."""
+        """Make one array for each column in the order of the ranks, and release the bytes one after the other."""
         order = np.argsort(np.frombuffer(self.grown["rank"], np.uint64), kind="stable")
         columns = {name: np.frombuffer(self.grown.pop(name), kind)[order] for name, kind in _TYPES.items()}
         return HeadRows(columns, tuple(self.reasons), tuple(self.groups), self.failures.commonest())

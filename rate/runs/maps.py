@@ -16,7 +16,7 @@ SAVED = "maps.parquet"
 
 
 def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:
-    """Bring the maps of the named parts down to the lowest ranks, in one file; running it twice changes nothing.
+    """Reduce the maps of the named parts to the lowest ranks, in one file; a second call changes nothing.
 
     Raises:
         RunError: a file of maps is damaged.
@@ -26,7 +26,7 @@ def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:
     final = folder / "maps" / SAVED
     candidates = [path for path in sorted(final.parent.iterdir()) if path.name in listed]
     if candidates:
-        # One after the other: all of them together would grow with the run.
+        # The parts are read one after the other, so that memory does not grow with the run.
         kept = read_maps(final) if final.exists() else MAP_SCHEMA.empty_table()
         for path in candidates:
             kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
@@ -37,7 +37,7 @@ def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:
 
 
 def read_maps(path: Path) -> pa.Table:
-    """The maps in a file.
+    """Read the maps in a file.
 
     Raises:
         RunError: it is damaged.
@@ -49,7 +49,7 @@ def read_maps(path: Path) -> pa.Table:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether there is a file of maps that cannot be read."""
+    """Tell whether a file of maps exists that cannot be read."""
     if not path.exists():
         return False
     try:
@@ -60,7 +60,7 @@ def is_damaged(path: Path) -> bool:
 
 
 def lowest_ranks(table: pa.Table, keep: int | None) -> pa.Table:
-    """At most ``keep`` maps of each head and quadrant, those with the lowest ranks: no order of arrival matters."""
+    """Select at most ``keep`` maps of each head and quadrant, those with the lowest ranks, independent of the order."""
     ordered = table.sort_by(
         [("head", "ascending"), ("quadrant", "ascending"), ("rank", "ascending"), ("id", "ascending")]
     )

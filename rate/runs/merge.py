@@ -1,4 +1,4 @@
-"""Runs of the shards of one set to one run: parts are copied as they are, and listed together."""
+"""The merge of the runs of a set's shards to one run: parts are copied unchanged, and listed together."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from rate.runs.tables import write_table
 from rate.types import Json
 
 STUDIES = ("faithfulness.json", "precision.json")
-"""What may lie beside a run and cannot be merged: it was measured on some samples of one shard."""
+"""Files beside a run that cannot be merged, because they were measured on some samples of one shard."""
 
 
 def merge(folders: Sequence[Path], out: Path) -> Summary:
-    """Write one run with the samples of all; it is complete when they are the whole set.
+    """Write one run with the samples of all; it is complete if they are the whole set.
 
-    The run appears whole or not at all; what a killed merge left beside ``out`` is removed by the next one.
+    The run is written all or nothing; leftovers of a killed merge beside ``out`` are removed by the next one.
 
     Raises:
         RunError: one is no run, has other settings or samples that another has too.
-        UsageError: ``out`` holds something, or cannot be written.
+        UsageError: ``out`` is not empty, or cannot be written.
         StorageError: the disk is full.
     """
     runs = [read_run(folder) for folder in folders]
@@ -52,7 +52,7 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
 
 
 def left_behind(folders: Sequence[Path]) -> list[Path]:
-    """Files of the runs that a merged run does not have."""
+    """List the files of the runs that a merged run does not have."""
     return [folder / name for folder in folders for name in STUDIES if (folder / name).exists()]
 
 
@@ -66,7 +66,7 @@ def _check_same(folders: Sequence[Path], runs: Sequence[Json]) -> None:
 
 
 def _check_apart(folders: Sequence[Path], runs: Sequence[Json]) -> None:
-    """Every run is read once, whole, and held against all others by 8 bytes a sample."""
+    """Read every run once completely, and check that no two have a sample in common, in 8 bytes for each sample."""
     digests = [_fingerprints(folder, run) for folder, run in zip(folders, runs, strict=True)]
     values, counts = np.unique(np.concatenate(digests), return_counts=True)
     if not (counts > 1).any():
@@ -83,7 +83,7 @@ def _check_apart(folders: Sequence[Path], runs: Sequence[Json]) -> None:
 
 
 def _fingerprints(folder: Path, run: Json) -> UInt64:
-    """[n] of the samples of a run, all columns of whose parts are whole."""
+    """Compute the fingerprints [n] of a run's samples, after a check of all columns of its parts."""
     ids = (set(table["id"].to_pylist()) for table in iter_parts(folder, run))
     return np.fromiter((fingerprint(one) for part in ids for one in part), np.uint64)
 
@@ -107,7 +107,7 @@ def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
 
 
 def _merged(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> Json:
-    """run.json of all: that of the first, with the sessions and parts of everyone."""
+    """Make run.json of all: that of the first, with the sessions and parts of all runs."""
     first, parts = runs[0], [part for run in runs for part in run["parts"]]
     heads, available = len(first["heads"]), first["samples"]["available"]
     stored, failed = (sum(part.get(what, 0) for part in parts) // heads for what in ("rows", "errors"))

@@ -1,4 +1,4 @@
-"""Whether the list of parts in run.json adds up: every sample once, with a row of every head, and none missing."""
+"""The check that the list of parts in run.json is consistent: every sample once, with a row of every head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rate.runs.tables import about_of
 from rate.types import Json
 
 KEY = "rate.key"
-"""Where a part says which run it belongs to: the run's key, in its metadata."""
+"""The metadata key under which a part stores the run's key."""
 
 CURE = "`rate eval ... --repair`, with the arguments of the run, evaluates its samples again"
 _RELIST = "`rate eval ... --repair`, with the arguments of the run, makes the list again from the parts that are there"
@@ -25,17 +25,17 @@ _DIGEST_BYTES = 16
 
 
 def part_name(key: str, ids: Iterable[str]) -> str:
-    """The name that a part with these samples has in the run of that key: the same samples, the same name."""
+    """Return the name of a part with these samples in the run of that key; equal samples give equal names."""
     return f"part-{hashlib.sha256(json.dumps([key, sorted(set(ids))]).encode()).hexdigest()[:16]}.parquet"
 
 
 def is_part_name(name: str) -> bool:
-    """Whether `part_name` can have made it."""
+    """Tell whether `part_name` can have made a name."""
     return re.fullmatch(r"part-[0-9a-f]{16}\.parquet", name) is not None
 
 
 def fault_of(table: pa.Table, name: str, key: str, heads: Iterable[str]) -> str | None:
-    """What is wrong with the rows (their columns ``id`` and ``head``) of the part ``name``, or None.
+    """Describe the fault of the rows (their columns ``id`` and ``head``) of the part ``name``, or return None.
 
     Every sample must have one row of every head, and the samples must be those that the name is a digest of.
     """
@@ -52,7 +52,7 @@ def fault_of(table: pa.Table, name: str, key: str, heads: Iterable[str]) -> str 
 
 
 class ListCheck:
-    """Holds the parts of a run against its list while they are read. It keeps 16 bytes a sample."""
+    """Compares the parts of a run with its list while they are read, in 16 bytes for each sample."""
 
     def __init__(self, folder: Path, run: Json) -> None:
         """Check the list alone.
@@ -82,8 +82,8 @@ class ListCheck:
         """Check all parts together.
 
         Raises:
-            RunError: two of them hold the same sample, there are more samples than the data set has, or fewer and the
-                run is said to be complete.
+            RunError: two of them hold the same sample, there are more samples than the data set has, or fewer although
+                the run is complete.
         """
         place, available = self._folder / "run.json", self._run["samples"]["available"]
         stored = len(self._digests) // _DIGEST_BYTES

@@ -1,4 +1,4 @@
-"""Parts of a run: files that are whole or absent, and count once run.json lists them."""
+"""Parts of a run: files that are written all or nothing, and count once run.json lists them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PART_SECONDS = 30.0
 
 @dataclass(slots=True)
 class PartWriter:
-    """Gathers rows and maps, and writes them as one part."""
+    """Collects rows and maps, and writes them as one part."""
 
     folder: Path
-    key: str  # of the run
+    key: str  # key of the run
     keep_maps: int | None  # per head and quadrant; None = all
     _rows: list[Json] = field(default_factory=list)
     _maps: list[Json] = field(default_factory=list)
@@ -35,36 +35,36 @@ class PartWriter:
 
     @property
     def is_due(self) -> bool:
-        """Whether it holds as many rows as a part has, or has held some for as long as may be lost."""
+        """Whether the part is full, or its oldest row has waited for the longest acceptable time."""
         return len(self._rows) >= PART_ROWS or time.monotonic() - self._opened >= PART_SECONDS
 
     def add(self, record: Record) -> None:
-        """Take one sample: all of its rows or, interrupted, none."""
-        self._maps += record.maps  # first: a map without its row is the map of a sample that will be evaluated again
+        """Add one sample: all of its rows or, if interrupted, none."""
+        self._maps += record.maps  # maps first: a map without its row belongs to a sample that will be evaluated again
         self._rows += record.rows
 
     def write(self) -> Json | None:
-        """Write what was gathered; what run.json says of the part, or None where there is nothing.
+        """Write the collected rows; return the part's entry in run.json, or None without rows.
 
-        It still holds its rows: `clear` lets go of them, once the part is listed.
+        The rows are kept until `clear`, which is called once the part is listed.
         """
         self._opened = time.monotonic()
         if not self._rows:
             return None
         name = part_name(self.key, (row["id"] for row in self._rows))
         if self._maps:
-            # Maps first: once the part is listed, its samples are never looked at again.
+            # Maps first: once the part is listed, its samples are not evaluated again.
             kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
             write_table(kept, self.folder / "maps" / name)
         return write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
 
     def clear(self) -> None:
-        """Let go of the rows and maps of the part."""
+        """Drop the rows and maps of the part."""
         self._rows, self._maps = [], []
 
 
 def write_part(folder: Path, key: str, rows: pa.Table) -> Json:
-    """Write rows of a run as a part; returns what run.json says of it.
+    """Write rows of a run as a part, and return its entry in run.json.
 
     Raises:
         StorageError: it cannot be written.
@@ -75,12 +75,12 @@ def write_part(folder: Path, key: str, rows: pa.Table) -> Json:
 
 
 def entry(name: str, rows: pa.Table) -> Json:
-    """What run.json says of a part with these rows."""
+    """Return the entry in run.json of a part with these rows."""
     return {"name": name, "rows": len(rows), "errors": len(rows) - rows["error"].null_count}
 
 
 def read_part(folder: Path, part: Json, columns: list[str] | None = None) -> pa.Table:
-    """Rows of a listed part.
+    """Read rows of a listed part.
 
     Raises:
         RunError: it is missing or damaged.
@@ -96,10 +96,10 @@ def read_part(folder: Path, part: Json, columns: list[str] | None = None) -> pa.
 
 
 def iter_parts(folder: Path, run: Json, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Rows of the listed parts, one part after the other, never of a glob. They are held against the list on the way.
+    """Yield the rows of the listed parts, part by part, and check them against the list. Unlisted files are ignored.
 
     Raises:
-        RunError: a listed part is missing or damaged, the list names a sample twice, or it does not add up.
+        RunError: a listed part is missing or damaged, the list names a sample twice, or it is inconsistent.
     """
     read = None if columns is None else list(dict.fromkeys(["id", "head", *columns]))
     check = ListCheck(folder, run)
@@ -111,7 +111,7 @@ def iter_parts(folder: Path, run: Json, columns: list[str] | None = None) -> Ite
 
 
 def read_rows(folder: Path, run: Json, columns: list[str] | None = None) -> pa.Table:
-    """All rows of the listed parts.
+    """Read all rows of the listed parts.
 
     Raises:
         RunError: as `iter_parts`.
@@ -122,7 +122,7 @@ def read_rows(folder: Path, run: Json, columns: list[str] | None = None) -> pa.T
 
 
 def contents_of(folder: Path, run: Json) -> Iterator[tuple[str, bytes | None]]:
-    """The id of every sample that the listed parts hold, and the digest of the files that it was computed from.
+    """Yield the id of every sample in the listed parts, with the digest of the files of which it was computed.
 
     Raises:
         RunError: as `iter_parts`.
@@ -132,7 +132,7 @@ def contents_of(folder: Path, run: Json) -> Iterator[tuple[str, bytes | None]]:
 
 
 def ids_of(folder: Path, run: Json) -> Iterator[str]:
-    """The id of every sample that the listed parts hold, once a head.
+    """Yield the id of every sample in the listed parts, once for each head.
 
     Raises:
         RunError: as `iter_parts`.

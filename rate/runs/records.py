@@ -1,4 +1,4 @@
-"""What the evaluation of one sample leaves: its rows, the maps that may be saved, and what it took to compute them."""
+"""The results of one sample: its rows, the maps that may be saved, and the cost of the computation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rate.types import Json, Sample
 
 @dataclass(frozen=True, slots=True)
 class RunStats:
-    """What was computed, in a batch or in a session; sums over the sessions of a run."""
+    """Statistics of a batch or a session; a run has their sums."""
 
     forwards: Count = 0  # rows of samples
-    used: Count = 0  # of those, rows that a verdict was taken from
+    used: Count = 0  # rows behind a verdict
     rows: Count = 0  # rows computed, padding included
     seconds: float = 0.0
-    waiting_s: float = 0.0  # the device had no image
+    waiting_s: float = 0.0  # seconds in which the device had no image
     samples: Count = 0
 
     def __add__(self, other: RunStats) -> RunStats:
@@ -30,26 +30,26 @@ class RunStats:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One sample as a run stores it: all of its heads or none."""
+    """The stored results of one sample: all of its heads or none."""
 
-    rows: tuple[Json, ...]  # one a head
-    maps: tuple[Json, ...] = ()  # of the heads whose map may be one of those that the run keeps
+    rows: tuple[Json, ...]  # one for each head
+    maps: tuple[Json, ...] = ()  # maps that the run may keep
 
     @property
     def id(self) -> str:
-        """Of the sample."""
+        """The id of the sample."""
         return str(self.rows[0]["id"])
 
     @property
     def error(self) -> str | None:
-        """Why the sample has no verdict; None: it was evaluated."""
+        """The reason why the sample has no verdict; None if it was evaluated."""
         error: str | None = self.rows[0]["error"]
         return error
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Samples that are done, and what was computed since those before them."""
+    """Finished samples, and the computation since the previous ones."""
 
     records: tuple[Record, ...]
     stats: RunStats
@@ -57,23 +57,23 @@ class Records:
 
 @dataclass(slots=True)
 class Recorder:
-    """Verdicts and errors to records."""
+    """Converts verdicts and errors to records."""
 
     heads: Sequence[str]
     keep_maps: int | None  # per head and quadrant; None = all
     _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
 
     def of_verdicts(self, verdicts: Sequence[Verdict]) -> Record:
-        """The record of a sample from the verdicts of all heads on it."""
+        """Make the record of a sample from the verdicts of all heads on it."""
         maps = tuple(map_from_verdict(verdict) for verdict in verdicts if self._is_kept(verdict))
         return Record(tuple(map(row_from_verdict, verdicts)), maps)
 
     def of_error(self, sample: Sample, error: str) -> Record:
-        """The record of a sample that has no verdict."""
+        """Make the record of a sample without a verdict."""
         return Record(tuple(row_from_error(sample, head, error) for head in self.heads))
 
     def _is_kept(self, verdict: Verdict) -> bool:
-        """Whether its map may be one of those that the run keeps; most of a large set are not, as is soon known."""
+        """Tell whether the run may keep the verdict's map; in a large set most maps are excluded early."""
         if not self.keep_maps:
             return self.keep_maps is None
         lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])

@@ -1,4 +1,4 @@
-"""Which parts of a run folder count when its list is lost, or when what is damaged is to be evaluated again."""
+"""The recovery of a run's parts if the list is lost, or if damaged parts are to be evaluated again."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from rate.types import Json
 
 _JUDGED = ["id", "head", "error", "correct", "valid"]
 Shown = tuple[str, str]
-"""Id and head of a saved map."""
+"""The id and head of a saved map."""
 
 
 @dataclass(slots=True)
 class Recovery:
-    """Takes parts from the disk for the run of one key."""
+    """Recovers parts from the disk for the run of one key."""
 
     folder: Path
     key: str
     heads: list[str]
 
     def whole_parts(self, names: Iterable[str], known: IdSet, *, strict: bool = False) -> list[Json]:
-        """Entries for run.json of the named parts that are whole and hold no sample that another or ``known`` has.
+        """Make entries of run.json for the named parts that are whole and hold no sample that another or ``known`` has.
 
         Args:
-            names: of files in ``samples/``.
-            known: ids that are stored already.
-            strict: refuse a part that is not whole, because nothing else says what it was.
+            names: the names of files in ``samples/``.
+            known: the ids that are stored already.
+            strict: whether to refuse a part that is not whole, because no other file describes it.
 
         Raises:
             RunError: a part belongs to a run with another key, or is not whole and ``strict``.
@@ -71,10 +71,10 @@ class Recovery:
         return parts
 
     def mended(self, parts: Iterable[Json], keep_maps: int | None) -> list[Json]:
-        """The parts without the samples that failed and those whose saved maps are damaged or missing.
+        """Return the parts without failed samples and samples whose saved maps are damaged or missing.
 
-        A part that loses some of its rows is written again under another name. Nothing is removed here: what is listed
-        no more is removed once run.json says so.
+        A part that loses some of its rows is written again under another name. No file is removed here; files are
+        removed once run.json no longer lists them.
         """
         parts = list(parts)
         lost = {identifier for identifier, _ in self._lost_maps(parts, keep_maps)} if keep_maps != 0 else set()
@@ -91,7 +91,7 @@ class Recovery:
         return left
 
     def _lost_maps(self, parts: Iterable[Json], keep: int | None) -> set[Shown]:
-        """The maps that the run should have of the rows of ``parts``, and has not."""
+        """Return the maps that the run should have of the rows of ``parts`` and lacks."""
         wanted: dict[Shown, list[tuple[int, Shown]]] = {}  # head and quadrant -> its lowest ranks
         present = self._maps_in(SAVED)
         for part in parts:

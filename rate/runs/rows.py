@@ -1,4 +1,4 @@
-"""One row a sample and head: what a run stores, and how verdicts and errors become rows."""
+"""The rows of a run, one for each sample and head, made of verdicts and errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rate.metrics import quadrant_of
 from rate.types import Bool, Float64, Json, Sample
 
 SKETCH = 14
-"""Side of the coarse evidence and region kept in every row, from which the shuffled baseline is computed."""
+"""The side of the coarse evidence and region in every row, from which the shuffled baseline is computed."""
 
 MAP = 56
-"""Side of a saved map."""
+"""The side of a saved map."""
 
 SCHEMA = pa.schema(
     [
@@ -46,7 +46,7 @@ SCHEMA = pa.schema(
         pa.field("cluster", pa.string()),
         pa.field("evidence_sketch", pa.binary()),  # f16 [14,14]: share of the evidence in each block
         pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
-        pa.field("content", pa.binary()),  # digest of the bytes of image and mask that the row was computed from
+        pa.field("content", pa.binary()),  # digest of the bytes of image and mask of which the row was computed
     ],
     metadata={"schema": "rate.samples/2"},
 )
@@ -56,7 +56,7 @@ MAP_SCHEMA = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("head", pa.string(), nullable=False),
         pa.field("quadrant", pa.string(), nullable=False),  # rr rw wr ww undefined
-        pa.field("rank", pa.uint64(), nullable=False),  # a digest of the id: the K lowest of a quadrant are kept
+        pa.field("rank", pa.uint64(), nullable=False),  # digest of the id: the lowest of a quadrant are kept
         pa.field("side", pa.int32(), nullable=False),
         pa.field("map", pa.binary(), nullable=False),  # f16 [side,side], evidence with its maximum scaled to 1
     ],
@@ -65,7 +65,7 @@ MAP_SCHEMA = pa.schema(
 
 
 def row_from_verdict(verdict: Verdict) -> Json:
-    """The row of a sample that was predicted."""
+    """Make the row of a predicted sample."""
     prediction = verdict.prediction
     return {
         "id": verdict.sample.id,
@@ -100,14 +100,14 @@ def row_from_verdict(verdict: Verdict) -> Json:
 
 
 def row_from_error(sample: Sample, head: str, error: str) -> Json:
-    """The row of a sample that could not be evaluated; everything measured is null."""
+    """Make the row of a sample that could not be evaluated; all measured values are null."""
     known = {"head": head} | {name: getattr(sample, name) for name in ("id", "label", "group", "cluster")}
     said = without_credentials(error)
     return dict.fromkeys(SCHEMA.names) | known | {"error": said, "forwards": 0, "settled": "fixed"}
 
 
 def map_from_verdict(verdict: Verdict) -> Json:
-    """The saved map of a verdict."""
+    """Make the saved map of a verdict."""
     side = min(MAP, len(verdict.evidence))
     coarse = _block_means(verdict.evidence, side)
     peak = coarse.max()
@@ -122,7 +122,7 @@ def map_from_verdict(verdict: Verdict) -> Json:
 
 
 def quadrant(verdict: Verdict) -> str:
-    """See `quadrant_of`."""
+    """Return the quadrant of a verdict; see `quadrant_of`."""
     return quadrant_of(verdict.prediction.correct, verdict.valid["run"])
 
 
@@ -138,7 +138,7 @@ def _block_means(values: Float64 | Bool, side: int) -> Float64:
 
 
 def _blocks(values: Float64 | Bool, side: int) -> tuple[Float64, Float64]:
-    """Sums and areas of ``side`` x ``side`` blocks, as equal as whole pixels allow; a smaller input is repeated."""
+    """Compute sums and areas of ``side`` x ``side`` nearly equal blocks; a smaller input is repeated."""
     if len(values) < side:
         nearest = np.arange(side) * len(values) // side
         values = values[np.ix_(nearest, nearest)]

@@ -16,7 +16,7 @@ Identity: TypeAlias = Annotated[
 
 
 class Rule(Record, frozen=True):
-    """What was measured, and when a rationale counts as valid."""
+    """The measurement, and when a rationale counts as valid."""
 
     evidence: Literal["positive", "minmax", "raw"]
     valid: Literal["midpoint", "absolute"]

@@ -1,4 +1,4 @@
-"""The shuffled baseline: each map against the regions of other samples, from the sketches that every row carries."""
+"""The shuffled baseline: each map with the regions of other samples, from the sketches in every row."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from rate.runs.rows import SKETCH
 from rate.types import Bool, Float64
 
 SHUFFLES = 8
-"""Other samples' regions that each map is held against."""
+"""The number of other samples' regions for each map."""
 
 SHUFFLED_SAMPLES = 4096
-"""Samples that take part; the baseline is an average, more would not move it."""
+"""The number of samples; the baseline is an average that more samples would not change."""
 
 _AT_ONCE = 256  # samples
 
 UInt64 = npt.NDArray[np.uint64]
 Sketches = npt.NDArray[Any]
 SKETCHES = ["id", "head", "evidence_sketch", "region_sketch"]
-"""The columns of a part that `take_sketches` asks for."""
+"""The columns of a part that `take_sketches` needs."""
 
 
 def ranks(identifiers: Iterable[str]) -> UInt64:
-    """[n] places of samples on the ring: a digest of the id, the same for any order of arrival."""
+    """Compute the positions [n] of samples on the ring, a digest of the id that is independent of the order."""
     digests = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in identifiers)
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 @dataclass(slots=True)
 class Ring:
-    """Samples of one head in the order of their ranks, and their sketches once they were taken."""
+    """Samples of one head in the order of their ranks, with their sketches once they were read."""
 
     rank: UInt64  # [m] ascending
     correct: Bool  # [m]
-    threshold: Float64  # [m] that the region of each sample asks for
+    threshold: Float64  # [m] least valid relevance mass for the region of each sample
     evidence: Sketches  # f16 [m,14*14] share of the evidence in each block
     region: Sketches  # u8 [m,14*14] share of each block inside the region, in 255ths
 
     @classmethod
     def of(cls, rank: UInt64, correct: Bool, threshold: Float64) -> Ring:
-        """The `SHUFFLED_SAMPLES` first of the given samples [n], without their sketches."""
+        """Select the `SHUFFLED_SAMPLES` first of the given samples [n], without their sketches."""
         order = np.argsort(rank, kind="stable")[:SHUFFLED_SAMPLES]
         shape = (len(order), SKETCH * SKETCH)
         evidence, region = np.zeros(shape, np.float16), np.zeros(shape, np.uint8)
         return cls(rank[order], correct[order], threshold[order], evidence, region)
 
     def counts(self) -> Counts:
-        """Each map against the regions of the next `SHUFFLES` samples, by the threshold of the region's own sample."""
+        """Count each map with the regions of the next `SHUFFLES` samples, by the threshold of the region's sample."""
         total = Counts()
         for shift in range(1, min(SHUFFLES, len(self.rank) - 1) + 1):
             partner = np.roll(np.arange(len(self.rank)), -shift)
-            for part in range(0, len(partner), _AT_ONCE):  # as stored, the sketches take a fifth of the memory
+            for part in range(0, len(partner), _AT_ONCE):  # the stored sketches take a fifth of the memory
                 own, other = slice(part, part + _AT_ONCE), partner[part : part + _AT_ONCE]
                 mass = (self.evidence[own].astype(np.float64) * (self.region[other] / 255.0)).sum(axis=1)
                 total += quadrants(self.correct[own], mass >= self.threshold[other])
@@ -67,7 +67,7 @@ class Ring:
 
 
 def take_sketches(rings: dict[str, Ring], parts: Iterator[pa.Table]) -> None:
-    """Give every sample of the rings (head -> ring) its sketches, from parts with the columns `SKETCHES`."""
+    """Read the sketches of every sample of the rings (head -> ring) from parts with the columns `SKETCHES`."""
     for table in parts:
         rank = ranks(table["id"].to_pylist())
         for head, ring in rings.items():
@@ -82,5 +82,5 @@ def take_sketches(rings: dict[str, Ring], parts: Iterator[pa.Table]) -> None:
 
 
 def _blocks(column: pa.ChunkedArray, dtype: type[np.generic]) -> Sketches:
-    """[m,14*14] coarse maps."""
+    """Return coarse maps [m,14*14]."""
     return np.frombuffer(b"".join(column.to_pylist()), dtype).reshape(len(column), SKETCH * SKETCH)

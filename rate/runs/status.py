@@ -1,4 +1,4 @@
-"""How far a run is, from its folder alone: while it is written to, and after it ended in whatever way."""
+"""The progress of a run from its folder alone, while it is running or after it ended in any way."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rate.runs.store import read_run
 
 
 class Status(Document, frozen=True, tag="rate.status/1"):
-    """What is stored; a run stores at least every 30 s, so that it may be that much further."""
+    """The stored state; a run stores at least every 30 s, so its progress may be larger."""
 
     status: str  # as in run.json: running | complete | partial | failed
-    is_alive: bool  # a process owns the folder at this moment
-    planned: Count  # samples
-    done: Count  # samples that are stored
-    errors: Count  # of those, samples that failed
-    failures: tuple[Failure, ...]  # why, the commonest reasons
-    settled: dict[str, Count]  # fixed | decided | capped -> rows of all heads, those that failed left out
+    is_alive: bool  # whether a process owns the folder now
+    planned: Count  # number of samples
+    done: Count  # number of stored samples
+    errors: Count  # number of failed samples among those
+    failures: tuple[Failure, ...]  # commonest reasons of failures
+    settled: dict[str, Count]  # fixed | decided | capped -> rows of all heads, without failed ones
     samples_per_s: float | None  # of the latest session
-    seconds_left: float | None  # at that pace; None where nobody is at work, or nothing is known yet
+    seconds_left: float | None  # at that pace; None if no process is running, or the pace is not known yet
 
 
 def read_status(folder: Path) -> Status:
-    """Look at a run folder without disturbing it.
+    """Read a run folder without disturbing its owner.
 
     Raises:
         RunError: it is no run folder, or a listed part is missing or damaged.
@@ -43,7 +43,7 @@ def read_status(folder: Path) -> Status:
         good = table.filter(pc.is_null(table["error"]))
         errors += len(table) - len(good)
         settled.update(good["settled"].to_pylist())
-        # A sample that fails does so under every head.
+        # A failed sample fails under every head.
         failed = table.filter(pc.and_(pc.is_valid(table["error"]), pc.equal(table["head"], run["heads"][0]["name"])))
         for identifier, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):
             failures.take(identifier, error)

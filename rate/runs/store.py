@@ -1,4 +1,4 @@
-"""A run folder: parts that are whole or absent, a list of the parts that count, a lock, and resume by id.
+"""A run folder: parts that are written all or nothing, a list of the parts that count, a lock, and resume by id.
 
 run.json                    what was asked, by what, and which parts count
 samples/part-<key>.parquet  rows; closed at 256 rows or 30 s
@@ -36,16 +36,16 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(slots=True)
 class RunStore:
-    """The owner of a run folder. Use as a context manager: it holds the lock and closes the last part."""
+    """The owner of a run folder. As a context manager it holds the lock and closes the last part."""
 
     folder: Path
     key: str
-    about: Json  # the rest of run.json, written as it is
+    about: Json  # rest of run.json, written unchanged
     keep_maps: int | None  # per head and quadrant; None = all
-    repair: bool = False  # what is damaged, missing or failed is to be evaluated again
+    repair: bool = False  # evaluate damaged, missing and failed samples again
     stats: RunStats = field(default_factory=RunStats)  # of this session
-    done: ContentTable = field(default_factory=ContentTable)  # samples that earlier sessions stored
-    failed: int = 0  # of those, samples without a verdict
+    done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
+    failed: int = 0  # number of those without a verdict
     _run: Json = field(default_factory=dict)
     _writer: PartWriter = field(init=False, repr=False)
     _lock: FolderLock = field(init=False, repr=False)
@@ -83,32 +83,32 @@ class RunStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is not None:  # finish() was not reached; keep what is settled
+            if kind is not None:  # finish() was not reached; settled samples are kept
                 self._run["status"] = "partial" if not issubclass(kind, Exception) else "failed"
-                with contextlib.suppress(StorageError):  # the first one is on its way
+                with contextlib.suppress(StorageError):  # the first error is being raised
                     self._close_part()
         finally:
             self._lock.release()
 
     @property
     def stored(self) -> int:
-        """Samples in the listed parts."""
+        """The number of samples in the listed parts."""
         return self._count("rows")
 
     @property
     def started_ns(self) -> int:
-        """When the run began, in nanoseconds since 1970; 0 where its run.json does not say it."""
+        """The start of the run, in nanoseconds since 1970; 0 if its run.json lacks it."""
         try:
             return calendar.timegm(time.strptime(self._run.get("started", ""), _TIME)) * 10**9
         except (TypeError, ValueError):
             return 0
 
     def add(self, done: Records, seconds: float) -> None:
-        """Store samples that are done.
+        """Store finished samples.
 
         Args:
-            done: the samples, and what was computed for them.
-            seconds: that the session has taken so far.
+            done: the samples, with the statistics of their computation.
+            seconds: the duration of the session so far.
 
         Raises:
             StorageError: a part was due and could not be written.
@@ -120,9 +120,9 @@ class RunStore:
                 self._close_part()
 
     def finish(self, available: int) -> Json:
-        """Close the last part, settle the maps, and return run.json as it now is.
+        """Close the last part, select the maps, and return the current run.json.
 
-        The run is ``complete`` if it has all samples that there are, ``failed`` if not one of them was evaluated.
+        The run is ``complete`` if it has all existing samples, and ``failed`` if none of them was evaluated.
         """
         self._close_part()
         select_maps(self.folder, (part["name"] for part in self._run["parts"]), self.keep_maps)
@@ -158,7 +158,7 @@ class RunStore:
         write(self.folder / "run.json", self._run)
 
     def _reopen(self) -> None:
-        """Settle which parts count: the listed ones, those on disk where the list is lost, mended where it is asked."""
+        """Determine the parts that count: the listed ones, or those on disk without a list, repaired if requested."""
         run, place = None, self.folder / "run.json"
         if place.exists() and not (self.repair and is_unreadable(place)):
             run = read_run(self.folder)
@@ -177,7 +177,7 @@ class RunStore:
             parts = listed + recovery.whole_parts(unlisted, self.done, strict=run is None)
         self._run["parts"] = parts
         if run is None and parts:
-            self._run["started"] = None  # not known any more: files that rows were computed from are all compared
+            self._run["started"] = None  # unknown, so all files of stored rows are compared
         if self.repair or parts != listed:
             self.done = ContentTable(contents_of(self.folder, self._run))
 
@@ -186,21 +186,21 @@ class RunStore:
         return first | self._located() | {"started": _now(), "finished": None, "sessions": [], "parts": []}
 
     def _located(self) -> Json:
-        """What this session says of itself; versions and machine are those of the latest one."""
+        """Return the entry of this session; versions and machine are those of the latest one."""
         return self.about | {"origin": located(self.about.get("origin", {}), self.folder)}
 
     def _drop_unlisted(self) -> None:
-        """Delete parts that do not count, whose samples are evaluated again, and nothing else."""
+        """Delete parts that do not count, whose samples are evaluated again."""
         if self.repair and is_damaged(self.folder / "maps" / SAVED):
             (self.folder / "maps" / SAVED).unlink()
         drop_unlisted(self.folder, {part["name"] for part in self._run["parts"]})
 
 
 def read_run(folder: Path) -> Json:
-    """run.json of a run folder.
+    """Read run.json of a run folder.
 
     Raises:
-        RunError: there is none, it is damaged, or it is not one of ours.
+        RunError: there is none, it is damaged, or it is of another origin.
     """
     path = folder / "run.json"
     if part_files(folder):
@@ -216,7 +216,7 @@ def read_run(folder: Path) -> Json:
 
 
 def is_unreadable(path: Path) -> bool:
-    """Whether a run.json is damaged, so that none of it is used; that of another tool is not."""
+    """Tell whether a run.json is damaged, so that none of it is used; one of another tool is not damaged."""
     try:
         run = read_json(path)
     except (OSError, ValueError):

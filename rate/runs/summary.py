@@ -1,4 +1,4 @@
-"""Rows to the numbers of a run: accuracy, PT and IR with intervals, beside chance and shuffled regions."""
+"""The numbers of a run from its rows: accuracy, PT and IR with intervals, beside chance and shuffled regions."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ class HeadRecord(Record, frozen=True):
     """The numbers of one head in a document."""
 
     n: Count  # samples
-    errors: Count  # of them, without a prediction
+    errors: Count  # number of samples without a prediction
     failures: tuple[Failure, ...]
     undefined: Count  # without a verdict
-    capped: Count  # with one that is not clear
+    capped: Count  # number of samples whose verdict is not clear
     forwards_mean: float | None
     rule: Rule
     accuracy: RatioRecord
@@ -103,7 +103,7 @@ class Throughput(Record, frozen=True):
 
 
 class SummaryDocument(Document, frozen=True, tag="rate.summary/2"):
-    """summary.json."""
+    """Return the content of summary.json."""
 
     status: RunStatus
     throughput: Throughput
@@ -112,16 +112,16 @@ class SummaryDocument(Document, frozen=True, tag="rate.summary/2"):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """PT or IR with what it has to be read beside."""
+    """PT or IR with its baselines."""
 
     ratio: Ratio
-    chance: float | None  # were every map uniform, under the same rule
-    shuffled: float | None  # were every map held against other samples' regions
+    chance: float | None  # value for uniform maps, under the same rule
+    shuffled: float | None  # value for maps with other samples' regions
     noise: float | None  # standard deviation from the sampling of masks alone
 
     @property
     def document(self) -> MetricRecord:
-        """As in a summary."""
+        """Return the entry in a summary."""
         beside = {"chance": self.chance, "shuffled": self.shuffled, "noise": self.noise}
         return record(MetricRecord, ratio_json(self.ratio) | beside)
 
@@ -133,7 +133,7 @@ class HeadSummary:
     rule: Json  # what was measured and when a rationale counts as valid
     rows: int
     counts: Counts
-    failures: tuple[Failure, ...]  # why samples failed, the commonest reasons
+    failures: tuple[Failure, ...]  # commonest reasons of failures
     undefined_by: dict[str, int]
     forwards_mean: float | None
     pt: Metric
@@ -144,12 +144,12 @@ class HeadSummary:
 
     @property
     def accuracy(self) -> Ratio:
-        """Correct predictions among all predictions."""
+        """The correct predictions among all predictions."""
         return accuracy(self.counts)
 
     @property
     def document(self) -> HeadRecord:
-        """As in a summary."""
+        """Return the entry in a summary."""
         return HeadRecord(
             n=self.rows,
             errors=self.counts.errors,
@@ -171,22 +171,22 @@ class HeadSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run found."""
+    """The results of a run."""
 
     run: Path
     status: str
     throughput: Throughput
     heads: dict[str, HeadSummary]
-    notices: tuple[str, ...] = ()  # what a person should know of how it came about; no part of summary.json
+    notices: tuple[str, ...] = ()  # notices about its making, which are not in summary.json
 
     @property
     def errors(self) -> int:
-        """Samples without a prediction."""
+        """The number of samples without a prediction."""
         return max((head.counts.errors for head in self.heads.values()), default=0)
 
     @property
     def samples(self) -> int:
-        """Samples with a row."""
+        """The number of samples with a row."""
         return max((head.rows for head in self.heads.values()), default=0)
 
     @property
@@ -203,10 +203,10 @@ class Summary:
 
 
 def load_summary(folder: Path) -> Summary:
-    """The summary of a run folder, computed from its listed parts; a run that is not complete has one too.
+    """Compute the summary of a run folder from its listed parts, complete or not.
 
     Raises:
-        RunError: not a run folder, or a damaged one.
+        RunError: it is no run folder, or a damaged one.
     """
     return summarize(folder, read_run(folder))
 
@@ -233,7 +233,7 @@ def _ring(rows: HeadRows, rule: Json) -> Ring:
 
 
 def ratio_json(ratio: Ratio) -> Json:
-    """A share with its interval and both its numbers."""
+    """Return a share with its interval and both its numbers as JSON."""
     low, high = ratio.interval or (None, None)
     return {
         "value": ratio.value,
@@ -267,12 +267,12 @@ def _head(rows: HeadRows, rule: Json, shuffled: Counts) -> HeadSummary:
 
 
 def _swept(verdicts: Verdicts, rule: str) -> tuple[SweepPoint, ...]:
-    """PT and IR over the thresholds. Stopping early for one threshold would bias the others."""
+    """Compute PT and IR over the thresholds. Early stopping for one threshold would bias the others."""
     return tuple(SweepPoint(tau, trust, reliability) for tau, trust, reliability in sweep(verdicts, rule))
 
 
 def counts_of(rows: pa.Table) -> Counts:
-    """Counts from the stored verdicts under the run's own rule."""
+    """Count the stored verdicts under the run's own rule."""
     predicted = rows.filter(pc.is_null(rows["error"]))
     judged = predicted.filter(pc.is_null(predicted["undefined_reason"]))
     undefined = predicted.filter(pc.is_valid(predicted["undefined_reason"]))["correct"]
@@ -292,7 +292,7 @@ def _group(counts: Counts, rows: int) -> GroupRecord:
 
 
 def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
-    """PT and IR with chance, shuffled and sampling noise."""
+    """Compute PT and IR with chance, shuffled and sampling noise."""
     judged, valid, tau = rows.judged, rule["valid"], rule["tau"]
     chance = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
     noise: tuple[float | None, float | None] = (None, None)
@@ -306,8 +306,10 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuf
 
 
 def _also(rows: HeadRows, rule: Json) -> Iterable[Also]:
-    """The same forwards under the other evidences and rules. Sampling that ends where one rule is clear says nothing
-    of the others: their relevance mass goes on changing with the number of masks."""
+    """Compute the same forwards under the other evidences and rules.
+
+    Adaptive sampling ends when one rule is clear, so the other relevance masses still change with the number of masks.
+    """
     for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
         if (kind, valid) == (rule["evidence"], rule["valid"]):
             continue
@@ -320,9 +322,9 @@ def _also(rows: HeadRows, rule: Json) -> Iterable[Also]:
 
 
 def _throughput(sessions: list[Json]) -> Throughput:
-    """Over all sessions: images and forwards a second, and two shares.
+    """Compute over all sessions: images and forwards per second, and two shares.
 
-    ``waiting_for_data``: of the time; ``batch_fill``: of the rows computed, those that a verdict was taken from.
+    ``waiting_for_data``: of the time; ``batch_fill``: of the computed rows, those behind a verdict.
     """
     total = {name: sum(session.get(name, 0) for session in sessions) for name in RunStats.__slots__} if sessions else {}
     seconds, rows = total.get("seconds", 0), total.get("rows", 0)

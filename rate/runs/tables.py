@@ -1,7 +1,7 @@
-"""Parquet files of a run: written whole or not at all, with a digest of every column that every reader checks.
+"""Parquet files of a run, written all or nothing, with a digest of every column that every reader checks.
 
-The checksums of Parquet cover the pages alone. The digests in the file's own metadata also cover what tells the pages
-apart, the names and places of columns, so that a changed bit anywhere in the file is found without any other file.
+The checksums of Parquet cover the pages alone. The digests in the file's own metadata also cover the names and places
+of columns, so that a changed bit anywhere in the file is detected without another file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIGESTS = b"rate.digests"
 
 
 class DamagedTableError(Exception):
-    """A file is missing, cannot be read, or is not as it was written; the message reads on from its path."""
+    """A file is missing, unreadable or changed; the message continues its path."""
 
 
 def write_table(table: pa.Table, path: Path, about: Mapping[str, str] | None = None) -> None:
@@ -39,10 +39,10 @@ def write_table(table: pa.Table, path: Path, about: Mapping[str, str] | None = N
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """The named columns of a file that is to have ``schema``; None = all of them. The metadata is the file's own.
+    """Read the named columns of a file with ``schema``; None = all of them. The metadata is the file's own.
 
     Raises:
-        DamagedTableError: it is not whole. A file without digests, of an earlier version, is held against its schema
+        DamagedTableError: it is not whole. A file without digests, of an earlier version, is compared with its schema
             and the checksums of its pages alone.
     """
     names = list(schema.names if columns is None else columns)
@@ -57,7 +57,7 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
 
 
 def about_of(table: pa.Table, name: str) -> str | None:
-    """What `write_table` was told to write into the metadata; None where it is not there."""
+    """Return the ``about`` that `write_table` wrote into the metadata; None if it is absent."""
     value = (table.schema.metadata or {}).get(name.encode())
     return None if value is None else value.decode("utf-8", "replace")
 
@@ -82,7 +82,7 @@ def _check_digests(table: pa.Table) -> None:
 
 
 def _digest(column: pa.ChunkedArray) -> str:
-    """Of the values of a column, however they are cut into chunks and encoded."""
+    """Compute the digest of a column's values, independent of chunks and encoding."""
     digest = hashlib.blake2b(np.asarray(pc.is_valid(column)).tobytes(), digest_size=8)
     if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
         values = pc.fill_null(column.cast(pa.binary()), b"")

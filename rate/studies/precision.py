@@ -19,7 +19,7 @@ from rate.types import Json
 
 
 class Reference(Record, frozen=True):
-    """What it is held against."""
+    """The reference of a comparison."""
 
     backend: str
     precision: str

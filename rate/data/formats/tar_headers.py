@@ -32,7 +32,7 @@ class Member:
     """One member that is not a folder."""
 
     name: str  # without a leading "./"
-    offset: int  # of its data, bytes
+    offset: int  # offset of its data, bytes
     size: int  # bytes
     refusal: str | None  # reason for a refusal; the text continues the name
 

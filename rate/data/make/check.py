@@ -40,7 +40,7 @@ class CheckReport(Document, frozen=True, tag="rate.check/1"):
     samples: Count  # number of valid rows of the split, whose files were checked
     classes: dict[str, Count]  # label -> samples
     splits: dict[str, Count]  # split -> rows; rows without a split are not counted
-    problems: tuple[Problem, ...]  # by row; 0 = the file as a whole
+    problems: tuple[Problem, ...]  # ordered by row; 0 = the file as a whole
     errors: Count  # problems because of which the set or a sample cannot be evaluated as intended
     warnings: Count  # problems that do not prevent an evaluation but are probably mistakes
 

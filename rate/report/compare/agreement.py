@@ -44,7 +44,7 @@ class Table(Record, frozen=True):
 
 
 class AgreementDocument(Document, frozen=True, tag="rate.agreement/2"):
-    """What `rate agree --json` prints."""
+    """The document of `rate agree --json`."""
 
     first: Measured
     second: Measured

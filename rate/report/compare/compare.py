@@ -95,7 +95,7 @@ class ComparedHead(Record, frozen=True):
 
 
 class ComparisonDocument(Document, frozen=True, tag="rate.comparison/3"):
-    """What `rate compare --json` prints."""
+    """The document of `rate compare --json`."""
 
     baseline: str
     heads: tuple[ComparedHead, ...]

@@ -1,4 +1,4 @@
-"""What a check of a gate reads: a metric of one head, or its drop against another, for the whole head or by slice."""
+"""The values that a gate checks: a metric of one head, or its drop against another, for the whole head or by slice."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _RATIOS = {"pt": pt, "ir": ir, "accuracy": accuracy}
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A metric as measured. Of a drop, value and interval are those of candidate - baseline."""
+    """A measured metric. For a drop, value and interval are those of candidate - baseline."""
 
-    n: int  # samples of the slice or of the head; of a drop, those that both heads have
-    denominator: int  # of the metric itself
+    n: int  # samples of the slice or of the head; for a drop, those of both heads
+    denominator: int  # denominator of the metric itself
     numerator: int | None = None  # None for a mean or a rate
-    value: float | None = None  # None where it is undefined
-    low: float | None = None  # 95 %; None where there is no interval
+    value: float | None = None  # None if it is undefined
+    low: float | None = None  # 95 %; None if there is no interval
     high: float | None = None
-    candidate: float | None = None  # the two values behind a drop
+    candidate: float | None = None  # the two values of a drop
     baseline: float | None = None
-    baseline_denominator: int | None = None  # None where it is no ratio's drop
-    resampled: Resampled | None = None  # for the interval of a drop
-    missing: str | None = None  # why nothing could be computed
+    baseline_denominator: int | None = None  # None unless it is the drop of a ratio
+    resampled: Resampled | None = None  # unit of resampling for the interval of a drop
+    missing: str | None = None  # reason if nothing could be computed
 
     @property
     def support(self) -> int:
-        """How many samples the value rests on: of a drop, on the weaker side."""
+        """The number of samples behind the value; for a drop, that of the smaller side."""
         return (
             self.denominator if self.baseline_denominator is None else min(self.denominator, self.baseline_denominator)
         )
@@ -52,12 +52,12 @@ Named = Iterator[tuple[str | None, Reading]]
 
 
 def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
-    """(slice, reading) of every slice of a check in order of name, or (None, reading) of the whole head.
+    """Return (slice, reading) of every slice of a check in order of name, or (None, reading) of the whole head.
 
     Args:
-        check: what to read.
+        check: the check.
         candidate: the head under test.
-        pair: baseline and candidate; None where there is no baseline, and then ``check`` is no drop.
+        pair: baseline and candidate; None without a baseline, in which case ``check`` is no drop.
     """
     before = pair if check.is_drop else None
     if check.metric == "images_per_s":
@@ -72,7 +72,7 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
 
 
 def measured(reading: Reading) -> str:
-    """Value, interval and fraction, as far as there are any."""
+    """Format value, interval and fraction, as far as they exist."""
     said = "" if reading.value is None else number(reading.value)
     if interval := interval_text(reading):
         said += f" [{interval}]"
@@ -84,29 +84,29 @@ def measured(reading: Reading) -> str:
 
 
 def interval_text(reading: Reading) -> str:
-    """Both ends of the interval, empty where there is none."""
+    """Format both ends of the interval, or an empty text without one."""
     if reading.low is None or reading.high is None:
         return ""
     return f"{number(reading.low)} to {number(reading.high)}"
 
 
 def number(value: float) -> str:
-    """Four figures, and never an exponent for a large count."""
+    """Format four figures, without an exponent for a large count."""
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def printable(text: str) -> str:
-    """Names of classes come from a file: nothing in them may move the cursor or start a new line."""
+    """Escape names of classes, which are untrusted and must not move the cursor or start a new line."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _slices(rows: pa.Table, by: str | None) -> Iterator[tuple[str | None, Int64]]:
-    """(name, positions of its rows) of every slice in order of name; rows without one are in none."""
+    """Yield (name, positions of its rows) of every slice in order of name; rows without a name belong to none."""
     if by is None:
         yield None, np.arange(len(rows))
         return
     column = COLUMN[by]
-    order = np.asarray(pc.sort_indices(rows, sort_keys=[(column, "ascending")]))  # those without a name come last
+    order = np.asarray(pc.sort_indices(rows, sort_keys=[(column, "ascending")]))  # rows without a name come last
     start = 0
     for entry in pc.value_counts(rows[column].take(order).drop_null()).to_pylist():
         yield entry["values"], order[start : start + entry["counts"]]
@@ -132,7 +132,7 @@ def _ratio(metric: str, counts: Counts, n: int) -> Ratio:
 
 
 def _drops(metric: str, by: str, pair: Pair) -> Named:
-    """The drop of every slice; what is resampled are the clusters within it, where it has enough of them."""
+    """Compute the drop of every slice, resampling its clusters if it has enough of them."""
     before, after = in_common(pair.first, pair.second)
     first, second = states(before), states(after)
     for name, at in _slices(after, by):
@@ -156,7 +156,7 @@ def _drop(difference: Difference, n: int, resampled: Resampled) -> Reading:
 
 
 def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:
-    """Of the whole run; a run that was never timed has none."""
+    """Return the throughput of the whole run; a run without times has none."""
     n = len(candidate.rows)
     paces: list[float] = []
     for head in (candidate, baseline):

@@ -1,4 +1,4 @@
-"""The release gate: one decision, from which the table, JSON, JUnit, Markdown and the exit code are all made."""
+"""The decision of a release gate, from which the table, JSON, JUnit, Markdown and the exit code are made."""
 
 from __future__ import annotations
 
@@ -20,41 +20,45 @@ from rate.report.gate.run_conditions import require_same_samples, require_whole,
 from rate.report.heads import HeadRun
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
-"""Of a result, the worst first. ``warn``: violated, and of severity warn. ``error``: it could not be computed."""
+"""The states of a result, the worst first.
+
+``warn``: violated, of severity warn. ``error``: it could not be computed.
+"""
 
 _OF_READING = ("value", "low", "high", "numerator", "denominator", "n", "candidate", "baseline")
 _EXIT = {"passed": EXIT_DONE, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
 _OF = {"pt": "correct predictions", "ir": "predictions on valid evidence", "accuracy": "predictions"}
 _NO_INTERVAL = "there is no interval: too few samples or clusters stand behind a ratio"
-_ROUNDING = 1e-12  # a difference of two shares is off by less; a drop of exactly the allowed size is allowed
+# larger than the rounding error of a difference of two shares; a drop of exactly the allowed size is allowed
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a check, for the whole head or for one slice of it."""
+    """The result of a check, for the whole head or for one slice of it."""
 
     check: Check
     slice: str | None  # name of the class or group
     state: str  # one of `STATES`
     reading: Reading
-    limit: float | None  # what the value is held against; of a relative drop in the metric's own unit
+    limit: float | None  # limit of the value; for a relative drop in the metric's own unit
     why: str
-    needed: int | None = None  # about how large the denominator would have to be to decide; None = not known
+    needed: int | None = None  # approximate denominator that would decide; None = not known
 
     @property
     def name(self) -> str:
-        """Name of the check, and of the slice."""
+        """The name of the check, and of the slice."""
         return self.check.name if self.slice is None else f"{self.check.name} [{self.slice}]"
 
     @property
     def message(self) -> str:
-        """What was measured and what follows, in one line."""
+        """The measured value and the consequence, in one line."""
         said = measured(self.reading)
         return f"{said}: {self.why}" if said else self.why
 
     @property
     def document(self) -> CheckRecord:
-        """As in the JSON of a decision."""
+        """Return the result's entry in the JSON of a decision."""
         resampled = self.reading.resampled
         return record(
             CheckRecord,
@@ -75,18 +79,18 @@ class Result:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Decision:
-    """The verdict of a gate with everything it rests on."""
+    """The decision of a gate with everything behind it."""
 
     policy: Policy
     run: HeadIdentity  # identity of the candidate
     baseline: HeadIdentity | None
     results: tuple[Result, ...]  # in the order of the policy; slices in order of name
     notices: tuple[str, ...]
-    undecided: str | None  # why it cannot pass whatever the checks say, for the sake of the runs
+    undecided: str | None  # reason in the runs why it cannot pass, independent of the checks
 
     @property
     def verdict(self) -> str:
-        """``failed``, ``inconclusive`` or ``passed``: the worst of the checks of severity error; without any, none."""
+        """The verdict ``failed``, ``inconclusive`` or ``passed``: the worst of the checks of severity error."""
         states = {result.state for result in self.results if result.check.blocks}
         if "fail" in states:
             return "failed"
@@ -94,7 +98,7 @@ class Decision:
 
     @property
     def cannot_pass(self) -> str | None:
-        """Why it cannot pass whatever the checks say; None where it can."""
+        """The reason why it cannot pass, independent of the checks; None if it can."""
         if self.undecided is None and not any(result.check.blocks for result in self.results):
             return 'every check has severity "warn", so the gate cannot pass; give one of them severity "error"'
         return self.undecided
@@ -106,17 +110,17 @@ class Decision:
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 failed, 3 inconclusive."""
+        """The exit code: 0 passed, 1 failed, 3 inconclusive."""
         return _EXIT[self.verdict]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Results by state, the states that occur, the worst first."""
+        """The number of results in each occurring state, the worst first."""
         by_state = Counter(result.state for result in self.results)
         return {state: by_state[state] for state in STATES if by_state[state]}
 
     def __str__(self) -> str:
-        """The verdict, then everything that is not a pass, the worst first: for assertions and logs."""
+        """Format the verdict and then every result that is not a pass, the worst first, for assertions and logs."""
         notable = sorted((r for r in self.results if r.state != "pass"), key=lambda r: STATES.index(r.state))
         said = [f"{result.state}: {result.name}: {result.message}" for result in notable]
         return "\n  ".join(map(printable, [self.headline, *said, *self.remarks]))
@@ -125,19 +129,19 @@ class Decision:
 
     @property
     def headline(self) -> str:
-        """Verdict, run and the number of results by state, in one line."""
+        """The verdict, run and number of results by state, in one line."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         against = f" against {self.baseline.name}" if self.baseline else ""
         return f"gate {self.verdict}: {self.run.name}{against}, {self.policy.source} ({counted})"
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Notices, and why it cannot pass."""
+        """The notices, and the reason why it cannot pass."""
         return self.notices if self.cannot_pass is None else (*self.notices, self.cannot_pass)
 
     @property
     def document(self) -> GateDocument:
-        """`rate gate --json`."""
+        """Return the document of `rate gate --json`."""
         return record(
             GateDocument,
             {
@@ -154,13 +158,13 @@ class Decision:
 
 
 def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allow_partial: bool = False) -> Decision:
-    """Hold a head against a policy.
+    """Decide whether a head passes a policy.
 
     Args:
         policy: the checks.
-        candidate: the head that is to be released.
-        baseline: the head that drops are measured against.
-        allow_partial: go on with runs that are not complete; the decision then says so.
+        candidate: the head to be released.
+        baseline: the head against which drops are measured.
+        allow_partial: whether to accept incomplete runs; the decision then states that.
 
     Raises:
         RunError: a run is not complete, its rows are not those of its set, or the two measured different things.
@@ -196,7 +200,7 @@ def _results(check: Check, candidate: HeadRun, against: Pair | None) -> Iterator
 
 
 def judge(check: Check, name: str | None, reading: Reading) -> Result:
-    """One reading against one bound."""
+    """Compare one reading with one bound."""
     if reading.missing is not None:
         return Result(check, name, "error", reading, None, reading.missing)
     if not all(math.isfinite(x) for x in (reading.value, reading.low, reading.high) if x is not None):
@@ -214,7 +218,7 @@ def judge(check: Check, name: str | None, reading: Reading) -> Result:
 
 
 def _compare(check: Check, name: str | None, reading: Reading, limit: float, ends: tuple[float, float]) -> Result:
-    """The rule itself: both ends keep the limit, both break it, or neither."""
+    """Apply the rule: both ends keep the limit, both violate it, or neither."""
     most = check.bound == "max"
     slack = _ROUNDING if check.is_drop else 0.0
     kept = [end <= limit if most else end >= limit - slack for end in ends]
@@ -234,7 +238,7 @@ def _compare(check: Check, name: str | None, reading: Reading, limit: float, end
 
 
 def _limit(check: Check, reading: Reading) -> float | None:
-    """What the value is held against; a drop is a negative difference, a relative one a share of the baseline."""
+    """Compute the limit of the value; a drop is a negative difference, a relative one a share of the baseline."""
     if not check.is_drop:
         return check.threshold
     if check.bound == "max_drop":
@@ -243,10 +247,10 @@ def _limit(check: Check, reading: Reading) -> float | None:
 
 
 def _needed(check: Check, reading: Reading, limit: float) -> int | None:
-    """About which denominator would decide, were the value to stay as it is.
+    """Estimate the denominator that would decide if the value stayed the same.
 
-    Wilson's interval leaves out t exactly where |value - t| > z sqrt(t (1 - t) / m) (Wilson 1927), which is solved for
-    m. The interval of a difference shrinks with 1 / sqrt(m) from what it is now.
+    Wilson's interval excludes t exactly if |value - t| > z sqrt(t (1 - t) / m) (Wilson 1927), which is solved for m.
+    The interval of a difference shrinks with 1 / sqrt(m) from its present width.
     """
     value, low, high = reading.value, reading.low, reading.high
     if value is None or low is None or high is None or (gap := abs(value - limit)) < _ROUNDING:
@@ -275,7 +279,7 @@ def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterat
 
 
 def _undecided(heads: Sequence[HeadRun]) -> str | None:
-    """A run without a prediction does not pass, nor does one of which more samples failed than were allowed to."""
+    """Return the reason why runs cannot pass: no predictions, or more failed samples than allowed."""
     candidate = heads[0]
     if candidate.rows["prediction"].null_count == len(candidate.rows):
         return f"no sample of {candidate.name} has a prediction, so the gate cannot pass"

@@ -1,4 +1,4 @@
-"""What `rate gate --json` prints."""
+"""The document of `rate gate --json`."""
 
 from __future__ import annotations
 

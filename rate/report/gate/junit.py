@@ -1,7 +1,7 @@
 """A gate's decision as JUnit XML: a suite for the run and head, a test case for every check and slice.
 
 A violated check is a ``failure``; one that could not be computed or decided is an ``error``; both only for checks that
-can stop a release, so that the file is red exactly where the exit code is not 0.
+can stop a release, so that the file reports a failure exactly if the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from xml.etree import ElementTree as ET
 from rate.report.gate.decide import Decision, Result
 
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 has no way to hold, escaped or not (section 2.2 of the recommendation)."""
+"""Characters that XML 1.0 cannot represent, escaped or not (section 2.2 of the recommendation)."""
 
 _ELEMENTS = ("failure", "error", "skipped")
 
 
 def junit(decision: Decision) -> bytes:
-    """The decision as an XML document in UTF-8; characters that XML cannot hold become U+FFFD."""
+    """Encode the decision as an XML document in UTF-8; characters that XML cannot represent become U+FFFD."""
     cases = [_case(result, decision.run.name) for result in decision.results]
     if decision.cannot_pass is not None:
         case = _element("testcase", name="gate", classname=decision.run.name, time="0")
@@ -32,7 +32,7 @@ def junit(decision: Decision) -> bytes:
     if decision.notices:
         ET.SubElement(suite, "system-out").text = _clean("\n".join(decision.notices))
     totals = _counts(cases)
-    del totals["skipped"]  # which Jenkins' junit-10.xsd does not let this element have
+    del totals["skipped"]  # an attribute that Jenkins' junit-10.xsd does not allow here
     suites = _element("testsuites", name="rate gate", time="0", **totals)
     suites.append(suite)
     ET.indent(suites)

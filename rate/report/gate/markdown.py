@@ -11,18 +11,18 @@ from rate.report.gate.decide import STATES, Decision, Result
 from rate.report.gate.document import HeadIdentity
 
 LIMIT = 900_000
-"""Bytes of a summary file that are used; GitHub drops one above 1024 k without showing any of it."""
+"""The size limit of a summary file, bytes; GitHub drops one above 1024 k completely."""
 
 _SIGNS = {"fail": "❌", "error": "❌", "inconclusive": "❔", "warn": "⚠️", "pass": "✅"}
 _VERDICTS = {"passed": "✅ passed", "failed": "❌ failed", "inconclusive": "❔ inconclusive"}
 _COLUMNS = ("", "check", "slice", "value", "95 % interval", "of", "what it means")
-_RESERVE = 200  # for the line that says how many rows are left out
+_RESERVE = 200  # for the line with the number of omitted rows
 
 
 def markdown(decision: Decision, limit: int = LIMIT) -> str:
-    """Verdict, identities and a table of all results, the worst first.
+    """Format verdict, identities and a table of all results, the worst first.
 
-    Rows that would take the text above ``limit`` bytes of UTF-8 are left out, from the end, and counted in a last line.
+    Rows beyond ``limit`` bytes of UTF-8 are omitted from the end, and counted in a last line.
     """
     lines = [*_heading(decision), "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     rows = [_row(result) for result in sorted(decision.results, key=lambda result: STATES.index(result.state))]
@@ -39,7 +39,7 @@ def markdown(decision: Decision, limit: int = LIMIT) -> str:
 
 
 def append_markdown(path: Path, decision: Decision) -> None:
-    """Append the decision to ``path``, as the summary of a CI step asks for; a missing file is made.
+    """Append the decision to ``path``, the summary of a CI step; a missing file is made.
 
     Raises:
         StorageError: it cannot be written.
@@ -86,7 +86,7 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|
 
 
 def _cell(text: str) -> str:
-    """Text that stays text inside a table: one line, no HTML, no Markdown, no @mention."""
+    """Escape text for a table cell: one line, without HTML, Markdown or @mentions."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return html.escape(line, quote=False).translate(_SPECIAL)
 

@@ -1,4 +1,4 @@
-"""gate.toml: what a model must reach before it is released, read into frozen records and checked key by key."""
+"""gate.toml: the requirements of a release, read into frozen records and checked key by key."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PolicySource: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Mapping[str,
 """A path to a TOML file, its content as a mapping, or the list of checks alone."""
 
 RATIOS = ("pt", "ir", "accuracy")
-"""Shares with an interval of their own; more is better."""
+"""Shares with their own interval; larger is better."""
 
 COUNTED = ("undefined", "capped", "errors")
 """Samples counted among all samples of the head; fewer is better."""
 
 MEASURED = ("forwards", "images_per_s")
-"""Numbers without an interval: mean forwards a sample, and samples a second of the whole run."""
+"""Numbers without an interval: mean forwards per sample, and samples per second of the whole run."""
 
 METRICS = RATIOS + COUNTED + MEASURED
 BOUNDS = ("min", "max", "max_drop", "max_drop_relative")
@@ -32,13 +32,13 @@ SEVERITIES = ("error", "warn")
 USES = ("interval", "ci_low", "ci_high", "value")
 
 MAX_BYTES = 1 << 20
-"""Of a policy file."""
+"""The largest policy file, bytes."""
 
 _DROPPING = (*RATIOS, "images_per_s")
 _END = {"min": "ci_low", "max": "ci_high", "max_drop": "ci_low", "max_drop_relative": "ci_low"}
-"""The end of the interval on which a bound is passed: the one nearer to the threshold's wrong side."""
+"""The end of the interval by which a bound is passed: the one nearer to a violation."""
 
-_LARGEST = 1e15  # a bound; whole numbers are exact up to it
+_LARGEST = 1e15  # largest bound; whole numbers are exact up to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Check:
     bound: str  # one of `BOUNDS`
     threshold: float
     use: str  # interval: all of it must keep the bound | value: the point estimate decides
-    min_samples: int  # of the metric's own denominator
+    min_samples: int  # least denominator of the metric
     slice: str | None  # class | group | None: the whole head
     severity: str  # error | warn
     name: str
@@ -61,7 +61,7 @@ class Check:
 
     @property
     def is_count(self) -> bool:
-        """Whether the threshold is a number of samples instead of a share; 0 is none either way."""
+        """Whether the threshold is a number of samples instead of a share; 0 is both."""
         return self.metric in COUNTED and self.threshold >= 1
 
     @property
@@ -75,11 +75,11 @@ class Policy:
     """All checks of a gate."""
 
     checks: tuple[Check, ...]
-    source: str  # the file, for people
+    source: str  # the file, for display
 
     @property
     def digest(self) -> str:
-        """sha256 of what is checked, whatever file, order of keys or comments it came with."""
+        """The sha256 of the checks, independent of the file, order of keys and comments."""
         content = json.dumps([asdict(check) for check in self.checks], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -88,8 +88,8 @@ def read_policy(source: PolicySource) -> Policy:
     """Read and check a policy.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or a check of it says something impossible; the message names the
-            number of the check (from 1) and the key.
+        ConfigError: it cannot be read, is empty, or a check is impossible; the message names the number of the check
+            (from 1) and the key.
     """
     if isinstance(source, str | Path):
         return _policy(_toml(Path(source)), str(source))
@@ -105,7 +105,7 @@ def _toml(path: Path) -> Json:
         return tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"policy {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting among them
+    except (ValueError, RecursionError) as error:  # includes numbers of thousands of digits and deep nesting
         raise ConfigError(f"policy {path} is not valid TOML: {error}") from error
 
 
@@ -196,7 +196,7 @@ class _Reader:
         return float(value)
 
     def _use(self, metric: str, bound: str, threshold: float) -> str:
-        """``interval`` or ``value``; a named end of the interval must be the one that the bound is passed on."""
+        """Return ``interval`` or ``value``; a named end of the interval must be the one that decides the bound."""
         use = self._choice("use", USES, "interval" if metric in RATIOS else "value")
         if use == "value":
             return use

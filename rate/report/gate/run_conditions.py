@@ -1,4 +1,4 @@
-"""What a run must be before a gate decides on it: complete, of its whole set, and not mostly errors."""
+"""The conditions of a run for a gate: complete, of its whole set, and without too many errors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rate.report.heads import HeadRun
 
 
 def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
-    """Refuse runs that are not complete, unless that is allowed, and runs whose rows are not one a sample.
+    """Refuse incomplete runs, unless they are allowed, and runs without exactly one row per sample.
 
     Raises:
-        RunError: names the run, and what it has instead.
+        RunError: names the run and the mismatch.
     """
     for head in heads:
         if head.status != "complete" and not allow_partial:
@@ -35,10 +35,10 @@ def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
 
 
 def require_same_samples(pair: Pair) -> None:
-    """Refuse two runs of which one has samples that the other lacks.
+    """Refuse two runs if one has samples that the other lacks.
 
     Raises:
-        RunError: says how many each lacks.
+        RunError: names how many each lacks.
     """
     if any(pair.unpaired):
         lacks = " and ".join(
@@ -51,7 +51,7 @@ def require_same_samples(pair: Pair) -> None:
 
 
 def too_many_errors(head: HeadRun) -> str | None:
-    """That more samples failed than the evaluation allowed; None where that is not so."""
+    """State that more samples failed than the evaluation allowed; None if that is not so."""
     failed = len(head.rows) - head.rows["error"].null_count
     allowed = _limit(head).errors_allowed(len(head.rows))
     if failed <= allowed:
@@ -63,7 +63,7 @@ def too_many_errors(head: HeadRun) -> str | None:
 
 
 def _limit(head: HeadRun) -> Execution:
-    """The limit of the evaluation; the default where run.json has none that could be one."""
+    """Return the limit of the evaluation; the default if run.json has no valid one."""
     given = head.run.get("execution", {}).get("max_errors")
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
         return Execution()

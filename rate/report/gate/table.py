@@ -12,7 +12,7 @@ from rate.report.gate.checked_values import interval_text, number, printable
 from rate.report.gate.decide import Decision, Result
 
 FOLDED_FROM = 10
-"""A check of more passing slices than this shows their number instead of a line each."""
+"""The number of passing slices from which a check shows their number instead of a line for each."""
 
 _STYLES = {
     "fail": "bold red",
@@ -24,11 +24,11 @@ _STYLES = {
     "passed": "bold green",
 }
 
-Line = tuple[str, ...]  # state, check, value, interval, of, why
+Line = tuple[str, ...]  # state, check, value, interval, denominator, reason
 
 
 def gate_table(decision: Decision) -> RenderableType:
-    """One line a result in the order of the policy, then what has to be known, then the verdict."""
+    """Format one line for each result in the order of the policy, then notices, then the verdict."""
     lines = [line for results in _by_check(decision) for line in _lines(results)]
     widths = [max(cell_len(line[k]) for line in lines) for k in range(5)]
     return Group(
@@ -44,7 +44,7 @@ def _by_check(decision: Decision) -> Iterator[list[Result]]:
 
 
 def _lines(results: list[Result]) -> Iterator[Line]:
-    """The results of one check."""
+    """Format the results of one check."""
     passing = [result for result in results if result.state == "pass"]
     folded = len(passing) > FOLDED_FROM
     for result in results:
