@@ -15,7 +15,7 @@ from rate.backends.onnxruntime import OrtSpec
 from rate.kernels.separable import rise
 from rate.types import Float32, Rows
 
-LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 VISION = LAYERS | {"image_size": 32, "patch_size": 8}
 
 

@@ -33,6 +33,7 @@ def test_the_wheel_holds_every_module_and_the_licence(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 
+@pytest.mark.slow
 def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     """Only the base dependencies: no torch, no runtime; what needs one says which extra brings it."""
     venv.create(tmp_path / "env", with_pip=True)

@@ -7,6 +7,7 @@ import json
 import struct
 import tarfile
 import zlib
+from functools import cache
 
 from PIL import Image
 
@@ -109,6 +110,7 @@ def saved(form: str, size: tuple[int, int] = (40, 40), mode: str = "RGB", **opti
     return stream.getvalue()
 
 
+@cache
 def pictures() -> list[bytes]:
     """Bombs, lies and formats that few images have."""
     frames = [Image.new("RGB", (40, 40), (k, k, k)) for k in range(200)]

@@ -5,30 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import rate
 from rate.errors import MissingExtra, check_installed
 
 PROGRAM = """
-import sys
-EXTRAS = {
-    "torch", "torchvision", "timm", "open_clip", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "ray",
-    "imagecorruptions", "scipy", "transformers", "huggingface_hub", "sentencepiece", "triton", "tensorrt",
-}
+import contextlib, io, json, os, sys
+others, asked = json.load(sys.stdin)
 class Base:
     def __init__(self, finders):
         self.finders = finders
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in EXTRAS:
+        if name.partition(".")[0] in others:
             return None
         return next(filter(None, (finder.find_spec(name, path, target) for finder in self.finders)), None)
 sys.meta_path[:] = [Base(sys.meta_path[:])]
-import contextlib, io, json, os
 from rate.cli.main import run
 answers = []
-for folder, arguments in json.load(sys.stdin):
+for folder, arguments in asked:
     os.makedirs(folder)
     os.chdir(folder)
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
@@ -37,6 +39,20 @@ for folder, arguments in json.load(sys.stdin):
 json.dump(answers, sys.stdout)
 """
 """Runs command lines, each in a folder of its own, where only the base dependencies can be imported."""
+
+
+def others() -> list[str]:
+    """Modules of all installed distributions but the declared dependencies and what these depend on."""
+    waiting = tomllib.loads((Path(rate.__file__).parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
+    base = {"rate-engine"}
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = canonicalize_name(requirement.name)
+        if name not in base and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            base.add(name)
+            waiting += metadata.requires(name) or []
+    found = metadata.packages_distributions().items()
+    return [module for module, names in found if not base & {canonicalize_name(name) for name in names}]
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ def answers(trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answ
     names["image"] = trained.manifest.parent / "0.png"
     lines = [line.format(**names).split() for line in (*(line for _, line in VERBS.values()), *WORKS)]
     root = tmp_path_factory.mktemp("base")
-    asked = json.dumps([(str(root / str(k)), line) for k, line in enumerate(lines)])
+    asked = json.dumps([others(), [(str(root / str(k)), line) for k, line in enumerate(lines)]])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=asked, capture_output=True, text=True, check=False, timeout=240
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 import torch
+
+from rate.artifacts.artifact import Artifact
+from rate.export.export import ExportOptions, export_artifact
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,3 +18,10 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
+    """Models of timm by name, each exported once; copy one before changing anything."""
+    folder = tmp_path_factory.mktemp("timm")
+    return cache(lambda name: export_artifact(f"timm:{name}", folder / name, ExportOptions()))

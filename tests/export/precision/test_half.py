@@ -34,17 +34,17 @@ def onnx_source(folder: Path, model: onnx_models.Model) -> tuple[str, ExportOpti
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_vit, trained) -> Callable[[str, str], Artifact]:
+def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_vit, trained, exported) -> Callable[[str, str], Artifact]:
     """Small models of every kind of source: exported once, and made half from there."""
     made: dict[tuple[str, str], Artifact] = {}
 
     def f32(name: str) -> Artifact:
         if name in ("clip", "efficientnet"):
             return load_artifact((tiny_vit if name == "clip" else trained).artifact)
+        if name != "onnx":
+            return exported(name)
         folder = tmp_path_factory.mktemp(name)
-        source, options = f"timm:{name}", ExportOptions()
-        if name == "onnx":
-            source, options = onnx_source(folder, onnx_models.Model(channels=16, deep=True))
+        source, options = onnx_source(folder, onnx_models.Model(channels=16, deep=True))
         return export_artifact(source, folder / "artifact", options)
 
     def get(name: str, precision: str) -> Artifact:

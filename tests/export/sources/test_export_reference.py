@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision import transforms
 
 from rate.errors import UsageError
-from rate.export.export import ExportOptions, export_artifact
+from rate.export.options import ExportOptions
 from rate.export.sources.open_source import open_source, open_tower
 from rate.finetune.contrastive import open_encoder
 
@@ -52,14 +52,12 @@ def test_lp_and_ft_of_clip_are_a_head_on_the_embedding(names: Path, prompts: Pat
     """Saved by several GPUs at once, too; the frozen tower reads text as before."""
     whole = prefixed("module.", prefixed("clip_feature_extractor.", clip()) | HEAD)
     source = save(tmp_path / "00099.pyth", whole)
-    notices: list[str] = []
-    options = ExportOptions(classes=names, heads=(f"zs=zero-shot:{prompts}",))
-    artifact = export_artifact(source, tmp_path / "artifact", options, notices.append)
-    assert [(head.name, head.kind) for head in artifact.heads] == [("native", "linear"), ("zs", "zero-shot")]
-    assert artifact.heads[0].classes == ("cat", "dog", "owl")
-    assert f"write {source}:224" in notices[0]
+    model = open_source(source, ExportOptions(classes=names, heads=(f"zs=zero-shot:{prompts}",)))
+    assert [(info.name, info.kind) for info in model.infos] == [("native", "linear"), ("zs", "zero-shot")]
+    assert model.infos[0].classes == ("cat", "dog", "owl")
+    assert f"write {source}:224" in model.notices[0]
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    found = hf_models.exported_logits(artifact, pixels.numpy())
+    found = model.logits(pixels.numpy())
     np.testing.assert_allclose(found["zs"], clip_weights.logits(clip(), pixels, PROMPTS), atol=1e-4)
     tower = open_encoder(save(tmp_path / "clip.pyth", clip())).model
     with torch.inference_mode():
@@ -83,14 +81,12 @@ def test_lp_and_ft_of_albef_and_blip_are_a_head_on_the_class_token(names: Path, 
     encoder = {name.partition(".")[2]: value for name, value in weights.items() if name.startswith("visual_encoder.")}
     head = {"classifier.weight": torch.randn(3, 128), "classifier.bias": torch.randn(3)}
     source = save(tmp_path / "00099.pyth", prefixed("ab_feature_extractor.", encoder) | head)
-    artifact = export_artifact(source, tmp_path / "artifact", ExportOptions(classes=names))
-    assert artifact.family == "albef"
+    model = open_source(source, ExportOptions(classes=names))
+    assert model.family == "albef"
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     token = albef_models.image_features(weights, pixels)
     expected = torch.nn.functional.linear(token, head["classifier.weight"], head["classifier.bias"])
-    np.testing.assert_allclose(
-        hf_models.exported_logits(artifact, pixels.numpy())["native"], expected.numpy(), atol=1e-4
-    )
+    np.testing.assert_allclose(model.logits(pixels.numpy())["native"], expected.numpy(), atol=1e-4)
     with pytest.raises(UsageError, match="only a CLIP is trained further by flcp"):
         open_encoder(source)
 

@@ -13,7 +13,7 @@ import safetensors.torch
 import timm
 import torch
 
-from rate.artifacts.artifact import Artifact, load_artifact
+from rate.artifacts.artifact import load_artifact
 from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
 from rate.artifacts.records import Base
 from rate.backends.onnxruntime import OrtSpec
@@ -29,12 +29,6 @@ from rate.export.sources.open_source import SourceModel, open_source, open_tower
 from rate.kernels.separable import occlusion, rise
 
 MODELS = ("test_resnet", "test_vit")
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    folder = tmp_path_factory.mktemp("timm")
-    return {name: export_artifact(f"timm:{name}", folder / name, ExportOptions()) for name in MODELS}
 
 
 def weights(name: str = "test_vit", classes: int = 1000, seed: int = 5) -> dict[str, torch.Tensor]:
@@ -64,7 +58,7 @@ def linear_checkpoint(model: SourceModel, folder: Path, classes: tuple[str, ...]
 @pytest.mark.parametrize("name", MODELS)
 def test_the_graph_computes_what_pytorch_does_on_images_masked_by_hand(name, exported) -> None:
     """Other I, B, s and T than the graph was traced with, one and the same graph for RISE and occlusion."""
-    artifact = exported[name]
+    artifact = exported(name)
     model, size = timm_model(name), artifact.geometry.size
     images = perturbing.pictures(2, size)
     for perturbation in (rise(size, 4), rise(size, 9), occlusion(size, 40, 30)):
@@ -84,7 +78,7 @@ def timm_model(name: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_axes_weights_and_what_the_graph_says_about_this_machine(name, exported) -> None:
-    artifact = exported[name]
+    artifact = exported(name)
     path = artifact.graph().path
     graph = onnx.load(path, load_external_data=False)
     assert {value.name: shape(value) for value in graph.graph.input} == dims(160)
@@ -99,8 +93,8 @@ def test_axes_weights_and_what_the_graph_says_about_this_machine(name, exported)
 
 
 def test_parity_versions_and_geometry_are_recorded(exported) -> None:
-    artifact = load_artifact(exported["test_resnet"].path)
-    assert artifact == exported["test_resnet"]
+    artifact = load_artifact(exported("test_resnet").path)
+    assert artifact == exported("test_resnet")
     assert 0 < artifact.parity["pixels"].max_abs["native"] <= 1e-4
     assert artifact.parity["pixels"].runtime.startswith("onnxruntime ")
     assert {"rate", "torch", "timm", "onnx"} <= set(artifact.versions)
@@ -108,13 +102,7 @@ def test_parity_versions_and_geometry_are_recorded(exported) -> None:
     assert artifact.heads[0].classes[:2] == ("n01440764", "n01443537")
 
 
-def test_the_same_source_has_the_same_digest(exported, tmp_path) -> None:
-    again = export_artifact("timm:test_resnet", tmp_path / "again", ExportOptions())
-    assert again.digest == exported["test_resnet"].digest
-    assert again.weights == exported["test_resnet"].weights
-
-
-def test_a_process_that_allows_itself_low_precision_still_exports_exactly(tmp_path) -> None:
+def test_a_process_that_allows_itself_low_precision_exports_the_same(exported, tmp_path) -> None:
     """On CPUs with bf16, `medium` moves these logits by 1e-3: the comparison must not be made with it."""
     torch.set_float32_matmul_precision("medium")
     try:
@@ -123,6 +111,8 @@ def test_a_process_that_allows_itself_low_precision_still_exports_exactly(tmp_pa
     finally:
         torch.set_float32_matmul_precision("highest")
     assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
+    assert artifact.digest == exported("test_vit").digest
+    assert artifact.weights == exported("test_vit").weights
 
 
 def test_several_heads_share_one_tower(tmp_path) -> None:
