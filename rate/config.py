@@ -33,7 +33,8 @@ _OF_METHODS = {name for method in METHODS.values() for name in method.settings}
 _CORRUPT = ("corrupt", "corrupt_seed")
 
 
-def _masks(text: str) -> int | str:
+def masks_of_text(text: str) -> int | str:
+    """Read a number of masks; anything else is for `Measurement` to judge."""
     return int(text) if text.isdecimal() else text
 
 
@@ -60,7 +61,9 @@ class Measurement(Settings):
 
     saliency: str = option(DEFAULT, choices={one.name: one.hint for one in METHODS.values()})
     masks: int | str | None = option(
-        None, f"auto: until the verdict is clear (positive evidence) | N an image ({FIXED_MASKS} else).", parse=_masks
+        None,
+        f"auto: until the verdict is clear (positive evidence) | N an image ({FIXED_MASKS} else).",
+        parse=masks_of_text,
     )
     min_masks: int = option(
         64, "auto: masks before the first checkpoint of the stopping rule.", within=(16, 10_000_000)

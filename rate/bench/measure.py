@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.backends.process import one_blas_thread
-from rate.bench.plan import BenchSettings, Images
+from rate.bench.plan import Images
 from rate.bench.result import Figures, MaskedFigures, Spread
+from rate.bench.settings import BenchSettings
 from rate.bench.stream import RAW_SLOTS, Metered, Raw, Stream, Window
 from rate.config import Execution, Measurement
 from rate.engine.choose_backend import Say
@@ -40,7 +41,6 @@ class _Run:
     stream: Stream
     masks: int | str
     images: int  # per round
-    rows: int  # per image
     windows: list[Window] = field(default_factory=list)
 
 
@@ -62,21 +62,12 @@ class _Configuration:
         """The name for display."""
         return f"{self.backend} {self.precision} batch {self.batch}"
 
-    @property
-    def seconds(self) -> float:
-        """The approximate time of a round, seconds."""
-        return (self.batches * self.batch + sum(run.images * run.rows for run in self.runs)) / self.pace
-
-    def round(self, keep: bool) -> Iterator[None]:
+    def round(self) -> Iterator[None]:
         """Run one measurement of each kind, and yield after each."""
-        pace = self.raw.measure(self.batches)
-        if keep:
-            self.paces.append(pace)
+        self.paces.append(self.raw.measure(self.batches))
         yield
         for run in self.runs:
-            window = run.stream.measure(run.images)
-            if keep:
-                run.windows.append(window)
+            run.windows.append(run.stream.measure(run.images))
             yield
 
     def figures(self) -> Figures:
@@ -109,16 +100,7 @@ class Bench:
     @property
     def total(self) -> int:
         """The number of measurements."""
-        return self._rounds * sum(1 + len(configuration.runs) for configuration in self._configurations)
-
-    @property
-    def seconds(self) -> float:
-        """The approximate time of all measurements, from the pace of the warm-up, seconds."""
-        return self._rounds * sum(configuration.seconds for configuration in self._configurations)
-
-    @property
-    def _rounds(self) -> int:
-        return self._settings.warm_up + self._settings.rounds
+        return self._settings.rounds * sum(1 + len(configuration.runs) for configuration in self._configurations)
 
     def measure(self, observe: ObserveBench = lambda done, what: None) -> tuple[Figures, ...]:
         """Run all rounds, interleaved; call it once.
@@ -127,9 +109,9 @@ class Bench:
             BackendError: a runtime failed.
         """
         done = 0
-        for k in range(self._rounds):
+        for k in range(self._settings.rounds):
             for configuration in self._configurations[:: 1 if k % 2 == 0 else -1]:
-                for _ in configuration.round(keep=k >= self._settings.warm_up):
+                for _ in configuration.round():
                     done += 1
                     observe(done, configuration.name)
         return tuple(configuration.figures() for configuration in self._configurations)
@@ -150,7 +132,7 @@ def warmed_up(
         for backend in backends:
             jobs = [
                 images.job(artifact, Measurement(masks=masks), Execution(batch=batch, threads=settings.threads))
-                for batch in settings.batches
+                for batch in settings.batch
                 for masks in settings.masks
             ]
             backend.bind(jobs[0].method.perturbation, RAW_SLOTS + sum(map(slots_of, jobs)))
@@ -167,12 +149,11 @@ def _configurations(
 ) -> Iterator[_Configuration]:
     """Yield the configurations of one backend; every stream has its own slots."""
     first = RAW_SLOTS
-    for batch in settings.batches:
+    for batch in settings.batch:
         configuration = _raw_configuration(backend, batch, jobs[0], images, settings)
         for job in (job for job in jobs if job.execution.batch == batch):
-            room = slots_of(job)
             configuration.runs.append(_run(Metered(backend, first), job, images, settings, configuration.pace))
-            first += room
+            first += slots_of(job)
         yield configuration
 
 
@@ -190,9 +171,8 @@ def _raw_configuration(
 def _run(backend: Metered, job: Job, images: Images, settings: BenchSettings, pace: float) -> _Run:
     rows = _warm_up(backend, job, images)
     each = math.ceil(max(settings.seconds * pace, LEAST_BATCHES * job.execution.batch) / rows)
-    count = (settings.warm_up + settings.rounds) * each
     masks = job.measurement.masks if isinstance(job.measurement.masks, int) else "auto"
-    return _Run(Stream(job, backend, images, count), masks, each, rows)
+    return _Run(Stream(job, backend, images, settings.rounds * each), masks, each)
 
 
 def _warm_up(backend: Metered, job: Job, images: Images) -> int:

@@ -1,8 +1,7 @@
-"""The plan of a bench: its settings, the backends that pass the self-test, the images."""
+"""The plan of a bench: the backends that pass the self-test, and the images."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity import load_sample
 from rate.backends.base import Backend
+from rate.bench.settings import BenchSettings
 from rate.config import ON_CUDA, Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.choose_backend import Say, offers, open_backend, preferences
@@ -36,35 +36,6 @@ IMAGES = 64
 """The number of images of a manifest, which are repeated; their content does not change the time of a forward."""
 
 PARITY = "parity sample"
-
-
-@dataclass(frozen=True, slots=True)
-class BenchSettings:
-    """The values to measure, with the number and length of the measurements."""
-
-    batches: tuple[int, ...] = (32,)
-    masks: tuple[int | str, ...] = (256,)  # settings of `Measurement.masks`
-    backends: tuple[str, ...] = ("auto",)
-    precisions: tuple[str, ...] = ("auto",)
-    rounds: int = 3
-    warm_up: int = 0  # number of discarded rounds
-    seconds: float = 3.0  # target length of one measurement; the engine measures one image at least
-    threads: int = 0  # 0 = all cores that this process may use
-    device: str = "auto"  # auto | cpu | cuda | cuda:N
-
-    def __post_init__(self) -> None:
-        for name in ("batches", "masks", "backends", "precisions"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name} must name at least one value, got none")
-        for name, least, most in (("rounds", 1, 1000), ("warm_up", 0, 1000)):
-            if not least <= getattr(self, name) <= most:
-                raise ConfigError(f"{name} must be a whole number from {least} to {most}, got {getattr(self, name)}")
-        if not (math.isfinite(self.seconds) and 0 < self.seconds <= 3600):
-            raise ConfigError(f"seconds must lie above 0 and be at most 3600, got {self.seconds}")
-        for masks in self.masks:
-            Measurement(masks=masks)
-        for backend, precision, batch in product(self.backends, self.precisions, self.batches):
-            Execution(backend, precision, batch, self.threads, device=self.device).check_one_device("rate bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +65,7 @@ def candidates(
     refused: list[Refused] = []
     errors: list[RateError] = []
     offered = offers(artifact)
-    asked = [Execution(*choice, device=settings.device) for choice in product(settings.backends, settings.precisions)]
+    asked = [Execution(*choice, device=settings.device) for choice in product(settings.backend, settings.precision)]
     for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, offered)):
         say(f"self-test of {backend} in {precision}")
         try:

@@ -8,50 +8,47 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.settings import apply_config
+from rate.bench.settings import BenchSettings
+from rate.cli.settings import Config, Shown, with_settings
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.bench.plan import BenchSettings, Images
+    from rate.bench.plan import Images
     from rate.bench.result import BenchResult
     from rate.report.tables.bench_csv import Row
 
-_LADDERS, _CONDUCT, _OUTPUT = "Ladders, values separated by commas", "How it is carried out", "Output"
+_CONDUCT, _OUTPUT = "How it is carried out", "Output"
 
 
-def _opt(help: str, panel: str, *names: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(*names, help=help, rich_help_panel=panel)
-    return option
-
-
+@with_settings
 def bench(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder of `rate export`.")],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
-    ] = None,
-    batch: Annotated[str, _opt("Rows a forward: 8,32,64", _LADDERS)] = "32",
-    masks: Annotated[str, _opt("Masks an image: 256,1000,auto", _LADDERS)] = "256",
-    backend: Annotated[
-        str, _opt("auto | tensorrt | openvino | onnxruntime | torch | onnxruntime-cuda | torch-cuda", _LADDERS)
-    ] = "auto",
-    precision: Annotated[
-        str, _opt("auto | f32 | fp16 | bf16 | int8; auto measures all that `rate eval` would try", _LADDERS)
-    ] = "auto",
-    device: Annotated[str, _opt("auto: the CPU, and a GPU if there is one | cpu | cuda | cuda:N", _CONDUCT)] = "auto",
+    *,
+    config: Config = None,
+    settings: Annotated[BenchSettings, Shown(_CONDUCT)],
     data: Annotated[
-        Path | None, _opt("Manifest of real images, decoding included; without it, the parity sample.", _CONDUCT)
+        Path | None,
+        typer.Option(
+            help="Manifest of real images, decoding included; without it, the parity sample.", rich_help_panel=_CONDUCT
+        ),
     ] = None,
-    split: Annotated[str | None, _opt("Only rows of this split of --data.", _CONDUCT)] = None,
-    rounds: Annotated[int, _opt("Measurements of everything, interleaved.", _CONDUCT)] = 3,
-    warm_up: Annotated[int, _opt("Whole rounds thrown away first.", _CONDUCT)] = 0,
-    seconds: Annotated[float, _opt("Aimed at by one measurement; the engine does one image at least.", _CONDUCT)] = 3.0,
-    threads: Annotated[int, _opt("Threads of the runtime; 0 = all this process may use.", _CONDUCT)] = 0,
-    csv: Annotated[Path | None, _opt("Append one row a configuration and quantity.", _OUTPUT)] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only rows of this split of --data.", rich_help_panel=_CONDUCT)
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Append one row a configuration and quantity.", rich_help_panel=_OUTPUT)
+    ] = None,
     against: Annotated[
-        Path | None, _opt("Compare with the last rows of the same configurations and machine in this --csv.", _OUTPUT)
+        Path | None,
+        typer.Option(
+            help="Compare with the last rows of the same configurations and machine in this --csv.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
-    as_json: Annotated[bool, _opt("Print the figures as JSON.", _OUTPUT, "--json")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as JSON.", rich_help_panel=_OUTPUT)
+    ] = False,
 ) -> None:
     """Measure the throughput of an artifact: the backend alone, the whole engine, and their ratio.
 
@@ -65,24 +62,13 @@ def bench(
     from msgspec import structs
 
     from rate.artifacts.artifact import load_artifact
-    from rate.bench.plan import BenchSettings, manifest_images, parity_images
+    from rate.bench.plan import manifest_images, parity_images
     from rate.cli.console import notice, print_json, results
     from rate.report.tables.bench import bench_table
     from rate.report.tables.bench_csv import BenchDocument, append, compare, rows_of
 
     if split is not None and data is None:
         raise ConfigError(f"--split {split} needs the manifest that it is a split of; add --data MANIFEST")
-    settings = BenchSettings(
-        batches=_numbers("--batch", batch),
-        masks=_masks(masks),
-        backends=_names(backend),
-        precisions=_names(precision),
-        rounds=rounds,
-        warm_up=warm_up,
-        seconds=seconds,
-        threads=threads,
-        device=device,
-    )
     stored = _stored(csv, against)
     loaded = load_artifact(artifact)
     images = parity_images(loaded) if data is None else manifest_images(loaded, data, split, notice)
@@ -116,12 +102,11 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
         backends, refused = candidates(artifact, settings, stack, notice)
         notice(
             f"to measure: {', '.join(f'{backend.name} {backend.precision}' for backend in backends)}; "
-            f"batch {_list(settings.batches)}; masks {_list(settings.masks)}; "
-            f"{f'{settings.warm_up} rounds to warm up, ' if settings.warm_up else ''}{settings.rounds} rounds; "
+            f"batch {', '.join(map(str, settings.batch))}; masks {', '.join(map(str, settings.masks))}; "
+            f"{settings.rounds} rounds; "
             f"images: {images.name}"
         )
         ready = stack.enter_context(warmed_up(artifact, settings, images, backends, notice))
-        notice(f"{ready.total} measurements, about {ready.seconds:.0f} s")
         with Steps("bench", ready.total, "measurements") as steps:
             figures = ready.measure(steps.show)
     return BenchResult(
@@ -145,22 +130,3 @@ def _stored(csv: Path | None, against: Path | None) -> list[Row]:
             append(csv, [])
             read_stored(csv, "--csv")
     return [] if against is None else read_stored(against, "--against")
-
-
-def _masks(text: str) -> tuple[int | str, ...]:
-    return tuple(part for one in _names(text) for part in (["auto"] if one == "auto" else _numbers("--masks", one)))
-
-
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    values = _names(text)
-    if wrong := [value for value in values if not value.isdecimal()]:
-        raise ConfigError(f"{option} must be whole numbers separated by commas, as 8,32,64; got {wrong[0]!r}")
-    return tuple(map(int, values))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-
-
-def _list(values: tuple[int | str, ...]) -> str:
-    return ", ".join(map(str, values))

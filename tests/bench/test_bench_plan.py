@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rate.artifacts.artifact import load_artifact
-from rate.bench.plan import BenchSettings, candidates, manifest_images, parity_images
+from rate.bench.plan import candidates, manifest_images, parity_images
+from rate.bench.settings import BenchSettings
 from rate.config import Execution
 from rate.engine.choose_backend import offers, preferences
 from rate.errors import ConfigError, DataError, ParityError
@@ -21,13 +22,12 @@ from rate.errors import ConfigError, DataError, ParityError
     ("changes", "message"),
     [
         ({"rounds": 0}, "rounds must be a whole number from 1 to 1000, got 0"),
-        ({"warm_up": -1}, "warm_up must be"),
         ({"seconds": float("nan")}, "seconds must lie above 0"),
-        ({"batches": (8, 0)}, "batch must be a whole number from 1 to 4096, got 0"),
-        ({"batches": ()}, "batches must name at least one value"),
+        ({"batch": (8, 0)}, "batch must be a whole number from 1 to 4096, got 0"),
+        ({"batch": ()}, "batch must name at least one value"),
         ({"masks": (1,)}, "masks must be"),
-        ({"backends": ("cuda9",)}, "backend must be one of"),
-        ({"precisions": ("f99",)}, "precision must be one of"),
+        ({"backend": ("cuda9",)}, "backend must be one of"),
+        ({"precision": ("f99",)}, "precision must be one of"),
         ({"device": "cuda:0,1"}, "cuda:0,1: rate bench runs on one GPU; name it, such as cuda:0"),
     ],
 )
@@ -46,7 +46,7 @@ def test_the_candidates_are_those_of_auto_in_its_order(trained) -> None:
 
 
 def test_a_precision_that_a_backend_does_not_have_is_shown_as_refused(trained) -> None:
-    settings = BenchSettings(backends=("onnxruntime",), precisions=("f32", "bf16"), threads=1)
+    settings = BenchSettings(backend=("onnxruntime",), precision=("f32", "bf16"), threads=1)
     with ExitStack() as stack:
         [passed], [refused] = candidates(load_artifact(trained.artifact), settings, stack)
     assert (passed.name, passed.precision) == ("onnxruntime", "f32")
@@ -70,7 +70,7 @@ def test_without_any_candidate_every_reason_is_told(trained, tmp_path: Path) -> 
         ExitStack() as stack,
         pytest.raises(ParityError, match=r"openvino f32: .*reproduce.*onnxruntime f32: .*; choose another"),
     ):
-        candidates(load_artifact(broken), BenchSettings(precisions=("f32",), threads=1), stack)
+        candidates(load_artifact(broken), BenchSettings(precision=("f32",), threads=1), stack)
 
 
 def test_the_parity_sample_needs_no_data_and_has_a_label_for_every_head(trained) -> None:

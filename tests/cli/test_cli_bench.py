@@ -96,8 +96,8 @@ def test_real_images_are_decoded(trained, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--batch", "8,x"), "--batch must be whole numbers separated by commas, as 8,32,64; got 'x'"),
-        (("--masks", "12,many"), "--masks must be whole numbers"),
+        (("--batch", "8,x"), "--batch must be whole numbers separated by commas, as 8,32,64; got '8,x'"),
+        (("--masks", "12,many"), "masks must be auto or a whole number, got 'many'"),
         (("--masks", "1"), "masks must be a whole number from 2"),
         (("--backend", "cuda9"), "backend must be one of"),
         (("--rounds", "0"), "rounds must be a whole number from 1"),

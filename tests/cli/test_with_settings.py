@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from rate.bench.settings import BenchSettings
 from rate.cli.environment import name_variables
 from rate.cli.main import command, run
 from rate.cli.settings import Config, Shown, with_settings
@@ -107,6 +108,7 @@ COMMANDS = [
     (("explain",), Measurement, ("seed",)),
     (("explain",), Execution, ("threads", "device")),
     (("export",), ExportOptions, ()),
+    (("bench",), BenchSettings, ()),
     (("finetune", "lp"), LpSettings, ()),
     (("finetune", "ft"), FtSettings, ()),
     (("finetune", "flcp"), FlcpSettings, ()),

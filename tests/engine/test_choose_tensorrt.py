@@ -14,7 +14,8 @@ from standin_tensorrt import Standin
 import rate
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.plans import plan_spec
-from rate.bench.plan import BenchSettings, candidates
+from rate.bench.plan import candidates
+from rate.bench.settings import BenchSettings
 from rate.config import Execution
 from rate.engine import choose_backend
 from rate.errors import MissingExtra, ParityError, UsageError
@@ -97,7 +98,7 @@ def test_no_plan_is_built_of_token_graphs(standin, tiny_vit, tmp_path) -> None:
 def test_a_bench_measures_the_plan_beside_the_others(standin, artifact) -> None:
     build_plan(artifact, "f32", (8,))
     with ExitStack() as stack:
-        passed, _ = candidates(artifact, BenchSettings(precisions=("f32",), threads=1), stack)
+        passed, _ = candidates(artifact, BenchSettings(precision=("f32",), threads=1), stack)
     assert [backend.name for backend in passed] == ["tensorrt", "openvino", "onnxruntime"]
 
 

@@ -1,0 +1,54 @@
+"""The settings of a bench."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+from rate.config import THREADS, Execution, Measurement, masks_of_text
+from rate.errors import ConfigError
+from rate.option import Settings, option, options_of, separated
+
+_VALUES = "Values to measure, separated by commas"
+_WHOLE = "whole numbers separated by commas, as 8,32,64"
+
+
+def _choices(name: str) -> str:
+    return options_of(Execution)[name].in_words()
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings(Settings):
+    """The values to measure, with the number and length of the measurements."""
+
+    batch: tuple[int, ...] = option(
+        (32,), "Rows a forward: 8,32,64", panel=_VALUES, parse=separated(int), expected=_WHOLE
+    )
+    masks: tuple[int | str, ...] = option(
+        (256,), "Masks an image: 256,1000,auto", panel=_VALUES, parse=separated(masks_of_text)
+    )
+    backend: tuple[str, ...] = option(("auto",), _choices("backend"), panel=_VALUES, parse=separated(str))
+    precision: tuple[str, ...] = option(
+        ("auto",),
+        f"{_choices('precision')}; auto measures all that `rate eval` would try",
+        panel=_VALUES,
+        parse=separated(str),
+    )
+    device: str = option("auto", "auto: the CPU, and a GPU if there is one | cpu | cuda | cuda:N")
+    rounds: int = option(3, "Measurements of everything, interleaved.", within=(1, 1000))
+    seconds: float = option(3.0, "Target length of one measurement; the engine measures one image at least.")
+    threads: int = option(0, THREADS, within=(0, 1024))
+
+    def __post_init__(self) -> None:
+        self.check_options()
+        for name in ("batch", "masks", "backend", "precision"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} must name at least one value, got none")
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        if not (math.isfinite(self.seconds) and 0 < self.seconds <= 3600):
+            raise ConfigError(f"seconds must lie above 0 and be at most 3600, got {self.seconds}")
+        for masks in self.masks:
+            Measurement(masks=masks)
+        for backend, precision, batch in product(self.backend, self.precision, self.batch):
+            Execution(backend, precision, batch, self.threads, device=self.device).check_one_device("rate bench")
