@@ -10,7 +10,7 @@ import json
 import re
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,7 +18,9 @@ from msgspec import Meta, Struct
 from rate.credentials import storable
 from rate.errors import RateError
 from rate.files import write_atomically
-from rate.types import Json
+
+if TYPE_CHECKING:
+    from rate.types import Json
 
 R = TypeVar("R")
 D = TypeVar("D", bound="Document")
@@ -58,9 +60,12 @@ def record(kind: type[R], value: object) -> R:
     """Make a record of the attributes of ``value``, or of the entries of a mapping, that have the names of its fields.
 
     Raises:
-        msgspec.ValidationError: a value does not match the record.
+        ValueError: a value does not match the record.
     """
-    return msgspec.convert(value, kind, from_attributes=True)
+    try:
+        return msgspec.convert(value, kind, from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
 def plain(value: object) -> Any:
@@ -124,6 +129,8 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"it has {status.st_size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
     try:
         value = msgspec.json.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error
     _check_values(value)

@@ -31,7 +31,7 @@ ORDER = [
     ("cli", "api", "__init__", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-HEAVY = ("torch", "timm", "onnx", "onnxruntime", "openvino", "numpy", "pyarrow", "PIL")
+HEAVY = ("torch", "timm", "onnx", "onnxruntime", "openvino", "msgspec", "numpy", "pyarrow", "PIL")
 
 
 def level(module: str) -> int:

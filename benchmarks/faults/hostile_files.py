@@ -182,12 +182,12 @@ def documents() -> list[bytes]:
         ),
         *(
             b'{"schema":"rate.run/2"}',
-            b'{"schema":"rate.summary/1"}',
-            b'{"schema":"rate.artifact/1"}',
+            b'{"schema":"rate.summary/2"}',
+            b'{"schema":"rate.artifact/2"}',
             b'{"schema":"rate.run/9"}',
         ),
         *(
-            b'{"schema":"rate.checkpoint/1"}',
+            b'{"schema":"rate.checkpoint/2"}',
             b'{"a":1,"a":2}',
             b'{"schema":null}',
             b"[[check]]\n" * 2000,

@@ -13,7 +13,8 @@ from rate.metrics import Ratio, RatioRecord, kappa, quadrants, rank_correlation
 from rate.records import Count, Document, Record, Signed, record
 from rate.report.compare.pairing import in_common
 from rate.report.heads import HeadRun
-from rate.types import Bool, Float64, Json
+from rate.runs.run_document import Rule
+from rate.types import Bool, Float64
 
 _SAME = ("weights", "data")
 _IMAGES = ("corrupt", "corrupt_seed")
@@ -23,7 +24,7 @@ class Measured(Record, frozen=True):
     """One of the two."""
 
     name: str  # RUN@HEAD
-    rule: Json
+    rule: Rule
 
 
 class WithoutVerdict(Record, frozen=True):
@@ -88,8 +89,8 @@ class Agreement:
     def document(self) -> AgreementDocument:
         """Return the agreement as JSON."""
         return AgreementDocument(
-            first=Measured(self.first.name, self.first.summary.rule),
-            second=Measured(self.second.name, self.second.summary.rule),
+            first=Measured(self.first.name, record(Rule, self.first.summary.rule)),
+            second=Measured(self.second.name, record(Rule, self.second.summary.rule)),
             judged=self.judged,
             undefined=WithoutVerdict(*self.undefined),
             table=record(Table, self),

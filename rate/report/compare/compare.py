@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from msgspec import Meta
 from rate.errors import UsageError
 from rate.metrics import QUADRANTS, RatioRecord
 from rate.paired import METRICS, STATES, Difference, difference, joint, mcnemar
-from rate.records import AtLeastOne, Count, Document, Record, Share, Signed, record
+from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Share, Signed, record
 from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
 from rate.types import Int64
@@ -65,7 +65,7 @@ class DifferenceRecord(Record, frozen=True):
     value: Signed | None
     low: Signed | None
     high: Signed | None
-    method: str
+    method: Literal["bootstrap", "mover", "cluster-bootstrap", "undefined"]
 
 
 class PairRecord(Record, frozen=True):
@@ -76,7 +76,7 @@ class PairRecord(Record, frozen=True):
     paired: Count
     only_first: Count  # samples that the other lacks
     only_second: Count
-    resampled: str  # clusters | samples
+    resampled: Literal["clusters", "samples"]
     clusters: AtLeastOne | None
     differences: dict[str, DifferenceRecord]  # by metric
     mcnemar: dict[str, McNemarRecord]  # accuracy | validity
@@ -91,7 +91,7 @@ class ComparedHead(Record, frozen=True):
     name: str
     run: str  # its folder
     head: str
-    status: str
+    status: RunStatus
 
 
 class ComparisonDocument(Document, frozen=True, tag="rate.comparison/3"):
@@ -177,7 +177,10 @@ class Comparison:
         return ComparisonDocument(
             baseline=titles[0],
             heads=tuple(
-                ComparedHead(title, str(head.folder), head.head, head.status)
+                record(
+                    ComparedHead,
+                    {"name": title, "run": str(head.folder), "head": head.head, "status": head.status},
+                )
                 for title, head in zip(titles, self.heads, strict=True)
             ),
             pairs=tuple(pair.document for pair in self.pairs),

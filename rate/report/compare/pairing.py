@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ class Resampled:
     clusters: int | None  # number of clusters; None if there are none, or clusters are ignored
 
     @property
-    def units(self) -> str:
+    def units(self) -> Literal["clusters", "samples"]:
         """The unit: ``clusters`` if there are enough of them, else ``samples``."""
         return "clusters" if self.clusters is not None and self.clusters >= MIN_CLUSTERS else "samples"
 

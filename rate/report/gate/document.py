@@ -39,7 +39,7 @@ class CheckRecord(Record, frozen=True, kw_only=True):
     metric: Annotated[str, Meta(extra_json_schema={"enum": list(METRICS)})]
     bound: Annotated[str, Meta(extra_json_schema={"enum": list(BOUNDS)})]
     threshold: Annotated[float, Meta(ge=0)]
-    use: str
+    use: Literal["interval", "value"]
     min_samples: AtLeastOne
     severity: Annotated[str, Meta(extra_json_schema={"enum": list(SEVERITIES)})]
     slice_by: Literal["class", "group"] | None

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 from rate.bench.result import BenchResult, Spread
 from rate.errors import ConfigError
 from rate.outputs import append_output, is_stream
-from rate.records import Record
+from rate.records import Above0, Count, Record
 from rate.types import Json
 
 State: TypeAlias = Literal["slower", "faster", "same", "unjudged", "new"]
@@ -35,14 +35,14 @@ class Row:
     data: str  # key of the images
     backend: str
     precision: str
-    batch: int
-    threads: int
+    batch: Count
+    threads: Count
     masks: str  # "" if it does not matter
     quantity: str
-    median: float
-    min: float
-    max: float
-    rounds: int
+    median: Above0
+    min: Above0
+    max: Above0
+    rounds: Count
 
     @property
     def identity(self) -> tuple[str | int, ...]:
