@@ -31,6 +31,9 @@ ORDER = [
     ("cli", "api", "__init__", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+TESTS = Path(__file__).parent
+OF_NO_ROOM = {("faults",), ("benchmarks",), ("examples",)}
+"""Folders of tests that are about the whole command or about folders beside the package."""
 HEAVY = ("torch", "timm", "onnx", "onnxruntime", "openvino", "msgspec", "numpy", "pyarrow", "PIL")
 
 
@@ -64,6 +67,19 @@ def test_imports_go_one_way(path: Path) -> None:
     own = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for other in imports(path):
         assert level(other) <= level(own), f"{path} imports rate.{other}, which lies to its right"
+
+
+def test_the_tests_mirror_the_package() -> None:
+    """Each folder of tests has one of the package, and a file named after a module lies in that module's folder."""
+    rooms: dict[str, set[Path]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        rooms.setdefault(path.stem, set()).add(path.parent.relative_to(PACKAGE))
+    for path in TESTS.rglob("test_*.py"):
+        room = path.parent.relative_to(TESTS)
+        if room.parts[:1] not in OF_NO_ROOM:
+            assert (PACKAGE / room).is_dir(), f"{path} has no folder of the same name in {PACKAGE}"
+            tested = path.stem.removeprefix("test_")
+            assert room in rooms.get(tested, {room}), f"{path} tests {tested}.py of {rooms[tested]}"
 
 
 def test_every_module_of_the_package_is_imported_by_name() -> None:
