@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.bench.result import CAVEAT, BenchResult, Figures, Spread
-from rate.report.tables.bench_csv import FASTER, NEW, SAME, SLOWER, UNJUDGED, Against, Change, Row
+from rate.report.tables.bench_csv import Against, Row, State
 
 _HEADER = ("backend", "batch", "masks", "raw forwards/s", "engine forwards/s", "engine / raw", "images/s")
+_STYLES = {"slower": "bold red", "faster": "green"}
 
 
 def bench_table(result: BenchResult, against: Against | None = None) -> RenderableType:
@@ -21,27 +23,16 @@ def bench_table(result: BenchResult, against: Against | None = None) -> Renderab
 
 def _figures(result: BenchResult) -> Text:
     lines = [_HEADER, *(line for one in result.configurations for line in _lines(one))]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Padded explicitly, since a table of rich would fold its cells if stdout is no terminal.
-    return Text("\n".join("  ".join(_aligned(line, widths)).rstrip() for line in lines))
-
-
-def _aligned(line: tuple[str, ...], widths: list[int]) -> Iterator[str]:
-    yield line[0].ljust(widths[0])
-    yield from (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+    return Text("\n".join("  ".join(map(str.rjust, line, widths)) for line in lines))
 
 
 def _lines(one: Figures) -> Iterator[tuple[str, ...]]:
+    name, raw = f"{one.backend} {one.precision}", spread(one.raw_forwards_per_s)
     for masked in one.engine:
-        yield (
-            f"{one.backend} {one.precision}",
-            str(one.batch),
-            str(masked.masks),
-            spread(one.raw_forwards_per_s),
-            spread(masked.engine_forwards_per_s),
-            spread(masked.engine_over_raw, 3),
-            spread(masked.images_per_s),
-        )
+        engine = spread(masked.engine_forwards_per_s), spread(masked.engine_over_raw, 3), spread(masked.images_per_s)
+        yield name, str(one.batch), str(masked.masks), raw, *engine
 
 
 def spread(values: Spread, places: int | None = None) -> str:
@@ -64,42 +55,31 @@ def _notes(result: BenchResult) -> Iterator[Text]:
 
 def _against(against: Against) -> Iterator[Text]:
     yield Text("")
-    compared = [change for change in against.compared if change.before is not None]
+    compared = [(change, change.before) for change in against.compared if change.before is not None]
     if not compared:
         yield Text(
             f"against {against.file}: nothing of this machine, artifact, images and configuration is stored there"
         )
         return
-    dates = sorted({change.before.date for change in compared if change.before})
-    counts = ", ".join(f"{len(against.of(state))} {state}" for state in (SLOWER, FASTER, SAME, UNJUDGED, NEW))
+    dates = sorted({before.date for _, before in compared})
+    states = {name: against.count(name) for name in get_args(State)}
     yield Text(
         f"against {against.file}, the last rows of this machine, artifact, images and configuration "
-        f"({' to '.join(dict.fromkeys((dates[0], dates[-1])))}): {counts}"
+        f"({' to '.join(dict.fromkeys((dates[0], dates[-1])))}): "
+        + ", ".join(f"{number} {name}" for name, number in states.items())
     )
-    if against.of(UNJUDGED):
+    if states["unjudged"]:
         yield Text("unjudged: one round has no spread; use --rounds 2 or more")
-    for versions in sorted({text for change in compared if (text := _other_versions(change))}):
+    for versions in sorted({before.versions for change, before in compared if before.versions != change.now.versions}):
         yield Text(f"versions then: {versions}")
-    for state, style in ((SLOWER, "bold red"), (FASTER, "green")):
-        for change in against.of(state):
-            yield Text(f"{state}: {_change(change)}", style=style)
+    for change, before in compared:
+        if (style := _STYLES.get(change.state)) is not None:
+            yield Text(f"{change.state}: {change.name} {_row(change.now)}, was {_row(before)}", style=style)
     if against.regression:
-        yield Text("REGRESSION: every round of the above was slower than every round stored", style="bold red")
+        yield Text("REGRESSION: every round of a slower quantity was slower than every round stored", style="bold red")
     elif against.regression is not None:
         yield Text("no regression beyond both spreads")
 
 
-def _change(change: Change) -> str:
-    was = "" if change.before is None else f", was {_row(change.before)}"
-    return f"{change.now.name} {_row(change.now)}{was}"
-
-
 def _row(row: Row) -> str:
     return f"{row.median:.4g} ({row.min:.4g} - {row.max:.4g})"
-
-
-def _other_versions(change: Change) -> str:
-    if change.before is None or change.before.versions == change.now.versions:
-        return ""
-    now = set(change.now.versions.split(", "))
-    return ", ".join(text for text in change.before.versions.split(", ") if text not in now) or "fewer libraries"

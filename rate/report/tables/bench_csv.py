@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
 
 from rate.bench.result import BenchResult, Spread
 from rate.errors import ConfigError
 from rate.outputs import append_output, is_stream
-from rate.records import Above0, Count, Record
-from rate.types import Json
+from rate.records import AtLeastOne, Count, Record
 
 State: TypeAlias = Literal["slower", "faster", "same", "unjudged", "new"]
-SLOWER: Final = "slower"
-FASTER: Final = "faster"
-SAME: Final = "same"
-UNJUDGED: Final = "unjudged"
-NEW: Final = "new"
+Finite: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +36,10 @@ class Row:
     threads: Count
     masks: str  # "" if it does not matter
     quantity: str
-    median: Above0
-    min: Above0
-    max: Above0
-    rounds: Count
+    median: Finite
+    min: Finite
+    max: Finite
+    rounds: AtLeastOne
 
     @property
     def identity(self) -> tuple[str | int, ...]:
@@ -60,42 +57,26 @@ class Row:
 
 
 BENCH_COLUMNS = tuple(field.name for field in fields(Row))
-_NUMBERS = {"batch": int, "threads": int, "median": float, "min": float, "max": float, "rounds": int}
-_KINDS: dict[str, Callable[[str], str | int | float]] = {name: _NUMBERS.get(name, str) for name in BENCH_COLUMNS}
 
 
 def rows_of(result: BenchResult) -> list[Row]:
     """Convert the figures to one row for each configuration and quantity."""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    origin = (result.date, result.machine.name, versions, result.artifact.digest, result.data.key)
     return [
-        Row(
-            date=result.date,
-            machine=result.machine.name,
-            versions=", ".join(f"{name} {version}" for name, version in result.versions.items()),
-            artifact=result.artifact.digest,
-            data=result.data.key,
-            backend=backend,
-            precision=precision,
-            batch=batch,
-            threads=result.threads,
-            masks=masks,
-            quantity=quantity,
-            median=spread.median,
-            min=spread.min,
-            max=spread.max,
-            rounds=len(spread.rounds),
-        )
-        for backend, precision, batch, masks, quantity, spread in _quantities(result)
+        Row(*origin, *at, result.threads, masks, quantity, spread.median, spread.min, spread.max, len(spread.rounds))
+        for at, masks, quantity, spread in _quantities(result)
     ]
 
 
-def _quantities(result: BenchResult) -> Iterator[tuple[str, str, int, str, str, Spread]]:
+def _quantities(result: BenchResult) -> Iterator[tuple[tuple[str, str, int], str, str, Spread]]:
     for one in result.configurations:
         at = one.backend, one.precision, one.batch
-        yield *at, "", "raw_forwards_per_s", one.raw_forwards_per_s
+        yield at, "", "raw_forwards_per_s", one.raw_forwards_per_s
         for masked in one.engine:
-            yield *at, str(masked.masks), "engine_forwards_per_s", masked.engine_forwards_per_s
-            yield *at, str(masked.masks), "engine_over_raw", masked.engine_over_raw
-            yield *at, str(masked.masks), "images_per_s", masked.images_per_s
+            yield at, str(masked.masks), "engine_forwards_per_s", masked.engine_forwards_per_s
+            yield at, str(masked.masks), "engine_over_raw", masked.engine_over_raw
+            yield at, str(masked.masks), "images_per_s", masked.images_per_s
 
 
 def read_stored(path: Path, option: str) -> list[Row]:
@@ -105,28 +86,17 @@ def read_stored(path: Path, option: str) -> list[Row]:
         ConfigError: the file cannot be read or is another one; the message names ``option`` and the line.
     """
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+        if tuple(lines.fieldnames or ()) != BENCH_COLUMNS:
+            raise ConfigError(
+                f"{option} {path} is no file of `rate bench`: its first line must be {','.join(BENCH_COLUMNS)}; "
+                "name another file"
+            )
+        return [msgspec.convert(cells, Row, strict=False) for cells in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{option} {path} cannot be read: {error}; `rate bench --csv {path}` writes one") from error
-    if not lines or tuple(lines[0]) != BENCH_COLUMNS:
-        raise ConfigError(
-            f"{option} {path} is no file of `rate bench`: its first line must be {','.join(BENCH_COLUMNS)}; "
-            "name another file"
-        )
-    return [_row(cells, f"{option} {path} line {number}") for number, cells in enumerate(lines[1:], 2) if cells]
-
-
-def _row(cells: list[str], where: str) -> Row:
-    if len(cells) != len(BENCH_COLUMNS):
-        raise ConfigError(f"{where} has {len(cells)} cells, {len(BENCH_COLUMNS)} are expected; delete the line")
-    text = dict(zip(BENCH_COLUMNS, cells, strict=True))
-    try:
-        values: Json = {name: kind(text[name]) for name, kind in _KINDS.items()}
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}; delete the line") from error
-    if not all(math.isfinite(values[name]) and values[name] > 0 for name in ("median", "min", "max", "rounds")):
-        raise ConfigError(f"{where}: median, min, max and rounds must be above 0, got {cells[-4:]}; delete the line")
-    return Row(**values)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{option} {path} line {lines.line_num} is no row: {error}; delete the line") from error
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
@@ -154,11 +124,6 @@ class Change(Record, frozen=True):
     now: Row
     before: Row | None
 
-    @classmethod
-    def of(cls, now: Row, before: Row | None) -> Change:
-        """Compare a row with the last stored one."""
-        return cls(now.name, _state(now, before), now, before)
-
 
 class Against(Record, frozen=True):
     """A bench compared with the rows of a file for the same machine and configurations."""
@@ -169,12 +134,12 @@ class Against(Record, frozen=True):
     @property
     def regression(self) -> bool | None:
         """Whether any quantity is slower; None if nothing is comparable."""
-        judged = [change.state for change in self.compared if change.state in (SLOWER, FASTER, SAME)]
-        return SLOWER in judged if judged else None
+        judged = [change.state for change in self.compared if change.state not in ("unjudged", "new")]
+        return "slower" in judged if judged else None
 
-    def of(self, state: str) -> list[Change]:
-        """Return the changes of one state."""
-        return [change for change in self.compared if change.state == state]
+    def count(self, state: State) -> int:
+        """Count the changes of one state."""
+        return sum(change.state == state for change in self.compared)
 
 
 class BenchDocument(BenchResult, frozen=True, kw_only=True, tag="rate.bench/2"):
@@ -187,15 +152,16 @@ class BenchDocument(BenchResult, frozen=True, kw_only=True, tag="rate.bench/2"):
 def compare(rows: Sequence[Row], stored: Sequence[Row], file: str) -> Against:
     """Pair each row with the last stored one of its identity."""
     last = {row.identity: row for row in stored}
-    return Against(file, tuple(Change.of(row, last.get(row.identity)) for row in rows))
+    pairs = [(row, last.get(row.identity)) for row in rows]
+    return Against(file, tuple(Change(row.name, _state(row, before), row, before) for row, before in pairs))
 
 
 def _state(now: Row, before: Row | None) -> State:
     """Return slower or faster if no round of either side lies within the other side's spread."""
     if before is None:
-        return NEW
+        return "new"
     if min(now.rounds, before.rounds) < 2:
-        return UNJUDGED
+        return "unjudged"
     if now.max < before.min:
-        return SLOWER
-    return FASTER if now.min > before.max else SAME
+        return "slower"
+    return "faster" if now.min > before.max else "same"
