@@ -17,13 +17,13 @@ from rate.kernels.rise import Rise
 RISE = Rise(32, 7, (0.5,), "fixed", 2048, 0)
 
 
-def test_looks_grow_by_a_half_and_a_third_and_end_at_the_most() -> None:
+def test_checkpoints_grow_by_a_half_and_a_third_and_end_at_the_most() -> None:
     stopping = stopping_for(Measurement(min_masks=64, max_masks=500), RISE)
     assert stopping.checkpoints == (64, 96, 128, 192, 256, 384, 500)
     assert (stopping.most, stopping.step) == (500, 32)
 
 
-def test_a_given_number_of_masks_has_one_look_and_so_have_windows() -> None:
+def test_a_given_number_of_masks_has_one_checkpoint_and_so_have_windows() -> None:
     assert stopping_for(Measurement(masks=2048), RISE) == Stopping((2048,))
     windows = Occlusion(32, 8, 4)
     assert stopping_for(Measurement(saliency="occlusion"), windows) == Stopping((windows.count,))
@@ -72,6 +72,6 @@ def test_the_boundary_falls_with_the_fourth_root_of_the_masks() -> None:
     assert stopping.settled(2048, 1.151) == "decided"
 
 
-def test_a_last_look_close_behind_another_asks_for_no_more_images() -> None:
+def test_a_last_checkpoint_close_behind_another_asks_for_no_more_images() -> None:
     assert stopping_for(Measurement(max_masks=1025), RISE).step == stopping_for(Measurement(), RISE).step == 32
     assert stopping_for(Measurement(min_masks=64, max_masks=64), RISE).step == 64
