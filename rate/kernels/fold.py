@@ -12,10 +12,12 @@ import numpy as np
 from rate.kernels.separable import Perturbation
 from rate.types import Grids, HeadMaps, Offsets, Scores
 
-_CHUNK_BYTES = 16 << 20  # bounds the expanded rows to the size of a processor cache, for any n
+CHUNK_BYTES = 16 << 20  # bounds the expanded rows to the size of a processor cache, for any n
 
 
-def fold(weights: Scores, grid: Grids, offset: Offsets, perturbation: Perturbation) -> HeadMaps:
+def fold(
+    weights: Scores, grid: Grids, offset: Offsets, perturbation: Perturbation, chunk_bytes: int = CHUNK_BYTES
+) -> HeadMaps:
     """Sum masks with weights: out[k] = sum_n weights[k,n] * M_n.
 
     >>> from rate.kernels.separable import occlusion
@@ -31,11 +33,12 @@ def fold(weights: Scores, grid: Grids, offset: Offsets, perturbation: Perturbati
         grid: the grids of the masks.
         offset: the rows of the table for y and for x.
         perturbation: the family of the masks.
+        chunk_bytes: the size of the expanded rows that are held at a time.
     """
     table = perturbation.table.astype(np.float64)
     offsets, size, side = table.shape
     partial = np.zeros((len(weights), offsets, side * size))
-    for part in _chunks(len(grid), side * size):
+    for part in _chunks(len(grid), side * size, chunk_bytes):
         rows = (grid[part].astype(np.float64) @ table[offset[part, 1]].transpose(0, 2, 1)).reshape(-1, side * size)
         chosen = np.arange(offsets)[:, None] == offset[part, 0]  # [t,n]
         partial += (weights[:, None, part] * chosen) @ rows
@@ -44,7 +47,9 @@ def fold(weights: Scores, grid: Grids, offset: Offsets, perturbation: Perturbati
     return np.asarray(perturbation.a * weights.sum(axis=1)[:, None, None] + perturbation.b * summed)
 
 
-def project(maps: HeadMaps, grid: Grids, offset: Offsets, perturbation: Perturbation) -> Scores:
+def project(
+    maps: HeadMaps, grid: Grids, offset: Offsets, perturbation: Perturbation, chunk_bytes: int = CHUNK_BYTES
+) -> Scores:
     """Multiply maps with masks, the adjoint of `fold`: out[k,n] = sum_p maps[k,p] * M_n(p).
 
     >>> from rate.kernels.separable import occlusion
@@ -58,18 +63,19 @@ def project(maps: HeadMaps, grid: Grids, offset: Offsets, perturbation: Perturba
         grid: the grids of the masks.
         offset: the rows of the table for y and for x.
         perturbation: the family of the masks.
+        chunk_bytes: the size of the expanded rows that are held at a time.
     """
     table = perturbation.table.astype(np.float64)
     offsets, size, side = table.shape
     weights_y = table.transpose(0, 2, 1).reshape(offsets * side, size)
     reduced = (weights_y @ maps).reshape(len(maps), offsets, side, size)
     products = np.empty((len(maps), len(grid)))
-    for part in _chunks(len(grid), len(maps) * side * size):
+    for part in _chunks(len(grid), len(maps) * side * size, chunk_bytes):
         cells = reduced[:, offset[part, 0]] @ table[offset[part, 1]]  # [k,n,s,s]
         products[:, part] = np.einsum("knij,nij->kn", cells, grid[part].astype(np.float64))
     return np.asarray(perturbation.a * maps.sum(axis=(1, 2))[:, None] + perturbation.b * products)
 
 
-def _chunks(count: int, floats_per_row: int) -> list[slice]:
-    step = max(1, _CHUNK_BYTES // (8 * floats_per_row))
+def _chunks(count: int, floats_per_row: int, chunk_bytes: int) -> list[slice]:
+    step = max(1, chunk_bytes // (8 * floats_per_row))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]

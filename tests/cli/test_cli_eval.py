@@ -107,10 +107,22 @@ def test_batch_and_threads_change_no_verdict(trained, finished: Path, tmp_path: 
     assert_same_verdicts(finished, tmp_path / "run")
 
 
-def start(trained, out: Path, masks: int = 600) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), "--out", str(out)]
+def slow_evaluation(trained, out: Path) -> list[str]:
+    """A command that takes seconds, to be stopped in the midst of it."""
+    how = ["--masks", "300", "--batch", "8", "--threads", "1", "--backend", "onnxruntime"]
+    return ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *how]
+
+
+@pytest.fixture(scope="module")
+def never_stopped(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("never-stopped") / "run"
+    assert run(slow_evaluation(trained, out)) == 0
+    return out
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, "--masks", str(masks), "--batch", "8", "--threads", "1", "--backend", "onnxruntime"],
+        [sys.executable, "-m", "rate", *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -129,22 +141,12 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, how: signal.Signals) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    arguments = [
-        "eval",
-        str(trained.artifact),
-        str(trained.manifest),
-        "--masks",
-        "600",
-        "--batch",
-        "8",
-        "--backend",
-        "onnxruntime",
-        "--out",
-    ]
-    assert run([*arguments, str(whole)]) == 0
-    with start(trained, cut) as process:
+def test_a_stopped_run_is_resumed_to_the_same_verdicts(
+    trained, never_stopped: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    cut = tmp_path / "cut"
+    arguments = slow_evaluation(trained, cut)
+    with start(arguments) as process:
         wait_for_rows(process, cut)
         process.send_signal(how)
         _, said = process.communicate(timeout=60)
@@ -156,9 +158,9 @@ def test_a_stopped_run_is_resumed_to_the_same_verdicts(trained, tmp_path: Path, 
         assert process.returncode == -signal.SIGKILL
         assert read_run(cut)["status"] == "running"
     assert len(rows_of(cut)) < 8
-    assert run([*arguments, str(cut)]) == 0
+    assert run(arguments) == 0
     assert read_run(cut)["status"] == "complete"
-    assert_same_verdicts(whole, cut)
+    assert_same_verdicts(never_stopped, cut)
 
 
 def test_a_dry_run_counts_and_writes_nothing(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,8 @@ _BATCH = 16  # rows decompressed at a time, so that the limit is checked in time
 class RowGroups:
     """The most recently used columns of row groups, bounded in bytes. Threads share it; one of them reads at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, held_bytes: int = HELD_BYTES) -> None:
+        self.held_bytes = held_bytes
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[object, ...], Any] = OrderedDict()  # -> pyarrow.ChunkedArray of binary
 
@@ -57,7 +58,7 @@ class RowGroups:
         return None if value is None else bytes(value)
 
     def _make_room(self, size: int) -> None:
-        while self._held and self.nbytes + size > HELD_BYTES:
+        while self._held and self.nbytes + size > self.held_bytes:
             self._held.popitem(last=False)
 
     @property

@@ -214,25 +214,25 @@ def test_indexing_reads_no_picture(tmp_path):
     assert pa.total_allocated_bytes() - before < size // 2
 
 
-def test_groups_are_held_within_their_bytes(tmp_path, monkeypatch, own_groups):
+def test_groups_are_held_within_their_bytes(tmp_path, own_groups):
     images = [bytes([number]) * 1000 for number in range(40)]
     columns = {"image": structs(*images), "label": ["l"] * 40, "boxes": [[]] * 40}
     parsed = rows(write(tmp_path / "d.parquet", columns, rows=5))
-    monkeypatch.setattr(row_groups, "HELD_BYTES", 20_000)
+    own_groups.held_bytes = 20_000
     for row, data in zip(parsed, images, strict=True):
         assert read_bytes(row.sample.image) == data
         assert own_groups.nbytes <= 20_000
     assert own_groups.nbytes > 10_000
-    monkeypatch.setattr(row_groups, "HELD_BYTES", 100)
+    own_groups.held_bytes = 100
     assert read_bytes(parsed[0].sample.image) == images[0]
     assert own_groups.nbytes < 7_000
 
 
-def test_threads_read_the_same(tmp_path, monkeypatch):
+def test_threads_read_the_same(tmp_path, own_groups):
     images = [bytes([number]) * 1000 for number in range(40)]
     columns = {"image": structs(*images), "label": ["l"] * 40, "boxes": [[]] * 40}
     parsed = rows(write(tmp_path / "d.parquet", columns, rows=5))
-    monkeypatch.setattr(row_groups, "HELD_BYTES", 12_000)
+    own_groups.held_bytes = 12_000
     order = parsed[::-3] + parsed
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda row: read_bytes(row.sample.image), order))
