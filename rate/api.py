@@ -6,10 +6,12 @@ Every function imports what it needs when it is called, so that `import rate` st
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
     from rate.runs.summary import Summary
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
@@ -41,6 +45,22 @@ def export(source: str, out: str | Path | None = None, **options: Any) -> Artifa
     return export_measured(source, None if out is None else Path(out), chosen)
 
 
+def _lists_fields(*kinds: type[Any]) -> Callable[[F], F]:
+    """Let the signature of a function list the fields of ``kinds``, which its ``**settings`` are, for help and editors."""
+
+    def listed(function: F) -> F:
+        own = inspect.signature(function)
+        parameters = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+            one = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+            parameters.append(one.replace(annotation=field.type))
+        function.__dict__["__signature__"] = own.replace(parameters=parameters)
+        return function
+
+    return listed
+
+
+@_lists_fields(Measurement, Execution)
 def evaluate(
     artifact: str | Path, data: str | Path, out: str | Path | None = None, *, split: str | None = None, **settings: Any
 ) -> Summary:

@@ -73,3 +73,11 @@ def test_an_unknown_setting_is_named_with_those_that_exist(tmp_path) -> None:
     for kind in (rate.Measurement, rate.Execution):
         for field in dataclasses.fields(kind):
             assert f" {field.name}" in str(caught.value)
+
+
+def test_the_signature_of_evaluate_has_every_setting_with_its_default() -> None:
+    parameters = inspect.signature(rate.evaluate).parameters
+    for kind in (rate.Measurement, rate.Execution):
+        for field in dataclasses.fields(kind):
+            assert (parameters[field.name].default, parameters[field.name].annotation) == (field.default, field.type)
+    assert all(one.kind is not one.VAR_KEYWORD for one in parameters.values())

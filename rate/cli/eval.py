@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.cli.console import log_as_json
-from rate.cli.grid import corruptions_of, run_grid
+from rate.cli.runs import print_grid, print_run
 from rate.cli.settings import Config, Shown, with_settings
-from rate.cli.show import print_grid, print_run
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
+    from rate.engine.evaluate import Progress
     from rate.engine.job import Job
     from rate.engine.outcome import Runner
     from rate.runs.summary import Summary
+    from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
 
 _MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
@@ -88,7 +89,7 @@ def evaluate(
     from rate.engine.open_runner import open_runner
     from rate.studies.faithfulness import samples_for
 
-    if corruptions := corruptions_of(corrupt, severities):
+    if corruptions := _corruptions_of(corrupt, severities):
         measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution)
@@ -103,7 +104,7 @@ def evaluate(
                 "--dry-run, --compare-precision and --faithfulness are of one run, and --corrupt "
                 f"{corrupt} asks for {len(corruptions)}; name one, such as --corrupt fog:3"
             )
-        rows = run_grid(loaded, job, out, corruptions)
+        rows = _run_grid(loaded, job, out, corruptions)
         print_grid(rows, as_json)
         return
     if dry_run:
@@ -123,7 +124,7 @@ def evaluate(
 
 def _run(job: Job, runner: Runner, out: Path) -> Summary:
     from rate.cli.console import Steps, notice
-    from rate.engine.evaluate import Progress, evaluate
+    from rate.engine.evaluate import evaluate
 
     for text in job.notices:
         notice(text)
@@ -181,3 +182,54 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
     say(f"forwards   {most}{cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
     say(f"time       {most or 'about '}{minutes} min {seconds} s")
     say(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
+
+
+def _corruptions_of(text: str | None, severities: str | None) -> tuple[str | None, ...]:
+    """Parse the corruptions of a grid; the result is empty for a single run, that is, TYPE:SEVERITY alone or nothing.
+
+    Raises:
+        ConfigError: the corruption is unknown, or there are severities without one.
+    """
+    if text is None or _is_one(text):
+        if severities is not None:
+            raise ConfigError(f"--severities {severities}: nothing to choose them for; add --corrupt fog, or all")
+        return ()
+    from rate.data.images.corrupt import SEVERITIES, parse_grid
+
+    return parse_grid(text, SEVERITIES if severities is None else _severities(severities))
+
+
+def _run_grid(artifact: Artifact, job: Job, out: Path, corruptions: tuple[str | None, ...]) -> Grid:
+    """Evaluate every corruption with one open model, and show the progress.
+
+    Raises:
+        TooManyErrors: a run has more errors than are allowed.
+    """
+    from rate.cli.console import Steps, notice
+    from rate.engine.open_runner import open_runner
+    from rate.studies.corruption_grid import evaluate_grid, folder_of
+
+    for text in job.notices:
+        notice(text)
+    each = len(job.samples)
+    with open_runner(artifact, job, notice) as runner, Steps("eval", each * len(corruptions)) as steps:
+
+        def observe(number: int, now: Progress) -> None:
+            steps.show(each * number + now.stored + now.done, folder_of(corruptions[number]))
+
+        try:
+            return evaluate_grid(job, runner, out, corruptions, observe)
+        except KeyboardInterrupt:
+            notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
+            raise
+
+
+def _is_one(text: str) -> bool:
+    return "," not in text and ":" in text and not text.startswith("all:")
+
+
+def _severities(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--severities must be numbers from 1 to 5 with commas between them, got {text!r}") from None

@@ -16,9 +16,8 @@ import typer
 from rich.markup import escape
 
 from rate.cli import finetune
-from rate.cli.agree import agree
 from rate.cli.bench import bench
-from rate.cli.compare import compare
+from rate.cli.compare import agree, compare
 from rate.cli.console import notice
 from rate.cli.data import commands, layouts
 from rate.cli.data.corrupt import corrupt
@@ -31,11 +30,9 @@ from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.gate import gate
 from rate.cli.inspect import inspect
-from rate.cli.merge import merge
 from rate.cli.report import report
+from rate.cli.runs import merge, show, status
 from rate.cli.schema import schema
-from rate.cli.show import show
-from rate.cli.status import status
 from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError, StorageError, UsageError
 from rate.files import storage_error, write_atomically

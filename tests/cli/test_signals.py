@@ -46,7 +46,7 @@ def test_a_signal_while_a_module_is_imported(
 CRASH = """
 import os, sys
 from rate.__main__ import main
-import rate.cli.show
+import rate.cli.runs
 import rate.runs.summary
 def fails(folder):
     if os.environ.get("NOWHERE"):

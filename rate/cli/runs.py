@@ -1,0 +1,102 @@
+"""`rate show`, `rate status` and `rate merge`: the run folders that `rate eval` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rate.runs.summary import Summary
+    from rate.studies.corruption_grid import Grid
+    from rate.studies.faithfulness import FaithfulnessDocument
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, finished or not, or a folder of such runs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Show accuracy, PT and IR of a run, or over corruptions and severities."""
+    from rate.cli.console import print_json
+    from rate.report.tables.faithfulness import read_faithfulness
+    from rate.runs.summary import load_summary
+    from rate.studies.corruption_grid import is_grid, load_grid
+
+    if is_grid(run):
+        print_grid(load_grid(run), as_json)
+        return
+    summary = load_summary(run)
+    if as_json:
+        print_json(summary.document)
+    else:
+        print_run(summary, read_faithfulness(run))
+
+
+def print_run(summary: Summary, faithful: FaithfulnessDocument | None) -> None:
+    """Print one run's numbers and pace, and the faithfulness of its maps if it was measured."""
+    from rate.cli.console import results
+    from rate.report.tables.faithfulness import faithfulness_table
+    from rate.report.tables.run import pace, summary_table
+
+    results().print(summary_table(summary))
+    results().print(pace(summary))
+    if faithful is not None:
+        results().print(faithfulness_table(faithful))
+
+
+def print_grid(grid: Grid, as_json: bool) -> None:
+    """Print accuracy, PT and IR over corruptions and severities."""
+    from rate.cli.console import print_json, results
+    from rate.report.tables.grid import grid_table
+
+    if as_json:
+        print_json(grid.document)
+    else:
+        results().print(grid_table(grid))
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, running or not.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show the progress of a run, while it runs or after it stopped, without disturbing it."""
+    from rate.cli.console import print_json, say
+    from rate.report.tables.run import failure_lines
+    from rate.runs.status import read_status
+
+    state = read_status(run)
+    if as_json:
+        print_json(state)
+        return
+    share = f" ({state.done / state.planned:.1%})" if state.planned else ""
+    say(f"status   {state.status}{'' if state.is_alive else ', no process is at work'}")
+    say(f"done     {state.done:,} of {state.planned:,} samples{share}, {state.errors:,} errors")
+    for line in failure_lines(state.failures):
+        say(line)
+    say(f"settled  {', '.join(f'{name} {count:,}' for name, count in state.settled.items()) or 'none yet'}")
+    if state.samples_per_s is not None:
+        left = "" if state.seconds_left is None else f", {state.seconds_left / 60:.0f} min left"
+        say(f"pace     {state.samples_per_s:.2f} samples/s{left}")
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, one of each shard.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
+    from rate.cli.console import notice, print_json, results
+    from rate.report.tables.run import summary_table
+    from rate.runs.merge import left_behind
+    from rate.runs.merge import merge as join
+
+    summary = join(runs, out)
+    for path in left_behind(runs):
+        notice(f"{path} is of one shard and is not merged; `rate eval` on the whole set with --out {out} measures it")
+    if as_json:
+        print_json(summary.document)
+    else:
+        results().print(summary_table(summary))
+    if summary.status == "partial":
+        notice(f"{out} is partial: the runs are not the whole set yet")
