@@ -164,8 +164,8 @@ def _engine(heads: dict[Path, HeadRun]) -> dict[str, Any]:
     work = [head.whole.throughput for head in heads.values()]
     return {
         "runs": len(work),
-        "least_batch_fill": round(min(one["batch_fill"] for one in work), 4),
-        "longest_wait_for_data": round(max(one["waiting_for_data"] for one in work), 6),
+        "least_batch_fill": round(min(one.batch_fill for one in work), 4),
+        "longest_wait_for_data": round(max(one.waiting_for_data for one in work), 6),
         "forwards_of_a_sample": round(
             float(np.mean([np.mean(head.rows["forwards"].to_pylist()) for head in heads.values()])), 1
         ),

@@ -84,8 +84,8 @@ def test_batches_stay_full_to_the_end(image_set, tmp_path: Path) -> None:
         for sample in {key[0] for key in rows_of(tmp_path / "run")}
     )
     assert sum(sizes[1:]) - spent <= 3 * 8 + 7 * 8, "what is computed ahead is a few batches at the end"
-    assert summary.throughput["batch_fill"] == pytest.approx(spent / (sum(sizes[1:])))
-    assert summary.throughput["batch_fill"] >= 0.97
+    assert summary.throughput.batch_fill == pytest.approx(spent / (sum(sizes[1:])))
+    assert summary.throughput.batch_fill >= 0.97
 
 
 @pytest.mark.parametrize("batch", [32, 65, 256])

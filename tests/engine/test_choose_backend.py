@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from msgspec import structs
 from opening import chosen
 
 from rate.artifacts.artifact import load_artifact
@@ -155,7 +156,7 @@ def test_a_model_that_is_gone_is_passed_over(artifact, monkeypatch: pytest.Monke
     """On a GPU PyTorch stands before the CPU's runtimes, and its source may be on another machine."""
     monkeypatch.setattr(choose_backend, "preferences", lambda *_: [("torch", "f32"), ("onnxruntime", "f32")])
     said: list[str] = []
-    elsewhere = dataclasses.replace(artifact, source=str(tmp_path / "gone"))
+    elsewhere = structs.replace(artifact, source=str(tmp_path / "gone"))
     assert chosen(elsewhere, Execution(), said.append).name == "onnxruntime"
     assert len(said) == 1
     assert "cannot be opened in PyTorch:" in said[0]

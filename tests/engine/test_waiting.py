@@ -48,7 +48,7 @@ def slow_reading(monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
 def test_slow_reading_shows(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     slow_reading(monkeypatch, 0.2)
     summary = function_models.evaluate(job(image_set(6)), model(0.0), tmp_path / "run")
-    waiting = summary.throughput["waiting_for_data"]
+    waiting = summary.throughput.waiting_for_data
     assert 0.5 < waiting <= 1.0
     assert run(["show", str(tmp_path / "run")]) == 0
     shown = re.search(r"waiting for data (\S+) % of the time", capsys.readouterr().out)
@@ -60,7 +60,7 @@ def test_a_slow_model_hides_the_reading(image_set, tmp_path: Path, monkeypatch: 
     """Only the first picture is waited for: the others are read while the model computes."""
     slow_reading(monkeypatch, 0.02)
     summary = function_models.evaluate(job(image_set(6)), model(0.1), tmp_path / "run")
-    assert 0.0 < summary.throughput["waiting_for_data"] < 0.3
+    assert 0.0 < summary.throughput.waiting_for_data < 0.3
 
 
 def test_the_shares_of_all_sessions_are_weighed_by_their_time(
@@ -68,7 +68,7 @@ def test_the_shares_of_all_sessions_are_weighed_by_their_time(
 ) -> None:
     whole = job(image_set(6))
     part = replace(whole, samples=tuple(whole.samples)[:3])
-    first = function_models.evaluate(part, model(0.1), tmp_path / "run").throughput["waiting_for_data"]
+    first = function_models.evaluate(part, model(0.1), tmp_path / "run").throughput.waiting_for_data
     slow_reading(monkeypatch, 0.3)
-    both = function_models.evaluate(whole, model(0.0), tmp_path / "run").throughput["waiting_for_data"]
+    both = function_models.evaluate(whole, model(0.0), tmp_path / "run").throughput.waiting_for_data
     assert first < both < 1.0

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from rate.cli.data.commands import app
 from rate.data.manifest import read_manifest
-from rate.errors import EXIT_USAGE, ConfigError, DataError
+from rate.errors import EXIT_USAGE, ConfigError, DataError, UsageError
 
 
 def rate_data(*arguments: object) -> Result:
@@ -152,12 +152,18 @@ def test_pack_then_check(root):
     ]
     again = rate_data("pack", pattern, "--out", root / "again", "--json")
     report = json.loads(again.stdout)
-    assert report == {"pattern": f"{root / 'again'}/000000.tar", "shards": 1, "samples": 2, "bytes": 10240}
+    assert report == {
+        "schema": "rate.pack/1",
+        "pattern": f"{root / 'again'}/000000.tar",
+        "shards": 1,
+        "samples": 2,
+        "bytes": 10240,
+    }
 
 
 def test_pack_refuses_what_is_there(root):
     result = rate_data("pack", root / "m.csv", "--out", root / "images")
-    assert isinstance(result.exception, DataError)
+    assert isinstance(result.exception, UsageError)
     assert "choose a new one" in str(result.exception)
 
 
