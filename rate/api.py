@@ -46,7 +46,7 @@ def export(source: str, out: str | Path | None = None, **options: Any) -> Artifa
 
 
 def _lists_fields(*kinds: type[Any]) -> Callable[[F], F]:
-    """Let the signature of a function list the fields of ``kinds``, which its ``**settings`` are, for help and editors."""
+    """Let the signature of a function list the fields of ``kinds``, which are its ``**settings``, for editors."""
 
     def listed(function: F) -> F:
         own = inspect.signature(function)
