@@ -1,16 +1,18 @@
 """Typed records of every JSON document: one declaration gives the reader, the writer and the JSON Schema.
 
 A document is a `Document` whose tag is the id of its schema. The number in it rises with every change, and a document
-of another number is refused. Numbers are finite; unknown values are null.
+of another number is refused. Numbers are finite; unknown values are null. Documents of a run hold a digest of
+themselves, so that a value that a disk has changed is never taken for one that was written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -26,6 +28,9 @@ R = TypeVar("R")
 D = TypeVar("D", bound="Document")
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+DIGEST = "sha256"
+"""The key of a document's digest in its file: of the document without it, with sorted keys and no spaces."""
 
 MAX_DOCUMENT_BYTES = 256 << 20
 """The largest document that is read, bytes; a run of ten million samples lists its parts in less."""
@@ -49,6 +54,8 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Document(Record, frozen=True, tag_field="schema"):
     """A whole document; ``tag`` is the id of its schema, ``rate.<kind>/<number>``."""
+
+    has_digest: ClassVar[bool] = False  # its file may hold `DIGEST`
 
 
 def schema_id(kind: type[Document]) -> str:
@@ -78,10 +85,13 @@ def written(value: object, as_ascii: bool = False) -> str:
     return json.dumps(storable(plain(value)), indent=2, ensure_ascii=as_ascii, allow_nan=False)
 
 
-def write(path: Path, document: object) -> None:
-    """Write a document atomically."""
-    content = (written(document) + "\n").encode()
-    write_atomically(path, lambda file: file.write(content))
+def write(path: Path, document: object, digest: bool = False) -> None:
+    """Write a document atomically; ``digest``: with the digest of its values as `DIGEST`."""
+    value = storable(plain(document))
+    if digest:
+        value = value | {DIGEST: _digest(value)}
+    content = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(content.encode()))
 
 
 def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
@@ -107,10 +117,10 @@ def read_checked(path: Path, kind: type[Document], error: type[RateError], cure:
 
 
 def fits(value: object, kind: type[Document]) -> bool:
-    """Tell whether JSON values are a document of this kind."""
+    """Tell whether the JSON values of a file are a document of this kind, unchanged since it was written."""
     try:
-        msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RateError):
+        msgspec.convert(_checked(value, kind), kind)
+    except (ValueError, RateError):  # msgspec.ValidationError is a ValueError
         return False
     return True
 
@@ -145,7 +155,10 @@ def schema_of(kind: type[Document]) -> Json:
     )
     name = reference["$ref"].rpartition("/")[2]
     about: Json = {"$schema": DIALECT, "$id": schema_id(kind)}
-    return about | definitions.pop(name) | {"$defs": definitions}
+    whole = definitions.pop(name)
+    if kind.has_digest:
+        whole["properties"][DIGEST] = {"type": "string", "description": "of the document without this key"}
+    return about | whole | {"$defs": definitions}
 
 
 def _read(path: Path, kind: type[D], error: type[RateError], cure: str) -> tuple[Json, D]:
@@ -162,9 +175,28 @@ def _read(path: Path, kind: type[D], error: type[RateError], cure: str) -> tuple
             f"something else; {cure}"
         )
     try:
+        value = _checked(value, kind)
         return value, msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RateError) as reason:
+    except (ValueError, RateError) as reason:  # msgspec.ValidationError is a ValueError
         raise error(f"{path}: {reason}{_value_at(value, str(reason))}; it is malformed, {cure}") from reason
+
+
+def _digest(value: Json) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _checked(value: Any, kind: type[Document]) -> Any:
+    """Return the values of a file without their digest, if documents of this kind have one.
+
+    Raises:
+        ValueError: the values are not those that were written. A document without a digest was written by hand.
+    """
+    if not (kind.has_digest and isinstance(value, dict) and DIGEST in value):
+        return value
+    rest = {name: one for name, one in value.items() if name != DIGEST}
+    if _digest(rest) != value[DIGEST]:
+        raise ValueError(f"its content is not what was written, by its own `{DIGEST}`")
+    return rest
 
 
 def _path_as_text(value: Any) -> str:

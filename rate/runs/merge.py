@@ -46,7 +46,7 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
         _copy_parts(folders, runs, made)
         _merge_maps(folders, made, runs[0]["execution"].get("save_maps"))
         merged = _merged(folders, runs, out)
-        write(made / "run.json", merged)
+        write(made / "run.json", merged, digest=True)
         write_summary(made, summarize(made, merged))
     return load_summary(out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -52,6 +52,8 @@ class SampleCounts(Record, frozen=True):
 
 class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/2"):
     """run.json."""
+
+    has_digest: ClassVar[bool] = True
 
     status: RunStatus
     key: Sha256

@@ -155,7 +155,7 @@ class RunStore:
 
     def _write_run(self) -> None:
         self._lock.check_is_here()
-        write(self.folder / "run.json", self._run)
+        write(self.folder / "run.json", self._run, digest=True)
 
     def _reopen(self) -> None:
         """Determine the parts that count: the listed ones, or those on disk without a list, repaired if requested."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -104,6 +104,8 @@ class Throughput(Record, frozen=True):
 
 class SummaryDocument(Document, frozen=True, tag="rate.summary/2"):
     """Return the content of summary.json."""
+
+    has_digest: ClassVar[bool] = True
 
     status: RunStatus
     throughput: Throughput
@@ -213,7 +215,7 @@ def load_summary(folder: Path) -> Summary:
 
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write summary.json."""
-    write(folder / "summary.json", summary.document)
+    write(folder / "summary.json", summary.document, digest=True)
 
 
 def summarize(folder: Path, run: Json) -> Summary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from function_models import evaluate, job, light
 
+from rate import records
 from rate.backends.fake import FakeSpec
 from rate.errors import RateError, RunError, TooManyErrors
 from rate.report.heads import load_heads
@@ -53,9 +53,9 @@ def rows_of(run: Path) -> list[dict]:
 
 
 def change(run: Path, edit: Callable[[dict], None]) -> None:
-    document = json.loads((run / "run.json").read_text())
+    document = read_run(run)
     edit(document)
-    (run / "run.json").write_text(json.dumps(document))
+    records.write(run / "run.json", document, digest=True)
 
 
 def part_files(run: Path) -> dict[str, bytes]:
@@ -68,7 +68,11 @@ READERS: dict[str, Callable[[Path], object]] = {
     "status": read_status,
     "merge": lambda run: merge([run], run.with_name("merged")),
 }
-UNREADABLE = {"cut": lambda text: text[: len(text) // 2], "empty": lambda text: ""}
+UNREADABLE = {
+    "cut": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a changed value": lambda text: text.replace('"seed": 0', '"seed": 4'),
+}
 
 
 @pytest.mark.parametrize("with_summary", [False, True], ids=["before the summary", "after it"])
