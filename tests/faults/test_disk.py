@@ -139,7 +139,7 @@ def on_the_disk(trained, undisturbed: Path, disk: Path) -> dict[str, list[str]]:
         "report": ["report", str(undisturbed), "--out", str(disk / "new.html")],
         "gate, JUnit": [*gate, "--junit", str(disk / "new.xml")],
         "gate, Markdown": [*gate, "--markdown", str(disk / "new.md")],
-        "bench": [*bench, "--rounds", "1", "--warm-up", "0", "--csv", str(disk / "new.csv")],
+        "bench": [*bench, "--rounds", "1", "--csv", str(disk / "new.csv")],
         "merge": ["merge", str(undisturbed), "--out", str(disk / "new")],
     }  # fmt: skip
 
