@@ -375,7 +375,7 @@ def test_a_spec_of_a_plan_is_what_was_built(standin, artifact) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "openvino"}, "--format must be onnx or tensorrt, got 'openvino'"),
+        ({"format": "openvino"}, "onnx, tensorrt; got 'openvino'"),
         ({"format": "tensorrt", "precision": "int8", "calibrate": "m.csv"}, "int8 is for OpenVINO alone"),
         ({"format": "tensorrt", "plan_batch": ()}, "--plan-batch must be numbers of rows from 1 to 4096"),
         ({"format": "tensorrt", "plan_batch": (32, 0)}, r"from 1 to 4096, got \[32, 0\]"),
