@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from rate.errors import ConfigError
-from rate.methods import DEFAULT, METHODS, SaliencyMethod, method_named
+from rate.methods import DEFAULT, METHODS, MethodHints, SaliencyMethod, method_named
 from rate.option import Settings, check_range, option, separated
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ _KEEP = "; ".join(f"{','.join(map(str, one.keep))} ({one.name})" for one in METH
 class Measurement(Settings):
     """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
-    saliency: str = option(DEFAULT, choices={one.name: one.hint for one in METHODS.values()})
+    saliency: str = option(DEFAULT, choices=MethodHints())
     masks: int | str | None = option(
         None,
         f"auto: until the verdict is clear (positive evidence) | N an image ({FIXED_MASKS} else).",

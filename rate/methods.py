@@ -6,7 +6,7 @@ The modules of a method are imported when it is used, so that the settings and `
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,19 @@ METHODS: dict[str, SaliencyMethod] = {
     )
 }
 """Maps names to methods, in the order of help texts."""
+
+
+class MethodHints(Mapping[str, str]):
+    """The names of the methods with their hints, as they are registered at the moment."""
+
+    def __getitem__(self, name: str) -> str:
+        return METHODS[name].hint
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METHODS)
+
+    def __len__(self) -> int:
+        return len(METHODS)
 
 
 def method_named(name: str) -> SaliencyMethod:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,11 @@ from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.images.polygon import union_mask
 from rate.data.images.run_lengths import rle_mask
 from rate.data.make.index import SHOWN, counts, named, plain, reachable
+from rate.data.make.masks import masks_folder
 from rate.data.storage.limits import max_pixels
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError
-from rate.files import new_folder
-from rate.outputs import require_new_folder
 from rate.types import Bool, Json
 
 MAX_JSON_BYTES = 512 << 20
@@ -76,7 +76,8 @@ def index_coco(
     Args:
         annotations: COCO's JSON: `images`, `categories`, `annotations`.
         images: the folder to which `file_name` is relative, in or below the folder of ``out``.
-        out: .csv, .jsonl or .parquet; replaced if it exists. The folder of masks must be new.
+        out: .csv, .jsonl or .parquet; replaced if it exists. An older folder of masks is replaced if it holds
+            nothing else.
         regions: "boxes" | "masks".
         max_bytes: the largest JSON that is read.
 
@@ -96,8 +97,7 @@ def index_coco(
     masks = out.with_name(f"{out.stem}-masks") if regions == "masks" else None
     rows = list(_rows(coco, used, images, out, masks))
     if masks is not None:
-        require_new_folder("the masks go to a folder beside --out:", masks)
-        _write_masks(coco, used, masks)
+        _write_masks(coco, used, masks_folder(masks, out))
     write_rows(out, rows)
     annotated = {image for image, _ in coco.grouped}
     return CocoReport(
@@ -130,9 +130,9 @@ def _boxes(group: list[Json]) -> list[list[float]]:
     return [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in group)]
 
 
-def _write_masks(coco: _Set, used: dict[tuple[int, int], list[Json]], folder: Path) -> None:
+def _write_masks(coco: _Set, used: dict[tuple[int, int], list[Json]], folder: AbstractContextManager[Path]) -> None:
     """Write the masks all or nothing: the folder is renamed when it is complete."""
-    with new_folder(folder) as draft:
+    with folder as draft:
         for key, group in used.items():
             mask = _union(group, coco.images[key[0]])
             Image.fromarray(mask).save(draft / f"{key[0]}-{key[1]}.png")

@@ -16,10 +16,9 @@ from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.images.prepare import read_image
 from rate.data.make.index import SHOWN, check_below, counts, named, plain, reachable
 from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
+from rate.data.make.masks import masks_folder
 from rate.data.storage.location import Folder
 from rate.errors import DataError, SampleError
-from rate.files import new_folder
-from rate.outputs import require_new_folder
 from rate.types import Bool, Box
 
 
@@ -128,8 +127,7 @@ class _Writer:
         name = entry.mask_name or f"{plain(entry.image).relative_to(self.root).as_posix()}.png"
         masks = self.out.parent / f"{self.out.stem}-masks"
         if self.draft is None:
-            require_new_folder("the masks go to a folder beside --out:", masks)
-            self.draft = self.stack.enter_context(new_folder(masks))
+            self.draft = self.stack.enter_context(masks_folder(masks, self.out))
         if name not in self.masks:
             path = self.draft / name
             path.parent.mkdir(parents=True, exist_ok=True)
