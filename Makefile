@@ -14,7 +14,7 @@ demo: .venv/.ready
 	$(BIN)/rate demo --out build/demo
 
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
