@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def gate(folder: Path, verdict: str, redirected: str, *options: str) -> subproce
         write_run(folder / "run", {"ft": states(rr=90, rw=10)})
     (folder / "gate.toml").write_text(f'[[check]]\nmetric = "pt"\nmin = {BOUNDS[verdict]}\n')
     words = [sys.executable, "-m", "rate", "gate", "run", "--policy", "gate.toml", "--junit", "g.xml", *options]
-    script = f"{' '.join(words)} --markdown g.md {redirected}; exit ${{PIPESTATUS[0]}}"
+    script = f"{shlex.join(words)} --markdown g.md {redirected}; exit ${{PIPESTATUS[0]}}"
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -45,7 +46,7 @@ def test_a_table_longer_than_a_pipe_whose_reader_leaves_midway(tmp_path: Path) -
     check = '[[check]]\nmetric = "pt"\nmin = 0.5\n'
     (tmp_path / "gate.toml").write_text(check + check + 'slice = "class"\nname = "each"\nseverity = "warn"\n')
     words = [sys.executable, "-m", "rate", "gate", "run", "--policy", "gate.toml", "--junit", "g.xml"]
-    script = f"{' '.join(words)} | head -c 100; exit ${{PIPESTATUS[0]}}"
+    script = f"{shlex.join(words)} | head -c 100; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stdout), done.stderr) == (0, 100, "")
     assert len(list(ET.parse(tmp_path / "g.xml").getroot().iter("testcase"))) == 2001
@@ -62,7 +63,7 @@ def test_what_cannot_be_decided_is_never_exit_code_0_or_1(tmp_path: Path, redire
 def test_an_unread_notice_about_a_variable_does_not_end_a_gate(tmp_path: Path) -> None:
     """It is said before anything is decided, to a stderr that nobody reads."""
     gate(tmp_path, "failed", "")
-    script = f"RATE_SEED=1 {sys.executable} -m rate gate run --policy gate.toml 2>&1 >/dev/null | true"
+    script = f"RATE_SEED=1 {shlex.quote(sys.executable)} -m rate gate run --policy gate.toml 2>&1 >/dev/null | true"
     done = subprocess.run(["bash", "-c", f"{script}; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, check=False)
     assert done.returncode == 1
 

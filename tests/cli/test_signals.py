@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_a_crash_is_exit_code_4_wherever_its_traceback_can_go(tmp_path: Path, pl
         (tmp_path / "crash.py").write_text(
             CRASH.replace("os.rmdir(", "import tempfile; tempfile.tempdir = '/proc/x'; os.rmdir(")
         )
-    script = f"{sys.executable} {tmp_path / 'crash.py'} {streams}; exit ${{PIPESTATUS[0]}}"
+    script = f"{shlex.quote(sys.executable)} {tmp_path / 'crash.py'} {streams}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=60
     )

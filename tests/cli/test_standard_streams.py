@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from gate_runs import states, write_run
 
-RATE = f"{sys.executable} -m rate"
+RATE = f"{shlex.quote(sys.executable)} -m rate"
 SHOWN = {
     "show": "show run",
     "show --json": "show run --json",
@@ -98,5 +99,5 @@ def test_a_narrow_encoding_of_stdout_loses_nothing_of_json(tmp_path: Path, encod
 
 def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     code = "from rate.cli import streams; streams.open_standard_streams(); f = open('f', 'w'); print(f.fileno() > 2)"
-    done = shell(tmp_path, f'{sys.executable} -c "{code}; f.write(str(f.fileno()))" <&- >&- 2>&-; cat f')
+    done = shell(tmp_path, f'{shlex.quote(sys.executable)} -c "{code}; f.write(str(f.fileno()))" <&- >&- 2>&-; cat f')
     assert int(done.stdout) > 2

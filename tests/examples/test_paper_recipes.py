@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -28,8 +29,7 @@ RECIPES = Path(__file__).parents[2] / "examples" / "paper"
 SQUARE = np.array([[-0.5, 19.5, 19.5, -0.5], [-0.5, -0.5, 15.5, 15.5]])
 SYNSETS = ("n01440764", "n02102040")
 
-CLIENT = f"""#!{sys.executable} -IS
-import json, os, socket, sys
+CLIENT = """import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as line:
     line.connect(os.environ["RATE_TEST_LINE"])
     line.sendall(json.dumps(sys.argv[1:]).encode() + b"\\n")
@@ -37,14 +37,16 @@ with socket.socket(socket.AF_UNIX) as line:
 sys.stdout.write(text)
 sys.exit(code)
 """
-"""A `rate` on the PATH that lets this process do the work: importing torch for every command would take longer."""
+"""A `rate` on the PATH lets this process do the work: importing torch for every command would take longer."""
 
 
 @pytest.fixture
 def recipe(tmp_path: Path):
     """Runs a script; returns the command lines of `rate` that it ran."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "rate").write_text(CLIENT)
+    (tmp_path / "client.py").write_text(CLIENT)
+    words = shlex.join([sys.executable, "-IS", str(tmp_path / "client.py")])  # a shebang has no room for spaces
+    (tmp_path / "bin" / "rate").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     (tmp_path / "bin" / "rate").chmod(0o755)
     line = str(tmp_path / "line")
     quick = {"EPOCHS": "1", "MASKS": "--masks 12 --threads 1 --batch 8 --backend onnxruntime"}
