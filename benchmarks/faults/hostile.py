@@ -110,7 +110,7 @@ class Inputs:
             if data is None:
                 return
             target.write_bytes(data)
-            for document in target.parent.glob("*.json") if sealed else ():
+            for document in set(target.parent.glob("*.json")) - {target} if sealed else ():
                 digests = [hashlib.sha256(content).hexdigest() for content in (before, data)]
                 text = document.read_text().replace(*digests)
                 document.write_text(text.replace(f'"bytes": {len(before)}', f'"bytes": {len(data)}'))
