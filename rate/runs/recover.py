@@ -54,7 +54,9 @@ class Recovery:
             except DamagedTableError as error:
                 fault = str(error)
             else:
-                if about_of(table, KEY) not in (None, self.key):
+                # The name digests key and ids, too: of a part with our name and another key the metadata is damaged.
+                is_named_by_us = part_name(self.key, table["id"].to_pylist()) == name
+                if about_of(table, KEY) not in (None, self.key) and not is_named_by_us:
                     raise RunError(
                         f"{path} {fault}: the settings, the data or the backend were others; move it away, or choose "
                         "another --out"

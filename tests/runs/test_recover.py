@@ -17,10 +17,13 @@ from rate.report.heads import load_heads
 from rate.report.html.selection import select
 from rate.runs import parts
 from rate.runs.merge import merge
+from rate.runs.part_list import KEY
 from rate.runs.parts import read_rows
+from rate.runs.rows import SCHEMA
 from rate.runs.status import read_status
 from rate.runs.store import read_run
 from rate.runs.summary import load_summary
+from rate.runs.tables import read_table, write_table
 
 COUNT = 8
 
@@ -261,3 +264,14 @@ def test_a_pipe_in_the_place_of_the_record_is_refused(run: Path) -> None:
     os.mkfifo(run / "run.json")
     with pytest.raises(RunError, match="regular file"):
         read_run(run)
+
+
+def test_a_part_whose_stored_key_is_damaged_is_evaluated_again(manifest: Path, run: Path) -> None:
+    before, record = rows_of(run), read_run(run)
+    path = run / "samples" / record["parts"][0]["name"]
+    rows = read_table(path, SCHEMA).replace_schema_metadata(SCHEMA.metadata)
+    write_table(rows, path, {KEY: record["key"][::-1]})
+    with pytest.raises(RunError, match="--repair"):
+        load_heads(str(run))
+    assert again(manifest, run, repair=True) > 0
+    assert rows_of(run) == before
