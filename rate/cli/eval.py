@@ -87,6 +87,7 @@ def evaluate(
     from rate.cli.console import notice, print_json
     from rate.engine.job import job_from_artifact
     from rate.engine.open_runner import open_runner
+    from rate.runs.folder import refuse_foreign
     from rate.studies.faithfulness import samples_for
 
     if corruptions := _corruptions_of(corrupt, severities):
@@ -110,6 +111,7 @@ def evaluate(
     if dry_run:
         _dry_run(loaded, job, out, as_json)
         return
+    refuse_foreign(out)  # before the model is opened
     with open_runner(loaded, job, notice) as opened:
         summary = _run(job, opened, out)
     if compare_precision:

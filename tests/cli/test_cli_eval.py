@@ -399,3 +399,14 @@ def test_labels_that_no_class_has_are_said_before_the_run(trained, tmp_path: Pat
     manifest.write_text("\n".join([*lines[:-1], lines[-1].replace(",light,", ",Light,")]) + "\n")
     job = job_from_artifact(load_artifact(trained.artifact), manifest, None, Measurement(), Execution())
     assert any("'Light' (did you mean 'light'?)" in notice and "--classes" in notice for notice in job.notices)
+
+
+def test_a_folder_of_other_files_is_refused_before_the_model_is_opened(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "samples").mkdir(parents=True)
+    (tmp_path / "run" / "samples" / "holiday.jpg").write_bytes(b"mine")
+    monkeypatch.setattr("rate.engine.open_runner.open_runner", lambda *_: pytest.fail("the model was opened"))
+    assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run"), *FEW]) == 2
+    assert "samples" in capsys.readouterr().err
+    assert (tmp_path / "run" / "samples" / "holiday.jpg").read_bytes() == b"mine"
