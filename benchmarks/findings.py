@@ -143,13 +143,13 @@ def _rows(heads: list[HeadRun], base: list[HeadRun]) -> list[dict[str, Any]]:
     rows = []
     for metric, ratio in (("accuracy", accuracy), ("pt", pt), ("ir", ir)):
         change = difference(metric, np.sum(tables, axis=0))
-        chance = [getattr(head.summary, metric).chance for head in heads] if metric != "accuracy" else []
+        uniform = [getattr(head.summary, metric).uniform for head in heads] if metric != "accuracy" else []
         rows.append(
             {
                 "metric": metric,
                 "seeds": [_rounded(ratio(head.summary.counts).value) for head in heads],
                 "pooled": {name: _rounded(value) for name, value in ratio_json(ratio(pooled)).items()},
-                "chance": [_rounded(value) for value in chance],
+                "uniform": [_rounded(value) for value in uniform],
                 "minus_zs": _rounded(change.value),
                 "low": _rounded(change.low),
                 "high": _rounded(change.high),

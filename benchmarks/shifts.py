@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def heads(work: Path) -> dict[str, Any]:
-    """Head -> shift -> its numbers, with intervals, chance and the noise of the masks."""
+    """Head -> shift -> its numbers, with intervals, uniform maps and the noise of the masks."""
     found: dict[str, Any] = {}
     for name in ARTIFACTS:
         for run in json.loads((work / "shifts" / name / "grid.json").read_text())["runs"]:

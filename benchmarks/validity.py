@@ -66,7 +66,7 @@ class Judged:
 
     statistic: dict[str, float]
     resolvable: bool
-    chance: dict[str, bool]
+    uniform: dict[str, bool]
 
 
 def main() -> None:
@@ -278,8 +278,8 @@ def _figures(
             chosen = [(case, judged) for case, judged in planted_so if low <= case.regions["mask"].mean() < high]
             row[f"pt_{who}_{size}"] = _share(chosen, rule)
         if who == "object":
-            chance = [judged.chance[rule] for _, judged in right if rule in judged.chance]
-            row["pt_chance"] = round(float(np.mean(chance)), 4) if chance else None
+            uniform = [judged.uniform[rule] for _, judged in right if rule in judged.uniform]
+            row["pt_uniform"] = round(float(np.mean(uniform)), 4) if uniform else None
     row["auc"] = _auc(separated["object"], separated["shortcut"])
     return row
 

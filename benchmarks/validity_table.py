@@ -25,7 +25,7 @@ def main() -> None:
     same = {"design": chosen["design"], "masks": str(chosen["masks"]), "score": "logit", "rule": "midpoint"}
     print("\n## default\n")
     _table(
-        ("model", "shortcut", "region", "PT object", "small", "medium", "large", "PT shortcut", "chance", "AUC"),
+        ("model", "shortcut", "region", "PT object", "small", "medium", "large", "PT shortcut", "uniform", "AUC"),
         (_default_row(row) for row in _where(rows, **same) if row["n_object_checked"] != "0"),
     )
     print("\n## designs\n")
@@ -114,7 +114,7 @@ def _default_row(row: dict[str, str]) -> tuple[str, ...]:
         row["pt_object_checked"],
         *sizes,
         row["pt_shortcut_checked"],
-        row["pt_chance"],
+        row["pt_uniform"],
         row["auc"],
     )
 

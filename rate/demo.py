@@ -187,7 +187,7 @@ def conclusions(demo: Demo) -> list[str]:
     return [
         f"By accuracy {_ranking(first, second, seen, _accuracy)}.",
         f"By PT {_ranking(first, second, seen, _pt)}: that share of the correct predictions rests on the object. A map "
-        f"that looks everywhere alike would give {_percent(seen[first].pt.chance)}, other pictures' objects "
+        f"that looks everywhere alike would give {_percent(seen[first].pt.uniform)}, other pictures' objects "
         f"{_percent(seen[first].pt.shuffled)} and {_percent(seen[second].pt.shuffled)}.",
         f"Where the scene says nothing, {_ranking(first, second, broken, _accuracy)}. "
         f"{_ranking_conclusion(first, second, demo)}",

@@ -238,7 +238,7 @@ class Verdicts:
         return np.full(len(self.mass), tau)
 
     def counts(self, rule: str, tau: float, mass: SampleValues | None = None) -> Counts:
-        """Count the four quadrants under a rule; ``mass`` replaces the relevance mass (of chance, of shuffled maps)."""
+        """Count the four quadrants under a rule; ``mass`` replaces the relevance mass (of uniform maps)."""
         valid = (self.mass if mass is None else mass) >= self.threshold(rule, tau)
         return quadrants(self.correct, valid)
 

@@ -79,7 +79,7 @@ def evaluate(
         ),
     ] = False,
 ) -> None:
-    """Evaluate an artifact on a data set: accuracy, PT and IR with intervals, beside chance.
+    """Evaluate an artifact on a data set: accuracy, PT and IR with intervals and baselines.
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """

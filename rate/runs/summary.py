@@ -1,4 +1,4 @@
-"""The numbers of a run from its rows: accuracy, PT and IR with intervals, beside chance and shuffled regions."""
+"""The numbers of a run from its rows: accuracy, PT and IR with intervals, beside uniform maps and shuffled regions."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from rate.types import Json
 class MetricRecord(RatioRecord, frozen=True):
     """A `Metric` in a document."""
 
-    chance: Share | None
+    uniform: Share | None
     shuffled: Share | None
     noise: float | None
 
 
-class BesideChance(RatioRecord, frozen=True):
-    """A share, and what it would be by chance."""
+class BesideUniform(RatioRecord, frozen=True):
+    """A share, and what evidence spread evenly over the picture would give."""
 
-    chance: Share | None
+    uniform: Share | None
 
 
 class Also(Record, frozen=True):
@@ -43,8 +43,8 @@ class Also(Record, frozen=True):
 
     evidence: str
     valid: str
-    pt: BesideChance
-    ir: BesideChance
+    pt: BesideUniform
+    ir: BesideUniform
 
 
 class SweepPoint(Record, frozen=True):
@@ -102,7 +102,7 @@ class Throughput(Record, frozen=True):
     batch_fill: Annotated[Share | None, Meta(description="of the rows computed: those that a verdict was taken from")]
 
 
-class SummaryDocument(Document, frozen=True, tag="rate.summary/2"):
+class SummaryDocument(Document, frozen=True, tag="rate.summary/3"):
     """Return the content of summary.json."""
 
     has_digest: ClassVar[bool] = True
@@ -117,14 +117,14 @@ class Metric:
     """PT or IR with its baselines."""
 
     ratio: Ratio
-    chance: float | None  # value for uniform maps, under the same rule
+    uniform: float | None  # value for uniform maps, under the same rule
     shuffled: float | None  # value for maps with other samples' regions
     noise: float | None  # standard deviation from the sampling of masks alone
 
     @property
     def document(self) -> MetricRecord:
         """Return the entry in a summary."""
-        beside = {"chance": self.chance, "shuffled": self.shuffled, "noise": self.noise}
+        beside = {"uniform": self.uniform, "shuffled": self.shuffled, "noise": self.noise}
         return record(MetricRecord, ratio_json(self.ratio) | beside)
 
 
@@ -294,16 +294,16 @@ def _group(counts: Counts, rows: int) -> GroupRecord:
 
 
 def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
-    """Compute PT and IR with chance, shuffled and sampling noise."""
+    """Compute PT and IR with both baselines and the sampling noise."""
     judged, valid, tau = rows.judged, rule["valid"], rule["tau"]
-    chance = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
+    uniform = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
     noise: tuple[float | None, float | None] = (None, None)
     errors = rows.floats("rma_se", judged)
     if rule["evidence"] == "positive" and len(errors) and not np.isnan(errors).any():
         noise = verdict_noise(verdicts, errors, valid, tau)
     return (
-        Metric(pt(counts), pt(chance).value, pt(shuffled).value, noise[0]),
-        Metric(ir(counts), ir(chance).value, ir(shuffled).value, noise[1]),
+        Metric(pt(counts), pt(uniform).value, pt(shuffled).value, noise[0]),
+        Metric(ir(counts), ir(uniform).value, ir(shuffled).value, noise[1]),
     )
 
 
@@ -318,9 +318,9 @@ def _also(rows: HeadRows, rule: Json) -> Iterable[Also]:
         usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"])
         verdicts = rows.verdicts(kind, usable)
         counts = verdicts.counts(valid, rule["tau"])
-        chance = verdicts.counts(valid, rule["tau"], mass=rows.floats("area", usable))
-        pairs = ((share(counts), share(chance).value) for share in (pt, ir))
-        yield Also(kind, valid, *(record(BesideChance, ratio_json(ratio) | {"chance": by}) for ratio, by in pairs))
+        uniform = verdicts.counts(valid, rule["tau"], mass=rows.floats("area", usable))
+        pairs = ((share(counts), share(uniform).value) for share in (pt, ir))
+        yield Also(kind, valid, *(record(BesideUniform, ratio_json(ratio) | {"uniform": by}) for ratio, by in pairs))
 
 
 def _throughput(sessions: list[Json]) -> Throughput:

@@ -31,7 +31,7 @@ from rate.kernels.separable import rise
 from rate.metrics import Z95, Ratio, rank_correlation
 from rate.records import Count, Document, Record, record, write
 from rate.runs.rows import map_from_verdict
-from rate.runs.summary import BesideChance, ratio_json
+from rate.runs.summary import BesideUniform, ratio_json
 from rate.types import Float32, Float64, Int64, Rows, Sample
 
 FAITHFULNESS = "faithfulness.json"
@@ -57,11 +57,11 @@ class FaithfulHead(Record, frozen=True):
     random: SampleMean
     deletion_below_random: SampleMean
     insertion_above_random: SampleMean
-    pointing: BesideChance
+    pointing: BesideUniform
     randomized_model: SampleMean
 
 
-class FaithfulnessDocument(Document, frozen=True, kw_only=True, tag="rate.faithfulness/2"):
+class FaithfulnessDocument(Document, frozen=True, kw_only=True, tag="rate.faithfulness/3"):
     """faithfulness.json."""
 
     steps: Count = STEPS
@@ -81,7 +81,7 @@ class HeadScores:
 
     areas: list[tuple[float, ...]] = field(default_factory=list)  # areas under CURVES of each sample
     pointing: list[bool] = field(default_factory=list)  # whether the map's maximum lies in the region
-    chance: list[float] = field(default_factory=list)  # area of that region
+    uniform: list[float] = field(default_factory=list)  # area of that region
     correlation: list[float] = field(default_factory=list)  # of the maps of the model and of its randomised form
     skipped: int = 0  # number of samples without a map or without finite scores
 
@@ -98,7 +98,7 @@ class HeadScores:
             random=_mean(random),
             deletion_below_random=_mean(random - deletion),
             insertion_above_random=_mean(insertion - random),
-            pointing=record(BesideChance, pointing | {"chance": _mean(np.array(self.chance)).value}),
+            pointing=record(BesideUniform, pointing | {"uniform": _mean(np.array(self.uniform)).value}),
             randomized_model=_mean(np.array(self.correlation)),
         )
 
@@ -211,7 +211,7 @@ def _take(head_scores: HeadScores, verdict: Verdict, areas: tuple[float, ...]) -
     if 0.0 < verdict.area < 1.0:
         first = pixel_order(verdict.evidence, verdict.sample.id)[0]
         head_scores.pointing.append(bool(verdict.region.ravel()[first]))
-        head_scores.chance.append(verdict.area)
+        head_scores.uniform.append(verdict.area)
 
 
 def _coarse(verdict: Verdict) -> Float64:

@@ -313,8 +313,8 @@ def test_summary_says_what_the_rows_say(image_set, tmp_path: Path) -> None:
     assert head.counts.wr == sum(not row["correct"] and row["valid"] for row in defined)
     midpoint = [row["rma_positive"] >= (row["floor"] + row["ceiling"]) / 2 for row in defined]
     assert [row["valid_midpoint"] for row in defined] == midpoint
-    chance = [row["area"] >= (row["floor"] + row["ceiling"]) / 2 for row in defined if row["correct"]]
-    assert head.pt.chance == pytest.approx(np.mean(chance))
+    uniform = [row["area"] >= (row["floor"] + row["ceiling"]) / 2 for row in defined if row["correct"]]
+    assert head.pt.uniform == pytest.approx(np.mean(uniform))
     assert set(head.groups) == {"g0", "g1", "g2"}
     assert {(row["group"], row["cluster"]) for row in rows} == {(f"g{k % 3}", f"c{k % 4}") for k in range(9)}
     assert sum(group.n for group in head.groups.values()) == 9

@@ -86,7 +86,7 @@ def test_the_true_map_is_faithful_and_a_model_without_its_weights_looks_differen
     assert told["deletion_below_random"]["low"] > 0
     assert told["insertion_above_random"]["low"] > 0
     assert (told["pointing"]["numerator"], told["pointing"]["denominator"]) == (IMAGES, IMAGES)
-    assert told["pointing"]["chance"] == pytest.approx(144 / SIZE**2)
+    assert told["pointing"]["uniform"] == pytest.approx(144 / SIZE**2)
     assert told["randomized_model"]["n"] == IMAGES
     assert abs(told["randomized_model"]["value"]) < 0.25
 
@@ -164,7 +164,7 @@ def test_a_run_carries_it_by_schema_and_shows_it(tiny_vit, tmp_path: Path, salie
     assert "insertion area, high is good" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
     assert run([*command, *settings, "--faithfulness", "2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/2"
+    assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/3"
     again = json.loads((tmp_path / "run" / "faithfulness.json").read_text())
     assert again == document, "the same samples give the same, run after run"
 
@@ -174,5 +174,5 @@ def test_show_refuses_a_file_that_is_not_ours(tiny_vit, tmp_path: Path, capsys) 
     assert run([*command, "--saliency", "attention", "--threads", "1"]) == 0
     (tmp_path / "run" / "faithfulness.json").write_text("{}")
     assert run(["show", str(tmp_path / "run")]) == 2
-    assert "has the schema None, expected 'rate.faithfulness/2'" in capsys.readouterr().err
+    assert "has the schema None, expected 'rate.faithfulness/3'" in capsys.readouterr().err
     assert run([*command, "--saliency", "attention", "--faithfulness", "1.5"]) == 2

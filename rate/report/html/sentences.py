@@ -77,9 +77,9 @@ def _reliability(metric: Metric, rule: Json) -> str:
 
 
 def _clear(metric: Metric) -> str:
-    """State the position of the interval relative to chance and shuffled maps."""
+    """State the position of the interval relative to uniform and shuffled maps."""
     low, high = metric.ratio.interval or (0.0, 1.0)
-    beside = {"chance": metric.chance, "shuffled": metric.shuffled}
+    beside = {"uniform": metric.uniform, "shuffled": metric.shuffled}
     known = {name: value for name, value in beside.items() if value is not None}
     if not known:
         return ", without a baseline to hold it against."

@@ -39,8 +39,8 @@ def read_faithfulness(run: Path) -> FaithfulnessDocument | None:
 
 
 def faithfulness_table(document: FaithfulnessDocument) -> RenderableType:
-    """Format one block for each head: areas beside those of a random order, pointing game beside chance, randomised
-    model.
+    """Format one block for each head: areas beside those of a random order, pointing game beside uniform pixels,
+    randomised model.
     """
     return Group(*(block for name, head in document.heads.items() for block in _head(name, head, document.steps)))
 
@@ -48,8 +48,8 @@ def faithfulness_table(document: FaithfulnessDocument) -> RenderableType:
 def rows_of(head: FaithfulHead) -> list[Row]:
     """Format a head's part of faithfulness.json, one row per measure."""
     pointing = head.pointing
-    chance = "" if pointing.chance is None else f", chance {pointing.chance:.3f}"
-    last = f"pointing game: maximum inside the region{chance}", *_cells(pointing, pointing.denominator)
+    uniform = "" if pointing.uniform is None else f", uniform {pointing.uniform:.3f}"
+    last = f"pointing game: maximum inside the region{uniform}", *_cells(pointing, pointing.denominator)
     return [*((title, *_cells(getattr(head, key), getattr(head, key).n)) for key, title in _TITLES.items()), last]
 
 

@@ -10,15 +10,15 @@ from rich.text import Text
 
 from rate.metrics import Ratio
 from rate.runs.failures import Failure
-from rate.runs.summary import BesideChance, HeadSummary, Metric, Summary
+from rate.runs.summary import BesideUniform, HeadSummary, Metric, Summary
 from rate.types import Json
 
 _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 
 
 def summary_table(summary: Summary) -> RenderableType:
-    """Format one block for each head: accuracy, PT, IR with intervals, denominators, chance; the other rules; the
-    counts.
+    """Format one block for each head: accuracy, PT, IR with intervals, denominators, baselines; the other rules;
+    the counts.
     """
     return Group(*(block for name, head in summary.heads.items() for block in _head(name, head, summary.status)))
 
@@ -46,7 +46,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
     yield from map(Text, failure_lines(head.failures))
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for column in ("value", "95 % interval", "of", "chance", "shuffled", "mask noise"):
+    for column in ("value", "95 % interval", "of", "uniform", "shuffled", "mask noise"):
         table.add_column(column, justify="right")
     table.add_row("accuracy", *_ratio(head.accuracy), "", "", "")
     for title, metric in (("PT", head.pt), ("IR", head.ir)):
@@ -73,7 +73,7 @@ def failure_lines(failures: Iterable[Failure]) -> list[str]:
 
 def _metric(metric: Metric) -> tuple[str, ...]:
     noise = "" if metric.noise is None else f"± {metric.noise:.3f}"
-    return (*_ratio(metric.ratio), _number(metric.chance), _number(metric.shuffled), noise)
+    return (*_ratio(metric.ratio), _number(metric.uniform), _number(metric.shuffled), noise)
 
 
 def _ratio(ratio: Ratio) -> tuple[str, str, str]:
@@ -98,5 +98,5 @@ def rule_line(rule: Json) -> str:
     )
 
 
-def _other(title: str, share: BesideChance) -> str:
-    return f"{title} {_number(share.value)} (chance {_number(share.chance)}, of {share.denominator})"
+def _other(title: str, share: BesideUniform) -> str:
+    return f"{title} {_number(share.value)} (uniform {_number(share.uniform)}, of {share.denominator})"

@@ -103,7 +103,7 @@ def test_the_numbers_are_those_of_the_summary(usual: tuple[Report, str]) -> None
             assert f"{metric['value']:.3f}" in words
             assert f"{metric['low']:.3f}–{metric['high']:.3f}" in words
             assert f"{metric['numerator']} of {metric['denominator']}" in words
-        for name in ("chance", "shuffled"):
+        for name in ("uniform", "shuffled"):
             value = summary["pt"][name]
             assert f"{name} {'undefined' if value is None else f'{value:.3f}'}" in words
     assert report.bytes == len(page.encode())

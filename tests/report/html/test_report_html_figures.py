@@ -184,7 +184,7 @@ def test_words_say_where_the_interval_lies(tmp_path: Path) -> None:
     words = " ".join(answer(head.summary))
     trust = head.summary.pt
     assert f"{trust.ratio.numerator} rest on valid evidence" in words
-    for name, value in (("chance", trust.chance), ("shuffled", trust.shuffled)):
+    for name, value in (("uniform", trust.uniform), ("shuffled", trust.shuffled)):
         low, high = trust.ratio.interval
         where = "lies above" if value < low else "lies below" if value > high else "includes"
         assert re.search(rf"PT {trust.ratio.value:.3f}, its interval [a-z ]*{where} [a-z ]*{name}", words), words
