@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.bench.settings import BenchSettings
-from rate.cli.settings import Config, Shown, with_settings
+from rate.cli.options import Config, Shown, with_settings
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.bench.plan import Images
     from rate.bench.result import BenchResult
-    from rate.report.tables.bench_csv import Row
+    from rate.report.tables.bench_csv import Against, Row
 
 _CONDUCT, _OUTPUT = "How it is carried out", "Output"
 
@@ -59,13 +59,10 @@ def bench(
     written; 130 interrupted. A regression does not fail the command: it is printed, and `regression` in the JSON;
     a threshold is for `rate gate`.
     """
-    from msgspec import structs
-
     from rate.artifacts.artifact import load_artifact
     from rate.bench.plan import manifest_images, parity_images
-    from rate.cli.console import notice, print_json, results
-    from rate.report.tables.bench import bench_table
-    from rate.report.tables.bench_csv import BenchDocument, append, compare, rows_of
+    from rate.cli.console import notice
+    from rate.report.tables.bench_csv import append, compare, rows_of
 
     if split is not None and data is None:
         raise ConfigError(f"--split {split} needs the manifest that it is a split of; add --data MANIFEST")
@@ -79,16 +76,7 @@ def bench(
         if csv is not None:
             append(csv, rows)
     finally:  # figures that could not be stored are printed nevertheless
-        if as_json:
-            print_json(
-                BenchDocument(
-                    **structs.asdict(result),
-                    regression=None if comparison is None else comparison.regression,
-                    against=comparison,
-                )
-            )
-        else:
-            results().print(bench_table(result, comparison))
+        _print(result, comparison, as_json)
 
 
 def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> BenchResult:
@@ -117,6 +105,20 @@ def _measure(artifact: Artifact, settings: BenchSettings, images: Images) -> Ben
         configurations=figures,
         refused=tuple(refused),
     )
+
+
+def _print(result: BenchResult, comparison: Against | None, as_json: bool) -> None:
+    from msgspec import structs
+
+    from rate.cli.console import print_json, results
+    from rate.report.tables.bench import bench_table
+    from rate.report.tables.bench_csv import BenchDocument
+
+    if as_json:
+        regression = None if comparison is None else comparison.regression
+        print_json(BenchDocument(**structs.asdict(result), regression=regression, against=comparison))
+    else:
+        results().print(bench_table(result, comparison))
 
 
 def _stored(csv: Path | None, against: Path | None) -> list[Row]:

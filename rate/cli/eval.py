@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.cli.console import log_as_json
+from rate.cli.options import Config, Shown, with_settings
 from rate.cli.runs import print_grid, print_run
-from rate.cli.settings import Config, Shown, with_settings
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.engine.evaluate import Progress
     from rate.engine.job import Job
-    from rate.engine.outcome import Runner
     from rate.runs.summary import Summary
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
@@ -86,34 +87,31 @@ def evaluate(
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import notice, print_json
     from rate.engine.job import job_from_artifact
-    from rate.engine.open_runner import open_runner
     from rate.runs.folder import refuse_foreign
     from rate.studies.faithfulness import samples_for
 
     if corruptions := _corruptions_of(corrupt, severities):
         measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
-    loaded = load_artifact(artifact)
-    job = job_from_artifact(loaded, data, split, measurement, execution)
-    faithfulness_samples = samples_for(faithfulness, job) if faithfulness else 0
-    if measurement.method.runner is not None and (dry_run or compare_precision):
-        raise ConfigError(
-            f"--saliency {measurement.saliency} has neither --dry-run nor --compare-precision; leave them out"
-        )
-    if corruptions:
-        if dry_run or compare_precision or faithfulness_samples:
+        if dry_run or compare_precision or faithfulness:
             raise ConfigError(
                 "--dry-run, --compare-precision and --faithfulness are of one run, and --corrupt "
                 f"{corrupt} asks for {len(corruptions)}; name one, such as --corrupt fog:3"
             )
-        rows = _run_grid(loaded, job, out, corruptions)
-        print_grid(rows, as_json)
+    if measurement.method.runner is not None and (dry_run or compare_precision):
+        raise ConfigError(
+            f"--saliency {measurement.saliency} has neither --dry-run nor --compare-precision; leave them out"
+        )
+    loaded = load_artifact(artifact)
+    job = job_from_artifact(loaded, data, split, measurement, execution)
+    faithfulness_samples = samples_for(faithfulness, job) if faithfulness else 0
+    if corruptions:
+        print_grid(_run_grid(loaded, job, out, corruptions), as_json)
         return
     if dry_run:
         _dry_run(loaded, job, out, as_json)
         return
     refuse_foreign(out)  # before the model is opened
-    with open_runner(loaded, job, notice) as opened:
-        summary = _run(job, opened, out)
+    summary = _run(loaded, job, out)
     if compare_precision:
         _compare(loaded, job, out, compare_precision)
     faithful = _faithfulness(loaded, job, out, faithfulness_samples) if faithfulness_samples else None
@@ -124,23 +122,32 @@ def evaluate(
     notice(f"next: rate report {out} --out report.html")
 
 
-def _run(job: Job, runner: Runner, out: Path) -> Summary:
-    from rate.cli.console import Steps, notice
-    from rate.engine.evaluate import evaluate
+@contextmanager
+def _resumable(job: Job, out: Path) -> Iterator[None]:
+    """Say what there is to know about a job before it is run, and how to go on after an interruption."""
+    from rate.cli.console import notice
 
     for text in job.notices:
         notice(text)
-    with Steps("eval", len(job.samples)) as steps:
+    try:
+        yield
+    except KeyboardInterrupt:
+        notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
+        raise
+
+
+def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
+    from rate.cli.console import Steps, notice
+    from rate.engine.evaluate import evaluate
+    from rate.engine.open_runner import open_runner
+
+    with _resumable(job, out), open_runner(artifact, job, notice) as runner, Steps("eval", len(job.samples)) as steps:
 
         def observe(now: Progress) -> None:
             pace = f"{now.forwards / now.seconds:.1f} forwards/s" if now.seconds else ""
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
-        try:
-            return evaluate(job, runner, out, observe)
-        except KeyboardInterrupt:
-            notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
-            raise
+        return evaluate(job, runner, out, observe)
 
 
 def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
@@ -211,19 +218,17 @@ def _run_grid(artifact: Artifact, job: Job, out: Path, corruptions: tuple[str | 
     from rate.engine.open_runner import open_runner
     from rate.studies.corruption_grid import evaluate_grid, folder_of
 
-    for text in job.notices:
-        notice(text)
     each = len(job.samples)
-    with open_runner(artifact, job, notice) as runner, Steps("eval", each * len(corruptions)) as steps:
+    with (
+        _resumable(job, out),
+        open_runner(artifact, job, notice) as runner,
+        Steps("eval", each * len(corruptions)) as steps,
+    ):
 
         def observe(number: int, now: Progress) -> None:
             steps.show(each * number + now.stored + now.done, folder_of(corruptions[number]))
 
-        try:
-            return evaluate_grid(job, runner, out, corruptions, observe)
-        except KeyboardInterrupt:
-            notice(f"\ninterrupted; what is done is kept in {out}: run the same command again to go on")
-            raise
+        return evaluate_grid(job, runner, out, corruptions, observe)
 
 
 def _is_one(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.settings import Shown, with_settings
+from rate.cli.options import Shown, with_settings
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
 from rate.methods import DEFAULT, METHODS

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rate.cli.settings import with_settings
+from rate.cli.options import with_settings
 from rate.export.options import ExportOptions
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.settings import with_settings
+from rate.cli.options import with_settings
 from rate.errors import check_installed
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
 

@@ -1,7 +1,8 @@
-"""`rate inspect`: the contents of an artifact."""
+"""What there is: `rate inspect` of an artifact, `rate doctor` of this machine, `rate schema` of the files."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,3 +102,43 @@ def _half(parity: Parity) -> str:
 
     least = ", ".join(f"{head} {value:.6f}" for head, value in parity.cosine.items())
     return f"cosine with the f32 logits: {least} (needed {COSINE:g}, {parity.runtime}, halves rounded)"
+
+
+def doctor(
+    artifact: Annotated[
+        Path | None, typer.Argument(help="Artifact to try the runtimes on, as `--backend auto` does.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Report what this machine has and what `rate` would use of it."""
+    from rate.cli.console import print_json, say
+    from rate.doctor import diagnose
+
+    findings = list(diagnose(Path.cwd(), artifact))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+        return
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        say(f"{finding.topic:<{width}}  {finding.observed}{'  -> ' + finding.remark if finding.remark else ''}")
+
+
+def schema(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="artifact | checkpoint | plan | run | samples | summary | precision | faithfulness | grid | "
+            "comparison | agreement | gate | bench | status | estimate | check | pack | report | finetuned; "
+            "all if none."
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON Schemas of the files that `rate` writes."""
+    from rate.cli.console import print_json
+    from rate.errors import UsageError
+    from rate.report.schemas import all_schemas
+
+    known = all_schemas()
+    if name is not None and name not in known:
+        raise UsageError(f"there is no schema {name!r}; there are {', '.join(known)}")
+    print_json(known if name is None else known[name])

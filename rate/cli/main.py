@@ -17,22 +17,17 @@ from rich.markup import escape
 
 from rate.cli import finetune
 from rate.cli.bench import bench
-from rate.cli.compare import agree, compare
 from rate.cli.console import notice
 from rate.cli.data import commands, layouts
-from rate.cli.data.corrupt import corrupt
-from rate.cli.data.synth import synth
+from rate.cli.data.made import corrupt, synth
 from rate.cli.demo import demo
-from rate.cli.doctor import doctor
-from rate.cli.environment import name_variables, unread
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.gate import gate
-from rate.cli.inspect import inspect
-from rate.cli.report import report
-from rate.cli.runs import merge, show, status
-from rate.cli.schema import schema
+from rate.cli.inspect import doctor, inspect, schema
+from rate.cli.options import name_variables, unread
+from rate.cli.runs import agree, compare, merge, report, show, status
 from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError, StorageError, UsageError
 from rate.files import storage_error, write_atomically

@@ -1,4 +1,4 @@
-"""`rate show`, `rate status` and `rate merge`: the run folders that `rate eval` wrote."""
+"""What is asked about runs: `rate show`, `status`, `merge`, `compare`, `agree` and `report`."""
 
 from __future__ import annotations
 
@@ -100,3 +100,83 @@ def merge(
         results().print(summary_table(summary))
     if summary.status == "partial":
         notice(f"{out} is partial: the runs are not the whole set yet")
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN[@HEAD]...", help="The first head is the baseline of all others.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN[@HEAD]", help="Another baseline than the first head.")
+    ] = None,
+    changed: Annotated[int, typer.Option(min=0, help="How many samples that changed are named.")] = 10,
+    ignore_clusters: Annotated[
+        bool, typer.Option("--ignore-clusters", help="Resample samples even where the data has clusters.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, with all samples.")] = False,
+) -> None:
+    """Compare accuracy, PT and IR of heads over the same samples, with paired intervals.
+
+    A run of several heads stands for all of them: `rate compare RUN` compares the heads of one run.
+
+    Exit codes: 0 done with any result (a threshold is for `rate gate`), 2 runs that cannot be compared.
+    """
+    from rate.cli.console import notice, print_json, results
+    from rate.report.compare.compare import compare as compare_heads
+    from rate.report.compare.table import comparison_table
+
+    comparison = compare_heads(runs, baseline, by_cluster=not ignore_clusters)
+    for text in comparison.notices:
+        notice(text)
+    if as_json:
+        print_json(comparison.document)
+    else:
+        results().print(comparison_table(comparison, changed))
+
+
+def agree(
+    first: Annotated[str, typer.Argument(metavar="RUN[@HEAD]", help="Such as a run of RISE.")],
+    second: Annotated[str, typer.Argument(metavar="RUN[@HEAD]", help="Such as one of --saliency attention.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the agreement as JSON.")] = False,
+) -> None:
+    """Compare the verdicts of two measurements of one model on one set.
+
+    Exit codes: 0 done with any result, 2 runs of different models or sets.
+    """
+    from rate.cli.console import print_json, results
+    from rate.report.compare.agreement import agreement
+    from rate.report.compare.agreement_table import agreement_table
+    from rate.report.heads import load_head
+
+    result = agreement(load_head(first), load_head(second))
+    if as_json:
+        print_json(result.document)
+    else:
+        results().print(agreement_table(result))
+
+
+def report(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN[@HEAD]...", help="Run folders of `rate eval`; all heads without @HEAD.")
+    ],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    data: Annotated[
+        str | None, typer.Option(help="Manifest or shards to take the pictures from, if the data is remote or moved.")
+    ] = None,
+    max_samples: Annotated[int, typer.Option(help="Samples shown over all heads; 0 = none.")] = 200,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing."""
+    from rate.cli.console import notice, print_json, say
+    from rate.report.heads import load_heads
+    from rate.report.html.page import write_report
+
+    heads = {(head.folder.resolve(), head.head): head for run in runs for head in load_heads(run)}
+    written = write_report(list(heads.values()), out, data=data, max_samples=max_samples, force=force)
+    for text in written.notices:
+        notice(f"notice: {text}")
+    if as_json:
+        print_json(written)
+    else:
+        say(written.path)

@@ -12,8 +12,8 @@ import pytest
 from gate_runs import states, write_run
 
 import rate
-from rate.cli.environment import unread
 from rate.cli.main import command, run
+from rate.cli.options import unread
 
 ROOT = Path(rate.__file__).parent.parent
 FAILING = '[[check]]\nmetric = "pt"\nmin = 0.9\n'

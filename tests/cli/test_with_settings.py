@@ -14,9 +14,8 @@ import typer
 from typer.testing import CliRunner
 
 from rate.bench.settings import BenchSettings
-from rate.cli.environment import name_variables
 from rate.cli.main import command, run
-from rate.cli.settings import Config, Shown, with_settings
+from rate.cli.options import Config, Shown, name_variables, with_settings
 from rate.config import Execution, Measurement
 from rate.export.options import ExportOptions
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings

@@ -1,11 +1,15 @@
-"""A command's options are the fields of the settings that it takes; flag > RATE_* environment > --config > default."""
+"""A command's options are the fields of the settings that it takes; flag > environment > --config > default.
+
+A variable of the environment is named after its option, as `RATE_EVAL_SEED` for `rate eval --seed`.
+"""
 
 from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
@@ -15,6 +19,13 @@ import typer
 
 from rate.errors import ConfigError
 from rate.option import Option, Settings, options_of
+
+_PREFIX = "RATE_"
+_NO_OPTIONS = ("RATE_CACHE", "RATE_CACHE_BYTES", "RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS")
+"""The variables that `rate.data.storage` reads."""
+
+_OF_TESTS = ("RATE_TEST_", "RATE_FAULTS_")
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +139,39 @@ Config = Annotated[
     Path | None, typer.Option(help="TOML file with option values.", callback=apply_config, is_eager=True)
 ]
 """The option `--config` of a command."""
+
+
+def name_variables(command: Any, path: tuple[str, ...] = ("rate",)) -> None:
+    """Give every option of every verb its variable.
+
+    The options of `rate` itself and `--help` have none: they end the command with exit code 0 before it does anything,
+    so a variable could disable a gate.
+    """
+    if (below := getattr(command, "commands", None)) is not None:
+        for name, one in below.items():
+            name_variables(one, (*path, name))
+        return
+    for option in _flags(command):
+        option.envvar = "_".join((*path, option.name)).replace("-", "_").upper()
+
+
+def unread(command: Any, environment: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each RATE_ variable of the environment that no option reads."""
+    known = sorted({*_NO_OPTIONS, *_variables(command)}, key=lambda name: (len(name), name))
+    for name in sorted(environment):
+        if not name.startswith(_PREFIX) or name.startswith(_OF_TESTS) or name in known:
+            continue
+        alike = [other for other in known if other.endswith(name.removeprefix("RATE"))]
+        alike = alike or get_close_matches(name, known, _SHOWN)
+        meant = f": did you mean {' or '.join(alike[:_SHOWN])}?" if alike else ", such as RATE_EVAL_SEED"
+        yield f"{name} is set, and nothing of rate reads it; options are read from RATE_COMMAND_OPTION{meant}"
+
+
+def _variables(command: Any) -> Iterator[str]:
+    for one in getattr(command, "commands", {}).values():
+        yield from _variables(one)
+    yield from (option.envvar for option in _flags(command) if option.envvar)
+
+
+def _flags(command: Any) -> Iterator[Any]:
+    return (parameter for parameter in command.params if parameter.param_type_name == "option")
