@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -211,7 +210,7 @@ def _draft(out: Path) -> Iterator[Path]:
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.rate-{secrets.token_hex(8)}.tmp")
+    return path.with_name(f".{path.name}.rate-{os.urandom(8).hex()}.tmp")
 
 
 def _sync_folder(path: Path) -> None:

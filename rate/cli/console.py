@@ -8,15 +8,16 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from rate.cli.visible import VisibleOnly, escaped, visible
 from rate.credentials import without_credentials
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_EVERY_S = 10.0
 
@@ -75,16 +76,25 @@ class Steps:
         self._title, self._total, self._unit = title, total, unit
         self._began = self._said = time.monotonic()
         self._last = 0
-        self._bar: Bar | None = None
-        self._task = TaskID(0)
+        self._bar: Progress | None = None
 
     def __enter__(self) -> Steps:
         if sys.stderr.isatty() and not _LOG.as_json:
-            title, detail = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}"))
-            columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), detail)
-            self._bar = Bar(*columns, console=Console(stderr=True))
+            from rich import progress
+
+            title, detail = (
+                progress.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}")
+            )
+            columns = (
+                title,
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeRemainingColumn(),
+                detail,
+            )
+            self._bar = progress.Progress(*columns, console=Console(stderr=True))
             self._bar.start()
-            self._task = self._bar.add_task(self._title, total=self._total, detail="")
+            self._bar.add_task(self._title, total=self._total, detail="")
         return self
 
     def __exit__(
@@ -97,7 +107,7 @@ class Steps:
         """Show that ``done`` of the total are done."""
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, detail=detail)
+            self._bar.update(self._bar.task_ids[0], completed=done, detail=detail)
         elif done != self._last and (now - self._said >= PLAIN_EVERY_S or done == self._total):
             self._said, self._last = now, done
             pace = done / max(now - self._began, 1e-9)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from inspect import get_annotations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,6 +85,7 @@ def root(
 
 def command() -> Any:
     """Make the whole command line. Help texts are printed literally: rich would take `[x]` for a style."""
+    _evaluate_annotations(app)
     whole = typer.main.get_command(app)
     name_variables(whole)
     waiting: list[Any] = [whole]
@@ -94,6 +95,16 @@ def command() -> Any:
             texts.help = texts.help and escape(texts.help)
         waiting.extend(getattr(one, "commands", {}).values())
     return whole
+
+
+def _evaluate_annotations(verbs: typer.Typer) -> None:
+    """Replace annotations that are texts by what they stand for, once; Typer evaluates them four times."""
+    for one in verbs.registered_commands:
+        if one.callback is not None:
+            one.callback.__annotations__ = get_annotations(one.callback, eval_str=True)
+    for group in verbs.registered_groups:
+        if group.typer_instance is not None:
+            _evaluate_annotations(group.typer_instance)
 
 
 def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) -> int:
@@ -159,6 +170,8 @@ def _kept_traceback() -> str:
     """Store the current traceback in a file here or in the temporary folder, and return a text that names it or holds
     it.
     """
+    import tempfile  # which imports much that nothing else needs
+
     name = f"rate-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     text = _without_arguments(f"rate {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
     for folder in (os.getcwd, tempfile.gettempdir):
