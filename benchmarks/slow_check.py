@@ -42,7 +42,7 @@ def main() -> None:
     document = json.loads((arguments.checkpoint / "checkpoint.json").read_text())
     model = load_model(arguments.checkpoint, document)
     run = read_run(arguments.run)
-    settings = run["measurement"]
+    settings = run.measurement
     assert settings["saliency"] == "rise"
     assert settings["explain"] == "label"
     assert settings["score"] == "logit"

@@ -106,14 +106,22 @@ def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
     Raises:
         error: the file cannot be read, is of another schema, or a field does not match ``kind``; the message names it.
     """
-    _, document = _read(path, kind, error, cure)
-    return document
-
-
-def read_checked(path: Path, kind: type[Document], error: type[RateError], cure: str) -> Json:
-    """Check a file as `read` does, and return the JSON values of the document."""
-    value, _ = _read(path, kind, error, cure)
-    return value
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as reason:
+        raise error(f"{path} cannot be read as JSON ({reason}); {cure}") from reason
+    stored = value.get("schema") if isinstance(value, dict) else None
+    expected = schema_id(kind)
+    if stored != expected:
+        raise error(
+            f"{path} has the schema {stored!r}, expected {expected!r}: it was written by another version of rate or by "
+            f"something else; {cure}"
+        )
+    try:
+        value = _checked(value, kind)
+        return msgspec.convert(value, kind)
+    except (ValueError, RateError) as reason:  # msgspec.ValidationError is a ValueError
+        raise error(f"{path}: {reason}{_value_at(value, str(reason))}; it is malformed, {cure}") from reason
 
 
 def fits(value: object, kind: type[Document]) -> bool:
@@ -159,26 +167,6 @@ def schema_of(kind: type[Document]) -> Json:
     if kind.has_digest:
         whole["properties"][DIGEST] = {"type": "string", "description": "of the document without this key"}
     return about | whole | {"$defs": definitions}
-
-
-def _read(path: Path, kind: type[D], error: type[RateError], cure: str) -> tuple[Json, D]:
-    """Return the JSON values of a file, and the document of them."""
-    try:
-        value = read_json(path)
-    except (OSError, ValueError) as reason:
-        raise error(f"{path} cannot be read as JSON ({reason}); {cure}") from reason
-    stored = value.get("schema") if isinstance(value, dict) else None
-    expected = schema_id(kind)
-    if stored != expected:
-        raise error(
-            f"{path} has the schema {stored!r}, expected {expected!r}: it was written by another version of rate or by "
-            f"something else; {cure}"
-        )
-    try:
-        value = _checked(value, kind)
-        return value, msgspec.convert(value, kind)
-    except (ValueError, RateError) as reason:  # msgspec.ValidationError is a ValueError
-        raise error(f"{path}: {reason}{_value_at(value, str(reason))}; it is malformed, {cure}") from reason
 
 
 def _digest(value: Json) -> str:

@@ -120,7 +120,7 @@ def job(
         execution=Execution(**(executed | {k: v for k, v in settings.items() if k not in MEASURED})),
         weights="w",
         data=found.digest,
-        origin={"data": str(manifest), "shard": shard},
+        origin={"artifact": None, "data": str(manifest), "split": None, "limit": limit, "shard": shard},
         available=found.available,
     )
 

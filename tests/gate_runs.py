@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 from run_rows import row, run_json, write_parts
 
+from rate.records import record
 from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
 from rate.runs.rows import SCHEMA
+from rate.runs.run_document import RunDocument
 from rate.runs.summary import Summary, Throughput
 from rate.types import Json
 
@@ -50,8 +52,8 @@ def head_run(
 ) -> HeadRun:
     """A head in memory with one row a state; ``changes`` are keys of run.json."""
     rows = list(rows_of("ft", found, labels, groups, clusters, start))
-    run = run_json(["ft"], len(found), **changes)
-    whole = Summary(Path(name), run["status"], Throughput(images_per_s, None, None, None), {})
+    run = record(RunDocument, run_json(["ft"], len(found), **changes))
+    whole = Summary(Path(name), run.status, Throughput(images_per_s, None, None, None), {})
     return HeadRun(Path(name), "ft", run, pa.Table.from_pylist(rows, SCHEMA), whole)
 
 

@@ -92,7 +92,7 @@ def document(plan: Plan, manifest: Path) -> Json:
         "measurement": measurement.to_json(),
         "rule": measurement.rule(),
         "execution": {"batch": 32},
-        "origin": {"artifact": "artifact", "data": str(manifest), "split": None, "limit": None},
+        "origin": {"artifact": "artifact", "data": str(manifest), "split": None, "limit": None, "shard": "1/1"},
         "heads": [{"name": head, "classes": len(plan.classes)} for head in plan.heads],
         "versions": {"rate": "0.1.0"},
         "machine": {"processor": "a processor"},

@@ -19,6 +19,15 @@ from rate.types import Json
 FLOOR, CEILING = 0.2, 0.8
 MEASUREMENT = Measurement(masks=100)
 FORWARDS = MEASUREMENT.masks + 1
+IDENTITY = {
+    "schema": schema_id(RunDocument),
+    "weights": "w" * 64,
+    "data": "d" * 64,
+    "geometry": {"size": 224, "resize": 224, "mean": [0.5] * 3, "std": [0.25] * 3},
+    "pixel_path": "pillow",
+    "backend": "onnxruntime",
+    "precision": "f32",
+}
 FLAT = np.full((SKETCH, SKETCH), 1 / SKETCH**2, np.float16).tobytes()
 REGION = np.full((SKETCH, SKETCH), 127, np.uint8)
 REGION[: SKETCH // 2] = 255
@@ -65,17 +74,10 @@ def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
         "status": "complete",
         "key": "0" * 64,
         "measurement": MEASUREMENT.to_json(),
-        "identity": {
-            "weights": "w" * 64,
-            "data": "d" * 64,
-            "geometry": {"size": 224},
-            "pixel_path": "pillow",
-            "backend": "onnxruntime",
-            "precision": "f32",
-        },
+        "identity": dict(IDENTITY),
         "rule": MEASUREMENT.rule(),
         "execution": {"max_errors": 0.1},
-        "origin": {},
+        "origin": dict.fromkeys(("artifact", "data", "split", "limit"), None) | {"shard": "1/1"},
         "versions": {},
         "machine": {},
         "started": "2026-01-01T00:00:00Z",

@@ -80,7 +80,7 @@ def test_the_mass_is_that_of_an_independent_slow_computation(probe, shared_data:
     assert run(arguments) == 0
     document = json.loads((probe[0] / "checkpoint.json").read_text())
     model = load_model(probe[0], document)
-    settings = read_run(out)["measurement"]
+    settings = read_run(out).measurement
     with data.open() as file:
         lines = list(csv.DictReader(file))
     for line in lines:

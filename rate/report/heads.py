@@ -10,12 +10,9 @@ import pyarrow.compute as pc
 
 from rate.errors import RunError, UsageError
 from rate.runs.parts import read_rows
+from rate.runs.run_document import RunDocument
 from rate.runs.store import read_run
 from rate.runs.summary import HeadSummary, Summary, load_summary
-from rate.types import Json
-
-_SAME_IDENTITY = ("data",)
-"""The keys that must be equal beside the measurement. Weights, geometry, backend and precision may differ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +21,7 @@ class HeadRun:
 
     folder: Path
     head: str
-    run: Json  # run.json
+    run: RunDocument
     rows: pa.Table  # `rate.runs.rows.SCHEMA`, one row per sample, in order of id
     whole: Summary  # summary of all heads of the folder
 
@@ -41,7 +38,7 @@ class HeadRun:
     @property
     def status(self) -> str:
         """The status: ``complete``, ``partial``, ``failed`` or ``running``."""
-        return str(self.run["status"])
+        return self.run.status
 
 
 def load_heads(reference: str) -> list[HeadRun]:
@@ -87,15 +84,13 @@ def split_reference(reference: str) -> tuple[Path, str | None]:
 
 
 def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:
-    """List the differences that make two heads incomparable, each as ``name: first value, second value``."""
-    pairs = [
-        (f"{section}.{name}", first.run[section].get(name), second.run[section].get(name))
-        for section, names in (
-            ("measurement", sorted(first.run["measurement"].keys() | second.run["measurement"].keys())),
-            ("identity", list(_SAME_IDENTITY)),
-        )
-        for name in names
-    ]
+    """List the differences that make two heads incomparable, each as ``name: first value, second value``.
+
+    Weights, geometry, backend and precision may differ.
+    """
+    one, other = first.run.measurement, second.run.measurement
+    pairs = [(f"measurement.{name}", one.get(name), other.get(name)) for name in sorted(one.keys() | other.keys())]
+    pairs.append(("identity.data", first.run.identity.data, second.run.identity.data))
     return [f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}" for name, a, b in pairs if a != b]
 
 

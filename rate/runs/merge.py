@@ -8,21 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from rate.data.digests import fingerprint
 from rate.errors import RunError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
-from rate.records import write
 from rate.runs.maps import SAVED, lowest_ranks, read_maps
 from rate.runs.parts import ids_of, iter_parts
 from rate.runs.places import data_of, located
 from rate.runs.rows import MAP_SCHEMA
+from rate.runs.run_document import RunDocument, SampleCounts, write_run
 from rate.runs.shuffled import UInt64
 from rate.runs.store import read_run
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
 from rate.runs.tables import write_table
-from rate.types import Json
 
 STUDIES = ("faithfulness.json", "precision.json")
 """Files beside a run that cannot be merged, because they were measured on some samples of one shard."""
@@ -44,9 +44,9 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     require_new_folder("a merge writes a new run: --out", out)
     with new_folder(out) as made:
         _copy_parts(folders, runs, made)
-        _merge_maps(folders, made, runs[0]["execution"].get("save_maps"))
+        _merge_maps(folders, made, runs[0].execution.get("save_maps"))
         merged = _merged(folders, runs, out)
-        write(made / "run.json", merged, digest=True)
+        write_run(made, merged)
         write_summary(made, summarize(made, merged))
     return load_summary(out)
 
@@ -56,16 +56,16 @@ def left_behind(folders: Sequence[Path]) -> list[Path]:
     return [folder / name for folder in folders for name in STUDIES if (folder / name).exists()]
 
 
-def _check_same(folders: Sequence[Path], runs: Sequence[Json]) -> None:
+def _check_same(folders: Sequence[Path], runs: Sequence[RunDocument]) -> None:
     for folder, run in zip(folders, runs, strict=True):
-        if run["key"] != runs[0]["key"]:
+        if run.key != runs[0].key:
             raise RunError(
-                f"{folder} and {folders[0]} have other settings (keys {run['key'][:12]} and {runs[0]['key'][:12]}); "
+                f"{folder} and {folders[0]} have other settings (keys {run.key[:12]} and {runs[0].key[:12]}); "
                 "shards of one run are evaluated with one artifact, one data set and one measurement"
             )
 
 
-def _check_apart(folders: Sequence[Path], runs: Sequence[Json]) -> None:
+def _check_apart(folders: Sequence[Path], runs: Sequence[RunDocument]) -> None:
     """Read every run once completely, and check that no two have a sample in common, in 8 bytes for each sample."""
     digests = [_fingerprints(folder, run) for folder, run in zip(folders, runs, strict=True)]
     values, counts = np.unique(np.concatenate(digests), return_counts=True)
@@ -82,19 +82,19 @@ def _check_apart(folders: Sequence[Path], runs: Sequence[Json]) -> None:
     )
 
 
-def _fingerprints(folder: Path, run: Json) -> UInt64:
+def _fingerprints(folder: Path, run: RunDocument) -> UInt64:
     """Compute the fingerprints [n] of a run's samples, after a check of all columns of its parts."""
     ids = (set(table["id"].to_pylist()) for table in iter_parts(folder, run))
     return np.fromiter((fingerprint(one) for part in ids for one in part), np.uint64)
 
 
-def _copy_parts(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> None:
+def _copy_parts(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> None:
     (out / "samples").mkdir()
     (out / "maps").mkdir()
     for folder, run in zip(folders, runs, strict=True):
-        for part in run["parts"]:
-            source = folder / "samples" / part["name"]
-            shutil.copyfile(source, out / "samples" / part["name"])
+        for part in run.parts:
+            source = folder / "samples" / part.name
+            shutil.copyfile(source, out / "samples" / part.name)
 
 
 def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
@@ -106,19 +106,21 @@ def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
         write_table(kept, out / "maps" / SAVED)
 
 
-def _merged(folders: Sequence[Path], runs: Sequence[Json], out: Path) -> Json:
+def _merged(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> RunDocument:
     """Make run.json of all: that of the first, with the sessions and parts of all runs."""
-    first, parts = runs[0], [part for run in runs for part in run["parts"]]
-    heads, available = len(first["heads"]), first["samples"]["available"]
-    stored, failed = (sum(part.get(what, 0) for part in parts) // heads for what in ("rows", "errors"))
-    shards = {"shard": ", ".join(str(run["origin"].get("shard")) for run in runs)}
-    data = next(iter(data_of(first["origin"], folders[0])), None)
-    return first | {
-        "status": "failed" if stored and failed == stored else "complete" if stored == available else "partial",
-        "origin": located(first["origin"] | {"data": data}, out) | shards | {"data": first["origin"].get("data")},
-        "samples": {"planned": sum(run["samples"]["planned"] for run in runs), "available": available},
-        "started": None if None in (started := [run["started"] for run in runs]) else min(started),
-        "finished": max((run["finished"] for run in runs if run["finished"]), default=None),
-        "sessions": [session for run in runs for session in run["sessions"]],
-        "parts": parts,
-    }
+    first, parts = runs[0], tuple(part for run in runs for part in run.parts)
+    available, started = first.samples.available, [run.started for run in runs if run.started is not None]
+    stored = sum(part.rows for part in parts) // len(first.heads)
+    failed = sum(part.errors for part in parts) // len(first.heads)
+    data = next(iter(data_of(first.origin, folders[0])), None)
+    origin = located(replace(first.origin, data=data), out)
+    return replace(
+        first,
+        status="failed" if stored and failed == stored else "complete" if stored == available else "partial",
+        origin=replace(origin, data=first.origin.data, shard=", ".join(str(run.origin.shard) for run in runs)),
+        samples=SampleCounts(sum(run.samples.planned for run in runs), available),
+        started=min(started) if len(started) == len(runs) else None,
+        finished=max((run.finished for run in runs if run.finished), default=None),
+        sessions=tuple(session for run in runs for session in run.sessions),
+        parts=parts,
+    )

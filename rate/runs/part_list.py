@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from rate.errors import RunError
+from rate.runs.run_document import ListedPart, RunDocument
 from rate.runs.tables import about_of
-from rate.types import Json
 
 KEY = "rate.key"
 """The metadata key under which a part stores the run's key."""
@@ -54,27 +54,27 @@ def fault_of(table: pa.Table, name: str, key: str, heads: Iterable[str]) -> str 
 class ListCheck:
     """Compares the parts of a run with its list while they are read, in 16 bytes for each sample."""
 
-    def __init__(self, folder: Path, run: Json) -> None:
+    def __init__(self, folder: Path, run: RunDocument) -> None:
         """Check the list alone.
 
         Raises:
             RunError: it names a part twice.
         """
         self._folder, self._run = folder, run
-        self._heads = [head["name"] for head in run["heads"]]
+        self._heads = [head.name for head in run.heads]
         self._digests = bytearray()
-        counted = Counter(part["name"] for part in run["parts"])
+        counted = Counter(part.name for part in run.parts)
         if twice := next((name for name, count in counted.items() if count > 1), None):
             raise RunError(f"{folder / 'run.json'} lists {twice} {counted[twice]} times; {_RELIST}")
 
-    def take(self, part: Json, table: pa.Table) -> None:
+    def take(self, part: ListedPart, table: pa.Table) -> None:
         """Check one part, of which at least ``id`` and ``head`` were read.
 
         Raises:
             RunError: its rows are not those of its name and of the run's heads.
         """
-        if fault := fault_of(table, part["name"], self._run["key"], self._heads):
-            raise RunError(f"{self._folder / 'samples' / part['name']} {fault}: the part was changed; {CURE}")
+        if fault := fault_of(table, part.name, self._run.key, self._heads):
+            raise RunError(f"{self._folder / 'samples' / part.name} {fault}: the part was changed; {CURE}")
         for identifier in set(table["id"].to_pylist()):
             self._digests += hashlib.blake2b(identifier.encode(), digest_size=_DIGEST_BYTES).digest()
 
@@ -85,14 +85,14 @@ class ListCheck:
             RunError: two of them hold the same sample, there are more samples than the data set has, or fewer although
                 the run is complete.
         """
-        place, available = self._folder / "run.json", self._run["samples"]["available"]
+        place, available = self._folder / "run.json", self._run.samples.available
         stored = len(self._digests) // _DIGEST_BYTES
         once = len(np.unique(np.frombuffer(self._digests, f"S{_DIGEST_BYTES}")))
         if once < stored:
             raise RunError(f"the parts that {place} lists hold {stored - once} samples twice; {_RELIST}")
         if stored > available:
             raise RunError(f"the parts that {place} lists hold {stored} of {available} samples; {_RELIST}")
-        if stored < available and self._run["status"] == "complete":
+        if stored < available and self._run.status == "complete":
             raise RunError(
                 f"{place} says complete, and the parts that it lists hold {stored} of {available} samples; {_RELIST}"
             )

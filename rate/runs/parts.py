@@ -15,6 +15,7 @@ from rate.runs.maps import lowest_ranks
 from rate.runs.part_list import CURE, KEY, ListCheck, part_name
 from rate.runs.records import Record
 from rate.runs.rows import MAP_SCHEMA, SCHEMA
+from rate.runs.run_document import ListedPart, RunDocument
 from rate.runs.tables import DamagedTableError, read_table, write_table
 from rate.types import Json
 
@@ -43,7 +44,7 @@ class PartWriter:
         self._maps += record.maps  # maps first: a map without its row belongs to a sample that will be evaluated again
         self._rows += record.rows
 
-    def write(self) -> Json | None:
+    def write(self) -> ListedPart | None:
         """Write the collected rows; return the part's entry in run.json, or None without rows.
 
         The rows are kept until `clear`, which is called once the part is listed.
@@ -63,7 +64,7 @@ class PartWriter:
         self._rows, self._maps = [], []
 
 
-def write_part(folder: Path, key: str, rows: pa.Table) -> Json:
+def write_part(folder: Path, key: str, rows: pa.Table) -> ListedPart:
     """Write rows of a run as a part, and return its entry in run.json.
 
     Raises:
@@ -74,28 +75,28 @@ def write_part(folder: Path, key: str, rows: pa.Table) -> Json:
     return entry(name, rows)
 
 
-def entry(name: str, rows: pa.Table) -> Json:
+def entry(name: str, rows: pa.Table) -> ListedPart:
     """Return the entry in run.json of a part with these rows."""
-    return {"name": name, "rows": len(rows), "errors": len(rows) - rows["error"].null_count}
+    return ListedPart(name, len(rows), len(rows) - rows["error"].null_count)
 
 
-def read_part(folder: Path, part: Json, columns: list[str] | None = None) -> pa.Table:
+def read_part(folder: Path, part: ListedPart, columns: list[str] | None = None) -> pa.Table:
     """Read rows of a listed part.
 
     Raises:
         RunError: it is missing or damaged.
     """
-    path = folder / "samples" / part["name"]
+    path = folder / "samples" / part.name
     try:
         table = read_table(path, SCHEMA, columns)
     except DamagedTableError as error:
         raise RunError(f"{path} is listed in run.json and {error}; {CURE}") from error
-    if len(table) != part["rows"]:
-        raise RunError(f"{path} holds {len(table)} rows, run.json says {part['rows']}: the part was changed; {CURE}")
+    if len(table) != part.rows:
+        raise RunError(f"{path} holds {len(table)} rows, run.json says {part.rows}: the part was changed; {CURE}")
     return table
 
 
-def iter_parts(folder: Path, run: Json, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def iter_parts(folder: Path, run: RunDocument, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield the rows of the listed parts, part by part, and check them against the list. Unlisted files are ignored.
 
     Raises:
@@ -103,14 +104,14 @@ def iter_parts(folder: Path, run: Json, columns: list[str] | None = None) -> Ite
     """
     read = None if columns is None else list(dict.fromkeys(["id", "head", *columns]))
     check = ListCheck(folder, run)
-    for part in run["parts"]:
+    for part in run.parts:
         table = read_part(folder, part, read)
         check.take(part, table)
         yield table if columns is None else table.select(columns)
     check.finish()
 
 
-def read_rows(folder: Path, run: Json, columns: list[str] | None = None) -> pa.Table:
+def read_rows(folder: Path, run: RunDocument, columns: list[str] | None = None) -> pa.Table:
     """Read all rows of the listed parts.
 
     Raises:
@@ -121,7 +122,7 @@ def read_rows(folder: Path, run: Json, columns: list[str] | None = None) -> pa.T
     return pa.concat_tables([SCHEMA.empty_table().select(names), *tables])
 
 
-def contents_of(folder: Path, run: Json) -> Iterator[tuple[str, bytes | None]]:
+def contents_of(folder: Path, run: RunDocument) -> Iterator[tuple[str, bytes | None]]:
     """Yield the id of every sample in the listed parts, with the digest of the files of which it was computed.
 
     Raises:
@@ -131,7 +132,7 @@ def contents_of(folder: Path, run: Json) -> Iterator[tuple[str, bytes | None]]:
         yield from dict(zip(table["id"].to_pylist(), table["content"].to_pylist(), strict=True)).items()
 
 
-def ids_of(folder: Path, run: Json) -> Iterator[str]:
+def ids_of(folder: Path, run: RunDocument) -> Iterator[str]:
     """Yield the id of every sample in the listed parts, once for each head.
 
     Raises:

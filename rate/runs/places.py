@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rate.types import Json
+from msgspec.structs import replace
 
-_FROM_RUN = "data_from_run"
+from rate.runs.run_document import Origin
 
 
-def located(origin: Json, run: Path) -> Json:
-    """Add the relative path from the run folder to its data to ``origin`` of a run.json, if the data is a path."""
-    data = origin.get("data")
-    if not isinstance(data, str) or not data or "://" in data:
+def located(origin: Origin, run: Path) -> Origin:
+    """Add the relative path from the run folder to its data, if the data is a path."""
+    if not origin.data or "://" in origin.data:
         return origin
     # The last link is not resolved: images are relative to the folder of the given name, not of its target.
-    named = Path(data).parent.resolve() / Path(data).name
-    return origin | {_FROM_RUN: os.path.relpath(named, run.resolve())}
+    named = Path(origin.data).parent.resolve() / Path(origin.data).name
+    return replace(origin, data_from_run=os.path.relpath(named, run.resolve()))
 
 
-def data_of(origin: Json, run: Path) -> list[str]:
+def data_of(origin: Origin, run: Path) -> list[str]:
     """List the possible places of a run's data, the likeliest first: relative to the run, then as it was named."""
-    named, seen = origin.get("data"), origin.get(_FROM_RUN)
-    from_run = [os.path.normpath(run.resolve() / seen)] if isinstance(seen, str) else []
-    return list(dict.fromkeys([*from_run, *([named] if isinstance(named, str) and named else [])]))
+    seen = origin.data_from_run
+    from_run = [] if seen is None else [os.path.normpath(run.resolve() / seen)]
+    return list(dict.fromkeys([*from_run, *([origin.data] if origin.data else [])]))

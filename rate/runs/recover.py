@@ -17,8 +17,8 @@ from rate.runs.maps import SAVED, read_maps
 from rate.runs.part_list import CURE, KEY, fault_of, part_name
 from rate.runs.parts import entry, read_part, write_part
 from rate.runs.rows import SCHEMA
+from rate.runs.run_document import ListedPart
 from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
-from rate.types import Json
 
 _JUDGED = ["id", "head", "error", "correct", "valid"]
 Shown = tuple[str, str]
@@ -33,7 +33,7 @@ class Recovery:
     key: str
     heads: list[str]
 
-    def whole_parts(self, names: Iterable[str], known: IdSet, *, strict: bool = False) -> list[Json]:
+    def whole_parts(self, names: Iterable[str], known: IdSet, *, strict: bool = False) -> list[ListedPart]:
         """Make entries of run.json for the named parts that are whole and hold no sample that another or ``known`` has.
 
         Args:
@@ -72,7 +72,7 @@ class Recovery:
                 parts.append(entry(name, table))
         return parts
 
-    def mended(self, parts: Iterable[Json], keep_maps: int | None) -> list[Json]:
+    def mended(self, parts: Iterable[ListedPart], keep_maps: int | None) -> list[ListedPart]:
         """Return the parts without failed samples and samples whose saved maps are damaged or missing.
 
         A part that loses some of its rows is written again under another name. No file is removed here; files are
@@ -92,12 +92,12 @@ class Recovery:
                 left.append(self._rewritten(part, good))
         return left
 
-    def _lost_maps(self, parts: Iterable[Json], keep: int | None) -> set[Shown]:
+    def _lost_maps(self, parts: Iterable[ListedPart], keep: int | None) -> set[Shown]:
         """Return the maps that the run should have of the rows of ``parts`` and lacks."""
         wanted: dict[Shown, list[tuple[int, Shown]]] = {}  # head and quadrant -> its lowest ranks
         present = self._maps_in(SAVED)
         for part in parts:
-            present |= self._maps_in(part["name"])
+            present |= self._maps_in(part.name)
             for row in read_part(self.folder, part, _JUDGED).to_pylist():
                 if row["error"] is None:
                     lowest = wanted.setdefault((row["head"], quadrant_of(row["correct"], row["valid"])), [])
@@ -118,8 +118,8 @@ class Recovery:
             return set()
         return set(zip(table["id"].to_pylist(), table["head"].to_pylist(), strict=True))
 
-    def _rewritten(self, part: Json, rows: pa.Table) -> Json:
+    def _rewritten(self, part: ListedPart, rows: pa.Table) -> ListedPart:
         name = part_name(self.key, rows["id"].to_pylist())
-        if self._maps_in(part["name"]):
-            write_table(read_maps(self.folder / "maps" / part["name"]), self.folder / "maps" / name)
+        if self._maps_in(part.name):
+            write_table(read_maps(self.folder / "maps" / part.name), self.folder / "maps" / name)
         return write_part(self.folder, self.key, rows)

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from rate.records import Count, Document, Record, RunStatus, Sha256
+from rate.data.images.geometry import Geometry
+from rate.records import Count, Document, Record, RunStatus, Sha256, plain, write
 from rate.runs.records import RunStats
+from rate.types import Json
 
-Section: TypeAlias = dict[str, Any]
-Identity: TypeAlias = Annotated[
-    Section, Meta(extra_json_schema={"required": ["weights"], "properties": {"weights": {"type": "string"}}})
-]
+
+class Identity(Record, frozen=True):
+    """What changes a result beside the measurement."""
+
+    schema: Annotated[str, Meta(description="of the run.json under which the identity was made")]
+    weights: Annotated[str, Meta(description="digest of the artifact's computation")]
+    data: Annotated[str, Meta(description="digest of the samples, independent of their order")]
+    geometry: Geometry
+    pixel_path: str
+    backend: str
+    precision: str
+
+
+class Origin(Record, frozen=True, omit_defaults=True):
+    """Where the artifact and the data were, as they were named; for display, and to find the images again."""
+
+    artifact: str | None
+    data: str | None
+    split: str | None
+    limit: int | None
+    shard: str | None
+    data_from_run: Annotated[str | None, Meta(description="path from the run folder; absent if data is no path")] = None
 
 
 class Rule(Record, frozen=True):
@@ -51,17 +72,17 @@ class SampleCounts(Record, frozen=True):
 
 
 class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/2"):
-    """run.json."""
+    """run.json. Measurement and execution hold the settings by name; which there are depends on the method."""
 
     has_digest: ClassVar[bool] = True
 
     status: RunStatus
     key: Sha256
-    measurement: Section
+    measurement: Json
     identity: Identity
     rule: Rule
-    execution: Section
-    origin: Section
+    execution: Json
+    origin: Origin
     heads: Annotated[tuple[ListedHead, ...], Meta(min_length=1)]
     samples: SampleCounts
     versions: dict[str, str]
@@ -71,6 +92,13 @@ class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/2"):
     sessions: tuple[RunStats, ...]
     parts: tuple[ListedPart, ...]
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.identity.get("weights"), str):
-            raise ValueError("'identity' must have 'weights' that are a text")
+
+def write_run(folder: Path, run: RunDocument) -> None:
+    """Write run.json; a rule has no entry for what it does not use.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    value: Json = plain(run)
+    rule = {name: one for name, one in value["rule"].items() if one is not None}
+    write(folder / "run.json", value | {"rule": rule}, digest=True)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from rate.records import Count, Document
 from rate.runs.failures import Failure, FailureCounts
 from rate.runs.parts import iter_parts
+from rate.runs.records import RunStats
 from rate.runs.store import read_run
 
 
@@ -44,15 +45,15 @@ def read_status(folder: Path) -> Status:
         errors += len(table) - len(good)
         settled.update(good["settled"].to_pylist())
         # A failed sample fails under every head.
-        failed = table.filter(pc.and_(pc.is_valid(table["error"]), pc.equal(table["head"], run["heads"][0]["name"])))
+        failed = table.filter(pc.and_(pc.is_valid(table["error"]), pc.equal(table["head"], run.heads[0].name)))
         for identifier, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):
             failures.take(identifier, error)
-    heads, planned = len(run["heads"]), run["samples"]["planned"]
-    session = run["sessions"][-1] if run["sessions"] else {}
-    pace = session["samples"] / session["seconds"] if session.get("seconds") and session["samples"] else None
+    heads, planned = len(run.heads), run.samples.planned
+    session = run.sessions[-1] if run.sessions else RunStats()
+    pace = session.samples / session.seconds if session.seconds and session.samples else None
     is_alive = _is_held(folder / "lock")
     return Status(
-        status=run["status"] if is_alive or run["status"] != "running" else "interrupted",
+        status=run.status if is_alive or run.status != "running" else "interrupted",
         is_alive=is_alive,
         planned=planned,
         done=rows // heads,

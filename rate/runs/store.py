@@ -18,17 +18,20 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from msgspec import structs
 
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
-from rate.records import fits, plain, read_checked, read_json, schema_id, write
+from rate.records import fits, plain, read, read_json, record, schema_id
 from rate.runs.folder import FolderLock, drop_unlisted, part_files, refuse_foreign
 from rate.runs.maps import SAVED, is_damaged, select_maps
 from rate.runs.parts import PartWriter, contents_of
 from rate.runs.places import located
 from rate.runs.records import Records, RunStats
 from rate.runs.recover import Recovery
-from rate.runs.run_document import RunDocument
+from rate.runs.run_document import RunDocument, write_run
 from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -46,7 +49,7 @@ class RunStore:
     stats: RunStats = field(default_factory=RunStats)  # of this session
     done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
     failed: int = 0  # number of those without a verdict
-    _run: Json = field(default_factory=dict)
+    _run: RunDocument = field(init=False, repr=False)
     _writer: PartWriter = field(init=False, repr=False)
     _lock: FolderLock = field(init=False, repr=False)
 
@@ -69,8 +72,7 @@ class RunStore:
         try:
             self._reopen()
             self.failed = self._count("errors")
-            self._run["sessions"].append(plain(self.stats))
-            self._run |= {"status": "running"}
+            self._change(status="running", sessions=(*self._run.sessions, self.stats))
             self._writer = PartWriter(self.folder, self.key, self.keep_maps)
             self._write_run()
             self._drop_unlisted()
@@ -84,7 +86,7 @@ class RunStore:
     ) -> None:
         try:
             if kind is not None:  # finish() was not reached; settled samples are kept
-                self._run["status"] = "partial" if not issubclass(kind, Exception) else "failed"
+                self._change(status="partial" if not issubclass(kind, Exception) else "failed")
                 with contextlib.suppress(StorageError):  # the first error is being raised
                     self._close_part()
         finally:
@@ -99,8 +101,8 @@ class RunStore:
     def started_ns(self) -> int:
         """The start of the run, in nanoseconds since 1970; 0 if its run.json lacks it."""
         try:
-            return calendar.timegm(time.strptime(self._run.get("started", ""), _TIME)) * 10**9
-        except (TypeError, ValueError):
+            return calendar.timegm(time.strptime(self._run.started or "", _TIME)) * 10**9
+        except ValueError:
             return 0
 
     def add(self, done: Records, seconds: float) -> None:
@@ -114,89 +116,87 @@ class RunStore:
             StorageError: a part was due and could not be written.
         """
         self.stats = replace(self.stats + done.stats, seconds=seconds)
-        for record in done.records:
-            self._writer.add(record)
+        for one in done.records:
+            self._writer.add(one)
             if self._writer.is_due:
                 self._close_part()
 
-    def finish(self, available: int) -> Json:
+    def finish(self, available: int) -> RunDocument:
         """Close the last part, select the maps, and return the current run.json.
 
         The run is ``complete`` if it has all existing samples, and ``failed`` if none of them was evaluated.
         """
         self._close_part()
-        select_maps(self.folder, (part["name"] for part in self._run["parts"]), self.keep_maps)
+        select_maps(self.folder, (part.name for part in self._run.parts), self.keep_maps)
         status = "complete" if self.stored == available else "partial"
         if self.stored and self._count("errors") == self.stored:
             status = "failed"
-        samples = self._run["samples"] | {"available": available}
-        self._run |= {"status": status, "samples": samples, "finished": _now()}
+        samples = structs.replace(self._run.samples, available=available)
+        self._change(status=status, samples=samples, finished=_now())
         self._write_run()
         return self._run
 
     def _count(self, what: str) -> int:
-        rows: int = sum(part.get(what, 0) for part in self._run["parts"])
-        return rows // len(self._run["heads"])
+        rows: int = sum(getattr(part, what) for part in self._run.parts)
+        return rows // len(self._run.heads)
 
-    def _list_part(self, part: Json) -> None:
-        self._run["sessions"][-1] = plain(self.stats)
-        if part not in self._run["parts"]:  # an interrupt may have come just after it was listed
-            self._run["parts"].append(part)
-        self._write_run()
+    def _change(self, **fields: Any) -> None:
+        self._run = structs.replace(self._run, **fields)
 
     def _close_part(self) -> None:
         self._lock.check_is_here()
         if part := self._writer.write():
-            self._list_part(part)
+            if part not in self._run.parts:  # an interrupt may have come just after it was listed
+                self._change(parts=(*self._run.parts, part))
+            self._write_run()
             self._writer.clear()
         else:
-            self._run["sessions"][-1] = plain(self.stats)
             self._write_run()
 
     def _write_run(self) -> None:
         self._lock.check_is_here()
-        write(self.folder / "run.json", self._run, digest=True)
+        self._change(sessions=(*self._run.sessions[:-1], self.stats))
+        write_run(self.folder, self._run)
 
     def _reopen(self) -> None:
         """Determine the parts that count: the listed ones, or those on disk without a list, repaired if requested."""
         run, place = None, self.folder / "run.json"
         if place.exists() and not (self.repair and is_unreadable(place)):
             run = read_run(self.folder)
-            if run["key"] != self.key:
+            if run.key != self.key:
                 raise RunError(_other_key(self.folder, run, self.about))
-        listed = [] if run is None else run["parts"]
+        listed = () if run is None else run.parts
         self.done = ContentTable() if run is None or self.repair else ContentTable(contents_of(self.folder, run))
-        self._run = self._fresh() if run is None else run | self._located() | {"status": "running"}
-        recovery = Recovery(self.folder, self.key, [head["name"] for head in self.about["heads"]])
+        self._run = self._described(run)
+        recovery = Recovery(self.folder, self.key, [head.name for head in self._run.heads])
         on_disk = part_files(self.folder)
         if self.repair:
-            keep = self.keep_maps if run is None else run.get("execution", {}).get("save_maps", self.keep_maps)
+            keep = self.keep_maps if run is None else run.execution.get("save_maps", self.keep_maps)
             parts = recovery.mended(recovery.whole_parts(on_disk, self.done), keep)
         else:
-            unlisted = sorted(set(on_disk) - {part["name"] for part in listed})
-            parts = listed + recovery.whole_parts(unlisted, self.done, strict=run is None)
-        self._run["parts"] = parts
+            unlisted = sorted(set(on_disk) - {part.name for part in listed})
+            parts = [*listed, *recovery.whole_parts(unlisted, self.done, strict=run is None)]
+        self._change(parts=tuple(parts))
         if run is None and parts:
-            self._run["started"] = None  # unknown, so all files of stored rows are compared
-        if self.repair or parts != listed:
+            self._change(started=None)  # unknown, so all files of stored rows are compared
+        if self.repair or self._run.parts != listed:
             self.done = ContentTable(contents_of(self.folder, self._run))
 
-    def _fresh(self) -> Json:
-        first = {"schema": schema_id(RunDocument), "status": "running", "key": self.key}
-        return first | self._located() | {"started": _now(), "finished": None, "sessions": [], "parts": []}
-
-    def _located(self) -> Json:
-        """Return the entry of this session; versions and machine are those of the latest one."""
-        return self.about | {"origin": located(self.about.get("origin", {}), self.folder)}
+    def _described(self, before: RunDocument | None) -> RunDocument:
+        """Continue run.json of earlier sessions; its description, such as the machine, is that of the latest one."""
+        first = {"started": _now(), "finished": None, "sessions": (), "parts": ()}
+        known = first if before is None else {name: getattr(before, name) for name in first}
+        run = record(RunDocument, self.about | {"status": "running", "key": self.key} | known)
+        return structs.replace(run, origin=located(run.origin, self.folder))
 
     def _drop_unlisted(self) -> None:
         """Delete parts that do not count, whose samples are evaluated again."""
         if self.repair and is_damaged(self.folder / "maps" / SAVED):
             (self.folder / "maps" / SAVED).unlink()
-        drop_unlisted(self.folder, {part["name"] for part in self._run["parts"]})
+        drop_unlisted(self.folder, {part.name for part in self._run.parts})
 
 
-def read_run(folder: Path) -> Json:
+def read_run(folder: Path) -> RunDocument:
     """Read run.json of a run folder.
 
     Raises:
@@ -212,7 +212,7 @@ def read_run(folder: Path) -> Json:
         if inside and not part_files(folder):
             raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}")
         raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}")
-    return read_checked(path, RunDocument, RunError, cure)
+    return read(path, RunDocument, RunError, cure)
 
 
 def is_unreadable(path: Path) -> bool:
@@ -224,12 +224,13 @@ def is_unreadable(path: Path) -> bool:
     return isinstance(run, dict) and run.get("schema") == schema_id(RunDocument) and not fits(run, RunDocument)
 
 
-def _other_key(folder: Path, run: Json, about: Json) -> str:
+def _other_key(folder: Path, run: RunDocument, about: Json) -> str:
+    there = {"measurement": run.measurement, "identity": plain(run.identity)}
     differing = [
-        f"{section}.{name}: {run.get(section, {}).get(name)!r} there, {value!r} now"
-        for section in ("measurement", "identity")
+        f"{section}.{name}: {known.get(name)!r} there, {value!r} now"
+        for section, known in there.items()
         for name, value in about[section].items()
-        if run.get(section, {}).get(name) != value
+        if known.get(name) != value
     ]
     return (
         f"{folder} holds a run with other settings ({'; '.join(differing) or 'another version'}); choose another --out"

@@ -18,7 +18,7 @@ from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
 from rate.runs.records import RunStats
-from rate.runs.run_document import Rule
+from rate.runs.run_document import Rule, RunDocument
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
 from rate.runs.store import read_run
 from rate.types import Json
@@ -132,7 +132,7 @@ class Metric:
 class HeadSummary:
     """The numbers of one head."""
 
-    rule: Json  # what was measured and when a rationale counts as valid
+    rule: Rule  # what was measured and when a rationale counts as valid
     rows: int
     counts: Counts
     failures: tuple[Failure, ...]  # commonest reasons of failures
@@ -159,7 +159,7 @@ class HeadSummary:
             undefined=self.counts.undefined,
             capped=self.counts.capped,
             forwards_mean=self.forwards_mean,
-            rule=record(Rule, self.rule),
+            rule=self.rule,
             accuracy=record(RatioRecord, self.accuracy),
             counts=record(Quadrants, self.counts),
             pt=self.pt.document,
@@ -218,20 +218,20 @@ def write_summary(folder: Path, summary: Summary) -> None:
     write(folder / "summary.json", summary.document, digest=True)
 
 
-def summarize(folder: Path, run: Json) -> Summary:
+def summarize(folder: Path, run: RunDocument) -> Summary:
     """Compute the summary of the listed parts."""
-    rule, names = run["rule"], [head["name"] for head in run["heads"]]
+    rule, names = run.rule, [head.name for head in run.heads]
     rows = read_heads(names, iter_parts(folder, run, HEAD_ROW_COLUMNS))
     rings = {name: _ring(own, rule) for name, own in rows.items()}
     take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, iter_parts(folder, run, SKETCHES))
     heads = {name: _head(own, rule, rings[name].counts()) for name, own in rows.items()}
-    return Summary(folder, run["status"], _throughput(run["sessions"]), heads)
+    return Summary(folder, run.status, _throughput(run.sessions), heads)
 
 
-def _ring(rows: HeadRows, rule: Json) -> Ring:
+def _ring(rows: HeadRows, rule: Rule) -> Ring:
     judged = rows.judged
-    verdicts = rows.verdicts(rule["evidence"], judged)
-    return Ring.of(rows.rank[judged], verdicts.correct, verdicts.threshold(rule["valid"], rule["tau"]))
+    verdicts = rows.verdicts(rule.evidence, judged)
+    return Ring.of(rows.rank[judged], verdicts.correct, verdicts.threshold(rule.valid, rule.tau))
 
 
 def ratio_json(ratio: Ratio) -> Json:
@@ -246,11 +246,11 @@ def ratio_json(ratio: Ratio) -> Json:
     }
 
 
-def _head(rows: HeadRows, rule: Json, shuffled: Counts) -> HeadSummary:
+def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
     judged, counts = rows.judged, rows.counts()
-    verdicts = rows.verdicts(rule["evidence"], judged)
+    verdicts = rows.verdicts(rule.evidence, judged)
     trust, reliability = _beside(rows, verdicts, rule, counts, shuffled)
-    swept = () if rule["masks"] == "auto" else _swept(verdicts, rule["valid"])
+    swept = () if rule.masks == "auto" else _swept(verdicts, rule.valid)
     del verdicts  # before others of the same size are made
     forwards = rows.columns["forwards"][~rows.columns["failed"]]
     return HeadSummary(
@@ -262,7 +262,7 @@ def _head(rows: HeadRows, rule: Json, shuffled: Counts) -> HeadSummary:
         forwards_mean=float(forwards.mean()) if len(forwards) else None,
         pt=trust,
         ir=reliability,
-        also=() if rule["masks"] == "auto" else tuple(_also(rows, rule)),
+        also=() if rule.masks == "auto" else tuple(_also(rows, rule)),
         sweep=swept,
         groups={name: _group(rows.counts(own), int(own.sum())) for name, own in rows.by_group()},
     )
@@ -293,13 +293,13 @@ def _group(counts: Counts, rows: int) -> GroupRecord:
     return GroupRecord(rows, *(record(RatioRecord, ratio) for ratio in (accuracy(counts), pt(counts), ir(counts))))
 
 
-def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
+def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
     """Compute PT and IR with both baselines and the sampling noise."""
-    judged, valid, tau = rows.judged, rule["valid"], rule["tau"]
+    judged, valid, tau = rows.judged, rule.valid, rule.tau
     uniform = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
     noise: tuple[float | None, float | None] = (None, None)
     errors = rows.floats("rma_se", judged)
-    if rule["evidence"] == "positive" and len(errors) and not np.isnan(errors).any():
+    if rule.evidence == "positive" and len(errors) and not np.isnan(errors).any():
         noise = verdict_noise(verdicts, errors, valid, tau)
     return (
         Metric(pt(counts), pt(uniform).value, pt(shuffled).value, noise[0]),
@@ -307,32 +307,32 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Json, counts: Counts, shuf
     )
 
 
-def _also(rows: HeadRows, rule: Json) -> Iterable[Also]:
+def _also(rows: HeadRows, rule: Rule) -> Iterable[Also]:
     """Compute the same forwards under the other evidences and rules.
 
     Adaptive sampling ends when one rule is clear, so the other relevance masses still change with the number of masks.
     """
     for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
-        if (kind, valid) == (rule["evidence"], rule["valid"]):
+        if (kind, valid) == (rule.evidence, rule.valid):
             continue
         usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"])
         verdicts = rows.verdicts(kind, usable)
-        counts = verdicts.counts(valid, rule["tau"])
-        uniform = verdicts.counts(valid, rule["tau"], mass=rows.floats("area", usable))
+        counts = verdicts.counts(valid, rule.tau)
+        uniform = verdicts.counts(valid, rule.tau, mass=rows.floats("area", usable))
         pairs = ((share(counts), share(uniform).value) for share in (pt, ir))
         yield Also(kind, valid, *(record(BesideUniform, ratio_json(ratio) | {"uniform": by}) for ratio, by in pairs))
 
 
-def _throughput(sessions: list[Json]) -> Throughput:
+def _throughput(sessions: Iterable[RunStats]) -> Throughput:
     """Compute over all sessions: images and forwards per second, and two shares.
 
     ``waiting_for_data``: of the time; ``batch_fill``: of the computed rows, those behind a verdict.
     """
-    total = {name: sum(session.get(name, 0) for session in sessions) for name in RunStats.__slots__} if sessions else {}
-    seconds, rows = total.get("seconds", 0), total.get("rows", 0)
+    total = sum(sessions, RunStats())
+    seconds, rows = total.seconds, total.rows
     return Throughput(
-        images_per_s=total["samples"] / seconds if seconds else None,
-        forwards_per_s=total["forwards"] / seconds if seconds else None,
-        waiting_for_data=total["waiting_s"] / seconds if seconds else None,
-        batch_fill=total["used"] / rows if rows and total["used"] else None,
+        images_per_s=total.samples / seconds if seconds else None,
+        forwards_per_s=total.forwards / seconds if seconds else None,
+        waiting_for_data=total.waiting_s / seconds if seconds else None,
+        batch_fill=total.used / rows if rows and total.used else None,
     )

@@ -27,8 +27,9 @@ from rate.engine.outcome import Runner
 from rate.errors import RunError
 from rate.files import remove_leftovers
 from rate.metrics import RatioRecord
-from rate.records import Count, Document, Record, RunStatus, Share, read, read_json, record, write
+from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
 from rate.runs.folder import part_files
+from rate.runs.run_document import RunDocument
 from rate.runs.store import read_run
 from rate.runs.summary import HeadRecord, MetricRecord, SummaryDocument, load_summary
 from rate.types import Json
@@ -263,21 +264,21 @@ def load_grid(folder: Path) -> Grid:
         RunError: there is no grid, a run is damaged, or they differ in more than the corruption.
     """
     named = ((path.parent, read_run(path.parent)) for path in sorted(folder.glob("*/run.json")))
-    runs = [(path, run) for path, run in named if path.name == folder_of(run["measurement"].get("corrupt"))]
+    runs = [(path, run) for path, run in named if path.name == folder_of(run.measurement.get("corrupt"))]
     if not runs:
         raise RunError(f"{folder} holds no runs of a grid; `rate eval --corrupt all --out {folder}` makes them")
     _check_alike(folder, runs)
     return Grid(folder, tuple(sorted((_cell(*one) for one in runs), key=lambda cell: cell.order)))
 
 
-def _cell(folder: Path, run: Json) -> Cell:
-    corruption, _, severity = (run["measurement"].get("corrupt") or "").partition(":")
-    return Cell(folder, corruption or None, int(severity or 0), run["status"], _heads(folder, run))
+def _cell(folder: Path, run: RunDocument) -> Cell:
+    corruption, _, severity = (run.measurement.get("corrupt") or "").partition(":")
+    return Cell(folder, corruption or None, int(severity or 0), run.status, _heads(folder, run))
 
 
-def _heads(folder: Path, run: Json) -> dict[str, HeadRecord]:
+def _heads(folder: Path, run: RunDocument) -> dict[str, HeadRecord]:
     """Return the written numbers if they cover all parts that run.json lists; otherwise compute them."""
-    if run["status"] == "complete":
+    if run.status == "complete":
         with suppress(RunError):  # absent or damaged
             stored = read(folder / "summary.json", SummaryDocument, RunError, "").heads
             if _is_usable(stored, run):
@@ -285,15 +286,15 @@ def _heads(folder: Path, run: Json) -> dict[str, HeadRecord]:
     return load_summary(folder).document.heads
 
 
-def _is_usable(stored: dict[str, HeadRecord], run: Json) -> bool:
+def _is_usable(stored: dict[str, HeadRecord], run: RunDocument) -> bool:
     """Tell whether a summary has as many samples as run.json lists and the set has."""
-    heads, available = [head["name"] for head in run["heads"]], run["samples"]["available"]
-    listed = {part["name"]: part["rows"] for part in run["parts"]}
-    adds_up = len(listed) == len(run["parts"]) and sum(listed.values()) == available * len(heads)
+    heads, available = [head.name for head in run.heads], run.samples.available
+    listed = {part.name: part.rows for part in run.parts}
+    adds_up = len(listed) == len(run.parts) and sum(listed.values()) == available * len(heads)
     return adds_up and all(name in stored and stored[name].n == available for name in heads)
 
 
-def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:
+def _check_alike(folder: Path, runs: Sequence[tuple[Path, RunDocument]]) -> None:
     # the clean run has no seed of corruptions to compare with
     last = sorted(runs, key=lambda one: one[0].name == CLEAN)
     (first, expected), *others = [(path.name, _settings(run)) for path, run in last]
@@ -305,9 +306,10 @@ def _check_alike(folder: Path, runs: Sequence[tuple[Path, Json]]) -> None:
             )
 
 
-def _settings(run: Json) -> Json:
+def _settings(run: RunDocument) -> Json:
     """Return all settings that the runs of a grid share."""
-    parts = {"heads": run["heads"]} | {
-        f"{section}.{name}": value for section in ("measurement", "identity") for name, value in run[section].items()
+    sections = {"measurement": run.measurement, "identity": plain(run.identity)}
+    parts = {"heads": run.heads} | {
+        f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()
     }
     return {name: value for name, value in parts.items() if name != "measurement.corrupt"}

@@ -90,8 +90,8 @@ def _stored(out: Path, key: str) -> IdSet:
     if not (out / "run.json").exists() and not part_files(out):
         return IdSet()
     run = read_run(out)
-    if run["key"] != key:
+    if run.key != key:
         raise RunError(
-            f"{out} holds a run with other settings (key {run['key'][:12]}, not {key[:12]}); choose another --out"
+            f"{out} holds a run with other settings (key {run.key[:12]}, not {key[:12]}); choose another --out"
         )
     return IdSet(ids_of(out, run))

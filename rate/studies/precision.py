@@ -75,7 +75,7 @@ def compare_precision(
         observe: receives the progress.
     """
     folder = run / "precision"
-    before = read_run(folder)["samples"]["available"] if (folder / "run.json").exists() else 0
+    before = read_run(folder).samples.available if (folder / "run.json").exists() else 0
     wanted = heapq.nsmallest(max(samples, before), job.samples, key=lambda sample: fingerprint(sample.id))
     execution = replace(job.execution, save_maps=0, limit=None, repair=False, max_errors=float(len(wanted)))
     again = replace(job, samples=tuple(wanted), execution=execution, available=len(wanted))
@@ -84,7 +84,7 @@ def compare_precision(
     own, f32 = (_rows(one, chosen) for one in (run, folder))
     all_flips = [_flips(head.name, own, f32) for head in job.heads]
     document = PrecisionDocument(
-        precision=read_run(run)["identity"]["precision"],
+        precision=read_run(run).identity.precision,
         reference=Reference(reference.backend, reference.precision),
         heads={flips.head: flips for flips in all_flips},
     )

@@ -83,8 +83,8 @@ def test_the_model_itself_gives_the_verdicts_of_its_export(trained, finished: Pa
     arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *FEW[:-1], "torch"]
     assert run(arguments) == 0
     assert_same_verdicts(finished, out)
-    identity = read_run(out)["identity"]
-    assert (identity["backend"], identity["precision"]) == ("torch", "f32")
+    identity = read_run(out).identity
+    assert (identity.backend, identity.precision) == ("torch", "f32")
     again = [*arguments[:-1], "onnxruntime"]
     assert run(again) == 2, "a run of one runtime is not continued by another"
 
@@ -155,13 +155,13 @@ def test_a_stopped_run_is_resumed_to_the_same_verdicts(
     if how is not signal.SIGKILL:
         assert process.returncode == 130, said
         assert "run the same command again" in said
-        assert read_run(cut)["status"] == "partial"
+        assert read_run(cut).status == "partial"
     else:
         assert process.returncode == -signal.SIGKILL
-        assert read_run(cut)["status"] == "running"
+        assert read_run(cut).status == "running"
     assert len(rows_of(cut)) < 8
     assert run(arguments) == 0
-    assert read_run(cut)["status"] == "complete"
+    assert read_run(cut).status == "complete"
     assert_same_verdicts(never_stopped, cut)
 
 
@@ -200,7 +200,7 @@ def test_bad_samples_decide_the_exit_code_and_the_rest_is_kept(
     assert sum(row["error"] is None for row in rows.values()) == 7
     assert run([*arguments, "--max-errors", "0.5"]) == 0
     assert run(arguments) == 4
-    assert read_run(tmp_path / "run")["status"] == "complete", "as it was"
+    assert read_run(tmp_path / "run").status == "complete", "as it was"
 
 
 def test_a_run_in_which_everything_failed_never_exits_with_0(trained, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_the_effect_of_a_precision_is_counted(
 def test_limit_makes_a_partial_run(trained, tmp_path: Path) -> None:
     arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run"), *FEW]
     assert run([*arguments, "--limit", "2"]) == 0
-    assert read_run(tmp_path / "run")["status"] == "partial"
+    assert read_run(tmp_path / "run").status == "partial"
     assert len(rows_of(tmp_path / "run")) == 2
 
 

@@ -65,8 +65,8 @@ def test_its_files_follow_the_schemas_and_are_shown_and_reported(finished: Path,
     for name in ("run", "summary"):
         jsonschema.validate(json.loads((finished / f"{name}.json").read_text()), schemas[name])
     described = read_run(finished)
-    assert (described["identity"]["backend"], described["rule"]["saliency"]) == ("torch", "attention")
-    assert described["rule"]["evidence"] == "minmax"
+    assert (described.identity.backend, described.rule.saliency) == ("torch", "attention")
+    assert described.rule.evidence == "minmax"
     assert run(["show", str(finished)]) == 0
     assert "attention, no masks, gradients; logit of the label; minmax evidence" in capsys.readouterr().out
     assert run(["report", str(finished), "--out", str(tmp_path / "report.html")]) == 0
@@ -77,7 +77,7 @@ def test_batch_size_changes_no_verdict_and_the_same_command_goes_on(tiny_vit, fi
     command = ["eval", str(tiny_vit.artifact), str(tiny_vit.manifest), "--out", str(tmp_path / "run"), *ATTENTION]
     assert run([*command, "--batch", "3"]) == 0
     assert run([*command, "--batch", "1"]) == 0
-    assert [session["samples"] for session in read_run(tmp_path / "run")["sessions"]] == [4, 0]
+    assert [session.samples for session in read_run(tmp_path / "run").sessions] == [4, 0]
     one, two = rows_of(finished), rows_of(tmp_path / "run")
     assert one.keys() == two.keys()
     for key, row in one.items():

@@ -119,7 +119,7 @@ def test_verdicts_that_end_early_are_those_of_any_batch_size(tiny_vit, manifest:
 
 
 def test_the_run_says_what_was_measured(finished: Path) -> None:
-    measurement = read_run(finished)["measurement"]
+    measurement = read_run(finished).measurement
     assert (measurement["saliency"], measurement["grid"], measurement["keep"]) == ("rise-tokens", 4, [0.5])
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["heads"]["zs"]["rule"]["saliency"] == "rise-tokens"

@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(image_se
     whole = evaluate(job(manifest), FakeSpec(model), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         evaluate(job(manifest), FakeSpec(Interrupting(at)), tmp_path / "cut")
-    assert read_run(tmp_path / "cut")["status"] == "partial"
+    assert read_run(tmp_path / "cut").status == "partial"
     settled = len(rows_of(tmp_path / "cut")) // 2
     assert settled >= (at - 2) * 8 // 41 - 1
     counted = Interrupting(-1)

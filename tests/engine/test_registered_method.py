@@ -95,7 +95,7 @@ def test_it_is_evaluated_shown_and_reported(image_set, tmp_path: Path, capsys: p
     for row in rows:  # the head reads the upper left quarter, and the region is that or a little more
         assert row["rma_positive"] == pytest.approx(1.0)
         assert (row["valid"], row["forwards"], row["settled"]) == (True, 5, "fixed")
-    assert described["measurement"].keys().isdisjoint({"grid", "keep", "masks", "seed", "window"})
+    assert described.measurement.keys().isdisjoint({"grid", "keep", "masks", "seed", "window"})
     schemas = all_schemas()
     for name in ("run", "summary"):
         jsonschema.validate(json.loads((tmp_path / "run" / f"{name}.json").read_text()), schemas[name])

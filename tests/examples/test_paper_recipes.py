@@ -118,9 +118,9 @@ def test_caltech_from_images_to_the_report_and_again(recipe, clip, tmp_path):
     root, out = caltech(tmp_path / "caltech"), tmp_path / "ct"
     assert verbs(recipe("ct.sh", root, out, clip, LIMIT="2")) == WHOLE
     made = out / "tiny"
-    rule = read_run(made / "paper" / "flcp")["rule"]
-    assert (rule["saliency"], rule["evidence"], rule["valid"]) == ("attention", "minmax", "absolute")
-    assert read_run(made / "ours" / "ft")["rule"]["valid"] == "midpoint"
+    rule = read_run(made / "paper" / "flcp").rule
+    assert (rule.saliency, rule.evidence, rule.valid) == ("attention", "minmax", "absolute")
+    assert read_run(made / "ours" / "ft").rule.valid == "midpoint"
     for name in ("paper", "ours"):
         assert (made / f"{name}.html").stat().st_size > 10_000
         assert "@zs" in (made / f"{name}.txt").read_text()
@@ -203,4 +203,4 @@ def test_imagenet_and_then_imagenet_c(recipe, albef, tmp_path):
     assert verbs(did) == ["data index", *(["eval", "eval", "show"] * 2), "compare"]
     grid = json.loads((tmp_path / "in-c/tiny/ours/zs-lp/grid.json").read_text())
     assert [one["run"] for one in grid["runs"]] == ["clean", "fog-3", "contrast-3"]
-    assert read_run(tmp_path / "in-c/tiny/paper/ft/fog-3")["rule"]["saliency"] == "attention"
+    assert read_run(tmp_path / "in-c/tiny/paper/ft/fog-3").rule.saliency == "attention"

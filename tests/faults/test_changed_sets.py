@@ -82,7 +82,7 @@ def test_what_changes_before_it_is_used_ends_the_run(image_set, tmp_path: Path, 
         evaluate(asked, FakeSpec(light), tmp_path / "run")
     assert found.value.exit_code == EXIT_USAGE
     assert "--out" in str(found.value)
-    assert read_run(tmp_path / "run")["status"] != "complete"
+    assert read_run(tmp_path / "run").status != "complete"
     for thread in threading.enumerate():
         if thread.name.startswith("rate-decode"):
             thread.join(5)

@@ -40,9 +40,9 @@ def test_a_clock_that_is_set_changes_nothing(
     seen: list[Progress] = []
     evaluate(job(manifest), FakeSpec(light), tmp_path / "run", seen.append)
     assert stored(tmp_path / "run") == stored(tmp_path / "steady")
-    assert len(read_run(tmp_path / "run")["parts"]) == 1, "no part was closed early"
+    assert len(read_run(tmp_path / "run").parts) == 1, "no part was closed early"
     seconds = [progress.seconds for progress in seen]
     assert seconds == sorted(seconds)
     assert 0 <= seconds[0] <= seconds[-1] < 60
-    session = read_run(tmp_path / "run")["sessions"][-1]
-    assert 0 <= session["waiting_s"] <= session["seconds"] < 60
+    session = read_run(tmp_path / "run").sessions[-1]
+    assert 0 <= session.waiting_s <= session.seconds < 60

@@ -25,12 +25,12 @@ def out(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run of 3 parts."""
     monkeypatch.setattr(parts, "PART_ROWS", 3)
     assert run(arguments(trained, tmp_path / "run")) == 0
-    assert len(read_run(tmp_path / "run")["parts"]) == 3
+    assert len(read_run(tmp_path / "run").parts) == 3
     return tmp_path / "run"
 
 
 def first(out: Path) -> Path:
-    return out / "samples" / read_run(out)["parts"][0]["name"]
+    return out / "samples" / read_run(out).parts[0].name
 
 
 def truncated(out: Path) -> None:
@@ -91,10 +91,10 @@ def test_a_damaged_part_is_named_and_repaired(
     assert "--repair" in said
     assert run(arguments(trained, out, "--repair")) == 0
     assert not differences(undisturbed, out).any
-    run_json = read_run(out)
-    assert run_json["status"] == "complete"
-    assert {path.name for path in (out / "samples").iterdir()} == {part["name"] for part in run_json["parts"]}
-    assert run_json["sessions"][-1]["samples"] == 3, "the other parts are kept"
+    record = read_run(out)
+    assert record.status == "complete"
+    assert {path.name for path in (out / "samples").iterdir()} == {part.name for part in record.parts}
+    assert record.sessions[-1].samples == 3, "the other parts are kept"
 
 
 def test_failed_samples_are_evaluated_again_and_only_they(trained, undisturbed: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_failed_samples_are_evaluated_again_and_only_they(trained, undisturbed: 
     assert [row["id"] for row in stored(out) if row["error"]] == ["s3"]
     assert run(arguments(trained, out, "--repair", manifest=manifest)) == 0
     assert not differences(undisturbed, out).any
-    assert read_run(out)["sessions"][-1]["samples"] == 1
+    assert read_run(out).sessions[-1].samples == 1
 
 
 def test_damaged_maps_are_made_again_by_repair(
@@ -152,7 +152,7 @@ def test_a_flipped_bit_in_the_name_of_a_column_is_repaired(trained, undisturbed:
 
 
 def test_a_run_lists_names_and_no_paths(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = read_run(out)
+    record = records.plain(read_run(out))
     for name in ("../../etc/x.parquet", "/etc/x.parquet"):
         record["parts"][0]["name"] = name
         records.write(out / "run.json", record, digest=True)

@@ -66,7 +66,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_with_more_room(
     ballast.unlink()
     assert run(arguments(trained, out)) == 0
     assert not differences(undisturbed, out).any
-    assert read_run(out)["sessions"][-1]["samples"] == 8 - len(before), "what was stored is not done again"
+    assert read_run(out).sessions[-1].samples == 8 - len(before), "what was stored is not done again"
 
 
 def test_a_full_disk_of_workers(trained, undisturbed: Path, disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def begin(command: list[str], **fault: object) -> subprocess.Popen[str]:
 def wait_for_parts(process: subprocess.Popen[str], out: Path, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if (out / "run.json").exists() and len(read_run(out)["parts"]) >= count:
+        if (out / "run.json").exists() and len(read_run(out).parts) >= count:
             return
         time.sleep(0.005)
     pytest.fail(f"ended before it had {count} parts: {process.communicate()}")
@@ -44,9 +44,9 @@ def test_sigterm_is_ctrl_c(trained, tmp_path: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "run the same command again to go on" in said
-    assert read_run(out)["status"] == "partial"
+    assert read_run(out).status == "partial"
     assert run(command) == 0
-    assert read_run(out)["status"] == "complete"
+    assert read_run(out).status == "complete"
 
 
 @pytest.mark.parametrize("moment", [9, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 5, 12))])

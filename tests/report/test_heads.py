@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from paired_runs import write_run
+from report_runs import GEOMETRY
 
 from rate.errors import RunError, UsageError
+from rate.records import plain
 from rate.report.heads import incompatibilities, load_head, load_heads, require_comparable, split_reference
 
 
@@ -76,9 +78,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_weights_and_where_it_ran_may_differ(tmp_path: Path) -> None:
     one = load_head(str(write_run(tmp_path / "one", {"a": ["rr"]})))
-    other = load_head(
-        str(write_run(tmp_path / "other", {"b": ["ww"]}, backend="tensorrt", precision="fp16", geometry={"size": 64}))
-    )
+    elsewhere = {"backend": "tensorrt", "precision": "fp16", "geometry": plain(GEOMETRY)}
+    other = load_head(str(write_run(tmp_path / "other", {"b": ["ww"]}, **elsewhere)))
     assert incompatibilities(one, other) == []
     require_comparable([one, other])
     require_comparable([one])

@@ -45,7 +45,7 @@ def shards(image_set, tmp_path: Path) -> tuple[Path, list[Path]]:
 
 def test_merged_shards_are_the_run_of_the_whole_set(shards, tmp_path: Path) -> None:
     manifest, runs = shards
-    assert [read_run(run)["status"] for run in runs] == ["partial"] * 3
+    assert [read_run(run).status for run in runs] == ["partial"] * 3
     whole = evaluate(job(manifest, save_maps=3), FakeSpec(light), tmp_path / "whole")
     merged = merge(runs, tmp_path / "merged")
     assert merged.status == whole.status == "complete"
@@ -67,7 +67,7 @@ def test_what_does_not_belong_together_is_refused_and_nothing_is_left(shards, tm
     evaluate(job(image_set(4, folder="others")), FakeSpec(light), tmp_path / "other")
     with pytest.raises(RunError, match="have other settings"):
         merge([runs[0], tmp_path / "other"], tmp_path / "merged")
-    damaged = runs[1] / "samples" / read_run(runs[1])["parts"][0]["name"]
+    damaged = runs[1] / "samples" / read_run(runs[1]).parts[0].name
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(RunError, match=r"cannot be read.*--repair"):
         merge(runs, tmp_path / "merged")
@@ -96,7 +96,7 @@ def test_every_shard_is_read_once_whatever_their_number(
     merge(runs, tmp_path / "merged")
     of_shards = Counter(path for path in opened if not path.is_relative_to(tmp_path / "merged"))
     of_shards = Counter({path: count for path, count in of_shards.items() if path.parent.parent in runs})
-    listed = {run / "samples" / part["name"] for run in runs for part in read_run(run)["parts"]}
+    listed = {run / "samples" / part.name for run in runs for part in read_run(run).parts}
     assert of_shards == dict.fromkeys(listed, 1)
 
 
@@ -111,7 +111,7 @@ def test_a_merge_adds_up_and_is_one_run_for_every_reader(shards, tmp_path: Path)
     status = read_status(merged)
     assert (status.status, status.planned, status.done, status.errors) == ("complete", 20, 20, 1)
     evaluate(job(manifest, save_maps=3), FakeSpec(light), merged)
-    assert read_run(merged)["sessions"][-1]["samples"] == 0, "the run of the whole set goes on from it"
+    assert read_run(merged).sessions[-1].samples == 0, "the run of the whole set goes on from it"
 
 
 def test_a_merge_of_shards_that_all_failed_is_failed(image_set, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_a_killed_merge_left_is_removed_by_the_next(shards, tmp_path: Path)
 def test_a_damaged_column_of_a_shard_is_refused(shards, tmp_path: Path) -> None:
     """Also one that no number is computed from: the merged run would be damaged from its beginning."""
     _, runs = shards
-    path = runs[1] / "samples" / read_run(runs[1])["parts"][0]["name"]
+    path = runs[1] / "samples" / read_run(runs[1]).parts[0].name
     data = bytearray(path.read_bytes())
     column = pq.ParquetFile(path).metadata.row_group(0).column(SCHEMA.get_field_index("explained"))
     data[column.data_page_offset + column.total_compressed_size - 2] ^= 1

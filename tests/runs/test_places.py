@@ -13,6 +13,7 @@ from rate.report.heads import load_heads
 from rate.report.html.page import write_report
 from rate.runs.merge import merge
 from rate.runs.places import data_of, located
+from rate.runs.run_document import Origin
 from rate.runs.store import read_run
 
 
@@ -31,6 +32,10 @@ def work(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+def of(data: str | None) -> Origin:
+    return Origin("artifact", data, None, None, "1/1")
+
+
 def pictures(run: Path, out: Path) -> tuple[int, int]:
     report = write_report(load_heads(str(run)), out / f"{run.name}.html")
     return report.pictures, report.samples
@@ -40,7 +45,7 @@ def pictures(run: Path, out: Path) -> tuple[int, int]:
 def test_a_report_made_in_another_folder_has_its_pictures(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str
 ) -> None:
-    assert read_run(work / run)["origin"]["data"] == "data/manifest.csv", "as it was given"
+    assert read_run(work / run).origin.data == "data/manifest.csv", "as it was given"
     monkeypatch.chdir(tmp_path)
     shown, all_of_them = pictures(work / run, tmp_path)
     assert shown == all_of_them > 0
@@ -61,12 +66,12 @@ def test_links_on_the_way_are_followed_and_that_of_the_manifest_is_not(tmp_path:
     (tmp_path / "disk/set/manifest.csv").touch()
     (tmp_path / "runs").symlink_to("disk/runs")
     (tmp_path / "other/set.csv").symlink_to("../disk/set/manifest.csv")
-    origin = located({"data": str(tmp_path / "other/set.csv")}, tmp_path / "runs/one")
-    assert origin["data_from_run"] == "../../../other/set.csv"
+    origin = located(of(str(tmp_path / "other/set.csv")), tmp_path / "runs/one")
+    assert origin.data_from_run == "../../../other/set.csv"
     assert data_of(origin, tmp_path / "runs/one")[0] == str(tmp_path / "other/set.csv")
 
 
-@pytest.mark.parametrize("origin", [{}, {"data": "s3://bucket/set.csv"}, {"data": "memory://a-{0..3}.tar"}], ids=str)
-def test_what_is_no_path_stays_as_it_is(origin: dict, tmp_path: Path) -> None:
-    assert located(origin, tmp_path) == origin
-    assert data_of(origin, tmp_path) == [value for value in origin.values()]
+@pytest.mark.parametrize("data", [None, "s3://bucket/set.csv", "memory://a-{0..3}.tar"])
+def test_what_is_no_path_stays_as_it_is(data: str | None, tmp_path: Path) -> None:
+    assert located(of(data), tmp_path) == of(data)
+    assert data_of(of(data), tmp_path) == [name for name in (data,) if name is not None]

@@ -48,7 +48,7 @@ def run(manifest: Path, tmp_path: Path) -> Path:
 def again(manifest: Path, run: Path, **execution: object) -> int:
     """Go on with a run; how many samples were evaluated."""
     evaluate(job(manifest, **execution), FakeSpec(light), run)
-    return int(read_run(run)["sessions"][-1]["samples"])
+    return int(read_run(run).sessions[-1].samples)
 
 
 def rows_of(run: Path) -> list[dict]:
@@ -56,7 +56,8 @@ def rows_of(run: Path) -> list[dict]:
 
 
 def change(run: Path, edit: Callable[[dict], None]) -> None:
-    document = read_run(run)
+    document = records.read_json(run / "run.json")
+    del document[records.DIGEST]
     edit(document)
     records.write(run / "run.json", document, digest=True)
 
@@ -88,7 +89,7 @@ def test_lost_and_taken_up_again_nothing_is_evaluated_twice(manifest: Path, run:
     assert rows_of(run) == before
     assert part_files(run) == files
     assert (run / "maps" / "maps.parquet").read_bytes() == maps
-    assert read_run(run)["status"] == "complete"
+    assert read_run(run).status == "complete"
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
@@ -136,7 +137,7 @@ def test_parts_of_another_run_are_refused_and_stay(manifest: Path, run: Path, im
 
 def test_a_damaged_part_of_a_lost_record_is_refused_until_repair(manifest: Path, run: Path) -> None:
     before = rows_of(run)
-    name = read_run(run)["parts"][0]["name"]
+    name = read_run(run).parts[0].name
     path = run / "samples" / name
     path.write_bytes(path.read_bytes()[:-100])
     (run / "run.json").unlink()
@@ -177,9 +178,9 @@ def test_a_list_that_does_not_add_up_is_refused_by_all_and_repaired(
 
 def test_a_sample_in_two_parts_is_refused_and_stored_once_after_repair(manifest: Path, run: Path) -> None:
     before, record = rows_of(run), read_run(run)
-    table = parts.read_part(run, record["parts"][0])
+    table = parts.read_part(run, record.parts[0])
     half = table.filter([one == table["id"][0].as_py() for one in table["id"].to_pylist()])
-    change(run, lambda document: document["parts"].append(parts.write_part(run, record["key"], half)))
+    change(run, lambda document: document["parts"].append(parts.write_part(run, record.key, half)))
     for reader in READERS.values():
         with pytest.raises(RunError, match=r"twice.*--repair"):
             reader(run)
@@ -189,11 +190,11 @@ def test_a_sample_in_two_parts_is_refused_and_stored_once_after_repair(manifest:
 
 def test_a_part_without_the_rows_of_one_head_is_refused(manifest: Path, run: Path) -> None:
     before, record = rows_of(run), read_run(run)
-    table = parts.read_part(run, record["parts"][0])
+    table = parts.read_part(run, record.parts[0])
     one_head = table.filter([head == "a" for head in table["head"].to_pylist()])
-    written = parts.write_part(run, record["key"], one_head)
+    written = parts.write_part(run, record.key, one_head)
     change(run, lambda document: document["parts"].__setitem__(0, written))
-    with pytest.raises(RunError, match=rf"{written['name']}.*--repair"):
+    with pytest.raises(RunError, match=rf"{written.name}.*--repair"):
         load_summary(run)
     assert again(manifest, run, repair=True) == 2
     assert rows_of(run) == before
@@ -202,11 +203,11 @@ def test_a_part_without_the_rows_of_one_head_is_refused(manifest: Path, run: Pat
 def test_a_part_of_another_run_that_lies_in_a_run_is_never_deleted(manifest: Path, run: Path, image_set) -> None:
     other = run.with_name("other")
     evaluate(job(image_set(2, folder="others")), FakeSpec(light), other)
-    [part] = read_run(other)["parts"]
-    stray = run / "samples" / part["name"]
-    shutil.copyfile(other / "samples" / part["name"], stray)
+    [part] = read_run(other).parts
+    stray = run / "samples" / part.name
+    shutil.copyfile(other / "samples" / part.name, stray)
     for repair in (False, True):
-        with pytest.raises(RunError, match=part["name"]):
+        with pytest.raises(RunError, match=part.name):
             again(manifest, run, repair=repair)
     assert stray.exists()
 
@@ -236,7 +237,7 @@ def test_a_run_that_failed_on_every_sample_says_failed_everywhere(manifest: Path
         path.write_bytes(b"")
     with pytest.raises(TooManyErrors):
         evaluate(job(manifest), FakeSpec(light), run)
-    assert {load_summary(run).status, read_run(run)["status"], read_status(run).status} == {"failed"}
+    assert {load_summary(run).status, read_run(run).status, read_status(run).status} == {"failed"}
     assert {head.status for head in load_heads(str(run))} == {"failed"}
 
 
@@ -244,7 +245,7 @@ def test_a_folder_that_was_moved_under_its_process_gets_no_more_parts(manifest: 
     run, moved = tmp_path / "run", tmp_path / "moved"
 
     def move(_: object) -> None:
-        if not moved.exists() and read_run(run)["parts"]:
+        if not moved.exists() and read_run(run).parts:
             run.rename(moved)
             (run / "samples").mkdir(parents=True)
             (run / "maps").mkdir()
@@ -256,7 +257,7 @@ def test_a_folder_that_was_moved_under_its_process_gets_no_more_parts(manifest: 
     run.rename(tmp_path / "empty")
     moved.rename(run)
     again(manifest, run)
-    assert read_run(run)["status"] == "complete"
+    assert read_run(run).status == "complete"
 
 
 def test_a_pipe_in_the_place_of_the_record_is_refused(run: Path) -> None:
@@ -268,9 +269,9 @@ def test_a_pipe_in_the_place_of_the_record_is_refused(run: Path) -> None:
 
 def test_a_part_whose_stored_key_is_damaged_is_evaluated_again(manifest: Path, run: Path) -> None:
     before, record = rows_of(run), read_run(run)
-    path = run / "samples" / record["parts"][0]["name"]
+    path = run / "samples" / record.parts[0].name
     rows = read_table(path, SCHEMA).replace_schema_metadata(SCHEMA.metadata)
-    write_table(rows, path, {KEY: record["key"][::-1]})
+    write_table(rows, path, {KEY: record.key[::-1]})
     with pytest.raises(RunError, match="--repair"):
         load_heads(str(run))
     assert again(manifest, run, repair=True) > 0

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from function_models import evaluate, job, light
+from msgspec import structs
 
-from rate import records
 from rate.backends.fake import FakeSpec
 from rate.engine.evaluate import Progress
 from rate.runs import parts
+from rate.runs.run_document import write_run
 from rate.runs.status import Status, read_status
 from rate.runs.store import read_run
 
@@ -56,5 +57,5 @@ def test_a_finished_run_says_what_became_of_every_sample(seen) -> None:
 
 
 def test_a_run_whose_process_is_gone_is_interrupted(seen) -> None:
-    records.write(seen[0] / "run.json", read_run(seen[0]) | {"status": "running"}, digest=True)
+    write_run(seen[0], structs.replace(read_run(seen[0]), status="running"))
     assert read_status(seen[0]).status == "interrupted"

@@ -6,33 +6,23 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from run_rows import IDENTITY, run_json
 
 from rate.errors import RunError
-from rate.records import write
-from rate.runs import parts as store_module
-from rate.runs import records
+from rate.runs import parts, records
+from rate.runs import store as store_module
 from rate.runs.parts import read_rows
 from rate.runs.records import Recorder, Records, RunStats
+from rate.runs.run_document import RunDocument, write_run
 from rate.runs.store import RunStore, read_run
 from rate.types import Sample
 
 ZEROS = "0" * 16
-RULE = {"evidence": "positive", "valid": "midpoint", "tau": 0.5, "saliency": "rise", "masks": 24}
-ABOUT = {
-    "measurement": {"seed": 0},
-    "identity": {"weights": "w"},
-    "rule": RULE | {"explained": "label", "score": "logit"},
-    "heads": [{"name": "a", "classes": 2}],
-    "execution": {},
-    "origin": {},
-    "versions": {},
-    "machine": {},
-}
 
 
 def opened(folder: Path, key: str = "0" * 64, available: int = 2, repair: bool = False) -> RunStore:
-    about = ABOUT | {"samples": {"planned": available, "available": available}}
-    return RunStore(folder, key, about, keep_maps=0, repair=repair)
+    return RunStore(folder, key, run_json(["a"], available), keep_maps=0, repair=repair)
 
 
 def sample(k: int) -> Sample:
@@ -55,20 +45,20 @@ def ids(folder: Path) -> list[str]:
 
 
 def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PART_ROWS", 3)
+    monkeypatch.setattr(parts, "PART_ROWS", 3)
     with opened(tmp_path / "run", available=7) as store:
         add(store, *range(7))
-        assert [part["rows"] for part in read_run(tmp_path / "run")["parts"]] == [3, 3]
+        assert [part.rows for part in read_run(tmp_path / "run").parts] == [3, 3]
         store.finish(7)
     assert ids(tmp_path / "run") == [f"s{k}" for k in range(7)]
-    assert read_run(tmp_path / "run")["status"] == "failed", "not one sample was evaluated"
+    assert read_run(tmp_path / "run").status == "failed", "not one sample was evaluated"
 
 
 def test_parts_close_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
     with opened(tmp_path / "run") as store:
         add(store, 1)
-        assert len(read_run(tmp_path / "run")["parts"]) == 1
+        assert len(read_run(tmp_path / "run").parts) == 1
         store.finish(1)
 
 
@@ -77,28 +67,29 @@ def test_a_part_that_was_written_but_not_listed_counts_when_the_run_goes_on(tmp_
     with pytest.raises(KeyboardInterrupt):
         break_off(tmp_path / "run", KeyboardInterrupt)
     run = read_run(tmp_path / "run")
-    [part] = run["parts"]
-    write(tmp_path / "run" / "run.json", run | {"parts": [], "status": "running"})
+    [part] = run.parts
+    write_run(tmp_path / "run", structs.replace(run, parts=(), status="running"))
     (tmp_path / "run" / "samples" / f".part-{ZEROS}.parquet.rate-{'1' * 16}.tmp").write_bytes(b"torn")
     with opened(tmp_path / "run") as store:
         assert len(store.done) == 2
         store.finish(2)
     assert ids(tmp_path / "run") == ["s1", "s2"]
-    assert [p.name for p in (tmp_path / "run" / "samples").iterdir()] == [part["name"]]
+    assert [p.name for p in (tmp_path / "run" / "samples").iterdir()] == [part.name]
 
 
 def test_an_error_marks_the_run_failed_and_keeps_what_is_settled(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         break_off(tmp_path / "run", ZeroDivisionError)
-    assert read_run(tmp_path / "run")["status"] == "failed"
+    assert read_run(tmp_path / "run").status == "failed"
     assert ids(tmp_path / "run") == ["s1", "s2"]
 
 
 def test_a_folder_of_another_key_says_what_differs(tmp_path: Path) -> None:
     with opened(tmp_path / "run") as store:
         store.finish(2)
-    other = RunStore(tmp_path / "run", "1" * 64, ABOUT | {"identity": {"weights": "v"}}, keep_maps=0)
-    with pytest.raises(RunError, match=r"identity.weights: 'w' there, 'v' now"):
+    about = run_json(["a"], 2, identity=IDENTITY | {"weights": "v"})
+    other = RunStore(tmp_path / "run", "1" * 64, about, keep_maps=0)
+    with pytest.raises(RunError, match=r"identity.weights: 'w+' there, 'v' now"):
         other.__enter__()
     with opened(tmp_path / "run"):  # the refused one let go of the lock
         pass
@@ -149,15 +140,15 @@ def test_a_sample_that_was_interrupted_between_its_heads_is_not_stored(
 def test_a_part_is_listed_once_when_the_interrupt_comes_just_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Parts(list):
-        def append(self, part: object) -> None:
-            super().append(part)
-            raise KeyboardInterrupt
+    def write_and_interrupt(folder: Path, run: RunDocument) -> None:
+        write_run(folder, run)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
 
     def broken_off() -> None:
         with opened(tmp_path / "run") as store:
             add(store, 1, 2)
-            store._run["parts"] = Parts()
+            monkeypatch.setattr(store_module, "write_run", write_and_interrupt)
             store.finish(2)
 
     with pytest.raises(KeyboardInterrupt):

@@ -91,7 +91,7 @@ def test_every_run_is_what_it_is_alone_and_the_model_is_opened_once(image_set, t
     for name, corruption in zip(names, ASKED, strict=True):
         alone = job(manifest, corrupt=corruption)
         function_models.evaluate(alone, FakeSpec(light), tmp_path / name)
-        assert read_run(tmp_path / "grid" / name)["key"] == read_run(tmp_path / name)["key"]
+        assert read_run(tmp_path / "grid" / name).key == read_run(tmp_path / name).key
         one, two = (read_rows(folder / name, read_run(folder / name)) for folder in (tmp_path / "grid", tmp_path))
         assert one.sort_by("id").drop_columns("evidence_sketch") == two.sort_by("id").drop_columns("evidence_sketch")
 

@@ -11,6 +11,7 @@ from function_models import evaluate, job, light, open_spec
 
 from rate.backends.fake import FakeSpec
 from rate.engine.engine import InProcess
+from rate.runs.run_document import SampleCounts
 from rate.runs.store import read_run
 from rate.studies.precision import compare_precision
 from rate.types import Float32
@@ -33,5 +34,5 @@ def test_fewer_or_more_samples_than_before_are_compared_as_asked(
         assert {flips.predictions for flips in found} == {count}, "every prediction differs"
         stored = json.loads((run / "precision.json").read_text())
         assert {head["samples"] for head in stored["heads"].values()} == {count}
-        assert read_run(run / "precision")["status"] == "complete"
-    assert read_run(run / "precision")["samples"] == {"planned": max(order), "available": max(order)}
+        assert read_run(run / "precision").status == "complete"
+    assert read_run(run / "precision").samples == SampleCounts(max(order), max(order))

@@ -89,8 +89,8 @@ class Agreement:
     def document(self) -> AgreementDocument:
         """Return the agreement as JSON."""
         return AgreementDocument(
-            first=Measured(self.first.name, record(Rule, self.first.summary.rule)),
-            second=Measured(self.second.name, record(Rule, self.second.summary.rule)),
+            first=Measured(self.first.name, self.first.summary.rule),
+            second=Measured(self.second.name, self.second.summary.rule),
             judged=self.judged,
             undefined=WithoutVerdict(*self.undefined),
             table=record(Table, self),
@@ -106,8 +106,8 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
     Raises:
         RunError: they are of different models or data, or have no sample in common.
     """
-    differing = [name for name in _SAME if first.run["identity"].get(name) != second.run["identity"].get(name)]
-    differing += [name for name in _IMAGES if first.run["measurement"].get(name) != second.run["measurement"].get(name)]
+    differing = [name for name in _SAME if getattr(first.run.identity, name) != getattr(second.run.identity, name)]
+    differing += [name for name in _IMAGES if first.run.measurement.get(name) != second.run.measurement.get(name)]
     if first.head != second.head:
         differing.append("head")
     if differing:
@@ -145,7 +145,7 @@ class _Column:
     @classmethod
     def of(cls, rows: pa.Table, head: HeadRun) -> _Column:
         valid = rows["valid"]
-        mass = rows[f"rma_{head.summary.rule['evidence']}"]
+        mass = rows[f"rma_{head.summary.rule.evidence}"]
         return cls(
             judged=np.asarray(pc.is_valid(valid).to_numpy(), np.bool_),
             valid=np.asarray(pc.fill_null(valid, False).to_numpy(), np.bool_),

@@ -288,10 +288,10 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
     same_head = first.head == second.head
     if _place(first) == _place(second):
         yield f"{one} is compared with itself: every difference is 0 by construction"
-    elif same_head and first.run["identity"]["weights"] == second.run["identity"]["weights"]:
+    elif same_head and first.run.identity.weights == second.run.identity.weights:
         yield f"{one} and {other} have the same weights: this compares two evaluations, not two models"
     for name in _NO_MATTER_OF_THE_MODEL:
-        a, b = (head.run["identity"].get(name) for head in (first, second))
+        a, b = (getattr(head.run.identity, name) for head in (first, second))
         if a != b:
             yield f"{name} differs: {a} in {one}, {b} in {other}; part of a difference may come from it"
     for title, missing in zip(compared.titles, reversed(compared.unpaired), strict=True):

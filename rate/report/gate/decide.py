@@ -264,7 +264,7 @@ def _needed(check: Check, reading: Reading, limit: float) -> int | None:
 def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterator[str]:
     for head in (candidate,) if against is None else (candidate, against.first):
         if head.status != "complete":
-            available = head.run["samples"]["available"]
+            available = head.run.samples.available
             yield f"{head.folder} is {head.status}: decided on {len(head.rows)} of {available} samples"
     missing = candidate.rows["group"].null_count
     if missing and any(check.slice == "group" for check in policy.checks):
@@ -294,8 +294,8 @@ def _identity(head: HeadRun, name: str) -> HeadIdentity:
             "folder": str(head.folder),
             "head": head.head,
             "status": head.status,
-            "key": head.run["key"],
-            "weights": head.run["identity"]["weights"],
+            "key": head.run.key,
+            "weights": head.run.identity.weights,
             "n": len(head.rows),
         },
     )

@@ -26,7 +26,7 @@ def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
                 f"began it, or add --allow-partial to decide on what is there"
             )
         rows, distinct = len(head.rows), pc.count_distinct(head.rows["id"]).as_py()
-        available = head.run["samples"]["available"]
+        available = head.run.samples.available
         if distinct != rows or rows > available or (head.status == "complete" and rows != available):
             raise RunError(
                 f"{head.name} holds {rows} rows of {distinct} samples, and its set has {available}: run.json or a part "
@@ -64,7 +64,7 @@ def too_many_errors(head: HeadRun) -> str | None:
 
 def _limit(head: HeadRun) -> Execution:
     """Return the limit of the evaluation; the default if run.json has no valid one."""
-    given = head.run.get("execution", {}).get("max_errors")
+    given = head.run.execution.get("max_errors")
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
         return Execution()
     return Execution(max_errors=given)

@@ -106,8 +106,8 @@ def sweep_of(head: HeadRun) -> Sweep | None:
         lines=curves({name.upper(): [(point.tau, getattr(point, name)) for point in points] for name in ("pt", "ir")}),
         ticks=ticks({value: f"{value:g}" for value in (0, 0.25, 0.5, 0.75, 1)}),
         levels=SHARES,
-        threshold=_x(rule["tau"], 0, 1),
-        tau=rule["tau"],
+        threshold=_x(rule.tau, 0, 1),
+        tau=rule.tau,
     )
 
 
@@ -127,14 +127,14 @@ def ticks(labels: Mapping[float, str]) -> tuple[Tick, ...]:
 
 def is_adaptive(head: HeadRun) -> bool:
     """Tell whether masks were drawn until a verdict was clear."""
-    return head.summary.rule["masks"] == "auto" or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
+    return head.summary.rule.masks == "auto" or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
 
 
 def _counted(head: HeadRun) -> tuple[Float64, Float64]:
     """Compute counts [rr rw wr ww, bins] and the edges of the bins, which include the threshold."""
     rule = head.summary.rule
-    midpoint, tau = rule["valid"] == "midpoint", float(rule["tau"])
-    column = "localization" if midpoint else f"rma_{rule['evidence']}"
+    midpoint, tau = rule.valid == "midpoint", rule.tau
+    column = "localization" if midpoint else f"rma_{rule.evidence}"
     judged = head.rows.filter(pc.is_valid(head.rows["valid"]))
     values = np.asarray(judged[column].to_numpy(), np.float64)
     correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
@@ -167,14 +167,14 @@ def _histogram(head: HeadRun, counts: Float64, edges: Float64, up: float, down: 
                 Bar(name, int(row[k]), float(edges[k]), float(edges[k + 1]), left, top, right - left - 1, height)
             )
     return Histogram(
-        quantity="localization" if rule["valid"] == "midpoint" else "relevance mass",
-        tau=rule["tau"],
+        quantity="localization" if rule.valid == "midpoint" else "relevance mass",
+        tau=rule.tau,
         judged=judged,
         bars=tuple(bars),
         ticks=tuple(Tick(_x(value, first, last), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
         levels=tuple(_levels(up, down, axis, scale)),
         axis=axis,
-        threshold=_x(rule["tau"], first, last),
+        threshold=_x(rule.tau, first, last),
     )
 
 

@@ -12,6 +12,7 @@ from rate.report.html.encode import heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.pictures import Pictures, View
 from rate.report.html.selection import GROUPS, Shown, select
+from rate.runs.run_document import Rule
 from rate.types import Json
 
 
@@ -84,7 +85,7 @@ def _card(shown: Shown, head: HeadRun, view: View | None, picture: int | None) -
         quadrant=shown.quadrant,
         row=shown.row,
         threshold=_threshold(shown.row, rule),
-        mass=shown.row[f"rma_{rule['evidence']}"],
+        mass=shown.row[f"rma_{rule.evidence}"],
         picture=picture,
         heat=None if shown.heat is None else heat_uri(np.minimum(shown.heat, 1.0)),
         coarse=shown.coarse,
@@ -93,12 +94,12 @@ def _card(shown: Shown, head: HeadRun, view: View | None, picture: int | None) -
     )
 
 
-def _threshold(row: Json, rule: Json) -> float | None:
-    if rule["valid"] != "midpoint":
-        return float(rule["tau"])
+def _threshold(row: Json, rule: Rule) -> float | None:
+    if rule.valid != "midpoint":
+        return rule.tau
     if row["floor"] is None or row["ceiling"] is None:
         return None
-    return float(row["floor"] + rule["tau"] * (row["ceiling"] - row["floor"]))
+    return float(row["floor"] + rule.tau * (row["ceiling"] - row["floor"]))
 
 
 def _totals(heads: Sequence[HeadRun]) -> dict[str, int]:

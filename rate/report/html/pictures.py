@@ -14,14 +14,13 @@ from PIL import Image
 
 from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
 from rate.data.images.corrupt import corruption_function
-from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
-from rate.errors import ConfigError, DataError, SampleError, UsageError
-from rate.records import record
+from rate.errors import DataError, SampleError, UsageError
 from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
 from rate.runs.places import data_of
-from rate.types import Bool, Json, Sample
+from rate.runs.run_document import RunDocument
+from rate.types import Bool, Sample
 
 _NAMED = 3
 Source = tuple[tuple[str, ...], str | None]
@@ -53,17 +52,15 @@ class Pictures:
 
     def view(self, head: HeadRun, identifier: str) -> View | None:
         """Return the sample's picture and region; None if the data, the sample or its image is missing."""
-        geometry = _geometry(head.run)
         key = self.key(head, identifier)
         if key not in self._views:
             sample = self._samples(head).get(identifier)
-            readable = None if sample is None or geometry is None else (sample, geometry)
-            self._views[key] = None if readable is None else self._read(*readable, _corruption(head.run))
+            self._views[key] = None if sample is None else self._read(sample, head.run)
         return self._views[key]
 
     def key(self, head: HeadRun, identifier: str) -> tuple[Source, str, str, str]:
         """Return a key that is equal for equal results of `view`."""
-        return (self._source(head), repr(_geometry(head.run)), repr(_corruption(head.run)), identifier)
+        return (self._source(head), repr(head.run.identity.geometry), repr(_corruption(head.run)), identifier)
 
     def notices(self) -> tuple[str, ...]:
         """Return one sentence for each thing that could not be read."""
@@ -74,10 +71,9 @@ class Pictures:
         return (*self._notices, f"shown without its picture: {named}{more}")
 
     def _source(self, head: HeadRun) -> Source:
-        origin = head.run.get("origin", {})
-        split = origin.get("split")
+        origin = head.run.origin
         places = data_of(origin, head.folder) if self.data is None else [self.data]
-        return tuple(places), split if isinstance(split, str) else None
+        return tuple(places), origin.split
 
     def _samples(self, head: HeadRun) -> dict[str, Sample]:
         source = self._source(head)
@@ -95,12 +91,12 @@ class Pictures:
 
     def _evaluated(self, head: HeadRun, places: Sequence[str], split: str | None) -> EvaluationSet:
         """Return the set in the first place that has it; a refusal names the place as the run wrote it."""
-        limit, refused = head.run.get("origin", {}).get("limit"), DataError("its run.json does not name them")
+        refused = DataError("its run.json does not name them")
         for place in places:
             try:
                 if self.data is None and "://" in place:
                     raise DataError(f"{place} is remote, and is fetched only where --data names it")
-                dataset = read_evaluation_set(place, split, limit if isinstance(limit, int) else None)
+                dataset = read_evaluation_set(place, split, head.run.origin.limit)
                 self._compare(head, dataset)
             except DataError as error:
                 refused = error
@@ -109,31 +105,24 @@ class Pictures:
         raise refused
 
     def _compare(self, head: HeadRun, dataset: EvaluationSet) -> None:
-        if dataset.digest == head.run.get("identity", {}).get("data"):
+        if dataset.digest == head.run.identity.data:
             return
         said = f"{dataset.data} is not what {head.folder} evaluated (other samples, labels or regions)"
         if self.data is None:
             raise DataError(said)
         self._notices.append(f"{said}; pictures are matched by id")
 
-    def _read(self, sample: Sample, geometry: Geometry, corruption: tuple[str | None, int]) -> View | None:
+    def _read(self, sample: Sample, run: RunDocument) -> View | None:
+        geometry = run.identity.geometry
         try:
             if self.data is None and "://" in f"{sample.image} {sample.mask}":
                 raise SampleError(f"{sample.id} is remote, and is fetched only where --data names its set")
-            prepared = prepare(sample, geometry, corruption_function(*corruption))
+            prepared = prepare(sample, geometry, corruption_function(*_corruption(run)))
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None
         return View(Image.fromarray(levels(prepared.pixels, geometry)), prepared.region)
 
 
-def _corruption(run: Json) -> tuple[str | None, int]:
-    measurement = run.get("measurement", {})
-    return measurement.get("corrupt"), measurement.get("corrupt_seed", 0)
-
-
-def _geometry(run: Json) -> Geometry | None:
-    try:
-        return record(Geometry, run["identity"]["geometry"])
-    except (KeyError, TypeError, ValueError, ConfigError):
-        return None
+def _corruption(run: RunDocument) -> tuple[str | None, int]:
+    return run.measurement.get("corrupt"), run.measurement.get("corrupt_seed", 0)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from rate.credentials import without_credentials
+from rate.records import plain
 from rate.report.heads import HeadRun
 from rate.report.html.sentences import rule_in_words
 from rate.runs.failures import Failure
@@ -44,7 +45,7 @@ def runs_of(heads: Sequence[HeadRun]) -> list[HeadRun]:
 
 def data_name(head: HeadRun) -> str:
     """Return file and folder of the manifest, by which readers identify it."""
-    return "/".join(Path(without_credentials(_text(head.run.get("origin", {}).get("data")))).parts[-2:])
+    return "/".join(Path(without_credentials(_text(head.run.origin.data))).parts[-2:])
 
 
 def record(runs: Sequence[HeadRun]) -> list[Entry]:
@@ -68,27 +69,26 @@ def failures(heads: Sequence[HeadRun]) -> list[Failures]:
 
 def _properties(head: HeadRun) -> Iterable[tuple[str, str]]:
     run = head.run
-    identity, origin, measurement = (run.get(name, {}) for name in ("identity", "origin", "measurement"))
-    samples = run.get("samples", {})
+    identity, origin, samples = run.identity, run.origin, run.samples
     yield "Run folder", str(head.folder)
     yield "Status", head.status
-    yield "Images", f"{head.whole.samples} of {samples.get('planned')} planned, {samples.get('available')} in the data"
-    yield "Heads", ", ".join(f"{entry['name']} ({entry['classes']} classes)" for entry in run["heads"])
-    yield "Data", _text(origin.get("data")) + (f", split {origin['split']}" if origin.get("split") else "")
-    yield "Data digest", _text(identity.get("data"))
-    yield "Artifact", _text(origin.get("artifact"))
-    yield "Weights digest", _text(identity.get("weights"))
+    yield "Images", f"{head.whole.samples} of {samples.planned} planned, {samples.available} in the data"
+    yield "Heads", ", ".join(f"{one.name} ({one.classes} classes)" for one in run.heads)
+    yield "Data", _text(origin.data) + (f", split {origin.split}" if origin.split else "")
+    yield "Data digest", identity.data
+    yield "Artifact", _text(origin.artifact)
+    yield "Weights digest", identity.weights
     yield "Measured", rule_in_words(head.summary.rule)
-    yield "Settings", _pairs(measurement)
-    yield "Geometry", _pairs(identity.get("geometry", {}))
-    yield "Pixel path", _text(identity.get("pixel_path"))
-    yield "Backend", f"{_text(identity.get('backend'))}, {_text(identity.get('precision'))}"
-    yield "Execution", _pairs(run.get("execution", {}))
+    yield "Settings", _pairs(run.measurement)
+    yield "Geometry", _pairs(plain(identity.geometry))
+    yield "Pixel path", identity.pixel_path
+    yield "Backend", f"{identity.backend}, {identity.precision}"
+    yield "Execution", _pairs(run.execution)
     yield "Throughput", _throughput(head)
-    yield "Time", f"{_text(run.get('started'))} to {_text(run.get('finished'))}, sessions: {len(run['sessions'])}"
-    yield "Versions", _pairs(run.get("versions", {}))
-    yield "Machine", _pairs(run.get("machine", {}))
-    yield "Run key", _text(run.get("key"))
+    yield "Time", f"{_text(run.started)} to {_text(run.finished)}, sessions: {len(run.sessions)}"
+    yield "Versions", _pairs(run.versions)
+    yield "Machine", _pairs(run.machine)
+    yield "Run key", run.key
 
 
 def _throughput(head: HeadRun) -> str:
@@ -109,6 +109,6 @@ def _pairs(values: Json) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " ".join(_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else "not known" if value is None else str(value)

@@ -94,7 +94,7 @@ def _candidates(position: int, head: HeadRun) -> Iterator[Shown]:
 def _saved_maps(head: HeadRun) -> list[Json]:
     """Return the saved maps of a head; of an interrupted run, those of its listed parts."""
     folder = head.folder / "maps"
-    names = ["maps.parquet", *(str(part["name"]) for part in head.run["parts"])]
+    names = ["maps.parquet", *(part.name for part in head.run.parts)]
     maps = {
         saved["id"]: saved
         for path in (folder / name for name in names)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rate.methods import METHODS
+from rate.runs.run_document import Rule
 from rate.runs.summary import HeadSummary, Metric
-from rate.types import Json
 
 REASONS = {
     "empty-region": "the region is empty in model pixels",
@@ -22,29 +22,29 @@ def answer(summary: HeadSummary) -> list[str]:
     return [first, _trust(summary.pt), _reliability(summary.ir, summary.rule)]
 
 
-def rule_in_words(rule: Json) -> str:
+def rule_in_words(rule: Rule) -> str:
     """State what was measured and when evidence counts as valid."""
-    method = METHODS.get(rule["saliency"])
-    masks = f"{rule['masks']} masks" if method is None else method.masks_in_words
-    if isinstance(rule["masks"], int):
-        masks = f"{rule['masks']:,} masks an image"
-    tau = f"{rule['tau']:g}"
+    method = METHODS.get(rule.saliency)
+    masks = f"{rule.masks} masks" if method is None else method.masks_in_words
+    if isinstance(rule.masks, int):
+        masks = f"{rule.masks:,} masks an image"
+    tau = f"{rule.tau:g}"
     condition = (
         f"localization of at least {tau}"
-        if rule["valid"] == "midpoint"
+        if rule.valid == "midpoint"
         else f"relevance mass inside the region of at least {tau}"
     )
-    images = f"; every image under {rule['corrupt']}" if "corrupt" in rule else ""
+    images = f"; every image under {rule.corrupt}" if rule.corrupt is not None else ""
     return (
-        f"{rule['saliency'] if method is None else method.title} "
-        f"({masks}) on the {rule['score']} of the {_explained(rule)}; {rule['evidence']} evidence; valid from a "
+        f"{rule.saliency if method is None else method.title} "
+        f"({masks}) on the {rule.score} of the {_explained(rule)}; {rule.evidence} evidence; valid from a "
         f"{condition}{images}"
     )
 
 
-def explained_note(rule: Json) -> str:
+def explained_note(rule: Rule) -> str:
     """State the explained class of the maps, and the consequence for IR."""
-    if rule["explained"] == "prediction":
+    if rule.explained == "prediction":
         return (
             "The maps explain the predicted class. A wrong prediction on valid evidence rests on the object and still "
             "names another class."
@@ -66,7 +66,7 @@ def _trust(metric: Metric) -> str:
     )
 
 
-def _reliability(metric: Metric, rule: Json) -> str:
+def _reliability(metric: Metric, rule: Rule) -> str:
     ratio = metric.ratio
     if ratio.value is None:
         return "IR is undefined: no prediction rests on valid evidence."
@@ -94,5 +94,5 @@ def _clear(metric: Metric) -> str:
     return f", its interval {' and '.join(parts)}."
 
 
-def _explained(rule: Json) -> str:
-    return "labelled class" if rule["explained"] == "label" else "predicted class"
+def _explained(rule: Rule) -> str:
+    return "labelled class" if rule.explained == "label" else "predicted class"

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from rate.metrics import Ratio
 from rate.runs.failures import Failure
+from rate.runs.run_document import Rule
 from rate.runs.summary import BesideUniform, HeadSummary, Metric, Summary
-from rate.types import Json
 
 _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 
@@ -53,7 +53,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         table.add_row(title, *_metric(metric))
     yield table
     yield Text(rule_line(head.rule))
-    if head.rule["masks"] == "auto" and head.forwards_mean is not None:
+    if head.rule.masks == "auto" and head.forwards_mean is not None:
         yield Text(f"{head.forwards_mean:.0f} forwards an image on average, {counts.capped} verdicts not clear")
     for other in head.also:
         yield Text(
@@ -87,14 +87,14 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def rule_line(rule: Json) -> str:
+def rule_line(rule: Rule) -> str:
     """State what was measured and when evidence counts as valid."""
-    asked = rule["masks"]
+    asked = rule.masks
     masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
-    images = f"under {rule['corrupt']}; " if rule.get("corrupt") else ""
+    images = f"under {rule.corrupt}; " if rule.corrupt else ""
     return (
-        f"{images}{rule['saliency']}, {masks}; {rule['score']} of the {rule['explained']}; "
-        f"{rule['evidence']} evidence, valid from {rule['valid']} {rule['tau']:g}"
+        f"{images}{rule.saliency}, {masks}; {rule.score} of the {rule.explained}; "
+        f"{rule.evidence} evidence, valid from {rule.valid} {rule.tau:g}"
     )
 
 

@@ -39,7 +39,7 @@ def test_actors_and_drivers_that_are_killed_lose_nothing(
     manifest, out = image_set(200), tmp_path / "run"
     evaluate(job(manifest), FakeSpec(light), tmp_path / "alone")
     run_and_kill(manifest, out, "ray", 1)
-    before = read_run(out)["parts"]
+    before = read_run(out).parts
     assert before
     deaths = tmp_path / "deaths"
     deaths.mkdir()
@@ -53,8 +53,8 @@ def test_actors_and_drivers_that_are_killed_lose_nothing(
     assert not list(deaths.iterdir()), "the actors were to die"
     assert rows_of(out) == rows_of(tmp_path / "alone")
     run = read_run(out)
-    assert run["status"] == "complete"
-    assert run["parts"][: len(before)] == before
+    assert run.status == "complete"
+    assert run.parts[: len(before)] == before
     assert not sys.modules["ray"].is_initialized()
 
 

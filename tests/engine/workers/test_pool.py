@@ -74,8 +74,8 @@ def test_workers_give_the_rows_of_one_process(alone, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "run") == expected
     assert (seen[-1].done, seen[-1].errors) == (24, 0)
     run = read_run(tmp_path / "run")
-    assert run["status"] == "complete"
-    assert run["sessions"][-1]["samples"] == 24
+    assert run.status == "complete"
+    assert run.sessions[-1].samples == 24
 
 
 def test_a_worker_that_is_killed_costs_its_chunk_and_nothing_else(alone, tmp_path: Path, deaths: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_defect_in_a_worker_ends_the_run_at_once_with_its_traceback(image_set,
     with pytest.raises(Defect, match="ZeroDivisionError in a worker: seven by nothing") as caught:
         shared(image_set(6), tmp_path / "run", FakeSpec(defective))
     assert "in defective" in "".join(traceback.format_exception(caught.value)), "where it happened, in the worker"
-    assert not read_run(tmp_path / "run")["parts"], "it is no error of a sample"
+    assert not read_run(tmp_path / "run").parts, "it is no error of a sample"
 
 
 def test_the_command_calls_it_a_defect_once(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -163,7 +163,7 @@ def run_and_kill(manifest: Path, out: Path, runner: str, after_parts: int) -> li
     ) as driver:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and driver.poll() is None:
-            if (out / "run.json").exists() and len(read_run(out)["parts"]) >= after_parts:
+            if (out / "run.json").exists() and len(read_run(out).parts) >= after_parts:
                 if sys.platform == "linux":  # elsewhere nobody tells
                     children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
                 driver.send_signal(signal.SIGKILL)
@@ -178,10 +178,10 @@ def test_a_driver_that_is_killed_is_resumed_to_the_same_rows(image_set, tmp_path
     workers = run_and_kill(manifest, out, "local", 1)
     assert len(workers) >= 2 or sys.platform != "linux"
     before = read_run(out)
-    assert before["status"] == "running"
+    assert before.status == "running"
     shared(manifest, out, FakeSpec(light))
     assert rows_of(out) == rows_of(tmp_path / "alone")
-    assert read_run(out)["parts"][: len(before["parts"])] == before["parts"]
+    assert read_run(out).parts[: len(before.parts)] == before.parts
     assert not [pid for pid in workers if is_running(pid)], "workers outlived their owner"
 
 

@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 from paired_runs import write_run
+from report_runs import GEOMETRY
 from rich.console import Console
 
 import rate
@@ -140,7 +141,7 @@ def test_runs_that_measured_different_things_are_refused(two) -> None:
 
 
 def test_what_is_not_the_model_but_differs_is_said(two) -> None:
-    changed = {"precision": "bf16", "backend": "tensorrt", "pixel_path": "torchvision", "geometry": {"size": 64}}
+    changed = {"precision": "bf16", "backend": "tensorrt", "pixel_path": "torchvision", "geometry": plain(GEOMETRY)}
     notices = compare(two(FIRST, SECOND, None, changed)).notices
     for name in changed:
         assert any(text.startswith(f"{name} differs") for text in notices), name

@@ -16,7 +16,8 @@ import pytest
 from gate_runs import decided, head_run, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_rows import FORWARDS
+from msgspec import structs
+from run_rows import FORWARDS, IDENTITY
 
 from rate.config import Measurement
 from rate.errors import RunError, UsageError
@@ -30,6 +31,7 @@ from rate.report.gate.junit import junit
 from rate.report.gate.markdown import markdown
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
+from rate.runs.run_document import SampleCounts
 
 MIXED = states(rr=60, rw=20, wr=10, ww=5, capped=5, undefined_right=3, undefined_wrong=2, error=5)
 """n 110: accuracy 88/105, PT 65/85, IR 65/75, undefined 5, capped 5, errors 5."""
@@ -223,7 +225,7 @@ def test_a_head_against_itself_is_said_to_prove_nothing() -> None:
 def only(head: HeadRun, column: str, value: str) -> HeadRun:
     """The run of the samples with a value in a column, as if there were no others."""
     rows = head.rows.filter(pc.equal(head.rows[column], value))
-    return replace(head, rows=rows, run=head.run | {"samples": {"planned": len(rows), "available": len(rows)}})
+    return replace(head, rows=rows, run=structs.replace(head.run, samples=SampleCounts(len(rows), len(rows))))
 
 
 LABELS = ["cat", "dog", "eel"] * 36 + ["cat", "dog"]
@@ -372,7 +374,7 @@ def test_runs_of_other_samples_are_refused() -> None:
 
 
 def test_the_same_run_with_another_digest_of_its_data_is_refused() -> None:
-    identity = {"weights": "w" * 64, "data": "e" * 64}
+    identity = IDENTITY | {"data": "e" * 64}
     with pytest.raises(RunError, match=r"identity\.data"):
         decided({"metric": "pt", "max_drop": 0.1}, head_run(MIXED), head_run(MIXED, identity=identity))
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
+from run_rows import IDENTITY
 
 from rate.report.gate.decide import STATES, Decision
 from rate.report.gate.markdown import LIMIT, append_markdown, markdown
@@ -60,7 +61,7 @@ def test_names_that_look_like_markup_stay_text(name: str) -> None:
 @pytest.mark.parametrize("name", ["`x` <b>@team", "a|b\n# c", "- x", "    x", "1. x", "![x](y)"])
 @pytest.mark.parametrize("which", ["weights", "name"])
 def test_what_run_json_and_folders_say_stays_text(name: str, which: str) -> None:
-    named = {"name": name} if which == "name" else {"identity": {"weights": name, "data": "d" * 64}}
+    named = {"name": name} if which == "name" else {"identity": IDENTITY | {"weights": name}}
     heads = [head_run(MIXED, **named), head_run(MIXED, name="before", **(named if which == "weights" else {}))]
     text = markdown(decided({"metric": "pt", "max_drop": 0.2}, *heads))
     tokens = MarkdownIt("commonmark").enable("table").parse(text)

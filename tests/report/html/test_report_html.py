@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pytest
 import report_runs
 from fsspec.implementations.memory import MemoryFileSystem
+from msgspec import structs
 from PIL import Image
 from report_runs import Plan, write_run
 
@@ -28,7 +29,9 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.errors import ConfigError, RunError, UsageError
 from rate.report.heads import load_heads
 from rate.report.html.page import Report, embedded_json, titles, write_report
+from rate.runs import run_document
 from rate.runs.parts import read_rows, write_part
+from rate.runs.store import read_run
 
 EVIL = (
     "</script><script>alert(1)</script>",
@@ -361,11 +364,11 @@ def test_adaptive_masks_hide_the_sweep_with_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", ["nothing", "errors"])
 def test_a_run_without_any_prediction_has_a_report(tmp_path: Path, kept: str) -> None:
     folder = write_run(tmp_path, Plan(count=1, errors=2, status="failed", group=True))
-    run = json.loads((folder / "run.json").read_text())
+    run = read_run(folder)
     rows = read_rows(folder, run)
     rows = rows.filter(pc.is_valid(rows["error"])) if kept == "errors" else rows.slice(0, 0)
-    parts = [write_part(folder, run["key"], rows)] if len(rows) else []
-    (folder / "run.json").write_text(json.dumps(run | {"sessions": [], "parts": parts}))
+    parts = [write_part(folder, run.key, rows)] if len(rows) else []
+    run_document.write_run(folder, structs.replace(run, sessions=(), parts=tuple(parts)))
     report = write_report(load_heads(str(folder)), tmp_path / "report.html")
     words = Elements(report.path.read_text()).words
     assert report.samples == 0

@@ -112,8 +112,8 @@ def test_maps_of_another_size_than_they_say_are_left_out(tmp_path: Path) -> None
 
 def test_maps_of_a_broken_off_run_are_found_in_its_parts(tmp_path: Path) -> None:
     folder = write_run(tmp_path, Plan(count=4, status="partial"))
-    [part] = read_run(folder)["parts"]
-    (folder / "maps" / "maps.parquet").rename(folder / "maps" / part["name"])
+    [part] = read_run(folder).parts
+    (folder / "maps" / "maps.parquet").rename(folder / "maps" / part.name)
     assert not any(shown.coarse for shown in select(load_heads(str(folder)), 10))
 
 
