@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.planted import SIZE
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, Pending
+from rate.backends.batches import clean_rows
 from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.make.synth import CLASSES
@@ -87,8 +88,7 @@ def _grown(region: Bool, by: int) -> Bool:
 
 def _forward(backend: Backend, pixels: Float32) -> Float64:
     backend.put(0, pixels.astype(np.float32))
-    grid = _PLAIN.clean[None]
-    [logits] = backend.submit(Rows(np.zeros(1, np.int64), grid, np.zeros((1, 2), np.int64))).wait().values()
+    [logits] = backend.submit(clean_rows(_PLAIN, np.zeros(1, np.int64))).wait().values()
     return logits[0].astype(np.float64)
 
 
@@ -100,14 +100,15 @@ def logits_of(work: Path, artifact: Artifact, who: str, name: str, method: Metho
     found = np.empty((len(cases), method.count, len(CLASSES)), np.float32)
     waiting: deque[tuple[int, slice, Pending]] = deque()
     with open_backend(artifact, Execution()) as backend:
-        backend.bind(method.perturbation, SLOTS)
+        backend.bind(method.perturbation, SLOTS + 1)  # the last one holds zeros
         for k, case in enumerate(cases):
             backend.put(k % SLOTS, case.prepared.pixels)
             masks = method.draw(case.prepared.sample.id, 0, method.count)
             for start in range(0, method.count, BATCH):
                 part = slice(start, min(start + BATCH, method.count))
                 slot = np.full(part.stop - start, k % SLOTS, np.int64)
-                waiting.append((k, part, backend.submit(Rows(slot, masks.grid[part], masks.offset[part]))))
+                rows = Rows.under_masks(slot, masks.grid[part], masks.offset[part], fill=SLOTS)
+                waiting.append((k, part, backend.submit(rows)))
                 while len(waiting) >= backend.depth:
                     _collect(waiting, found)
         while waiting:

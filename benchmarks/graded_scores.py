@@ -13,11 +13,12 @@ from PIL import Image
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.data.make.synth import CLASSES
 from rate.kernels.region import soften_region
 from rate.kernels.rise import Rise
-from rate.types import Bool, Float32, Int64, Rows
+from rate.types import Bool, Float32, Int64
 
 BATCH = 64
 FILLS = 32
@@ -167,7 +168,5 @@ def _forward(backend: Backend, images: Float32) -> dict[str, Float32]:
         some = images[start : start + BATCH].astype(np.float32)
         for slot, pixels in enumerate(some):
             backend.put(slot, pixels)
-        grid = np.repeat(METHOD.perturbation.clean[None], len(some), axis=0)
-        rows = Rows(np.arange(len(some)), grid, np.zeros((len(some), 2), np.int64))
-        parts.append(backend.submit(rows).wait())
+        parts.append(backend.submit(clean_rows(METHOD.perturbation, np.arange(len(some)))).wait())
     return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}

@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.designs import Antithetic, Balanced, LowDiscrepancy
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Pending
+from rate.backends.batches import clean_rows
 from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
@@ -106,15 +107,16 @@ def _logits(artifact: Artifact, prepared: Prepared, design: Rise, threads: int) 
         out[part] = pending.wait()[head.name][:, best]
 
     with open_backend(artifact, Execution(threads=threads)) as backend:
-        backend.bind(design.perturbation, SLOTS)
+        backend.bind(design.perturbation, SLOTS + 1)  # the last one holds zeros
         backend.put(0, prepared.pixels)
-        plain = Rows(np.zeros(1, np.int64), design.perturbation.clean[None], np.zeros((1, 2), np.int64))
+        plain = clean_rows(design.perturbation, np.zeros(1, np.int64))
         logits = backend.submit(plain).wait()[head.name][0]
         best = int(logits.argmax())
         out[0] = logits[best]
         for start in range(0, design.count, BATCH):
             part = slice(start, min(start + BATCH, design.count))
-            rows = Rows(np.zeros(part.stop - start, np.int64), masks.grid[part], masks.offset[part])
+            slot = np.zeros(part.stop - start, np.int64)
+            rows = Rows.under_masks(slot, masks.grid[part], masks.offset[part], fill=SLOTS)
             waiting.append((slice(1 + part.start, 1 + part.stop), backend.submit(rows)))
             while len(waiting) >= backend.depth:
                 collect()

@@ -111,13 +111,35 @@ class Prepared:
     region: Region
 
 
+GRID, INSIDE, OUTSIDE = 0, 1, 2
+"""What a row keeps of its image: the cells of its grid, the region of its slot, or the rest."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """The input of a backend for one batch: about 200 bytes a row for RISE, never a full-size mask."""
+    """The input of a backend for one batch: about 200 bytes a row for RISE, never a full-size mask.
+
+    A row keeps one part of the image in ``slot``, and the image in ``fill`` stands where the rest is hidden.
+    """
 
     slot: Annotated[Int64, "b"]  # the image slot of each row
     grid: Annotated[Float32, "b s s"]
     offset: Annotated[Int64, "b 2"]  # rows of the table for y and for x
+    fill: Annotated[Int64, "b"]  # the slot of the image that stands where a pixel is hidden
+    side: Annotated[Int64, "b"]  # GRID, INSIDE or OUTSIDE: the part that is kept
+
+    @classmethod
+    def under_masks(cls, slot: Int64, grid: Float32, offset: Int64, fill: int) -> Rows:
+        """Make rows that keep the cells of their grids; the image in slot ``fill`` stands where the rest is hidden."""
+        return cls(slot, grid, offset, np.full(len(slot), fill, np.int64), np.full(len(slot), GRID, np.int64))
 
     def __len__(self) -> int:
         return len(self.slot)
+
+    def __getitem__(self, chosen: slice | Int64) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.slot[chosen], self.grid[chosen], self.offset[chosen], self.fill[chosen], self.side[chosen])
+
+    def shifted(self, first: int) -> Rows:
+        """Return the same rows for images that are ``first`` slots further on."""
+        return Rows(self.slot + first, self.grid, self.offset, self.fill + first, self.side)

@@ -11,9 +11,10 @@ import transformers
 from PIL import Image
 
 from rate.artifacts.artifact import Artifact
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.kernels.separable import rise
-from rate.types import Float32, Rows
+from rate.types import Float32
 
 LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 VISION = LAYERS | {"image_size": 32, "patch_size": 8}
@@ -131,6 +132,5 @@ def exported_logits(artifact: Artifact, images: Float32) -> dict[str, Float32]:
     with OrtSpec(artifact.graph()).open(perturbation, len(images)) as backend:
         for slot, pixels in enumerate(images):
             backend.put(slot, pixels)
-        clean = np.repeat(perturbation.clean[None], len(images), axis=0)
-        rows = Rows(np.arange(len(images)), clean, np.zeros((len(images), 2), np.int64))
+        rows = clean_rows(perturbation, np.arange(len(images)))
         return {name: values.copy() for name, values in backend.submit(rows).wait().items()}

@@ -1,17 +1,17 @@
-"""Running an artifact's graph on many masks, and the same masks put on the images by hand."""
+"""Running an artifact's graph on rows of every kind, and the same images made by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from rate.backends.base import BackendSpec, Logits
+from rate.backends.base import Backend, BackendSpec, Logits
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation
 from rate.types import Rows
 
 
 def draw(perturbation: Perturbation, images: int, count: int, seed: int = 0) -> Rows:
-    """Random grids of bits at random offsets; of a one-hot kind for occlusion."""
+    """Random grids of bits at random offsets, one-hot for occlusion; any image as a fill, any side."""
     rng = np.random.default_rng(seed)
     side = perturbation.side
     grid = (rng.random((count, side, side)) < 0.5).astype(np.float32)
@@ -20,7 +20,8 @@ def draw(perturbation: Perturbation, images: int, count: int, seed: int = 0) -> 
         grid[np.arange(count), rng.integers(0, side * side, count)] = 1.0
         grid = grid.reshape(count, side, side)
     offset = rng.integers(0, perturbation.offsets, (count, 2))
-    return Rows(rng.integers(0, images, count), grid, offset)
+    slot, fill = rng.integers(0, images, (2, count))
+    return Rows(slot, grid, offset, fill, rng.integers(0, 3, count))
 
 
 def pictures(count: int, size: int, seed: int = 3) -> np.ndarray:
@@ -28,15 +29,25 @@ def pictures(count: int, size: int, seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 1, (count, 3, size, size)).astype(np.float32)
 
 
-def masked_by_hand(perturbation: Perturbation, images: np.ndarray, rows: Rows) -> np.ndarray:
-    """[b,3,h,w] with masks made pixel by pixel."""
-    masks = reference.masks(perturbation, rows.grid, rows.offset)
-    return (images[rows.slot] * masks[:, None]).astype(np.float32)
+def regions(count: int, size: int) -> np.ndarray:
+    """Weights [count,size,size] f32: some pixels in, some out, some on a soft edge."""
+    return np.random.default_rng(count).uniform(-0.5, 1.5, (count, size, size)).clip(0.0, 1.0).astype(np.float32)
+
+
+def by_hand(perturbation: Perturbation, images: np.ndarray, rows: Rows) -> np.ndarray:
+    """[b,3,h,w] pasted pixel by pixel, with the `regions` of the images."""
+    made = reference.perturb(images, regions(len(images), images.shape[-1]), rows, perturbation)
+    return made.astype(np.float32)
+
+
+def put(backend: Backend, images: np.ndarray) -> None:
+    """The images with their `regions` in the first slots."""
+    for slot, (pixels, region) in enumerate(zip(images, regions(len(images), images.shape[-1]), strict=True)):
+        backend.put(slot, pixels, region)
 
 
 def run(spec: BackendSpec, perturbation: Perturbation, images: np.ndarray, rows: Rows) -> Logits:
     """Logits of one batch."""
     with spec.open(perturbation, len(images)) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+        put(backend, images)
         return backend.submit(rows).wait()

@@ -1,6 +1,6 @@
 """The proof that an exported graph computes what the source computes, stored in `parity.npz`.
 
-The reference is independent of the perturbed graph: masks are made here in numpy, multiplied into the images, and given
+The reference is independent of the perturbed graph: images are masked and pasted on each other here in numpy, and given
 to the bare model.
 """
 
@@ -23,7 +23,7 @@ from rate.errors import ArtifactError, ParityError
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.tokens import RiseTokens
-from rate.types import Float32, Float64, Rows
+from rate.types import GRID, INSIDE, OUTSIDE, Float32, Float64, Int64, Rows
 
 TOLERANCE = 1e-4
 """The largest accepted difference of an f32 logit."""
@@ -32,7 +32,7 @@ COSINE = 0.999
 """The smallest accepted cosine of a row of logits in a lower precision."""
 
 IMAGES = 3
-"""The number of images of a sample."""
+"""The number of images of a sample; the slot behind them holds zeros."""
 
 _MASKS, _SIDE = 5, 7
 
@@ -42,8 +42,9 @@ class ParitySample:
     """Fixed inputs with the logits of the bare source."""
 
     perturbation: Perturbation
-    images: Float32  # [i,3,h,w] normalised
-    rows: Rows  # unmasked, fully masked, and RISE masks
+    images: Float32  # [i,3,h,w] normalised; the last one is zeros
+    region: Float32  # [i,h,w] a region of each, with soft edges
+    rows: Rows  # unmasked, fully masked, RISE masks on zeros and on an image, and regions inside and outside
     logits: Logits  # head -> [b,c]
 
 
@@ -70,10 +71,11 @@ def make_sample(size: int, logits: Callable[[Float32], Logits], photographs: Flo
     """
     method = Rise(size, min(_SIDE, size), (0.5,), "fixed", _MASKS, 0)
     perturbation = method.perturbation
-    images = _images(perturbation) if photographs is None else photographs
+    images = _with_zeros(_images(perturbation) if photographs is None else photographs)
     clean = perturbation.clean
-    rows = _rows(method, np.stack([clean, np.zeros_like(clean)]))
-    return ParitySample(perturbation, images, rows, logits(masked(perturbation, images, rows)))
+    rows = _with_swaps(_rows(method, np.stack([clean, np.zeros_like(clean)])))
+    region = _regions(method)
+    return ParitySample(perturbation, images, region, rows, logits(perturbed(perturbation, images, region, rows)))
 
 
 def make_token_sample(size: int, patches: int, logits: Callable[[Float32, Rows], Logits]) -> ParitySample:
@@ -85,9 +87,9 @@ def make_token_sample(size: int, patches: int, logits: Callable[[Float32, Rows],
         logits: the source on the kept patches: images [i,3,h,w] and rows -> logits [b,c] per head.
     """
     method = RiseTokens(size, patches, (0.5,), "fixed", _MASKS, 0)
-    images = _images(rise(size, min(_SIDE, size)))
+    images = _with_zeros(_images(rise(size, min(_SIDE, size))))
     rows = _rows(method, np.stack([method.perturbation.clean] * 2))
-    return ParitySample(method.perturbation, images, rows, logits(images, rows))
+    return ParitySample(method.perturbation, images, np.zeros_like(images[:, 0]), rows, logits(images, rows))
 
 
 def _rows(method: Rise, first: Float32) -> Rows:
@@ -95,15 +97,35 @@ def _rows(method: Rise, first: Float32) -> Rows:
     drawn = method.draw("parity", 0, _MASKS)
     grid = np.concatenate([first, drawn.grid])
     offset = np.concatenate([np.zeros((len(first), 2), np.int64), drawn.offset])
-    return Rows(np.arange(len(grid), dtype=np.int64) % IMAGES, grid, offset)
+    return Rows.under_masks(np.arange(len(grid), dtype=np.int64) % IMAGES, grid, offset, fill=IMAGES)
 
 
-def masked(perturbation: Perturbation, images: Float32, rows: Rows) -> Float32:
-    """Compute images[slot] * (a + b * (T_y @ grid @ T_x^T)) in full size, [b,3,h,w]."""
+def _with_swaps(rows: Rows) -> Rows:
+    """Append rows that paste a part of every image on the next one: the cells of the last grid, the region, the rest.
+
+    The last grid is also that of the rows in which it is ignored, so a graph that mixes up the sides is found out.
+    """
+    side = np.repeat(np.array([GRID, INSIDE, OUTSIDE], np.int64), IMAGES)
+    slot = np.arange(len(side), dtype=np.int64) % IMAGES
+    last = rows[np.full(len(side), len(rows) - 1)]
+    return Rows(
+        np.concatenate([rows.slot, slot]),
+        np.concatenate([rows.grid, last.grid]),
+        np.concatenate([rows.offset, last.offset]),
+        np.concatenate([rows.fill, (slot + 1) % IMAGES]),
+        np.concatenate([rows.side, side]),
+    )
+
+
+def perturbed(perturbation: Perturbation, images: Float32, region: Float32, rows: Rows) -> Float32:
+    """Compute the image [3,h,w] of every row in full size: fill + kept * (image - fill), [b,3,h,w]."""
     table = perturbation.table.astype(np.float64)
     tall, wide = table[rows.offset[:, 0]], table[rows.offset[:, 1]]
     masks = perturbation.a + perturbation.b * (tall @ rows.grid @ wide.transpose(0, 2, 1))
-    return np.asarray(images[rows.slot] * masks[:, None], np.float32)
+    inside = region[rows.slot].astype(np.float64)
+    kept = np.choose(rows.side[:, None, None], [masks, inside, 1.0 - inside])[:, None]
+    fill = images[rows.fill].astype(np.float64)
+    return np.asarray(fill + kept * (images[rows.slot] - fill), np.float32)
 
 
 def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
@@ -111,9 +133,12 @@ def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
     rows, perturbation = sample.rows, sample.perturbation
     arrays: dict[str, Any] = {
         "images": sample.images,
+        "region": sample.region,
         "slot": rows.slot,
         "grid": rows.grid,
         "offset": rows.offset,
+        "fill": rows.fill,
+        "side": rows.side,
         "table": perturbation.table,
         "a": np.float32(perturbation.a),
         "b": np.float32(perturbation.b),
@@ -134,14 +159,24 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
     try:
         arrays = read_arrays(path, _expected(artifact))
         perturbation = Perturbation("parity", arrays["table"], float(arrays["a"]), float(arrays["b"]), arrays["clean"])
-        rows = Rows(arrays["slot"], arrays["grid"], arrays["offset"])
-        for values, count in ((rows.slot, len(arrays["images"])), (rows.offset, perturbation.offsets)):
+        rows = Rows(*(arrays[name] for name in ("slot", "grid", "offset", "fill", "side")))
+        places = len(arrays["images"])
+        for values, count in (
+            (rows.slot, places),
+            (rows.fill, places),
+            (rows.side, OUTSIDE + 1),
+            (rows.offset, perturbation.offsets),
+        ):
             if not len(rows) or values.min() < 0 or values.max() >= count:
                 raise ValueError(f"its rows name places outside the {count} there are")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
     return ParitySample(
-        perturbation, arrays["images"], rows, {head.name: arrays[head.output] for head in artifact.heads}
+        perturbation,
+        arrays["images"],
+        arrays["region"],
+        rows,
+        {head.name: arrays[head.output] for head in artifact.heads},
     )
 
 
@@ -150,7 +185,10 @@ def _expected(artifact: Artifact) -> dict[str, Expected]:
     size = artifact.geometry.size
     arrays: dict[str, Expected] = {
         "images": ("f", ("i", 3, size, size)),
+        "region": ("f", ("i", size, size)),
         "slot": ("i", ("b",)),
+        "fill": ("i", ("b",)),
+        "side": ("i", ("b",)),
         "grid": ("f", ("b", "s", "s")),
         "offset": ("i", ("b", 2)),
         "table": ("f", ("t", size, "s")),
@@ -183,7 +221,7 @@ def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None)
     with spec.open(sample.perturbation, images) as backend:
         distances = [_as_it_is(backend, sample), _measure(backend, sample, np.arange(count)[-1:], 0)]
         backend.bind(sample.perturbation, images + spare)
-        _put(backend, sample.images, spare)
+        _put(backend, sample, spare)
         distances.append(_measure(backend, sample, np.arange(count + 4) % count, spare))
         return _judged(backend, distances, precision or spec.precision)
 
@@ -199,7 +237,7 @@ def self_test(sample: ParitySample, backend: Backend) -> Parity:
 
 
 def _as_it_is(backend: Backend, sample: ParitySample) -> dict[str, _Distance]:
-    _put(backend, sample.images, 0)
+    _put(backend, sample, 0)
     return _measure(backend, sample, np.arange(len(sample.rows)), 0)
 
 
@@ -220,14 +258,13 @@ class _Distance:
     top1: bool
 
 
-def _put(backend: Backend, images: Float32, first: int) -> None:
-    for slot, pixels in enumerate(images, first):
-        backend.put(slot, pixels)
+def _put(backend: Backend, sample: ParitySample, first: int) -> None:
+    for slot, (pixels, region) in enumerate(zip(sample.images, sample.region, strict=True), first):
+        backend.put(slot, pixels, region)
 
 
-def _measure(backend: Backend, sample: ParitySample, chosen: np.ndarray, shift: int) -> dict[str, _Distance]:
-    rows = Rows(sample.rows.slot[chosen] + shift, sample.rows.grid[chosen], sample.rows.offset[chosen])
-    logits = backend.submit(rows).wait()
+def _measure(backend: Backend, sample: ParitySample, chosen: Int64, shift: int) -> dict[str, _Distance]:
+    logits = backend.submit(sample.rows[chosen].shifted(shift)).wait()
     return {head: _distance(logits[head], expected[chosen]) for head, expected in sample.logits.items()}
 
 
@@ -260,6 +297,18 @@ def _worst(distances: list[dict[str, _Distance]], precision: str, runtime: str) 
         precision=precision,
         runtime=runtime,
     )
+
+
+def _with_zeros(images: Float32) -> Float32:
+    return np.concatenate([images, np.zeros_like(images[:1])])
+
+
+def _regions(method: Rise) -> Float32:
+    """Make a region with soft edges for every image and for the zeros behind them, [i,h,w]."""
+    table = method.perturbation.table.astype(np.float64)
+    drawn = method.draw("parity regions", 0, IMAGES + 1)
+    tall, wide = table[drawn.offset[:, 0]], table[drawn.offset[:, 1]]
+    return np.asarray((tall @ drawn.grid @ wide.transpose(0, 2, 1)).clip(0.0, 1.0), np.float32)
 
 
 def _images(perturbation: Perturbation) -> Float32:

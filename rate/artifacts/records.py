@@ -93,7 +93,7 @@ class Request(Record, frozen=True):
     heads: tuple[Name, ...]
 
 
-class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/2"):
+class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/3"):
     """artifact.json: an exported model."""
 
     family: Name

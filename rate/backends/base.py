@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 Logits = dict[str, Float32]
 """Maps each head to logits [b,c] in the order of the submitted rows, logit scale included."""
@@ -53,20 +53,27 @@ class Backend(Protocol):
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """Take the table of ``perturbation`` and make room for ``slots`` images, in the place of those before.
 
-        The graph stays loaded. Nothing may be in flight.
+        Every slot then holds zeros, the mean colour of normalised pixels, and an empty region. The graph stays loaded.
+        Nothing may be in flight.
 
         Raises:
             BackendError: the graph cannot take such masks, or there is no room.
         """
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``. No submitted batch may still use that slot."""
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """Copy ``pixels`` and ``region`` into ``slot``; without a region the slot's is empty.
+
+        No submitted batch may still use that slot, neither as an image nor as a fill.
+        """
 
     def submit(self, rows: Rows) -> Pending:
-        """Start the forward of ``rows``: pixels[slot] * mask(grid, offset) through the tower and every head.
+        """Start the forward of ``rows``: mask * pixels[slot] + (1 - mask) * pixels[fill] through tower and heads.
+
+        The mask of a row is that of its grid, the region of its slot, or one less that region, as its side says.
 
         All batches of a run have one size except the first, which has one row, and in f32 the last; a backend of fixed
-        shape pads them. On a token graph a row keeps only the patches whose bit in the grid is set.
+        shape pads them. A token graph drops the patches whose bit in the grid is not set, and has no use for fills and
+        sides.
 
         Raises:
             BackendError: the runtime refused the batch.

@@ -1,4 +1,7 @@
-"""Checks of a batch before a device gets it, since a device reads outside a table without an error."""
+"""The inputs of a graph that hides pixels, and checks of a batch before a device gets it.
+
+A device reads outside a table without an error.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,62 @@ import numpy as np
 
 from rate.errors import BackendError
 from rate.kernels.separable import Perturbation
-from rate.types import Rows
+from rate.types import GRID, OUTSIDE, Float32, Int64, Rows, SoftRegion
+
+ROW_INPUTS = ("slot", "fill", "side", "grid", "offset")
+"""The inputs that change with every batch; their values are the fields of `Rows`."""
+
+INPUTS = ("pixels", "region", *ROW_INPUTS, "table", "a", "b")
+"""All inputs in order; `rate.export.graph.perturbed` states their shapes and meaning."""
+
+
+class HostImages:
+    """The images and regions of the slots in the memory of the host."""
+
+    def __init__(self, slots: int, size: int) -> None:
+        """Make ``slots`` slots of zeros for images of ``size`` x ``size`` pixels."""
+        self.pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
+        self.region: Float32 = np.zeros((slots, size, size), np.float32)
+
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None) -> None:
+        """Copy an image and its region; see `Backend.put`."""
+        self.pixels[slot] = pixels
+        self.region[slot] = 0.0 if region is None else region
+
+
+def row_feeds(rows: Rows) -> dict[str, np.ndarray]:
+    """Map every one of `ROW_INPUTS` to its value."""
+    return {name: getattr(rows, name) for name in ROW_INPUTS}
+
+
+def perturbation_feeds(perturbation: Perturbation) -> dict[str, np.ndarray]:
+    """Map the inputs of a family of masks to their values."""
+    return {
+        "table": np.ascontiguousarray(perturbation.table),
+        "a": np.array(perturbation.a, np.float32),
+        "b": np.array(perturbation.b, np.float32),
+    }
+
+
+def clean_rows(perturbation: Perturbation, slot: Int64) -> Rows:
+    """Make rows that show the whole image of each of the slots [b]."""
+    count = len(slot)
+    grid = np.repeat(perturbation.clean[None], count, axis=0)
+    return Rows(slot, grid, np.zeros((count, 2), np.int64), slot, np.full(count, GRID, np.int64))
 
 
 def check_rows(rows: Rows, perturbation: Perturbation, slots: int) -> None:
     """Refuse a batch that a runtime would misread.
 
     Raises:
-        BackendError: no rows, an array of another shape or type than ``perturbation`` needs, a slot at or above
-            ``slots``, or an offset beyond the table.
+        BackendError: no rows, an array of another shape or type than ``perturbation`` needs, a slot or fill at or
+            above ``slots``, an unknown side, or an offset beyond the table.
     """
     count, side = len(rows), perturbation.side
     for name, array, shape, dtype, below in (
         ("slot", rows.slot, (count,), np.int64, slots),
+        ("fill", rows.fill, (count,), np.int64, slots),
+        ("side", rows.side, (count,), np.int64, OUTSIDE + 1),
         ("grid", rows.grid, (count, side, side), np.float32, None),
         ("offset", rows.offset, (count, 2), np.int64, perturbation.offsets),
     ):

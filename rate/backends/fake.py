@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rate.backends.base import Backend, Logits
+from rate.backends.batches import HostImages, check_rows
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 Model = Callable[[Float32], Logits]
 """Maps masked images [b,3,h,w] to logits [b,c] of each head."""
@@ -29,8 +30,7 @@ class FakeSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Allocate ``slots`` image slots; there is nothing to release."""
-        size = perturbation.size
-        yield FakeBackend(self.model, perturbation, np.zeros((slots, 3, size, size), np.float32), self.depth)
+        yield FakeBackend(self.model, perturbation, HostImages(slots, perturbation.size), self.depth)
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class FakeBackend:
 
     model: Model
     perturbation: Perturbation
-    pixels: Float32  # [i,3,h,w]
+    images: HostImages
     depth: int = 1
     name: str = "fake"
     precision: str = "f32"
@@ -48,17 +48,17 @@ class FakeBackend:
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """See `Backend`."""
-        size = perturbation.size
-        self.perturbation, self.pixels = perturbation, np.zeros((slots, 3, size, size), np.float32)
+        self.perturbation, self.images = perturbation, HostImages(slots, perturbation.size)
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``."""
-        self.pixels[slot] = pixels
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """See `Backend`."""
+        self.images.put(slot, pixels, region)
 
     def submit(self, rows: Rows) -> FakePending:
-        """Mask the images and compute the logits at once."""
-        masks = reference.masks(self.perturbation, rows.grid, rows.offset).astype(np.float32)
-        return FakePending(self.model(self.pixels[rows.slot] * masks[:, None]))
+        """Perturb the images and compute the logits at once."""
+        check_rows(rows, self.perturbation, len(self.images.pixels))
+        images = reference.perturb(self.images.pixels, self.images.region, rows, self.perturbation)
+        return FakePending(self.model(images.astype(np.float32)))
 
 
 @dataclass(frozen=True, slots=True)

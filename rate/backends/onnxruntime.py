@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
-from rate.backends.batches import check_rows, check_slots
+from rate.backends.batches import HostImages, check_rows, check_slots, perturbation_feeds, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import check_patches, join, split
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _FATAL_ONLY = 4  # severity of the runtime's own log; its errors arrive as exceptions
@@ -117,25 +117,21 @@ class OrtBackend:
         """See `Backend`."""
         check_fits(self._graph, perturbation, slots)
         self._perturbation, self._slots = perturbation, slots
-        self._pixels: Float32 = np.zeros((slots, 3, perturbation.size, perturbation.size), np.float32)
-        self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
+        self._images = HostImages(slots, perturbation.size)
+        self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
         if not self._tokens:
-            self._resident |= {
-                "table": np.ascontiguousarray(perturbation.table),
-                "a": np.array(perturbation.a, np.float32),
-                "b": np.array(perturbation.b, np.float32),
-            }
+            self._resident |= {"region": self._images.region, **perturbation_feeds(perturbation)}
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``."""
-        self._pixels[slot] = pixels
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """See `Backend`."""
+        self._images.put(slot, pixels, region)
 
     def submit(self, rows: Rows) -> OrtPending:
         """Compute the logits of ``rows``; see `Backend`."""
         check_rows(rows, self._perturbation, self._slots)
         if self._tokens:
             return OrtPending(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
-        return OrtPending(self._run({"slot": rows.slot, "grid": rows.grid, "offset": rows.offset}))
+        return OrtPending(self._run(row_feeds(rows)))
 
     def _run(self, feeds: dict[str, np.ndarray]) -> Logits:
         try:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
+from rate.backends.batches import HostImages, perturbation_feeds, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import SplitPending, check_patches, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +87,21 @@ class OpenVinoBackend:
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """See `Backend`."""
         check_patches(self._graph, perturbation)
-        size = perturbation.size
-        self._pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
-        self._resident: dict[str, np.ndarray] = {"pixels": self._pixels}
+        self._images = HostImages(slots, perturbation.size)
+        self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
         if not self._tokens:
-            self._resident |= {
-                "table": perturbation.table,
-                "a": np.array(perturbation.a, np.float32),
-                "b": np.array(perturbation.b, np.float32),
-            }
+            self._resident |= {"region": self._images.region, **perturbation_feeds(perturbation)}
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``."""
-        self._pixels[slot] = pixels
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """See `Backend`."""
+        self._images.put(slot, pixels, region)
 
     def submit(self, rows: Rows) -> Pending:
         """Start a batch on the next request, whose last batch must be done."""
         request = self._requests[self._turn]
         self._turn = (self._turn + 1) % len(self._requests)
         if not self._tokens:
-            return self._start(request, {"slot": rows.slot, "grid": rows.grid, "offset": rows.offset})
+            return self._start(request, row_feeds(rows))
         *few, most = split(rows, pad=self.precision != "f32")
         done = [(part, self._start(self._aside, part.feeds).wait()) for part in few]
         return SplitPending(len(rows), done, most, self._start(request, most.feeds))

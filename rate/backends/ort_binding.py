@@ -14,7 +14,7 @@ import numpy as np
 
 from rate.backends.process import split_device
 from rate.errors import BackendError, need
-from rate.types import Float32
+from rate.types import Float32, SoftRegion
 
 Feeds = Mapping[str, np.ndarray]
 """Maps each graph input to its value."""
@@ -41,28 +41,34 @@ class DeviceMemory:
 
 
 class ResidentImages:
-    """The images [i,3,h,w] on the device; `put` writes one slot."""
+    """The images [i,3,h,w] and their regions [i,h,w] on the device; `put` writes one slot."""
 
     def __init__(self, place: DeviceMemory, slots: int, size: int) -> None:
-        self.value = place.from_host(np.zeros((slots, 3, size, size), np.float32))
+        self.pixels = place.from_host(np.zeros((slots, 3, size, size), np.float32))
+        self.region = place.from_host(np.zeros((slots, size, size), np.float32))
         self._shape = (3, size, size)
         self._slots = slots
         self._cuda = CudaCopy(place.index) if place.kind == "cuda" else None
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``, and wait for the copy.
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None) -> None:
+        """Copy an image and its region into ``slot``, and wait for the copies; see `Backend.put`.
 
         The runtime can only replace a value as a whole, which would send all images for each new one.
 
         Raises:
-            BackendError: the slot does not exist, or the image has another size.
+            BackendError: the slot does not exist, or the image or the region has another size.
         """
-        source = np.ascontiguousarray(pixels, np.float32)
-        if source.shape != self._shape or not 0 <= slot < self._slots:
-            raise BackendError(
-                f"slot {slot} of {self._slots} takes pixels {self._shape}, got {source.shape}: the image is malformed"
-            )
-        target = self.value.data_ptr() + slot * source.nbytes
+        weights = np.zeros(self._shape[1:], np.float32) if region is None else region
+        for value, given, shape in ((self.pixels, pixels, self._shape), (self.region, weights, self._shape[1:])):
+            source = np.ascontiguousarray(given, np.float32)
+            if source.shape != shape or not 0 <= slot < self._slots:
+                raise BackendError(
+                    f"slot {slot} of {self._slots} takes pixels {self._shape} and a region {self._shape[1:]}, got "
+                    f"{source.shape}: the image is malformed"
+                )
+            self._copy(value.data_ptr() + slot * source.nbytes, source)
+
+    def _copy(self, target: int, source: Float32) -> None:
         if self._cuda is None:
             ctypes.memmove(target, source.ctypes.data, source.nbytes)
         else:

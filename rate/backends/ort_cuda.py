@@ -15,17 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.batches import check_rows
+from rate.backends.batches import check_rows, perturbation_feeds, row_feeds
 from rate.backends.onnxruntime import check_fits, session_options
 from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, ResidentImages
 from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _HEAVY = ("MatMul", "Gemm", "Conv", "Attention", "Einsum")
@@ -166,13 +164,10 @@ class OrtCudaBackend:
         place, self._perturbation, self._slots = self._place, perturbation, slots
         try:
             self._images = ResidentImages(place, slots, perturbation.size)
-            resident = {"pixels": self._images.value}
+            resident = {"pixels": self._images.pixels}
             if not self._tokens:
-                resident |= {
-                    "table": place.from_host(perturbation.table),
-                    "a": place.from_host(np.array(perturbation.a, np.float32)),
-                    "b": place.from_host(np.array(perturbation.b, np.float32)),
-                }
+                resident |= {"region": self._images.region}
+                resident |= {name: place.from_host(value) for name, value in perturbation_feeds(perturbation).items()}
         except RuntimeError as error:
             raise BackendError(
                 f"{self.name} has no room for {slots} images of {perturbation.size} pixels: {error}; "
@@ -180,15 +175,15 @@ class OrtCudaBackend:
             ) from error
         self._buffers = Buffers(self._session, resident, place, self.depth)
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``; see `Backend`."""
-        self._images.put(slot, pixels)
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """See `Backend`."""
+        self._images.put(slot, pixels, region)
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``; see `Backend`."""
         check_rows(rows, self._perturbation, self._slots)
         if not self._tokens:
-            return self._start({"slot": rows.slot, "grid": rows.grid, "offset": rows.offset})
+            return self._start(row_feeds(rows))
         *few, most = split(rows, pad=True)
         done = [(part, self._start(part.feeds).wait()) for part in few]
         return SplitPending(len(rows), done, most, self._start(most.feeds))

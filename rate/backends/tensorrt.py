@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rate.backends.base import Backend, Graph
+from rate.backends.batches import INPUTS, ROW_INPUTS
 from rate.backends.tensorrt_library import Gpu, Messages, load_tensorrt, open_gpu, open_log
 from rate.backends.torch import BackendFacts, TorchBackend
 from rate.errors import BackendError, UsageError, need
@@ -22,10 +23,6 @@ from rate.kernels.separable import Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ROW_INPUTS = ("slot", "grid", "offset")
-INPUTS = ("pixels", *ROW_INPUTS, "table", "a", "b")
-"""The inputs of a plan, in the order of `rate.export.graph.perturbed`."""
 
 _DTYPES = ("float32", "float16", "bfloat16", "int64", "int32")
 _REBUILD = "build it again on this machine: rate export ARTIFACT --format tensorrt"

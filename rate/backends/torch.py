@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
-from rate.backends.batches import check_rows, check_slots
+from rate.backends.batches import check_rows, check_slots, perturbation_feeds, row_feeds
 from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,31 +110,33 @@ class TorchBackend:
             raise BackendError(f"the model takes {self._size} pixels, the masks are made for {size}")
         check_slots(slots)
         self._perturbation, self._slots = perturbation, slots
-        family = (perturbation.table, np.float32(perturbation.a), np.float32(perturbation.b))
+        family = perturbation_feeds(perturbation).values()
         try:
             with self._torch.cuda.stream(self._stream):
                 self._pixels = self._torch.zeros((slots, 3, size, size), device=self.device)
-                self._masks = [self._torch.tensor(np.asarray(value), device=self.device) for value in family]
+                self._region = self._torch.zeros((slots, size, size), device=self.device)
+                self._masks = [self._torch.tensor(value, device=self.device) for value in family]
         except RuntimeError as error:
             raise BackendError(
                 f"{self.name} cannot put {slots} images on {self.device}: {error}; a smaller --batch needs less memory"
             ) from error
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        """Copy ``pixels`` into ``slot``; see `Backend`."""
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """See `Backend`."""
         with self._torch.cuda.stream(self._stream):
             self._pixels[slot].copy_(self._host(pixels), non_blocking=self._gpu)
+            if region is None:
+                self._region[slot].zero_()
+            else:
+                self._region[slot].copy_(self._host(region), non_blocking=self._gpu)
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``; see `Backend`."""
         check_rows(rows, self._perturbation, self._slots)
         try:
             with self._torch.cuda.stream(self._stream), self._torch.inference_mode(), _exact(self._torch):
-                bits = [
-                    self._host(array).to(self.device, non_blocking=self._gpu)
-                    for array in (rows.slot, rows.grid, rows.offset)
-                ]
-                logits = self._forward(self._pixels, *bits, *self._masks)
+                bits = [self._host(array).to(self.device, non_blocking=self._gpu) for array in row_feeds(rows).values()]
+                logits = self._forward(self._pixels, self._region, *bits, *self._masks)
                 # on a GPU these are copies into pinned memory, complete once the event has passed
                 outputs = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
             event = self._stream.record_event() if self._stream is not None else None

@@ -13,12 +13,13 @@ from itertools import cycle, islice
 import numpy as np
 
 from rate.backends.base import Backend, Logits, Pending
+from rate.backends.batches import clean_rows
 from rate.bench.plan import Images
 from rate.engine.engine import Engine, slots_of
 from rate.engine.job import Job
 from rate.errors import BackendError
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows
+from rate.types import Float32, Rows, SoftRegion
 
 RAW_SLOTS = 3
 """The number of image slots of the backend alone."""
@@ -75,13 +76,13 @@ class Metered:
         """
         raise BackendError("a backend that is measured is bound once, before all measurements")
 
-    def put(self, slot: int, pixels: Float32) -> None:
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
-        self._backend.put(self._first + slot, pixels)
+        self._backend.put(self._first + slot, pixels, region)
 
     def submit(self, rows: Rows) -> Pending:
         """See `Backend`."""
-        pending = self._backend.submit(Rows(rows.slot + self._first, rows.grid, rows.offset))
+        pending = self._backend.submit(rows.shifted(self._first))
         held = _Held(pending)
         self._held = [*(one for one in self._held if one.logits is None), held]
         self.rows += len(rows)
@@ -145,8 +146,7 @@ class Raw:
         pixels = [images.decode(sample).pixels for sample in images.samples[: min(RAW_SLOTS, batch)]]
         for slot, image in enumerate(pixels):
             backend.put(slot, image)
-        slots = np.arange(batch, dtype=np.int64) % len(pixels)
-        self._rows = Rows(slots, np.repeat(perturbation.clean[None], batch, axis=0), np.zeros((batch, 2), np.int64))
+        self._rows = clean_rows(perturbation, np.arange(batch, dtype=np.int64) % len(pixels))
         self._backend = backend
 
     def measure(self, batches: int) -> float:

@@ -31,8 +31,8 @@ DEPTH = 3
 
 
 def slots_of(job: Job) -> int:
-    """Return the number of image slots that a job needs for full batches."""
-    return slots_for(job.execution.batch, job.stopping.step, DEPTH)
+    """Return the number of image slots that a job needs for full batches, and the last one, which holds zeros."""
+    return slots_for(job.execution.batch, job.stopping.step, DEPTH) + 1
 
 
 class Engine:
@@ -40,7 +40,8 @@ class Engine:
 
     def __init__(self, job: Job, backend: Backend) -> None:
         self._job, self._backend, self._method = job, backend, job.method
-        self._scheduler = Scheduler(job.execution.batch, slots_of(job))
+        self._blank = slots_of(job) - 1
+        self._scheduler = Scheduler(job.execution.batch, self._blank)
         judge = Judge(self._method, job.heads, job.measurement, self._logits_of_nothing())
         self._estimator = Estimator(judge, job.stopping)
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
@@ -108,7 +109,7 @@ class Engine:
     def _logits_of_nothing(self) -> Logits:
         """Compute logits [1,c] of the fully masked image, zero in normalised pixels. This also warms the backend up."""
         size = self._method.perturbation.size
-        self._backend.put(0, np.zeros((3, size, size), np.float32))
+        self._backend.put(self._blank, np.zeros((3, size, size), np.float32))
         return self._backend.submit(self._stage(BatchPlan((), 1))).wait()
 
     def _rows(self, plan: BatchPlan) -> int:
@@ -122,7 +123,7 @@ class Engine:
         """Make the rows of a batch: clean rows and padding use the clean grid, the others drawn masks."""
         perturbation = self._method.perturbation
         count = self._rows(plan)
-        slot, offset = np.zeros(count, np.int64), np.zeros((count, 2), np.int64)
+        slot, offset = np.full(count, self._blank), np.zeros((count, 2), np.int64)
         grid = np.repeat(perturbation.clean[None], count, axis=0)
         at = 0
         for span in plan.spans:
@@ -132,7 +133,7 @@ class Engine:
             start = max(span.start - CLEAN_ROWS, 0)
             masks = self._method.draw(self._estimator.id_of(span.ticket), start, start + at - first)
             grid[first:at], offset[first:at] = masks.grid, masks.offset
-        return Rows(slot, grid, offset)
+        return Rows.under_masks(slot, grid, offset, self._blank)
 
 
 class InProcess:

@@ -9,6 +9,8 @@ import numpy as np
 
 from rate.kernels.separable import Perturbation
 from rate.types import (
+    GRID,
+    INSIDE,
     Float32,
     Float64,
     FullMasks,
@@ -20,6 +22,7 @@ from rate.types import (
     Offsets,
     Pixels,
     Region,
+    Rows,
     Scores,
     SoftRegion,
 )
@@ -81,14 +84,22 @@ def patch_mask(bits: Annotated[Float32, "s s"], size: int) -> HeatMap:
 
 def perturb(
     pixels: Annotated[Float32, "i 3 h w"],
-    slot: Annotated[Int64, "b"],
-    grid: Annotated[Float32, "b s s"],
-    offset: Annotated[Int64, "b 2"],
+    region: Annotated[Float32, "i h w"],
+    rows: Rows,
     perturbation: Perturbation,
 ) -> Annotated[Float64, "b 3 h w"]:
-    """Compute the masked images pixels[slot[b]] * M_b, one after the other."""
-    rows = zip(slot, masks(perturbation, grid, offset), strict=True)
-    return np.stack([pixels[image].astype(np.float64) * one for image, one in rows])
+    """Compute the image of every row, one after the other: its kept part is pasted on its fill."""
+    images = []
+    for k in range(len(rows)):
+        picture, fill = (pixels[slot].astype(np.float64) for slot in (rows.slot[k], rows.fill[k]))
+        if rows.side[k] == GRID:
+            kept = mask(perturbation, rows.grid[k], rows.offset[k])
+        elif rows.side[k] == INSIDE:
+            kept = region[rows.slot[k]].astype(np.float64)
+        else:
+            kept = 1.0 - region[rows.slot[k]].astype(np.float64)
+        images.append(fill + kept * (picture - fill))
+    return np.stack(images)
 
 
 def fold(weights: Scores, full: FullMasks) -> HeadMaps:

@@ -57,9 +57,10 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
     todo = sum(sample.id not in stored for sample in job.samples) if len(stored) else len(job.samples)
     method = job.method
     rows = CLEAN_ROWS + job.stopping.most
-    backend.bind(method.perturbation, slots_of(job))
+    slots = slots_of(job)
+    backend.bind(method.perturbation, slots)
     Engine(job, backend)  # warms up
-    staged = _masked(method, job.execution.batch)
+    staged = _masked(method, job.execution.batch, slots - 1)
     times = []
     for _ in range(batches):
         began = time.perf_counter()
@@ -79,11 +80,11 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
     )
 
 
-def _masked(method: Method, batch: int) -> Rows:
+def _masked(method: Method, batch: int, blank: int) -> Rows:
     """Make a batch of masks of the image in slot 0, which resembles nearly all batches of a run."""
     masks = method.draw("", 0, min(batch, method.count))
     chosen = np.resize(np.arange(len(masks)), batch)
-    return Rows(np.zeros(batch, np.int64), masks.grid[chosen], masks.offset[chosen])
+    return Rows.under_masks(np.zeros(batch, np.int64), masks.grid[chosen], masks.offset[chosen], blank)
 
 
 def _stored(out: Path, key: str) -> IdSet:

@@ -18,6 +18,7 @@ import numpy as np
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
+from rate.backends.batches import clean_rows
 from rate.data.digests import fingerprint
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
@@ -32,7 +33,7 @@ from rate.metrics import Z95, Ratio, rank_correlation
 from rate.records import Count, Document, Record, record, write
 from rate.runs.rows import map_from_verdict
 from rate.runs.summary import BesideUniform, ratio_json
-from rate.types import Float32, Float64, Int64, Rows, Sample
+from rate.types import Float32, Float64, Int64, Sample
 
 FAITHFULNESS = "faithfulness.json"
 CURVES = ("deletion", "insertion", "random")
@@ -238,8 +239,7 @@ class Curves:
         perturbation = rise(size, min(7, size))
         backend.bind(perturbation, batch)
         self._decode, self._backend, self._batch = job.decode, backend, batch
-        clean = np.repeat(perturbation.clean[None], batch, axis=0)
-        self._rows = Rows(np.arange(batch), clean, np.zeros((batch, 2), np.int64))
+        self._rows = clean_rows(perturbation, np.arange(batch))
         self._columns = {head.name: head.classes.index for head in job.heads}
 
     def areas(self, sample: Sample, verdicts: Sequence[Verdict]) -> Iterator[tuple[float, ...]]:

@@ -105,7 +105,7 @@ def test_rows_that_name_what_is_not_there_are_refused(shared_artifact: Artifact,
     artifact = structs.replace(shared_artifact, path=artifact_copy)
     with np.load(artifact_copy / "parity.npz") as arrays:
         whole = dict(arrays)
-    for name, value in (("slot", 99), ("slot", -1), ("offset", 1 << 40), ("offset", -1)):
+    for name, value in (("slot", 99), ("slot", -1), ("fill", 4), ("side", 3), ("offset", 1 << 40), ("offset", -1)):
         np.savez(artifact_copy / "parity.npz", **(whole | {name: np.full_like(whole[name], value)}))
         with pytest.raises(ArtifactError, match=r"parity\.npz"):
             load_sample(artifact)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from rate.artifacts.parity import ParitySample, check_parity, judge, load_sample, make_sample, masked
+from rate.artifacts.parity import ParitySample, check_parity, judge, load_sample, make_sample, perturbed
 from rate.backends.fake import FakeSpec
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import ArtifactError, ParityError
@@ -33,24 +33,27 @@ def fake(model: Model, precision: str = "f32") -> FakeSpec:
     return FakeSpec(lambda images: {"a": model(images)}, precision=precision)
 
 
-def test_the_sample_is_fixed_and_holds_the_clean_image_nothing_and_masks() -> None:
+def test_the_sample_is_fixed_and_holds_every_kind_of_row() -> None:
     one, two = sample(), sample()
     np.testing.assert_array_equal(one.images, two.images)
     np.testing.assert_array_equal(one.logits["a"], two.logits["a"])
-    full = masked(one.perturbation, one.images, one.rows)
+    full = perturbed(one.perturbation, one.images, one.region, one.rows)
     np.testing.assert_allclose(full[0], one.images[0], atol=1e-6)
     np.testing.assert_array_equal(full[1], 0.0)
-    assert len(one.rows) == 7
-    assert len({image.tobytes() for image in full}) == 7
-    assert 0.5 < np.abs(one.images).mean() < 2.5
+    assert not one.images[-1].any()
+    kinds = set(zip(one.rows.side.tolist(), (one.rows.fill == len(one.images) - 1).tolist(), strict=True))
+    assert kinds == {(0, True), (0, False), (1, False), (2, False)}
+    assert (one.rows.fill != one.rows.slot).all()
+    assert len({image.tobytes() for image in full}) == len(one.rows) == 16
+    assert ((one.region > 0) & (one.region < 1)).any()
+    assert 0.5 < np.abs(one.images[:-1]).mean() < 2.5
     assert np.abs(np.diff(one.images, axis=-1)).max() < 2.0  # smooth
 
 
-def test_masks_of_the_reference_are_those_of_the_slow_oracle() -> None:
+def test_images_of_the_reference_are_those_of_the_slow_oracle() -> None:
     one = sample()
-    slow = reference.masks(one.perturbation, one.rows.grid, one.rows.offset)
-    expected = one.images[one.rows.slot] * slow[:, None]
-    np.testing.assert_allclose(masked(one.perturbation, one.images, one.rows), expected, atol=1e-6)
+    slow = reference.perturb(one.images, one.region, one.rows, one.perturbation)
+    np.testing.assert_allclose(perturbed(one.perturbation, one.images, one.region, one.rows), slow, atol=1e-6)
 
 
 def test_the_smallest_size_has_a_sample() -> None:
@@ -117,7 +120,7 @@ def test_logits_that_are_no_numbers_never_pass(value, precision) -> None:
 
 
 def test_a_backend_right_only_at_one_batch_size_is_found() -> None:
-    for count in (7, 1, 11):
+    for count in (16, 1, 20):
 
         def wrong_there(images: np.ndarray, count: int = count) -> np.ndarray:
             return linear(images) + np.float32(0.01 if len(images) == count else 0)

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from standin_tensorrt import Standin
 
 from rate.backends.base import Graph
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.tensorrt import TensorRtSpec, split_rows
 from rate.backends.tensorrt_library import INSTALL, load_tensorrt, open_gpu
@@ -64,8 +65,7 @@ def spec(standin: Standin, graph: Graph, tmp_path: Path) -> TensorRtSpec:
 
 
 def clean(perturbation: Perturbation, count: int = 1) -> Rows:
-    grid = np.repeat(perturbation.clean[None], count, axis=0)
-    return Rows(np.zeros(count, np.int64), grid, np.zeros((count, 2), np.int64))
+    return clean_rows(perturbation, np.zeros(count, np.int64))
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 50])
@@ -99,15 +99,16 @@ def test_the_calls_of_a_context_in_their_order(standin, spec) -> None:
             backend.submit(clean(masks)).wait()
         assert standin.calls(0) == first, "later batches are replays, and nothing is set again"
     names = [call[0] for call in first]
-    dynamic = {"pixels": (3, 3, SIZE, SIZE), "slot": (4,), "grid": (4, 7, 7), "offset": (4, 2), "table": (4, SIZE, 7)}
+    dynamic = {"pixels": (3, 3, SIZE, SIZE), "region": (3, SIZE, SIZE), "table": (4, SIZE, 7)}
+    dynamic |= {"slot": (4,), "fill": (4,), "side": (4,), "grid": (4, 7, 7), "offset": (4, 2)}
     assert names[:2] == ["context", "set_optimization_profile_async"]
     assert first[1] == ("set_optimization_profile_async", 0)
     assert {call[1]: call[2] for call in first if call[0] == "set_input_shape"} == dynamic
-    assert names[7] == "infer_shapes"
+    assert names[2 + len(dynamic)] == "infer_shapes"
     addressed = [call[1] for call in first if call[0] == "set_tensor_address"]
     assert sorted(addressed) == sorted([*dynamic, "a", "b", "logits_native"])
     assert names[-2:] == ["execute_async_v3"] * 2, "once to flush what the shapes left, once to capture"
-    assert len(names) == 8 + len(addressed) + 2
+    assert len(names) == 3 + len(dynamic) + len(addressed) + 2
     handles = {call[1] for call in first if call[0] == "execute_async_v3"}
     assert len(handles) == 1
     assert 0 not in handles, "the default stream waits for all others"
@@ -212,6 +213,8 @@ def test_what_lies_outside_the_profiles_is_refused_with_their_range(spec) -> Non
         ("slot", np.array([0, 2])),
         ("slot", np.array([0, -1])),
         ("slot", np.zeros(3, np.int64)),
+        ("fill", np.array([0, 2])),
+        ("side", np.array([0, 3])),
         ("grid", np.zeros((2, 3, 3), np.float32)),
         ("offset", np.array([[0, 0], [0, 99]])),
         ("offset", np.zeros((2, 3), np.int64)),

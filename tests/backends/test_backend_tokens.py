@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import perturbing
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from rate.artifacts.artifact import load_artifact
 from rate.backends.base import BackendSpec, Logits
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.tokens import join, split
@@ -33,7 +36,7 @@ def mixed(count: int, seed: int = 0, images: int = 3) -> Rows:
     rng = np.random.default_rng(seed)
     grid = drawn.grid.copy()
     grid[rng.random(count) < 0.3] = 1.0
-    return Rows(rng.integers(0, images, count), grid, drawn.offset)
+    return Rows.under_masks(rng.integers(0, images, count), grid, drawn.offset, fill=0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -60,17 +63,15 @@ def test_a_row_has_the_logits_it_has_alone(artifact, make) -> None:
     images, rows = perturbing.pictures(3, 32), mixed(12)
     together = perturbing.run(spec, patches(32, 4), images, rows)["zs"]
     with spec.open(patches(32, 4), 3) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+        perturbing.put(backend, images)
         for k in range(12):
-            one = Rows(rows.slot[k : k + 1], rows.grid[k : k + 1], rows.offset[k : k + 1])
-            np.testing.assert_allclose(backend.submit(one).wait()["zs"][0], together[k], atol=2e-5)
+            np.testing.assert_allclose(backend.submit(rows[k : k + 1]).wait()["zs"][0], together[k], atol=2e-5)
 
 
 @pytest.mark.parametrize("make", SPECS, ids=NAMES)
 def test_all_patches_kept_is_the_pixel_form(artifact, make) -> None:
     images = perturbing.pictures(3, 32)
-    clean = Rows(np.arange(3), np.ones((3, 4, 4), np.float32), np.zeros((3, 2), np.int64))
+    clean = clean_rows(patches(32, 4), np.arange(3))
     tokens = perturbing.run(make(artifact.graph("tokens")), patches(32, 4), images, clean)["zs"]
     pixels = perturbing.run(make(artifact.graph()), patches(32, 4), images, clean)["zs"]
     np.testing.assert_allclose(tokens, pixels, atol=1e-4)
@@ -90,8 +91,7 @@ def test_dropping_is_not_painting_over(artifact) -> None:
 def test_batches_in_flight_on_openvino_are_those_of_onnxruntime(artifact) -> None:
     images, batches = perturbing.pictures(3, 32), [mixed(8, seed) for seed in range(7)]
     with OpenVinoSpec(artifact.graph("tokens"), "f32", 1).open(patches(32, 4), 3) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+        perturbing.put(backend, images)
         waiting, found = [], []
         for rows in batches:
             waiting.append(backend.submit(rows))
@@ -109,9 +109,7 @@ def test_in_bf16_the_share_of_clean_rows_changes_no_bit(artifact) -> None:
     grid = rows.grid.copy()
     masked = np.flatnonzero(grid.reshape(8, -1).sum(axis=1) < 16)
     grid[masked[1:]] = 1.0
-    found = [
-        perturbing.run(spec, patches(32, 4), images, Rows(rows.slot, g, rows.offset))["zs"] for g in (rows.grid, grid)
-    ]
+    found = [perturbing.run(spec, patches(32, 4), images, replace(rows, grid=g))["zs"] for g in (rows.grid, grid)]
     np.testing.assert_array_equal(found[0][masked[0]], found[1][masked[0]])
 
 

@@ -12,12 +12,12 @@ import perturbing
 import pytest
 
 from rate.backends.base import Graph
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
 from rate.backends.process import usable_cores
 from rate.errors import BackendError, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import occlusion, rise
-from rate.types import Rows
 
 SIZE = onnx_models.SIZE
 
@@ -39,7 +39,7 @@ def test_equals_the_bare_model_on_images_masked_by_hand(graph, source, perturbat
     images = perturbing.pictures(4, SIZE)
     rows = perturbing.draw(perturbation, len(images), count)
     found = perturbing.run(OrtSpec(graph, threads=1), perturbation, images, rows)["native"]
-    expected = onnx_models.raw_logits(source, perturbing.masked_by_hand(perturbation, images, rows))
+    expected = onnx_models.raw_logits(source, perturbing.by_hand(perturbation, images, rows))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -47,7 +47,7 @@ def test_equals_the_bare_model_on_images_masked_by_hand(graph, source, perturbat
 def test_a_slot_can_be_replaced_and_results_stay_the_callers(graph) -> None:
     masks = rise(SIZE, 3)
     first, second = perturbing.pictures(2, SIZE)
-    rows = Rows(np.zeros(1, np.int64), masks.clean[None], np.zeros((1, 2), np.int64))
+    rows = clean_rows(masks, np.zeros(1, np.int64))
     with OrtSpec(graph).open(masks, 1) as backend:
         backend.put(0, first)
         before = backend.submit(rows).wait()["native"]
@@ -63,8 +63,7 @@ def test_any_batch_size_gives_the_same_logits(graph) -> None:
     rows = perturbing.draw(masks, 3, 12)
     whole = perturbing.run(OrtSpec(graph), masks, images, rows)["native"]
     for start in range(0, 12, 5):
-        part = Rows(rows.slot[start : start + 5], rows.grid[start : start + 5], rows.offset[start : start + 5])
-        found = perturbing.run(OrtSpec(graph), masks, images, part)["native"]
+        found = perturbing.run(OrtSpec(graph), masks, images, rows[start : start + 5])["native"]
         np.testing.assert_allclose(found, whole[start : start + 5], atol=1e-6)
 
 
@@ -87,20 +86,30 @@ def test_the_session_has_the_threads_it_was_told_and_no_other_provider(source) -
         assert session.get_providers() == ["CPUExecutionProvider"]
 
 
-def broken_rows(name: str) -> Rows:
-    good = {"slot": np.zeros(2, np.int64), "grid": np.ones((2, 3, 3), np.float32), "offset": np.zeros((2, 2), np.int64)}
-    bad = {
-        "slot": np.zeros(2, np.int32),
-        "grid": np.ones((2, 4, 4), np.float32),
-        "offset": np.zeros((3, 2), np.int64),
-    }
-    return Rows(**(good | {name: bad[name]}))
+BROKEN = {
+    "slot": np.zeros(2, np.int32),
+    "fill": np.zeros((2, 1), np.int64),
+    "side": np.zeros(2, np.bool_),
+    "grid": np.ones((2, 4, 4), np.float32),
+    "offset": np.zeros((3, 2), np.int64),
+}
 
 
-@pytest.mark.parametrize("name", ["slot", "grid", "offset"])
+@pytest.mark.parametrize("name", BROKEN)
 def test_a_malformed_batch_is_refused_by_name(graph, name) -> None:
-    with OrtSpec(graph).open(rise(SIZE, 3), 1) as backend, pytest.raises(BackendError, match=f"^{name} must be"):
-        backend.submit(broken_rows(name))
+    masks = rise(SIZE, 3)
+    rows = dataclasses.replace(clean_rows(masks, np.zeros(2, np.int64)), **{name: BROKEN[name]})
+    with OrtSpec(graph).open(masks, 1) as backend, pytest.raises(BackendError, match=f"^{name} must be"):
+        backend.submit(rows)
+
+
+@pytest.mark.parametrize(("name", "value", "last"), [("slot", 1, 0), ("fill", -1, 0), ("fill", 1, 0), ("side", 3, 2)])
+def test_places_that_do_not_exist_are_refused_by_name(graph, name, value, last) -> None:
+    masks = rise(SIZE, 3)
+    rows = dataclasses.replace(clean_rows(masks, np.zeros(2, np.int64)), **{name: np.array([0, value])})
+    message = f"^{name} must lie from 0 to {last}, got {min(0, value)} to {max(0, value)}"
+    with OrtSpec(graph).open(masks, 1) as backend, pytest.raises(BackendError, match=message):
+        backend.submit(rows)
 
 
 def test_what_the_runtime_raises_becomes_one_error_with_a_cure(graph) -> None:
@@ -108,7 +117,7 @@ def test_what_the_runtime_raises_becomes_one_error_with_a_cure(graph) -> None:
         raise RuntimeError("out of memory")
 
     masks = rise(SIZE, 3)
-    rows = Rows(np.array([0]), masks.clean[None], np.zeros((1, 2), np.int64))
+    rows = clean_rows(masks, np.array([0]))
     with OrtSpec(graph).open(masks, 1) as backend:
         backend._session = SimpleNamespace(run=fails)
         with pytest.raises(BackendError, match=r"a batch of 1 rows: out of memory; .*--batch"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import perturbing
 import pytest
 
 from rate.artifacts.artifact import load_artifact
@@ -23,7 +24,7 @@ def artifact(trained):
 def batches(method, count: int) -> list[Rows]:
     masks = method.draw("a", 0, 8 * count)
     parts = [slice(8 * k, 8 * k + 8) for k in range(count)]
-    return [Rows(np.arange(8) % 3, masks.grid[part], masks.offset[part]) for part in parts]
+    return [Rows.under_masks(np.arange(8) % 3, masks.grid[part], masks.offset[part], fill=3) for part in parts]
 
 
 @pytest.mark.parametrize("kind", ["rise", "occlusion"])
@@ -33,9 +34,8 @@ def test_logits_equal_those_of_onnxruntime_with_batches_in_flight(artifact, kind
     images = np.random.default_rng(0).normal(size=(3, 3, size, size)).astype(np.float32)
     found = []
     for spec in (OrtSpec(artifact.graph(), 1), OpenVinoSpec(artifact.graph(), "f32", 2)):
-        with spec.open(method.perturbation, 3) as backend:
-            for slot, pixels in enumerate(images):
-                backend.put(slot, pixels)
+        with spec.open(method.perturbation, 4) as backend:
+            perturbing.put(backend, images)
             waiting, logits = [], []
             for rows in batches(method, 5):
                 waiting.append(backend.submit(rows))
@@ -59,10 +59,10 @@ def test_bf16_is_bf16_or_refused(artifact) -> None:
             spec.open(method.perturbation, 1).__enter__()
         return
     [rows] = batches(method, 1)
-    rows = Rows(np.zeros(8, np.int64), rows.grid, rows.offset)
+    rows = Rows.under_masks(np.zeros(8, np.int64), rows.grid, rows.offset, fill=1)
     logits = []
     for precision in ("f32", "bf16"):
-        with OpenVinoSpec(artifact.graph(), precision).open(method.perturbation, 1) as backend:
+        with OpenVinoSpec(artifact.graph(), precision).open(method.perturbation, 2) as backend:
             backend.put(0, np.random.default_rng(0).normal(size=(3, method.size, method.size)).astype(np.float32))
             logits.append(backend.submit(rows).wait()["lp"])
     difference = np.abs(logits[0] - logits[1]).max()

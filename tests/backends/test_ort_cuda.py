@@ -18,6 +18,7 @@ import pytest
 from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity import check_parity
 from rate.backends import ort_binding, ort_cuda
+from rate.backends.batches import clean_rows, row_feeds
 from rate.backends.onnxruntime import OrtSpec, session_options
 from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
 from rate.errors import BackendError, MissingExtra, UsageError
@@ -45,8 +46,7 @@ def stream(spec, perturbation, images: np.ndarray, batches: list[Rows]) -> list[
     """Logits of all batches, as many in flight as the backend wants."""
     found: list[np.ndarray] = []
     with spec.open(perturbation, len(images)) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+        perturbing.put(backend, images)
         waiting = []
         for rows in batches:
             waiting.append(backend.submit(rows))
@@ -72,17 +72,16 @@ def test_logits_and_their_order_are_those_of_the_plain_backend(artifact, perturb
 def test_results_stay_the_callers_when_buffers_are_used_again(artifact) -> None:
     masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
     first = perturbing.draw(masks, 2, 6, 0)
-    given = [first.slot.copy(), first.grid.copy(), first.offset.copy()]
+    given = {name: array.copy() for name, array in row_feeds(first).items()}
     with on_cpu(artifact).open(masks, 2) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+        perturbing.put(backend, images)
         logits = backend.submit(first).wait()["native"]
         kept = logits.copy()
         for seed in range(1, 6):
             backend.submit(perturbing.draw(masks, 2, 6, seed)).wait()
     np.testing.assert_array_equal(logits, kept)
-    for array, before in zip((first.slot, first.grid, first.offset), given, strict=True):
-        np.testing.assert_array_equal(array, before)
+    for name, array in row_feeds(first).items():
+        np.testing.assert_array_equal(array, given[name])
 
 
 def test_more_batches_than_buffers_wait_for_their_turn(artifact) -> None:
@@ -91,8 +90,7 @@ def test_more_batches_than_buffers_wait_for_their_turn(artifact) -> None:
     batches = [perturbing.draw(masks, 2, 6, seed) for seed in range(9)]
     expected = stream(OrtSpec(artifact.graph(), 1), masks, images, batches)
     with on_cpu(artifact).open(masks, 2) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+        perturbing.put(backend, images)
         pending = [backend.submit(rows) for rows in batches]
         found = [one.wait()["native"] for one in reversed(pending)][::-1]
     for ours, theirs in zip(found, expected, strict=True):
@@ -125,7 +123,7 @@ def test_submit_returns_while_the_device_runs(artifact, monkeypatch: pytest.Monk
 
 def test_a_slot_is_replaced_alone(artifact) -> None:
     masks, images = rise(SIZE, 3), perturbing.pictures(4, SIZE)
-    rows = Rows(np.arange(3), np.repeat(masks.clean[None], 3, axis=0), np.zeros((3, 2), np.int64))
+    rows = clean_rows(masks, np.arange(3))
     with on_cpu(artifact).open(masks, 3) as backend:
         for slot in range(3):
             backend.put(slot, images[slot])
@@ -136,12 +134,10 @@ def test_a_slot_is_replaced_alone(artifact) -> None:
             with pytest.raises(BackendError, match=r"takes pixels \(3, 24, 24\)"):
                 backend.put(slot, pixels)
     np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
-    alone = perturbing.run(OrtSpec(artifact.graph(), 1), masks, images[3:], Rows(*_first(rows)))["native"]
+    alone = perturbing.run(OrtSpec(artifact.graph(), 1), masks, images[3:], clean_rows(masks, np.zeros(1, np.int64)))[
+        "native"
+    ]
     np.testing.assert_allclose(after[1], alone[0], atol=1e-6)
-
-
-def _first(rows: Rows) -> tuple[np.ndarray, ...]:
-    return np.zeros(1, np.int64), rows.grid[:1], rows.offset[:1]
 
 
 class Cudart:
@@ -263,7 +259,7 @@ def test_nodes_that_fell_back_are_an_error_even_where_the_session_did_not(artifa
         check_runs_on(Pretends(open_session(on_cpu(artifact))), "CUDAExecutionProvider")
 
 
-@pytest.mark.parametrize("name", ["slot", "grid", "offset"])
+@pytest.mark.parametrize("name", ["slot", "fill", "side", "grid", "offset"])
 def test_a_malformed_batch_is_refused(artifact, name: str) -> None:
     rows = perturbing.draw(rise(SIZE, 3), 1, 2)
     broken = replace(rows, **{name: getattr(rows, name)[..., None]})
@@ -276,7 +272,7 @@ def test_what_the_runtime_raises_arrives_when_it_is_waited_for(artifact, monkeyp
         raise RuntimeError("out of memory")
 
     masks = rise(SIZE, 3)
-    good = Rows(np.array([0]), masks.clean[None], np.zeros((1, 2), np.int64))
+    good = clean_rows(masks, np.array([0]))
     with on_cpu(artifact).open(masks, 1) as backend:
         with monkeypatch.context() as patched:
             patched.setattr(ort_binding.StreamBuffers, "_run", fails)

@@ -59,7 +59,7 @@ def live() -> tuple[nn.Module, dict[str, nn.Module]]:
 
 def by_hand(tower, heads, perturbation, images: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
     with torch.inference_mode():
-        features = tower(torch.from_numpy(perturbing.masked_by_hand(perturbation, images, rows)))
+        features = tower(torch.from_numpy(perturbing.by_hand(perturbation, images, rows)))
         return {name: head(features).numpy() for name, head in heads.items()}
 
 
@@ -216,10 +216,10 @@ def test_bad_requests_are_refused(live) -> None:
     spec = spec_of_module(tower, heads, SIZE)
     with spec.open(masks, 1) as backend:
         good = perturbing.draw(masks, 1, 2)
-        for name in ("slot", "grid", "offset"):
+        for name in ("slot", "fill", "side", "grid", "offset"):
             with pytest.raises(BackendError, match=f"^{name} must be"):
                 backend.submit(replace(good, **{name: getattr(good, name)[..., None]}))
-        for name, value in (("slot", 7), ("slot", -1), ("offset", 99)):
+        for name, value in (("slot", 7), ("slot", -1), ("fill", 1), ("side", 3), ("offset", 99)):
             with pytest.raises(BackendError, match=rf"^{name} must lie from 0 to \d+, got -?\d+ to {max(0, value)}"):
                 backend.submit(replace(good, **{name: np.where(getattr(good, name) * 0 + [0, 1], value, 0)}))
     with pytest.raises(BackendError, match="takes 20 pixels, the masks are made for 32"), spec.open(rise(32, 3), 1):

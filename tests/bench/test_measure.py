@@ -13,6 +13,7 @@ from msgspec import structs
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Backend, Logits, Pending
+from rate.backends.batches import HostImages, clean_rows
 from rate.backends.fake import FakeBackend, FakeSpec
 from rate.bench.measure import warmed_up
 from rate.bench.plan import Images
@@ -23,7 +24,7 @@ from rate.engine.engine import slots_of
 from rate.engine.job import Job
 from rate.engine.verdict import Head
 from rate.errors import BackendError
-from rate.types import Float32, Prepared, Rows, Sample
+from rate.types import Float32, Prepared, Rows, Sample, SoftRegion
 
 SIZE = 24
 HEADS = (Head("a", ("0", "1")), Head("b", ("0", "1", "2")))
@@ -71,8 +72,8 @@ class Lazy:
     unfinished: int = 0
     most: int = 0
 
-    def put(self, slot: int, pixels: Float32) -> None:
-        self.backend.put(slot, pixels)
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        self.backend.put(slot, pixels, region)
 
     def submit(self, rows: Rows) -> Pending:
         self.sizes.append(len(rows))
@@ -95,7 +96,7 @@ class LazyPending:
 
 
 def lazy(one: Job, room: int, depth: int = 3) -> Lazy:
-    plain = FakeBackend(model, one.method.perturbation, np.zeros((room, 3, SIZE, SIZE), np.float32))
+    plain = FakeBackend(model, one.method.perturbation, HostImages(room, SIZE))
     return Lazy(plain, depth)
 
 
@@ -161,10 +162,9 @@ def test_a_measurement_cannot_be_faster_than_the_device(artifact) -> None:
 def test_slots_of_one_device_are_kept_apart(artifact) -> None:
     """The logits are those of the own image, whatever else is resident."""
     one = job(artifact, 5, 4)
-    device = FakeBackend(model, one.method.perturbation, np.zeros((4, 3, SIZE, SIZE), np.float32))
+    device = FakeBackend(model, one.method.perturbation, HostImages(4, SIZE))
     low, high = Metered(device, 0), Metered(device, 2)
-    clean = one.method.perturbation.clean[None]
-    rows = Rows(np.array([1]), clean, np.zeros((1, 2), np.int64))
+    rows = clean_rows(one.method.perturbation, np.array([1]))
     low.put(1, np.full((3, SIZE, SIZE), 2.0, np.float32))
     high.put(1, np.full((3, SIZE, SIZE), 3.0, np.float32))
     assert low.submit(rows).wait()["a"][0, 0] == pytest.approx(2.0)

@@ -73,7 +73,7 @@ def test_the_relevance_mass_is_that_of_the_slow_computation(tiny_vit, finished: 
     for sample in one.samples:
         prepared = prepare(sample, one.geometry)
         masks = RiseTokens(32, 4, (0.5,), "fixed", MASKS, 0).draw(sample.id, 0, MASKS)
-        staged = Rows(np.zeros(MASKS, np.int64), masks.grid, masks.offset)
+        staged = Rows.under_masks(np.zeros(MASKS, np.int64), masks.grid, masks.offset, fill=0)
         logits = dropped_logits(source.tower, heads, cut, prepared.pixels[None], staged)["zs"].astype(float)
         scores = logits[:, ("dark", "light").index(sample.label)]
         full = np.stack([reference.patch_mask(grid, 32) for grid in masks.grid])

@@ -19,6 +19,7 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
 from rate.artifacts.plans import Plan, key_of, plan_spec, planned, read_plan
 from rate.artifacts.records import PlanDocument
+from rate.backends.batches import INPUTS, ROW_INPUTS
 from rate.backends.tensorrt import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.export import ExportOptions
@@ -48,10 +49,10 @@ def files(artifact: Artifact) -> list[str]:
 @pytest.mark.parametrize("rows", [1, 32, 256])
 def test_a_profile_fixes_the_rows_and_leaves_room_for_every_mask(size: int, rows: int) -> None:
     [shapes] = profiles_for(size, [rows])
-    assert set(shapes) == {"pixels", "slot", "grid", "offset", "table"}, "inputs without a free axis have no range"
+    assert set(shapes) == {*INPUTS} - {"a", "b"}, "inputs without a free axis have no range"
     for low, usual, high in shapes.values():
         assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True))
-    for name in ("slot", "grid", "offset"):
+    for name in ROW_INPUTS:
         assert [shape[0] for shape in shapes[name]] == [rows] * 3
     pixels = shapes["pixels"][2]
     assert pixels[0] * 3 * size * size < 2**31, "tensors of TensorRT have 2^31 - 1 elements at most"

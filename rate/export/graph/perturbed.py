@@ -1,13 +1,19 @@
 """The exported module: perturbation in the graph, then the tower, then every head.
 
-One graph serves every separable perturbation. `INPUTS` is its contract with the backends:
+One graph serves every separable perturbation, every fill, and the swap of a region. Its contract with the backends:
 
     pixels  f32 [i,3,h,w]   resident images, normalised
+    region  f32 [i,h,w]     weight in [0, 1] of each pixel of an image's region
     slot    i64 [b]         resident image of each row
+    fill    i64 [b]         resident image that stands where a pixel is hidden
+    side    i64 [b]         0 = the mask of the grid, 1 = inside the region of the slot, 2 = outside it
     grid    f32 [b,s,s]
     offset  i64 [b,2]       row of the table for y and for x
     table   f32 [t,h,s]
-    a, b    f32 []          mask = a + b * (table[oy] @ grid @ table[ox]^T)
+    a, b    f32 []          mask of the grid = a + b * (table[oy] @ grid @ table[ox]^T)
+
+The tower sees ``mask * pixels[slot] + (1 - mask) * pixels[fill]``: exactly the image where its mask is 1, and exactly
+the fill where it is 0.
 """
 
 from __future__ import annotations
@@ -19,14 +25,18 @@ from torch import Tensor, nn
 
 from rate.types import Float32
 
-INPUTS = ("pixels", "slot", "grid", "offset", "table", "a", "b")
+SIDES = ((1.0, 0.0, 0.0), (0.0, 1.0, -1.0), (0.0, 0.0, 1.0))
+"""The weights of the grid's mask, of the region and of 1 in the mask of a row, each by the row's side."""
 
 
 def dims(size: int) -> dict[str, tuple[str | int, ...]]:
     """Map each input name to its shape in a graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
     return {
         "pixels": ("I", 3, size, size),
+        "region": ("I", size, size),
         "slot": ("B",),
+        "fill": ("B",),
+        "side": ("B",),
         "grid": ("B", "s", "s"),
         "offset": ("B", 2),
         "table": ("T", size, "s"),
@@ -38,20 +48,37 @@ def dims(size: int) -> dict[str, tuple[str | int, ...]]:
 class Perturbed(nn.Module):
     """Tower and heads behind the perturbation; the outputs are logits [b,c] of each head, in order."""
 
+    sides: Tensor
+
     def __init__(self, tower: nn.Module, heads: Sequence[nn.Module]) -> None:
         super().__init__()
         self.tower = tower
         self.heads = nn.ModuleList(heads)
+        self.register_buffer("sides", torch.tensor(SIDES), persistent=False)
 
     def forward(
-        self, pixels: Tensor, slot: Tensor, grid: Tensor, offset: Tensor, table: Tensor, a: Tensor, b: Tensor
+        self,
+        pixels: Tensor,
+        region: Tensor,
+        slot: Tensor,
+        fill: Tensor,
+        side: Tensor,
+        grid: Tensor,
+        offset: Tensor,
+        table: Tensor,
+        a: Tensor,
+        b: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Compute the logits of `pixels[slot] * mask(grid, offset)`; the module's docstring has the shapes."""
+        """Compute the logits; the module's docstring has the shapes."""
+        assert region.shape[0] == pixels.shape[0]  # tells the exporter that the two axes are one
+        # index_select becomes a plain Gather along axis 0, which every runtime implements
         tall = table.index_select(0, offset[:, 0])
         wide = table.index_select(0, offset[:, 1])
-        mask = a + b * (tall @ grid @ wide.transpose(1, 2))
-        # index_select becomes a plain Gather along axis 0, which every runtime implements
-        features = self.tower(pixels.index_select(0, slot) * mask[:, None])
+        of_grid, of_region, of_one = (weights.index_select(0, side)[:, None, None] for weights in self.sides)
+        # The side weighs the small grid instead of the full-size mask.
+        mask = (of_grid * a + of_one) + b * (tall @ (of_grid * grid) @ wide.transpose(1, 2))
+        mask = (mask + of_region * region.index_select(0, slot))[:, None]
+        features = self.tower(mask * pixels.index_select(0, slot) + (1.0 - mask) * pixels.index_select(0, fill))
         return tuple(head(features) for head in self.heads)
 
 
@@ -60,6 +87,9 @@ def sample_inputs(size: int) -> tuple[Tensor, ...]:
     images, rows, side, offsets = 5, 6, 11, 13
     return (
         torch.zeros(images, 3, size, size),
+        torch.zeros(images, size, size),
+        torch.zeros(rows, dtype=torch.int64),
+        torch.zeros(rows, dtype=torch.int64),
         torch.zeros(rows, dtype=torch.int64),
         torch.ones(rows, side, side),
         torch.zeros(rows, 2, dtype=torch.int64),

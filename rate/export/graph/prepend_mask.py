@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rate.artifacts.records import HeadInfo
+from rate.backends.batches import INPUTS
 from rate.errors import need
 from rate.export.graph.onnx_walk import graphs, reads
-from rate.export.graph.perturbed import INPUTS, dims
+from rate.export.graph.perturbed import SIDES, dims
 
 OLDEST_OPSET = 7
 """Add and Mul do not broadcast as required in older versions."""
@@ -80,14 +81,14 @@ def perturb(model: Any, image: str, size: int, head: HeadInfo) -> None:
 
 def _inputs(size: int) -> list[Any]:
     onnx = need("onnx", "export")
-    whole = {"slot", "offset"}
+    whole = {"slot", "fill", "side", "offset"}
     kinds = {name: onnx.TensorProto.INT64 if name in whole else onnx.TensorProto.FLOAT for name in INPUTS}
     return [onnx.helper.make_tensor_value_info(name, kinds[name], list(axes)) for name, axes in dims(size).items()]
 
 
 def _mask_nodes(image: str, version: int) -> list[Any]:
-    """Make the nodes from `INPUTS` to the masked pixels, whose name is ``image``."""
-    helper = need("onnx", "export").helper
+    """Make the nodes of `rate.export.graph.perturbed` from `INPUTS` to the pixels, whose name is ``image``."""
+    helper, types = need("onnx", "export").helper, need("onnx", "export").TensorProto
 
     def node(kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
         return helper.make_node(kind, list(inputs), [output], name=f"{_PREFIX}{kind}_{output}", **attributes)
@@ -95,30 +96,51 @@ def _mask_nodes(image: str, version: int) -> list[Any]:
     def p(name: str) -> str:
         return _PREFIX + name
 
-    def constant(name: str, value: int, shape: list[int]) -> Any:
-        tensor = helper.make_tensor(p(name), need("onnx", "export").TensorProto.INT64, shape, [value])
-        return node("Constant", [], p(name), value=tensor)
+    def constant(name: str, values: Sequence[float], shape: list[int], kind: int = types.FLOAT) -> Any:
+        return node("Constant", [], p(name), value=helper.make_tensor(p(name), kind, shape, values))
 
-    unsqueeze = (
-        [constant("axes", 1, [1]), node("Unsqueeze", [p("mask"), p("axes")], p("channels"))]
-        if version >= _AXES_BECAME_AN_INPUT
-        else [node("Unsqueeze", [p("mask")], p("channels"), axes=[1])]
-    )
+    def unsqueeze(given: str, output: str, axes: list[int]) -> list[Any]:
+        if version < _AXES_BECAME_AN_INPUT:
+            return [node("Unsqueeze", [given], output, axes=axes)]
+        named = f"{output.removeprefix(_PREFIX)}_axes"
+        return [constant(named, axes, [len(axes)], types.INT64), node("Unsqueeze", [given, p(named)], output)]
+
+    sides = [
+        each
+        for name, weights in zip(("of_grid", "of_region", "of_one"), SIDES, strict=True)
+        for each in (
+            constant(f"{name}_by_side", weights, [len(weights)]),
+            node("Gather", [p(f"{name}_by_side"), p("side_of_row")], p(name), axis=0),
+        )
+    ]
     return [
-        constant("y", 0, []),
-        constant("x", 1, []),
+        *unsqueeze("side", p("side_of_row"), [1, 2]),
+        *sides,
+        constant("y", [0], [], types.INT64),
+        constant("x", [1], [], types.INT64),
         node("Gather", ["offset", p("y")], p("offset_y"), axis=1),
         node("Gather", ["offset", p("x")], p("offset_x"), axis=1),
         node("Gather", ["table", p("offset_y")], p("tall"), axis=0),
         node("Gather", ["table", p("offset_x")], p("wide"), axis=0),
         node("Transpose", [p("wide")], p("wide_t"), perm=[0, 2, 1]),
-        node("MatMul", [p("tall"), "grid"], p("rows")),
+        node("Mul", ["grid", p("of_grid")], p("cells")),
+        node("MatMul", [p("tall"), p("cells")], p("rows")),
         node("MatMul", [p("rows"), p("wide_t")], p("pattern")),
         node("Mul", [p("pattern"), "b"], p("scaled")),
-        node("Add", [p("scaled"), "a"], p("mask")),
-        *unsqueeze,
+        node("Mul", ["a", p("of_grid")], p("level")),
+        node("Add", [p("level"), p("of_one")], p("base")),
+        node("Add", [p("scaled"), p("base")], p("without_region")),
+        node("Gather", ["region", "slot"], p("region_of_row"), axis=0),
+        node("Mul", [p("region_of_row"), p("of_region")], p("signed_region")),
+        node("Add", [p("without_region"), p("signed_region")], p("mask")),
+        *unsqueeze(p("mask"), p("shown"), [1]),
+        constant("one", [1.0], []),
+        node("Sub", [p("one"), p("shown")], p("hidden")),
         node("Gather", ["pixels", "slot"], p("images"), axis=0),
-        node("Mul", [p("images"), p("channels")], image),
+        node("Gather", ["pixels", "fill"], p("fills"), axis=0),
+        node("Mul", [p("images"), p("shown")], p("kept")),
+        node("Mul", [p("fills"), p("hidden")], p("filled")),
+        node("Add", [p("kept"), p("filled")], image),
     ]
 
 

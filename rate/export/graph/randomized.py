@@ -74,6 +74,6 @@ def _shuffled(values: Float32, rng: np.random.Generator) -> Float32:
 
 def _logits(spec: OrtSpec, sample: ParitySample) -> Logits:
     with spec.open(sample.perturbation, len(sample.images)) as backend:
-        for slot, pixels in enumerate(sample.images):
-            backend.put(slot, pixels)
+        for slot, (pixels, region) in enumerate(zip(sample.images, sample.region, strict=True)):
+            backend.put(slot, pixels, region)
         return backend.submit(sample.rows).wait()

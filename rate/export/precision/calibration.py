@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from rate.artifacts.records import HeadInfo
+from rate.backends.batches import HostImages, perturbation_feeds, row_feeds
 from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError
 from rate.kernels.rise import Rise
-from rate.types import Float32, Sample
+from rate.types import GRID, INSIDE, OUTSIDE, Float32, Prepared, Rows, Sample
 
 CHECKED = 100
 """The number of images whose verdicts are compared."""
@@ -59,9 +60,12 @@ def choose(samples: Sequence[Sample], heads: Sequence[HeadInfo], images: int, so
 
 
 class Feeds:
-    """Inputs of the perturbed graph, one feed for each image unmasked, fully masked, and under a mask of every share.
+    """Inputs of the perturbed graph, one feed for each image.
 
-    They can be iterated several times. Images are decoded each time, so memory does not grow with their number.
+    The image is unmasked, fully masked, under a mask of every share, and in exchange with the image before it.
+
+    Exchange pastes the cells of a mask, the region, and the rest of the image on the other one. The feeds can be
+    iterated several times. Images are decoded each time, so memory does not grow with their number.
     """
 
     def __init__(self, samples: Sequence[Sample], geometry: Geometry) -> None:
@@ -74,22 +78,32 @@ class Feeds:
         return len(self._samples)
 
     def __iter__(self) -> Iterator[Feed]:
+        before = prepare(self._samples[-1], self._geometry).pixels
         for sample in self._samples:
-            yield self._feed(sample.id, prepare(sample, self._geometry).pixels)
+            prepared = prepare(sample, self._geometry)
+            yield self._feed(prepared, before)
+            before = prepared.pixels
 
-    def _feed(self, name: str, pixels: Float32) -> Feed:
-        perturbation = self._method.perturbation
-        drawn = self._method.draw(name, 0, self._method.count)
-        clean = perturbation.clean[None]
-        grid = np.concatenate([clean, np.zeros_like(clean), drawn.grid]).astype(np.float32)
+    def _feed(self, prepared: Prepared, other: Float32) -> Feed:
+        perturbation, count = self._method.perturbation, self._method.count
+        drawn = self._method.draw(prepared.sample.id, 0, count)
+        clean, last = perturbation.clean[None], np.full(3, count - 1)
+        # the slots hold the image, the other one, and zeros
+        rows = Rows(
+            slot=np.zeros(count + 5, np.int64),
+            grid=np.concatenate([clean, np.zeros_like(clean), drawn.grid, drawn.grid[last]]).astype(np.float32),
+            offset=np.concatenate([np.zeros((2, 2), np.int64), drawn.offset, drawn.offset[last]]),
+            fill=np.repeat(np.array([2, 1], np.int64), [count + 2, 3]),
+            side=np.repeat(np.array([GRID, INSIDE, OUTSIDE], np.int64), [count + 3, 1, 1]),
+        )
+        images = HostImages(3, perturbation.size)
+        images.put(0, prepared.pixels, prepared.region.astype(np.float32))
+        images.put(1, other, None)
         return {
-            "pixels": pixels[None],
-            "slot": np.zeros(len(grid), np.int64),
-            "grid": grid,
-            "offset": np.concatenate([np.zeros((2, 2), np.int64), drawn.offset]),
-            "table": perturbation.table,
-            "a": np.array(perturbation.a, np.float32),
-            "b": np.array(perturbation.b, np.float32),
+            "pixels": images.pixels,
+            "region": images.region,
+            **row_feeds(rows),
+            **perturbation_feeds(perturbation),
         }
 
 

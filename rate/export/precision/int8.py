@@ -7,7 +7,7 @@ import io
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,6 @@ accurate.
 """
 
 _NO_TELEMETRY = "NNCF_CI"
-_MASK_INPUTS = ("slot", "grid", "offset", "table", "a", "b")
 
 
 def read_calibration(options: ExportOptions, prove: Prove | None) -> Manifest:
@@ -103,8 +102,8 @@ def add_int8(
 def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:
     """Write ``graph`` in int8 to ``out`` (.xml) and its weights to the .bin file, with ranges from ``feeds``.
 
-    Three parts stay in f32, a small part of the arithmetic: the nodes of the mask, as the fold of the scores assumes;
-    the heads, whose logits are the result; and the first convolution, whose input has the edges of the mask.
+    Three parts stay in f32, a small part of the arithmetic: the perturbation, as the fold of the scores assumes; the
+    heads, whose logits are the result; and the first convolution, whose input has the edges of the mask.
 
     Raises:
         RateError: NNCF cannot quantize the graph.
@@ -138,25 +137,21 @@ def _last_line(error: Exception) -> str:
 
 def unquantized_nodes(model: Any) -> set[str]:
     """Return the names of the operations of an OpenVINO ``model`` that stay in f32; see `quantize`."""
-    parameters = {parameter.any_name: parameter.get_node() for parameter in model.inputs}
-    image = _reached(node for name, node in parameters.items() if name not in _MASK_INPUTS)
-    mask = set(_reached(node for name, node in parameters.items() if name in _MASK_INPUTS)) - set(image)
-    meeting = {name for name, node in image.items() if _is(node, "Multiply") and mask & set(_sources(node))}
+    inputs = {parameter.any_name: parameter.get_node().get_friendly_name() for parameter in model.inputs}
+    pixels = inputs["pixels"]
+    masks, images, blend = {*inputs.values()} - {pixels}, {pixels}, set[str]()
+    for node in model.get_ordered_ops():
+        name, sources = node.get_friendly_name(), set(_sources(node))
+        if mixed := sources & images:
+            images.add(name)
+            # images meet masks and each other until the tower takes what they make
+            if mixed <= blend | {pixels} and (len(mixed) > 1 or sources & masks):
+                blend.add(name)
+        elif sources & masks:
+            masks.add(name)
     first = next((node.get_friendly_name() for node in model.get_ordered_ops() if _is(node, "Convolution")), None)
     last = {_last_product(result.input_value(0).get_node()) for result in model.get_results()}
-    return mask | meeting | last | ({first} if first else set())
-
-
-def _reached(nodes: Iterable[Any]) -> dict[str, Any]:
-    """Map the names of all nodes that depend on ``nodes``, including themselves, to the nodes."""
-    nodes_by_name: dict[str, Any] = {}
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        if node.get_friendly_name() not in nodes_by_name:
-            nodes_by_name[node.get_friendly_name()] = node
-            waiting += [target.get_node() for output in node.outputs() for target in output.get_target_inputs()]
-    return nodes_by_name
+    return masks | blend | last | ({first} if first else set())
 
 
 def _sources(node: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import TOLERANCE, load_sample, masked
+from rate.artifacts.parity import TOLERANCE, load_sample, perturbed
 from rate.artifacts.records import Request
 from rate.errors import ArtifactError, RateError, UsageError
 from rate.export.options import ExportOptions
@@ -69,7 +69,7 @@ def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
 
 def _prove(artifact: Artifact, model: SourceModel, again: str) -> None:
     sample = load_sample(artifact)
-    logits = model.logits(masked(sample.perturbation, sample.images, sample.rows))
+    logits = model.logits(perturbed(sample.perturbation, sample.images, sample.region, sample.rows))
     for name, expected in sample.logits.items():
         difference = float(np.abs(logits[name] - expected).max())
         if not difference <= TOLERANCE:

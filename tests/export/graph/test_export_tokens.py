@@ -131,7 +131,9 @@ def test_dropped_patches_leave_the_forward_of_the_kept_ones(name: str) -> None:
     for count in (1, 5, SIDE**2):
         masks = np.stack([np.random.default_rng(k).permutation(SIDE**2) < count for k in range(4)])
         slot, kept = np.array([0, 2, 1, 2]), np.stack([np.flatnonzero(mask) for mask in masks])
-        rows = Rows(slot, masks.reshape(4, SIDE, SIDE).astype(np.float32), np.zeros((4, 2), np.int64))
+        rows = Rows.under_masks(
+            slot, masks.reshape(4, SIDE, SIDE).astype(np.float32), np.zeros((4, 2), np.int64), fill=0
+        )
         with torch.inference_mode():
             pairs = zip(slot, kept, strict=True)
             expected = np.stack([slow(tower, torch.tensor(images[s]), torch.tensor(k)).numpy() for s, k in pairs])
@@ -178,7 +180,7 @@ def test_the_graph_takes_any_number_of_patches_and_rows(exported: Exported, runt
         masks = RiseTokens(SIZE, SIDE, (keep,), "fixed", count, 0).draw("a", 0, count)
         grid = masks.grid.copy()
         grid[0] = 1.0
-        rows = Rows(np.arange(count) % 4, grid, masks.offset)
+        rows = Rows.under_masks(np.arange(count) % 4, grid, masks.offset, fill=0)
         found = perturbing.run(spec, patches(SIZE, SIDE), images, rows)["a"]
         expected = dropped_logits(tower, {"a": head}, cut, images, rows)["a"]
         np.testing.assert_allclose(found, expected, atol=1e-4)

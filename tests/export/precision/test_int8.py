@@ -66,6 +66,11 @@ def test_feeds_are_what_a_run_feeds(image_set: Callable[..., Path]) -> None:
     assert kept[0] == 1.0, "the image as it is"
     assert kept[1] == 0.0, "nothing"
     assert len(set(kept.round(2))) > 3, "masks of several shares"
+    for feed, before in zip(first, [first[-1], *first], strict=False):
+        np.testing.assert_array_equal(feed["pixels"][1], before["pixels"][0], "the image before stands in for a fill")
+        assert not feed["pixels"][2].any()
+        assert set(zip(feed["fill"].tolist(), feed["side"].tolist(), strict=True)) == {(2, 0), (1, 0), (1, 1), (1, 2)}
+        assert 0.0 < feed["region"][0].mean() < 1.0
 
 
 def test_unreadable_images_are_left_out_and_none_left_is_refused(image_set: Callable[..., Path]) -> None:

@@ -37,7 +37,7 @@ def check_equals_raw(artifact: Artifact, source: Path | bytes, output: str | Non
     for perturbation in (rise(SIZE, 5), occlusion(SIZE, 7, 4)):
         rows = perturbing.draw(perturbation, len(images), 9)
         found = perturbing.run(OrtSpec(artifact.graph(), 1), perturbation, images, rows)["native"]
-        masked = perturbing.masked_by_hand(perturbation, images, rows)
+        masked = perturbing.by_hand(perturbation, images, rows)
         np.testing.assert_allclose(found, onnx_models.raw_logits(source, masked, output), atol=2e-5)
 
 

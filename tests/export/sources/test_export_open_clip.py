@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.data.images.prepare import prepare
 from rate.errors import UsageError
@@ -18,7 +19,7 @@ from rate.export.export import ExportOptions, export_artifact
 from rate.export.sources.open_source import open_source, open_tower
 from rate.export.sources.prompts import read_prompts
 from rate.kernels.separable import rise
-from rate.types import Rows, Sample
+from rate.types import Sample
 
 TINY = {
     "embed_dim": 32,
@@ -106,9 +107,7 @@ def test_real_zero_shot_predictions_are_those_of_open_clip(shared_data: Path, tm
         for slot, row in enumerate(rows):
             sample = Sample(row["image"], row["label"], str(data / row["image"]), boxes=())
             backend.put(slot, prepare(sample, artifact.geometry).pixels)
-        clean = np.repeat(perturbation.clean[None], len(rows), axis=0)
-        rows_in = Rows(np.arange(len(rows)), clean, np.zeros((len(rows), 2), np.int64))
-        ours = backend.submit(rows_in).wait()["zs"]
+        ours = backend.submit(clean_rows(perturbation, np.arange(len(rows)))).wait()["zs"]
     with torch.inference_mode():
         text = model.encode_text(tokenizer([f"a photo of a {names[label]}" for label in labels]), normalize=True)
         images = torch.stack([transform(Image.open(data / row["image"])) for row in rows])

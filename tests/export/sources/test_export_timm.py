@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from rate.artifacts.artifact import load_artifact
 from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
 from rate.artifacts.records import Base
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
@@ -65,7 +65,7 @@ def test_the_graph_computes_what_pytorch_does_on_images_masked_by_hand(name, exp
         rows = perturbing.draw(perturbation, len(images), 3)
         found = perturbing.run(OrtSpec(artifact.graph(), 1), perturbation, images, rows)["native"]
         with torch.inference_mode():
-            expected = model(torch.from_numpy(perturbing.masked_by_hand(perturbation, images, rows))).numpy()
+            expected = model(torch.from_numpy(perturbing.by_hand(perturbation, images, rows))).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-4)
         assert np.abs(expected[0] - expected[1]).max() > 1e-9
 
@@ -285,8 +285,7 @@ def test_real_weights_recognise_real_dalmatians(shared_data, tmp_path) -> None:
     dogs = [sample for sample in samples if sample.label == "dalmatian"][:8]
     images = np.stack([prepare(sample, artifact.geometry).pixels for sample in dogs])
     masks = rise(artifact.geometry.size, 7)
-    rows = perturbing.draw(masks, len(images), len(images))
-    clean = replace(rows, slot=np.arange(len(images)), grid=np.ones_like(rows.grid), offset=rows.offset * 0)
+    clean = clean_rows(masks, np.arange(len(images)))
     logits = perturbing.run(OrtSpec(artifact.graph()), masks, images, clean)["native"]
     found = [artifact.heads[0].classes[k] for k in logits.argmax(axis=1)]
     assert found.count("n02110341") == len(dogs)  # the synset of dalmatians

@@ -14,6 +14,7 @@ import numpy as np
 from rate.artifacts.folders import digest_file
 from rate.artifacts.records import HeadInfo
 from rate.backends.base import Graph, Logits
+from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec, RuntimeFailure, open_session
 from rate.data.images.geometry import Geometry
 from rate.data.storage.local_file import is_file
@@ -25,7 +26,7 @@ from rate.export.graph.torch_to_onnx import check_inputs
 from rate.export.options import ExportOptions, read_classes
 from rate.export.sources.source_string import Reference
 from rate.kernels.separable import rise
-from rate.types import Float32, Rows
+from rate.types import Float32
 
 HEAD = "native"
 _USUAL: dict[str, object] = {
@@ -84,7 +85,7 @@ class OnnxSource:
         size = self.geometry.size
         images = np.linspace(-1, 1, 3 * 3 * size * size, dtype=np.float32).reshape(3, 3, size, size)
         masks = rise(size, 2)
-        rows = Rows(np.arange(3), np.repeat(masks.clean[None], 3, axis=0), np.zeros((3, 2), np.int64))
+        rows = clean_rows(masks, np.arange(3))
         expected = self.logits(images)[HEAD]
         try:
             with OrtSpec(Graph(path, (HEAD,), size)).open(masks, 3) as backend:
