@@ -135,7 +135,7 @@ def open_defective(*settings: object) -> AbstractContextManager[Backend]:
     return open_spec(FakeSpec(defective))
 
 
-def evaluate(one: Job, spec: BackendSpec, out: Path, observe: Observe = lambda _: None) -> Summary:
+def evaluate(one: Job, spec: BackendSpec, out: Path, observe: Observe = lambda _: None, **settings: int) -> Summary:
     """Evaluate a job on a spec, by the runner that its settings ask for."""
     with runner_on(lambda execution: partial(open_spec, spec), one.execution) as runner:
-        return run(one, runner, out, observe)
+        return run(one, runner, out, observe, **settings)

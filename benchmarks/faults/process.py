@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -60,18 +61,14 @@ def warm_up() -> None:
     """Import all of `rate` and what it loads late. No model is opened: a fork does not survive a runtime's threads."""
     import rate
 
+    engine = importlib.import_module("rate.engine.evaluate")
+    engine.evaluate = partial(engine.evaluate, part_rows=PART_ROWS)  # before others import it
     for module in pkgutil.walk_packages(rate.__path__, "rate."):
         if "triton" not in module.name and "__main__" not in module.name:
             _import(module.name)
     for name in HEAVY:
         _import(name)
     Image.init()
-    of_rate = [module for name, module in sys.modules.items() if name.startswith("rate.")]
-    holders = [module for module in of_rate if hasattr(module, "PART_ROWS")]
-    if not holders:
-        raise SystemExit("no module of rate has PART_ROWS any more: process.py must be told how a part is closed now")
-    for module in holders:
-        vars(module)["PART_ROWS"] = PART_ROWS
     gc.collect()
     gc.freeze()  # so that a child's collector copies no pages
 

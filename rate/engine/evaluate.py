@@ -13,6 +13,7 @@ from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import TooManyErrors
 from rate.runs.failures import FailureCounts
+from rate.runs.parts import PART_ROWS
 from rate.runs.records import Records
 from rate.runs.store import RunStore
 from rate.runs.summary import Summary, summarize, write_summary
@@ -33,7 +34,9 @@ class Progress:
 Observe = Callable[[Progress], None]
 
 
-def evaluate(job: Job, runner: Runner, out: Path, observe: Observe = lambda _: None) -> Summary:
+def evaluate(
+    job: Job, runner: Runner, out: Path, observe: Observe = lambda _: None, part_rows: int = PART_ROWS
+) -> Summary:
     """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
 
     After an interruption at any point, a second call resumes.
@@ -43,6 +46,7 @@ def evaluate(job: Job, runner: Runner, out: Path, observe: Observe = lambda _: N
         runner: the runner; see `rate.engine.open_runner`.
         out: the run folder.
         observe: receives the progress.
+        part_rows: the rows at which a part of the run is closed.
 
     Raises:
         RunError: ``out`` belongs to other settings, or another process writes to it.
@@ -52,7 +56,7 @@ def evaluate(job: Job, runner: Runner, out: Path, observe: Observe = lambda _: N
         StorageError: a result could not be written; stored parts are whole.
     """
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
-    with RunStore(out, key, about, job.execution.save_maps, job.execution.repair) as store:
+    with RunStore(out, key, about, job.execution.save_maps, job.execution.repair, part_rows) as store:
         began, errors = time.monotonic(), Errors(job, out, store.failed)
         left = Remaining(job.samples, store.done, store.started_ns)
         if len(left):

@@ -30,6 +30,8 @@ class PartWriter:
     folder: Path
     key: str  # key of the run
     keep_maps: int | None  # per head and quadrant; None = all
+    most_rows: int = PART_ROWS
+    most_seconds: float = PART_SECONDS  # that a row waits
     _rows: list[Json] = field(default_factory=list)
     _maps: list[Json] = field(default_factory=list)
     _opened: float = field(default_factory=time.monotonic)
@@ -37,7 +39,7 @@ class PartWriter:
     @property
     def is_due(self) -> bool:
         """Whether the part is full, or its oldest row has waited for the longest acceptable time."""
-        return len(self._rows) >= PART_ROWS or time.monotonic() - self._opened >= PART_SECONDS
+        return len(self._rows) >= self.most_rows or time.monotonic() - self._opened >= self.most_seconds
 
     def add(self, record: Record) -> None:
         """Add one sample: all of its rows or, if interrupted, none."""

@@ -27,7 +27,7 @@ from rate.errors import RunError, StorageError
 from rate.records import fits, plain, read, read_json, record, schema_id
 from rate.runs.folder import FolderLock, drop_unlisted, part_files, refuse_foreign
 from rate.runs.maps import SAVED, is_damaged, select_maps
-from rate.runs.parts import PartWriter, contents_of
+from rate.runs.parts import PART_ROWS, PART_SECONDS, PartWriter, contents_of
 from rate.runs.places import located
 from rate.runs.records import Records, RunStats
 from rate.runs.recover import Recovery
@@ -46,6 +46,8 @@ class RunStore:
     about: Json  # rest of run.json, written unchanged
     keep_maps: int | None  # per head and quadrant; None = all
     repair: bool = False  # evaluate damaged, missing and failed samples again
+    part_rows: int = PART_ROWS  # a part is closed at so many rows,
+    part_seconds: float = PART_SECONDS  # or so long after the one before it
     stats: RunStats = field(default_factory=RunStats)  # of this session
     done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
     failed: int = 0  # number of those without a verdict
@@ -73,7 +75,7 @@ class RunStore:
             self._reopen()
             self.failed = self._count("errors")
             self._change(status="running", sessions=(*self._run.sessions, self.stats))
-            self._writer = PartWriter(self.folder, self.key, self.keep_maps)
+            self._writer = PartWriter(self.folder, self.key, self.keep_maps, self.part_rows, self.part_seconds)
             self._write_run()
             self._drop_unlisted()
         except BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from eval_command import arguments
 from stored_rows import stored
 
 from rate.cli.main import run
+from rate.engine.evaluate import evaluate
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,9 @@ def undisturbed(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run(arguments(trained, out)) == 0
     assert {row["valid"] for row in stored(out)} == {True, False}, "verdicts that could differ"
     return out
+
+
+@pytest.fixture
+def parts_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes the command close a part at so many rows."""
+    return lambda rows: monkeypatch.setattr("rate.engine.evaluate.evaluate", partial(evaluate, part_rows=rows))

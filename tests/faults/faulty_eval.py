@@ -13,12 +13,10 @@ from pathlib import Path
 
 from rate.__main__ import main
 from rate.backends.onnxruntime import OrtBackend
-from rate.runs import parts
 
 IS_DRIVER = __name__ == "__main__"
 MOMENT = int(os.environ.get("FAULT_MOMENT") or 0)
 ONCE = os.environ.get("FAULT_ONCE")
-parts.PART_ROWS = int(os.environ.get("FAULT_PART_ROWS") or parts.PART_ROWS)
 _seen = 0
 
 

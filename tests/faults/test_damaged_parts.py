@@ -16,14 +16,13 @@ from stored_rows import differences, stored
 
 from rate import records
 from rate.cli.main import run
-from rate.runs import parts
 from rate.runs.store import read_run
 
 
 @pytest.fixture
-def out(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def out(trained, tmp_path: Path, parts_of: Callable[[int], None]) -> Path:
     """A finished run of 3 parts."""
-    monkeypatch.setattr(parts, "PART_ROWS", 3)
+    parts_of(3)
     assert run(arguments(trained, tmp_path / "run")) == 0
     assert len(read_run(tmp_path / "run").parts) == 3
     return tmp_path / "run"

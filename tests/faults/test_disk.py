@@ -16,7 +16,6 @@ from stored_rows import differences, stored
 
 from rate.backends.onnxruntime import OrtBackend
 from rate.cli.main import run
-from rate.runs import parts
 from rate.runs.store import read_run
 
 
@@ -39,8 +38,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def a_part_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART_ROWS", 1)
+def a_part_a_sample(parts_of: Callable[[int], None]) -> None:
+    parts_of(1)
 
 
 def fill(disk: Path, leave: int) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from function_models import evaluate, job, light
+from function_models import evaluate as evaluate_in_parts
+from function_models import job, light
 
 from rate import records
 from rate.backends.fake import FakeSpec
@@ -26,12 +28,8 @@ from rate.runs.summary import load_summary
 from rate.runs.tables import read_table, write_table
 
 COUNT = 8
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample has two rows, a part two samples."""
-    monkeypatch.setattr(parts, "PART_ROWS", 4)
+evaluate = partial(evaluate_in_parts, part_rows=4)
+"""A sample has two rows, a part two samples."""
 
 
 @pytest.fixture

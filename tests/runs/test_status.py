@@ -10,23 +10,21 @@ from msgspec import structs
 
 from rate.backends.fake import FakeSpec
 from rate.engine.evaluate import Progress
-from rate.runs import parts
 from rate.runs.run_document import write_run
 from rate.runs.status import Status, read_status
 from rate.runs.store import read_run
 
 
 @pytest.fixture
-def seen(image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[Status]]:
+def seen(image_set, tmp_path: Path) -> tuple[Path, list[Status]]:
     """A run of 12 images, one of them broken, that was looked at after every batch."""
-    monkeypatch.setattr(parts, "PART_ROWS", 4)
     manifest, found = image_set(12), list[Status]()
     (manifest.parent / "7.png").write_bytes(b"")
 
     def look(_: Progress) -> None:
         found.append(read_status(tmp_path / "run"))
 
-    evaluate(job(manifest), FakeSpec(light), tmp_path / "run", look)
+    evaluate(job(manifest), FakeSpec(light), tmp_path / "run", look, part_rows=4)
     return tmp_path / "run", found
 
 

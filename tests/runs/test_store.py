@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 from run_rows import IDENTITY, run_json
 
 from rate.errors import RunError
-from rate.runs import parts, records
+from rate.runs import records
 from rate.runs import store as store_module
 from rate.runs.parts import read_rows
 from rate.runs.records import Recorder, Records, RunStats
@@ -21,8 +22,8 @@ from rate.types import Sample
 ZEROS = "0" * 16
 
 
-def opened(folder: Path, key: str = "0" * 64, available: int = 2, repair: bool = False) -> RunStore:
-    return RunStore(folder, key, run_json(["a"], available), keep_maps=0, repair=repair)
+def opened(folder: Path, key: str = "0" * 64, available: int = 2, **settings: Any) -> RunStore:
+    return RunStore(folder, key, run_json(["a"], available), keep_maps=0, **settings)
 
 
 def sample(k: int) -> Sample:
@@ -44,9 +45,8 @@ def ids(folder: Path) -> list[str]:
     return sorted(read_rows(folder, read_run(folder), ["id"]).column("id").to_pylist())
 
 
-def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART_ROWS", 3)
-    with opened(tmp_path / "run", available=7) as store:
+def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path) -> None:
+    with opened(tmp_path / "run", available=7, part_rows=3) as store:
         add(store, *range(7))
         assert [part.rows for part in read_run(tmp_path / "run").parts] == [3, 3]
         store.finish(7)
@@ -54,9 +54,8 @@ def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path, monkeypatch: p
     assert read_run(tmp_path / "run").status == "failed", "not one sample was evaluated"
 
 
-def test_parts_close_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
-    with opened(tmp_path / "run") as store:
+def test_parts_close_after_their_time(tmp_path: Path) -> None:
+    with opened(tmp_path / "run", part_seconds=0.0) as store:
         add(store, 1)
         assert len(read_run(tmp_path / "run").parts) == 1
         store.finish(1)
