@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,13 +13,12 @@ import onnx
 import pytest
 from msgspec.structs import replace
 
-from rate import records
 from rate.artifacts import folders
 from rate.artifacts.artifact import Artifact, check_heads, load_artifact
 from rate.artifacts.parity import load_sample
 from rate.artifacts.records import ArtifactDocument, HeadInfo
 from rate.errors import ArtifactError, UsageError
-from rate.records import plain, schema_of
+from rate.records import MAX_DOCUMENT_BYTES, plain, schema_of
 
 
 def change(folder: Path, **values: object) -> None:
@@ -237,11 +237,10 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_a_document_is_read_within_bounds(artifact_copy, monkeypatch) -> None:
-    monkeypatch.setattr(records, "MAX_DOCUMENT_BYTES", 100)
-    with pytest.raises(ArtifactError, match=r"bytes, the limit is 100"):
+def test_a_document_is_read_within_bounds(artifact_copy) -> None:
+    os.truncate(artifact_copy / "artifact.json", MAX_DOCUMENT_BYTES + 1)
+    with pytest.raises(ArtifactError, match=r"has 268,435,457 bytes, the limit is 268,435,456"):
         load_artifact(artifact_copy)
-    monkeypatch.undo()
     (artifact_copy / "artifact.json").write_text("[" * 100_000)
     with pytest.raises(ArtifactError, match="nested more than 64 deep"):
         load_artifact(artifact_copy)

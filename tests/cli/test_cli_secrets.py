@@ -17,7 +17,6 @@ from pyarrow import parquet
 
 from rate.cli import main
 from rate.cli.main import run
-from rate.data.storage import retries
 
 SECRET = "CaNaRy"
 SIGNED = f"X-Amz-Credential={SECRET}1%2Fus&X-Amz-Signature={SECRET}2"
@@ -51,7 +50,7 @@ def url(name: str) -> str:
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fsspec.register_implementation("guarded", Guarded, clobber=True)
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(retries, "WAITS_S", ())
+    monkeypatch.setenv("RATE_REMOTE_SECONDS", "3")  # and so do the waits between tries get shorter
     monkeypatch.chdir(tmp_path)
     yield
     Guarded.store.clear()

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from rate.data.formats import manifest_files as rows_module
 from rate.data.formats.manifest_files import Raw, write_rows
 from rate.data.manifest import SHOWN_PROBLEMS, Manifest, read_manifest
+from rate.data.storage.limits import LINE_CHARS
 from rate.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -396,11 +396,10 @@ def test_rows_of_other_splits_must_be_right_too(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
-def test_a_line_that_never_ends_is_not_held(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(rows_module, "LINE_CHARS", 1000)
+def test_a_line_that_never_ends_is_not_held(tmp_path, name):
     content = {"m.csv": 'image,label,mask\na,l,"', "m.jsonl": '{"image": "'}[name]
-    path = text(tmp_path, content + "x" * 5000, name)
-    assert "row 1: cannot be read (a line of more than 1,000 characters)" in refusal(path)
+    path = text(tmp_path, content + "x" * LINE_CHARS, name)
+    assert "row 1: cannot be read (a line of more than 16,777,216 characters)" in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,6 @@ class Shaky(MemoryFileSystem):
 
 @pytest.fixture(autouse=True)
 def shaky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shaky]:
-    monkeypatch.setattr(retries, "WAITS_S", (0.0, 0.0, 0.01))
     monkeypatch.setattr(retries._Storage, "failures", 0)
     monkeypatch.setenv("RATE_REMOTE_SECONDS", str(SILENCE_S))
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from rate.credentials import without_credentials
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw
-from rate.data.formats.row_groups import check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
+from rate.data.formats.row_groups import GROUP_BYTES, check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
 from rate.data.manifest import ParsedRow, sample_from_row
 from rate.data.storage.container import container_stamp, regular_file
 from rate.data.storage.location import Folder, InPlace
@@ -29,7 +29,7 @@ def is_image_table(location: str) -> bool:
         return holds_pictures(file.schema_arrow, "image")
 
 
-def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
+def parquet_rows(files: Sequence[str], group_bytes: int = GROUP_BYTES) -> Iterator[ParsedRow]:
     """Yield the samples of Parquet files, numbered through all of them; only labels and boxes are read.
 
     `image` is binary or {bytes, path}. `label` is a text, or a number that the schema's `huggingface` metadata names.
@@ -40,6 +40,7 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
 
     Args:
         files: absolute paths or URLs.
+        group_bytes: the most text of a row group that is held, bytes.
 
     Raises:
         DataError: a file cannot be read, lacks a column, or refers to images outside the file.
@@ -49,7 +50,7 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
     for location, name in zip(files, names, strict=True):
         opened, place = _open(location)
         with opened as file:
-            table = _Table(location, name, file, place)
+            table = _Table(location, name, file, place, group_bytes)
             try:
                 for parsed in table.rows(row):
                     row = parsed.row
@@ -63,8 +64,9 @@ def parquet_rows(files: Sequence[str]) -> Iterator[ParsedRow]:
 class _Table:
     """One file with checked columns."""
 
-    def __init__(self, location: str, name: str, file: Any, place: Folder) -> None:
+    def __init__(self, location: str, name: str, file: Any, place: Folder, group_bytes: int) -> None:
         self.location, self.name, self.file, self.place = location, name, file, place
+        self.group_bytes = group_bytes
         schema = file.schema_arrow
         self.has_mask = "mask" in schema.names
         _check_columns(location, schema, self.has_mask)
@@ -86,7 +88,8 @@ class _Table:
                 yield sample_from_row(self._raw(raw, number, group, within), before + number, self.place)
 
     def _check_group(self, group: int) -> None:
-        check_group(chunk_bytes(self.file.metadata, group, self.columns), self.location, group, "the text")
+        size = chunk_bytes(self.file.metadata, group, self.columns)
+        check_group(size, self.location, group, "the text", self.group_bytes)
         leaf = leaf_of(self.file.schema_arrow, "image")
         chunks = self.file.metadata.row_group(group)
         for index in range(chunks.num_columns):

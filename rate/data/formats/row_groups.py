@@ -31,8 +31,8 @@ _BATCH = 16  # rows decompressed at a time, so that the limit is checked in time
 class RowGroups:
     """The most recently used columns of row groups, bounded in bytes. Threads share it; one of them reads at a time."""
 
-    def __init__(self, held_bytes: int = HELD_BYTES) -> None:
-        self.held_bytes = held_bytes
+    def __init__(self, held_bytes: int = HELD_BYTES, group_bytes: int = GROUP_BYTES) -> None:
+        self.held_bytes, self.group_bytes = held_bytes, group_bytes
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[object, ...], Any] = OrderedDict()  # -> pyarrow.ChunkedArray of binary
 
@@ -41,7 +41,7 @@ class RowGroups:
 
         Raises:
             IndexError: the row does not exist.
-            SampleError: the row group is larger than GROUP_BYTES.
+            SampleError: the column is larger than ``group_bytes``.
         """
         identity = regular_file(location)
         key = (*identity, group, column)
@@ -50,7 +50,7 @@ class RowGroups:
             if cells is None:
                 file = _opened(*identity)
                 self._make_room(chunk_bytes(file.metadata, group, (leaf_of(file.schema_arrow, column),)))
-                cells = _column(file, location, group, column)
+                cells = _column(file, location, group, column, self.group_bytes)
                 self._make_room(cells.nbytes)  # the footer may state too small a size
                 self._held[key] = cells
             self._held.move_to_end(key)
@@ -124,16 +124,16 @@ def leaf_of(schema: Any, column: str) -> str:
     return f"{column}.bytes" if kinds.is_struct(schema.field(column).type) else column
 
 
-def check_group(size: int, location: str, group: int, what: str) -> None:
-    """Refuse a row group that would fill the memory.
+def check_group(size: int, location: str, group: int, what: str, limit: int) -> None:
+    """Refuse a row group of which more than ``limit`` bytes would be in memory.
 
     Raises:
         SampleError: names size, limit and cure.
     """
-    if size > GROUP_BYTES:
+    if size > limit:
         cure = "write the file with smaller row groups"
         raise SampleError(
-            f"{location}: {what} of row group {group} takes {size:,} bytes, the limit is {GROUP_BYTES:,}; {cure}"
+            f"{location}: {what} of row group {group} takes {size:,} bytes, the limit is {limit:,}; {cure}"
         )
 
 
@@ -150,18 +150,18 @@ def _opened(path: str, size: int, device: int, inode: int, modified_ns: int) -> 
     return parquet.ParquetFile(path)
 
 
-def _column(file: Any, location: str, group: int, column: str) -> Any:
+def _column(file: Any, location: str, group: int, column: str, limit: int) -> Any:
     """Return one column of a row group as chunks of binary."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
     leaf = leaf_of(file.schema_arrow, column)
-    check_group(chunk_bytes(file.metadata, group, (leaf,)), location, group, column)
+    check_group(chunk_bytes(file.metadata, group, (leaf,)), location, group, column, limit)
     chunks, size = [], 0
     for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=[leaf], use_threads=False):
         cells = batch.column(0)
         chunks.append(compute.struct_field(cells, "bytes") if leaf != column else cells)
         size += chunks[-1].nbytes
         # the footer may state too small a size, and a dictionary repeats values without bytes
-        check_group(size, location, group, column)
+        check_group(size, location, group, column, limit)
     return pa.chunked_array(chunks)

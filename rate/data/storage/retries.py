@@ -12,8 +12,8 @@ from rate.credentials import without_credentials
 from rate.data.storage.limits import remote_seconds
 from rate.errors import RateError
 
-WAITS_S = (0.5, 2.0, 8.0)
-"""Seconds before each further try."""
+WAITS = (1 / 120, 1 / 30, 2 / 15)
+"""The waits before each further try, as shares of the longest silence: of 60 seconds, 0.5, 2 and 8."""
 
 IN_A_ROW = 8
 """The number of consecutive failures of all tries after which the next access gets one try only, until a success.
@@ -41,7 +41,7 @@ def with_retries(url: str, work: Callable[[], _T], progress: Callable[[], int] =
         OSError: no try succeeded.
     """
     seconds = remote_seconds()
-    waits = WAITS_S if _Storage.failures < IN_A_ROW else ()
+    waits = WAITS if _Storage.failures < IN_A_ROW else ()
     tries = len(waits) + 1
     for wait in (*waits, None):
         try:
@@ -52,13 +52,13 @@ def with_retries(url: str, work: Callable[[], _T], progress: Callable[[], int] =
         except Exception as error:  # each fsspec backend has its own exceptions
             if wait is None:
                 _Storage.failures += 1
-                count = "1 try, as those before it failed" if tries == 1 < len(WAITS_S) + 1 else f"{tries} tries"
+                count = "1 try, as those before it failed" if tries == 1 < len(WAITS) + 1 else f"{tries} tries"
                 said = f"{url} cannot be fetched ({count}): {type(error).__name__}: {error}"
                 raise OSError(without_credentials(said, known=url)) from error
         else:
             _Storage.failures = 0
             return result
-        time.sleep(wait)
+        time.sleep(wait * seconds)
     raise AssertionError("the last try returns or raises")
 
 

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from shard_files import picture
 
 from rate.data.formats import row_groups
+from rate.data.formats.parquet_images import parquet_rows
 from rate.data.images.prepare import load_image, load_mask
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.open_data import open_rows
@@ -240,11 +241,11 @@ def test_threads_read_the_same(tmp_path, own_groups):
 
 
 @pytest.mark.parametrize("dictionary", [False, True])
-def test_a_group_that_decompresses_beyond_the_limit(tmp_path, monkeypatch, dictionary):
+def test_a_group_that_decompresses_beyond_the_limit(tmp_path, own_groups, dictionary):
     """With a dictionary the footer says little: one large value, repeated by a few bits."""
     columns = {"image": structs(*[bytes(10_000)] * 300), "label": ["l"] * 300, "boxes": [[]] * 300}
     path = write(tmp_path / "d.parquet", columns, rows=300, use_dictionary=dictionary)
-    monkeypatch.setattr(row_groups, "GROUP_BYTES", 200_000)
+    own_groups.group_bytes = 200_000
     first = rows(path)[0]
     before = pa.total_allocated_bytes()
     with pytest.raises(SampleError, match="the limit is 200,000; write the file with smaller row groups"):
@@ -252,10 +253,10 @@ def test_a_group_that_decompresses_beyond_the_limit(tmp_path, monkeypatch, dicti
     assert pa.total_allocated_bytes() - before < 1_000_000
 
 
-def test_text_that_decompresses_beyond_the_limit(tmp_path, monkeypatch):
+def test_text_that_decompresses_beyond_the_limit(tmp_path):
     columns = {**THREE, "label": [str(number) * 1000 for number in range(3)]}
-    monkeypatch.setattr(row_groups, "GROUP_BYTES", 2000)
-    assert "the text of row group 0 takes" in messages(rows(write(tmp_path / "d.parquet", columns)))[0]
+    parsed = list(parquet_rows([str(write(tmp_path / "d.parquet", columns))], group_bytes=2000))
+    assert "the text of row group 0 takes" in messages(parsed)[0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from shard_files import archive, header, picture, sample, write_shards
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.manifest import ParsedRow
 from rate.data.open_data import open_rows
-from rate.data.storage import container, remote_cache, retries
+from rate.data.storage import container, remote_cache
 from rate.data.storage.location import Folder, read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 
@@ -29,7 +29,7 @@ END = bytes(1024)
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(retries, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setenv("RATE_REMOTE_SECONDS", "3")  # and so do the waits between tries get shorter
     monkeypatch.setattr(remote_cache, "_known", {})
     return tmp_path / "cache"
 
@@ -395,7 +395,7 @@ def test_a_fetch_that_fails_is_tried_again_and_never_leaves_half_a_file(remote, 
     monkeypatch.setattr(type(remote), "get_file", flaky)
     assert ids(list(open_rows("memory://b/001.tar"))) == ["s1"]
     remote_cache._known.clear()
-    outcomes[:] = ["cut"] * 3
+    outcomes[:] = ["cut"] * 4
     with pytest.raises(DataError, match=r"700 of \d+ bytes came"):
         list(open_rows("memory://b/002.tar"))
     assert len([path for path in (own_cache / "shards").iterdir() if path.suffix != ".lock"]) == 1
