@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,12 @@ from rate.artifacts.parity import load_sample
 from rate.backends.base import Backend
 from rate.bench.settings import BenchSettings
 from rate.config import ON_CUDA, Execution, Measurement
-from rate.data.images.prepare import prepare
 from rate.engine.choose_backend import Say, offers, open_backend, preferences
+from rate.engine.engine import read_sample
 from rate.engine.job import Job, job_from_artifact, job_of_samples
 from rate.engine.verdict import Head
 from rate.errors import (
     BackendError,
-    ConfigError,
     DataError,
     MissingExtra,
     ParityError,
@@ -65,29 +63,25 @@ def candidates(
     refused: list[Refused] = []
     errors: list[RateError] = []
     offered = offers(artifact)
-    asked = [Execution(*choice, device=settings.device) for choice in product(settings.backend, settings.precision)]
-    for backend, precision in dict.fromkeys(pair for one in asked for pair in preferences(one, offered)):
+    choices = product(settings.backend, settings.precision)
+    pairs = (preferences(Execution(*choice, device=settings.device), offered) or [choice] for choice in choices)
+    for backend, precision in dict.fromkeys(chain.from_iterable(pairs)):
         say(f"self-test of {backend} in {precision}")
+        device = settings.device if backend in ON_CUDA else "auto"
+        execution = Execution(backend, precision, threads=settings.threads, device=device)
         try:
-            device = settings.device if backend in ON_CUDA else "auto"
-            one = Execution(backend, precision, threads=settings.threads, device=device)
-            passed.append(stack.enter_context(open_backend(artifact, one)))
+            passed.append(stack.enter_context(open_backend(artifact, execution)))
         except (UsageError, ParityError, BackendError) as error:
             errors.append(error)
             refused.append(Refused(backend, precision, str(error).partition(";")[0]))
-    refused += [
-        Refused(one.backend, one.precision, f"{one.backend} does not compute in {one.precision}")
-        for one in asked
-        if not preferences(one, offered)
-    ]
-    if errors and all(isinstance(error, MissingExtra) for error in errors) and not passed:
+    if passed:
+        return passed, refused
+    if all(isinstance(error, MissingExtra) for error in errors):
         raise errors[-1]
-    if not passed:
-        reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)
-        raise (type(errors[-1]) if errors else ConfigError)(
-            f"no backend is left to measure ({reasons}); choose another --backend or --precision, see `rate doctor`"
-        )
-    return passed, refused
+    reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)
+    raise type(errors[-1])(
+        f"no backend is left to measure ({reasons}); choose another --backend or --precision, see `rate doctor`"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +89,8 @@ class Images:
     """The images of a bench, repeated as often as needed."""
 
     name: str  # for display
-    key: str  # identifies the images: `PARITY`, or the digest of a manifest
-    heads: tuple[Head, ...]
-    samples: tuple[Sample, ...]
+    job: Job  # an evaluation of them, whose ``data`` identifies them: `PARITY`, or the digest of a manifest
     decode: Callable[[Sample], Prepared]
-
-    def job(self, artifact: Artifact, measurement: Measurement, execution: Execution) -> Job:
-        """Make an evaluation of ``artifact`` on these images."""
-        return job_of_samples(artifact, self.samples, measurement, execution, self.heads)
 
 
 def parity_images(artifact: Artifact) -> Images:
@@ -116,7 +104,8 @@ def parity_images(artifact: Artifact) -> Images:
     region[size // 4 : -(-3 * size // 4), size // 4 : -(-3 * size // 4)] = True
     samples = tuple(Sample(id=str(k), label="0", image="") for k in range(len(pixels)))
     heads = tuple(Head(head.name, tuple(map(str, range(len(head.classes))))) for head in artifact.heads)
-    return Images(PARITY, PARITY, heads, samples, lambda one: Prepared(one, pixels[int(one.id)], region))
+    job = replace(job_of_samples(artifact, samples, Measurement(), Execution(), heads), data=PARITY)
+    return Images(PARITY, job, lambda one: Prepared(one, pixels[int(one.id)], region))
 
 
 def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say = lambda _: None) -> Images:
@@ -126,24 +115,16 @@ def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say 
         DataError: the manifest cannot be used, or none of these images can.
     """
     job = job_from_artifact(artifact, data, split, Measurement(), Execution(limit=IMAGES))
-    decode = partial(prepare, geometry=job.geometry)
-    samples = tuple(job.samples)
-    problems = {sample.id: _problem(sample, job.heads, decode) for sample in samples}
-    usable = tuple(sample for sample in samples if problems[sample.id] is None)
-    first = next((f"{name}: {text}" for name, text in problems.items() if text is not None), "")
+    usable: list[Sample] = []
+    problems: list[str] = []
+    for sample in job.samples:
+        try:
+            usable.append(read_sample(job, job.decode, sample).sample)
+        except SampleError as error:
+            problems.append(f"{sample.id}: {error}")
     if not usable:
-        raise DataError(f"none of the first {len(samples)} images of {data} can be used; {first}")
-    if first:
-        say(f"{len(problems) - len(usable)} of {len(problems)} images are passed over; {first}")
-    return Images(f"{len(usable)} images of {data}, decoding included", job.data, job.heads, usable, decode)
-
-
-def _problem(sample: Sample, heads: Iterable[Head], decode: Callable[[Sample], Prepared]) -> str | None:
-    for head in heads:
-        if sample.label not in head.classes:
-            return f"label {sample.label!r} is not a class of head {head.name!r}"
-    try:
-        decode(sample)
-    except SampleError as error:
-        return str(error)
-    return None
+        raise DataError(f"none of the first {len(problems)} images of {data} can be used; {problems[0]}")
+    if problems:
+        say(f"{len(problems)} of {len(job.samples)} images are passed over; {problems[0]}")
+    name = f"{len(usable)} images of {data}, decoding included"
+    return Images(name, replace(job, samples=tuple(usable)), job.decode)

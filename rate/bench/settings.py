@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 from rate.config import THREADS, Execution, Measurement, masks_of_text
 from rate.errors import ConfigError
@@ -20,7 +21,7 @@ def _choices(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BenchSettings(Settings):
-    """The values to measure, with the number and length of the measurements."""
+    """The values to measure, with the number and length of the measurements, the images and the files of rows."""
 
     batch: tuple[int, ...] = option(
         (32,), "Rows a forward: 8,32,64", panel=_VALUES, parse=separated(int), expected=_WHOLE
@@ -39,6 +40,12 @@ class BenchSettings(Settings):
     rounds: int = option(3, "Measurements of everything, interleaved.", within=(1, 1000))
     seconds: float = option(3.0, "Target length of one measurement; the engine measures one image at least.")
     threads: int = option(0, THREADS, within=(0, 1024))
+    data: Path | None = option(None, "Manifest of real images, decoding included; without it, the parity sample.")
+    split: str | None = option(None, "Only rows of this split of --data.")
+    csv: Path | None = option(None, "Append one row a configuration.", panel="Output")
+    against: Path | None = option(
+        None, "Compare with the last rows of the same configurations and machine in this --csv.", panel="Output"
+    )
 
     def __post_init__(self) -> None:
         self.check_options()
@@ -48,6 +55,8 @@ class BenchSettings(Settings):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         if not (math.isfinite(self.seconds) and 0 < self.seconds <= 3600):
             raise ConfigError(f"seconds must lie above 0 and be at most 3600, got {self.seconds}")
+        if self.split is not None and self.data is None:
+            raise ConfigError(f"--split {self.split} needs the manifest that it is a split of; add --data MANIFEST")
         for masks in self.masks:
             Measurement(masks=masks)
         for backend, precision, batch in product(self.backend, self.precision, self.batch):

@@ -38,8 +38,9 @@ def slots_of(job: Job) -> int:
 class Engine:
     """The stages of one job on an open backend that is bound to its masks and has `slots_of` slots for its images."""
 
-    def __init__(self, job: Job, backend: Backend) -> None:
-        self._job, self._backend, self._method = job, backend, job.method
+    def __init__(self, job: Job, backend: Backend, first_slot: int = 0) -> None:
+        """Compute the logits of a blank image; the slots are those from ``first_slot`` on, where engines share them."""
+        self._job, self._backend, self._method, self._first_slot = job, backend, job.method, first_slot
         self._blank = slots_of(job) - 1
         self._scheduler = Scheduler(job.execution.batch, self._blank)
         judge = Judge(self._method, job.heads, job.measurement, self._logits_of_nothing())
@@ -53,7 +54,7 @@ class Engine:
                 while (step := self.step(source)) is not None:
                     yield step
             finally:
-                self._drain()
+                self.drain()
 
     def reading(self, samples: Iterable[Sample], decode: Callable[[Sample], Prepared] | None = None) -> Prefetch:
         """Read the samples ahead of the device; ``decode`` is the source of their pixels instead of their files."""
@@ -79,13 +80,24 @@ class Engine:
             return Step((), waiting)
         return self._fold(waiting)
 
+    def pause(self) -> Iterator[Step]:
+        """Fold the batches in flight without submitting others; the device is idle afterwards, and `step` goes on."""
+        while self._in_flight:
+            yield self._fold(RunStats())
+
+    def drain(self) -> None:
+        """Wait for all batches on the backend and drop them, since it may continue with another job."""
+        while self._in_flight:
+            with suppress(RateError):  # the first error is being raised
+                self._in_flight.popleft()[1].wait()
+
     def _admit(self, source: Prefetch) -> Outcome | None:
         """Admit samples until the next batch is full; return the first one that cannot be read."""
         while self._scheduler.wants_more and (prepared := source.next()) is not None:
             if isinstance(prepared, Outcome):
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
-            self._backend.put(slot, prepared.pixels)
+            self._backend.put(self._first_slot + slot, prepared.pixels)
             self._estimator.begin(ticket, prepared)
         return None
 
@@ -100,16 +112,10 @@ class Engine:
         used = sum(max(verdict.forwards for verdict in one.verdicts) for one in outcomes if one.verdicts)
         return Step(outcomes, waiting + RunStats(forwards=plan.filled, used=used, rows=self._rows(plan)))
 
-    def _drain(self) -> None:
-        """Wait for all batches on the backend, which may continue with another job."""
-        while self._in_flight:
-            with suppress(RateError):  # the first error is being raised
-                self._in_flight.popleft()[1].wait()
-
     def _logits_of_nothing(self) -> Logits:
         """Compute logits [1,c] of the fully masked image, zero in normalised pixels. This also warms the backend up."""
         size = self._method.perturbation.size
-        self._backend.put(self._blank, np.zeros((3, size, size), np.float32))
+        self._backend.put(self._first_slot + self._blank, np.zeros((3, size, size), np.float32))
         return self._backend.submit(self._stage(BatchPlan((), 1))).wait()
 
     def _rows(self, plan: BatchPlan) -> int:
@@ -133,7 +139,7 @@ class Engine:
             start = max(span.start - CLEAN_ROWS, 0)
             masks = self._method.draw(self._estimator.id_of(span.ticket), start, start + at - first)
             grid[first:at], offset[first:at] = masks.grid, masks.offset
-        return Rows.under_masks(slot, grid, offset, self._blank)
+        return Rows.under_masks(slot, grid, offset, self._blank).shifted(self._first_slot)
 
 
 class InProcess:

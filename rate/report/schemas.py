@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rate.artifacts.records import ArtifactDocument, CheckpointDocument, PlanDocument
+from rate.bench.document import BenchDocument
 from rate.data.formats.pack import PackReport
 from rate.data.make.check import CheckReport
 from rate.finetune.recipe import FinetunedDocument
@@ -11,7 +12,6 @@ from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.compare import ComparisonDocument
 from rate.report.gate.document import GateDocument
 from rate.report.html.page import Report
-from rate.report.tables.bench_csv import BenchDocument
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.status import Status

@@ -28,6 +28,7 @@ from rate.errors import ConfigError, DataError, ParityError
         ({"masks": (1,)}, "masks must be"),
         ({"backend": ("cuda9",)}, "backend must be one of"),
         ({"precision": ("f99",)}, "precision must be one of"),
+        ({"split": "test"}, "--split test needs the manifest"),
         ({"device": "cuda:0,1"}, "cuda:0,1: rate bench runs on one GPU; name it, such as cuda:0"),
     ],
 )
@@ -50,7 +51,7 @@ def test_a_precision_that_a_backend_does_not_have_is_shown_as_refused(trained) -
     with ExitStack() as stack:
         [passed], [refused] = candidates(load_artifact(trained.artifact), settings, stack)
     assert (passed.name, passed.precision) == ("onnxruntime", "f32")
-    assert refused.reason == "onnxruntime does not compute in bf16"
+    assert refused.reason == "--backend onnxruntime does not compute in --precision bf16"
 
 
 def test_without_any_candidate_every_reason_is_told(trained, tmp_path: Path) -> None:
@@ -75,8 +76,8 @@ def test_without_any_candidate_every_reason_is_told(trained, tmp_path: Path) -> 
 
 def test_the_parity_sample_needs_no_data_and_has_a_label_for_every_head(trained) -> None:
     found = parity_images(load_artifact(trained.artifact))
-    assert all(sample.label in head.classes for sample in found.samples for head in found.heads)
-    prepared = found.decode(found.samples[1])
+    assert all(sample.label in head.classes for sample in found.job.samples for head in found.job.heads)
+    prepared = found.decode(found.job.samples[1])
     assert prepared.pixels.shape == (3, *prepared.region.shape)
     assert 0.2 < prepared.region.mean() < 0.3
 
@@ -87,7 +88,7 @@ def test_images_that_cannot_be_used_are_passed_over_and_told(trained, image_set)
     said: list[str] = []
     loaded = load_artifact(trained.artifact)
     found = manifest_images(loaded, manifest, None, said.append)
-    assert [sample.id for sample in found.samples] == ["s0", "s2", "s3"]
+    assert [sample.id for sample in found.job.samples] == ["s0", "s2", "s3"]
     assert len(said) == 1
     assert said[0].startswith("1 of 4 images are passed over; s1: ")
     for path in manifest.parent.glob("*.png"):

@@ -10,9 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from rate.bench.document import BenchDocument
+from rate.bench.history import COLUMNS, read_history
 from rate.cli.main import run
+from rate.errors import ConfigError
+from rate.records import read
 from rate.report.schemas import all_schemas
-from rate.report.tables.bench_csv import BENCH_COLUMNS
 
 QUICK = ("--seconds", "0.02", "--masks", "12,20", "--batch", "4,8", "--threads", "1", "--rounds", "2")
 
@@ -32,31 +35,27 @@ def two_heads(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_backend_and_rung_is_measured_and_the_document_is_as_its_schema_says(
     two_heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = tmp_path / "bench.csv"
-    assert bench(two_heads, "--json", "--csv", rows) == 0
+    stored = tmp_path / "bench.csv"
+    assert bench(two_heads, "--json", "--csv", stored) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     jsonschema.Draft202012Validator(all_schemas()["bench"]).validate(found)
-    assert {(one["backend"], one["precision"]) for one in found["configurations"]} >= {
-        ("openvino", "f32"),
-        ("onnxruntime", "f32"),
-    }
-    assert [one["batch"] for one in found["configurations"]] == [4, 8] * (len(found["configurations"]) // 2)
-    for one in found["configurations"]:
-        raw = one["raw_forwards_per_s"]
-        assert raw["min"] <= raw["median"] <= raw["max"]
-        assert [engine["masks"] for engine in one["engine"]] == [12, 20]
-        for engine in one["engine"]:
-            shares = zip(engine["engine_forwards_per_s"]["rounds"], raw["rounds"], strict=True)
-            assert engine["engine_over_raw"]["rounds"] == pytest.approx([ours / bare for ours, bare in shares])
-            speed = engine["engine_forwards_per_s"]["median"] / (1 + engine["masks"])
-            assert engine["images_per_s"]["median"] == pytest.approx(speed)
-    assert found["regression"] is None
+    document = tmp_path / "bench.json"
+    document.write_text(captured.out)
+    rows = read(document, BenchDocument, ConfigError, "").rows
+    assert {(row.backend, row.precision) for row in rows} >= {("openvino", "f32"), ("onnxruntime", "f32")}
+    ladder = [(batch, masks) for batch in (4, 8) for masks in (12, 20)]
+    assert [(row.batch, row.masks) for row in rows] == ladder * (len(rows) // 4)
+    for row in rows:
+        raw, engine = row.raw_forwards_per_s, row.engine_forwards_per_s
+        assert raw.min <= raw.median <= raw.max
+        shares = zip(engine.rounds, raw.rounds, strict=True)
+        assert row.engine_over_raw.rounds == pytest.approx([ours / bare for ours, bare in shares])
+        assert row.images_per_s.median == pytest.approx(engine.median / (1 + row.masks))
+    assert found["against"] is None
     assert "to measure: " in captured.err
     assert "2 rounds; images: parity sample" in captured.err
-    stored = list(csv.DictReader(io.StringIO(rows.read_text())))
-    assert tuple(stored[0]) == BENCH_COLUMNS
-    assert len(stored) == len(found["configurations"]) * (1 + 2 * 3)
+    assert read_history(stored, "--csv") == {row.identity: row for row in rows}
 
 
 def test_a_planted_regression_is_flagged_and_does_not_fail(
@@ -68,17 +67,17 @@ def test_a_planted_regression_is_flagged_and_does_not_fail(
     assert "nothing of this machine" in capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
     for row in rows:
-        if row["quantity"].endswith("per_s"):
-            row |= {name: repr(1000 * float(row[name])) for name in ("median", "min", "max")}
+        fast = [name for name in COLUMNS if "per_s_" in name and not name.endswith("_rounds")]
+        row |= {name: repr(1000 * float(row[name])) for name in fast}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, BENCH_COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     assert bench(trained.artifact, *one, "--against", path, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator(all_schemas()["bench"]).validate(found)
-    assert found["regression"] is True
-    states = {(change["now"]["quantity"], change["state"]) for change in found["against"]["compared"]}
+    assert found["against"]["regression"] is True
+    states = {(change["quantity"], change["state"]) for change in found["against"]["compared"]}
     assert {quantity for quantity, state in states if state == "slower"} >= {"raw_forwards_per_s", "images_per_s"}
     assert bench(trained.artifact, *one, "--against", path) == 0
     assert "REGRESSION" in capsys.readouterr().out
@@ -104,7 +103,7 @@ def test_real_images_are_decoded(trained, capsys: pytest.CaptureFixture[str]) ->
         (("--split", "test"), "--split test needs the manifest"),
         (("--against", "absent.csv"), "--against absent.csv cannot be read"),
         (("--csv", "."), "--csv . is a folder"),
-        (("--backend", "onnxruntime", "--precision", "bf16"), "onnxruntime does not compute in bf16"),
+        (("--backend", "onnxruntime", "--precision", "bf16"), "onnxruntime does not compute in --precision bf16"),
     ],
 )
 def test_bad_requests_are_refused_before_any_work(

@@ -108,7 +108,7 @@ def _stopped(row: int, error: Exception) -> Problem:
     return Problem(row, None, None, f"cannot be read ({error}); this row and those after it are lost: mend the file")
 
 
-def _lines(file: IO[str]) -> Iterator[str]:
+def bounded_lines(file: IO[str]) -> Iterator[str]:
     """Yield the lines of a text, each of bounded length.
 
     Raises:
@@ -124,7 +124,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
     row = 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            cells = csv.reader(_lines(file), strict=True)
+            cells = csv.reader(bounded_lines(file), strict=True)
             header = [name.strip() for name in next(cells, [])]
             _check_columns(path, header)
             for values in cells:
@@ -146,7 +146,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
     row = 0
     with path.open(encoding="utf-8-sig") as file:
         try:
-            for line in _lines(file):
+            for line in bounded_lines(file):
                 if line.strip():
                     row += 1
                     yield _json_row(row, line)

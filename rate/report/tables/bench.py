@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.bench.result import CAVEAT, BenchResult, Figures, Spread
-from rate.report.tables.bench_csv import Against, Row, State
+from rate.bench.document import Against, BenchDocument, Row, Spread, State
 
 _HEADER = ("backend", "batch", "masks", "raw forwards/s", "engine forwards/s", "engine / raw", "images/s")
 _STYLES = {"slower": "bold red", "faster": "green"}
 
 
-def bench_table(result: BenchResult, against: Against | None = None) -> RenderableType:
-    """Format one line for each configuration and setting of masks; then refused backends, the meaning, and changes."""
-    return Group(_figures(result), *_notes(result), *([] if against is None else _against(against)))
-
-
-def _figures(result: BenchResult) -> Text:
-    lines = [_HEADER, *(line for one in result.configurations for line in _lines(one))]
+def bench_table(bench: BenchDocument) -> RenderableType:
+    """Format one line for each row; then refused backends, the meaning, and changes."""
+    lines = [_HEADER, *map(_line, bench.rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Padded explicitly, since a table of rich would fold its cells if stdout is no terminal.
-    return Text("\n".join("  ".join(map(str.rjust, line, widths)) for line in lines))
+    table = Text("\n".join("  ".join(map(str.rjust, line, widths)) for line in lines))
+    return Group(
+        table, *_notes(bench), *([] if bench.against is None else _against(bench.against, bench.rows[0].versions))
+    )
 
 
-def _lines(one: Figures) -> Iterator[tuple[str, ...]]:
-    name, raw = f"{one.backend} {one.precision}", spread(one.raw_forwards_per_s)
-    for masked in one.engine:
-        engine = spread(masked.engine_forwards_per_s), spread(masked.engine_over_raw, 3), spread(masked.images_per_s)
-        yield name, str(one.batch), str(masked.masks), raw, *engine
+def _line(row: Row) -> tuple[str, ...]:
+    speeds = spread(row.raw_forwards_per_s), spread(row.engine_forwards_per_s)
+    figures = *speeds, spread(row.engine_over_raw, 3), spread(row.images_per_s)
+    return f"{row.backend} {row.precision}", str(row.batch), str(row.masks), *figures
 
 
 def spread(values: Spread, places: int | None = None) -> str:
@@ -43,43 +41,37 @@ def spread(values: Spread, places: int | None = None) -> str:
     return f"{values.median:.{places}f} ({low:.{places}f} - {high:.{places}f})"
 
 
-def _notes(result: BenchResult) -> Iterator[Text]:
+def _notes(bench: BenchDocument) -> Iterator[Text]:
     yield Text("")
-    for refused in result.refused:
+    for refused in bench.refused:
         yield Text(f"refused: {refused.backend} {refused.precision}: {refused.reason}", style="yellow")
-    yield Text(f"{result.rounds} rounds: median (min - max); threads {result.threads}; images: {result.data.images}")
-    yield Text(f"{result.machine.name}; " + ", ".join(f"{name} {version}" for name, version in result.versions.items()))
+    row = bench.rows[0]
+    rounds = len(row.engine_forwards_per_s.rounds)
+    yield Text(f"{rounds} rounds: median (min - max); threads {row.threads}; images: {bench.images}")
+    yield Text(f"{row.machine}; {row.versions}")
     yield Text("raw: the open backend alone, clean rows. engine: draw, schedule, perturb, fold, verdict.")
-    yield Text(CAVEAT)
+    yield Text(bench.caveat)
 
 
-def _against(against: Against) -> Iterator[Text]:
+def _against(against: Against, now: str) -> Iterator[Text]:
+    """Format the comparison of rows that were measured with the versions ``now``."""
     yield Text("")
-    compared = [(change, change.before) for change in against.compared if change.before is not None]
-    if not compared:
-        yield Text(
-            f"against {against.file}: nothing of this machine, artifact, images and configuration is stored there"
-        )
+    where = "this machine, artifact, images and configuration"
+    if not against.dates:
+        yield Text(f"against {against.file}: nothing of {where} is stored there")
         return
-    dates = sorted({before.date for _, before in compared})
-    states = {name: against.count(name) for name in get_args(State)}
-    yield Text(
-        f"against {against.file}, the last rows of this machine, artifact, images and configuration "
-        f"({' to '.join(dict.fromkeys((dates[0], dates[-1])))}): "
-        + ", ".join(f"{number} {name}" for name, number in states.items())
-    )
+    states = Counter(change.state for change in against.compared)
+    dates = " to ".join(dict.fromkeys((against.dates[0], against.dates[-1])))
+    counts = ", ".join(f"{states[state]} {state}" for state in get_args(State))
+    yield Text(f"against {against.file}, the last rows of {where} ({dates}): {counts}")
     if states["unjudged"]:
         yield Text("unjudged: one round has no spread; use --rounds 2 or more")
-    for versions in sorted({before.versions for change, before in compared if before.versions != change.now.versions}):
-        yield Text(f"versions then: {versions}")
-    for change, before in compared:
-        if (style := _STYLES.get(change.state)) is not None:
-            yield Text(f"{change.state}: {change.name} {_row(change.now)}, was {_row(before)}", style=style)
+    yield from (Text(f"versions then: {versions}") for versions in against.versions if versions != now)
+    for change in against.compared:
+        if change.before is not None and (style := _STYLES.get(change.state)) is not None:
+            figures = f"{spread(change.now)}, was {spread(change.before)}"
+            yield Text(f"{change.state}: {change.name} {change.quantity} {figures}", style=style)
     if against.regression:
         yield Text("REGRESSION: every round of a slower quantity was slower than every round stored", style="bold red")
     elif against.regression is not None:
         yield Text("no regression beyond both spreads")
-
-
-def _row(row: Row) -> str:
-    return f"{row.median:.4g} ({row.min:.4g} - {row.max:.4g})"
