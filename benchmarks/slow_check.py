@@ -26,7 +26,7 @@ from torchvision import transforms
 import rate
 from benchmarks import record
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 TOLERANCE = 1e-4
 

@@ -11,7 +11,7 @@ import pytest
 
 from rate.cli.main import run
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 pytestmark = pytest.mark.slow
 

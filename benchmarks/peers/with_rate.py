@@ -24,7 +24,7 @@ from rate.engine.engine import InProcess
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.version import __version__
 
 

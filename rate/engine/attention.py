@@ -25,7 +25,7 @@ from rate.engine.verdict import EVIDENCE_KINDS, HeadEvidence, Prediction, Reader
 from rate.errors import ConfigError, need
 from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence
-from rate.runs.records import Records, RunStats
+from rate.runs.rows import Records, RunStats
 from rate.types import Float64, Int64, Prepared, Sample
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
 from rate.engine.verdict import Judge
 from rate.errors import RateError, SampleError
 from rate.kernels.separable import Perturbation
-from rate.runs.records import Records, RunStats
+from rate.runs.rows import Records, RunStats
 from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3

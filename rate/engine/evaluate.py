@@ -14,7 +14,7 @@ from rate.engine.outcome import Runner
 from rate.errors import TooManyErrors
 from rate.runs.failures import FailureCounts
 from rate.runs.parts import PART_ROWS
-from rate.runs.records import Records
+from rate.runs.rows import Records
 from rate.runs.store import RunStore
 from rate.runs.summary import Summary, summarize, write_summary
 from rate.types import Sample, Samples

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rate.engine.job import Job
 from rate.engine.verdict import Verdict
-from rate.runs.records import Record, Recorder, Records, RunStats
+from rate.runs.rows import Record, Recorder, Records, RunStats
 from rate.types import Sample, Samples
 
 

@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 
 from rate.errors import RunError, UsageError
 from rate.runs.parts import read_rows
-from rate.runs.run_document import RunDocument
-from rate.runs.store import read_run
+from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary import HeadSummary, Summary, load_summary
 
 

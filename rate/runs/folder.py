@@ -1,17 +1,21 @@
-"""The folder of a run: its owner, its lock, and the files that a run may delete."""
+"""The folder of a run: its owner, its lock, the names of its files, and those that a run may delete."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
+import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from rate.errors import RunError, StorageError
 from rate.files import is_temporary, remove_leftovers
-from rate.runs.maps import SAVED
-from rate.runs.part_list import is_part_name
+
+SAVED = "maps.parquet"
+"""The name of the file of the saved maps."""
 
 LOCK_ATTEMPTS = 5
 _MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", "grid.json")
@@ -58,6 +62,16 @@ class FolderLock:
     def release(self) -> None:
         """Release the lock."""
         self._file.close()
+
+
+def part_name(key: str, ids: Iterable[str]) -> str:
+    """Return the name of a part with these samples in the run of that key; equal samples give equal names."""
+    return f"part-{hashlib.sha256(json.dumps([key, sorted(set(ids))]).encode()).hexdigest()[:16]}.parquet"
+
+
+def is_part_name(name: str) -> bool:
+    """Tell whether `part_name` can have made a name."""
+    return re.fullmatch(r"part-[0-9a-f]{16}\.parquet", name) is not None
 
 
 def part_files(folder: Path) -> list[str]:

@@ -8,11 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from rate.errors import RunError
-from rate.runs.part_list import is_part_name
+from rate.runs.folder import SAVED, is_part_name
 from rate.runs.rows import MAP_SCHEMA
 from rate.runs.tables import DamagedTableError, read_table, write_table
-
-SAVED = "maps.parquet"
 
 
 def select_maps(folder: Path, parts: Iterable[str], keep: int | None) -> None:

@@ -14,13 +14,12 @@ from rate.data.digests import fingerprint
 from rate.errors import RunError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
-from rate.runs.maps import SAVED, lowest_ranks, read_maps
+from rate.runs.folder import SAVED
+from rate.runs.maps import lowest_ranks, read_maps
 from rate.runs.parts import ids_of, iter_parts
-from rate.runs.places import data_of, located
 from rate.runs.rows import MAP_SCHEMA
-from rate.runs.run_document import RunDocument, SampleCounts, write_run
+from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
 from rate.runs.shuffled import UInt64
-from rate.runs.store import read_run
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
 from rate.runs.tables import write_table
 

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from rate.data.digests import IdSet, fingerprint
 from rate.errors import RunError
 from rate.metrics import quadrant_of
-from rate.runs.maps import SAVED, read_maps
-from rate.runs.part_list import CURE, KEY, fault_of, part_name
-from rate.runs.parts import entry, read_part, write_part
+from rate.runs.folder import SAVED, part_name
+from rate.runs.maps import read_maps
+from rate.runs.parts import CURE, KEY, entry, fault_of, read_part, write_part
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import ListedPart
 from rate.runs.tables import DamagedTableError, about_of, read_table, write_table

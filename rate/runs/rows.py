@@ -1,6 +1,10 @@
-"""The rows of a run, one for each sample and head, made of verdicts and errors."""
+"""The rows of a run, one for each sample and head, made of verdicts and errors; the maps and the cost of samples."""
 
 from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +13,7 @@ from rate.credentials import without_credentials
 from rate.data.digests import fingerprint
 from rate.engine.verdict import Verdict
 from rate.metrics import quadrant_of
+from rate.records import Count
 from rate.types import Bool, Float64, Json, Sample
 
 SKETCH = 14
@@ -146,3 +151,74 @@ def _blocks(values: Float64 | Bool, side: int) -> tuple[Float64, Float64]:
     lengths = np.diff(np.append(edges, len(values)))
     sums = np.add.reduceat(np.add.reduceat(values.astype(np.float64), edges, axis=0), edges, axis=1)
     return sums, np.outer(lengths, lengths).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStats:
+    """Statistics of a batch or a session; a run has their sums."""
+
+    forwards: Count = 0  # rows of samples
+    used: Count = 0  # rows behind a verdict
+    rows: Count = 0  # rows computed, padding included
+    seconds: float = 0.0
+    waiting_s: float = 0.0  # seconds in which the device had no image
+    samples: Count = 0
+
+    def __add__(self, other: RunStats) -> RunStats:
+        return RunStats(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The stored results of one sample: all of its heads or none."""
+
+    rows: tuple[Json, ...]  # one for each head
+    maps: tuple[Json, ...] = ()  # maps that the run may keep
+
+    @property
+    def id(self) -> str:
+        """The id of the sample."""
+        return str(self.rows[0]["id"])
+
+    @property
+    def error(self) -> str | None:
+        """The reason why the sample has no verdict; None if it was evaluated."""
+        error: str | None = self.rows[0]["error"]
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Finished samples, and the computation since the previous ones."""
+
+    records: tuple[Record, ...]
+    stats: RunStats
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Converts verdicts and errors to records."""
+
+    heads: Sequence[str]
+    keep_maps: int | None  # per head and quadrant; None = all
+    _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
+
+    def of_verdicts(self, verdicts: Sequence[Verdict]) -> Record:
+        """Make the record of a sample from the verdicts of all heads on it."""
+        maps = tuple(map_from_verdict(verdict) for verdict in verdicts if self._is_kept(verdict))
+        return Record(tuple(map(row_from_verdict, verdicts)), maps)
+
+    def of_error(self, sample: Sample, error: str) -> Record:
+        """Make the record of a sample without a verdict."""
+        return Record(tuple(row_from_error(sample, head, error) for head in self.heads))
+
+    def _is_kept(self, verdict: Verdict) -> bool:
+        """Tell whether the run may keep the verdict's map; in a large set most maps are excluded early."""
+        if not self.keep_maps:
+            return self.keep_maps is None
+        lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])
+        minus = -fingerprint(verdict.sample.id)
+        if len(lowest) < self.keep_maps:
+            heapq.heappush(lowest, minus)
+            return True
+        return heapq.heappushpop(lowest, minus) != minus

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from rate.data.images.geometry import Geometry
-from rate.records import Count, Document, Record, RunStatus, Sha256, plain, write
-from rate.runs.records import RunStats
+from rate.errors import RunError
+from rate.records import Count, Document, Record, RunStatus, Sha256, fits, plain, read, read_json, schema_id, write
+from rate.runs.folder import part_files
+from rate.runs.rows import RunStats
 from rate.types import Json
 
 
@@ -102,3 +105,47 @@ def write_run(folder: Path, run: RunDocument) -> None:
     value: Json = plain(run)
     rule = {name: one for name, one in value["rule"].items() if one is not None}
     write(folder / "run.json", value | {"rule": rule}, digest=True)
+
+
+def read_run(folder: Path) -> RunDocument:
+    """Read run.json of a run folder.
+
+    Raises:
+        RunError: there is none, it is damaged, or it is of another origin.
+    """
+    path = folder / "run.json"
+    if part_files(folder):
+        cure = f"its parts are there: `rate eval ... --out {folder} --repair`, with the run's arguments, makes it again"
+    else:
+        cure = f"`rate eval ... --out {folder}` makes one"
+    if not os.path.lexists(path):
+        inside = sorted(one.parent.name for one in folder.glob("*/run.json"))
+        if inside and not part_files(folder):
+            raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}")
+        raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}")
+    return read(path, RunDocument, RunError, cure)
+
+
+def is_unreadable(path: Path) -> bool:
+    """Tell whether a run.json is damaged, so that none of it is used; one of another tool is not damaged."""
+    try:
+        run = read_json(path)
+    except (OSError, ValueError):
+        return True
+    return isinstance(run, dict) and run.get("schema") == schema_id(RunDocument) and not fits(run, RunDocument)
+
+
+def located(origin: Origin, run: Path) -> Origin:
+    """Add the relative path from the run folder to its data, if the data is a path."""
+    if not origin.data or "://" in origin.data:
+        return origin
+    # The last link is not resolved: images are relative to the folder of the given name, not of its target.
+    named = Path(origin.data).parent.resolve() / Path(origin.data).name
+    return structs.replace(origin, data_from_run=os.path.relpath(named, run.resolve()))
+
+
+def data_of(origin: Origin, run: Path) -> list[str]:
+    """List the possible places of a run's data, the likeliest first: relative to the run, then as it was named."""
+    seen = origin.data_from_run
+    from_run = [] if seen is None else [os.path.normpath(run.resolve() / seen)]
+    return list(dict.fromkeys([*from_run, *([origin.data] if origin.data else [])]))

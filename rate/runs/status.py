@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from rate.records import Count, Document
 from rate.runs.failures import Failure, FailureCounts
 from rate.runs.parts import iter_parts
-from rate.runs.records import RunStats
-from rate.runs.store import read_run
+from rate.runs.rows import RunStats
+from rate.runs.run_document import read_run
 
 
 class Status(Document, frozen=True, tag="rate.status/1"):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import calendar
 import contextlib
 import errno
-import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,14 +23,13 @@ from msgspec import structs
 
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
-from rate.records import fits, plain, read, read_json, record, schema_id
-from rate.runs.folder import FolderLock, drop_unlisted, part_files, refuse_foreign
-from rate.runs.maps import SAVED, is_damaged, select_maps
+from rate.records import plain, record
+from rate.runs.folder import SAVED, FolderLock, drop_unlisted, part_files, refuse_foreign
+from rate.runs.maps import is_damaged, select_maps
 from rate.runs.parts import PART_ROWS, PART_SECONDS, PartWriter, contents_of
-from rate.runs.places import located
-from rate.runs.records import Records, RunStats
 from rate.runs.recover import Recovery
-from rate.runs.run_document import RunDocument, write_run
+from rate.runs.rows import Records, RunStats
+from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
 from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -196,34 +194,6 @@ class RunStore:
         if self.repair and is_damaged(self.folder / "maps" / SAVED):
             (self.folder / "maps" / SAVED).unlink()
         drop_unlisted(self.folder, {part.name for part in self._run.parts})
-
-
-def read_run(folder: Path) -> RunDocument:
-    """Read run.json of a run folder.
-
-    Raises:
-        RunError: there is none, it is damaged, or it is of another origin.
-    """
-    path = folder / "run.json"
-    if part_files(folder):
-        cure = f"its parts are there: `rate eval ... --out {folder} --repair`, with the run's arguments, makes it again"
-    else:
-        cure = f"`rate eval ... --out {folder}` makes one"
-    if not os.path.lexists(path):
-        inside = sorted(one.parent.name for one in folder.glob("*/run.json"))
-        if inside and not part_files(folder):
-            raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}")
-        raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}")
-    return read(path, RunDocument, RunError, cure)
-
-
-def is_unreadable(path: Path) -> bool:
-    """Tell whether a run.json is damaged, so that none of it is used; one of another tool is not damaged."""
-    try:
-        run = read_json(path)
-    except (OSError, ValueError):
-        return True
-    return isinstance(run, dict) and run.get("schema") == schema_id(RunDocument) and not fits(run, RunDocument)
 
 
 def _other_key(folder: Path, run: RunDocument, about: Json) -> str:

@@ -17,10 +17,9 @@ from rate.records import Count, Document, Record, RunStatus, Share, record, writ
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
-from rate.runs.records import RunStats
-from rate.runs.run_document import Rule, RunDocument
+from rate.runs.rows import RunStats
+from rate.runs.run_document import Rule, RunDocument, read_run
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
-from rate.runs.store import read_run
 from rate.types import Json
 
 

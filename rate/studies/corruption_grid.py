@@ -29,8 +29,7 @@ from rate.files import remove_leftovers
 from rate.metrics import RatioRecord
 from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
 from rate.runs.folder import part_files
-from rate.runs.run_document import RunDocument
-from rate.runs.store import read_run
+from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary import HeadRecord, MetricRecord, SummaryDocument, load_summary
 from rate.types import Json
 

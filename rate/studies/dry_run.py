@@ -20,7 +20,7 @@ from rate.records import Count, Document, Sha256
 from rate.runs.folder import part_files
 from rate.runs.parts import ids_of
 from rate.runs.rows import MAP
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.types import Rows
 
 ROW_BYTES = 900

@@ -14,7 +14,7 @@ from rate.engine.engine import InProcess
 from rate.engine.job import heads_of, job_of_samples
 from rate.engine.verdict import Head, Verdict
 from rate.errors import UsageError
-from rate.runs.records import RunStats
+from rate.runs.rows import RunStats
 from rate.types import Box, Float32, Sample
 
 

@@ -14,7 +14,7 @@ from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.records import Document, Record, write
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.types import Json
 
 

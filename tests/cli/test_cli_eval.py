@@ -20,7 +20,7 @@ from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 

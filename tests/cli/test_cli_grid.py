@@ -10,7 +10,7 @@ import pytest
 from rate.cli.main import run
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 FEW = ("--masks", "12", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 

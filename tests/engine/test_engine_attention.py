@@ -24,7 +24,7 @@ from rate.kernels.relevance import bounds, upsample
 from rate.records import record
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 ATTENTION = ("--saliency", "attention", "--threads", "1")
 

@@ -14,7 +14,7 @@ from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.pack import pack
 from rate.data.storage.location import read_bytes
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 
 def rows_of(data: str, out: Path, workers: int = 1) -> list[dict]:

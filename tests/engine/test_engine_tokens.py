@@ -26,7 +26,7 @@ from rate.export.sources.open_source import open_source
 from rate.kernels import reference
 from rate.kernels.tokens import RiseTokens
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.studies.dry_run import estimate
 from rate.types import Rows
 

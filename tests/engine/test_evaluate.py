@@ -20,7 +20,8 @@ from rate.errors import RunError, TooManyErrors
 from rate.kernels import reference
 from rate.records import written
 from rate.runs.parts import read_rows
-from rate.runs.store import RunStore, read_run
+from rate.runs.run_document import read_run
+from rate.runs.store import RunStore
 from rate.runs.summary import Summary, load_summary
 from rate.types import Float32
 

@@ -21,7 +21,7 @@ from rate.methods import METHODS, SaliencyMethod
 from rate.report.html.sentences import rule_in_words
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.types import Bool, Float64
 
 

@@ -23,7 +23,7 @@ from layout_files import cells, mat, picture, voc
 from PIL import Image
 
 from rate.cli.main import run
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 RECIPES = Path(__file__).parents[2] / "examples" / "paper"
 SQUARE = np.array([[-0.5, 19.5, 19.5, -0.5], [-0.5, -0.5, 15.5, 15.5]])

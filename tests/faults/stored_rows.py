@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 VERDICT = ("label", "prediction", "correct", "valid", "undefined_reason", "forwards")
 MEASURED = ("rma_positive", "rma_minmax", "ceiling", "floor", "area")

@@ -30,7 +30,7 @@ from rate.data.storage import remote_cache
 from rate.data.storage.location import read_bytes
 from rate.engine.evaluate import Progress
 from rate.errors import EXIT_USAGE, SetChanged
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 
 def rewrite(manifest: Path, change: Callable[[list[str]], list[str]]) -> None:

@@ -13,7 +13,7 @@ from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
 from rate.engine.evaluate import Progress
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 YEAR = 365.0 * 86_400
 

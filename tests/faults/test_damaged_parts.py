@@ -16,7 +16,7 @@ from stored_rows import differences, stored
 
 from rate import records
 from rate.cli.main import run
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 
 @pytest.fixture

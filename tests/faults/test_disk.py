@@ -16,7 +16,7 @@ from stored_rows import differences, stored
 
 from rate.backends.onnxruntime import OrtBackend
 from rate.cli.main import run
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 
 def mount(*options: str) -> None:

@@ -14,7 +14,7 @@ from eval_command import arguments
 from stored_rows import differences
 
 from rate.cli.main import run
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 FAULTY = Path(__file__).with_name("faulty_eval.py")
 WHERE = "the process was to die at this moment and did not"

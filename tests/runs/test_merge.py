@@ -21,8 +21,8 @@ from rate.runs import parts as part_reader
 from rate.runs.merge import left_behind, merge
 from rate.runs.parts import read_rows
 from rate.runs.rows import SCHEMA
+from rate.runs.run_document import read_run
 from rate.runs.status import read_status
-from rate.runs.store import read_run
 
 
 def rows_of(folder: Path) -> list[dict]:

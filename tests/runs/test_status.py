@@ -10,9 +10,8 @@ from msgspec import structs
 
 from rate.backends.fake import FakeSpec
 from rate.engine.evaluate import Progress
-from rate.runs.run_document import write_run
+from rate.runs.run_document import read_run, write_run
 from rate.runs.status import Status, read_status
-from rate.runs.store import read_run
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from msgspec import structs
 from run_rows import IDENTITY, run_json
 
 from rate.errors import RunError
-from rate.runs import records
+from rate.runs import rows as rows_module
 from rate.runs import store as store_module
 from rate.runs.parts import read_rows
-from rate.runs.records import Recorder, Records, RunStats
-from rate.runs.run_document import RunDocument, write_run
-from rate.runs.store import RunStore, read_run
+from rate.runs.rows import Recorder, Records, RunStats
+from rate.runs.run_document import RunDocument, read_run, write_run
+from rate.runs.store import RunStore
 from rate.types import Sample
 
 ZEROS = "0" * 16
@@ -123,7 +123,7 @@ def test_a_sample_that_was_interrupted_between_its_heads_is_not_stored(
             raise KeyboardInterrupt
         return {"id": "s1", "head": verdict}
 
-    monkeypatch.setattr(records, "row_from_verdict", interrupted)
+    monkeypatch.setattr(rows_module, "row_from_verdict", interrupted)
 
     def broken_off() -> None:
         with opened(tmp_path / "run") as store:

@@ -24,7 +24,7 @@ from rate.errors import ConfigError, RunError
 from rate.records import written as written_json
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.studies.corruption_grid import Grid, evaluate_grid, is_grid, load_grid
 from rate.types import Float32
 

@@ -25,7 +25,7 @@ from rate.errors import ConfigError, RunError
 from rate.report.compare.agreement import agreement
 from rate.report.heads import load_head, load_heads, require_comparable
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 from rate.types import Float32
 
 AT_THE_CROP = structs.replace(CROP, resize=CROP.size)

@@ -11,8 +11,7 @@ from function_models import evaluate, job, light, open_spec
 
 from rate.backends.fake import FakeSpec
 from rate.engine.engine import InProcess
-from rate.runs.run_document import SampleCounts
-from rate.runs.store import read_run
+from rate.runs.run_document import SampleCounts, read_run
 from rate.studies.precision import compare_precision
 from rate.types import Float32
 

@@ -14,7 +14,7 @@ from rate.engine.choose_backend import Say
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.errors import RateError
-from rate.runs.records import Records, RunStats
+from rate.runs.rows import Records, RunStats
 from rate.types import Sample
 
 Opener = Callable[[Say], AbstractContextManager[Backend]]

@@ -15,7 +15,7 @@ from rate.engine.job import Job
 from rate.engine.workers.base import Event, Failed, Lost, Ready, Workers
 from rate.engine.workers.chunks import ATTEMPTS, Chunk, Chunks
 from rate.errors import BackendError
-from rate.runs.records import Recorder, Records, RunStats
+from rate.runs.rows import Recorder, Records, RunStats
 from rate.types import Samples
 
 LOADS = 3

@@ -18,8 +18,7 @@ from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError, UsageError
 from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
-from rate.runs.places import data_of
-from rate.runs.run_document import RunDocument
+from rate.runs.run_document import RunDocument, data_of
 from rate.types import Bool, Sample
 
 _NAMED = 3

@@ -23,7 +23,7 @@ from rate.config import Execution
 from rate.engine.workers.division import divided
 from rate.engine.workers.on_ray import Needs, connected, workers_that_fit
 from rate.errors import UsageError
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 if find_spec("ray") is None:  # imported here, it would ask for no token
     pytest.skip("Ray is not installed: nothing of the cluster runner is tested", allow_module_level=True)

@@ -38,7 +38,7 @@ from rate.engine.workers.base import Defect, Ready
 from rate.engine.workers.division import divided
 from rate.errors import BackendError, ConfigError
 from rate.runs.parts import read_rows
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 
 def rows_of(folder: Path) -> list[dict]:

@@ -31,7 +31,7 @@ from rate.report.heads import load_heads
 from rate.report.html.page import Report, embedded_json, titles, write_report
 from rate.runs import run_document
 from rate.runs.parts import read_rows, write_part
-from rate.runs.store import read_run
+from rate.runs.run_document import read_run
 
 EVIL = (
     "</script><script>alert(1)</script>",
