@@ -155,9 +155,11 @@ class _Cells:
     problems: list[Problem] = field(default_factory=list)
 
     def refuse(self, column: str | None, message: str) -> None:
+        """Add a problem with a column, or with the whole row."""
         self.problems.append(Problem(self.row, self.id, column, message))
 
     def has(self, column: str) -> bool:
+        """Tell whether the cell has more than blanks."""
         value = self.raw.get(column)
         return value is not None and not (isinstance(value, str) and (not value or value.isspace()))
 
@@ -183,12 +185,14 @@ class _Cells:
         return value
 
     def label(self) -> str | None:
+        """Return the name of the class; None = refused."""
         if isinstance(self.raw.get("label"), int):  # true and false are ints too
             self.refuse("label", f"must be the name of a class, got {short(self.raw['label'])}; write it as a text")
             return None
         return self.text("label", required=True)
 
     def location(self, column: str, written: str | None, folder: Folder) -> tuple[str | None, Stamp | None]:
+        """Return the place of a file with its stamp; twice None = no file, or refused."""
         if written is None:
             return None, None
         try:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rate.engine.job import Job
 from rate.engine.verdict import Verdict
-from rate.runs.rows import Record, Recorder, Records, RunStats
+from rate.runs.rows import Recorder, Records, RunStats, SampleResult
 from rate.types import Sample, Samples
 
 
@@ -59,7 +59,7 @@ def records(job: Job, steps: Iterable[Step]) -> Iterator[Records]:
     """Convert the outcomes of a job to the records of a run."""
     recorder = Recorder([head.name for head in job.heads], job.execution.save_maps)
 
-    def record(outcome: Outcome) -> Record:
+    def record(outcome: Outcome) -> SampleResult:
         if outcome.error is not None:
             return recorder.of_error(outcome.sample, outcome.error)
         return recorder.of_verdicts(outcome.verdicts)

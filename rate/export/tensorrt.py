@@ -215,7 +215,7 @@ def serialize(
     for content in (cache.read_bytes() if cache.is_file() else b"", b""):
         if config.set_timing_cache(config.create_timing_cache(content), False):
             break
-    monitor = types.new_class("Monitor", (Progress, library.IProgressMonitor))(observe)
+    monitor = types.new_class("Monitor", (BuildProgress, library.IProgressMonitor))(observe)
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
     if monitor.failure is not None:
@@ -258,7 +258,7 @@ def _add_profile(builder: Any, config: Any, network: Any, shapes: Mapping[str, l
         raise BackendError(f"TensorRT refuses a profile of the shapes {dict(shapes)}; use another --plan-batch")
 
 
-class Progress:
+class BuildProgress:
     """The progress of the build's outermost phase. An exception of the observer, Ctrl-C included, ends the build.
 
     The library swallows exceptions of these methods, so the caller of the build raises ``failure`` afterwards. The

@@ -65,15 +65,19 @@ class _Classifier:
         self._head = head
 
     def head(self) -> nn.Module:
+        """Return the linear head, which is trained in place."""
         return self._head
 
     def text(self) -> Mapping[str, Tensor]:
+        """Return no weights, since there is no text tower."""
         return {}
 
     def outputs(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """Compute the logits [b,c]."""
         return (self._head(self.tower(pixels)),)
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the mean cross entropy of a batch and the number of right rows."""
         (logits,) = outputs
         return nn.functional.cross_entropy(logits, targets), (logits.argmax(dim=1) == targets).sum()
 

@@ -30,7 +30,7 @@ _AHEAD = 8
 Convert = Callable[[Sample], UInt8]
 
 
-class Images:
+class DecodedImages:
     """The readable images of ``samples`` as `convert` makes them: u8 [3,h,w] each."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def converted(self, convert: Convert) -> Images:
+    def converted(self, convert: Convert) -> DecodedImages:
         """Return the same images with another converter and an empty cache, without decoding."""
         other = copy.copy(self)
         other._convert, other._cache, other.bytes = convert, {}, 0

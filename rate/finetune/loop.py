@@ -20,7 +20,7 @@ from rate.backends.process import usable_cores
 from rate.data.images.geometry import Geometry
 from rate.errors import DataError, UsageError
 from rate.finetune.augment import augment, draws, plain
-from rate.finetune.images import CACHE_BYTES, Images, exact, roomy
+from rate.finetune.images import CACHE_BYTES, DecodedImages, exact, roomy
 from rate.finetune.recipe import Sets, Watch, targets_of
 from rate.finetune.settings import FtSettings
 from rate.finetune.state import TrainingState
@@ -55,7 +55,7 @@ class Learner(Protocol):
 class LabelledImages:
     """The images of a split with the index of each one's class."""
 
-    images: Images
+    images: DecodedImages
     targets: Tensor  # i64 [n]
 
 
@@ -84,7 +84,7 @@ def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: FtSet
     converters = (roomy(geometry) if settings.augment else exact(geometry), exact(geometry))
     for manifest, convert in zip(sets.all, converters, strict=False):
         tick = partial(_tick, watch, len(manifest.samples))
-        images = Images(manifest.samples, convert, settings.threads or usable_cores(), room, tick)
+        images = DecodedImages(manifest.samples, convert, settings.threads or usable_cores(), room, tick)
         for id, message in images.failed:
             watch.notice(f"left out {id}: {message}")
         room -= images.bytes

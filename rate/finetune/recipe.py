@@ -25,7 +25,7 @@ class Watch:
     validated: Callable[[int, float], None] = lambda number, accuracy: None
 
 
-class LeftOut(Record, frozen=True):
+class FailedRow(Record, frozen=True):
     """A row that was left out."""
 
     id: str
@@ -38,7 +38,7 @@ class FinetunedDocument(Document, frozen=True, tag="rate.finetuned/1"):
     checkpoint: str  # its folder
     classes: tuple[str, ...]
     samples: Count
-    failed: tuple[LeftOut, ...]
+    failed: tuple[FailedRow, ...]
     train_accuracy: Share
     val_accuracy: Share | None
 
@@ -61,7 +61,7 @@ class Finetuned:
             checkpoint=str(self.path),
             classes=self.classes,
             samples=self.samples,
-            failed=tuple(LeftOut(*row) for row in self.failed),
+            failed=tuple(FailedRow(*row) for row in self.failed),
             train_accuracy=self.train_accuracy,
             val_accuracy=self.val_accuracy,
         )

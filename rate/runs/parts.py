@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from rate.errors import RunError
 from rate.runs.folder import part_name
 from rate.runs.maps import lowest_ranks
-from rate.runs.rows import MAP_SCHEMA, SCHEMA, Record
+from rate.runs.rows import MAP_SCHEMA, SCHEMA, SampleResult
 from rate.runs.run_document import ListedPart, RunDocument
 from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
 from rate.types import Json
@@ -53,7 +53,7 @@ class PartWriter:
         """Whether the part is full, or its oldest row has waited for the longest acceptable time."""
         return len(self._rows) >= self.most_rows or time.monotonic() - self._opened >= self.most_seconds
 
-    def add(self, record: Record) -> None:
+    def add(self, record: SampleResult) -> None:
         """Add one sample: all of its rows or, if interrupted, none."""
         self._maps += record.maps  # maps first: a map without its row belongs to a sample that will be evaluated again
         self._rows += record.rows

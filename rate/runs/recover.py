@@ -21,7 +21,7 @@ from rate.runs.run_document import ListedPart
 from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
 
 _JUDGED = ["id", "head", "error", "correct", "valid"]
-Shown = tuple[str, str]
+MapKey = tuple[str, str]
 """The id and head of a saved map."""
 
 
@@ -92,9 +92,9 @@ class Recovery:
                 left.append(self._rewritten(part, good))
         return left
 
-    def _lost_maps(self, parts: Iterable[ListedPart], keep: int | None) -> set[Shown]:
+    def _lost_maps(self, parts: Iterable[ListedPart], keep: int | None) -> set[MapKey]:
         """Return the maps that the run should have of the rows of ``parts`` and lacks."""
-        wanted: dict[Shown, list[tuple[int, Shown]]] = {}  # head and quadrant -> its lowest ranks
+        wanted: dict[MapKey, list[tuple[int, MapKey]]] = {}  # head and quadrant -> its lowest ranks
         present = self._maps_in(SAVED)
         for part in parts:
             present |= self._maps_in(part.name)
@@ -108,7 +108,7 @@ class Recovery:
                         heapq.heappushpop(lowest, ranked)
         return {shown for lowest in wanted.values() for _, shown in lowest} - present
 
-    def _maps_in(self, name: str) -> set[Shown]:
+    def _maps_in(self, name: str) -> set[MapKey]:
         path = self.folder / "maps" / name
         if not path.exists():
             return set()

@@ -169,7 +169,7 @@ class RunStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SampleResult:
     """The stored results of one sample: all of its heads or none."""
 
     rows: tuple[Json, ...]  # one for each head
@@ -191,7 +191,7 @@ class Record:
 class Records:
     """Finished samples, and the computation since the previous ones."""
 
-    records: tuple[Record, ...]
+    records: tuple[SampleResult, ...]
     stats: RunStats
 
 
@@ -203,14 +203,14 @@ class Recorder:
     keep_maps: int | None  # per head and quadrant; None = all
     _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
 
-    def of_verdicts(self, verdicts: Sequence[Verdict]) -> Record:
+    def of_verdicts(self, verdicts: Sequence[Verdict]) -> SampleResult:
         """Make the record of a sample from the verdicts of all heads on it."""
         maps = tuple(map_from_verdict(verdict) for verdict in verdicts if self._is_kept(verdict))
-        return Record(tuple(map(row_from_verdict, verdicts)), maps)
+        return SampleResult(tuple(map(row_from_verdict, verdicts)), maps)
 
-    def of_error(self, sample: Sample, error: str) -> Record:
+    def of_error(self, sample: Sample, error: str) -> SampleResult:
         """Make the record of a sample without a verdict."""
-        return Record(tuple(row_from_error(sample, head, error) for head in self.heads))
+        return SampleResult(tuple(row_from_error(sample, head, error) for head in self.heads))
 
     def _is_kept(self, verdict: Verdict) -> bool:
         """Tell whether the run may keep the verdict's map; in a large set most maps are excluded early."""

@@ -18,8 +18,8 @@ from rate.runs.run_document import read_run
 from rate.types import Json
 
 
-class Reference(Record, frozen=True):
-    """The reference of a comparison."""
+class ReferenceBackend(Record, frozen=True):
+    """The backend that a precision is compared with."""
 
     backend: str
     precision: str
@@ -29,7 +29,7 @@ class PrecisionDocument(Document, frozen=True, tag="rate.precision/2"):
     """precision.json: what the precision of a run changes."""
 
     precision: str
-    reference: Reference
+    reference: ReferenceBackend
     heads: dict[str, Flips]
 
 
@@ -85,7 +85,7 @@ def compare_precision(
     all_flips = [_flips(head.name, own, f32) for head in job.heads]
     document = PrecisionDocument(
         precision=read_run(run).identity.precision,
-        reference=Reference(reference.backend, reference.precision),
+        reference=ReferenceBackend(reference.backend, reference.precision),
         heads={flips.head: flips for flips in all_flips},
     )
     write(run / "precision.json", document)

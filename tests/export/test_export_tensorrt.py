@@ -23,7 +23,7 @@ from rate.backends.batches import INPUTS, ROW_INPUTS
 from rate.backends.tensorrt import TensorRtSpec
 from rate.errors import BackendError, ConfigError, ParityError, UsageError
 from rate.export.export import ExportOptions
-from rate.export.tensorrt import WORKSPACE, Progress, build_plan, profiles_for, serialize
+from rate.export.tensorrt import WORKSPACE, BuildProgress, build_plan, profiles_for, serialize
 from rate.kernels.separable import occlusion, rise
 from rate.records import plain, schema_of
 
@@ -350,7 +350,7 @@ def test_an_artifact_that_cannot_be_written_to_is_found_out_before_the_build(sta
 
 
 def test_phases_that_are_reported_from_several_threads_do_not_end_the_build() -> None:
-    progress = Progress(lambda share, phase: None)
+    progress = BuildProgress(lambda share, phase: None)
     progress.phase_start("all", None, 4)
 
     def work(thread: int) -> bool:

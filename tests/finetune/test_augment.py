@@ -10,7 +10,7 @@ from PIL import Image
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.finetune.augment import DRAWS, augment, draws, plain
-from rate.finetune.images import Images, exact, roomy
+from rate.finetune.images import DecodedImages, exact, roomy
 from rate.types import Float32, Sample, UInt8
 
 GEOMETRY = Geometry(16, 16, (0.5, 0.4, 0.3), (0.25, 0.25, 0.3))
@@ -90,7 +90,7 @@ def test_images_come_in_order_with_and_without_memory(crop, tmp_path) -> None:
     samples.insert(2, Sample("lost", "x", str(tmp_path / "lost.png"), boxes=()))
     batches = [[4, 0], [3], [1, 2]]
     for room in (0, 2 * 3 * 16 * 16, 1 << 20):
-        images = Images(samples, exact(geometry), 2, room)
+        images = DecodedImages(samples, exact(geometry), 2, room)
         assert images.bytes <= room
         assert [id for id, _ in images.failed] == ["lost"]
         assert [sample.id for sample in images.samples] == [f"s{k}" for k in range(5)]

@@ -35,6 +35,7 @@ class _Group:
     refusals: list[str] = field(default_factory=list)  # some refusals; each starts with a member's name
 
     def take(self, member: Member, suffix: str) -> None:
+        """Add a member, or the reason why it cannot be used."""
         role = _role(suffix)
         refusal = member.refusal
         if role is None and refusal is None:

@@ -52,6 +52,7 @@ class _Layout:
 
     @property
     def depth(self) -> int:
+        """The number of names in the path of an image below the images."""
         return 3 if self.splits else 2
 
     def mask(self, image: Path) -> Path:

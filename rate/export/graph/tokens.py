@@ -61,6 +61,7 @@ class _Gather(nn.Module):
         self.wanted: list[Tensor] = []  # slot and kept of the current forward
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Gather the tokens of each row; `wanted` says which."""
         slot, kept = self.wanted
         _, count, width = tokens.shape
         first = torch.arange(self.prefix).expand(kept.shape[0], -1)

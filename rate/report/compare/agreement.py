@@ -144,6 +144,7 @@ class _Column:
 
     @classmethod
     def of(cls, rows: pa.Table, head: HeadRun) -> _Column:
+        """Take the verdicts of a head and the relevance masses behind them from its rows."""
         valid = rows["valid"]
         mass = rows[f"rma_{head.summary.rule.evidence}"]
         return cls(

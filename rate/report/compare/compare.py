@@ -41,7 +41,7 @@ class McNemar:
         return mcnemar(self.only_first, self.only_second)
 
 
-class Change(Record, frozen=True, rename={"before": "from", "after": "to"}):
+class StateChange(Record, frozen=True, rename={"before": "from", "after": "to"}):
     """A sample whose state of `STATES` differs between the two heads."""
 
     id: str
@@ -81,7 +81,7 @@ class PairRecord(Record, frozen=True):
     differences: dict[str, DifferenceRecord]  # by metric
     mcnemar: dict[str, McNemarRecord]  # accuracy | validity
     moves: dict[State, dict[State, Count]]
-    changed: tuple[Change, ...]
+    changed: tuple[StateChange, ...]
     conclusions: tuple[str, ...]
 
 
@@ -117,7 +117,7 @@ class Pair:
     differences: dict[str, Difference]  # by metric
     mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
     moves: Int64  # [7,7] by `STATES`
-    changed: tuple[Change, ...]  # in order of id
+    changed: tuple[StateChange, ...]  # in order of id
 
     @property
     def conclusions(self) -> tuple[str, ...]:
@@ -254,10 +254,10 @@ def _mcnemar(moves: Int64, having: Iterable[str], among: Iterable[str]) -> McNem
     return McNemar(int(moves[np.ix_(has, lacks)].sum()), int(moves[np.ix_(lacks, has)].sum()))
 
 
-def _changes(ids: pa.ChunkedArray, first: Int64, second: Int64) -> Iterator[Change]:
+def _changes(ids: pa.ChunkedArray, first: Int64, second: Int64) -> Iterator[StateChange]:
     at = np.flatnonzero(first != second)
     for name, before, after in zip(ids.take(at).to_pylist(), first[at], second[at], strict=True):
-        yield Change(name, STATES[before], STATES[after])
+        yield StateChange(name, STATES[before], STATES[after])
 
 
 def _place(head: HeadRun) -> tuple[str, str]:

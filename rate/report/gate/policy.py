@@ -138,6 +138,11 @@ class _Reader:
         self._where, self._table = f"{source}: check {number}", table
 
     def check(self) -> Check:
+        """Make the check of the table.
+
+        Raises:
+            ConfigError: a key is unknown or missing, or its value is not allowed.
+        """
         known = ("metric", *BOUNDS, *(f.name for f in fields(Check) if f.name not in ("metric", "bound", "threshold")))
         if unknown := [str(key) for key in self._table if key not in known]:
             raise self._refused(unknown[0], f"is not a key of a check; there are {', '.join(known)}")

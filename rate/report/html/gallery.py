@@ -11,7 +11,7 @@ from rate.report.heads import HeadRun
 from rate.report.html.encode import heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.pictures import Pictures, View
-from rate.report.html.selection import GROUPS, Shown, select
+from rate.report.html.selection import GROUPS, ShownSample, select
 from rate.runs.run_document import Rule
 from rate.types import Json
 
@@ -77,7 +77,7 @@ def gallery_of(heads: Sequence[HeadRun], pictures: Pictures, most: int) -> Galle
     return Gallery(tuple(cards), tuple(uris), _totals(heads))
 
 
-def _card(shown: Shown, head: HeadRun, view: View | None, picture: int | None) -> Card:
+def _card(shown: ShownSample, head: HeadRun, view: View | None, picture: int | None) -> Card:
     region = shown.coarse_region if view is None else reduced(view.region)
     rule = head.summary.rule
     return Card(

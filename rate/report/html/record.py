@@ -20,7 +20,7 @@ SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RunProperty:
     """One property, with its value for every run."""
 
     name: str
@@ -48,12 +48,12 @@ def data_name(head: HeadRun) -> str:
     return "/".join(Path(without_credentials(_text(head.run.origin.data))).parts[-2:])
 
 
-def record(runs: Sequence[HeadRun]) -> list[Entry]:
+def record(runs: Sequence[HeadRun]) -> list[RunProperty]:
     """List the properties of runs, side by side."""
     columns = [dict(_properties(head)) for head in runs]
     code = {"Run folder", "Data", "Data digest", "Artifact", "Weights digest", "Run key"}
     names = list(dict.fromkeys(name for column in columns for name in column))
-    return [Entry(name, tuple(column.get(name, "") for column in columns), name in code) for name in names]
+    return [RunProperty(name, tuple(column.get(name, "") for column in columns), name in code) for name in names]
 
 
 def failures(heads: Sequence[HeadRun]) -> list[Failures]:

@@ -24,7 +24,7 @@ _LARGEST_SIDE = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class ShownSample:
     """One head's view of one sample."""
 
     head: int  # index among the heads of the report
@@ -48,7 +48,7 @@ class Shown:
         return np.asarray(np.frombuffer(region, np.uint8).reshape(SKETCH, SKETCH) >= 128)
 
 
-def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
+def select(heads: Sequence[HeadRun], most: int) -> list[ShownSample]:
     """Select at most ``most`` samples over all heads, one of every head and quadrant in turn, lowest ranks first.
 
     If a head has saved maps, only samples with a map are used; otherwise all predicted ones.
@@ -56,7 +56,7 @@ def select(heads: Sequence[HeadRun], most: int) -> list[Shown]:
     Raises:
         RunError: the saved maps of a run cannot be read.
     """
-    strata: dict[tuple[int, str], list[Shown]] = {}
+    strata: dict[tuple[int, str], list[ShownSample]] = {}
     for position, head in enumerate(heads):
         for shown in _candidates(position, head):
             strata.setdefault((position, shown.quadrant), []).append(shown)
@@ -74,21 +74,21 @@ def rank_of(identifier: str) -> int:
     return fingerprint(identifier)
 
 
-def _order(shown: Shown) -> tuple[int, int, str, int]:
+def _order(shown: ShownSample) -> tuple[int, int, str, int]:
     """Return the sorting key that puts one sample of two heads in one quadrant side by side."""
     return GROUPS.index(shown.quadrant), shown.rank, shown.id, shown.head
 
 
-def _candidates(position: int, head: HeadRun) -> Iterator[Shown]:
+def _candidates(position: int, head: HeadRun) -> Iterator[ShownSample]:
     rows = {row["id"]: row for row in head.rows.to_pylist() if row["error"] is None}
     maps = [saved for saved in _saved_maps(head) if saved["id"] in rows]
     if not maps:
         for name, row in rows.items():
             heat = _heat(row["evidence_sketch"], SKETCH)
-            yield Shown(position, _group(row), rank_of(name), row, heat, coarse=True)
+            yield ShownSample(position, _group(row), rank_of(name), row, heat, coarse=True)
     for saved in maps:
         row, heat = rows[saved["id"]], _heat(saved["map"], saved["side"])
-        yield Shown(position, _group(row), saved["rank"], row, heat, coarse=False)
+        yield ShownSample(position, _group(row), saved["rank"], row, heat, coarse=False)
 
 
 def _saved_maps(head: HeadRun) -> list[Json]:

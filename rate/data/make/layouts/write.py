@@ -60,7 +60,7 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
     if root != out.parent:
         check_below(folder, root, out)
     with ExitStack() as stack:
-        writer = _Writer(root, out, folder, stack)
+        writer = _LayoutWriter(root, out, folder, stack)
         for item in entries:
             writer.add(item)
         if not writer.rows:
@@ -77,7 +77,7 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
 
 
 @dataclass(slots=True)
-class _Writer:
+class _LayoutWriter:
     root: Path
     out: Path
     folder: Folder
