@@ -25,6 +25,7 @@ from rate.config import ON_CUDA, Execution
 from rate.engine.choose_backend import open_backend, preferences
 from rate.errors import BackendError, MissingExtra, ParityError, UsageError
 from rate.machine import installed, processor
+from rate.records import Document, Record
 from rate.version import __version__
 
 GUIDE = "docs/gpu.md"
@@ -63,8 +64,7 @@ _CUDNN = "libcudnn.so.9"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record, frozen=True):
     """One line of the report."""
 
     topic: str
@@ -72,7 +72,13 @@ class Finding:
     remark: str = ""  # the consequence, or the cure
 
 
-def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
+class Diagnosis(Document, frozen=True, tag="rate.doctor/1"):
+    """The document of `rate doctor --json`."""
+
+    findings: tuple[Finding, ...]
+
+
+def diagnose(folder: Path, artifact: Path | None = None) -> Diagnosis:
     """Check versions, runtimes and the disk of ``folder``, without changes or downloads.
 
     With an ``artifact`` the self-test of `--backend auto` runs on it.
@@ -80,6 +86,10 @@ def diagnose(folder: Path, artifact: Path | None = None) -> Iterator[Finding]:
     Raises:
         ArtifactError: the artifact does not exist, or was changed.
     """
+    return Diagnosis(tuple(_findings(folder, artifact)))
+
+
+def _findings(folder: Path, artifact: Path | None) -> Iterator[Finding]:
     yield Finding("rate", __version__, f"Python {platform.python_version()} on {platform.platform()}")
     yield Finding("processor", processor(), f"{usable_cores()} of {os.cpu_count()} cores usable by this process")
     yield from _packages()

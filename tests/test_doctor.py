@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import jsonschema
 import pytest
 from opening import chosen
 
@@ -17,10 +18,11 @@ from rate.cli.main import run
 from rate.config import Execution
 from rate.doctor import Driver, Finding, diagnose, driver_of, why_no_gpu
 from rate.errors import ArtifactError
+from rate.report.schemas import all_schemas
 
 
 def findings(folder: Path, artifact: Path | None = None) -> dict[str, Finding]:
-    return {finding.topic: finding for finding in diagnose(folder, artifact)}
+    return {finding.topic: finding for finding in diagnose(folder, artifact).findings}
 
 
 def test_auto_is_told_in_the_order_in_which_it_tries(tmp_path: Path) -> None:
@@ -52,7 +54,9 @@ def test_no_artifact_is_a_clear_refusal(tmp_path: Path) -> None:
 
 def test_the_command_prints_every_finding(trained, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", str(trained.artifact), "--json"]) == 0
-    topics = [finding["topic"] for finding in json.loads(capsys.readouterr().out)]
+    printed = json.loads(capsys.readouterr().out)
+    jsonschema.validate(printed, all_schemas()["doctor"])
+    topics = [finding["topic"] for finding in printed["findings"]]
     assert {"rate", "processor", "OpenVINO", "GPU", "Ray", "auto", "disk"} <= set(topics)
 
 

@@ -14,7 +14,7 @@ from rate.errors import ConfigError
 from rate.methods import DEFAULT, METHODS
 
 if TYPE_CHECKING:
-    from rate.engine.verdict import Verdict
+    from rate.studies.one_image import ExplanationDocument
     from rate.types import Box
 
 _FORMS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -65,44 +65,26 @@ def explain(
     verdict = explanation.verdict
     drawn = picture(explanation.pixels, verdict.evidence, verdict.region, loaded.geometry)
     write_output(out, lambda file: drawn.save(file, form))
+    document = explanation.document(out)
     if as_json:
-        print_json(_as_json(verdict) | {"picture": str(out)})
+        print_json(document)
         return
-    prediction = verdict.prediction
-    say(f"prediction    {prediction.name} (probability {prediction.probability:.3f})")
-    effect = "undefined" if prediction.effect is None else f"{prediction.effect:+.3f}"
-    say(f"explained     {prediction.explained}, effect of the image on its score {effect}")
+    say(f"prediction    {document.prediction} (probability {document.probability:.3f})")
+    effect = "undefined" if document.effect is None else f"{document.effect:+.3f}"
+    say(f"explained     {document.explained}, effect of the image on its score {effect}")
     if question.boxes or question.mask:
-        say(f"evidence      {_rationale(verdict)}")
+        say(f"evidence      {_rationale(document)}")
     say(f"picture       {out}")
 
 
-def _rationale(verdict: Verdict) -> str:
-    if verdict.reason is not None:
-        return f"no verdict: {verdict.reason}"
+def _rationale(document: ExplanationDocument) -> str:
+    if document.undefined_reason is not None:
+        return f"no verdict: {document.undefined_reason}"
     return (
-        f"{'valid' if verdict.valid['run'] else 'not valid'}: relevance mass {verdict.mass['positive']:.3f} inside the "
-        f"region ({verdict.bounds.floor:.3f} if all evidence were outside, {verdict.bounds.ceiling:.3f} if all were "
-        f"inside), localization {verdict.localization:.3f}"
+        f"{'valid' if document.valid else 'not valid'}: relevance mass {document.rma['positive']:.3f} inside the "
+        f"region ({document.floor:.3f} if all evidence were outside, {document.ceiling:.3f} if all were "
+        f"inside), localization {document.localization:.3f}"
     )
-
-
-def _as_json(verdict: Verdict) -> dict[str, object]:
-    prediction = verdict.prediction
-    return {
-        "prediction": prediction.name,
-        "probability": prediction.probability,
-        "explained": prediction.explained,
-        "effect": prediction.effect,
-        "rma": verdict.mass,
-        "rma_se": verdict.standard_error,
-        "ceiling": verdict.bounds.ceiling,
-        "floor": verdict.bounds.floor,
-        "localization": verdict.localization,
-        "valid": verdict.valid["run"],
-        "undefined_reason": verdict.reason,
-        "forwards": verdict.forwards,
-    }
 
 
 def _boxes(text: str) -> tuple[Box, ...]:

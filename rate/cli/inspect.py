@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,12 +113,12 @@ def doctor(
     from rate.cli.console import print_json, say
     from rate.doctor import diagnose
 
-    findings = list(diagnose(Path.cwd(), artifact))
+    diagnosis = diagnose(Path.cwd(), artifact)
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json(diagnosis)
         return
-    width = max(len(finding.topic) for finding in findings)
-    for finding in findings:
+    width = max(len(finding.topic) for finding in diagnosis.findings)
+    for finding in diagnosis.findings:
         say(f"{finding.topic:<{width}}  {finding.observed}{'  -> ' + finding.remark if finding.remark else ''}")
 
 
@@ -128,8 +127,8 @@ def schema(
         str | None,
         typer.Argument(
             help="artifact | checkpoint | plan | run | samples | summary | precision | faithfulness | grid | "
-            "comparison | agreement | gate | bench | status | estimate | check | pack | report | finetuned; "
-            "all if none."
+            "comparison | agreement | gate | bench | explanation | doctor | status | estimate | check | pack | "
+            "report | finetuned; all if none."
         ),
     ] = None,
 ) -> None:

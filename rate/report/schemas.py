@@ -6,6 +6,7 @@ from rate.artifacts.records import ArtifactDocument, CheckpointDocument, PlanDoc
 from rate.bench.document import BenchDocument
 from rate.data.formats.pack import PackReport
 from rate.data.make.check import CheckReport
+from rate.doctor import Diagnosis
 from rate.finetune.recipe import FinetunedDocument
 from rate.records import DIALECT, Document, schema_of
 from rate.report.compare.agreement import AgreementDocument
@@ -19,6 +20,7 @@ from rate.runs.summary import SummaryDocument
 from rate.studies.corruption_grid import GridDocument
 from rate.studies.dry_run import Estimate
 from rate.studies.faithfulness import FaithfulnessDocument
+from rate.studies.one_image import ExplanationDocument
 from rate.studies.precision import PrecisionDocument
 from rate.types import Json
 
@@ -35,6 +37,8 @@ DOCUMENTS: dict[str, type[Document]] = {
     "gate": GateDocument,
     "agreement": AgreementDocument,
     "bench": BenchDocument,
+    "explanation": ExplanationDocument,
+    "doctor": Diagnosis,
     "status": Status,
     "estimate": Estimate,
     "check": CheckReport,

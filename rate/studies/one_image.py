@@ -14,8 +14,27 @@ from rate.engine.engine import InProcess
 from rate.engine.job import heads_of, job_of_samples
 from rate.engine.verdict import Head, Verdict
 from rate.errors import UsageError
+from rate.records import AtLeastOne, Document, Share
 from rate.runs.rows import RunStats
 from rate.types import Box, Float32, Sample
+
+
+class ExplanationDocument(Document, frozen=True, kw_only=True, tag="rate.explanation/1"):
+    """The document of `rate explain --json`; without a region there is no verdict."""
+
+    prediction: str
+    probability: Share
+    explained: str  # class whose score is explained
+    effect: float | None  # score on the image minus score on a blank image; null: it is not finite
+    rma: dict[str, Share | None]  # evidence kind -> relevance mass; null without evidence
+    rma_se: float | None
+    ceiling: Share
+    floor: Share
+    localization: float | None
+    valid: bool | None  # null: undefined
+    undefined_reason: str | None
+    forwards: AtLeastOne
+    picture: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +43,25 @@ class Explanation:
 
     verdict: Verdict
     pixels: Float32  # [3,h,w] normalised model input
+
+    def document(self, picture: Path) -> ExplanationDocument:
+        """Return its figures, with the file of its picture."""
+        verdict, prediction = self.verdict, self.verdict.prediction
+        return ExplanationDocument(
+            prediction=prediction.name,
+            probability=prediction.probability,
+            explained=prediction.explained,
+            effect=prediction.effect,
+            rma=verdict.mass,
+            rma_se=verdict.standard_error,
+            ceiling=verdict.bounds.ceiling,
+            floor=verdict.bounds.floor,
+            localization=verdict.localization,
+            valid=verdict.valid["run"],
+            undefined_reason=verdict.reason,
+            forwards=verdict.forwards,
+            picture=str(picture),
+        )
 
 
 @dataclass(frozen=True, slots=True)

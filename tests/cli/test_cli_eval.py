@@ -19,8 +19,11 @@ from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Execution, Measurement
 from rate.engine.job import job_from_artifact
+from rate.errors import ConfigError
+from rate.records import read
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
+from rate.studies.one_image import ExplanationDocument
 
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 
@@ -324,14 +327,23 @@ def test_explain_writes_a_picture_and_says_what_it_rests_on(
     image, out = trained.manifest.parent / "1.png", tmp_path / "heat.png"
     arguments = ["explain", str(trained.artifact), str(image), "--out", str(out), "--masks", "40"]
     assert run([*arguments, "--boxes", "[[0, 0, 40, 40]]", "--class", "light", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["explained"] == "light"
-    assert 0 <= found["rma"]["positive"] <= 1
+    found = printed_explanation(tmp_path, capsys)
+    assert (found.explained, found.picture, found.forwards) == ("light", str(out), 41)
+    assert 0 <= found.floor < found.ceiling <= 1
     assert np.asarray(Image.open(out)).shape == (448, 896, 3)
     assert run(arguments) == 0
     said = capsys.readouterr().out
     assert "prediction" in said
     assert "evidence" not in said
+    assert run([*arguments, "--json"]) == 0
+    found = printed_explanation(tmp_path, capsys)
+    assert (found.valid, found.undefined_reason) == (None, "empty-region")
+    assert found.prediction in said
+
+
+def printed_explanation(folder: Path, capsys: pytest.CaptureFixture[str]) -> ExplanationDocument:
+    (folder / "heat.json").write_text(capsys.readouterr().out)
+    return read(folder / "heat.json", ExplanationDocument, ConfigError, "")
 
 
 @pytest.mark.parametrize(
