@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders: under a temporary name in the same folder, synced, renamed.
+"""Bounded reads of files, and atomic writes of files and folders: under a temporary name beside them, synced, renamed.
 
 The writer holds a lock on the temporary file, which the system releases when the process ends in any way. Leftovers of
 killed processes are thereby distinguished from files in use, and can be removed.
@@ -11,18 +11,23 @@ import fcntl
 import os
 import re
 import shutil
+import stat
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from rate.errors import RateError, StorageError
+from rate.errors import ConfigError, RateError, StorageError
 
 Write = Callable[[IO[bytes]], object]
 """Fills an open file."""
 
 MANY = 100
 """The number of files from which one sync of all disks is faster than one for each file, which takes milliseconds."""
+
+MAX_BYTES = 256 << 20
+"""The largest file that is read as a whole, bytes; a run of ten million samples lists its parts in less."""
 
 _TEMPORARY = re.compile(r"\..+\.rate-[0-9a-f]{16}\.tmp", re.DOTALL)
 _FAILING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
@@ -32,6 +37,45 @@ _FAILING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.
 def is_temporary(name: str) -> bool:
     """Tell whether a name is a temporary one of `rate`."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def read_whole(path: Path, most: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes; its size decides before it is read.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger or no regular file: a pipe would block, and a device may be endless.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, the limit is {most:,}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """Return the text of a UTF-8 file, which may begin with a byte-order mark; raises as `read_whole`."""
+    return read_whole(path, most).decode("utf-8-sig")
+
+
+def read_toml(path: Path, what: str, most: int = 1 << 20) -> dict[str, Any]:
+    """Return the values of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read or is no TOML; ``what`` says in the message what the file is for.
+    """
+    try:
+        return tomllib.loads(read_text(path, most))
+    except OSError as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # includes numbers of thousands of digits and deep nesting
+        raise ConfigError(f"{what} {path} is not valid TOML: {error}") from error
 
 
 def write_atomically(path: Path, write: Write, sync: bool = True) -> None:

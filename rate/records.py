@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -19,7 +18,7 @@ from msgspec import Meta, Struct
 
 from rate.credentials import storable
 from rate.errors import RateError
-from rate.files import write_atomically
+from rate.files import read_whole, write_atomically
 
 if TYPE_CHECKING:
     from rate.types import Json
@@ -31,9 +30,6 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 DIGEST = "sha256"
 """The key of a document's digest in its file: of the document without it, with sorted keys and no spaces."""
-
-MAX_DOCUMENT_BYTES = 256 << 20
-"""The largest document that is read, bytes; a run of ten million samples lists its parts in less."""
 
 MAX_DEPTH = 64
 """The deepest nesting that is read; documents of `rate` have fewer than ten levels."""
@@ -140,13 +136,8 @@ def read_json(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is no regular file, too large, nested too deeply, or not JSON (NaN and infinities are not).
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block, and a device may be endless
-        raise ValueError("it is no regular file")
-    if status.st_size > MAX_DOCUMENT_BYTES:
-        raise ValueError(f"it has {status.st_size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}")
     try:
-        value = msgspec.json.decode(path.read_bytes())
+        value = msgspec.json.decode(read_whole(path))
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:

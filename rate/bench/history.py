@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 
 from rate.bench.document import Against, Change, Quantity, Row, Spread, State
-from rate.data.formats.manifest_files import bounded_lines
 from rate.errors import ConfigError
+from rate.files import read_text
 from rate.outputs import append_output, is_stream, require_output
 from rate.records import plain
 
@@ -33,14 +33,13 @@ def read_history(path: Path, option: str) -> History:
         ConfigError: the file cannot be read or is another one; the message names ``option`` and the line.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.DictReader(bounded_lines(file))
-            if tuple(lines.fieldnames or ()) != COLUMNS:
-                raise ConfigError(
-                    f"{option} {path} is no file of this version of `rate bench`: its first line must be "
-                    f"{','.join(COLUMNS)}; name another file"
-                )
-            return {row.identity: row for row in map(_row, lines)}
+        lines = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        if tuple(lines.fieldnames or ()) != COLUMNS:
+            raise ConfigError(
+                f"{option} {path} is no file of this version of `rate bench`: its first line must be "
+                f"{','.join(COLUMNS)}; name another file"
+            )
+        return {row.identity: row for row in map(_row, lines)}
     except msgspec.ValidationError as error:
         raise ConfigError(f"{option} {path} line {lines.line_num} is no row: {error}; delete the line") from error
     except (OSError, ValueError, csv.Error) as error:  # includes UnicodeDecodeError
@@ -70,13 +69,19 @@ def append(path: Path, rows: Iterable[Row]) -> None:
     """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    present = path.read_bytes() if path.is_file() and not is_stream(path) else b""
-    if not present:
+    end = _last_byte(path) if path.is_file() and not is_stream(path) else b""
+    if not end:
         writer.writeheader()
-    elif rows and not present.endswith(b"\n"):
+    elif rows and end != b"\n":
         text.write("\n")
     writer.writerows(map(_cells, rows))
     append_output(path, text.getvalue().encode())
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, io.SEEK_END) - 1, 0))
+        return file.read(1)
 
 
 def compare(rows: Iterable[Row], history: History, file: str) -> Against:

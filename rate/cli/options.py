@@ -6,7 +6,6 @@ A variable of the environment is named after its option, as `RATE_EVAL_SEED` for
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
@@ -18,6 +17,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from rate.errors import ConfigError
+from rate.files import read_toml
 from rate.option import Option, Settings, options_of
 
 _PREFIX = "RATE_"
@@ -118,12 +118,7 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None:
         return None
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--config {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path} is not valid TOML: {error}") from error
+    content = read_toml(path, "--config")
     values = {key.replace("-", "_"): value for key, value in content.get(str(context.info_name), content).items()}
     known = {parameter.name for parameter in context.command.params if parameter.name != "config"}
     if unknown := sorted(set(values) - known):

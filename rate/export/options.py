@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.errors import ConfigError, UsageError
+from rate.files import read_text
 from rate.option import Settings, option, separated
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -151,8 +152,8 @@ def read_classes(path: Path, count: int | None) -> tuple[str, ...]:
         UsageError: the file cannot be read, a line is empty or repeats, or the number differs.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).rstrip().splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"--classes {path} cannot be read ({error}); give a UTF-8 text file, one class a line"
         ) from error

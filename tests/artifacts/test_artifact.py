@@ -18,7 +18,8 @@ from rate.artifacts.artifact import Artifact, check_heads, load_artifact
 from rate.artifacts.parity import load_sample
 from rate.artifacts.records import ArtifactDocument, HeadInfo
 from rate.errors import ArtifactError, UsageError
-from rate.records import MAX_DOCUMENT_BYTES, plain, schema_of
+from rate.files import MAX_BYTES
+from rate.records import plain, schema_of
 
 
 def change(folder: Path, **values: object) -> None:
@@ -238,7 +239,7 @@ class Trap:
 
 
 def test_a_document_is_read_within_bounds(artifact_copy) -> None:
-    os.truncate(artifact_copy / "artifact.json", MAX_DOCUMENT_BYTES + 1)
+    os.truncate(artifact_copy / "artifact.json", MAX_BYTES + 1)
     with pytest.raises(ArtifactError, match=r"has 268,435,457 bytes, the limit is 268,435,456"):
         load_artifact(artifact_copy)
     (artifact_copy / "artifact.json").write_text("[" * 100_000)

@@ -125,7 +125,7 @@ def test_the_last_stored_row_counts_whatever_its_versions(tmp_path: Path) -> Non
         ("", "is no file of this version of `rate bench`: .*; name another file"),
         ("id,image\n", "is no file of this version of `rate bench`"),
         ("date,machine,quantity,median,min,max,rounds\n", "is no file of this version of `rate bench`"),
-        ("x" * ((16 << 20) + 1), "cannot be read: a line of more than"),
+        ("x" * 200_000, "cannot be read: field larger than field limit"),
         ("\0", "is no file of this version"),
     ],
     ids=["empty", "another", "an older one", "one endless line", "no text"],

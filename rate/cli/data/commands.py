@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.errors import DataError
+from rate.files import read_text
 
 if TYPE_CHECKING:
     from rate.data.make.check import CheckReport
@@ -137,8 +138,8 @@ def check(
 
 def _class_names(path: Path) -> list[str]:
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         raise DataError(
             f"the class names {path} cannot be read: {error}; expected a text file, one name a line"
         ) from error

@@ -21,6 +21,7 @@ from rate.data.storage.limits import max_pixels
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError
+from rate.files import read_whole
 from rate.types import Bool, Json
 
 MAX_JSON_BYTES = 512 << 20
@@ -161,7 +162,7 @@ def _parsed(path: Path, max_bytes: int) -> Json:
         if size > max_bytes:
             cure = f"--max-json-bytes {size} allows it, and takes up to ten times as much memory"
             raise DataError(f"{path} has {size:,} bytes, the limit is {max_bytes:,}; {cure}")
-        value = parse_json(path.read_bytes(), finite=True)
+        value = parse_json(read_whole(path, max_bytes), finite=True)
     except (OSError, ValueError) as error:
         raise DataError(f"the annotations {path} cannot be read: {error}") from error
     parts = ("images", "categories", "annotations")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rate.errors import UsageError
 from rate.export.options import read_classes
+from rate.files import read_text
 
 DEFAULT_TEMPLATES = ("a photo of a {}",)
 """The paper's prompt."""
@@ -45,8 +46,8 @@ def read_prompts(classes: Path, templates: Path | None) -> Prompts:
 def _from_json(path: Path) -> dict[str, str]:
     expected = f"--classes {path}: expected a JSON object from label to the name in the prompt, at least 2 of them"
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        names = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{expected} ({error})") from error
     if not isinstance(names, dict) or len(names) < 2:
         raise UsageError(expected)
@@ -64,8 +65,8 @@ def read_templates(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return DEFAULT_TEMPLATES
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(f"--templates {path} cannot be read ({error}); give a UTF-8 text file") from error
     templates = tuple(line.strip() for line in lines if line.strip())
     if not templates:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rate.errors import ConfigError
-from rate.types import Json
+from rate.files import read_toml
 
 PolicySource: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """A path to a TOML file, its content as a mapping, or the list of checks alone."""
@@ -30,9 +29,6 @@ BOUNDS = ("min", "max", "max_drop", "max_drop_relative")
 SLICES = ("class", "group")
 SEVERITIES = ("error", "warn")
 USES = ("interval", "ci_low", "ci_high", "value")
-
-MAX_BYTES = 1 << 20
-"""The largest policy file, bytes."""
 
 _DROPPING = (*RATIOS, "images_per_s")
 _END = {"min": "ci_low", "max": "ci_high", "max_drop": "ci_low", "max_drop_relative": "ci_low"}
@@ -92,21 +88,8 @@ def read_policy(source: PolicySource) -> Policy:
             (from 1) and the key.
     """
     if isinstance(source, str | Path):
-        return _policy(_toml(Path(source)), str(source))
+        return _policy(read_toml(Path(source), "policy"), str(source))
     return _policy(source if isinstance(source, Mapping) else {"check": list(source)}, "policy")
-
-
-def _toml(path: Path) -> Json:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigError(f"policy {path} has more than {MAX_BYTES:,} bytes; name a file of [[check]] tables")
-        return tomllib.loads(content.decode())
-    except OSError as error:
-        raise ConfigError(f"policy {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # includes numbers of thousands of digits and deep nesting
-        raise ConfigError(f"policy {path} is not valid TOML: {error}") from error
 
 
 def _policy(content: Mapping[str, Any], source: str) -> Policy:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from rate.errors import DataError
+from rate.files import read_text
 from rate.types import Bool, Box
 
 Size: TypeAlias = tuple[int, int]
@@ -87,8 +88,8 @@ def text_lines(path: Path) -> list[str]:
         DataError: it cannot be read.
     """
     try:
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        return [line for line in read_text(path).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}; expected a UTF-8 text file") from error
 
 

@@ -9,6 +9,7 @@ Localization Challenge"; Russakovsky et al., "ImageNet Large Scale Visual Recogn
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from rate.data.make.layouts.base import BROKEN, MISSING, Entry, LeftOut, class_n
 from rate.data.make.layouts.names import SYNSET
 from rate.data.make.layouts.voc import Annotation, read_voc
 from rate.errors import DataError, SampleError
+from rate.files import read_text
 
 NO_BOX = "have no box of their class"
 
@@ -99,11 +101,10 @@ def read_solution(path: Path) -> dict[str, str]:
         DataError: it cannot be read, or has other columns.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            if next(rows, None) != ["ImageId", "PredictionString"]:
-                raise DataError(f"{path}: expected the columns ImageId,PredictionString")
-            return dict(row for row in rows if row)
+        rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+        if next(rows, None) != ["ImageId", "PredictionString"]:
+            raise DataError(f"{path}: expected the columns ImageId,PredictionString")
+        return dict(row for row in rows if row)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}; expected rows ImageId,PredictionString") from error
 

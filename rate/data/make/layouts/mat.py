@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rate.errors import SampleError, need
+from rate.files import read_whole
 
 MAX_BYTES = 1 << 20
 """The largest annotation or list that is read, bytes."""
@@ -34,8 +35,7 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
     io = need("scipy.io", "mat")
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_whole(path, MAX_BYTES)
         _check(path, data)
         variables = io.loadmat(BytesIO(data), variable_names=list(names))
     except SampleError:
@@ -50,8 +50,6 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 def _check(path: Path, data: bytes) -> None:
-    if len(data) > MAX_BYTES:
-        raise SampleError(f"{path} has more than {MAX_BYTES:,} bytes")
     if not data.startswith(_MAGIC):
         raise SampleError(f"{path} is not a MATLAB file of version 5")
     order = "<" if data[_HEADER - 2 : _HEADER] == b"IM" else ">"

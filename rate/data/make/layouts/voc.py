@@ -9,6 +9,7 @@ from typing import Any
 from defusedxml import ElementTree
 
 from rate.errors import SampleError
+from rate.files import read_whole
 from rate.types import Box
 
 MAX_BYTES = 1 << 20
@@ -31,13 +32,7 @@ def read_voc(path: Path) -> Annotation:
         SampleError: the file is missing, over MAX_BYTES, or not XML of this form.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise SampleError(f"{path} has more than {MAX_BYTES:,} bytes")
-        root = ElementTree.fromstring(data)
-    except SampleError:
-        raise
+        root = ElementTree.fromstring(read_whole(path, MAX_BYTES))
     except Exception as error:  # defusedxml raises ValueError and its own, expat SyntaxError, encodings LookupError
         raise SampleError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     size = root.find("size")
