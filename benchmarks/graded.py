@@ -23,12 +23,11 @@ from benchmarks import graded_models, record
 from benchmarks.graded_scores import FEW, FILLS, FORMS, METHOD, Pictures, Scores, read
 from rate.kernels.rise import centre_levels
 from rate.kernels.saliency import evidence
+from rate.kernels.score import SCORES, score
 from rate.kernels.swap import shapley_values
-from rate.metrics import relevance_mass
 from rate.types import Bool, Float32, Float64, Int64
 
-SCORES = ("logit", "centred", "log-odds", "probability")
-COUNTS = (4, 8, 16, FILLS)
+COUNTS = (4, 8, FILLS)
 SWAPS = [
     *(("box", "pictures", count) for count in COUNTS),
     *((form, "pictures", FEW) for form in FORMS if form != "box"),
@@ -38,6 +37,8 @@ SWAPS = [
 ]
 MAP_FILLS = ("mean", "own", "pictures")
 MAP_KINDS = ("today", "constant", "constant, Shapley")
+MAP_FORMS = ("box", "mask")
+COMBINED = "map 512, pictures, box, constant, Shapley"
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/graded"))
     parser.add_argument("--pictures", type=int, default=300)
-    parser.add_argument("--maps", type=int, default=100, help="pictures that maps are drawn of: they cost 512 forwards")
+    parser.add_argument("--maps", type=int, default=30, help="pictures that maps are drawn of: they cost 512 forwards")
     parser.add_argument("--towers", nargs="+", default=list(graded_models.TOWERS))
     parser.add_argument("--shortcuts", nargs="+", default=list(graded_models.SHORTCUTS))
     parser.add_argument("--seed", type=int, default=0)
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def _study(arguments: argparse.Namespace, tower: str, shortcut: str, rho: float) -> Iterator[dict[str, Any]]:
-    folder = graded_models.data(arguments.work, shortcut, rho, 0, arguments.pictures, 300 + arguments.seed)
+    folder = graded_models.data(arguments.work, tower, shortcut, rho, 0, arguments.pictures, 300 + arguments.seed)
     pictures = read(folder, arguments.pictures)
     models = graded_models.adapted(arguments.work, tower, shortcut, rho, arguments.seed)
     for method, (artifact, head) in models.items():
@@ -72,91 +73,96 @@ def _study(arguments: argparse.Namespace, tower: str, shortcut: str, rho: float)
         clean = scores.clean()[head].astype(np.float64)
         right = clean.argmax(axis=1) == pictures.labels
         about = {"tower": tower, "shortcut": shortcut, "rho": rho, "method": method, "accuracy": round(right.mean(), 4)}
-        for score in SCORES:
-            truth = _truth(scores, head, pictures, score)
-            found = {**_swaps(scores, head, pictures, score), **_maps(scores, head, pictures, score, arguments.maps)}
-            for instrument, (forwards, share) in found.items():
-                chosen = right & np.isfinite(truth) & (np.arange(len(right)) < len(share))
+        truth = _truth(scores, head, pictures)
+        found = {**_swaps(scores, head, pictures), **_maps(scores, head, pictures, arguments.maps)}
+        found |= _combined(found)
+        for number, kind in enumerate(SCORES):
+            for instrument, (forwards, shares) in found.items():
                 measured = np.full(len(right), np.nan)
-                measured[: len(share)] = share
-                yield {**about, "score": score, "instrument": instrument, "forwards": forwards} | judge(
-                    measured[chosen], truth[chosen]
+                measured[: shares.shape[1]] = shares[number]
+                chosen = right & np.isfinite(truth[number]) & (np.arange(len(right)) < shares.shape[1])
+                yield {**about, "score": kind, "instrument": instrument, "forwards": forwards} | judge(
+                    measured[chosen], truth[number, chosen]
                 )
         print(f"{tower} {shortcut} {rho} {method}: right {right.mean():.3f}", flush=True)
 
 
-def score_of(logits: Float32, labels: Int64, score: str) -> Float64:
-    """[...] score of each picture's class from logits [n,...,c]; ``labels`` [n]."""
+def scores_of(logits: Float32, labels: Int64) -> Float64:
+    """[s,n,...] every one of `SCORES` of each picture's class from logits [n,...,c]; ``labels`` [n]."""
     values = logits.astype(np.float64)
-    own = np.take_along_axis(values, labels.reshape(-1, *[1] * (values.ndim - 1)), axis=-1)[..., 0]
-    if score == "logit":
-        return np.asarray(own)
-    if score == "centred":
-        return np.asarray(own - values.mean(axis=-1))
-    others = np.exp(values - values.max(axis=-1, keepdims=True))
-    mine = np.take_along_axis(others, labels.reshape(-1, *[1] * (values.ndim - 1)), axis=-1)[..., 0]
-    rest = others.sum(axis=-1) - mine
-    return np.asarray(mine / (mine + rest)) if score == "probability" else np.log(mine) - np.log(rest)
+    return np.stack([[score(one, label, kind) for one, label in zip(values, labels, strict=True)] for kind in SCORES])
 
 
-def _truth(scores: Scores, head: str, pictures: Pictures, score: str) -> Float64:
-    """[n] the true share; NaN where neither object nor scene speaks for the class."""
-    values = score_of(scores.renderings()[head], pictures.labels, score)
+def _truth(scores: Scores, head: str, pictures: Pictures) -> Float64:
+    """[s,n] the true shares; NaN where neither object nor scene speaks for the class."""
+    values = scores_of(scores.renderings()[head], pictures.labels)
     parts = np.array(pictures.parts)
-    f11, f10, f01, f00 = (values[:, parts == part] for part in ("f11", "f10", "f01", "f00"))
-    return shapley_values(f11[:, 0], f10, f01, f00).share
+    f11, f10, f01, f00 = (values[..., parts == part] for part in ("f11", "f10", "f01", "f00"))
+    return _shares(f11[..., 0], f10, f01, f00)
 
 
-def _swaps(scores: Scores, head: str, pictures: Pictures, score: str) -> dict[str, tuple[int, Float64]]:
-    whole = score_of(scores.clean()[head], pictures.labels, score)
+def _shares(whole: Float64, inside: Float64, outside: Float64, nothing: Float64) -> Float64:
+    """[s,n] shares from whole scores [s,n] and others [s,n,f]."""
+    return np.stack([shapley_values(*one).share for one in zip(whole, inside, outside, nothing, strict=True)])
+
+
+def _swaps(scores: Scores, head: str, pictures: Pictures) -> dict[str, tuple[int, Float64]]:
+    whole = scores_of(scores.clean()[head], pictures.labels)
     found = {}
     for form, fill, count in SWAPS:
         longest = FILLS if (form, fill) == ("box", "pictures") else count
-        both = score_of(scores.swaps(form, fill, longest)[head], pictures.labels, score)[:, :, :count]
-        nothing = score_of(scores.nothing(fill, longest)[head], pictures.labels, score)[:, :count]
-        found[f"swap {count}, {fill}, {form}"] = 2 * count, shapley_values(whole, both[:, 0], both[:, 1], nothing).share
+        both = scores_of(scores.swaps(form, fill, longest)[head], pictures.labels)[..., :count]
+        nothing = scores_of(scores.nothing(fill, longest)[head], pictures.labels)[..., :count]
+        found[f"swap {count}, {fill}, {form}"] = 2 * count, _shares(whole, both[:, :, 0], both[:, :, 1], nothing)
     return found
 
 
-def _maps(scores: Scores, head: str, pictures: Pictures, score: str, count: int) -> dict[str, tuple[int, Float64]]:
-    """Localization of RISE maps of the first ``count`` pictures, on their boxes."""
+def _maps(scores: Scores, head: str, pictures: Pictures, count: int) -> dict[str, tuple[int, Float64]]:
+    """Localization of RISE maps of the first ``count`` pictures."""
     labels = pictures.labels[:count]
-    clean = score_of(scores.clean()[head][:count], labels, score)
+    clean = scores_of(scores.clean()[head][:count], labels)
     found = {}
     for fill in MAP_FILLS:
-        masked = score_of(scores.masked(fill, count)[head], labels, score)
-        nothing = score_of(scores.nothing(fill, FEW)[head][:count], labels, score).mean(axis=1)
+        masked = scores_of(scores.masked(fill, count)[head], labels)
+        nothing = scores_of(scores.nothing(fill, FEW)[head][:count], labels).mean(axis=2)
         for kind in MAP_KINDS:
-            share = [
-                _localization(kind, clean[k], nothing[k], masked[k], pictures.region("box", k) > 0.5, k)
-                for k in range(count)
-            ]
-            found[f"map {METHOD.count}, {fill}, box, {kind}"] = METHOD.count, np.array(share)
+            signals = [_signal(kind, clean[:, k], nothing[:, k], masked[:, k], k) for k in range(count)]
+            for form in MAP_FORMS:
+                shares = [_localization(kind, one, pictures.region(form, k) > 0.5) for k, one in enumerate(signals)]
+                found[f"map {METHOD.count}, {fill}, {form}, {kind}"] = METHOD.count, np.stack(shares, axis=1)
     return found
 
 
-def _localization(kind: str, clean: float, nothing: float, scores: Float64, region: Bool, k: int) -> float:
-    """Localization of one map, as it is or repaired; clipped to [0, 1]."""
-    masks = METHOD.draw(f"test/{k:06d}", 0, METHOD.count)
-    shares = np.array(METHOD.shares)
+def _combined(found: dict[str, tuple[int, Float64]]) -> dict[str, tuple[int, Float64]]:
+    """The mean of the shares of swaps and of a map."""
+    (few, swapped), (many, mapped) = found[f"swap {FEW}, pictures, box"], found[COMBINED]
+    return {f"mean of swap {FEW} and {COMBINED}": (few + many, (swapped[:, : mapped.shape[1]] + mapped) / 2)}
+
+
+def _signal(kind: str, clean: Float64, nothing: Float64, scores: Float64, k: int) -> Float64:
+    """[s,h,w] positive evidence of picture ``k`` for scores [s,n], as it is or repaired."""
+    masks, shares = METHOD.draw(f"test/{k:06d}", 0, METHOD.count), np.array(METHOD.shares)
     if kind == "today":
-        maps = METHOD.maps(np.array([clean]), scores[None], masks)
-        positive, bounds = evidence(maps, "positive")[0], METHOD.bounds(region)
-        mass = relevance_mass(positive, region)
-        return np.nan if mass is None else float(np.clip((mass - bounds.floor) / (bounds.ceiling - bounds.floor), 0, 1))
+        return evidence(METHOD.maps(clean, scores, masks), "positive")
     weights = np.ones_like(shares) if kind == "constant" else 1 / (shares * (1 - shares))
     weights = weights / weights.mean()
-    centred = centre_levels(scores[None], masks.level) * weights[masks.level]
-    signal = METHOD.maps(np.array([clean]), centred, masks).signal[0]
+    signal = METHOD.maps(clean, centre_levels(scores, masks.level) * weights[masks.level], masks).signal
     cells = METHOD.side**2
     # With a fixed number of cells the masks' covariance has no constant part: the effect of the whole picture has it.
     spread = float((weights * shares * (1 - shares)).mean()) * cells / (cells - 1)
-    positive = np.maximum(signal + spread * (clean - nothing) / cells, 0.0)
-    if not positive.any():
-        return np.nan
-    mass = positive[region].sum() / positive.sum()
-    ceiling, floor = (_reference(seen, region) for seen in (region, ~region))
-    return float(np.clip((mass - floor) / (ceiling - floor), 0, 1))
+    return np.asarray(np.maximum(signal + spread * (clean - nothing)[:, None, None] / cells, 0.0))
+
+
+def _localization(kind: str, positive: Float64, region: Bool) -> Float64:
+    """[s] localization of maps [s,h,w], clipped to [0, 1]; NaN without evidence."""
+    if kind == "today":
+        bounds = METHOD.bounds(region)
+        ceiling, floor = bounds.ceiling, bounds.floor
+    else:
+        ceiling, floor = (_reference(seen, region) for seen in (region, ~region))
+    with np.errstate(invalid="ignore"):
+        mass = positive[:, region].sum(axis=1) / positive.sum(axis=(1, 2))
+    return np.asarray(np.clip((mass - floor) / (ceiling - floor), 0, 1))
 
 
 def _reference(seen: Bool, region: Bool) -> float:

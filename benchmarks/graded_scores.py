@@ -21,7 +21,7 @@ from rate.kernels.rise import Rise
 from rate.types import Bool, Float32, Int64
 
 BATCH = 64
-FILLS = 32
+FILLS = 16
 FEW = 8
 METHOD = Rise(64, 7, (0.1, 0.3, 0.5, 0.7, 0.9), "fixed", 512, 0)
 
@@ -29,8 +29,6 @@ FORMS: dict[str, tuple[str, float, float]] = {
     "box": ("box", 0, 0),
     "box +2 soft 2": ("box", 2, 2),
     "mask": ("mask", 0, 0),
-    "mask +2 soft 1": ("mask", 2, 1),
-    "mask +3": ("mask", 3, 0),
     "mask +2 soft 2": ("mask", 2, 2),
     "mask +4 soft 2": ("mask", 4, 2),
     "mask +6 soft 2": ("mask", 6, 2),

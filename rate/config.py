@@ -26,15 +26,32 @@ THREADS = "Threads of the runtime; 0 = all this process may use."
 FIXED_MASKS = 1000
 """The number of masks of an image if no standard error exists, that is, with evidence other than positive."""
 
+MOST_FILLS = 64
+"""The most fills of a sample whose verdict never becomes clear."""
+
+FEWEST_FILLS = 4
+"""The fills before the first checkpoint of the stopping rule."""
+
+FILLS_OF_MAPS = 8
+"""The number of pictures that take turns behind the masks of a map."""
+
 _AUTO = ("min_masks", "max_masks", "confidence")
 _OF_METHODS = {name for method in METHODS.values() for name in method.settings}
 """Settings that only some saliency methods have."""
 
 _CORRUPT = ("corrupt", "corrupt_seed")
+_OF_SWAP = ("fills", "margin", "ramp")
+_OF_MAPS = ("saliency", "masks", "min_masks", "max_masks", "confidence", "grid", "keep", "cells", "window", "stride")
+_RULE_OF_MAPS = ("evidence", "valid")
 
 
 def masks_of_text(text: str) -> int | str:
     """Read a number of masks; anything else is for `Measurement` to judge."""
+    return int(text) if text.isdecimal() else text
+
+
+def fills_of_text(text: str) -> int | str:
+    """Read a number of fills; anything else is for `Measurement` to judge."""
     return int(text) if text.isdecimal() else text
 
 
@@ -60,6 +77,23 @@ class Measurement(Settings):
     """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
     saliency: str = option(DEFAULT, choices=MethodHints())
+    verdict: str = option(
+        "map",
+        "What decides",
+        choices={"swap": "region and rest swapped with other pictures", "map": "a saliency map's mass"},
+    )
+    fill: str = option(
+        "auto",
+        "Stands where a pixel is hidden: mean | own (the image's own mean) | pictures (others of the set) | a folder "
+        "of pictures; auto: pictures for swap, mean for a map.",
+    )
+    fills: int | str = option(
+        "auto",
+        f"swap: auto, {FEWEST_FILLS} to {MOST_FILLS} pictures until the verdict is clear, or a number.",
+        parse=fills_of_text,
+    )
+    margin: float = option(0.0625, "swap: a mask is grown by this share of the side; boxes stay.")
+    ramp: float = option(0.03125, "swap: and fades over this share, so that no outline shows.")
     masks: int | str | None = option(
         None,
         f"auto: until the verdict is clear (positive evidence) | N an image ({FIXED_MASKS} else).",
@@ -86,15 +120,27 @@ class Measurement(Settings):
     valid: str = option("auto", choices={"midpoint": "", "absolute": "the paper's rule", "auto": _rule(1)})
     tau: float = option(0.5, "Threshold of the rule.")
     explain: str = option("label", "Class whose score is explained", choices=("label", "prediction"))
-    score: str = option("logit", choices=("logit", "probability"))
+    score: str = option(
+        "auto",
+        choices={
+            "logit": "",
+            "centred": "logit less the mean of all classes",
+            "log-odds": "",
+            "probability": "",
+            "auto": "log-odds for swap, logit for a map",
+        },
+    )
     seed: int = option(0, "Of the masks.", within=(0, 2**63 - 1))
     corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, applied to the model's crop of every image
     corrupt_seed: int = option(0, "Of what is chance in a corruption.", within=(0, 2**63 - 1))
 
     def __post_init__(self) -> None:
         self.check_options()
-        self._choose_rule()
-        self._check_masks()
+        self._choose_fill()
+        self._check_fills()
+        if self.verdict == "map":
+            self._choose_rule()
+            self._check_masks()
         shares = self.method.keep if self.keep is None else self.keep
         shares = tuple(shares) if isinstance(shares, (tuple, list)) else (shares,)
         if not shares:
@@ -118,6 +164,31 @@ class Measurement(Settings):
                 "give a number, such as --masks 1000"
             )
 
+    def _choose_fill(self) -> None:
+        chosen = {"fill": self.fill, "score": self.score}
+        swaps = self.verdict == "swap"
+        if self.fill == "auto":
+            chosen["fill"] = "pictures" if swaps else "mean"
+        if self.score == "auto":
+            chosen["score"] = "log-odds" if swaps else "logit"
+        for name, value in chosen.items():
+            object.__setattr__(self, name, value)
+
+    def _check_fills(self) -> None:
+        if self.verdict == "swap":
+            if self.fill in ("mean", "own"):
+                raise ConfigError(
+                    f"fill {self.fill!r}: swap compares with several other pictures; use --fill pictures or a folder "
+                    "of pictures, or --verdict map"
+                )
+            if self.fills != "auto":
+                check_range("fills", self.fills, 2, 10_000)
+        elif self.fill != "mean" and self.method.form != "pixels":
+            raise ConfigError(f"{self.saliency} hides nothing behind a fill, got fill {self.fill!r}; leave --fill out")
+        for name in ("margin", "ramp"):
+            if not 0 <= getattr(self, name) <= 0.5:
+                raise ConfigError(f"{name} must be a share of the side from 0 to 0.5, got {getattr(self, name)}")
+
     def _choose_rule(self) -> None:
         for name, value in zip(("evidence", "valid"), self.method.rule, strict=True):
             if getattr(self, name) == "auto":
@@ -135,6 +206,30 @@ class Measurement(Settings):
             raise ConfigError(f"confidence must lie between 0.96 and 1, got {self.confidence}; the default is 0.99")
 
     @property
+    def most_fills(self) -> int:
+        """The largest number of pictures that an image meets."""
+        if self.verdict == "swap":
+            return self.fills if isinstance(self.fills, int) else MOST_FILLS
+        return FILLS_OF_MAPS
+
+    @property
+    def fewest_fills(self) -> int:
+        """The number of pictures that every image must be able to meet."""
+        if self.verdict == "swap" and self.fills == "auto":
+            return FEWEST_FILLS
+        return self.most_fills if self.verdict == "swap" else 1
+
+    @property
+    def with_pictures(self) -> bool:
+        """Whether other pictures stand where a pixel is hidden."""
+        return self.fill not in ("mean", "own")
+
+    @property
+    def of_map(self) -> Measurement:
+        """The same for a map, which is drawn of saved samples where swaps decide."""
+        return self if self.verdict == "map" else replace(self, verdict="map", fill="mean")
+
+    @property
     def most_masks(self) -> int:
         """The largest number of masks that an image can take."""
         return self.masks if isinstance(self.masks, int) else self.max_masks
@@ -146,7 +241,7 @@ class Measurement(Settings):
             ConfigError: a share of kept cells has fewer than two masks, and scores are compared within a share only.
         """
         fewest = 2 * len(self.shares)
-        if "keep" in self.method.settings and self.most_masks < fewest:
+        if self.verdict == "map" and "keep" in self.method.settings and self.most_masks < fewest:
             raise ConfigError(
                 f"masks {self.masks}: scores are compared among masks that keep equally much, so {fewest // 2} "
                 f"shares need at least {fewest} masks; give more, or one share, such as --keep 0.5"
@@ -155,8 +250,14 @@ class Measurement(Settings):
     def to_json(self) -> Json:
         """Return the settings that matter for this saliency method, by name."""
         settings = asdict(self) | {"keep": list(self.shares)}
-        unused = {name for name in _OF_METHODS if name not in self.method.settings}
-        unused |= {*(() if self.masks == "auto" else _AUTO), *(() if self.corrupt else _CORRUPT)}
+        if self.verdict == "swap":
+            unused = {*_OF_MAPS, *_RULE_OF_MAPS}
+        else:
+            unused = {name for name in _OF_METHODS if name not in self.method.settings} | {*_OF_SWAP}
+            unused |= {*(() if self.masks == "auto" else _AUTO)}
+            if self.with_pictures:
+                unused.discard("seed")
+        unused |= {*(() if self.corrupt else _CORRUPT)}
         return {name: value for name, value in settings.items() if name not in unused}
 
     @property
@@ -177,19 +278,19 @@ class Measurement(Settings):
     @property
     def form(self) -> str:
         """The form of the artifact's graph that this measurement uses: pixels | tokens."""
-        return self.method.form
+        return self.method.form if self.verdict == "map" else "pixels"
 
     def rule(self) -> Json:
         """Return the short form that a summary prints beside PT and IR."""
-        return {
-            "evidence": self.evidence,
-            "valid": self.valid,
-            "tau": self.tau,
-            "saliency": self.saliency,
-            "masks": self.method.masks or self.masks,
-            "explained": self.explain,
-            "score": self.score,
-        } | ({"corrupt": self.corrupt} if self.corrupt else {})
+        asked = {"verdict": self.verdict, "fill": self.fill, "tau": self.tau}
+        if self.verdict == "swap":
+            asked |= {"evidence": "share", "valid": "absolute", "fills": self.fills}
+            asked |= {"margin": self.margin, "ramp": self.ramp}
+        else:
+            asked |= {"evidence": self.evidence, "valid": self.valid, "saliency": self.saliency}
+            asked |= {"masks": self.method.masks or self.masks}
+        asked |= {"explained": self.explain, "score": self.score}
+        return asked | ({"corrupt": self.corrupt} if self.corrupt else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,9 @@ def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
             explained = explain(artifact, backend, question, Measurement(), execution)
             drawn[head.name] = folder / f"evidence-{head.name}.png"
             verdict = explained.verdict
-            picture(explained.pixels, verdict.evidence, verdict.region, artifact.geometry).save(drawn[head.name])
+            picture(explained.pixels, verdict.saliency.evidence, verdict.region, artifact.geometry).save(
+                drawn[head.name]
+            )
     return drawn
 
 

@@ -23,7 +23,7 @@ Z95 = 1.959963984540054
 UNRESOLVABLE_BELOW = 0.2
 """Where ceiling - floor is below this, the perturbation cannot separate inside from outside."""
 
-UNDEFINED_REASONS = ("empty-region", "full-region", "zero-evidence", "unresolvable", "no-evidence")
+UNDEFINED_REASONS = ("empty-region", "full-region", "full-when-grown", "zero-evidence", "unresolvable", "no-evidence")
 """The reasons for which a prediction has no verdict, in the order of the checks."""
 
 QUADRANTS = ("rr", "rw", "wr", "ww")
@@ -71,7 +71,8 @@ def undefined_reason(area: float, mass: float | None, ceiling: float, floor: flo
         floor: the relevance mass of an observer of the rest.
         above_noise: whether the map exceeds its own noise.
     """
-    conditions = (area == 0.0, area == 1.0, mass is None, ceiling - floor < UNRESOLVABLE_BELOW, not above_noise)
+    grown = False  # a map's region is not grown
+    conditions = (area == 0.0, area == 1.0, grown, mass is None, ceiling - floor < UNRESOLVABLE_BELOW, not above_noise)
     return next((reason for reason, holds in zip(UNDEFINED_REASONS, conditions, strict=True) if holds), None)
 
 

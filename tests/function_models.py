@@ -15,14 +15,15 @@ import numpy as np
 from rate.backends.base import Backend, BackendSpec
 from rate.backends.fake import FakeSpec
 from rate.config import Execution, Measurement
+from rate.data.bank import NO_BANK, BankDraw
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.geometry import Geometry
 from rate.engine.choose_backend import Say
 from rate.engine.evaluate import Observe
 from rate.engine.evaluate import evaluate as run
-from rate.engine.job import Job
+from rate.engine.job import Job, bank_size, decoder
 from rate.engine.open_runner import runner_on
-from rate.engine.verdict import Head
+from rate.engine.prediction import Head
 from rate.kernels.separable import Perturbation, rise
 from rate.runs.summary import Summary
 from rate.types import Float32
@@ -109,19 +110,22 @@ def job(
     **settings: object,
 ) -> Job:
     """All samples of a manifest, 40 masks each; ``settings`` are fields of `Measurement` and `Execution`."""
-    found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard))
-    measured = {"masks": 40, "grid": 4} | {k: v for k, v in settings.items() if k in MEASURED}
+    given = {k: v for k, v in settings.items() if k in MEASURED}
+    measurement = Measurement(**(given if "verdict" in given else {"masks": 40, "grid": 4} | given))
+    draw = BankDraw(bank_size(measurement), measurement.seed)
+    found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard), draw)
     executed = {"batch": 8, "limit": limit, "shard": shard, "max_errors": 1000.0}
     return Job(
         heads=heads,
         geometry=geometry,
         samples=found,
-        measurement=Measurement(**measured),
+        measurement=measurement,
         execution=Execution(**(executed | {k: v for k, v in settings.items() if k not in MEASURED})),
         weights="w",
         data=found.digest,
         origin={"artifact": None, "data": str(manifest), "split": None, "limit": limit, "shard": shard},
         available=found.available,
+        bank=draw.bank(decoder(measurement, geometry)) if measurement.with_pictures else NO_BANK,
     )
 
 

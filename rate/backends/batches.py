@@ -50,7 +50,7 @@ def clean_rows(perturbation: Perturbation, slot: Int64) -> Rows:
     """Make rows that show the whole image of each of the slots [b]."""
     count = len(slot)
     grid = np.repeat(perturbation.clean[None], count, axis=0)
-    return Rows(slot, grid, np.zeros((count, 2), np.int64), slot, np.full(count, GRID, np.int64))
+    return Rows(slot, grid, np.zeros((count, 2), np.int64), slot.copy(), np.full(count, GRID, np.int64))
 
 
 def check_rows(rows: Rows, perturbation: Perturbation, slots: int) -> None:

@@ -42,7 +42,7 @@ def warmed_up(
         stack.enter_context(one_blas_thread())
         meters: list[Meter] = []
         for backend in backends:
-            backend.bind(jobs[0].method.perturbation, slots[-1])
+            backend.bind(jobs[0].perturbation, slots[-1])
             for job, first_slot in zip(jobs, slots, strict=False):
                 # One image with few masks fills caches and gives the runtime the batch's shape.
                 masks, few = job.measurement.masks, max(2, job.execution.batch)

@@ -47,7 +47,7 @@ class Meter:
         """Set up the engine on the slots from ``first_slot`` on, and run its one-row forward."""
         self.name = f"{backend.name} {backend.precision} batch {job.execution.batch} masks {job.measurement.masks}"
         self._job, self._backend, self._batches = job, backend, LEAST_BATCHES
-        self._clean = clean_rows(job.method.perturbation, np.full(job.execution.batch, first_slot, np.int64))
+        self._clean = clean_rows(job.perturbation, np.full(job.execution.batch, first_slot, np.int64))
         self._raw: list[float] = []
         self._windows: list[Window] = []
         self._engine = Engine(job, backend, first_slot)

@@ -63,7 +63,7 @@ def explain(
     ):
         explanation = engine.explain(loaded, backend, question, measurement, execution, steps.show)
     verdict = explanation.verdict
-    drawn = picture(explanation.pixels, verdict.evidence, verdict.region, loaded.geometry)
+    drawn = picture(explanation.pixels, verdict.saliency.evidence, verdict.region, loaded.geometry)
     write_output(out, lambda file: drawn.save(file, form))
     document = explanation.document(out)
     if as_json:

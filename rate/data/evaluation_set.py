@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rate.data.bank import BankDraw
 from rate.data.box_units import BoxUnits
 from rate.data.digests import SetDigest, fingerprint, sample_digest
 from rate.data.first_reading import FirstReading
@@ -103,7 +104,11 @@ class EvaluationSet:
 
 
 def read_evaluation_set(
-    data: str, split: str | None = None, limit: int | None = None, shard: Shard = WHOLE
+    data: str,
+    split: str | None = None,
+    limit: int | None = None,
+    shard: Shard = WHOLE,
+    draw: BankDraw | None = None,
 ) -> EvaluationSet:
     """Read and validate a whole source before any work; images and masks need not exist yet.
 
@@ -114,6 +119,7 @@ def read_evaluation_set(
         split: use the rows of this split; None = all rows.
         limit: use this number of first rows of the split.
         shard: use the rows of one part.
+        draw: is offered every used row of all parts.
 
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
@@ -130,6 +136,8 @@ def read_evaluation_set(
             continue
         taken += 1
         labels.add(parsed.sample.label)
+        if draw is not None:
+            draw.add(parsed.sample)
         digest = sample_digest(parsed.sample, folder)
         total.add(digest)
         units.add(parsed.sample)

@@ -19,9 +19,11 @@ from rate.backends.process import usable_cores
 from rate.config import Execution
 from rate.engine.engine import decode_threads, read_sample
 from rate.engine.job import Job
+from rate.engine.map_verdict import EVIDENCE_KINDS, HeadEvidence, stored_bounds, verdict_on
 from rate.engine.outcome import Outcome, Step, records
+from rate.engine.prediction import Prediction, Reader
 from rate.engine.prefetch import Prefetch
-from rate.engine.verdict import EVIDENCE_KINDS, HeadEvidence, Prediction, Reader, Verdict, stored_bounds, verdict_on
+from rate.engine.verdict import Verdict
 from rate.errors import ConfigError, need
 from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence

@@ -13,14 +13,19 @@ from itertools import chain
 
 import numpy as np
 
-from rate.backends.base import Backend, Logits, Pending
+from rate.backends.base import Backend, Pending
+from rate.backends.batches import clean_rows
 from rate.backends.process import one_blas_thread, usable_cores
 from rate.engine.estimator import Estimator
+from rate.engine.fills import Fills, fill_order, fills_key, load_fills, own_mean
 from rate.engine.job import Job
+from rate.engine.map_verdict import MapInstrument
 from rate.engine.outcome import Outcome, Step, records
+from rate.engine.prediction import Reader
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
-from rate.engine.verdict import Judge
+from rate.engine.swap_verdict import SwapInstrument
+from rate.engine.verdict import OWN_MEAN, Instrument, Perturbed
 from rate.errors import RateError, SampleError
 from rate.kernels.separable import Perturbation
 from rate.runs.rows import Records, RunStats
@@ -31,20 +36,29 @@ DEPTH = 3
 
 
 def slots_of(job: Job) -> int:
-    """Return the number of image slots that a job needs for full batches, and the last one, which holds zeros."""
-    return slots_for(job.execution.batch, job.stopping.step, DEPTH) + 1
+    """Return the number of slots that a job needs: for full batches of images, for fills, and for own mean colours."""
+    images = image_slots(job)
+    return images + job.fills + (images if job.measurement.fill == "own" else 0)
+
+
+def image_slots(job: Job) -> int:
+    """Return the number of image slots that a job needs for full batches."""
+    return slots_for(job.execution.batch, job.stopping.step, DEPTH)
 
 
 class Engine:
-    """The stages of one job on an open backend that is bound to its masks and has `slots_of` slots for its images."""
+    """The stages of one job on an open backend that is bound to its masks and has `slots_of` slots."""
 
-    def __init__(self, job: Job, backend: Backend, first_slot: int = 0) -> None:
-        """Compute the logits of a blank image; the slots are those from ``first_slot`` on, where engines share them."""
-        self._job, self._backend, self._method, self._first_slot = job, backend, job.method, first_slot
-        self._blank = slots_of(job) - 1
-        self._scheduler = Scheduler(job.execution.batch, self._blank)
-        judge = Judge(self._method, job.heads, job.measurement, self._logits_of_nothing())
-        self._estimator = Estimator(judge, job.stopping)
+    def __init__(self, job: Job, backend: Backend, first_slot: int = 0, fills: Fills | None = None) -> None:
+        """Take the slots from ``first_slot`` on, where engines share them; ``fills`` of None are loaded."""
+        self._job, self._backend, self._first_slot = job, backend, first_slot
+        self._first_fill = image_slots(job)
+        self._first_mean = self._first_fill + job.fills
+        self._scheduler = Scheduler(job.execution.batch, self._first_fill)
+        self.fills = load_fills(job, backend, first_slot + self._first_fill) if fills is None else fills
+        reader = Reader(job.heads, job.measurement, self.fills.logits)
+        self._instrument = instrument_for(job, reader)
+        self._estimator = Estimator(reader, self._instrument)
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
     def steps(self, samples: Iterable[Sample]) -> Iterator[Step]:
@@ -97,7 +111,9 @@ class Engine:
             if isinstance(prepared, Outcome):
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
-            self._backend.put(self._first_slot + slot, prepared.pixels)
+            self._backend.put(self._first_slot + slot, prepared.pixels, self._instrument.region(prepared))
+            if self._job.measurement.fill == "own":
+                self._backend.put(self._first_slot + self._first_mean + slot, own_mean(prepared.pixels))
             self._estimator.begin(ticket, prepared)
         return None
 
@@ -112,12 +128,6 @@ class Engine:
         used = sum(max(verdict.forwards for verdict in one.verdicts) for one in outcomes if one.verdicts)
         return Step(outcomes, waiting + RunStats(forwards=plan.filled, used=used, rows=self._rows(plan)))
 
-    def _logits_of_nothing(self) -> Logits:
-        """Compute logits [1,c] of the fully masked image, zero in normalised pixels. This also warms the backend up."""
-        size = self._method.perturbation.size
-        self._backend.put(self._first_slot + self._blank, np.zeros((3, size, size), np.float32))
-        return self._backend.submit(self._stage(BatchPlan((), 1))).wait()
-
     def _rows(self, plan: BatchPlan) -> int:
         """Return the number of rows of a batch: f32 leaves the last batch short, other precisions pad it.
 
@@ -126,20 +136,36 @@ class Engine:
         return plan.filled if plan.spans and self._backend.precision == "f32" else plan.batch
 
     def _stage(self, plan: BatchPlan) -> Rows:
-        """Make the rows of a batch: clean rows and padding use the clean grid, the others drawn masks."""
-        perturbation = self._method.perturbation
-        count = self._rows(plan)
-        slot, offset = np.full(count, self._blank), np.zeros((count, 2), np.int64)
-        grid = np.repeat(perturbation.clean[None], count, axis=0)
+        """Make the rows of a batch: clean rows and padding use the clean grid, the others perturb."""
+        rows = clean_rows(self._job.perturbation, np.zeros(self._rows(plan), np.int64))
         at = 0
         for span in plan.spans:
             first = at + (CLEAN_ROWS if span.start == 0 else 0)
-            slot[at : at + len(span)] = span.slot
+            rows.slot[at : at + len(span)] = rows.fill[at : at + len(span)] = span.slot
             at += len(span)
             start = max(span.start - CLEAN_ROWS, 0)
-            masks = self._method.draw(self._estimator.id_of(span.ticket), start, start + at - first)
-            grid[first:at], offset[first:at] = masks.grid, masks.offset
-        return Rows.under_masks(slot, grid, offset, self._blank).shifted(self._first_slot)
+            made = self._instrument.rows(self._estimator.sample_of(span.ticket), start, start + at - first)
+            self._set(rows, slice(first, at), made, span.slot)
+        return rows.shifted(self._first_slot)
+
+    def _set(self, rows: Rows, chosen: slice, made: Perturbed, slot: int) -> None:
+        rows.grid[chosen], rows.offset[chosen], rows.side[chosen] = made.grid, made.offset, made.side
+        rows.fill[chosen] = np.where(made.fill == OWN_MEAN, self._first_mean + slot, self._first_fill + made.fill)
+
+    def usual_rows(self) -> Rows:
+        """Make a batch of perturbed rows of the image in slot 0, which resembles nearly all batches of a run."""
+        rows = clean_rows(self._job.perturbation, np.zeros(self._job.execution.batch, np.int64))
+        count = min(len(rows), self._instrument.stopping.most)
+        self._set(rows, slice(0, count), self._instrument.rows(Sample("", "", ""), 0, count), 0)
+        return rows[np.resize(np.arange(count), len(rows))].shifted(self._first_slot)
+
+
+def instrument_for(job: Job, reader: Reader) -> Instrument:
+    """Make the instrument that the measurement of ``job`` chooses."""
+    order = fill_order(job)
+    if job.measurement.verdict == "swap":
+        return SwapInstrument(job.perturbation, job.measurement, reader, order, job.stopping)
+    return MapInstrument(job.method, job.measurement, order)
 
 
 class InProcess:
@@ -148,6 +174,7 @@ class InProcess:
     def __init__(self, backend: Backend) -> None:
         self.backend, self.precision, self._opened = backend.name, backend.precision, backend
         self._bound: tuple[Perturbation | None, int] = None, 0
+        self._fills: Fills | None = None
 
     def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
         """See `Runner`."""
@@ -158,14 +185,18 @@ class InProcess:
         rest = iter(samples)
         if (first := next(rest, None)) is None:
             return
-        self._bind(job.method.perturbation, slots_of(job))
-        yield from Engine(job, self._opened).steps(chain([first], rest))
+        self._bind(job.perturbation, slots_of(job))
+        if self._fills is not None and self._fills.key != fills_key(job, image_slots(job)):
+            self._fills = None
+        engine = Engine(job, self._opened, fills=self._fills)
+        self._fills = engine.fills
+        yield from engine.steps(chain([first], rest))
 
     def _bind(self, perturbation: Perturbation, slots: int) -> None:
         """Bind the backend, which may take seconds, unless it is already; equal settings share one perturbation."""
         if self._bound[0] is not perturbation or self._bound[1] != slots:
             self._opened.bind(perturbation, slots)
-            self._bound = perturbation, slots
+            self._bound, self._fills = (perturbation, slots), None
 
 
 def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:

@@ -8,11 +8,11 @@ import numpy as np
 
 from rate.backends.base import Logits
 from rate.engine.outcome import Outcome
+from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan
-from rate.engine.stopping import Stopping
-from rate.engine.verdict import Judge, Prediction, Verdict
+from rate.engine.verdict import Answers, Instrument, Verdict
 from rate.errors import SampleError
-from rate.types import Bool, Float64, Prepared
+from rate.types import Bool, Prepared, Sample
 
 
 @dataclass(slots=True)
@@ -26,8 +26,8 @@ class Folded:
 class Estimator:
     """Turns rows into verdicts. A verdict depends on its sample's rows alone, in the order of its masks."""
 
-    def __init__(self, judge: Judge, stopping: Stopping) -> None:
-        self._judge, self._stopping = judge, stopping
+    def __init__(self, reader: Reader, instrument: Instrument) -> None:
+        self._reader, self._instrument, self._stopping = reader, instrument, instrument.stopping
         self._open: dict[int, _Open] = {}
 
     @property
@@ -42,13 +42,14 @@ class Estimator:
 
     def begin(self, ticket: int, prepared: Prepared) -> None:
         """Expect the rows of ``prepared`` under ``ticket``."""
-        heads = len(self._judge.heads)
+        heads = len(self._reader.heads)
         shape = (heads, self._stopping.most)
-        self._open[ticket] = _Open(prepared, np.empty(shape), np.empty(shape, np.bool_), [None] * heads)
+        answers = Answers(np.empty(shape), np.empty(shape, np.int64))
+        self._open[ticket] = _Open(prepared, answers, np.empty(shape, np.bool_), [None] * heads)
 
-    def id_of(self, ticket: int) -> str:
-        """Return the id of a sample whose rows are expected."""
-        return self._open[ticket].prepared.sample.id
+    def sample_of(self, ticket: int) -> Sample:
+        """Return a sample whose rows are expected."""
+        return self._open[ticket].prepared.sample
 
     def fold(self, plan: BatchPlan, logits: Logits) -> Folded:
         """Fold the logits of a batch."""
@@ -79,15 +80,16 @@ class Estimator:
             clean = {name: values[0].astype(np.float64) for name, values in rows.items()}
             for name, values in clean.items():
                 _check_finite(name, np.isfinite(values))
-            sample.predictions = self._judge.predictions(sample.prepared.sample, clean)
+            sample.predictions = self._reader.predictions(sample.prepared.sample, clean)
         masked = {name: values[CLEAN_ROWS if start == 0 else 0 :] for name, values in rows.items()}
         finite: dict[str, Bool] = {name: np.asarray(np.isfinite(v).all(axis=1)) for name, v in masked.items()}
         # Rows may lie beyond the checkpoint that settles the sample, so only a checkpoint may report non-finite logits.
         known = {name: np.where(finite[name][:, None], values, 0.0) for name, values in masked.items()}
-        scores = self._judge.scores(sample.predictions, known)
+        scores = self._reader.scores(sample.predictions, known)
         first = max(start - CLEAN_ROWS, 0)
         part = slice(first, first + scores.shape[1])
-        sample.scores[:, part] = scores
+        sample.answers.scores[:, part] = scores
+        sample.answers.predicted[:, part] = np.stack([known[one.head].argmax(axis=1) for one in sample.predictions])
         sample.finite[:, part] = np.stack([finite[prediction.head] for prediction in sample.predictions])
         sample.masks = part.stop
 
@@ -103,7 +105,8 @@ class Estimator:
             predictions = tuple(sample.predictions[k] for k in open_heads)
             for k, prediction in zip(open_heads, predictions, strict=True):
                 _check_finite(prediction.head, sample.finite[k, :masks])
-            evidence = self._judge.sample_evidence(sample.prepared, predictions, sample.scores[open_heads, :masks])
+            answers = sample.answers.of(open_heads, masks)
+            evidence = self._instrument.evidence(sample.prepared, predictions, answers)
             early = self._stopping.boundary is not None
             clearance = evidence.clearance if early else [None] * len(open_heads)
             for at, k in enumerate(open_heads):
@@ -121,7 +124,7 @@ class _Open:
     """A sample whose rows are not complete."""
 
     prepared: Prepared
-    scores: Float64  # [k,n] scores of each head's explained class
+    answers: Answers  # to as many rows as the sample may need
     finite: Bool  # [k,n] whether all logits of that head and mask are finite
     verdicts: list[Verdict | None]  # one for each head
     predictions: tuple[Prediction, ...] = ()

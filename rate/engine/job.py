@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rate.config import Execution, Measurement
+from rate.data.bank import NO_BANK, Bank, BankDraw, folder_bank
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
 from rate.data.labels import CURE as LABEL_CURE
 from rate.data.labels import unknown_labels, with_suggestions
-from rate.engine.stopping import Stopping, stopping_for
-from rate.engine.verdict import Head
+from rate.engine.prediction import Head
+from rate.engine.stopping import Stopping, stopping_for, stopping_of_swaps
 from rate.errors import DataError
 from rate.kernels.saliency import Method
+from rate.kernels.separable import Perturbation, rise
+from rate.kernels.swap import ROWS_PER_FILL
 from rate.machine import COMPUTING, describe, versions
 from rate.records import plain, schema_id
 from rate.runs.run_document import RunDocument
@@ -45,6 +48,7 @@ class Job:
     available: int  # number of samples before --limit
     notices: tuple[str, ...] = ()
     patches: int | None = None  # patches per side of the artifact's token graph; None = it has none
+    bank: Bank = NO_BANK  # the pictures that stand where a pixel is hidden, if the measurement asks for them
 
     @property
     def method(self) -> Method:
@@ -53,14 +57,28 @@ class Job:
         return method
 
     @property
+    def perturbation(self) -> Perturbation:
+        """The tables and constants of the masks; swaps use only the mask that is 1 everywhere."""
+        if self.measurement.verdict == "swap":
+            return rise(self.geometry.size, self.measurement.grid)
+        return self.method.perturbation
+
+    @property
+    def fills(self) -> int:
+        """The number of pictures that are resident behind the images: one blank, or the bank."""
+        return len(self.bank) if self.measurement.with_pictures else 1
+
+    @property
     def decode(self) -> Callable[[Sample], Prepared]:
         """The function from a sample to its pixels, corrupted if the measurement says so, and its region."""
-        alter = corruption_function(self.measurement.corrupt, self.measurement.corrupt_seed)
-        return partial(prepare, geometry=self.geometry, alter=alter)
+        return decoder(self.measurement, self.geometry)
 
     @property
     def stopping(self) -> Stopping:
         """The stopping rule of a sample."""
+        if self.measurement.verdict == "swap":
+            most = min(self.measurement.most_fills, self.bank.fewest)
+            return stopping_of_swaps(self.measurement.fills, most, ROWS_PER_FILL)
         return stopping_for(self.measurement, self.method)
 
     @property
@@ -79,6 +97,7 @@ class Job:
             "pixel_path": pixel_path(self.geometry.interpolation),
             "backend": backend,
             "precision": precision,
+            "bank": self.bank.digest,
         }
 
     def key(self, backend: str, precision: str) -> str:
@@ -95,10 +114,17 @@ class Job:
             "execution": {name: getattr(self.execution, name) for name in self.execution.__slots__},
             "origin": self.origin,
             "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
+            "bank": {"pictures": [picture.id for picture in self.bank.pictures], "skipped": list(self.bank.skipped)},
             "samples": {"planned": len(self.samples), "available": self.available},
             "versions": versions((*COMPUTING, *(LIBRARIES if self.measurement.corrupt else ()))),
             "machine": describe(),
         }
+
+
+def decoder(measurement: Measurement, geometry: Geometry) -> Callable[[Sample], Prepared]:
+    """Return the function from a sample to its pixels, corrupted if ``measurement`` says so, and its region."""
+    alter = corruption_function(measurement.corrupt, measurement.corrupt_seed)
+    return partial(prepare, geometry=geometry, alter=alter)
 
 
 def job_from_artifact(
@@ -113,10 +139,13 @@ def job_from_artifact(
     """
     measurement.check_evidence()
     said = _check_corruption(measurement, artifact.geometry)
-    chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard))
+    draw = BankDraw(bank_size(measurement), measurement.seed)
+    offered = draw if measurement.fill == "pictures" else None
+    chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard), offered)
     heads = heads_of(artifact)
     said += _check_labels(chosen.labels, heads, data)
     origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
+    bank = _bank(measurement, artifact.geometry, draw)
     return Job(
         heads=heads,
         geometry=artifact.geometry,
@@ -127,8 +156,42 @@ def job_from_artifact(
         data=chosen.digest,
         origin=origin | {"shard": execution.shard},
         available=chosen.available,
-        notices=chosen.notices + said,
+        notices=chosen.notices + said + tuple(f"not in the bank of pictures: {text}" for text in bank.skipped),
         patches=artifact.patches,
+        bank=bank,
+    )
+
+
+def bank_size(measurement: Measurement) -> int:
+    """Return the number of pictures of a bank: at most half are of one class, and all that are needed are of others."""
+    return 2 * measurement.most_fills
+
+
+def _bank(measurement: Measurement, geometry: Geometry, draw: BankDraw) -> Bank:
+    """Read the bank that the measurement asks for: from a folder, or from the samples that were offered to ``draw``."""
+    if not measurement.with_pictures:
+        return NO_BANK
+    decode = decoder(measurement, geometry)
+    if measurement.fill == "pictures":
+        bank = draw.bank(decode)
+    else:
+        bank = folder_bank(Path(measurement.fill), draw.size, measurement.seed, decode)
+    check_bank(bank, measurement)
+    return bank
+
+
+def check_bank(bank: Bank, measurement: Measurement) -> None:
+    """Refuse a bank in which a sample meets too few pictures.
+
+    Raises:
+        DataError: says how many there are and how many are needed.
+    """
+    if bank.fewest >= measurement.fewest_fills:
+        return
+    raise DataError(
+        f"fill {measurement.fill}: a sample meets pictures of other classes, which are as few as {bank.fewest} of "
+        f"{len(bank)} that can be read, and {measurement.fewest_fills} are needed; give a larger set, another "
+        "--fill FOLDER of pictures, or --verdict map"
     )
 
 
@@ -139,7 +202,12 @@ def job_of_samples(
     execution: Execution,
     heads: tuple[Head, ...] | None = None,
 ) -> Job:
-    """Make a job on samples in memory, for callers that write no run; ``heads``: None = those of the artifact."""
+    """Make a job on samples in memory, for callers that write no run; ``heads``: None = those of the artifact.
+
+    Raises:
+        DataError: the measurement needs more pictures than the folder of its fill has; the samples are no bank.
+    """
+    bank = _bank(measurement, artifact.geometry, BankDraw(bank_size(measurement), measurement.seed))
     return Job(
         heads=heads or heads_of(artifact),
         geometry=artifact.geometry,
@@ -151,6 +219,7 @@ def job_of_samples(
         origin={"artifact": str(artifact.path)},
         available=len(samples),
         patches=artifact.patches,
+        bank=bank,
     )
 
 

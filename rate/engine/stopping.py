@@ -20,7 +20,7 @@ FUTILE = 0.1
 class Stopping:
     """The checkpoints of the stopping rule, and how clear a verdict must be at each of them."""
 
-    checkpoints: tuple[int, ...]  # ascending numbers of masks; the last one ends the sample
+    checkpoints: tuple[int, ...]  # ascending numbers of masks or swaps; the last one ends the sample
     # standard errors that a verdict must clear at the last checkpoint; None: no early verdict
     boundary: float | None = None
 
@@ -71,6 +71,21 @@ def stopping_for(measurement: Measurement, method: Method) -> Stopping:
     first, most = measurement.min_masks, measurement.max_masks
     grown = chain.from_iterable((first << k, 3 * (first << k) // 2) for k in count())
     return Stopping((*takewhile(lambda masks: masks < most, grown), most), boundary(measurement.confidence))
+
+
+FILL_CHECKPOINTS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""The numbers of fills after which the verdict of swaps is looked at."""
+
+SWAP_BOUNDARY = 1.8
+"""Standard errors that a verdict by swaps must clear at the last checkpoint."""
+
+
+def stopping_of_swaps(fills: int | str, most: int, rows: int) -> Stopping:
+    """Make the rule for swaps with ``rows`` rows for each fill; ``most`` fills can be met."""
+    if isinstance(fills, int):
+        return Stopping((rows * fills,))
+    met = (*(rows * count for count in FILL_CHECKPOINTS if count < most), rows * most)
+    return Stopping(met, SWAP_BOUNDARY)
 
 
 def boundary(confidence: float) -> float:

@@ -20,6 +20,9 @@ import numpy as np
 
 from rate.types import Float64, HeadFlags, HeadValues, Scores
 
+ROWS_PER_FILL = 2
+"""A fill takes two forwards: the region on it, then it in the region."""
+
 NOISE_Z = 2.0
 """A Shapley value counts as signal when it lies this many standard errors above zero."""
 

@@ -16,7 +16,8 @@ from rate.runs.failures import Failure, FailureCounts
 from rate.runs.shuffled import UInt64, ranks
 from rate.types import Bool, Float64
 
-_FLOATS = ["rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
+_SWAPS = ["share", "share_se", "kept_alone", "kept_without", "object_only", "background_only"]
+_FLOATS = [*_SWAPS, "rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
 HEAD_ROW_COLUMNS = [
     "id",
     "head",
@@ -79,7 +80,13 @@ class HeadRows:
         )
 
     def verdicts(self, kind: str, rows: Bool) -> Verdicts:
-        """Return the verdicts of some rows by a kind of evidence, for any rule."""
+        """Return the verdicts of some rows by a kind of evidence, for any rule.
+
+        The shares of swaps are absolute.
+        """
+        if kind == "share":
+            mass = self.floats("share", rows)
+            return Verdicts(self.columns["correct"][rows], mass, np.ones_like(mass), np.zeros_like(mass))
         return Verdicts(
             correct=self.columns["correct"][rows],
             mass=self.floats(f"rma_{kind}", rows),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from rate.credentials import without_credentials
 from rate.data.digests import fingerprint
-from rate.engine.verdict import Verdict
+from rate.engine.verdict import MapResult, Verdict
 from rate.metrics import quadrant_of
 from rate.records import Count
 from rate.types import Bool, Float64, Json, Sample
@@ -32,6 +32,17 @@ SCHEMA = pa.schema(
         pa.field("correct", pa.bool_()),
         pa.field("explained", pa.string()),
         pa.field("effect", pa.float32()),
+        pa.field("share", pa.float32()),
+        pa.field("share_se", pa.float32()),
+        pa.field("phi_region", pa.float32()),
+        pa.field("phi_region_se", pa.float32()),
+        pa.field("phi_rest", pa.float32()),
+        pa.field("phi_rest_se", pa.float32()),
+        pa.field("kept_alone", pa.float32()),
+        pa.field("kept_without", pa.float32()),
+        pa.field("object_only", pa.float32()),
+        pa.field("background_only", pa.float32()),
+        pa.field("fills", pa.int32()),
         pa.field("localization", pa.float32()),
         pa.field("rma_positive", pa.float32()),
         pa.field("rma_minmax", pa.float32()),
@@ -53,7 +64,7 @@ SCHEMA = pa.schema(
         pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
         pa.field("content", pa.binary()),  # digest of the bytes of image and mask of which the row was computed
     ],
-    metadata={"schema": "rate.samples/2"},
+    metadata={"schema": "rate.samples/3"},
 )
 
 MAP_SCHEMA = pa.schema(
@@ -70,37 +81,38 @@ MAP_SCHEMA = pa.schema(
 
 
 def row_from_verdict(verdict: Verdict) -> Json:
-    """Make the row of a predicted sample."""
+    """Make the row of a predicted sample; the columns of the other instrument are null."""
     prediction = verdict.prediction
     return {
-        "id": verdict.sample.id,
+        **dict.fromkeys(SCHEMA.names),
+        **{name: getattr(verdict.sample, name) for name in ("id", "label", "group", "cluster", "content")},
         "head": prediction.head,
-        "label": verdict.sample.label,
         "prediction": prediction.name,
         "probability": prediction.probability,
         "correct": prediction.correct,
         "explained": prediction.explained,
         "effect": prediction.effect,
-        "localization": verdict.localization,
-        "rma_positive": verdict.mass["positive"],
-        "rma_minmax": verdict.mass["minmax"],
-        "rma_raw": verdict.mass["raw"],
-        "rma_se": verdict.standard_error,
-        "ceiling": verdict.bounds.ceiling,
-        "floor": verdict.bounds.floor,
         "area": verdict.area,
-        "valid": verdict.valid["run"],
-        "valid_midpoint": verdict.valid["midpoint"],
-        "valid_absolute": verdict.valid["absolute"],
+        "valid": verdict.valid,
         "undefined_reason": verdict.reason,
         "forwards": verdict.forwards,
         "settled": verdict.settled,
-        "error": None,
-        "group": verdict.sample.group,
-        "cluster": verdict.sample.cluster,
-        "evidence_sketch": _shares(verdict.evidence).astype(np.float16).tobytes(),
         "region_sketch": np.round(255 * _block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
-        "content": verdict.sample.content,
+        **({} if verdict.map is None else _of_map(verdict.map)),
+        **({} if verdict.swap is None else asdict(verdict.swap)),
+    }
+
+
+def _of_map(result: MapResult) -> Json:
+    return {
+        "localization": result.localization,
+        **{f"rma_{kind}": mass for kind, mass in result.mass.items()},
+        "rma_se": result.standard_error,
+        "ceiling": result.bounds.ceiling,
+        "floor": result.bounds.floor,
+        "valid_midpoint": result.midpoint,
+        "valid_absolute": result.absolute,
+        "evidence_sketch": _shares(result.evidence).astype(np.float16).tobytes(),
     }
 
 
@@ -113,8 +125,8 @@ def row_from_error(sample: Sample, head: str, error: str) -> Json:
 
 def map_from_verdict(verdict: Verdict) -> Json:
     """Make the saved map of a verdict."""
-    side = min(MAP, len(verdict.evidence))
-    coarse = _block_means(verdict.evidence, side)
+    side = min(MAP, len(verdict.saliency.evidence))
+    coarse = _block_means(verdict.saliency.evidence, side)
     peak = coarse.max()
     return {
         "id": verdict.sample.id,
@@ -128,7 +140,7 @@ def map_from_verdict(verdict: Verdict) -> Json:
 
 def quadrant(verdict: Verdict) -> str:
     """Return the quadrant of a verdict; see `quadrant_of`."""
-    return quadrant_of(verdict.prediction.correct, verdict.valid["run"])
+    return quadrant_of(verdict.prediction.correct, verdict.valid)
 
 
 def _shares(evidence: Float64) -> Float64:
@@ -215,7 +227,9 @@ class Recorder:
     def _is_kept(self, verdict: Verdict) -> bool:
         """Tell whether the run may keep the verdict's map; in a large set most maps are excluded early."""
         if not self.keep_maps:
-            return self.keep_maps is None
+            return self.keep_maps is None and verdict.map is not None
+        if verdict.map is None:
+            return False
         lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])
         minus = -fingerprint(verdict.sample.id)
         if len(lowest) < self.keep_maps:

@@ -26,6 +26,7 @@ class Identity(Record, frozen=True):
     pixel_path: str
     backend: str
     precision: str
+    bank: Annotated[str, Meta(description="digest of the pictures that stand where a pixel is hidden")] = ""
 
 
 class Origin(Record, frozen=True, omit_defaults=True):
@@ -42,14 +43,36 @@ class Origin(Record, frozen=True, omit_defaults=True):
 class Rule(Record, frozen=True):
     """The measurement, and when a rationale counts as valid."""
 
-    evidence: Literal["positive", "minmax", "raw"]
+    verdict: Literal["swap", "map"]
+    fill: Annotated[str, Meta(description="what stands where a pixel is hidden")]
+    evidence: Annotated[Literal["positive", "minmax", "raw", "share"], Meta(description="share: of swaps")]
     valid: Literal["midpoint", "absolute"]
     tau: Annotated[float, Meta(gt=0, lt=1)]
-    saliency: str
-    masks: int | str
     explained: Literal["label", "prediction"]
-    score: Literal["logit", "probability"]
+    score: Literal["logit", "centred", "log-odds", "probability"]
+    saliency: str | None = None  # of a map
+    masks: int | str | None = None
+    fills: int | str | None = None  # of swaps
+    margin: float | None = None
+    ramp: float | None = None
     corrupt: str | None = None
+
+    @property
+    def column(self) -> str:
+        """The column of a row that is compared with tau under the rule ``absolute``."""
+        return "share" if self.evidence == "share" else f"rma_{self.evidence}"
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a sample takes as many rows as its own verdict needs."""
+        return "auto" in (self.masks, self.fills)
+
+
+class RecordedBank(Record, frozen=True):
+    """The pictures that stand where a pixel is hidden, in order; none for other fills."""
+
+    pictures: tuple[str, ...]  # ids
+    skipped: tuple[str, ...]  # ids of pictures that could not be read, with the reason
 
 
 class ListedPart(Record, frozen=True):
@@ -74,7 +97,7 @@ class SampleCounts(Record, frozen=True):
     available: Count
 
 
-class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/2"):
+class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/3"):
     """run.json. Measurement and execution hold the settings by name; which there are depends on the method."""
 
     has_digest: ClassVar[bool] = True
@@ -87,6 +110,7 @@ class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/2"):
     execution: Json
     origin: Origin
     heads: Annotated[tuple[ListedHead, ...], Meta(min_length=1)]
+    bank: RecordedBank = RecordedBank((), ())
     samples: SampleCounts
     versions: dict[str, str]
     machine: dict[str, str]

@@ -228,7 +228,7 @@ def summarize(folder: Path, run: RunDocument) -> Summary:
 
 
 def _ring(rows: HeadRows, rule: Rule) -> Ring:
-    judged = rows.judged
+    judged = rows.judged & (rule.verdict == "map")  # swaps have no sketch of a map
     verdicts = rows.verdicts(rule.evidence, judged)
     return Ring.of(rows.rank[judged], verdicts.correct, verdicts.threshold(rule.valid, rule.tau))
 
@@ -249,7 +249,7 @@ def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
     judged, counts = rows.judged, rows.counts()
     verdicts = rows.verdicts(rule.evidence, judged)
     trust, reliability = _beside(rows, verdicts, rule, counts, shuffled)
-    swept = () if rule.masks == "auto" else _swept(verdicts, rule.valid)
+    swept = () if rule.adaptive else _swept(verdicts, rule.valid)
     del verdicts  # before others of the same size are made
     forwards = rows.columns["forwards"][~rows.columns["failed"]]
     return HeadSummary(
@@ -261,7 +261,7 @@ def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
         forwards_mean=float(forwards.mean()) if len(forwards) else None,
         pt=trust,
         ir=reliability,
-        also=() if rule.masks == "auto" else tuple(_also(rows, rule)),
+        also=() if rule.adaptive or rule.verdict == "swap" else tuple(_also(rows, rule)),
         sweep=swept,
         groups={name: _group(rows.counts(own), int(own.sum())) for name, own in rows.by_group()},
     )
@@ -297,8 +297,8 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, counts: Counts, shuf
     judged, valid, tau = rows.judged, rule.valid, rule.tau
     uniform = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
     noise: tuple[float | None, float | None] = (None, None)
-    errors = rows.floats("rma_se", judged)
-    if rule.evidence == "positive" and len(errors) and not np.isnan(errors).any():
+    errors = rows.floats("share_se" if rule.evidence == "share" else "rma_se", judged)
+    if rule.evidence in ("positive", "share") and len(errors) and not np.isnan(errors).any():
         noise = verdict_noise(verdicts, errors, valid, tau)
     return (
         Metric(pt(counts), pt(uniform).value, pt(shuffled).value, noise[0]),

@@ -6,22 +6,18 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-
 from rate.backends.base import Backend
 from rate.data.digests import IdSet
 from rate.engine.engine import Engine, slots_of
 from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
-from rate.kernels.saliency import Method
 from rate.metrics import QUADRANTS
 from rate.records import Count, Document, Sha256
 from rate.runs.folder import part_files
 from rate.runs.parts import ids_of
 from rate.runs.rows import MAP
 from rate.runs.run_document import read_run
-from rate.types import Rows
 
 ROW_BYTES = 900
 """The stored bytes of a row with its sketches, before compression."""
@@ -55,12 +51,9 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
     key = job.key(backend.name, backend.precision)
     stored = _stored(out, key)
     todo = sum(sample.id not in stored for sample in job.samples) if len(stored) else len(job.samples)
-    method = job.method
     rows = CLEAN_ROWS + job.stopping.most
-    slots = slots_of(job)
-    backend.bind(method.perturbation, slots)
-    Engine(job, backend)  # warms up
-    staged = _masked(method, job.execution.batch, slots - 1)
+    backend.bind(job.perturbation, slots_of(job))
+    staged = Engine(job, backend).usual_rows()  # the engine warms up
     times = []
     for _ in range(batches):
         began = time.perf_counter()
@@ -78,13 +71,6 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
         seconds=todo * rows / rate,
         disk_bytes=len(job.heads) * (todo * ROW_BYTES + maps * MAP * MAP * 2),
     )
-
-
-def _masked(method: Method, batch: int, blank: int) -> Rows:
-    """Make a batch of masks of the image in slot 0, which resembles nearly all batches of a run."""
-    masks = method.draw("", 0, min(batch, method.count))
-    chosen = np.resize(np.arange(len(masks)), batch)
-    return Rows.under_masks(np.zeros(batch, np.int64), masks.grid[chosen], masks.offset[chosen], blank)
 
 
 def _stored(out: Path, key: str) -> IdSet:

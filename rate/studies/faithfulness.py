@@ -24,10 +24,12 @@ from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome
-from rate.engine.verdict import Prediction, Verdict, softmax
+from rate.engine.prediction import Prediction
+from rate.engine.verdict import Verdict
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
 from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels
+from rate.kernels.score import softmax
 from rate.kernels.separable import rise
 from rate.metrics import Z95, Ratio, rank_correlation
 from rate.records import Count, Document, Record, record, write
@@ -201,7 +203,7 @@ def write_faithfulness(run: Path, scores_by_head: dict[str, HeadScores]) -> Fait
 
 def _with_maps(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Select the verdicts whose map has evidence; the region need not allow a verdict."""
-    return [one for one in verdicts if one.reason != "no-evidence" and one.evidence.any()]
+    return [one for one in verdicts if one.reason != "no-evidence" and one.saliency.evidence.any()]
 
 
 def _take(head_scores: HeadScores, verdict: Verdict, areas: tuple[float, ...]) -> None:
@@ -210,7 +212,7 @@ def _take(head_scores: HeadScores, verdict: Verdict, areas: tuple[float, ...]) -
         return
     head_scores.areas.append(areas)
     if 0.0 < verdict.area < 1.0:
-        first = pixel_order(verdict.evidence, verdict.sample.id)[0]
+        first = pixel_order(verdict.saliency.evidence, verdict.sample.id)[0]
         head_scores.pointing.append(bool(verdict.region.ravel()[first]))
         head_scores.uniform.append(verdict.area)
 
@@ -251,7 +253,7 @@ class Curves:
         image = self._decode(sample).pixels
         chance = random_order(f"random {sample.id}", image[0].size)
         for verdict in verdicts:
-            order = pixel_order(verdict.evidence, sample.id)
+            order = pixel_order(verdict.saliency.evidence, sample.id)
             orders = (order, False), (order, True), (chance, False)
             steps = ((*one, step) for one in orders for step in range(STEPS + 1))
             scores = self._scores(image, list(steps), verdict.prediction)

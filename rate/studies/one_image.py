@@ -12,7 +12,8 @@ from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.engine import InProcess
 from rate.engine.job import heads_of, job_of_samples
-from rate.engine.verdict import Head, Verdict
+from rate.engine.prediction import Head
+from rate.engine.verdict import Verdict
 from rate.errors import UsageError
 from rate.records import AtLeastOne, Document, Share
 from rate.runs.rows import RunStats
@@ -52,12 +53,12 @@ class Explanation:
             probability=prediction.probability,
             explained=prediction.explained,
             effect=prediction.effect,
-            rma=verdict.mass,
-            rma_se=verdict.standard_error,
-            ceiling=verdict.bounds.ceiling,
-            floor=verdict.bounds.floor,
-            localization=verdict.localization,
-            valid=verdict.valid["run"],
+            rma=verdict.saliency.mass,
+            rma_se=verdict.saliency.standard_error,
+            ceiling=verdict.saliency.bounds.ceiling,
+            floor=verdict.saliency.bounds.floor,
+            localization=verdict.saliency.localization,
+            valid=verdict.valid,
             undefined_reason=verdict.reason,
             forwards=verdict.forwards,
             picture=str(picture),

@@ -15,9 +15,9 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.data.manifest import read_manifest
-from rate.engine.verdict import softmax
 from rate.errors import RunError, TooManyErrors
 from rate.kernels import reference
+from rate.kernels.score import softmax
 from rate.records import written
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run

@@ -138,3 +138,15 @@ def colour(hue: float, saturation: float, value: float) -> Float64:
 def luminance(rgb: Float64) -> Float64:
     """Compute the Rec. 709 luminance of [...,3]."""
     return np.asarray(rgb @ np.array([0.2126, 0.7152, 0.0722]))
+
+
+WEAVES = tuple((angle, period) for period in (3.0, 6.0) for angle in (0, 45, 90, 135))
+"""The direction in degrees and the period in pixels of each class's stripes."""
+
+
+def weave(size: int, label: int, rng: np.random.Generator) -> Float64:
+    """Draw [h,w] the stripes of a class in a phase by chance: 0 or 1 in every pixel."""
+    angle, period = WEAVES[label]
+    axis = np.arange(size)
+    along = np.cos(np.radians(angle)) * axis[None, :] + np.sin(np.radians(angle)) * axis[:, None]
+    return np.asarray(np.sin(2 * np.pi * (along / period + rng.random())) > 0, np.float64)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rate.data.make.drawing import SHAPES, colour, luminance, scene, shape, texture, unit_area
+from rate.data.make.drawing import SHAPES, colour, luminance, scene, shape, texture, unit_area, weave
 from rate.errors import ConfigError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
@@ -44,12 +44,14 @@ class Synthetic:
     seed: int = 0
     smallest: float = 0.03  # smallest and largest area of the object, shares of the image
     largest: float = 0.40
+    woven: float = 0.0  # share of objects in the stripes of their class, so that every part of them tells it
 
     def __post_init__(self) -> None:
         if self.shortcut not in SHORTCUTS:
             raise ConfigError(f"shortcut must be one of {', '.join(SHORTCUTS)}; got {self.shortcut!r}")
-        if not 0 <= self.rho <= 1:
-            raise ConfigError(f"rho is a share, so it must lie in [0, 1]; got {self.rho}")
+        for name, share in (("rho", self.rho), ("woven", self.woven)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} is a share, so it must lie in [0, 1]; got {share}")
         if not 32 <= self.size <= 2048:
             raise ConfigError(f"size must lie between 32 and 2048 pixels, got {self.size}")
         if min(self.train, self.test) < 0 or self.train + self.test == 0:
@@ -134,11 +136,19 @@ class Scenery:
     def with_object(self, label: int, scene: Float64 | None = None) -> Float64:
         """Draw [h,w,3] in [0, 1] the object of a class at this place, on this scene or another."""
         scene = self.scene if scene is None else scene
-        return (scene + self._coverage(label)[..., None] * (self._paint - scene)).clip(0, 1)
+        return (scene + self._coverage(label)[..., None] * (self._paint_of(label) - scene)).clip(0, 1)
 
     def other_scene(self, named: int) -> Float64:
         """Draw [h,w,3] a new scene whose shortcut names the class ``named``."""
         return _scene(self._settings, named, _generator(f"{self._key} scene {named}"))[0]
+
+    def _paint_of(self, label: int) -> Float64:
+        if _generator(f"{self._key} woven").random() >= self._settings.woven:
+            return self._paint
+        stripes = weave(self._settings.size, label, _generator(f"{self._key} weave"))
+        rng = _generator(f"{self._key} colours")
+        ends = [colour(rng.random(), 0.6, value) for value in (0.95, 0.35)]
+        return np.asarray(ends[0] + stripes[..., None] * (ends[1] - ends[0]))
 
     def _coverage(self, label: int) -> Float64:
         # The shape of another class may cover other pixels, but never the tag.

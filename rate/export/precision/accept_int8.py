@@ -89,7 +89,7 @@ def _share(flips: Flips) -> float:
 
 
 def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
-    with spec.open(job.method.perturbation, slots_of(job)) as backend:
+    with spec.open(job.perturbation, slots_of(job)) as backend:
         return {
             (outcome.sample.id, verdict.prediction.head): verdict
             for step in InProcess(backend).steps(job, job.samples)
@@ -106,4 +106,4 @@ def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:
 def _answer(verdict: Verdict | None) -> Answer | None:
     if verdict is None:
         return None
-    return Answer(verdict.prediction.name, verdict.valid["run"], verdict.mass["positive"])
+    return Answer(verdict.prediction.name, verdict.valid, verdict.saliency.mass["positive"])

@@ -146,7 +146,7 @@ class _Column:
     def of(cls, rows: pa.Table, head: HeadRun) -> _Column:
         """Take the verdicts of a head and the relevance masses behind them from its rows."""
         valid = rows["valid"]
-        mass = rows[f"rma_{head.summary.rule.evidence}"]
+        mass = rows[head.summary.rule.column]
         return cls(
             judged=np.asarray(pc.is_valid(valid).to_numpy(), np.bool_),
             valid=np.asarray(pc.fill_null(valid, False).to_numpy(), np.bool_),

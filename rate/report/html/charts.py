@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from rate.metrics import QUADRANTS, quadrant_codes
 from rate.report.heads import HeadRun
+from rate.runs.run_document import Rule
 from rate.types import Float64
 
 WIDTH, HEIGHT = 360.0, 210.0
@@ -127,14 +128,14 @@ def ticks(labels: Mapping[float, str]) -> tuple[Tick, ...]:
 
 def is_adaptive(head: HeadRun) -> bool:
     """Tell whether masks were drawn until a verdict was clear."""
-    return head.summary.rule.masks == "auto" or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
+    return head.summary.rule.adaptive or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
 
 
 def _counted(head: HeadRun) -> tuple[Float64, Float64]:
     """Compute counts [rr rw wr ww, bins] and the edges of the bins, which include the threshold."""
     rule = head.summary.rule
     midpoint, tau = rule.valid == "midpoint", rule.tau
-    column = "localization" if midpoint else f"rma_{rule.evidence}"
+    column = "localization" if midpoint else rule.column
     judged = head.rows.filter(pc.is_valid(head.rows["valid"]))
     values = np.asarray(judged[column].to_numpy(), np.float64)
     correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
@@ -167,7 +168,7 @@ def _histogram(head: HeadRun, counts: Float64, edges: Float64, up: float, down: 
                 Bar(name, int(row[k]), float(edges[k]), float(edges[k + 1]), left, top, right - left - 1, height)
             )
     return Histogram(
-        quantity="localization" if rule.valid == "midpoint" else "relevance mass",
+        quantity=_quantity(rule),
         tau=rule.tau,
         judged=judged,
         bars=tuple(bars),
@@ -219,3 +220,9 @@ def _y(share: float) -> float:
 
 SHARES = tuple(Tick(_y(value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1))
 """Labels along a y axis of shares."""
+
+
+def _quantity(rule: Rule) -> str:
+    if rule.verdict == "swap":
+        return "share of the region"
+    return "localization" if rule.valid == "midpoint" else "relevance mass"

@@ -85,7 +85,7 @@ def _card(shown: ShownSample, head: HeadRun, view: View | None, picture: int | N
         quadrant=shown.quadrant,
         row=shown.row,
         threshold=_threshold(shown.row, rule),
-        mass=shown.row[f"rma_{rule.evidence}"],
+        mass=shown.row[rule.column],
         picture=picture,
         heat=None if shown.heat is None else heat_uri(np.minimum(shown.heat, 1.0)),
         coarse=shown.coarse,

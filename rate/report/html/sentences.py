@@ -9,9 +9,10 @@ from rate.runs.summary import HeadSummary, Metric
 REASONS = {
     "empty-region": "the region is empty in model pixels",
     "full-region": "the region fills the whole image",
+    "full-when-grown": "the region fills the whole image once it is grown",
     "zero-evidence": "the map has no evidence anywhere",
     "unresolvable": "the perturbation cannot tell inside from outside, as with very small regions",
-    "no-evidence": "the map is not above its own noise",
+    "no-evidence": "the evidence is not above its own noise",
 }
 
 
@@ -24,17 +25,24 @@ def answer(summary: HeadSummary) -> list[str]:
 
 def rule_in_words(rule: Rule) -> str:
     """State what was measured and when evidence counts as valid."""
-    method = METHODS.get(rule.saliency)
+    images = f"; every image under {rule.corrupt}" if rule.corrupt is not None else ""
+    tau = f"{rule.tau:g}"
+    if rule.verdict == "swap":
+        fills = "until the verdict is clear" if rule.fills == "auto" else f"{rule.fills:,} times an image"
+        fill = "other images of the set" if rule.fill == "pictures" else f"the images in {rule.fill}"
+        return (
+            f"The region and the rest swapped with {fill} ({fills}), by the {rule.score} of the {_explained(rule)}; "
+            f"valid from a share of the region of at least {tau}{images}"
+        )
+    method = METHODS.get(rule.saliency or "")
     masks = f"{rule.masks} masks" if method is None else method.masks_in_words
     if isinstance(rule.masks, int):
         masks = f"{rule.masks:,} masks an image"
-    tau = f"{rule.tau:g}"
     condition = (
         f"localization of at least {tau}"
         if rule.valid == "midpoint"
         else f"relevance mass inside the region of at least {tau}"
     )
-    images = f"; every image under {rule.corrupt}" if rule.corrupt is not None else ""
     return (
         f"{rule.saliency if method is None else method.title} "
         f"({masks}) on the {rule.score} of the {_explained(rule)}; {rule.evidence} evidence; valid from a "

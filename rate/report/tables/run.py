@@ -53,7 +53,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         table.add_row(title, *_metric(metric))
     yield table
     yield Text(rule_line(head.rule))
-    if head.rule.masks == "auto" and head.forwards_mean is not None:
+    if head.rule.adaptive and head.forwards_mean is not None:
         yield Text(f"{head.forwards_mean:.0f} forwards an image on average, {counts.capped} verdicts not clear")
     for other in head.also:
         yield Text(
@@ -89,9 +89,15 @@ def _number(value: float | None) -> str:
 
 def rule_line(rule: Rule) -> str:
     """State what was measured and when evidence counts as valid."""
-    asked = rule.masks
-    masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
     images = f"under {rule.corrupt}; " if rule.corrupt else ""
+    asked = rule.masks or ""
+    masks = f"{asked} masks" if isinstance(asked, int) else _MASKS.get(asked, asked)
+    if rule.verdict == "swap":
+        fills = "fills until clear" if rule.fills == "auto" else f"{rule.fills} fills"
+        return (
+            f"{images}swap with {rule.fill}, {fills}; {rule.score} of the {rule.explained}; "
+            f"valid from a share of {rule.tau:g}"
+        )
     return (
         f"{images}{rule.saliency}, {masks}; {rule.score} of the {rule.explained}; "
         f"{rule.evidence} evidence, valid from {rule.valid} {rule.tau:g}"

@@ -1,0 +1,158 @@
+"""The bank of pictures that stand where a pixel is hidden: a function of the seed and the ids of a set alone.
+
+The pictures with the smallest digest of seed and id are taken, at most half of them of one class, so that every sample
+meets pictures of other classes. Order, shard, worker and resume do not matter.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rate.data.digests import CONTENT_BYTES
+from rate.errors import DataError, SampleError
+from rate.types import Int64, Prepared, Sample
+
+SPARE = 16
+"""The number of further pictures that are remembered in case some of the bank cannot be read."""
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The pictures in the order of their digests.
+
+    >>> Bank((), seed=0).digest
+    ''
+    """
+
+    pictures: tuple[Sample, ...]  # with the digests of their contents
+    seed: int
+    skipped: tuple[str, ...] = ()  # the ids of pictures that could not be read, with the reason
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def digest(self) -> str:
+        """The digest of ids and contents, 32 hex digits; empty without pictures."""
+        if not self.pictures:
+            return ""
+        content = hashlib.blake2b(digest_size=16)
+        for picture in self.pictures:
+            content.update(f"{picture.id}\0".encode() + (picture.content or b"").ljust(CONTENT_BYTES, b"\0"))
+        return content.hexdigest()
+
+    @property
+    def fewest(self) -> int:
+        """The fewest pictures that a sample can meet: those that are not of the class with most pictures."""
+        classes = Counter(picture.label for picture in self.pictures if picture.label)
+        return len(self.pictures) - max(classes.values(), default=0)
+
+    def order(self, sample: Sample) -> Int64:
+        """Return the indices [n] of the pictures that ``sample`` meets, in its own order.
+
+        The order depends on the seed and the id alone. The sample itself and pictures of its class are left out.
+        """
+        key = _digest(self.seed, f"order\0{sample.id}")
+        shuffled = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.pictures))
+        others = [k for k in shuffled.tolist() if self._may_meet(sample, self.pictures[k])]
+        return np.array(others, np.int64)
+
+    @staticmethod
+    def _may_meet(sample: Sample, picture: Sample) -> bool:
+        return picture.id != sample.id and (not picture.label or picture.label != sample.label)
+
+
+NO_BANK = Bank((), 0)
+
+
+@dataclass(slots=True)
+class BankDraw:
+    """Chooses the pictures of a bank while a set streams by; it never holds more than it may need."""
+
+    size: int  # number of pictures wanted
+    seed: int
+    _kept: list[tuple[int, str, Sample]] = field(default_factory=list)  # ascending digests
+    _of_class: Counter[str] = field(default_factory=Counter)
+
+    def add(self, sample: Sample) -> None:
+        """Offer a sample."""
+        digest = _digest(self.seed, sample.id)
+        if len(self._kept) >= self._most and digest > self._kept[-1][0]:
+            return
+        bisect.insort(self._kept, (digest, sample.id, sample))
+        self._of_class[sample.label] += 1
+        # Taking in ascending order what no limit forbids is the same as dropping the last one that breaks a limit.
+        if self._of_class[sample.label] > self._most_of_class:
+            self._drop(next(k for k in range(len(self._kept))[::-1] if self._kept[k][2].label == sample.label))
+        elif len(self._kept) > self._most:
+            self._drop(-1)
+
+    def bank(self, decode: Callable[[Sample], Prepared], threads: int = 2) -> Bank:
+        """Read the pictures; one that cannot be read is replaced by the next one.
+
+        ``decode`` gives the pixels of a sample and the digest of its content.
+        """
+        return _read([sample for _, _, sample in self._kept], self.size, self.seed, decode, threads)
+
+    @property
+    def _most(self) -> int:
+        return self.size + SPARE
+
+    @property
+    def _most_of_class(self) -> int:
+        return self.size // 2
+
+    def _drop(self, at: int) -> None:
+        self._of_class[self._kept.pop(at)[2].label] -= 1
+
+
+def folder_bank(folder: Path, size: int, seed: int, decode: Callable[[Sample], Prepared], threads: int = 2) -> Bank:
+    """Read the bank from the images in a folder and the folders below it; their classes are unknown.
+
+    Raises:
+        DataError: it is no folder, or has no image.
+    """
+    if not folder.is_dir():
+        raise DataError(f"--fill {folder} is no folder; give mean, own, pictures, or a folder of images")
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    if not paths:
+        raise DataError(f"--fill {folder} has no image ({', '.join(_SUFFIXES)}); give a folder of pictures")
+    samples = [Sample(path.relative_to(folder).as_posix(), "", str(path.resolve()), boxes=()) for path in paths]
+    samples.sort(key=lambda sample: _digest(seed, sample.id))
+    return _read(samples, size, seed, decode, threads)
+
+
+def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Sample], Prepared], threads: int) -> Bank:
+    pictures: list[Sample] = []
+    skipped: list[str] = []
+
+    def content(sample: Sample) -> Sample | str:
+        try:
+            return decode(sample).sample
+        except SampleError as error:
+            return f"{sample.id}: {error}"
+
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(candidates), size):
+            wanted = size - len(pictures)
+            for read in pool.map(content, candidates[start : start + size] if wanted else ()):
+                if isinstance(read, str):
+                    skipped.append(read)
+                elif len(pictures) < size:
+                    pictures.append(read)
+    return Bank(tuple(pictures), seed, tuple(skipped))
+
+
+def _digest(seed: int, identifier: str) -> int:
+    content = seed.to_bytes(8, "little") + identifier.encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

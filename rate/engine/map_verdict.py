@@ -1,0 +1,160 @@
+"""Verdicts by a saliency map's mass inside the region, the paper's way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rate.config import FILLS_OF_MAPS, Measurement
+from rate.engine.fills import FillOrder
+from rate.engine.prediction import Prediction
+from rate.engine.schedule import CLEAN_ROWS
+from rate.engine.stopping import Stopping, stopping_for
+from rate.engine.verdict import OWN_MEAN, Answers, MapResult, Perturbed, Verdict
+from rate.kernels.saliency import Bounds, Method, evidence
+from rate.kernels.separable import Perturbation
+from rate.metrics import is_valid, localization, relevance_mass, threshold, undefined_reason
+from rate.types import Float64, Int64, Prepared, Sample, Scores, SoftRegion
+
+EVIDENCE_KINDS = ("positive", "minmax", "raw")
+
+
+class MapInstrument:
+    """Masks of a saliency method, folded into maps; see `rate.engine.verdict.Instrument`."""
+
+    def __init__(self, method: Method, measurement: Measurement, order: FillOrder) -> None:
+        self._method, self._measurement, self._order = method, measurement, order
+        self.stopping: Stopping = stopping_for(measurement, method)
+
+    @property
+    def perturbation(self) -> Perturbation:
+        """See `Instrument`."""
+        return self._method.perturbation
+
+    def region(self, prepared: Prepared) -> SoftRegion | None:
+        """See `Instrument`."""
+        return None
+
+    def rows(self, sample: Sample, start: int, stop: int) -> Perturbed:
+        """See `Instrument`."""
+        masks = self._method.draw(sample.id, start, stop)
+        fill = self._fills(sample, np.arange(start, stop))
+        return Perturbed(masks.grid, masks.offset, np.zeros(len(masks), np.int64), fill)
+
+    def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
+        """See `Instrument`."""
+        return MapEvidence(self._method, self._measurement, prepared, predictions, answers.scores)
+
+    def _fills(self, sample: Sample, rows: Int64) -> Int64:
+        """Choose the fill of each row; pictures take turns, each behind one mask of every share of kept cells."""
+        if self._measurement.fill == "own":
+            return np.full(len(rows), OWN_MEAN)
+        order = self._order(sample)[:FILLS_OF_MAPS]
+        return np.asarray(order[rows // len(self._measurement.shares) % len(order)])
+
+
+class MapEvidence:
+    """The maps of one sample after some of its masks, for k heads; see `rate.engine.verdict.SampleEvidence`."""
+
+    def __init__(
+        self,
+        method: Method,
+        measurement: Measurement,
+        prepared: Prepared,
+        predictions: tuple[Prediction, ...],
+        scores: Scores,
+    ) -> None:
+        self._method, self._measurement = method, measurement
+        self._prepared, self._predictions, self._scores = prepared, predictions, scores
+        self._masks = method.draw(prepared.sample.id, 0, scores.shape[1])
+        self._maps = method.maps(np.array([p.score for p in predictions]), scores, self._masks)
+        self._above_noise = method.above_noise(scores, self._masks, self._maps)
+        self._bounds = stored_bounds(method.bounds(prepared.region))
+        self._area = float(prepared.region.mean())
+
+    @cached_property
+    def clearance(self) -> list[float | None]:
+        """See `SampleEvidence`."""
+        ceiling, floor = self._bounds.ceiling, self._bounds.floor
+        if undefined_reason(self._area, 0.0, ceiling, floor, above_noise=True) is not None:
+            return [None] * len(self._predictions)
+        needed = threshold(ceiling, floor, self._measurement.valid, self._measurement.tau)
+        distances = self._method.clearance(self._scores, self._masks, self._maps, self._prepared.region, needed)
+        return [float(value) for value in np.where(self._above_noise, distances, 0.0)]
+
+    @cached_property
+    def _errors(self) -> Float64 | None:
+        return self._method.standard_error(self._scores, self._masks, self._maps, self._prepared.region)
+
+    @cached_property
+    def _evidence(self) -> dict[str, Float64]:
+        return {kind: evidence(self._maps, kind) for kind in EVIDENCE_KINDS}
+
+    def verdict(self, k: int, settled: str) -> Verdict:
+        """See `SampleEvidence`."""
+        head_evidence = HeadEvidence(
+            evidence={kind: maps[k] for kind, maps in self._evidence.items()},
+            bounds=self._bounds,
+            forwards=CLEAN_ROWS + self._scores.shape[1],
+            settled=settled,
+            above_noise=bool(self._above_noise[k]),
+            standard_error=None if self._errors is None else float(self._errors[k]),
+        )
+        return verdict_on(head_evidence, self._prepared, self._predictions[k], self._measurement)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadEvidence:
+    """The evidence of one head on one sample, from any explainer."""
+
+    evidence: dict[str, Float64]  # kind -> [h,w], see `EVIDENCE_KINDS`
+    bounds: Bounds  # in the stored precision; see `stored_bounds`
+    forwards: int
+    settled: str
+    above_noise: bool = True
+    standard_error: float | None = None
+
+
+def verdict_on(
+    head_evidence: HeadEvidence, prepared: Prepared, prediction: Prediction, measurement: Measurement
+) -> Verdict:
+    """Judge the evidence under the rule of ``measurement``, and under the other rules."""
+    region, area, bounds = prepared.region, float(prepared.region.mean()), head_evidence.bounds
+    mass = {kind: stored(relevance_mass(one, region)) for kind, one in head_evidence.evidence.items()}
+    own, positive = mass[measurement.evidence], mass["positive"]
+    reason = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
+
+    def judged(value: float | None, rule: str) -> bool | None:
+        return None if reason or value is None else is_valid(value, bounds.ceiling, bounds.floor, rule, measurement.tau)
+
+    return Verdict(
+        sample=prepared.sample,
+        prediction=prediction,
+        area=area,
+        region=region,
+        reason=reason,
+        valid=judged(own, measurement.valid),
+        forwards=head_evidence.forwards,
+        settled=head_evidence.settled,
+        map=MapResult(
+            mass=mass,
+            standard_error=head_evidence.standard_error,
+            bounds=bounds,
+            localization=None if positive is None else localization(positive, bounds.ceiling, bounds.floor),
+            midpoint=judged(positive, "midpoint"),
+            absolute=judged(own, "absolute"),
+            evidence=head_evidence.evidence[measurement.evidence],
+        ),
+    )
+
+
+def stored_bounds(exact: Bounds) -> Bounds:
+    """Round the bounds to the precision of a row."""
+    return Bounds(float(np.float32(exact.ceiling)), float(np.float32(exact.floor)))
+
+
+def stored(value: float | None) -> float | None:
+    """Round to the precision of a row, so that a verdict recomputed from stored columns is the same to the last bit."""
+    return None if value is None else float(np.float32(value))

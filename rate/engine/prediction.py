@@ -1,0 +1,84 @@
+"""The predictions of the heads and the scores of the classes that are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rate.backends.base import Logits
+from rate.config import Measurement
+from rate.kernels.score import score, softmax
+from rate.types import Float64, Sample, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A classifier on the shared tower."""
+
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A head's prediction for the unmasked image, and the score's difference to that of the fills."""
+
+    head: str
+    name: str  # predicted class
+    probability: float
+    correct: bool
+    explained: str  # class whose score is explained
+    score: float  # of the explained class on the unmasked image
+    effect: float | None  # score less the mean score of what stands where pixels are hidden; None if not finite
+
+
+class Reader:
+    """The predictions and scores of every head."""
+
+    def __init__(self, heads: tuple[Head, ...], measurement: Measurement, nothing: Logits) -> None:
+        """Take the logits [f,c] of the pictures that stand where a pixel is hidden, ``nothing``."""
+        self.heads = heads
+        self._measurement = measurement
+        self._nothing = {name: values.astype(np.float64) for name, values in nothing.items()}
+        self._column = {head.name: {name: i for i, name in enumerate(head.classes)} for head in heads}
+
+    def predictions(self, sample: Sample, clean: dict[str, Float64]) -> tuple[Prediction, ...]:
+        """Compute one prediction for each head from the unmasked image's logits [c]."""
+        return tuple(self._prediction(head, sample, clean[head.name]) for head in self.heads)
+
+    def _prediction(self, head: Head, sample: Sample, logits: Float64) -> Prediction:
+        best = int(np.argmax(logits))
+        label = self._column[head.name][sample.label]
+        explained = label if self._measurement.explain == "label" else best
+        clean = float(self._score(logits, explained))
+        nothing = float(self._score(self._nothing[head.name], explained).mean())
+        return Prediction(
+            head=head.name,
+            name=head.classes[best],
+            probability=float(softmax(logits)[best]),
+            correct=best == label,
+            explained=head.classes[explained],
+            score=clean,
+            effect=clean - nothing if np.isfinite(clean - nothing) else None,
+        )
+
+    def column(self, prediction: Prediction) -> int:
+        """Return the index of the explained class in the logits of its head."""
+        return self.columns(prediction.head)[prediction.explained]
+
+    def columns(self, head: str) -> dict[str, int]:
+        """Map the classes of a head to their indices in its logits."""
+        return self._column[head]
+
+    def scores(self, predictions: tuple[Prediction, ...], logits: Mapping[str, np.ndarray]) -> Scores:
+        """Compute scores [k,n] of each head's explained class from its logits [n,c]."""
+        return np.stack([self._score(logits[p.head].astype(np.float64), self.column(p)) for p in predictions])
+
+    def scores_of_nothing(self, predictions: tuple[Prediction, ...]) -> Scores:
+        """Compute scores [k,f] of each head's explained class on what stands where pixels are hidden."""
+        return self.scores(predictions, self._nothing)
+
+    def _score(self, logits: Float64, column: int) -> Float64:
+        return score(logits, column, self._measurement.score)

@@ -1,0 +1,175 @@
+"""Verdicts by swaps: what changes the work changes no verdict, and the slow computation gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from function_models import HEADS, evaluate, job
+from function_models import light as model
+
+from rate.backends.fake import FakeSpec
+from rate.engine.engine import image_slots, slots_of
+from rate.engine.job import Job, check_bank
+from rate.errors import ConfigError, DataError, RunError
+from rate.kernels.score import SCORES, score
+from rate.runs.merge import merge
+from rate.runs.store import read_run
+from rate.types import Float32
+from tests.engine.test_evaluate import Interrupting, assert_same_rows, rows_of
+
+SWAP = {"verdict": "swap"}
+
+
+def swap(manifest: Path, **settings: object) -> Job:
+    return job(manifest, **SWAP, **settings)
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_the_slow_computation_pastes_pictures_and_gives_the_same(image_set, tmp_path: Path, kind: str) -> None:
+    one = swap(image_set(20), fills=5, score=kind)
+    evaluate(one, FakeSpec(model), tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    decoded = {sample.id: one.decode(sample) for sample in one.samples}
+    assert len(rows) == 2 * len(decoded) == 40
+    for sample in one.samples:
+        x, region = decoded[sample.id].pixels, decoded[sample.id].region
+        met = [decoded[one.bank.pictures[k].id].pixels for k in one.bank.order(sample)[:5]]
+        inside = np.stack([np.where(region, x, fill) for fill in met])
+        outside = np.stack([np.where(region, fill, x) for fill in met])
+        for head in HEADS:
+            row, column = rows[sample.id, head.name], head.classes.index(sample.label)
+
+            def f(pixels: Float32, name: str = head.name, column: int = column) -> np.ndarray:
+                return score(model(pixels)[name].astype(np.float64), column, kind)
+
+            whole, alone, without, nothing = f(x[None])[0], f(inside).mean(), f(outside).mean(), f(np.stack(met)).mean()
+            phi = ((whole - without) + (alone - nothing)) / 2
+            rest = ((whole - alone) + (without - nothing)) / 2
+            assert row["phi_region"] == pytest.approx(phi, abs=1e-5)
+            assert row["phi_rest"] == pytest.approx(rest, abs=1e-5)
+            if row["share"] is not None:
+                assert row["share"] == pytest.approx(max(phi, 0) / (max(phi, 0) + max(rest, 0)), abs=1e-5)
+            best = int(model(x[None])[head.name].argmax())
+            for stored, pixels in (("alone", inside), ("without", outside)):
+                same = model(pixels)[head.name].argmax(axis=1)
+                assert row[f"kept_{stored}"] == pytest.approx((same == best).mean())
+                which = {"alone": "object_only", "without": "background_only"}[stored]
+                assert row[which] == pytest.approx((same == column).mean())
+            assert row["forwards"] == 11
+            assert row["fills"] == 5
+            assert row["rma_positive"] is None
+            if row["valid"] is not None:
+                assert row["valid"] == (row["share"] >= 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "depth"),
+    [({"batch": 1}, 1), ({"batch": 7}, 3), ({"batch": 64}, 2), ({"threads": 3}, 1), ({"workers": 2}, 1)],
+)
+def test_what_changes_the_work_changes_no_verdict(
+    image_set, tmp_path: Path, changes: dict[str, int], depth: int
+) -> None:
+    manifest = image_set(16)
+    evaluate(swap(manifest), FakeSpec(model), tmp_path / "one")
+    evaluate(swap(manifest, **changes), FakeSpec(model, depth=depth), tmp_path / "two")
+    assert_same_rows(rows_of(tmp_path / "one"), rows_of(tmp_path / "two"))
+
+
+@pytest.mark.parametrize("at", [3, 6, 9])
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(image_set, tmp_path: Path, at: int) -> None:
+    manifest = image_set(16)
+    whole = evaluate(swap(manifest), FakeSpec(model), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(swap(manifest), FakeSpec(Interrupting(at)), tmp_path / "cut")
+    assert evaluate(swap(manifest), FakeSpec(model), tmp_path / "cut").heads == whole.heads
+    assert_same_rows(rows_of(tmp_path / "whole"), rows_of(tmp_path / "cut"))
+
+
+def test_shards_meet_the_pictures_of_the_whole_set(image_set, tmp_path: Path) -> None:
+    manifest = image_set(18)
+    evaluate(swap(manifest), FakeSpec(model), tmp_path / "whole")
+    parts = [tmp_path / f"part{n}" for n in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        evaluate(swap(manifest, shard=f"{number}/3"), FakeSpec(model), part)
+    merge(parts, tmp_path / "merged")
+    assert_same_rows(rows_of(tmp_path / "whole"), rows_of(tmp_path / "merged"))
+
+
+def test_a_clear_verdict_takes_few_forwards(image_set, tmp_path: Path) -> None:
+    summary = evaluate(swap(image_set(40)), FakeSpec(model), tmp_path / "run")
+    rows = rows_of(tmp_path / "run").values()
+    assert {row["settled"] for row in rows} <= {"decided", "capped"}
+    assert min(row["forwards"] for row in rows) == 9
+    assert summary.heads["a"].rule.verdict == "swap"
+
+
+@pytest.mark.parametrize(("fill", "more"), [("mean", 1), ("own", 1), ("pictures", 12)])
+def test_masks_may_hide_behind_any_fill(image_set, tmp_path: Path, fill: str, more: int) -> None:
+    """A model of the mean light: behind the image's own mean no mask changes it on average."""
+    asked = {"fill": fill, "verdict": "map", "masks": 40, "grid": 4}
+    one = job(image_set(12), **asked)
+    assert slots_of(one) == image_slots(one) * (2 if fill == "own" else 1) + more
+    evaluate(one, FakeSpec(model), tmp_path / "one")
+    evaluate(job(one.origin["data"], **asked, batch=7), FakeSpec(model), tmp_path / "2")
+    rows = rows_of(tmp_path / "one")
+    assert_same_rows(rows, rows_of(tmp_path / "2"))
+    assert {row["fills"] for row in rows.values()} == {None}
+
+
+def black(x: Float32) -> dict[str, Float32]:
+    """Sees nothing."""
+    return {head.name: np.zeros((len(x), len(head.classes)), np.float32) for head in HEADS}
+
+
+def test_a_model_that_sees_nothing_has_no_evidence(image_set, tmp_path: Path) -> None:
+    evaluate(swap(image_set(12)), FakeSpec(black), tmp_path / "run")
+    rows = rows_of(tmp_path / "run").values()
+    assert {row["undefined_reason"] for row in rows} == {"no-evidence"}
+    assert {row["valid"] for row in rows} == {None}
+
+
+def boxed(manifest: Path, cell: str) -> Path:
+    lines = manifest.read_text().splitlines()
+    lines[1] = ",".join([*lines[1].split(",")[:6], *cell.split(",")])
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+@pytest.mark.parametrize(("cell", "reason"), [("0,0,100,100", "full-region"), ("39.9,39.9,40,40", "empty-region")])
+def test_a_region_without_an_inside_or_an_outside_has_no_verdict(
+    image_set, tmp_path: Path, cell: str, reason: str
+) -> None:
+    evaluate(swap(boxed(image_set(12), cell)), FakeSpec(model), tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    assert rows["s0", "a"]["undefined_reason"] == reason
+    assert rows["s0", "a"]["settled"] == "decided"
+
+
+def test_another_bank_is_another_run(image_set, tmp_path: Path) -> None:
+    manifest = image_set(12)
+    one = swap(manifest)
+    evaluate(one, FakeSpec(model), tmp_path / "run")
+    keys = {
+        swap(manifest, **changes).key("fake", "f32") for changes in ({}, {"seed": 1}, {"margin": 0.1}, {"fills": 4})
+    }
+    assert len(keys) == 4
+    assert one.key("fake", "f32") == read_run(tmp_path / "run").key
+    with pytest.raises(RunError):
+        evaluate(swap(manifest, seed=1), FakeSpec(model), tmp_path / "run")
+    recorded = read_run(tmp_path / "run").bank.pictures
+    assert recorded == tuple(picture.id for picture in one.bank.pictures)
+
+
+def test_too_few_pictures_are_refused_with_their_numbers(image_set: Callable[..., Path]) -> None:
+    few = swap(image_set(6))
+    with pytest.raises(DataError, match=r"3 of 6 .* 4 are needed"):
+        check_bank(few.bank, few.measurement)
+
+
+@pytest.mark.parametrize("fill", ["mean", "own"])
+def test_swap_needs_pictures(image_set, fill: str) -> None:
+    with pytest.raises(ConfigError, match=f"fill '{fill}'"):
+        swap(image_set(6), fill=fill)
