@@ -145,7 +145,7 @@ def agree(
     """
     from rate.cli.console import print_json, results
     from rate.report.compare.agreement import agreement
-    from rate.report.compare.agreement_table import agreement_table
+    from rate.report.compare.table import agreement_table
     from rate.report.heads import load_head
 
     result = agreement(load_head(first), load_head(second))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rate.data.bank import BankDraw
-from rate.data.box_units import BoxUnits
 from rate.data.digests import SetDigest, fingerprint, sample_digest
 from rate.data.first_reading import FirstReading
 from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
 from rate.data.open_data import folder_of, open_rows
+from rate.data.set_faults import BoxUnits
 from rate.errors import ConfigError, DataError
 from rate.types import Sample
 

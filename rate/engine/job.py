@@ -16,8 +16,8 @@ from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
-from rate.data.labels import CURE as LABEL_CURE
-from rate.data.labels import unknown_labels, with_suggestions
+from rate.data.set_faults import CURE as LABEL_CURE
+from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.engine.prediction import Head
 from rate.engine.stopping import Stopping, stopping_for, stopping_of_swaps
 from rate.errors import DataError

@@ -17,9 +17,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from rate.data.digests import CONTENT_BYTES
-from rate.data.images.budget import DECODING
 from rate.data.images.geometry import Geometry, to_rgb
-from rate.data.storage.limits import max_pixels
+from rate.data.storage.limits import DECODING, max_pixels
 from rate.data.storage.location import read_bytes
 from rate.errors import SampleError
 from rate.types import Bool, Prepared, Sample, Stamp

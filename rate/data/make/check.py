@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rate.data.box_units import BoxUnits
 from rate.data.daemon_threads import DaemonThreads
 from rate.data.formats.manifest_files import Problem
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
-from rate.data.labels import suggestion
 from rate.data.manifest import check_split, without_duplicates
 from rate.data.open_data import open_rows
+from rate.data.set_faults import BoxUnits, suggestion
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
 from rate.errors import ConfigError, DataError, SampleError

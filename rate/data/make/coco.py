@@ -13,8 +13,7 @@ from PIL import Image
 
 from rate.data.formats.json_text import parse_json, short
 from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
-from rate.data.images.polygon import union_mask
-from rate.data.images.run_lengths import rle_mask
+from rate.data.images.drawn_masks import rle_mask, union_mask
 from rate.data.make.index import SHOWN, counts, named, plain, reachable
 from rate.data.make.masks import masks_folder
 from rate.data.storage.limits import max_pixels

@@ -1,4 +1,6 @@
-"""Limits on the memory and time of one image. Environment variables change them for every command.
+"""Limits on the memory and time of one image, and on the pixels of all threads together.
+
+Environment variables change them for every command.
 
     RATE_MAX_BYTES        largest image file that is read, bytes
     RATE_MAX_PIXELS       largest image that is decoded, or made by the resize, pixels
@@ -11,6 +13,9 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rate.errors import ConfigError
 
@@ -66,3 +71,28 @@ def _positive(name: str, default: float, kind: type[int] | type[float] = int) ->
         what = "whole number" if kind is int else "number"
         raise ConfigError(f"{name} must be a positive {what}, got {text!r}; without it the limit is {default:,}")
     return value
+
+
+class PixelBudget:
+    """A budget of pixels; a thread waits until the others leave room for its image."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken = 0
+
+    @contextmanager
+    def taken(self, pixels: int, limit: int) -> Iterator[None]:
+        """Reserve ``pixels`` of ``limit`` while the block runs. A larger image is decoded alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= limit)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+DECODING = PixelBudget()
+"""The budget of this process. An image at the limit of `max_pixels` takes about 2 GB until it is cropped."""

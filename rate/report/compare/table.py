@@ -1,4 +1,4 @@
-"""A comparison as text."""
+"""A comparison and an agreement as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from rich.text import Text
 
 from rate.metrics import QUADRANTS, Ratio
 from rate.paired import STATES, Difference
+from rate.report.compare.agreement import Agreement
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
+from rate.report.tables.run import rule_line
 
 _PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
 
@@ -56,8 +58,7 @@ def _metrics(pair: Pair) -> Table:
 
 
 def _share(ratio: Ratio) -> str:
-    value = "undefined" if ratio.value is None else f"{ratio.value:.3f}"
-    return f"{value} ({ratio.numerator}/{ratio.denominator})"
+    return f"{_number(ratio.value)} ({ratio.numerator}/{ratio.denominator})"
 
 
 def _interval(difference: Difference) -> tuple[str, str]:
@@ -111,3 +112,37 @@ def state_title(state: str) -> str:
 def p_value(p: float) -> str:
     """Format two significant digits, never 0."""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def agreement_table(agreement: Agreement) -> RenderableType:
+    """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the correlation of relevance
+    masses.
+    """
+    table = Table(box=None, pad_edge=False)
+    for column in ("first \\ second", "valid", "not valid"):
+        table.add_column(column, justify="left" if column.startswith("first") else "right")
+    table.add_row("valid", str(agreement.both), str(agreement.only_first))
+    table.add_row("not valid", str(agreement.only_second), str(agreement.neither))
+    first, second, both = agreement.undefined
+    equal = agreement.equal
+    low, high = equal.interval or (None, None)
+    interval = "" if low is None or high is None else f", 95 % interval {low:.3f} - {high:.3f}"
+    return Group(
+        Text(
+            f"{agreement.first.name} against {agreement.second.name}: {agreement.judged} images with two verdicts",
+            style="bold",
+        ),
+        Text(f"first:  {rule_line(agreement.first.summary.rule)}"),
+        Text(f"second: {rule_line(agreement.second.summary.rule)}"),
+        Text(f"undefined in the first only {first}, in the second only {second}, in both {both}"),
+        table,
+        Text(f"equal {_number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
+        Text(
+            f"Cohen's kappa {_number(agreement.kappa)}; rank correlation of the relevance masses "
+            f"{_number(agreement.rank_correlation)}"
+        ),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

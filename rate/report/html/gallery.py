@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from rate.report.heads import HeadRun
-from rate.report.html.encode import heat_uri, picture_uri
+from rate.report.heatmap import colour
 from rate.report.html.outline import border, reduced
 from rate.report.html.pictures import Pictures, View
 from rate.report.html.selection import GROUPS, ShownSample, select
 from rate.runs.run_document import Rule
-from rate.types import Json
+from rate.types import Float64, Json
+
+PICTURE_BYTES = 6_500
+"""The size limit of a picture, bytes; its quality is reduced until it fits."""
+
+_TRIES = ((224, 75), (224, 50), (224, 30), (160, 40), (112, 30))
+"""Pairs (side in pixels, WebP quality), best first."""
+
+LEVELS = 48
+"""The number of colours of a map; finer steps are not visible on a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +120,29 @@ def _totals(heads: Sequence[HeadRun]) -> dict[str, int]:
         for quadrant in GROUPS:
             totals[quadrant] += getattr(head.summary.counts, quadrant)
     return totals
+
+
+def picture_uri(picture: Image.Image) -> str:
+    """Encode a square picture as WebP."""
+    for side, quality in _TRIES:
+        small = picture if picture.width <= side else picture.resize((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=quality, method=4)
+        if buffer.tell() <= PICTURE_BYTES:
+            break
+    return _uri("image/webp", buffer)
+
+
+def heat_uri(heat: Float64) -> str:
+    """Encode a map [h,w] in [0, 1] as a PNG with colour and opacity: strong evidence covers the picture."""
+    strength = np.linspace(0, 1, LEVELS)
+    image = Image.fromarray((heat * (LEVELS - 1)).round().astype(np.uint8))
+    image.putpalette(colour(strength[None])[0].round().astype(np.uint8).tobytes())
+    opacity = (255 * (0.12 + 0.8 * strength)).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, transparency=opacity.tobytes())
+    return _uri("image/png", buffer)
+
+
+def _uri(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

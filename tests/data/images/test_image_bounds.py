@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rate.data.images.budget import PixelBudget
 from rate.data.images.prepare import SCANS, load_image
+from rate.data.storage.limits import PixelBudget
 from rate.errors import SampleError
 
 

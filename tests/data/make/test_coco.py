@@ -13,9 +13,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as api
 
-from rate.data.images.polygon import polygon_mask
+from rate.data.images.drawn_masks import polygon_mask, rle_mask
 from rate.data.images.prepare import load_mask
-from rate.data.images.run_lengths import rle_mask
 from rate.data.make.check import check_manifest
 from rate.data.make.coco import index_coco
 from rate.data.manifest import read_manifest

@@ -18,7 +18,7 @@ from report_runs import Plan, row, write_run
 from rate.metrics import Counts
 from rate.report.heads import HeadRun, load_heads
 from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
-from rate.report.html.encode import PICTURE_BYTES, heat_uri, picture_uri
+from rate.report.html.gallery import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.sentences import answer, rule_in_words

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rate.data.images.polygon import polygon_mask
+from rate.data.images.drawn_masks import polygon_mask
 from rate.data.make.index import image_files
 from rate.data.make.layouts.base import BROKEN, MISSING, Entry, LeftOut, Region, class_name, folder_of
 from rate.data.make.layouts.mat import load_mat

@@ -1,16 +1,21 @@
-"""Labels without a class, with suggestions, and the matching of labels with prompts."""
+"""Faults of a set as a whole: labels that are no classes, with suggestions, and boxes that are no pixels."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
+
+from rate.types import Box, Sample
 
 SHOWN = 5
 CURE = (
     "labels must be class names of the artifact, see `rate inspect`: rename them in the set, or export with --classes "
     "FILE, a line `LABEL<TAB>NAME` for each class, where a prompt is to say another name than the label"
 )
+_LARGEST_SHARE = 1.01
+"""Shares end at 1, and annotation tools round them."""
 
 
 def unknown_labels(labels: Collection[str], classes: Collection[str]) -> tuple[str, ...]:
@@ -38,3 +43,35 @@ def suggestion(label: str, classes: tuple[str, ...]) -> str:
 def _plain(name: str) -> str:
     """Lower the case, and replace word separators of file names by spaces."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+@dataclass(slots=True)
+class BoxUnits:
+    """Checks the boxes of a set, one sample after the other."""
+
+    _boxes: int = 0
+    _row: int = 0
+    _example: Box | None = None  # the first box with a coordinate between 0 and 1
+    _are_pixels: bool = False  # a coordinate lies outside 0 to 1
+
+    def add(self, sample: Sample) -> None:
+        """Check a sample; the check is skipped once a coordinate shows that the boxes are in pixels."""
+        if self._are_pixels or not sample.boxes:
+            return
+        for box in sample.boxes:
+            self._boxes += 1
+            if min(box) < 0.0 or max(box) > _LARGEST_SHARE:
+                self._are_pixels = True
+                return
+            if self._example is None and any(0.0 < number < 1.0 for number in box):
+                self._row, self._example = sample.row, box
+
+    def problem(self) -> str | None:
+        """Return the problem and its cure if all boxes are shares of the image, and otherwise None."""
+        if self._are_pixels or self._example is None:
+            return None
+        return (
+            f"all {self._boxes} boxes lie between 0 and 1, such as {[*self._example]} of row {self._row}: they are "
+            "shares of the image, and boxes are x0, y0, x1, y1 in pixels of the upright image; multiply x0 and x1 by "
+            "the image's width, y0 and y1 by its height"
+        )

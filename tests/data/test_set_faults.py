@@ -1,4 +1,4 @@
-"""Boxes as shares of the image are refused with the cure, by the first reading and by `rate data check`."""
+"""Boxes as shares of the image are refused with the cure; labels that no class has are named with what was meant."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rate.data.box_units import BoxUnits
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.make.check import check_manifest
+from rate.data.set_faults import BoxUnits, suggestion, unknown_labels, with_suggestions
 from rate.errors import DataError
 from rate.types import Box, Sample
 
@@ -53,3 +53,27 @@ def test_only_shares_are_taken_for_shares(boxes: list[Box], sides: tuple[int, in
     fractional = any(0 < number < 1 for box in boxes for number in box)
     assert (as_shares.problem() is not None) == fractional
     assert as_pixels.problem() is None, "half of an image of 3 pixels or more lies beyond the first pixel"
+
+
+CLASSES = ("Faces", "great white shark", "tench", "Tench")
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"),
+    [("faces", "Faces"), ("Great_White-shark", "great white shark"), ("tenhc", "tench"), ("FACE", "Faces")],
+)
+def test_another_case_other_separators_and_slips_are_recognised(label: str, meant: str) -> None:
+    assert f"{meant!r}" in suggestion(label, CLASSES)
+
+
+def test_nothing_is_suggested_where_nothing_is_alike() -> None:
+    assert suggestion("n01440764", CLASSES) == ""
+
+
+def test_all_unknown_labels_are_counted_and_the_first_are_named() -> None:
+    labels = {f"unlike {k}" for k in range(9)} | {"tench"}
+    unknown = unknown_labels(labels, CLASSES)
+    assert len(unknown) == 9
+    text = with_suggestions(unknown, CLASSES)
+    assert "'unlike 0'" in text
+    assert "4 more" in text

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import points_in_poly
 
-from rate.data.images.polygon import polygon_mask, union_mask
+from rate.data.images.drawn_masks import polygon_mask, union_mask
 
 COORDINATE = st.floats(-10, 40, allow_nan=False)
 
