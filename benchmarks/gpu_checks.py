@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from rate.artifacts.parity import COSINE, TOLERANCE
+from rate.backends.batches import HostImages, perturbation_feeds, row_feeds
 from rate.export.graph.perturbed import Perturbed
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation, rise
+from rate.types import Rows
 
 Check = dict[str, object]
 """what, error, allowed, passed."""
@@ -38,36 +40,40 @@ class Rounded(nn.Module):
 def modules(device: torch.device, tower: nn.Module, size: int) -> Iterator[Check]:
     """Masks, tower and head on the device against the tower on the CPU, which is given the oracle's images."""
     family = rise(size, 7)
-    pixels, slot, grid, offset = batch(family, ROWS)
-    masked = reference.perturb(pixels, slot, grid, offset, family).astype(np.float32)
+    images, rows = batch(family, ROWS)
+    perturbed = reference.perturb(images.pixels, images.region, rows, family).astype(np.float32)
     with torch.inference_mode():
-        expected = tower(torch.from_numpy(masked)).numpy()
-    inputs = inputs_of(family, (pixels, slot, grid, offset), device)
+        expected = tower(torch.from_numpy(perturbed)).numpy()
+    inputs = inputs_of(family, images, rows, device)
     for dtype in FLOATS:
         module = Perturbed(Rounded(copy.deepcopy(tower), dtype), [nn.Identity()]).to(device)
         with torch.inference_mode():
-            found = module(*inputs)[0].float().cpu().numpy()
+            found = module(**inputs)[0].float().cpu().numpy()
         if dtype == torch.float32:
             yield check(f"logits, {dtype}: largest difference", np.abs(found - expected).max(), TOLERANCE)
         else:
             yield check(f"logits, {dtype}: 1 - cosine", 1 - cosine(found, expected), 1 - COSINE)
 
 
-def inputs_of(family: Perturbation, rows: tuple[np.ndarray, ...], device: torch.device) -> tuple[torch.Tensor, ...]:
-    """The inputs of the perturbed graph on ``device``: pixels, slot, grid, offset, table, a, b."""
-    constants = (torch.tensor(value, dtype=torch.float32) for value in (family.table, family.a, family.b))
-    return tuple(one.to(device) for one in (*map(torch.from_numpy, rows), *constants))
+def inputs_of(family: Perturbation, images: HostImages, rows: Rows, device: torch.device) -> dict[str, torch.Tensor]:
+    """The inputs of the perturbed graph on ``device``."""
+    values = {"pixels": images.pixels, "region": images.region, **row_feeds(rows), **perturbation_feeds(family)}
+    return {name: torch.tensor(value).to(device) for name, value in values.items()}
 
 
-def batch(family: Perturbation, count: int, images: int = 2) -> tuple[np.ndarray, ...]:
-    """Normalised noise [i,3,h,w], slots, grids of bits, offsets of which the first two are opposite ends."""
+def batch(family: Perturbation, count: int, images: int = 2) -> tuple[HostImages, Rows]:
+    """Normalised noise with regions of noise, on each other at every side; the first two offsets are opposite ends."""
     rng = np.random.default_rng(count)
-    pixels = rng.normal(size=(images, 3, family.size, family.size)).astype(np.float32)
+    resident = HostImages(images, family.size)
+    for slot in range(images):
+        pixels = rng.normal(size=(3, family.size, family.size)).astype(np.float32)
+        resident.put(slot, pixels, rng.random((family.size, family.size), np.float32))
     grid = rng.integers(0, 2, (count, family.side, family.side)).astype(np.float32)
     offset = rng.integers(0, family.offsets, (count, 2))
     last = family.offsets - 1
     offset[:1], offset[1:2] = (last, 0), (0, last)
-    return pixels, rng.integers(0, images, count), grid, offset
+    slot = rng.integers(0, images, count)
+    return resident, Rows(slot, grid, offset, (slot + 1) % images, np.arange(count) % 3)
 
 
 def cosine(found: np.ndarray, expected: np.ndarray) -> float:

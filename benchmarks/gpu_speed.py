@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_checks import Rounded, batch, inputs_of
 from benchmarks.gpu_clock import Clock, Run
+from rate.backends.batches import ROW_INPUTS
 from rate.export.graph.perturbed import Perturbed
 from rate.kernels import fold as numpy_form
 from rate.kernels.separable import rise
@@ -91,14 +92,14 @@ def _runs(clock: Clock, scale: Scale, tower: Rounded, size: int) -> dict[str, Ru
 
 def _masked(clock: Clock, scale: Scale, module: nn.Module, size: int) -> Run:
     family = rise(size, SIDE)
-    inputs = inputs_of(family, batch(family, scale.batch, RESIDENT), torch.device("cpu"))
-    pixels, *bound = (inputs[k].to(clock.device) for k in (0, 4, 5, 6))
+    inputs = inputs_of(family, *batch(family, scale.batch, RESIDENT), torch.device("cpu"))
+    bound = {name: value.to(clock.device) for name, value in inputs.items() if name not in ROW_INPUTS}
     pinned = clock.device.type == "cuda"
-    rows = [one.pin_memory() if pinned else one for one in inputs[1:4]]
+    rows = {name: inputs[name].pin_memory() if pinned else inputs[name] for name in ROW_INPUTS}
     host: list[torch.Tensor] = []
 
     def run() -> None:
-        (logits,) = module(pixels, *(one.to(clock.device, non_blocking=True) for one in rows), *bound)
+        (logits,) = module(**bound, **{name: one.to(clock.device, non_blocking=True) for name, one in rows.items()})
         if not host:
             host.append(torch.empty(logits.shape, dtype=logits.dtype, pin_memory=pinned))
         host[0].copy_(logits, non_blocking=True)
@@ -109,10 +110,10 @@ def _masked(clock: Clock, scale: Scale, module: nn.Module, size: int) -> Run:
 def perturbing(clock: Clock, scale: Scale) -> Figures:
     """Milliseconds of making a masked fp16 batch alone."""
     family = rise(scale.size, SIDE)
-    inputs = inputs_of(family, batch(family, scale.batch, RESIDENT), clock.device)
+    inputs = inputs_of(family, *batch(family, scale.batch, RESIDENT), clock.device)
     graph = Perturbed(_Half(), [nn.Identity()])
     with torch.inference_mode():
-        took = clock.in_turn({"": lambda: graph(*inputs)})[""].median
+        took = clock.in_turn({"": lambda: graph(**inputs)})[""].median
     written = scale.batch * 3 * scale.size**2 * 2
     return {"graph_ms": took * 1e3, "written_gb_per_s": written / took / 1e9}
 
@@ -125,10 +126,10 @@ class _Half(nn.Module):
 def folding(scale: Scale) -> Figures:
     """Milliseconds of folding an image's masks for two heads in numpy, as the engine does it."""
     family = rise(scale.size, SIDE)
-    _, _, grid, offset = batch(family, scale.masks)
+    _, rows = batch(family, scale.masks)
     weights = np.random.default_rng(0).normal(size=(HEADS, scale.masks))
     began = time.perf_counter()
-    numpy_form.fold(weights, grid, offset, family)
+    numpy_form.fold(weights, rows.grid, rows.offset, family)
     return {"masks": scale.masks, "heads": HEADS, "numpy_ms": (time.perf_counter() - began) * 1e3}
 
 

@@ -11,7 +11,7 @@ from rate.types import Rows
 
 
 def draw(perturbation: Perturbation, images: int, count: int, seed: int = 0) -> Rows:
-    """Random grids of bits at random offsets, one-hot for occlusion; any image as a fill, any side."""
+    """Random grids of bits at random offsets, one-hot for occlusion; any other image as a fill, sides in turn."""
     rng = np.random.default_rng(seed)
     side = perturbation.side
     grid = (rng.random((count, side, side)) < 0.5).astype(np.float32)
@@ -20,8 +20,9 @@ def draw(perturbation: Perturbation, images: int, count: int, seed: int = 0) -> 
         grid[np.arange(count), rng.integers(0, side * side, count)] = 1.0
         grid = grid.reshape(count, side, side)
     offset = rng.integers(0, perturbation.offsets, (count, 2))
-    slot, fill = rng.integers(0, images, (2, count))
-    return Rows(slot, grid, offset, fill, rng.integers(0, 3, count))
+    slot = rng.integers(0, images, count)
+    fill = (slot + rng.integers(1, max(images, 2), count)) % images
+    return Rows(slot, grid, offset, fill, (np.arange(count) + rng.integers(0, 3)) % 3)
 
 
 def pictures(count: int, size: int, seed: int = 3) -> np.ndarray:

@@ -106,7 +106,8 @@ def read_document(folder: Path, name: str, kind: type[D]) -> D:
     called = schema_id(kind).partition("/")[0].removeprefix("rate.")
     if not (folder / name).is_file():
         raise ArtifactError(f"{folder} is no {called}: it has no {name}; {_instead(folder, called)}")
-    return read(folder / name, kind, ArtifactError, f"make the {called} again")
+    verb = "export" if called == "artifact" else "make"
+    return read(folder / name, kind, ArtifactError, f"{verb} the {called} again")
 
 
 def _instead(folder: Path, kind: str) -> str:

@@ -105,7 +105,7 @@ class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/3
     opset: AtLeastOne
     graphs: Annotated[
         dict[str, Name],
-        Meta(description="form -> file: pixels masks the image, tokens drops patches; -fp16, -bf16, -int8: so stored"),
+        Meta(description="form -> file: pixels hides pixels, tokens drops patches; -fp16, -bf16, -int8: so stored"),
     ]
     files: Files
     parity: Annotated[dict[str, Parity], Meta(description="form, as in graphs -> distance from the source model")]

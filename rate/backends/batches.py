@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rate.backends.base import Graph
+from rate.backends.tokens import check_patches
 from rate.errors import BackendError
 from rate.kernels.separable import Perturbation
 from rate.types import GRID, OUTSIDE, Float32, Int64, Rows, SoftRegion
@@ -77,6 +79,18 @@ def check_rows(rows: Rows, perturbation: Perturbation, slots: int) -> None:
             raise BackendError(
                 f"{name} must lie from 0 to {below - 1}, got {array.min()} to {array.max()}: the batch is malformed"
             )
+
+
+def check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
+    """Refuse masks of another size than the graph's, and an allocation without slots.
+
+    Raises:
+        BackendError: the message names both sizes.
+    """
+    if perturbation.size != graph.size:
+        raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")
+    check_patches(graph, perturbation)
+    check_slots(slots)
 
 
 def check_slots(slots: int) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits
-from rate.backends.batches import HostImages, check_rows, check_slots, perturbation_feeds, row_feeds
+from rate.backends.batches import HostImages, check_fits, check_rows, perturbation_feeds, row_feeds
 from rate.backends.process import usable_cores
-from rate.backends.tokens import check_patches, join, split
+from rate.backends.tokens import join, split
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows, SoftRegion
@@ -153,15 +153,3 @@ class OrtPending:
     def wait(self) -> Logits:
         """Return the logits; the caller owns them."""
         return self.logits
-
-
-def check_fits(graph: Graph, perturbation: Perturbation, slots: int) -> None:
-    """Refuse masks of another size than the graph's, and an allocation without slots.
-
-    Raises:
-        BackendError: the message names both sizes.
-    """
-    if perturbation.size != graph.size:
-        raise BackendError(f"{graph.path} takes {graph.size} pixels, the masks are made for {perturbation.size}")
-    check_patches(graph, perturbation)
-    check_slots(slots)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.batches import HostImages, perturbation_feeds, row_feeds
+from rate.backends.batches import HostImages, check_fits, check_rows, perturbation_feeds, row_feeds
 from rate.backends.process import usable_cores
-from rate.backends.tokens import SplitPending, check_patches, split
+from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows, SoftRegion
@@ -86,7 +86,8 @@ class OpenVinoBackend:
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """See `Backend`."""
-        check_patches(self._graph, perturbation)
+        check_fits(self._graph, perturbation, slots)
+        self._perturbation, self._slots = perturbation, slots
         self._images = HostImages(slots, perturbation.size)
         self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
         if not self._tokens:
@@ -98,6 +99,7 @@ class OpenVinoBackend:
 
     def submit(self, rows: Rows) -> Pending:
         """Start a batch on the next request, whose last batch must be done."""
+        check_rows(rows, self._perturbation, self._slots)
         request = self._requests[self._turn]
         self._turn = (self._turn + 1) % len(self._requests)
         if not self._tokens:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.batches import check_rows, perturbation_feeds, row_feeds
-from rate.backends.onnxruntime import check_fits, session_options
+from rate.backends.batches import check_fits, check_rows, perturbation_feeds, row_feeds
+from rate.backends.onnxruntime import session_options
 from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, ResidentImages
 from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split

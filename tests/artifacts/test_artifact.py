@@ -58,7 +58,10 @@ HEAD = {"name": "x", "kind": "linear", "classes": ["cat", "dog"]}
 PIXELS = {"size": 24, "resize": 24, "mean": [0.5] * 3, "std": [0.5] * 3}
 MALFORMED = {
     "schema": ({"schema": "rate.artifact/9"}, "'rate.artifact/9', expected 'rate.artifact/3'.*another version of rate"),
-    "older": ({"schema": "rate.artifact/2"}, "'rate.artifact/2', expected 'rate.artifact/3'.*another version of rate"),
+    "older": (
+        {"schema": "rate.artifact/2"},
+        "'rate.artifact/2', expected 'rate.artifact/3'.*; export the artifact again",
+    ),
     "classes": ({"heads": [HEAD | {"classes": "cat"}]}, r"\$\.heads\[0\]\.classes`, got 'cat'"),
     "class names": ({"heads": [HEAD | {"classes": ["cat", 3]}]}, r"\$\.heads\[0\]\.classes\[1\]`, got 3"),
     "repeated class": ({"heads": [HEAD | {"classes": ["cat", "cat"]}]}, "repeated: .'cat'"),

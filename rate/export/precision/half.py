@@ -1,6 +1,6 @@
 """fp16 and bf16: the tower of the perturbed graph in half precision, in a separate graph beside the f32 one.
 
-Operations that need more precision stay in f32: the mask and its product with the pixels, norms, softmax, sums, powers
+Operations that need more precision stay in f32: the mask and what it makes of the pixels, norms, softmax, sums, powers
 and roots (including the L2 norm), and every head from its matrix product to the logits. Inputs and outputs of the graph
 stay f32. The precision is part of the graph, so every runtime computes the same.
 """

@@ -101,6 +101,9 @@ def test_what_makes_the_mask_the_first_convolution_and_the_head_stay_in_f32(deep
     model = openvino.Core().read_model(str(tmp_path / "int8.xml"))
     rounded = [_rounds(node) for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
     assert sorted(rounded) == [False, False, False, True], "two products make the mask, one is the head"
+    made = [node for node in model.get_ordered_ops() if node.get_friendly_name().startswith("rate_")]
+    assert {"Gather", "Multiply", "Subtract", "Add"} <= {node.get_type_name() for node in made}
+    assert not any(_rounds(node) for node in made), "images are masked and pasted on each other in f32"
     rounded = [_rounds(node) for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
     assert sorted(rounded) == [False, True]
 
