@@ -19,6 +19,9 @@ from rate.types import Json
 FLOOR, CEILING = 0.2, 0.8
 MEASUREMENT = Measurement(masks=100)
 FORWARDS = MEASUREMENT.masks + 1
+SWAP = Measurement(verdict="swap", fills=8)
+BY_SWAP = {"measurement": SWAP.to_json(), "rule": SWAP.rule()}
+"""What run.json says of a run by swaps."""
 IDENTITY = {
     "schema": schema_id(RunDocument),
     "weights": "w" * 64,
@@ -64,6 +67,34 @@ def row(sample: str, head: str, state: str, label: str = "a", *, mass: float | N
         "region_sketch": REGION.tobytes(),
     }
     return dict.fromkeys(SCHEMA.names) | known | values | fields
+
+
+def swap_row(
+    sample: str, head: str, state: str, label: str = "a", *, share: float | None = None, **fields: Any
+) -> Json:
+    """As `row`, of a run by swaps: 8 fills, of which 6 around the region and 2 in it keep the right prediction."""
+    found = row(sample, head, state, label)
+    if state == "error":
+        return found | fields
+    of_maps = [name for name in SCHEMA.names if name.startswith("rma_") or name.startswith("valid_")]
+    region = share if share is not None else 0.7 if found["valid"] else 0.3
+    alone, without = (0.75, 0.25) if found["correct"] else (0.25, 0.125)
+    values = {
+        "share": region,
+        "share_se": 0.05,
+        "phi_region": region,
+        "phi_region_se": 0.05,
+        "phi_rest": 1.0 - region,
+        "phi_rest_se": 0.05,
+        "kept_alone": 0.75,
+        "kept_without": 0.25,
+        "object_only": alone,
+        "background_only": without,
+        "fills": SWAP.fills,
+        "forwards": 2 * SWAP.most_fills + 1,
+    }
+    unmeasured = dict.fromkeys([*of_maps, "localization", "ceiling", "floor", "evidence_sketch"])
+    return found | unmeasured | values | fields
 
 
 def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:

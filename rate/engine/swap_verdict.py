@@ -110,13 +110,17 @@ class SwapEvidence:
                 phi_rest=float(values.rest[k]),
                 phi_region_se=_stored(values.region_se[k]),
                 phi_rest_se=_stored(values.rest_se[k]),
-                kept_alone=float(self._alone[k, 0]),
-                kept_without=float(self._without[k, 0]),
-                object_only=float(self._alone[k, 1]),
-                background_only=float(self._without[k, 1]),
+                kept_alone=self._swapped(self._alone[k, 0]),
+                kept_without=self._swapped(self._without[k, 0]),
+                object_only=self._swapped(self._alone[k, 1]),
+                background_only=self._swapped(self._without[k, 1]),
                 fills=self._inside.shape[1],
             ),
         )
+
+    def _swapped(self, share: float) -> float | None:
+        """Return a share of predictions; None if the region leaves nothing to swap."""
+        return None if self._reason is not None else float(share)
 
 
 def _shares(predicted: Annotated[Int64, "k n"], wanted: Annotated[Int64, "k 2"]) -> Scores:

@@ -25,10 +25,11 @@ class SwapResult:
     phi_rest: float
     phi_region_se: float | None
     phi_rest_se: float | None
-    kept_alone: float  # share of the fills around the region under which the prediction stays
-    kept_without: float  # share of the fills in the region under which the prediction stays
-    object_only: float  # share of the fills around the region under which the label is predicted
-    background_only: float  # share of the fills in the region under which the label is predicted
+    # None of a region that is empty or covers the image, which leaves nothing to swap:
+    kept_alone: float | None  # share of the fills around the region under which the prediction stays
+    kept_without: float | None  # share of the fills in the region under which the prediction stays
+    object_only: float | None  # share of the fills around the region under which the label is predicted
+    background_only: float | None  # share of the fills in the region under which the label is predicted
     fills: int
 
 

@@ -63,6 +63,18 @@ class Rule(Record, frozen=True):
         return "share" if self.evidence == "share" else f"rma_{self.evidence}"
 
     @property
+    def judged_column(self) -> str:
+        """The column of a row that is compared with tau."""
+        return "localization" if self.valid == "midpoint" else self.column
+
+    @property
+    def quantity(self) -> str:
+        """What is compared with tau, in words."""
+        if self.verdict == "swap":
+            return "share of the region"
+        return "localization" if self.valid == "midpoint" else "relevance mass"
+
+    @property
     def adaptive(self) -> bool:
         """Whether a sample takes as many rows as its own verdict needs."""
         return "auto" in (self.masks, self.fills)

@@ -146,6 +146,9 @@ def test_a_region_without_an_inside_or_an_outside_has_no_verdict(
     rows = rows_of(tmp_path / "run")
     assert rows["s0", "a"]["undefined_reason"] == reason
     assert rows["s0", "a"]["settled"] == "decided"
+    for name in ("kept_alone", "kept_without", "object_only", "background_only"):
+        assert rows["s0", "a"][name] is None
+        assert 0 <= rows["s1", "a"][name] <= 1
 
 
 def test_another_bank_is_another_run(image_set, tmp_path: Path) -> None:

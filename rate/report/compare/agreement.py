@@ -68,7 +68,7 @@ class Agreement:
     only_second: int
     neither: int
     undefined: tuple[int, int, int]  # without a verdict in the first alone, in the second alone, in both
-    rank_correlation: float | None  # of the relevance masses behind the verdicts
+    rank_correlation: float | None  # of what is compared with tau in the two
 
     @property
     def judged(self) -> int:
@@ -119,7 +119,7 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
     columns = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
     judged = columns[0].judged & columns[1].judged
     table = quadrants(*(column.valid[judged] for column in columns))
-    masses = (column.mass[judged] for column in columns)
+    values = (column.value[judged] for column in columns)
     return Agreement(
         first=first,
         second=second,
@@ -132,7 +132,7 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
             int((columns[0].judged & ~columns[1].judged).sum()),
             int((~columns[0].judged & ~columns[1].judged).sum()),
         ),
-        rank_correlation=rank_correlation(*masses),
+        rank_correlation=rank_correlation(*values),
     )
 
 
@@ -140,15 +140,14 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
 class _Column:
     judged: Bool  # [m]
     valid: Bool  # [m]
-    mass: Float64  # [m]
+    value: Float64  # [m] that is compared with tau
 
     @classmethod
     def of(cls, rows: pa.Table, head: HeadRun) -> _Column:
-        """Take the verdicts of a head and the relevance masses behind them from its rows."""
+        """Take the verdicts of a head and the values behind them from its rows."""
         valid = rows["valid"]
-        mass = rows[head.summary.rule.column]
         return cls(
             judged=np.asarray(pc.is_valid(valid).to_numpy(), np.bool_),
             valid=np.asarray(pc.fill_null(valid, False).to_numpy(), np.bool_),
-            mass=np.asarray(mass.to_numpy(), np.float64),
+            value=np.asarray(rows[head.summary.rule.judged_column].to_numpy(), np.float64),
         )

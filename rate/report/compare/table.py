@@ -115,8 +115,8 @@ def p_value(p: float) -> str:
 
 
 def agreement_table(agreement: Agreement) -> RenderableType:
-    """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the correlation of relevance
-    masses.
+    """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the rank
+    correlation.
     """
     table = Table(box=None, pad_edge=False)
     for column in ("first \\ second", "valid", "not valid"):
@@ -138,7 +138,7 @@ def agreement_table(agreement: Agreement) -> RenderableType:
         table,
         Text(f"equal {_number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
         Text(
-            f"Cohen's kappa {_number(agreement.kappa)}; rank correlation of the relevance masses "
+            f"Cohen's kappa {_number(agreement.kappa)}; rank correlation of {_correlated(agreement)} "
             f"{_number(agreement.rank_correlation)}"
         ),
     )
@@ -146,3 +146,9 @@ def agreement_table(agreement: Agreement) -> RenderableType:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+def _correlated(agreement: Agreement) -> str:
+    """Name what is compared with tau in the two."""
+    one, other = (head.summary.rule.quantity for head in (agreement.first, agreement.second))
+    return f"the {one}" if one == other else f"the {one} and the {other}"

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from rate.metrics import QUADRANTS, quadrant_codes
 from rate.report.heads import HeadRun
-from rate.runs.run_document import Rule
 from rate.types import Float64
 
 WIDTH, HEIGHT = 360.0, 210.0
@@ -56,7 +55,7 @@ class Bar:
 class Histogram:
     """Correct predictions above the axis, wrong ones below; the threshold separates valid from invalid evidence."""
 
-    quantity: str  # "localization" | "relevance mass"
+    quantity: str  # what is compared with tau
     tau: float
     judged: int
     bars: tuple[Bar, ...]
@@ -135,9 +134,8 @@ def _counted(head: HeadRun) -> tuple[Float64, Float64]:
     """Compute counts [rr rw wr ww, bins] and the edges of the bins, which include the threshold."""
     rule = head.summary.rule
     midpoint, tau = rule.valid == "midpoint", rule.tau
-    column = "localization" if midpoint else rule.column
     judged = head.rows.filter(pc.is_valid(head.rows["valid"]))
-    values = np.asarray(judged[column].to_numpy(), np.float64)
+    values = np.asarray(judged[rule.judged_column].to_numpy(), np.float64)
     correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
     edges = _bin_edges(tau, *((-BEYOND, 1 + BEYOND) if midpoint else (0.0, 1.0)))
     # The stored verdict determines the side of the threshold, since the stored value is rounded to f32.
@@ -168,7 +166,7 @@ def _histogram(head: HeadRun, counts: Float64, edges: Float64, up: float, down: 
                 Bar(name, int(row[k]), float(edges[k]), float(edges[k + 1]), left, top, right - left - 1, height)
             )
     return Histogram(
-        quantity=_quantity(rule),
+        quantity=rule.quantity,
         tau=rule.tau,
         judged=judged,
         bars=tuple(bars),
@@ -220,9 +218,3 @@ def _y(share: float) -> float:
 
 SHARES = tuple(Tick(_y(value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1))
 """Labels along a y axis of shares."""
-
-
-def _quantity(rule: Rule) -> str:
-    if rule.verdict == "swap":
-        return "share of the region"
-    return "localization" if rule.valid == "midpoint" else "relevance mass"

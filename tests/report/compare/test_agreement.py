@@ -7,8 +7,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from function_models import evaluate, job, light
 from paired_runs import write_run
+from scipy.stats import spearmanr
 
+from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.errors import RunError
 from rate.report.compare.agreement import Agreement, agreement
@@ -69,3 +72,26 @@ def test_runs_without_any_verdict_have_no_agreement(tmp_path: Path) -> None:
     none = write_run(tmp_path / "none", {"h": ["undefined_right", "error"]}, weights="w")
     found = of((none, none))
     assert (found.judged, found.equal.value, found.kappa, found.rank_correlation) == (0, None, None, None)
+
+
+def test_swaps_agree_with_a_map_sample_by_sample(image_set, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The share is held against the localization, which both are compared with tau."""
+    for verdict in ({"verdict": "swap", "fills": 6}, {"verdict": "map", "masks": 200, "grid": 4}):
+        evaluate(
+            job(image_set(16, folder=f"set-{verdict['verdict']}"), **verdict),
+            FakeSpec(light),
+            tmp_path / verdict["verdict"],
+        )
+    one, other = (load_head(f"{tmp_path / name}@b") for name in ("swap", "map"))
+    found = agreement(one, other)
+    rows = [{row["id"]: row for row in head.rows.to_pylist() if row["valid"] is not None} for head in (one, other)]
+    both = sorted(rows[0].keys() & rows[1].keys())
+    equal = sum(rows[0][name]["valid"] == rows[1][name]["valid"] for name in both)
+    assert (found.equal.numerator, found.equal.denominator) == (equal, len(both))
+    assert len(both) > 8
+    shares, places = [rows[0][name]["share"] for name in both], [rows[1][name]["localization"] for name in both]
+    assert found.rank_correlation == pytest.approx(spearmanr(shares, places).statistic)
+    assert run(["agree", f"{one.folder}@b", f"{other.folder}@b"]) == 0
+    assert "rank correlation of the share of the region and the localization" in " ".join(
+        capsys.readouterr().out.split()
+    )
