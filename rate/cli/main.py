@@ -18,8 +18,7 @@ from rich.markup import escape
 from rate.cli import finetune
 from rate.cli.bench import bench
 from rate.cli.console import notice
-from rate.cli.data import commands, layouts
-from rate.cli.data.made import corrupt, synth
+from rate.cli.data import commands, index
 from rate.cli.demo import demo
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
@@ -58,9 +57,7 @@ app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
-commands.app.command("synth")(synth)
-commands.app.command("corrupt")(corrupt)
-layouts.register(commands.index_app)
+commands.app.add_typer(index.app, name="index")
 app.add_typer(commands.app, name="data")
 app.add_typer(finetune.app, name="finetune")
 

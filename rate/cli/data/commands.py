@@ -1,4 +1,4 @@
-"""`rate data`: make a manifest for a set, check one, pack it into shards."""
+"""`rate data`: pack a set into shards, check one, make a synthetic one, corrupt one."""
 
 from __future__ import annotations
 
@@ -13,63 +13,10 @@ from rate.files import read_text
 
 if TYPE_CHECKING:
     from rate.data.make.check import CheckReport
-    from rate.data.make.coco import CocoReport
-    from rate.data.make.index import IndexReport
-    from rate.data.make.layouts.write import LayoutReport
 
 _DATA = "Manifest (.csv, .jsonl, .parquet) or shards: 'set/{000..099}.tar', '*.tar', '*.parquet' with images, or a URL."
 
 app = typer.Typer(help="Manifests: what is evaluated, with which labels and regions.", no_args_is_help=True)
-index_app = typer.Typer(help="Write a manifest for a data set as it lies on the disk.", no_args_is_help=True)
-app.add_typer(index_app, name="index")
-
-
-@index_app.command("folder")
-def index_folder(
-    images: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.")],
-    out: Annotated[
-        Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the images.")
-    ],
-    masks: Annotated[
-        Path | None, typer.Option(help="Folder of masks in the same structure; not zero = object.")
-    ] = None,
-    splits: Annotated[bool, typer.Option("--splits", help="The first level of folders names splits.")] = False,
-    mask_pattern: Annotated[
-        str, typer.Option(help="Name of an image's mask: {stem} = its name without suffix, {name} = with it.")
-    ] = "{stem}.png",
-) -> None:
-    """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks."""
-    from rate.cli.console import notice, say
-    from rate.data.make import index
-
-    report = index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits)
-    for line in report.notices():
-        notice(line)
-    say(index_text(report))
-
-
-@index_app.command("coco")
-def index_coco(
-    annotations: Annotated[Path, typer.Argument(help="COCO's JSON: images, categories, annotations.")],
-    images: Annotated[Path, typer.Option(help="Folder that `file_name` starts from.")],
-    out: Annotated[
-        Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the images.")
-    ],
-    regions: Annotated[
-        str, typer.Option(help="boxes | masks: bbox, or polygons and run lengths drawn as PNG beside the manifest.")
-    ] = "boxes",
-    max_json_bytes: Annotated[
-        int, typer.Option(help="Largest JSON that is read; memory is up to ten times as much.", min=1)
-    ] = 512 << 20,
-) -> None:
-    """Write a manifest for a set in COCO's format: a row for each image and class in it."""
-    from rate.cli.console import notice, say
-    from rate.data.make import coco
-
-    report = coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes)
-    for line in report.notices():
-        notice(line)
-    say(index_text(report))
 
 
 @app.command("pack")
@@ -136,6 +83,77 @@ def check(
         raise DataError(f"{data} has {counted(report.errors, 'error')}; each is named above with its row")
 
 
+@app.command("synth")
+def synth(
+    out: Annotated[Path, typer.Option(help="New folder for images, masks and manifest.csv.")],
+    train: Annotated[int, typer.Option(help="Images of split train.")] = 2000,
+    test: Annotated[int, typer.Option(help="Images of split test, and as many of test-broken.")] = 400,
+    size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 96,
+    shortcut: Annotated[str, typer.Option(help="none | scene | tag: what gives the class away beside it.")] = "tag",
+    rho: Annotated[float, typer.Option(help="Share of train and test in which the shortcut is right.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Also every test picture with other objects and on other scenes.")
+    ] = False,
+) -> None:
+    """Make a synthetic set: objects on scenes with exact masks, and a shortcut outside the object.
+
+    With --graded, graded.csv lists renderings from which a model's true share of object and scene can be computed.
+    """
+    from rate.backends.process import usable_cores
+    from rate.cli.console import Steps, say
+    from rate.data.make.graded import write_graded
+    from rate.data.make.synth import Synthetic, write_set
+
+    settings = Synthetic(train=train, test=test, size=size, shortcut=shortcut, rho=rho, seed=seed)
+    with Steps("synth", train + 2 * test) as steps:
+        manifest = write_set(settings, out, usable_cores(), lambda done, total: steps.show(done))
+    if graded:
+        with Steps("renderings", test) as steps:
+            write_graded(settings, out, usable_cores(), lambda done, total: steps.show(done))
+    say(f"{manifest}: {train} train, {test} test, {test} test-broken; shortcut {shortcut}, rho {rho:g}")
+
+
+@app.command("corrupt")
+def corrupt(
+    manifest: Annotated[Path, typer.Argument(help="Manifest of the clean set.")],
+    corruption: Annotated[
+        list[str], typer.Option("--corrupt", help="fog:3, fog (five severities), all:3, all; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for images, masks and one manifest a corruption.")],
+    split: Annotated[str | None, typer.Option(help="Rows of this split only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; as many as there are cores.", min=1)] = None,
+) -> None:
+    """Crop images as ImageNet-C does (short side 256, centre 224), corrupt them, and transform their regions.
+
+    The same command resumes after an interruption.
+    """
+    from rate.backends.process import usable_cores
+    from rate.cli.console import Steps, notice, say
+    from rate.data.images.corrupt import parse_corruption
+    from rate.data.make.corrupt_set import corrupt_set
+    from rate.data.make.index import named
+    from rate.data.manifest import read_manifest
+
+    wanted = tuple(dict.fromkeys(one for text in corruption for one in parse_corruption(text, seed)))
+    total = len(read_manifest(manifest, split=split).samples)
+    with Steps("corrupt", total) as steps:
+        report = corrupt_set(
+            manifest,
+            wanted,
+            out,
+            split=split,
+            workers=usable_cores() if workers is None else workers,
+            tick=lambda done, total: steps.show(done),
+        )
+    if report.failed:
+        notice(f"{len(report.failed)} images could not be corrupted and were left out: {named(report.failed)}")
+    for path in report.manifests:
+        say(f"{path}: {counted(report.samples, 'row')}")
+    say(f"{counted(report.made, 'image')} made, {report.kept} kept")
+
+
 def _class_names(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
@@ -148,19 +166,15 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def index_text(report: IndexReport | CocoReport | LayoutReport) -> str:
-    """Format the number of rows, and of each split and class."""
-    return "\n".join([f"{report.out}: {counted(report.rows, 'row')}", *_counts_text(report.classes, report.splits)])
-
-
 def _check_text(report: CheckReport) -> str:
     lines = [f"{report.path}: {counted(report.rows, 'row')}, {counted(report.samples, 'sample')} looked at"]
-    lines += _counts_text(report.classes, report.splits)
+    lines += counts_text(report.classes, report.splits)
     lines += [f"{problem.severity:<8} {problem}" for problem in report.problems]
     return "\n".join([*lines, f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"])
 
 
-def _counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
+def counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
+    """Format the number of samples of each split and class, a line each."""
     groups = [("split", splits), ("class", classes)]
     return [f"{kind:<8} {name}: {count}" for kind, counts in groups for name, count in counts.items()]
 

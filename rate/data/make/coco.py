@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from rate.data.formats.json_text import parse_json, short
-from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
+from rate.data.formats.manifest_files import Raw, require_manifest
 from rate.data.images.drawn_masks import rle_mask, union_mask
-from rate.data.make.index import SHOWN, counts, named, plain, reachable
+from rate.data.make.index import SHOWN, ManifestReport, named, plain, reachable, written
 from rate.data.make.masks import masks_folder
 from rate.data.storage.limits import max_pixels
 from rate.data.storage.local_file import is_file
@@ -30,19 +30,15 @@ REGIONS = ("boxes", "masks")
 
 
 @dataclass(frozen=True, slots=True)
-class CocoReport:
-    """The result of `index_coco`."""
+class CocoReport(ManifestReport):
+    """The result of `index_coco`; COCO's JSON does not name its split."""
 
-    out: Path
-    rows: int
-    classes: dict[str, int]  # class -> rows
-    splits: dict[str, int]  # split -> rows; empty, since COCO's JSON does not name its split
     missing: tuple[str, ...]  # annotated images whose file is missing
     unannotated: int  # number of images in the JSON without an annotation
     crowds: int  # number of annotations that outline a crowd, which are included
 
     def notices(self) -> tuple[str, ...]:
-        """Return one sentence for each kind of notice."""
+        """Name what is missing and what counts all the same."""
         sentences = []
         if self.missing:
             sentences.append(
@@ -98,13 +94,9 @@ def index_coco(
     rows = list(_rows(coco, used, images, out, masks))
     if masks is not None:
         _write_masks(coco, used, masks_folder(masks, out))
-    write_rows(out, rows)
     annotated = {image for image, _ in coco.grouped}
     return CocoReport(
-        out=out,
-        rows=len(rows),
-        classes=counts(rows, "label"),
-        splits=counts(rows, "split"),
+        *written(out, rows),
         missing=tuple(sorted(coco.images[key]["file_name"] for key in annotated - there)),
         unannotated=len(coco.images) - len(annotated),
         crowds=sum(bool(one.get("iscrowd")) for group in used.values() for one in group),

@@ -20,19 +20,29 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class IndexReport:
-    """The result of `index_folder`. Paths are relative to the manifest's folder, and sorted."""
+class ManifestReport:
+    """A manifest that was made of a set. Paths are relative to its folder, and sorted."""
 
     out: Path
     rows: int
-    classes: dict[str, int]  # class -> images
-    splits: dict[str, int]  # split -> images; empty without splits
+    classes: dict[str, int]  # class -> rows
+    splits: dict[str, int]  # split -> rows; empty without splits
+
+    def notices(self) -> tuple[str, ...]:
+        """Return one sentence for each kind of thing that was left out, naming up to SHOWN of them."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport(ManifestReport):
+    """The result of `index_folder`."""
+
     without_mask: tuple[str, ...]  # images left out
     without_image: tuple[str, ...]  # masks without an image
     misplaced: tuple[str, ...]  # images at another depth, which are left out
 
     def notices(self) -> tuple[str, ...]:
-        """Return one sentence for each kind of file that was left out, naming up to SHOWN of them."""
+        """Name the files that were left out."""
         kinds = (
             ("images without a mask were left out", self.without_mask),
             ("masks belong to no image", self.without_image),
@@ -93,13 +103,9 @@ def index_folder(
     targets = {layout.mask(image) for image in placed}  # masks may be in the folders of their images
     have = _with_mask(layout, [image for image in placed if image not in targets] or placed)
     rows = [_row(layout, image, folder, out) for image in have]
-    write_rows(out, rows)
     named = {*have, *targets}
     return IndexReport(
-        out=out,
-        rows=len(rows),
-        classes=counts(rows, "label"),
-        splits=counts(rows, "split"),
+        *written(out, rows),
         without_mask=_relative(folder, (image for image in placed if image not in named)),
         without_image=_relative(folder, (mask for mask in image_files(masks) if mask not in named)),
         misplaced=_relative(folder, misplaced),
@@ -199,7 +205,13 @@ def _relative(folder: Folder, paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(folder.relative(str(path)) for path in paths)
 
 
-def counts(rows: Sequence[Raw], column: str) -> dict[str, int]:
+def written(out: Path, rows: Sequence[Raw]) -> tuple[Path, int, dict[str, int], dict[str, int]]:
+    """Write the manifest, and return the fields of its `ManifestReport`."""
+    write_rows(out, rows)
+    return out, len(rows), _counts(rows, "label"), _counts(rows, "split")
+
+
+def _counts(rows: Sequence[Raw], column: str) -> dict[str, int]:
     """Count the rows for each value of a column, sorted by value."""
     return dict(sorted(Counter(str(row[column]) for row in rows if column in row).items()))
 

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from rate.cli.data.commands import app
+from rate.cli.main import app
 from rate.data.manifest import read_manifest
 from rate.errors import EXIT_USAGE, ConfigError, DataError, UsageError
 
 
 def rate_data(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["data", *map(str, arguments)])
 
 
 @pytest.fixture

@@ -49,11 +49,7 @@ def folder_of(root: Path, *names: str) -> Path:
     Raises:
         DataError: none exists; names the expected ones.
     """
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    expected = " or ".join(str(root / name) for name in names)
-    raise DataError(f"{root} is not laid out as expected: there is no folder {expected}")
+    return _first(root, names, "folder", Path.is_dir)
 
 
 def file_of(root: Path, *names: str) -> Path:
@@ -62,11 +58,15 @@ def file_of(root: Path, *names: str) -> Path:
     Raises:
         DataError: none exists; names the expected ones.
     """
+    return _first(root, names, "file", Path.is_file)
+
+
+def _first(root: Path, names: tuple[str, ...], kind: str, is_one: Callable[[Path], bool]) -> Path:
     for name in names:
-        if (root / name).is_file():
+        if is_one(root / name):
             return root / name
     expected = " or ".join(str(root / name) for name in names)
-    raise DataError(f"{root} is not laid out as expected: there is no file {expected}")
+    raise DataError(f"{root} is not laid out as expected: there is no {kind} {expected}")
 
 
 def below(root: Path, written: str, source: Path) -> Path:

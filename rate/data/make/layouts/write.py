@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
+from rate.data.formats.manifest_files import Raw, require_manifest
 from rate.data.images.prepare import read_image
-from rate.data.make.index import SHOWN, check_below, counts, named, plain, reachable
+from rate.data.make.index import SHOWN, ManifestReport, check_below, named, plain, reachable, written
 from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
 from rate.data.make.masks import masks_folder
 from rate.data.storage.location import Folder
@@ -23,17 +23,13 @@ from rate.types import Bool, Box
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutReport:
+class LayoutReport(ManifestReport):
     """The result of `write_layout`."""
 
-    out: Path
-    rows: int
-    classes: dict[str, int]  # class -> images
-    splits: dict[str, int]  # split -> images; empty without splits
     left_out: dict[str, tuple[int, tuple[str, ...]]]  # reason -> number of images, and the first of them
 
     def notices(self) -> tuple[str, ...]:
-        """Return one sentence for each reason, naming up to SHOWN images."""
+        """Name the images that were left out, by reason."""
         return tuple(
             f"{count} images {why} and were left out: {named(first, count)}"
             for why, (count, first) in self.left_out.items()
@@ -66,12 +62,8 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
         if not writer.rows:
             reasons = "; ".join(f"{count} {why}" for why, count in writer.left_out.items()) or "no image found"
             raise DataError(f"{root} gives no row of a manifest: {reasons}")
-    write_rows(out, writer.rows)
     return LayoutReport(
-        out=out,
-        rows=len(writer.rows),
-        classes=counts(writer.rows, "label"),
-        splits=counts(writer.rows, "split"),
+        *written(out, writer.rows),
         left_out={why: (count, tuple(writer.first[why])) for why, count in writer.left_out.items()},
     )
 

@@ -1,20 +1,24 @@
-"""`rate data index NAME`: manifests of public data sets in their original layouts."""
+"""`rate data index`: a manifest for a set as it lies on the disk, or of a public set in its original layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.data.commands import counted, counts_text
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rate.data.make.index import ManifestReport
     from rate.data.make.layouts.base import Entry, LeftOut
 
+app = typer.Typer(help="Write a manifest for a data set as it lies on the disk.", no_args_is_help=True)
+
 Root = Annotated[Path, typer.Argument(help="Folder of the set, as its archives unpack.")]
-Out = Annotated[Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the set.")]
+Out = Annotated[Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the images.")]
 Classes = Annotated[Path | None, typer.Option(help="Class names, a line `KEY NAME`: KEY is the class's folder.")]
 Boxes = Annotated[bool, typer.Option("--boxes", help="Take the boxes as regions, not the outlines.")]
 SynsetClasses = Annotated[
@@ -24,12 +28,43 @@ DogClasses = Annotated[Path | None, typer.Option(help="Class names, a line `SYNS
 Synsets = Annotated[bool, typer.Option("--synsets", help="Name the classes by their synsets.")]
 
 
-def register(index_app: typer.Typer) -> None:
-    """Add a command for each data set."""
-    for name, command in _COMMANDS.items():
-        index_app.command(name)(command)
+@app.command("folder")
+def index_folder(
+    images: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.")],
+    out: Out,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks in the same structure; not zero = object.")
+    ] = None,
+    splits: Annotated[bool, typer.Option("--splits", help="The first level of folders names splits.")] = False,
+    mask_pattern: Annotated[
+        str, typer.Option(help="Name of an image's mask: {stem} = its name without suffix, {name} = with it.")
+    ] = "{stem}.png",
+) -> None:
+    """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks."""
+    from rate.data.make import index
+
+    _say(index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits))
 
 
+@app.command("coco")
+def index_coco(
+    annotations: Annotated[Path, typer.Argument(help="COCO's JSON: images, categories, annotations.")],
+    images: Annotated[Path, typer.Option(help="Folder that `file_name` starts from.")],
+    out: Out,
+    regions: Annotated[
+        str, typer.Option(help="boxes | masks: bbox, or polygons and run lengths drawn as PNG beside the manifest.")
+    ] = "boxes",
+    max_json_bytes: Annotated[
+        int, typer.Option(help="Largest JSON that is read; memory is up to ten times as much.", min=1)
+    ] = 512 << 20,
+) -> None:
+    """Write a manifest for a set in COCO's format: a row for each image and class in it."""
+    from rate.data.make import coco
+
+    _say(coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes))
+
+
+@app.command("caltech101")
 def caltech101(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
     """Caltech-101, with its contours as masks."""
     from rate.data.make.layouts.caltech101 import read_caltech101
@@ -37,6 +72,7 @@ def caltech101(root: Root, out: Out, boxes: Boxes = False, classes: Classes = No
     _write(read_caltech101(root, boxes=boxes, names=_named(classes)), root, out)
 
 
+@app.command("cub200")
 def cub200(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
     """CUB-200-2011, with the majority's segmentations as masks and the official split."""
     from rate.data.make.layouts.cub200 import read_cub200
@@ -44,6 +80,7 @@ def cub200(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) 
     _write(read_cub200(root, boxes=boxes, names=_named(classes)), root, out)
 
 
+@app.command("stanford-dogs")
 def stanford_dogs(root: Root, out: Out, classes: DogClasses = None) -> None:
     """Stanford Dogs, with its boxes and the official split."""
     from rate.data.make.layouts.stanford_dogs import read_stanford_dogs
@@ -51,6 +88,7 @@ def stanford_dogs(root: Root, out: Out, classes: DogClasses = None) -> None:
     _write(read_stanford_dogs(root, names=_named(classes)), root, out)
 
 
+@app.command("imagenet")
 def imagenet(
     root: Root,
     out: Out,
@@ -67,6 +105,7 @@ def imagenet(
     _write(read_imagenet(root, split=split, boxes=boxes, names=_synset_names(classes, synsets)), root, out)
 
 
+@app.command("imagenet-c")
 def imagenet_c(
     root: Root,
     out: Out,
@@ -81,6 +120,7 @@ def imagenet_c(
     _write(read_imagenet_c(root, clean=clean, corruptions=wanted), root, out)
 
 
+@app.command("imagenet-s")
 def imagenet_s(
     root: Root,
     out: Out,
@@ -96,16 +136,6 @@ def imagenet_s(
 
     names = _synset_names(classes, synsets)
     _write(read_imagenet_s(root, split=split, categories=categories, names=names), root, out)
-
-
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "caltech101": caltech101,
-    "cub200": cub200,
-    "stanford-dogs": stanford_dogs,
-    "imagenet": imagenet,
-    "imagenet-c": imagenet_c,
-    "imagenet-s": imagenet_s,
-}
 
 
 def _named(classes: Path | None) -> Mapping[str, str] | None:
@@ -125,11 +155,14 @@ def _synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | No
 
 
 def _write(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> None:
-    from rate.cli.console import notice, say
-    from rate.cli.data.commands import index_text
     from rate.data.make.layouts.write import write_layout
 
-    report = write_layout(entries, root, out)
+    _say(write_layout(entries, root, out))
+
+
+def _say(report: ManifestReport) -> None:
+    from rate.cli.console import notice, say
+
     for line in report.notices():
         notice(line)
-    say(index_text(report))
+    say("\n".join([f"{report.out}: {counted(report.rows, 'row')}", *counts_text(report.classes, report.splits)]))
