@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from run_rows import row, run_json, write_parts
+from run_rows import MADE, run_json, write_parts
 
 from rate.records import record
 from rate.report.gate.decide import Decision, decide
@@ -31,12 +31,13 @@ def rows_of(
     groups: Sequence[str | None] | None,
     clusters: Sequence[str | None] | None,
     start: int = 0,
+    verdict: str = "map",
 ) -> Iterator[Json]:
     """One row a state; ids are s000000, s000001, ... from ``start``."""
     n = len(states)
     for k, state in enumerate(states):
         group, cluster = (groups or [None] * n)[k], (clusters or [None] * n)[k]
-        yield row(f"s{start + k:06d}", head, state, (labels or ["a"] * n)[k], group=group, cluster=cluster)
+        yield MADE[verdict](f"s{start + k:06d}", head, state, (labels or ["a"] * n)[k], group=group, cluster=cluster)
 
 
 def head_run(
@@ -48,11 +49,12 @@ def head_run(
     name: str = "run",
     images_per_s: float | None = 10.0,
     start: int = 0,
+    verdict: str = "map",
     **changes: Any,
 ) -> HeadRun:
     """A head in memory with one row a state; ``changes`` are keys of run.json."""
-    rows = list(rows_of("ft", found, labels, groups, clusters, start))
-    run = record(RunDocument, run_json(["ft"], len(found), **changes))
+    rows = list(rows_of("ft", found, labels, groups, clusters, start, verdict))
+    run = record(RunDocument, run_json(["ft"], len(found), verdict, **changes))
     whole = Summary(Path(name), run.status, Throughput(images_per_s, None, None, None), {})
     return HeadRun(Path(name), "ft", run, pa.Table.from_pylist(rows, SCHEMA), whole)
 
@@ -64,11 +66,14 @@ def write_run(
     labels: Sequence[str] | None = None,
     groups: Sequence[str | None] | None = None,
     clusters: Sequence[str | None] | None = None,
+    verdict: str = "map",
     **changes: Any,
 ) -> Path:
     """A run folder with the states of every head; ``changes`` are keys of run.json."""
-    rows = [one for head, found in heads.items() for one in rows_of(head, found, labels, groups, clusters)]
-    return write_parts(folder, run_json(list(heads), len(next(iter(heads.values()))), **changes), [rows])
+    rows = [
+        one for head, found in heads.items() for one in rows_of(head, found, labels, groups, clusters, verdict=verdict)
+    ]
+    return write_parts(folder, run_json(list(heads), len(next(iter(heads.values()))), verdict, **changes), [rows])
 
 
 def decided(checks: Any, candidate: HeadRun, baseline: HeadRun | None = None, **options: Any) -> Decision:

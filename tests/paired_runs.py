@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from run_rows import row, run_json, write_parts
+from run_rows import MADE, run_json, write_parts
 
 
 def write_run(
@@ -17,6 +17,7 @@ def write_run(
     clusters: Sequence[str | None] | None = None,
     status: str = "complete",
     measurement: Mapping[str, Any] | None = None,
+    verdict: str = "map",
     **identity: Any,
 ) -> Path:
     """A run whose heads have these states, one a sample; ids are s000, s001, ... unless given."""
@@ -24,10 +25,10 @@ def write_run(
     names = ids or [f"s{k:03d}" for k in range(count)]
     of = clusters or [None] * count
     parts = [
-        [row(names[k], head, states[k], cluster=of[k]) for k in some for head, states in heads.items()]
+        [MADE[verdict](names[k], head, states[k], cluster=of[k]) for k in some for head, states in heads.items()]
         for some in (range(0, count, 2), range(1, count, 2))
     ]
-    document = run_json(list(heads), count, status=status)
+    document = run_json(list(heads), count, verdict, status=status)
     document["measurement"] |= measurement or {}
     document["identity"] |= {"weights": folder.name, **identity}
     return write_parts(folder, document, parts)

@@ -20,8 +20,6 @@ FLOOR, CEILING = 0.2, 0.8
 MEASUREMENT = Measurement(masks=100)
 FORWARDS = MEASUREMENT.masks + 1
 SWAP = Measurement(verdict="swap", fills=8)
-BY_SWAP = {"measurement": SWAP.to_json(), "rule": SWAP.rule()}
-"""What run.json says of a run by swaps."""
 IDENTITY = {
     "schema": schema_id(RunDocument),
     "weights": "w" * 64,
@@ -97,16 +95,21 @@ def swap_row(
     return found | unmeasured | values | fields
 
 
-def run_json(heads: Sequence[str], count: int, **changes: Any) -> Json:
+MADE = {"map": row, "swap": swap_row}
+"""Makes a row of a run by maps, or by swaps."""
+
+
+def run_json(heads: Sequence[str], count: int, verdict: str = "map", **changes: Any) -> Json:
     """The run.json of a complete run of ``count`` samples; ``changes`` are its keys."""
+    measurement = {"map": MEASUREMENT, "swap": SWAP}[verdict]
     forwards = dict.fromkeys(("forwards", "used", "rows"), FORWARDS * count)
     return {
         "schema": schema_id(RunDocument),
         "status": "complete",
         "key": "0" * 64,
-        "measurement": MEASUREMENT.to_json(),
+        "measurement": measurement.to_json(),
         "identity": dict(IDENTITY),
-        "rule": MEASUREMENT.rule(),
+        "rule": measurement.rule(),
         "execution": {"max_errors": 0.1},
         "origin": dict.fromkeys(("artifact", "data", "split", "limit"), None) | {"shard": "1/1"},
         "versions": {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -12,25 +12,52 @@ if TYPE_CHECKING:
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
 
+Kind: TypeAlias = Literal["wrong", "invalid", "undefined", "errors"]
+
 
 def show(
-    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, finished or not, or a folder of such runs.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN[@HEAD]", help="Run folder of `rate eval`, finished or not, or a folder of such runs."
+        ),
+    ],
+    samples: Annotated[
+        Kind | None,
+        typer.Option(
+            help="List the samples that are predicted wrong, on invalid evidence, without a verdict or failed."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary, or all samples, as JSON.")] = False,
 ) -> None:
     """Show accuracy, PT and IR of a run, or over corruptions and severities."""
     from rate.cli.console import print_json
+    from rate.report.heads import load_named_summary, split_reference
     from rate.report.tables.faithfulness import read_faithfulness
-    from rate.runs.summary import load_summary
     from rate.studies.corruption_grid import is_grid, load_grid
 
-    if is_grid(run):
-        print_grid(load_grid(run), as_json)
-        return
-    summary = load_summary(run)
-    if as_json:
-        print_json(summary.document)
+    folder, _ = split_reference(run)
+    if samples is not None:
+        print_samples(run, samples, as_json)
+    elif is_grid(folder):
+        print_grid(load_grid(folder), as_json)
+    elif as_json:
+        print_json(load_named_summary(run).document)
     else:
-        print_run(summary, read_faithfulness(run))
+        print_run(load_named_summary(run), read_faithfulness(folder))
+
+
+def print_samples(run: str, kind: Kind, as_json: bool) -> None:
+    """Print the samples of one kind of the heads that ``run`` names."""
+    from rate.cli.console import print_json, results
+    from rate.report.heads import load_heads
+    from rate.report.tables.samples import listed, samples_table
+
+    samples = listed(load_heads(run), kind)
+    if as_json:
+        print_json(samples)
+    else:
+        results().print(samples_table(samples))
 
 
 def print_run(summary: Summary, faithful: FaithfulnessDocument | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,16 +47,17 @@ def load_heads(reference: str) -> list[HeadRun]:
         RunError: the run does not exist, or is damaged.
         UsageError: the run has no such head.
     """
-    folder, wanted = split_reference(reference)
+    folder, _ = split_reference(reference)
     run, whole = read_run(folder), load_summary(folder)
-    if wanted is not None and wanted not in whole.heads:
-        raise UsageError(f"{folder} has no head {wanted!r}; it has {', '.join(whole.heads)}")
+    named = _named(whole, reference)
     rows = read_rows(folder, run).sort_by("id")
-    return [
-        HeadRun(folder, name, run, rows.filter(pc.equal(rows["head"], name)), whole)
-        for name in whole.heads
-        if wanted in (None, name)
-    ]
+    return [HeadRun(folder, name, run, rows.filter(pc.equal(rows["head"], name)), whole) for name in named]
+
+
+def load_named_summary(reference: str) -> Summary:
+    """Load the summary of the heads that ``reference`` names; see `load_heads`."""
+    whole = load_summary(split_reference(reference)[0])
+    return replace(whole, heads={name: whole.heads[name] for name in _named(whole, reference)})
 
 
 def load_head(reference: str) -> HeadRun:
@@ -72,6 +73,15 @@ def load_head(reference: str) -> HeadRun:
         names = ", ".join(f"{folder}@{head.head}" for head in heads)
         raise UsageError(f"{folder} has {len(heads)} heads and one is needed; name it: {names}")
     return heads[0]
+
+
+def _named(whole: Summary, reference: str) -> list[str]:
+    folder, wanted = split_reference(reference)
+    if wanted is None:
+        return list(whole.heads)
+    if wanted not in whole.heads:
+        raise UsageError(f"{folder} has no head {wanted!r}; it has {', '.join(whole.heads)}")
+    return [wanted]
 
 
 def split_reference(reference: str) -> tuple[Path, str | None]:

@@ -13,6 +13,7 @@ from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.compare import ComparisonDocument
 from rate.report.gate.document import GateDocument
 from rate.report.html.page import Report
+from rate.report.tables.samples import SampleListDocument
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.status import Status
@@ -44,6 +45,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "check": CheckReport,
     "pack": PackReport,
     "report": Report,
+    "sample-list": SampleListDocument,
     "finetuned": FinetunedDocument,
 }
 """Maps each name to its document."""

@@ -1,0 +1,108 @@
+"""The samples of a run in one state: wrong, on invalid evidence, without a verdict, or without a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Meta
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rate.records import Count, Document, Record, Share, record
+from rate.report.heads import HeadRun
+from rate.runs.run_document import Rule
+from rate.types import Json
+
+Kind: TypeAlias = Literal["wrong", "invalid", "undefined", "errors"]
+
+_WORDS = {
+    "wrong": "predicted wrong",
+    "invalid": "on invalid evidence",
+    "undefined": "without a verdict",
+    "errors": "without a prediction",
+}
+_SHOWN = 50
+
+
+class ListedSample(Record, frozen=True):
+    """One sample of one head."""
+
+    id: str
+    head: str
+    label: str
+    prediction: str | None
+    probability: Share | None
+    valid: bool | None
+    value: Annotated[float | None, Meta(description="share of the region, localization or relevance mass, by the rule")]
+    value_se: Annotated[float | None, Meta(description="standard error of the share or of the relevance mass")]
+    settled: str
+    reason: Annotated[str | None, Meta(description="why there is no verdict")]
+    error: Annotated[str | None, Meta(description="why there is no prediction")]
+
+
+class SampleListDocument(Document, frozen=True, tag="rate.sample-list/1"):
+    """The document of `rate show --samples --json`."""
+
+    run: str
+    kind: Kind
+    quantity: Annotated[str, Meta(description="what ``value`` is")]
+    count: Count
+    samples: tuple[ListedSample, ...]
+
+
+def listed(heads: Sequence[HeadRun], kind: Kind) -> SampleListDocument:
+    """List the samples of one kind of heads of one run, head by head, in order of id."""
+    rule = heads[0].summary.rule
+    samples = tuple(_listed(row, rule) for head in heads for row in _of_kind(head.rows, kind).to_pylist())
+    return SampleListDocument(str(heads[0].folder), kind, rule.quantity, len(samples), samples)
+
+
+def samples_table(chosen: SampleListDocument, most: int = _SHOWN) -> RenderableType:
+    """Format one line for each of the first ``most`` samples."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("sample", "head", "label", "prediction", "probability", chosen.quantity, "why"):
+        numeric = column in ("probability", chosen.quantity)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+    for sample in chosen.samples[:most]:
+        table.add_row(
+            sample.id,
+            sample.head,
+            sample.label,
+            sample.prediction or "",
+            "" if sample.probability is None else f"{sample.probability:.3f}",
+            _value(sample),
+            sample.error or sample.reason or ("not clear" if sample.settled == "capped" else ""),
+        )
+    shown = f", the first {most}; --json lists all" if chosen.count > most else ""
+    title = Text(f"{chosen.run}: {chosen.count:,} {_WORDS[chosen.kind]}{shown}", style="bold")
+    return Group(title, *([table] if chosen.samples else []))
+
+
+def _of_kind(rows: pa.Table, kind: Kind) -> pa.Table:
+    chosen = {
+        "wrong": lambda: pc.invert(rows["correct"]),
+        "invalid": lambda: pc.invert(rows["valid"]),
+        "undefined": lambda: pc.is_valid(rows["undefined_reason"]),
+        "errors": lambda: pc.is_valid(rows["error"]),
+    }[kind]()
+    return rows.filter(chosen)
+
+
+def _listed(row: Json, rule: Rule) -> ListedSample:
+    errors = {"share": "share_se", "rma_positive": "rma_se"}
+    values = row | {
+        "value": row[rule.judged_column],
+        "value_se": row[errors[rule.judged_column]] if rule.judged_column in errors else None,
+        "reason": row["undefined_reason"],
+    }
+    return record(ListedSample, {name: values[name] for name in ListedSample.__struct_fields__})
+
+
+def _value(sample: ListedSample) -> str:
+    if sample.value is None:
+        return ""
+    return f"{sample.value:.3f}" + ("" if sample.value_se is None else f" ± {sample.value_se:.3f}")
