@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from scipy.stats import rankdata
 
 from benchmarks import graded_models, record
 from benchmarks.graded_scores import FEW, FILLS, FORMS, METHOD, Pictures, Scores, read
+from rate.data.make.synth import CLASSES
 from rate.kernels.rise import centre_levels
 from rate.kernels.saliency import evidence
 from rate.kernels.score import SCORES, score
@@ -31,6 +33,8 @@ COUNTS = (4, 8, FILLS)
 SWAPS = [
     *(("box", "pictures", count) for count in COUNTS),
     *((form, "pictures", FEW) for form in FORMS if form != "box"),
+    ("box", "covered", FEW),
+    ("mask +4 soft 2", "covered", FEW),
     ("box", "own class too", FEW),
     ("box", "mean", 1),
     ("box", "own", 1),
@@ -65,9 +69,11 @@ def main() -> None:
 
 def _study(arguments: argparse.Namespace, tower: str, shortcut: str, rho: float) -> Iterator[dict[str, Any]]:
     folder = graded_models.data(arguments.work, tower, shortcut, rho, 0, arguments.pictures, 300 + arguments.seed)
-    pictures = read(folder, arguments.pictures)
+    drawn = read(folder, arguments.pictures)
     models = graded_models.adapted(arguments.work, tower, shortcut, rho, arguments.seed)
     for method, (artifact, head) in models.items():
+        classes = next(one for one in artifact.heads if one.name == head).classes
+        pictures = replace(drawn, labels=np.array([classes.index(CLASSES[label]) for label in drawn.labels]))
         name = f"{tower}-{shortcut}-{rho}-s{arguments.seed}-{artifact.path.name}"
         scores = Scores(artifact, pictures, arguments.work / "logits" / name)
         clean = scores.clean()[head].astype(np.float64)

@@ -1,7 +1,7 @@
 """Small dual encoders that rest on object and scene in every proportion, made as the paper makes its models.
 
-Each is trained like CLIP where the shortcut names the class a little more often than by chance (its pre-training:
-zero-shot, ZS), and adapted where it does so in a share rho: linear probing (LP), full fine-tuning (FT), fine-tuning
+Each is trained like CLIP where the shortcut names the class in a share rho of the pictures (its pre-training:
+zero-shot, ZS), and adapted on other pictures of that kind: linear probing (LP), full fine-tuning (FT), fine-tuning
 like pre-training (FLCP).
 """
 
@@ -29,7 +29,6 @@ WOVEN = {"resnet": 0.0, "vit": 0.6}
 """Share of objects in the stripes of their class: patches see little of a contour. The others leave the shortcut."""
 
 SHORTCUTS = ("scene", "tag")
-PRETRAINED_RHO = 0.3
 RHOS = (0.5, 0.7, 0.9)
 
 
@@ -41,15 +40,15 @@ class Course:
     epochs: int
     lr: float
     adapted: int = 2000
-    adapted_epochs: int = 6
+    adapted_epochs: int = 4
     adapted_lr: float = 2e-4
 
 
 COURSES = {
-    ("resnet", "scene"): Course(4000, 20, 2e-3),
-    ("resnet", "tag"): Course(4000, 16, 1e-3),
-    ("vit", "scene"): Course(8000, 12, 7e-4),
-    ("vit", "tag"): Course(8000, 12, 7e-4),
+    ("resnet", "scene"): Course(2000, 20, 2e-3),
+    ("resnet", "tag"): Course(2000, 20, 1e-3),
+    ("vit", "scene"): Course(2000, 12, 7e-4),
+    ("vit", "tag"): Course(2000, 12, 7e-4),
 }
 
 
@@ -73,13 +72,13 @@ def data(work: Path, tower: str, shortcut: str, rho: float, train: int, test: in
     return out
 
 
-def pretrained(work: Path, tower: str, shortcut: str, seed: int) -> Path:
+def pretrained(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> Path:
     """The checkpoint of an encoder before its adaptation."""
-    out = work / f"{tower}-{shortcut}-s{seed}"
+    out = work / f"{tower}-{shortcut}-{rho}-s{seed}"
     if not (out / "encoder").is_dir():
         out.mkdir(parents=True, exist_ok=True)
         course = COURSES[tower, shortcut]
-        clean = data(work, tower, shortcut, PRETRAINED_RHO, course.images, 0, 100 + seed)
+        clean = data(work, tower, shortcut, rho, course.images, 0, 100 + seed)
         config = out / "encoder.json"
         model = {**ENCODER, "vision_cfg": TOWERS[tower]}
         config.write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
@@ -90,11 +89,10 @@ def pretrained(work: Path, tower: str, shortcut: str, seed: int) -> Path:
 
 def adapted(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> dict[str, tuple[Artifact, str]]:
     """Method (ZS, LP, FT, FLCP) -> the artifact and the head that hold it."""
-    base, course = pretrained(work, tower, shortcut, seed), COURSES[tower, shortcut]
+    base, course = pretrained(work, tower, shortcut, rho, seed), COURSES[tower, shortcut]
     manifest = data(work, tower, shortcut, rho, course.adapted, 0, 200 + seed) / "manifest.csv"
-    out = base.parent / f"rho{rho:.1f}"
-    out.mkdir(exist_ok=True)
-    watch = _watch(f"{base.parent.name} {out.name}")
+    out = base.parent
+    watch = _watch(out.name)
     common = {"split": "train", "epochs": course.adapted_epochs, "lr": course.adapted_lr, "batch": 64}
     if not (out / "lp").is_dir():
         finetune_lp(str(base), manifest, out / "lp", LpSettings(split="train", seed=seed), watch)

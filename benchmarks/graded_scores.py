@@ -23,6 +23,8 @@ from rate.types import Bool, Float32, Int64
 BATCH = 64
 FILLS = 16
 FEW = 8
+POOL = 128
+CHOSEN = ("pictures", "covered")
 METHOD = Rise(64, 7, (0.1, 0.3, 0.5, 0.7, 0.9), "fixed", 512, 0)
 
 FORMS: dict[str, tuple[str, float, float]] = {
@@ -65,11 +67,27 @@ class Pictures:
         same = self.labels[:, None] == self.labels
         return np.asarray((chance + same + 2 * np.eye(len(same))).argsort(axis=1))
 
+    def chosen(self, kind: str) -> Int64:
+        """[n,f] the pictures that each picture meets.
+
+        ``covered``: of `POOL` pictures those whose own object the box hides most, so that a fill lends its scene to the
+        object, and its object to the scene.
+        """
+        if kind == "pictures":
+            return self.order[:, :FILLS]
+        pools, sizes = self.order[:, :POOL], self.masks.sum(axis=(1, 2))
+        hidden = [
+            (self.masks[pool] & (self.region("box", k) > 0.5)).sum(axis=(1, 2)) / sizes[pool]
+            for k, pool in enumerate(pools)
+        ]
+        best = np.argsort(-np.array(hidden), axis=1, kind="stable")[:, :FILLS]
+        return np.take_along_axis(pools, best, axis=1)
+
     def fills(self, kind: str, k: int) -> Float32:
         """[f,3,h,w] what takes the place of picture ``k``'s pixels."""
         own = self.pixels[k]
-        if kind == "pictures":
-            return self.pixels[self.order[k, :FILLS]]
+        if kind in CHOSEN:
+            return self.pixels[self.chosen(kind)[k]]
         if kind == "own class too":
             rng = np.random.default_rng([1, k])
             others = np.delete(np.arange(len(self.pixels)), k)
@@ -130,8 +148,8 @@ class Scores:
 
     def nothing(self, fill: str, count: int) -> dict[str, Float32]:
         """[n,f,c] the fills by themselves."""
-        if fill == "pictures":
-            return {name: v[self._pictures.order[:, :count]] for name, v in self.clean().items()}
+        if fill in CHOSEN:
+            return {name: v[self._pictures.chosen(fill)[:, :count]] for name, v in self.clean().items()}
         return self._kept(f"nothing {fill} {count}", lambda k: self._pictures.fills(fill, k)[:count])
 
     def masked(self, fill: str, pictures: int) -> dict[str, Float32]:

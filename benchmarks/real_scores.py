@@ -74,7 +74,7 @@ def scored(work: Path, name: str, design: Rise, images: int, threads: int = 0) -
     """``images`` photographs with their scores; from disk where they are there."""
     folder = work / name.replace(" ", "_")
     folder.mkdir(parents=True, exist_ok=True)
-    found, artifact = [], _artifact(work)
+    found, artifact = [], artifact_of(work)
     samples = read_manifest(Path(os.environ["RATE_TEST_DATA"]) / "caltech101-boxes" / "annotations.csv").samples
     for number, sample in enumerate(samples[:: len(samples) // SPREAD][:images]):
         prepared, path = prepare(sample, artifact.geometry), folder / f"{number}.npy"
@@ -86,7 +86,8 @@ def scored(work: Path, name: str, design: Rise, images: int, threads: int = 0) -
     return found
 
 
-def _artifact(work: Path) -> Artifact:
+def artifact_of(work: Path) -> Artifact:
+    """The exported model; it is exported once."""
     if (work / "artifact").is_dir():
         return load_artifact(work / "artifact")
     weights = Path(os.environ["RATE_TEST_DATA"]) / "weights" / "tf_efficientnet_lite0.safetensors"
