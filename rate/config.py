@@ -35,6 +35,15 @@ FEWEST_FILLS = 4
 FILLS_OF_MAPS = 8
 """The number of pictures that take turns behind the masks of a map."""
 
+MASKS_DRAWN = 512
+"""The number of masks of a map that is drawn beside swaps, if none is given."""
+
+MAPS_KEPT, MAPS_DRAWN = 50, 4
+"""The usual number of saved maps of a head and quadrant: where maps decide, and where they are drawn beside swaps.
+
+A map beside swaps costs as many forwards as the verdicts on some thirty samples.
+"""
+
 _AUTO = ("min_masks", "max_masks", "confidence")
 _OF_METHODS = {name for method in METHODS.values() for name in method.settings}
 """Settings that only some saliency methods have."""
@@ -55,8 +64,9 @@ def fills_of_text(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def _maps(text: str) -> int | None:
-    return {"none": 0, "all": None}[text] if text in ("none", "all") else int(text)
+def _maps(text: str) -> int | str | None:
+    named: dict[str, int | str | None] = {"none": 0, "all": None, "auto": "auto"}
+    return named[text] if text in named else int(text)
 
 
 def _rule(position: int) -> str:
@@ -153,6 +163,8 @@ class Measurement(Settings):
                 if not (math.isfinite(value) and 0.0 < value < 1.0):
                     raise ConfigError(f"{name} must lie strictly between 0 and 1, got {value}; such as 0.5")
         self.method.check(self)
+        if self.verdict == "swap":
+            self._check_drawn()
         if self.valid == "midpoint" and self.evidence != "positive":
             raise ConfigError(
                 f"evidence {self.evidence!r} has no floor and ceiling, so valid must be 'absolute' with it; "
@@ -205,6 +217,16 @@ class Measurement(Settings):
         if not 0.96 < self.confidence < 1.0:
             raise ConfigError(f"confidence must lie between 0.96 and 1, got {self.confidence}; the default is 0.99")
 
+    def _check_drawn(self) -> None:
+        """Check the settings of the maps that are drawn beside swaps, with the graph that the swaps use."""
+        drawn = self.of_map
+        if drawn.method.kernel is None or drawn.form != "pixels":
+            able = ", ".join(one.name for one in METHODS.values() if one.kernel and one.form == "pixels")
+            raise ConfigError(
+                f"saliency {self.saliency!r} needs another graph than swaps, whose pictures are maps of {able}; "
+                "choose one of these, or --verdict map"
+            )
+
     @property
     def most_fills(self) -> int:
         """The largest number of pictures that an image meets."""
@@ -227,7 +249,9 @@ class Measurement(Settings):
     @property
     def of_map(self) -> Measurement:
         """The same for a map, which is drawn of saved samples where swaps decide."""
-        return self if self.verdict == "map" else replace(self, verdict="map", fill="mean")
+        if self.verdict == "map":
+            return self
+        return replace(self, verdict="map", fill="mean", masks=MASKS_DRAWN if self.masks is None else self.masks)
 
     @property
     def most_masks(self) -> int:
@@ -240,10 +264,10 @@ class Measurement(Settings):
         Raises:
             ConfigError: a share of kept cells has fewer than two masks, and scores are compared within a share only.
         """
-        fewest = 2 * len(self.shares)
-        if self.verdict == "map" and "keep" in self.method.settings and self.most_masks < fewest:
+        fewest, drawn = 2 * len(self.shares), self.of_map
+        if "keep" in self.method.settings and drawn.most_masks < fewest:
             raise ConfigError(
-                f"masks {self.masks}: scores are compared among masks that keep equally much, so {fewest // 2} "
+                f"masks {drawn.masks}: scores are compared among masks that keep equally much, so {fewest // 2} "
                 f"shares need at least {fewest} masks; give more, or one share, such as --keep 0.5"
             )
 
@@ -304,13 +328,13 @@ class Execution(Settings):
     precision: str = option("auto", choices=("auto", "f32", "fp16", "bf16", "int8"))
     batch: int = option(32, "Rows a forward.", within=(1, 4096))
     threads: int = option(0, THREADS, within=(0, 1024))
-    save_maps: int | None = option(
-        50,
-        "Maps kept per head and quadrant: none | K | all",
-        within=(0, 10_000_000),
+    save_maps: int | str | None = option(
+        "auto",
+        f"Maps kept per head and quadrant: none | K | all; auto: {MAPS_KEPT}, or {MAPS_DRAWN} where swaps decide; "
+        f"those are drawn afterwards, of {MASKS_DRAWN} masks if --masks is not given, and decide nothing.",
         panel="Output",
         parse=_maps,
-        expected="none, all, or a number a quadrant",
+        expected="none, all, auto, or a number a quadrant",
     )
     max_errors: float = option(0.01, "Failed samples allowed: a share below 1, or a number. More: exit code 4.")
     limit: int | None = option(None, "Only the first rows; the run is then partial.", within=(1, 10**12))
@@ -324,6 +348,8 @@ class Execution(Settings):
         self.check_options()
         if self.runner not in ("local", "ray") and not self.runner.startswith("ray://"):
             raise ConfigError(f"runner must be local, ray, or ray://ADDRESS of a cluster; got {self.runner!r}")
+        if self.save_maps not in (None, "auto"):
+            check_range("save-maps", self.save_maps, 0, 10_000_000)
         self._check_device()
         if not (math.isfinite(self.max_errors) and self.max_errors >= 0):
             raise ConfigError(f"max-errors must be a share below 1 or a number of samples, got {self.max_errors}")
@@ -372,6 +398,11 @@ class Execution(Settings):
         """
         if len(self.gpus) > 1:
             raise ConfigError(f"device {self.device}: {what} runs on one GPU; name it, such as cuda:{self.gpus[0]}")
+
+    def maps_kept(self, verdict: str) -> int | None:
+        """Return the number of maps that are kept per head and quadrant where ``verdict`` decides; None = all."""
+        usual = MAPS_DRAWN if verdict == "swap" else MAPS_KEPT
+        return usual if isinstance(self.save_maps, str) else self.save_maps
 
     def errors_allowed(self, samples: int) -> int:
         """Compute how many of ``samples`` may fail before a run counts as failed; it is less than ``samples``."""

@@ -73,10 +73,8 @@ class Steps:
     """Progress with a rate and the time left: a bar on a terminal, a line every few seconds elsewhere."""
 
     def __init__(self, title: str, total: int, unit: str = "images") -> None:
-        self._title, self._total, self._unit = title, total, unit
-        self._began = self._said = time.monotonic()
-        self._last = 0
         self._bar: Progress | None = None
+        self._start(title, total, unit)
 
     def __enter__(self) -> Steps:
         if sys.stderr.isatty() and not _LOG.as_json:
@@ -94,7 +92,7 @@ class Steps:
             )
             self._bar = progress.Progress(*columns, console=Console(stderr=True))
             self._bar.start()
-            self._bar.add_task(self._title, total=self._total, detail="")
+            self._bar.add_task(self.title, total=self._total, detail="")
         return self
 
     def __exit__(
@@ -103,14 +101,25 @@ class Steps:
         if self._bar is not None:
             self._bar.stop()
 
+    def begin(self, title: str, total: int, unit: str = "images") -> None:
+        """Go on with another piece of work, below the one before."""
+        self._start(title, total, unit)
+        if self._bar is not None:
+            self._bar.add_task(title, total=total, detail="")
+
+    def _start(self, title: str, total: int, unit: str) -> None:
+        self.title, self._total, self._unit = title, total, unit
+        self._began = self._said = time.monotonic()
+        self._last = 0
+
     def show(self, done: int, detail: str = "") -> None:
         """Show that ``done`` of the total are done."""
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, detail=detail)
+            self._bar.update(self._bar.task_ids[-1], completed=done, detail=detail)
         elif done != self._last and (now - self._said >= PLAIN_EVERY_S or done == self._total):
             self._said, self._last = now, done
             pace = done / max(now - self._began, 1e-9)
             left = f", {(self._total - done) / pace:.0f} s left" if pace and done < self._total else ""
-            said = f"{self._title}: {done}/{self._total} {self._unit}{left}{'  ' + detail if detail else ''}"
+            said = f"{self.title}: {done}/{self._total} {self._unit}{left}{'  ' + detail if detail else ''}"
             notice(said, event="progress", done=done, total=self._total)

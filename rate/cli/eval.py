@@ -18,6 +18,7 @@ from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
+    from rate.engine.draw_maps import Drawing
     from rate.engine.evaluate import Progress
     from rate.engine.job import Job
     from rate.runs.summary import Summary
@@ -141,13 +142,23 @@ def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
     from rate.engine.evaluate import evaluate
     from rate.engine.open_runner import open_runner
 
+    drawing: Drawing | None = None
     with _resumable(job, out), open_runner(artifact, job, notice) as runner, Steps("eval", len(job.samples)) as steps:
 
         def observe(now: Progress) -> None:
+            nonlocal drawing
+            if drawing is None and now.drawing is not None:
+                steps.begin("maps", now.drawing.samples)
+            if (drawing := now.drawing) is not None:
+                steps.show(drawing.done)
+                return
             pace = f"{now.forwards / now.seconds:.1f} forwards/s" if now.seconds else ""
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
-        return evaluate(job, runner, out, observe)
+        summary = evaluate(job, runner, out, observe)
+    if drawing is not None and drawing.failed:
+        notice(f"{drawing.failed} of {drawing.samples} images have no map, such as: {drawing.why}")
+    return summary
 
 
 def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
@@ -226,7 +237,8 @@ def _run_grid(artifact: Artifact, job: Job, out: Path, corruptions: tuple[str | 
     ):
 
         def observe(number: int, now: Progress) -> None:
-            steps.show(each * number + now.stored + now.done, folder_of(corruptions[number]))
+            maps = "" if now.drawing is None else f", maps {now.drawing.done}/{now.drawing.samples}"
+            steps.show(each * number + now.stored + now.done, folder_of(corruptions[number]) + maps)
 
         return evaluate_grid(job, runner, out, corruptions, observe)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rate.data.digests import ContentTable
 from rate.data.remaining import check_planned, remaining
+from rate.engine.draw_maps import Drawing, draw_maps
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import TooManyErrors
@@ -22,13 +23,14 @@ from rate.types import Sample, Samples
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a session."""
+    """The progress of a session: of its rows, then of the maps that are drawn beside them."""
 
     stored: int  # number of samples of earlier sessions
     done: int  # number of samples of this session that have a row
     errors: int  # number of failed samples among those
     forwards: int
     seconds: float
+    drawing: Drawing | None = None  # None: the rows are not complete, or no map is drawn
 
 
 Observe = Callable[[Progress], None]
@@ -39,6 +41,7 @@ def evaluate(
 ) -> Summary:
     """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
 
+    Where swaps decide, maps of some samples are then drawn as pictures; the rows and the summary are complete before.
     After an interruption at any point, a second call resumes.
 
     Args:
@@ -56,8 +59,10 @@ def evaluate(
         StorageError: a result could not be written; stored parts are whole.
     """
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
-    with RunStore(out, key, about, job.execution.save_maps, job.execution.repair, part_rows) as store:
+    kept = 0 if job.measurement.verdict == "swap" else job.save_maps
+    with RunStore(out, key, about, kept, job.execution.repair, part_rows) as store:
         began, errors = time.monotonic(), Errors(job, out, store.failed)
+        progress = Progress(len(store.done), 0, 0, 0, 0.0)
         left = Remaining(job.samples, store.done, store.started_ns)
         if len(left):
             errors.check()
@@ -65,13 +70,17 @@ def evaluate(
             store.add(done, time.monotonic() - began)
             errors.count(done)
             stats = store.stats
-            observe(Progress(len(store.done), stats.samples, errors.new, stats.forwards, stats.seconds))
+            progress = Progress(len(store.done), stats.samples, errors.new, stats.forwards, stats.seconds)
+            observe(progress)
             errors.check()
         run = store.finish(job.available)
         check_planned(len(job.samples), store.stored, out)
         summary = summarize(out, run)
         write_summary(out, summary)
-    errors.check()  # a run that has all samples keeps its status
+        errors.check()  # a run that has all samples keeps its status
+        if job.measurement.verdict == "swap":
+            with store.drawn_maps(job.save_maps) as maps:
+                draw_maps(job, runner, maps, lambda drawing: observe(replace(progress, drawing=drawing)))
     return summary
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,17 @@ class Job:
         return len(self.bank) if self.measurement.with_pictures else 1
 
     @property
+    def save_maps(self) -> int | None:
+        """The number of maps that the run keeps per head and quadrant; None = all."""
+        return self.execution.maps_kept(self.measurement.verdict)
+
+    @property
+    def of_map(self) -> Job:
+        """The same for maps, where swaps decide; all maps are kept."""
+        kept = replace(self.execution, save_maps=None)
+        return replace(self, measurement=self.measurement.of_map, execution=kept, bank=NO_BANK)
+
+    @property
     def decode(self) -> Callable[[Sample], Prepared]:
         """The function from a sample to its pixels, corrupted if the measurement says so, and its region."""
         return decoder(self.measurement, self.geometry)
@@ -111,7 +122,7 @@ class Job:
             "measurement": self.settings,
             "identity": self.identity(backend, precision),
             "rule": self.measurement.rule(),
-            "execution": {name: getattr(self.execution, name) for name in self.execution.__slots__},
+            "execution": self._execution(),
             "origin": self.origin,
             "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
             "bank": {"pictures": [picture.id for picture in self.bank.pictures], "skipped": list(self.bank.skipped)},
@@ -119,6 +130,12 @@ class Job:
             "versions": versions((*COMPUTING, *(LIBRARIES if self.measurement.corrupt else ()))),
             "machine": describe(),
         }
+
+    def _execution(self) -> Json:
+        """Return the settings that change no verdict; those of maps are among them where swaps decide."""
+        settings = {name: getattr(self.execution, name) for name in self.execution.__slots__}
+        drawn = {"maps": self.measurement.of_map.to_json()} if self.measurement.verdict == "swap" else {}
+        return settings | {"save_maps": self.save_maps} | drawn
 
 
 def decoder(measurement: Measurement, geometry: Geometry) -> Callable[[Sample], Prepared]:

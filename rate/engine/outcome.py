@@ -57,7 +57,7 @@ class Explainer(Runner, Protocol):
 
 def records(job: Job, steps: Iterable[Step]) -> Iterator[Records]:
     """Convert the outcomes of a job to the records of a run."""
-    recorder = Recorder([head.name for head in job.heads], job.execution.save_maps)
+    recorder = Recorder([head.name for head in job.heads], job.save_maps)
 
     def record(outcome: Outcome) -> SampleResult:
         if outcome.error is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,13 @@ import pyarrow.compute as pc
 
 from rate.data.digests import IdSet, fingerprint
 from rate.errors import RunError
-from rate.metrics import quadrant_of
 from rate.runs.folder import SAVED, part_name
 from rate.runs.maps import read_maps
 from rate.runs.parts import CURE, KEY, entry, fault_of, read_part, write_part
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import ListedPart
 from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
-
-_JUDGED = ["id", "head", "error", "correct", "valid"]
-MapKey = tuple[str, str]
-"""The id and head of a saved map."""
+from rate.runs.wanted_maps import MapKey, wanted_maps
 
 
 @dataclass(slots=True)
@@ -79,7 +74,7 @@ class Recovery:
         removed once run.json no longer lists them.
         """
         parts = list(parts)
-        lost = {identifier for identifier, _ in self._lost_maps(parts, keep_maps)} if keep_maps != 0 else set()
+        lost = {identifier for identifier, _ in self._lost_maps(parts, keep_maps)}
         left = []
         for part in parts:
             table = read_part(self.folder, part)
@@ -92,21 +87,10 @@ class Recovery:
                 left.append(self._rewritten(part, good))
         return left
 
-    def _lost_maps(self, parts: Iterable[ListedPart], keep: int | None) -> set[MapKey]:
+    def _lost_maps(self, parts: list[ListedPart], keep: int | None) -> set[MapKey]:
         """Return the maps that the run should have of the rows of ``parts`` and lacks."""
-        wanted: dict[MapKey, list[tuple[int, MapKey]]] = {}  # head and quadrant -> its lowest ranks
-        present = self._maps_in(SAVED)
-        for part in parts:
-            present |= self._maps_in(part.name)
-            for row in read_part(self.folder, part, _JUDGED).to_pylist():
-                if row["error"] is None:
-                    lowest = wanted.setdefault((row["head"], quadrant_of(row["correct"], row["valid"])), [])
-                    ranked = -fingerprint(row["id"]), (row["id"], row["head"])
-                    if keep is None or len(lowest) < keep:
-                        heapq.heappush(lowest, ranked)
-                    else:
-                        heapq.heappushpop(lowest, ranked)
-        return {shown for lowest in wanted.values() for _, shown in lowest} - present
+        lost = set(wanted_maps(self.folder, parts, keep))
+        return lost.difference(*(self._maps_in(name) for name in (SAVED, *(part.name for part in parts))))
 
     def _maps_in(self, name: str) -> set[MapKey]:
         path = self.folder / "maps" / name

@@ -3,7 +3,7 @@
 run.json                    what was asked, by what, and which parts count
 samples/part-<key>.parquet  rows; closed at 256 rows or 30 s
 maps/part-<key>.parquet     candidates for the saved maps, until the run is complete
-maps/maps.parquet           the saved maps
+maps/maps.parquet           the saved maps; beside swaps they are drawn after the rows, and written as they come
 summary.json                written last
 lock                        held by the process that owns the run
 """
@@ -24,12 +24,14 @@ from msgspec import structs
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
 from rate.records import plain, record
+from rate.runs.drawn_maps import DrawnMaps
 from rate.runs.folder import SAVED, FolderLock, drop_unlisted, part_files, refuse_foreign
 from rate.runs.maps import is_damaged, select_maps
 from rate.runs.parts import PART_ROWS, PART_SECONDS, PartWriter, contents_of
 from rate.runs.recover import Recovery
 from rate.runs.rows import Records, RunStats
 from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
+from rate.runs.wanted_maps import wanted_maps
 from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -42,7 +44,7 @@ class RunStore:
     folder: Path
     key: str
     about: Json  # rest of run.json, written unchanged
-    keep_maps: int | None  # per head and quadrant; None = all
+    keep_maps: int | None  # of verdicts by maps, per head and quadrant; None = all
     repair: bool = False  # evaluate damaged, missing and failed samples again
     part_rows: int = PART_ROWS  # a part is closed at so many rows,
     part_seconds: float = PART_SECONDS  # or so long after the one before it
@@ -85,7 +87,7 @@ class RunStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is not None:  # finish() was not reached; settled samples are kept
+            if kind is not None and self._run.status == "running":  # finish() was not reached; settled rows are kept
                 self._change(status="partial" if not issubclass(kind, Exception) else "failed")
                 with contextlib.suppress(StorageError):  # the first error is being raised
                     self._close_part()
@@ -136,6 +138,10 @@ class RunStore:
         self._write_run()
         return self._run
 
+    def drawn_maps(self, keep: int | None) -> DrawnMaps:
+        """Return the drawn maps of a finished run with ``keep`` per head and quadrant; None = all."""
+        return DrawnMaps(self.folder, wanted_maps(self.folder, self._run.parts, keep), self._lock.check_is_here)
+
     def _count(self, what: str) -> int:
         rows: int = sum(getattr(part, what) for part in self._run.parts)
         return rows // len(self._run.heads)
@@ -165,13 +171,16 @@ class RunStore:
             run = read_run(self.folder)
             if run.key != self.key:
                 raise RunError(_other_key(self.folder, run, self.about))
+            if run.execution.get("maps") != self.about["execution"].get("maps"):
+                (self.folder / "maps" / SAVED).unlink(missing_ok=True)  # drawn with other settings
         listed = () if run is None else run.parts
         self.done = ContentTable() if run is None or self.repair else ContentTable(contents_of(self.folder, run))
         self._run = self._described(run)
         recovery = Recovery(self.folder, self.key, [head.name for head in self._run.heads])
         on_disk = part_files(self.folder)
         if self.repair:
-            keep = self.keep_maps if run is None else run.execution.get("save_maps", self.keep_maps)
+            earlier = None if run is None else run.execution
+            keep = earlier.get("save_maps", self.keep_maps) if earlier and self.keep_maps != 0 else self.keep_maps
             parts = recovery.mended(recovery.whole_parts(on_disk, self.done), keep)
         else:
             unlisted = sorted(set(on_disk) - {part.name for part in listed})

@@ -60,15 +60,18 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
         backend.submit(staged).wait()
         times.append(time.perf_counter() - began)
     rate = workers * job.execution.batch / statistics.median(times)
-    kept = job.execution.save_maps
-    maps = todo if kept is None else min(todo, kept * (len(QUADRANTS) + 1))
+    maps = todo if job.save_maps is None else min(todo, job.save_maps * (len(QUADRANTS) + 1))
+    forwards = todo * rows
+    if job.measurement.verdict == "swap":
+        drawn = min(todo, maps * len(job.heads))  # of all heads at once, where they share a quadrant
+        forwards += drawn * (CLEAN_ROWS + job.of_map.stopping.most)
     return Estimate(
         key=key,
         samples=len(job.samples),
         stored=len(job.samples) - todo,
-        forwards=todo * rows,
+        forwards=forwards,
         forwards_per_s=rate,
-        seconds=todo * rows / rate,
+        seconds=forwards / rate,
         disk_bytes=len(job.heads) * (todo * ROW_BYTES + maps * MAP * MAP * 2),
     )
 

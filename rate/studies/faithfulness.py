@@ -140,6 +140,7 @@ def measure_faithfulness(
     Raises:
         BackendError: a runtime failed.
     """
+    job = job.of_map
     chosen = tuple(heapq.nsmallest(samples, job.samples, key=lambda sample: fingerprint(sample.id)))
     again = replace(job, samples=chosen, available=len(chosen))
     scores_by_head = {head.name: HeadScores() for head in job.heads}

@@ -83,7 +83,9 @@ def _properties(head: HeadRun) -> Iterable[tuple[str, str]]:
     yield "Geometry", _pairs(plain(identity.geometry))
     yield "Pixel path", identity.pixel_path
     yield "Backend", f"{identity.backend}, {identity.precision}"
-    yield "Execution", _pairs(run.execution)
+    yield "Execution", _pairs({name: value for name, value in run.execution.items() if name != "maps"})
+    if "maps" in run.execution:
+        yield "Maps", f"drawn afterwards, deciding nothing: {_pairs(run.execution['maps'])}"
     yield "Throughput", _throughput(head)
     yield "Time", f"{_text(run.started)} to {_text(run.finished)}, sessions: {len(run.sessions)}"
     yield "Versions", _pairs(run.versions)
