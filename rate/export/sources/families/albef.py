@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,25 +74,27 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
     """
     path = Path(reference.name if reference.file is None else f"{reference.name}:{reference.file}")
     state = read_state(path)
-    tower, config = vit(under(state, "visual_encoder."), f"the image encoder in {path}")
-    geometry = Geometry(config["image_size"], config["image_size"], MEAN, STD, "squash")
-    return dual(reference, state, path, (tower, config), geometry)
+    return dual(reference, state, path, lambda size: Geometry(size, size, MEAN, STD, "squash"))
 
 
-def dual(
-    reference: Reference, state: State, path: Path, made: tuple[nn.Module, Json], geometry: Geometry
-) -> SourceModel:
-    """Make the whole model of ``state``; ``made`` is its image tower and the tower's config.
+def dual(reference: Reference, state: State, path: Path, geometry: Callable[[int], Geometry]) -> SourceModel:
+    """Make the whole model of ``state``; ``geometry`` is that of an image tower with so many pixels a side.
 
     Raises:
         UsageError: the projections or the text encoder are missing.
     """
+    model = image_encoder(reference, under(state, "visual_encoder."), path, geometry)
     if lacking := [name for name in _NEEDED if name not in state]:
         raise UsageError(
             f"{path} lacks {', '.join(lacking)}: it is fine-tuned for another task than comparing images with texts; "
             "give a pretrained or a retrieval checkpoint"
         )
-    tower, config = made
+    return replace(model, zero_shot=_maker(state, path))
+
+
+def image_encoder(reference: Reference, state: State, path: Path, geometry: Callable[[int], Geometry]) -> SourceModel:
+    """Make the model of an image tower alone; as `dual`."""
+    tower, config = vit(state, f"the image encoder in {path}")
     return SourceModel(
         family="albef",
         source=reference.text,
@@ -100,9 +102,8 @@ def dual(
         tower=tower,
         dim=int(config["width"]),
         heads=(),
-        geometry=geometry,
+        geometry=geometry(config["image_size"]),
         weights=state_digest(tower.state_dict()),
-        zero_shot=_maker(state, path),
     )
 
 

@@ -14,11 +14,12 @@ for Stanford Dogs and Caltech-101) bilinearly, then a centre crop, and ImageNet'
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from rate.artifacts.weights import State, load_into, read_state, state_digest, under
+from rate.artifacts.weights import State, load_into, read_state, under
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.options import read_classes
@@ -66,20 +67,9 @@ def load(reference: Reference) -> DualEncoder:
 
 def _tower(reference: Reference, state: State, path: Path) -> SourceModel:
     if encoder := under(state, _VIT):
-        tower, config = albef.vit(encoder, f"the image encoder in {path}")
-        return SourceModel(
-            family="albef",
-            source=reference.text,
-            config=config,
-            tower=tower,
-            dim=int(config["width"]),
-            heads=(),
-            geometry=_geometry(reference, config["image_size"]),
-            weights=state_digest(tower.state_dict()),
-        )
-    if encoder := under(state, "visual_encoder."):
-        tower, config = albef.vit(encoder, f"the image encoder in {path}")
-        return albef.dual(reference, state, path, (tower, config), _geometry(reference, config["image_size"]))
+        return albef.image_encoder(reference, encoder, path, partial(_geometry, reference))
+    if under(state, "visual_encoder."):
+        return albef.dual(reference, state, path, partial(_geometry, reference))
     return open_clip.as_source(_clip(reference, under(state, _CLIP) or state, path), reference)
 
 
