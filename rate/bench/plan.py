@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from pathlib import Path
@@ -19,15 +19,7 @@ from rate.engine.choose_backend import Say, offers, open_backend, preferences
 from rate.engine.engine import read_sample
 from rate.engine.job import Job, job_from_artifact, job_of_samples
 from rate.engine.prediction import Head
-from rate.errors import (
-    BackendError,
-    DataError,
-    MissingExtra,
-    ParityError,
-    RateError,
-    SampleError,
-    UsageError,
-)
+from rate.errors import BackendError, DataError, MissingExtra, ParityError, RateError, SampleError, UsageError
 from rate.types import Prepared, Sample
 
 IMAGES = 64
@@ -45,41 +37,40 @@ class Refused:
     reason: str
 
 
-def candidates(
-    artifact: Artifact, settings: BenchSettings, stack: ExitStack, say: Say = lambda _: None
-) -> tuple[list[Backend], list[Refused]]:
+@contextmanager
+def open_candidates(
+    artifact: Artifact, settings: BenchSettings, say: Say = lambda _: None
+) -> Iterator[tuple[list[Backend], tuple[Refused, ...]]]:
     """Open every requested backend and precision, those of `auto` in its order, and split them by the self-test.
-
-    Args:
-        artifact: the artifact whose graphs run.
-        settings: the settings of the bench.
-        stack: closes the passing backends, which are open at the return.
-        say: receives what is tried.
 
     Raises:
         RateError: no backend passes; the message has every reason.
     """
     passed: list[Backend] = []
-    refused: list[Refused] = []
-    errors: list[RateError] = []
+    failed: dict[Refused, RateError] = {}
     offered = offers(artifact)
     choices = product(settings.backend, settings.precision)
     pairs = (preferences(Execution(*choice, device=settings.device), offered) or [choice] for choice in choices)
-    for backend, precision in dict.fromkeys(chain.from_iterable(pairs)):
-        say(f"self-test of {backend} in {precision}")
-        device = settings.device if backend in ON_CUDA else "auto"
-        execution = Execution(backend, precision, threads=settings.threads, device=device)
-        try:
-            passed.append(stack.enter_context(open_backend(artifact, execution)))
-        except (UsageError, ParityError, BackendError) as error:
-            errors.append(error)
-            refused.append(Refused(backend, precision, str(error).partition(";")[0]))
-    if passed:
-        return passed, refused
-    if all(isinstance(error, MissingExtra) for error in errors):
-        raise errors[-1]
-    reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in refused)
-    raise type(errors[-1])(
+    with ExitStack() as stack:
+        for backend, precision in dict.fromkeys(chain.from_iterable(pairs)):
+            say(f"self-test of {backend} in {precision}")
+            device = settings.device if backend in ON_CUDA else "auto"
+            execution = Execution(backend, precision, threads=settings.threads, device=device)
+            try:
+                passed.append(stack.enter_context(open_backend(artifact, execution)))
+            except (UsageError, ParityError, BackendError) as error:
+                failed[Refused(backend, precision, str(error).partition(";")[0])] = error
+        if not passed:
+            raise _none_left(failed)
+        yield passed, tuple(failed)
+
+
+def _none_left(failed: dict[Refused, RateError]) -> RateError:
+    *_, last = failed.values()
+    if all(isinstance(error, MissingExtra) for error in failed.values()):
+        return last
+    reasons = "; ".join(f"{one.backend} {one.precision}: {one.reason}" for one in failed)
+    return type(last)(
         f"no backend is left to measure ({reasons}); choose another --backend or --precision, see `rate doctor`"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,20 +58,21 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
     from rate.artifacts.artifact import load_artifact
     from rate.bench.document import BenchDocument
     from rate.bench.measure import measure, warmed_up
-    from rate.bench.plan import candidates, manifest_images, parity_images
+    from rate.bench.plan import manifest_images, open_candidates, parity_images
     from rate.cli.console import Steps, notice
 
     artifact = load_artifact(path)
     data, split = settings.data, settings.split
     images = parity_images(artifact) if data is None else manifest_images(artifact, data, split, notice)
-    with ExitStack() as stack:
-        backends, refused = candidates(artifact, settings, stack, notice)
+    with open_candidates(artifact, settings, notice) as (backends, refused):
         notice(
             f"to measure: {', '.join(f'{backend.name} {backend.precision}' for backend in backends)}; "
             f"batch {', '.join(map(str, settings.batch))}; masks {', '.join(map(str, settings.masks))}; "
             f"{settings.rounds} rounds; images: {images.name}"
         )
-        meters = stack.enter_context(warmed_up(settings, images, backends, notice))
-        with Steps("bench", settings.rounds * len(meters), "measurements") as steps:
+        with (
+            warmed_up(settings, images, backends, notice) as meters,
+            Steps("bench", settings.rounds * len(meters), "measurements") as steps,
+        ):
             rows = measure(meters, settings.rounds, steps.show)
-    return BenchDocument(source=artifact.source, images=images.name, rows=rows, refused=tuple(refused))
+    return BenchDocument(source=artifact.source, images=images.name, rows=rows, refused=refused)

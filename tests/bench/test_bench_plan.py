@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rate.artifacts.artifact import load_artifact
-from rate.bench.plan import candidates, manifest_images, parity_images
+from rate.bench.plan import manifest_images, open_candidates, parity_images
 from rate.bench.settings import BenchSettings
 from rate.config import Execution
 from rate.engine.choose_backend import offers, preferences
@@ -39,18 +38,16 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message
 
 def test_the_candidates_are_those_of_auto_in_its_order(trained) -> None:
     artifact = load_artifact(trained.artifact)
-    with ExitStack() as stack:
-        passed, refused = candidates(artifact, BenchSettings(threads=1), stack)
-    not_passed = {(one.backend, one.precision) for one in refused}
     order = preferences(Execution(), offers(artifact))
-    assert [(one.name, one.precision) for one in passed] == [pair for pair in order if pair not in not_passed]
+    with open_candidates(artifact, BenchSettings(threads=1)) as (passed, refused):
+        not_passed = {(one.backend, one.precision) for one in refused}
+        assert [(one.name, one.precision) for one in passed] == [pair for pair in order if pair not in not_passed]
 
 
 def test_a_precision_that_a_backend_does_not_have_is_shown_as_refused(trained) -> None:
     settings = BenchSettings(backend=("onnxruntime",), precision=("f32", "bf16"), threads=1)
-    with ExitStack() as stack:
-        [passed], [refused] = candidates(load_artifact(trained.artifact), settings, stack)
-    assert (passed.name, passed.precision) == ("onnxruntime", "f32")
+    with open_candidates(load_artifact(trained.artifact), settings) as ([passed], [refused]):
+        assert (passed.name, passed.precision) == ("onnxruntime", "f32")
     assert refused.reason == "--backend onnxruntime does not compute in --precision bf16"
 
 
@@ -68,10 +65,10 @@ def test_without_any_candidate_every_reason_is_told(trained, tmp_path: Path) -> 
     document["files"]["parity.npz"] = hashlib.sha256((broken / "parity.npz").read_bytes()).hexdigest()
     (broken / "artifact.json").write_text(json.dumps(document))
     with (
-        ExitStack() as stack,
         pytest.raises(ParityError, match=r"openvino f32: .*reproduce.*onnxruntime f32: .*; choose another"),
+        open_candidates(load_artifact(broken), BenchSettings(precision=("f32",), threads=1)),
     ):
-        candidates(load_artifact(broken), BenchSettings(precision=("f32",), threads=1), stack)
+        pass
 
 
 def test_the_parity_sample_needs_no_data_and_has_a_label_for_every_head(trained) -> None:

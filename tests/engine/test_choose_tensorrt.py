@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from standin_tensorrt import Standin
 import rate
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.plans import plan_spec
-from rate.bench.plan import candidates
+from rate.bench.plan import open_candidates
 from rate.bench.settings import BenchSettings
 from rate.config import Execution
 from rate.engine import choose_backend
@@ -97,9 +96,8 @@ def test_no_plan_is_built_of_token_graphs(standin, tiny_vit, tmp_path) -> None:
 
 def test_a_bench_measures_the_plan_beside_the_others(standin, artifact) -> None:
     build_plan(artifact, "f32", (8,))
-    with ExitStack() as stack:
-        passed, _ = candidates(artifact, BenchSettings(precision=("f32",), threads=1), stack)
-    assert [backend.name for backend in passed] == ["tensorrt", "openvino", "onnxruntime"]
+    with open_candidates(artifact, BenchSettings(precision=("f32",), threads=1)) as (passed, _):
+        assert [backend.name for backend in passed] == ["tensorrt", "openvino", "onnxruntime"]
 
 
 def test_a_whole_evaluation_gives_the_verdicts_of_the_cpu(standin, trained, artifact) -> None:

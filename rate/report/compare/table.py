@@ -12,6 +12,7 @@ from rate.metrics import QUADRANTS, Ratio
 from rate.paired import STATES, Difference
 from rate.report.compare.agreement import Agreement
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
+from rate.report.tables.numbers import number, number_table
 from rate.report.tables.run import rule_line
 
 _PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
@@ -48,17 +49,14 @@ def _pair(pair: Pair, changed: int) -> Iterator[RenderableType]:
 
 
 def _metrics(pair: Pair) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for column in ("first", "second", "difference", "95 % interval"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = number_table("", "first", "second", "difference", "95 % interval", no_wrap=True)
     for name, difference in pair.differences.items():
         table.add_row(TITLES[name], _share(difference.first), _share(difference.second), *_interval(difference))
     return table
 
 
 def _share(ratio: Ratio) -> str:
-    return f"{_number(ratio.value)} ({ratio.numerator}/{ratio.denominator})"
+    return f"{number(ratio.value)} ({ratio.numerator}/{ratio.denominator})"
 
 
 def _interval(difference: Difference) -> tuple[str, str]:
@@ -83,10 +81,7 @@ def _moves(pair: Pair) -> Table:
     left out.
     """
     shown = [k for k, name in enumerate(STATES) if name in QUADRANTS or pair.moves[k].any() or pair.moves[:, k].any()]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("first \\ second")
-    for k in shown:
-        table.add_column(STATES[k].replace("_", "\n"), justify="right", vertical="bottom")
+    table = number_table("first \\ second", *(STATES[k].replace("_", "\n") for k in shown))
     for i in shown:
         table.add_row(state_title(STATES[i]), *(str(pair.moves[i, j]) for j in shown))
     return table
@@ -115,12 +110,8 @@ def p_value(p: float) -> str:
 
 
 def agreement_table(agreement: Agreement) -> RenderableType:
-    """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the rank
-    correlation.
-    """
-    table = Table(box=None, pad_edge=False)
-    for column in ("first \\ second", "valid", "not valid"):
-        table.add_column(column, justify="left" if column.startswith("first") else "right")
+    """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the rank correlation."""
+    table = number_table("first \\ second", "valid", "not valid")
     table.add_row("valid", str(agreement.both), str(agreement.only_first))
     table.add_row("not valid", str(agreement.only_second), str(agreement.neither))
     first, second, both = agreement.undefined
@@ -136,16 +127,12 @@ def agreement_table(agreement: Agreement) -> RenderableType:
         Text(f"second: {rule_line(agreement.second.summary.rule)}"),
         Text(f"undefined in the first only {first}, in the second only {second}, in both {both}"),
         table,
-        Text(f"equal {_number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
+        Text(f"equal {number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
         Text(
-            f"Cohen's kappa {_number(agreement.kappa)}; rank correlation of {_correlated(agreement)} "
-            f"{_number(agreement.rank_correlation)}"
+            f"Cohen's kappa {number(agreement.kappa)}; rank correlation of {_correlated(agreement)} "
+            f"{number(agreement.rank_correlation)}"
         ),
     )
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _correlated(agreement: Agreement) -> str:

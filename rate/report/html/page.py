@@ -29,6 +29,7 @@ from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_
 from rate.report.html.shift import Shift, shift_of
 from rate.report.html.slices import SLICE_COLUMNS, slice_rows
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
+from rate.report.tables.numbers import number
 from rate.runs.summary import HeadSummary
 from rate.types import Json
 from rate.version import __version__
@@ -166,11 +167,6 @@ def content_policy(style: str, script: str) -> str:
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def number(value: float | None) -> str:
-    """Format three decimals as `rate show` does."""
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def share(part: int, whole: int) -> str:

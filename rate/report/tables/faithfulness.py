@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from rate.errors import RunError
 from rate.metrics import RatioRecord
 from rate.records import read
+from rate.report.tables.numbers import number_table
 from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulnessDocument, SampleMean
 
 Row = tuple[str, str, str, str]
@@ -56,10 +56,7 @@ def rows_of(head: FaithfulHead) -> list[Row]:
 def _head(name: str, head: FaithfulHead, steps: int) -> Iterator[RenderableType]:
     skipped = f", {head.skipped} without a map" if head.skipped else ""
     yield Text(f"{name}: are the maps faithful? {head.samples} images, {steps} steps{skipped}", style="bold")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for column in ("value", "95 % interval", "of"):
-        table.add_column(column, justify="right")
+    table = number_table("", "value", "95 % interval", "of")
     for row in rows_of(head):
         table.add_row(*row)
     yield table

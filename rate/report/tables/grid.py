@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from rate.report.tables.numbers import number, number_table
 from rate.studies.corruption_grid import METRICS, Cell, Grid, Mean
 
 TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
@@ -27,7 +27,7 @@ def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
         style="bold",
     )
     if grid.severities:
-        by_severity = _table("severity")
+        by_severity = number_table("severity", *TITLES.values(), "runs")
         if grid.clean is not None:
             by_severity.add_row("clean", *_of_cell(grid.clean, head), "")
         for level in grid.severities:
@@ -36,7 +36,7 @@ def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
         mean = grid.mean(head)
         by_severity.add_row("mean", *_of_mean(mean), _runs(mean))
         yield by_severity
-    by_corruption = _table("corruption")
+    by_corruption = number_table("corruption", *TITLES.values(), "runs")
     for corruption in grid.corruptions:
         mean = grid.mean(head, None, corruption)
         by_corruption.add_row(corruption, *_of_mean(mean), _runs(mean))
@@ -45,20 +45,12 @@ def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
     yield Text("")
 
 
-def _table(first: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first)
-    for column in (*TITLES.values(), "runs"):
-        table.add_column(column, justify="right")
-    return table
-
-
 def _of_cell(cell: Cell, head: str) -> list[str]:
-    return [_number(getattr(cell.heads[head], name).value) for name in METRICS]
+    return [number(getattr(cell.heads[head], name).value) for name in METRICS]
 
 
 def _of_mean(mean: Mean) -> list[str]:
-    return [_number(mean.values[name]) for name in METRICS]
+    return [number(mean.values[name]) for name in METRICS]
 
 
 def _runs(mean: Mean) -> str:
@@ -66,7 +58,3 @@ def _runs(mean: Mean) -> str:
     if set(mean.of.values()) == {mean.runs}:
         return str(mean.runs)
     return " / ".join(str(mean.of[name]) for name in METRICS)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from rate.metrics import Ratio
+from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
 from rate.runs.run_document import Rule
 from rate.runs.summary import BesideUniform, HeadSummary, Metric, Summary
@@ -44,10 +44,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         style="bold",
     )
     yield from map(Text, failure_lines(head.failures))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for column in ("value", "95 % interval", "of", "uniform", "shuffled", "mask noise"):
-        table.add_column(column, justify="right")
+    table = number_table("", "value", "95 % interval", "of", "uniform", "shuffled", "mask noise")
     table.add_row("accuracy", *_ratio(head.accuracy), "", "", "")
     for title, metric in (("PT", head.pt), ("IR", head.ir)):
         table.add_row(title, *_metric(metric))
@@ -73,7 +70,7 @@ def failure_lines(failures: Iterable[Failure]) -> list[str]:
 
 def _metric(metric: Metric) -> tuple[str, ...]:
     noise = "" if metric.noise is None else f"± {metric.noise:.3f}"
-    return (*_ratio(metric.ratio), _number(metric.uniform), _number(metric.shuffled), noise)
+    return (*_ratio(metric.ratio), number(metric.uniform), number(metric.shuffled), noise)
 
 
 def _ratio(ratio: Ratio) -> tuple[str, str, str]:
@@ -81,10 +78,6 @@ def _ratio(ratio: Ratio) -> tuple[str, str, str]:
         return "undefined", "", f"{ratio.numerator}/0"
     low, high = ratio.interval
     return f"{ratio.value:.3f}", f"{low:.3f} - {high:.3f}", f"{ratio.numerator}/{ratio.denominator}"
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def rule_line(rule: Rule) -> str:
@@ -105,4 +98,4 @@ def rule_line(rule: Rule) -> str:
 
 
 def _other(title: str, share: BesideUniform) -> str:
-    return f"{title} {_number(share.value)} (uniform {_number(share.uniform)}, of {share.denominator})"
+    return f"{title} {number(share.value)} (uniform {number(share.uniform)}, of {share.denominator})"
