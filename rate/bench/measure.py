@@ -33,7 +33,9 @@ def warmed_up(
     """
     jobs = [
         replace(
-            images.job, measurement=Measurement(masks=masks), execution=Execution(batch=batch, threads=settings.threads)
+            images.job,
+            measurement=Measurement(verdict="map", masks=masks),
+            execution=Execution(batch=batch, threads=settings.threads),
         )
         for batch, masks in product(settings.batch, settings.masks)
     ]

@@ -95,7 +95,7 @@ def parity_images(artifact: Artifact) -> Images:
     region[size // 4 : -(-3 * size // 4), size // 4 : -(-3 * size // 4)] = True
     samples = tuple(Sample(id=str(k), label="0", image="") for k in range(len(pixels)))
     heads = tuple(Head(head.name, tuple(map(str, range(len(head.classes))))) for head in artifact.heads)
-    job = replace(job_of_samples(artifact, samples, Measurement(), Execution(), heads), data=PARITY)
+    job = replace(job_of_samples(artifact, samples, Measurement(verdict="map"), Execution(), heads), data=PARITY)
     return Images(PARITY, job, lambda one: Prepared(one, pixels[int(one.id)], region))
 
 
@@ -105,7 +105,7 @@ def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say 
     Raises:
         DataError: the manifest cannot be used, or none of these images can.
     """
-    job = job_from_artifact(artifact, data, split, Measurement(), Execution(limit=IMAGES))
+    job = job_from_artifact(artifact, data, split, Measurement(verdict="map"), Execution(limit=IMAGES))
     usable: list[Sample] = []
     problems: list[str] = []
     for sample in job.samples:

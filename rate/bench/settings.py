@@ -58,6 +58,6 @@ class BenchSettings(Settings):
         if self.split is not None and self.data is None:
             raise ConfigError(f"--split {self.split} needs the manifest that it is a split of; add --data MANIFEST")
         for masks in self.masks:
-            Measurement(masks=masks)
+            Measurement(verdict="map", masks=masks)
         for backend, precision, batch in product(self.backend, self.precision, self.batch):
             Execution(backend, precision, batch, self.threads, device=self.device).check_one_device("rate bench")
