@@ -53,12 +53,13 @@ def main() -> None:
     parser.add_argument("--maps", type=int, default=30, help="pictures that maps are drawn of: they cost 512 forwards")
     parser.add_argument("--towers", nargs="+", default=list(graded_models.TOWERS))
     parser.add_argument("--shortcuts", nargs="+", default=list(graded_models.SHORTCUTS))
+    parser.add_argument("--rhos", nargs="+", type=float, default=list(graded_models.RHOS))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for tower in arguments.towers:
         for shortcut in arguments.shortcuts:
-            for rho in graded_models.RHOS:
+            for rho in arguments.rhos:
                 rows += _study(arguments, tower, shortcut, rho)
     with (record.RESULTS / "graded.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))

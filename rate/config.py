@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from rate.errors import ConfigError
@@ -86,11 +86,15 @@ _KEEP = "; ".join(f"{','.join(map(str, one.keep))} ({one.name})" for one in METH
 class Measurement(Settings):
     """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
-    saliency: str = option(DEFAULT, choices=MethodHints())
+    saliency: str = option(None, f"Of a map; {DEFAULT}", choices=MethodHints())
     verdict: str = option(
-        "map",
+        "auto",
         "What decides",
-        choices={"swap": "region and rest swapped with other pictures", "map": "a saliency map's mass"},
+        choices={
+            "swap": "region and rest swapped with other pictures",
+            "map": "a saliency map's mass",
+            "auto": "map where a setting of maps is given, else swap",
+        },
     )
     fill: str = option(
         "auto",
@@ -145,8 +149,8 @@ class Measurement(Settings):
     corrupt_seed: int = option(0, "Of what is chance in a corruption.", within=(0, 2**63 - 1))
 
     def __post_init__(self) -> None:
+        self._choose_verdict()
         self.check_options()
-        self._choose_fill()
         self._check_fills()
         if self.verdict == "map":
             self._choose_rule()
@@ -176,13 +180,18 @@ class Measurement(Settings):
                 "give a number, such as --masks 1000"
             )
 
-    def _choose_fill(self) -> None:
-        chosen = {"fill": self.fill, "score": self.score}
-        swaps = self.verdict == "swap"
+    def _choose_verdict(self) -> None:
+        chosen = {"verdict": self.verdict, "fill": self.fill, "score": self.score}
+        if self.verdict == "auto":
+            usual = {field.name: field.default for field in fields(self)}
+            given = any(getattr(self, name) != usual[name] for name in (*_OF_MAPS, *_RULE_OF_MAPS))
+            chosen["verdict"] = "map" if given or self.fill in ("mean", "own") else "swap"
+        swaps = chosen["verdict"] == "swap"
         if self.fill == "auto":
             chosen["fill"] = "pictures" if swaps else "mean"
         if self.score == "auto":
             chosen["score"] = "log-odds" if swaps else "logit"
+        chosen["saliency"] = DEFAULT if self.saliency is None else self.saliency
         for name, value in chosen.items():
             object.__setattr__(self, name, value)
 

@@ -62,7 +62,7 @@ class DemoSettings:
     train: int = 2000  # images for the encoder, and as many for the probe
     test: int = 160
     epochs: int = 30
-    masks: int | str = "auto"
+    fills: int | str = "auto"
     seed: int = 0
 
 
@@ -134,7 +134,7 @@ def _models(folder: Path, plain: Path, shortcut: Path, settings: DemoSettings, l
 def _evaluated(
     artifact: Artifact, data: Path, split: str, out: Path, settings: DemoSettings, listener: Listener
 ) -> Summary:
-    job = job_from_artifact(artifact, data, split, Measurement(masks=settings.masks), Execution())
+    job = job_from_artifact(artifact, data, split, Measurement(fills=settings.fills), Execution())
     tick = _titled(listener, f"eval, {split}")
     with open_runner(artifact, job) as runner:
         return evaluate(job, runner, out, lambda now: tick(now.done, len(job.samples)))
@@ -143,7 +143,7 @@ def _evaluated(
 def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
     """Draw the image that separates the heads most: both are right, one on the object and one beside it."""
     run = folder / "run"
-    columns = ["id", "head", "correct", "valid", "localization"]
+    columns = ["id", "head", "correct", "valid", "share"]
     rows = read_rows(run, read_run(run), columns).to_pylist()
     first, second = (
         {row["id"]: row for row in rows if row["head"] == head.name and row["correct"] and row["valid"] is not None}
@@ -152,13 +152,13 @@ def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
     telling = [name for name in first.keys() & second.keys() if first[name]["valid"] != second[name]["valid"]]
     if not telling:
         return {}
-    best = max(sorted(telling), key=lambda name: abs(first[name]["localization"] - second[name]["localization"]))
+    best = max(sorted(telling), key=lambda name: abs(first[name]["share"] - second[name]["share"]))
     sample = next(sample for sample in read_manifest(data).samples if sample.id == best)
     drawn, execution = {}, Execution()
     with open_backend(artifact, execution) as backend:
         for head in artifact.heads:
             question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
-            explained = explain(artifact, backend, question, Measurement(), execution)
+            explained = explain(artifact, backend, question, Measurement(verdict="map"), execution)
             drawn[head.name] = folder / f"evidence-{head.name}.png"
             verdict = explained.verdict
             picture(explained.pixels, verdict.saliency.evidence, verdict.region, artifact.geometry).save(
@@ -188,9 +188,8 @@ def conclusions(demo: Demo) -> list[str]:
     seen, broken = demo.agreeing.heads, demo.broken.heads
     return [
         f"By accuracy {_ranking(first, second, seen, _accuracy)}.",
-        f"By PT {_ranking(first, second, seen, _pt)}: that share of the correct predictions rests on the object. A map "
-        f"that looks everywhere alike would give {_percent(seen[first].pt.uniform)}, other pictures' objects "
-        f"{_percent(seen[first].pt.shuffled)} and {_percent(seen[second].pt.shuffled)}.",
+        f"By PT {_ranking(first, second, seen, _pt)}: that share of the correct predictions rests on the object. "
+        f"Evidence spread evenly over every picture would give {_percent(seen[first].pt.uniform)}.",
         f"Where the scene says nothing, {_ranking(first, second, broken, _accuracy)}. "
         f"{_ranking_conclusion(first, second, demo)}",
     ]

@@ -37,10 +37,10 @@ def test_a_wrong_setting_says_what_was_expected(kind, settings, message) -> None
 
 
 def test_only_what_the_method_uses_is_part_of_the_measurement() -> None:
-    assert "window" not in Measurement().to_json()
+    assert "window" not in Measurement(verdict="map").to_json()
     occlusion = Measurement(saliency="occlusion", masks=5).to_json()
     assert occlusion == Measurement(saliency="occlusion", masks=9, seed=4).to_json()
-    assert Measurement(seed=1).to_json() != Measurement().to_json()
+    assert Measurement(seed=1).to_json() != Measurement(verdict="map").to_json()
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_attention_is_judged_as_in_the_paper_unless_something_else_is_asked_for(
     assert papers.to_json() == Measurement(saliency="attention", masks=7, seed=3, grid=5).to_json()
     other = Measurement(saliency="attention", evidence="positive", valid="midpoint")
     assert (other.evidence, other.valid) == ("positive", "midpoint")
-    assert (Measurement().evidence, Measurement().valid) == ("positive", "midpoint")
+    assert (Measurement(verdict="map").evidence, Measurement(verdict="map").valid) == ("positive", "midpoint")

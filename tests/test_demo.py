@@ -13,7 +13,7 @@ from rate.errors import UsageError
 def test_everything_from_pictures_to_words(tmp_path: Path) -> None:
     said: list[str] = []
     steps: list[tuple[str, int, int]] = []
-    settings = DemoSettings(train=64, test=16, epochs=1, masks=16)
+    settings = DemoSettings(train=64, test=16, epochs=1, fills=4)
     done = run_demo(tmp_path / "demo", settings, Listener(said.append, lambda *step: steps.append(step)))
     assert list(done.agreeing.heads) == ["flcp", "lp"]
     assert {head.kind for head in done.artifact.heads} == {"zero-shot", "linear"}

@@ -17,7 +17,7 @@ from rate.backends.base import Backend, Pending
 from rate.backends.batches import clean_rows
 from rate.backends.process import one_blas_thread, usable_cores
 from rate.engine.estimator import Estimator
-from rate.engine.fills import Fills, fill_order, fills_key, load_fills, own_mean
+from rate.engine.fills import Fills, blank, fill_order, fills_key, load_fills, own_mean
 from rate.engine.job import Job
 from rate.engine.map_verdict import MapInstrument
 from rate.engine.outcome import Outcome, Step, records
@@ -57,7 +57,7 @@ class Engine:
         self._scheduler = Scheduler(job.execution.batch, self._first_fill)
         self.fills = load_fills(job, backend, first_slot + self._first_fill) if fills is None else fills
         reader = Reader(job.heads, job.measurement, self.fills.logits)
-        self._instrument = instrument_for(job, reader)
+        self._instrument = instrument_for(job, reader, self.fills)
         self._estimator = Estimator(reader, self._instrument)
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
@@ -144,7 +144,7 @@ class Engine:
             rows.slot[at : at + len(span)] = rows.fill[at : at + len(span)] = span.slot
             at += len(span)
             start = max(span.start - CLEAN_ROWS, 0)
-            made = self._instrument.rows(self._estimator.sample_of(span.ticket), start, start + at - first)
+            made = self._instrument.rows(self._estimator.prepared_of(span.ticket), start, start + at - first)
             self._set(rows, slice(first, at), made, span.slot)
         return rows.shifted(self._first_slot)
 
@@ -156,13 +156,13 @@ class Engine:
         """Make a batch of perturbed rows of the image in slot 0, which resembles nearly all batches of a run."""
         rows = clean_rows(self._job.perturbation, np.zeros(self._job.execution.batch, np.int64))
         count = min(len(rows), self._instrument.stopping.most)
-        self._set(rows, slice(0, count), self._instrument.rows(Sample("", "", ""), 0, count), 0)
+        self._set(rows, slice(0, count), self._instrument.rows(blank(self._job.geometry.size), 0, count), 0)
         return rows[np.resize(np.arange(count), len(rows))].shifted(self._first_slot)
 
 
-def instrument_for(job: Job, reader: Reader) -> Instrument:
+def instrument_for(job: Job, reader: Reader, fills: Fills) -> Instrument:
     """Make the instrument that the measurement of ``job`` chooses."""
-    order = fill_order(job)
+    order = fill_order(job, fills)
     if job.measurement.verdict == "swap":
         return SwapInstrument(job.perturbation, job.measurement, reader, order, job.stopping)
     return MapInstrument(job.method, job.measurement, order)

@@ -12,7 +12,7 @@ from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan
 from rate.engine.verdict import Answers, Instrument, Verdict
 from rate.errors import SampleError
-from rate.types import Bool, Prepared, Sample
+from rate.types import Bool, Prepared
 
 
 @dataclass(slots=True)
@@ -47,9 +47,9 @@ class Estimator:
         answers = Answers(np.empty(shape), np.empty(shape, np.int64))
         self._open[ticket] = _Open(prepared, answers, np.empty(shape, np.bool_), [None] * heads)
 
-    def sample_of(self, ticket: int) -> Sample:
+    def prepared_of(self, ticket: int) -> Prepared:
         """Return a sample whose rows are expected."""
-        return self._open[ticket].prepared.sample
+        return self._open[ticket].prepared
 
     def fold(self, plan: BatchPlan, logits: Logits) -> Folded:
         """Fold the logits of a batch."""

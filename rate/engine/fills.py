@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 
 from rate.backends.base import Backend, Logits
 from rate.backends.batches import clean_rows
 from rate.engine.job import Job
-from rate.types import Int64, Pixels, Sample
+from rate.kernels.region import hidden_steps, sketch
+from rate.types import Float32, Int64, Pixels, Prepared, Sample
 
-FillOrder = Callable[[Sample], Int64]
+FillOrder = Callable[[Prepared], Int64]
 """Gives the numbers [n] of the fills that a sample meets, in its own order."""
 
 _ONE = np.zeros(1, np.int64)
+_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,13 +27,33 @@ class Fills:
 
     key: tuple[object, ...]  # equal for jobs with the same fills in the same slots
     logits: Logits  # [f,c] of each by itself
+    regions: Annotated[Float32, "f s s"]  # the sketch of each one's own region
 
 
-def fill_order(job: Job) -> FillOrder:
-    """Return the order in which samples meet the fills of ``job``."""
+def fill_order(job: Job, fills: Fills) -> FillOrder:
+    """Return the order in which samples meet the fills of ``job``.
+
+    Pictures whose own object the sample's region hides come first: the region on such a picture is the object in
+    another scene, and the picture in the region is another object in this scene. Pictures with their object beside
+    the region would set two objects against each other. Among those that are hidden alike chance decides, by seed and
+    id.
+    """
     if not job.measurement.with_pictures:
-        return lambda sample: _ONE
-    return lru_cache(256)(job.bank.order)
+        return lambda prepared: _ONE
+    orders: dict[str, Int64] = {}
+
+    def order(prepared: Prepared) -> Int64:
+        known = orders.get(prepared.sample.id)
+        if known is None:
+            by_chance = job.bank.order(prepared.sample)
+            hidden = hidden_steps(fills.regions[by_chance], sketch(prepared.region))
+            known = by_chance[np.argsort(-hidden, kind="stable")]
+            if len(orders) >= _REMEMBERED:
+                del orders[next(iter(orders))]
+            orders[prepared.sample.id] = known
+        return known
+
+    return order
 
 
 def fills_key(job: Job, first: int) -> tuple[object, ...]:
@@ -46,17 +68,20 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
         SampleError: a picture of the bank cannot be read any more.
         SetChanged: a picture of the bank has changed.
     """
-    for number, pixels in enumerate(_pixels(job)):
-        backend.put(first + number, pixels)
+    regions = []
+    for number, fill in enumerate(_fills(job)):
+        backend.put(first + number, fill.pixels)
+        regions.append(sketch(fill.region))
     size, batch = job.fills, job.execution.batch
     parts = []
     for start in range(0, size, batch):
         # A single blank is a batch of one row; below f32 the others are padded to one size.
         count = 1 if size == 1 else batch
         chosen = first + np.minimum(np.arange(start, start + count), size - 1)
-        logits = backend.submit(clean_rows(job.perturbation, chosen)).wait()
-        parts.append({name: values[: size - start] for name, values in logits.items()})
-    return Fills(fills_key(job, first), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        some = backend.submit(clean_rows(job.perturbation, chosen)).wait()
+        parts.append({name: values[: size - start] for name, values in some.items()})
+    logits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Fills(fills_key(job, first), logits, np.stack(regions))
 
 
 def own_mean(pixels: Pixels) -> Pixels:
@@ -64,9 +89,13 @@ def own_mean(pixels: Pixels) -> Pixels:
     return np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float32), pixels.shape).copy()
 
 
-def _pixels(job: Job) -> Iterator[Pixels]:
+def _fills(job: Job) -> Iterator[Prepared]:
     if not job.measurement.with_pictures:
-        yield np.zeros((3, job.geometry.size, job.geometry.size), np.float32)
+        yield blank(job.geometry.size)
         return
-    for picture in job.bank.pictures:
-        yield job.decode(picture).pixels
+    yield from map(job.decode, job.bank.pictures)
+
+
+def blank(size: int) -> Prepared:
+    """Make a picture of the mean colour without a region."""
+    return Prepared(Sample("", "", ""), np.zeros((3, size, size), np.float32), np.zeros((size, size), np.bool_))

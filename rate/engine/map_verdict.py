@@ -16,7 +16,7 @@ from rate.engine.verdict import OWN_MEAN, Answers, MapResult, Perturbed, Verdict
 from rate.kernels.saliency import Bounds, Method, evidence
 from rate.kernels.separable import Perturbation
 from rate.metrics import is_valid, localization, relevance_mass, threshold, undefined_reason
-from rate.types import Float64, Int64, Prepared, Sample, Scores, SoftRegion
+from rate.types import Float64, Int64, Prepared, Scores, SoftRegion
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
@@ -37,21 +37,21 @@ class MapInstrument:
         """See `Instrument`."""
         return None
 
-    def rows(self, sample: Sample, start: int, stop: int) -> Perturbed:
+    def rows(self, prepared: Prepared, start: int, stop: int) -> Perturbed:
         """See `Instrument`."""
-        masks = self._method.draw(sample.id, start, stop)
-        fill = self._fills(sample, np.arange(start, stop))
+        masks = self._method.draw(prepared.sample.id, start, stop)
+        fill = self._fills(prepared, np.arange(start, stop))
         return Perturbed(masks.grid, masks.offset, np.zeros(len(masks), np.int64), fill)
 
     def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
         """See `Instrument`."""
         return MapEvidence(self._method, self._measurement, prepared, predictions, answers.scores)
 
-    def _fills(self, sample: Sample, rows: Int64) -> Int64:
+    def _fills(self, prepared: Prepared, rows: Int64) -> Int64:
         """Choose the fill of each row; pictures take turns, each behind one mask of every share of kept cells."""
         if self._measurement.fill == "own":
             return np.full(len(rows), OWN_MEAN)
-        order = self._order(sample)[:FILLS_OF_MAPS]
+        order = self._order(prepared)[:FILLS_OF_MAPS]
         return np.asarray(order[rows // len(self._measurement.shares) % len(order)])
 
 

@@ -16,7 +16,7 @@ from rate.engine.verdict import Answers, Perturbed, SwapResult, Verdict
 from rate.kernels.region import soften_region
 from rate.kernels.separable import Perturbation
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
-from rate.types import Bool, Int64, Prepared, Sample, Scores, SoftRegion
+from rate.types import Bool, Int64, Prepared, Scores, SoftRegion
 
 
 class SwapInstrument:
@@ -35,20 +35,20 @@ class SwapInstrument:
         side = len(prepared.region)
         return soften_region(prepared.region, self._measurement.margin * side, self._measurement.ramp * side)
 
-    def rows(self, sample: Sample, start: int, stop: int) -> Perturbed:
+    def rows(self, prepared: Prepared, start: int, stop: int) -> Perturbed:
         """See `Instrument`."""
         count, rows = stop - start, np.arange(start, stop)
         return Perturbed(
             grid=np.repeat(self.perturbation.clean[None], count, axis=0),
             offset=np.zeros((count, 2), np.int64),
             side=1 + rows % ROWS_PER_FILL,
-            fill=np.asarray(self._order(sample)[rows // ROWS_PER_FILL]),
+            fill=np.asarray(self._order(prepared)[rows // ROWS_PER_FILL]),
         )
 
     def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> SwapEvidence:
         """See `Instrument`."""
         fills = answers.scores.shape[1] // ROWS_PER_FILL
-        nothing = self._reader.scores_of_nothing(predictions)[:, self._order(prepared.sample)[:fills]]
+        nothing = self._reader.scores_of_nothing(predictions)[:, self._order(prepared)[:fills]]
         columns = [self._reader.columns(prediction.head) for prediction in predictions]
         wanted = np.array([[c[p.name], c[prepared.sample.label]] for p, c in zip(predictions, columns, strict=True)])
         covers = bool(np.asarray(self.region(prepared)).min() >= 1.0)

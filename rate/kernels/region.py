@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from rate.types import Float32, Region, SoftRegion
+from rate.types import Float32, Int64, Region, SoftRegion
 
 
 def soften_region(region: Region, margin: float, ramp: float) -> SoftRegion:
@@ -25,6 +25,37 @@ def soften_region(region: Region, margin: float, ramp: float) -> SoftRegion:
     if ramp <= 0:
         return (distance <= margin).astype(np.float32)
     return np.clip((margin + ramp - distance) / ramp, 0.0, 1.0).astype(np.float32)
+
+
+SKETCH = 32
+"""The side of a `sketch`."""
+
+HIDDEN_STEPS = 8
+"""Shares hidden are told apart in this many steps, so that chance orders pictures that are hidden alike."""
+
+
+def sketch(region: Region) -> Annotated[Float32, "s s"]:
+    """Compute the share of each of `SKETCH` x `SKETCH` blocks that lies in a region; a smaller one stays as it is."""
+    if len(region) <= SKETCH:
+        return region.astype(np.float32)
+    edges = np.arange(SKETCH) * len(region) // SKETCH
+    sums = np.add.reduceat(np.add.reduceat(region.astype(np.float32), edges, axis=0), edges, axis=1)
+    lengths = np.diff(np.append(edges, len(region))).astype(np.float32)
+    return np.asarray(sums / np.outer(lengths, lengths))
+
+
+def hidden_steps(others: Annotated[Float32, "f s s"], region: Annotated[Float32, "s s"]) -> Annotated[Int64, "f"]:
+    """Compute how much of the regions of other pictures ``region`` hides, in steps from 0 to `HIDDEN_STEPS`.
+
+    All arguments are made by `sketch`. A picture without a region has nothing that could be hidden: 0.
+
+    >>> hidden_steps(np.eye(2, dtype=np.float32)[None], np.array([[1, 0], [0, 0]], np.float32))
+    array([4])
+    """
+    sizes = others.sum(axis=(1, 2))
+    inside = (others * region).sum(axis=(1, 2))
+    shares = np.divide(inside, sizes, out=np.zeros_like(inside), where=sizes > 0)
+    return np.asarray(np.floor(shares * HIDDEN_STEPS + 1e-4), np.int64)
 
 
 def _squared_distance(region: Region, radius: int) -> Annotated[Float32, "h w"]:

@@ -48,7 +48,7 @@ def images() -> Images:
         heads=HEADS,
         geometry=Geometry(SIZE, SIZE, (0.5,) * 3, (0.25,) * 3),
         samples=tuple(Sample(id=str(k), label="0", image="") for k in range(3)),
-        measurement=Measurement(),
+        measurement=Measurement(verdict="map"),
         execution=Execution(),
         weights="w",
         data="noise",

@@ -172,7 +172,8 @@ def test_a_dry_run_counts_and_writes_nothing(trained, tmp_path: Path, capsys: py
     out = tmp_path / "run"
     assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--dry-run", "--json"]) == 0
     cost = json.loads(capsys.readouterr().out)
-    assert cost["forwards"] == 8 * 2049, "at most"
+    swaps, maps = 1 + 2 * 4, 1 + 512  # a sample meets the four images of the other class; all eight maps are drawn
+    assert cost["forwards"] == 8 * (swaps + maps), "at most"
     assert cost["samples"] == 8
     assert cost["seconds"] == pytest.approx(cost["forwards"] / cost["forwards_per_s"])
     assert not out.exists()
@@ -261,7 +262,7 @@ def test_another_key_is_refused_with_the_difference(
     [
         (["--saliency", "lime"], "saliency must be one of"),
         (["--maks", "3"], "No such option"),
-        (["--save-maps", "some"], "--save-maps must be none, all, or a number"),
+        (["--save-maps", "some"], "--save-maps must be none, all, auto, or a number"),
         (["--config", "absent.toml"], "absent.toml cannot be read"),
         (["--split", "nope"], "nope"),
     ],
@@ -285,7 +286,7 @@ def test_flag_beats_environment_beats_file_beats_default(
         assert run([*base, *more]) == 0
         return json.loads(capsys.readouterr().out)["forwards"] // 8 - 1
 
-    assert forwards() == 2048
+    assert forwards() == 8 + 513
     assert forwards("--config", str(config)) == 30
     monkeypatch.setenv("RATE_EVAL_MASKS", "20")
     assert forwards("--config", str(config)) == 20
@@ -409,7 +410,7 @@ def test_labels_that_no_class_has_are_said_before_the_run(trained, tmp_path: Pat
     manifest = trained.manifest.parent / "partly.csv"
     lines = trained.manifest.read_text().splitlines()
     manifest.write_text("\n".join([*lines[:-1], lines[-1].replace(",light,", ",Light,")]) + "\n")
-    job = job_from_artifact(load_artifact(trained.artifact), manifest, None, Measurement(), Execution())
+    job = job_from_artifact(load_artifact(trained.artifact), manifest, None, Measurement(verdict="map"), Execution())
     assert any("'Light' (did you mean 'light'?)" in notice and "--classes" in notice for notice in job.notices)
 
 

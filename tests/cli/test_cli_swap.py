@@ -15,6 +15,7 @@ from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.job import job_from_artifact
 from rate.export.sources.reopen import reopen
+from rate.kernels.region import hidden_steps, sketch
 from rate.kernels.score import score
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
@@ -62,10 +63,13 @@ def test_shares_are_those_of_torch_and_numpy(trained, twenty: Path, tmp_path: Pa
             features = model.tower(torch.from_numpy(np.stack(pixels).astype(np.float32)))
             return score(model.heads[0].module(features).numpy().astype(np.float64), column, "log-odds")
 
-    pictures = [prepare(picture, artifact.geometry).pixels for picture in job.bank.pictures]
+    pictures = [prepare(picture, artifact.geometry) for picture in job.bank.pictures]
+    regions = np.stack([sketch(picture.region) for picture in pictures])
     for sample in job.samples:
         prepared, column, row = prepare(sample, artifact.geometry), head.classes.index(sample.label), rows[sample.id]
-        met = [pictures[k] for k in job.bank.order(sample)[:6]]
+        order = job.bank.order(sample)
+        hidden = hidden_steps(regions[order], sketch(prepared.region))
+        met = [pictures[k].pixels for k in order[np.argsort(-hidden, kind="stable")][:6]]
         whole = scores([prepared.pixels], column)[0]
         alone = scores([np.where(prepared.region, prepared.pixels, fill) for fill in met], column).mean()
         without = scores([np.where(prepared.region, fill, prepared.pixels) for fill in met], column).mean()

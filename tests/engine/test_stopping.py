@@ -41,7 +41,7 @@ def test_what_is_decided_early_would_be_decided_later_at_that_clearance(
 
 
 def test_every_sample_ends() -> None:
-    stopping = stopping_for(Measurement(), RISE)
+    stopping = stopping_for(Measurement(verdict="map"), RISE)
     assert stopping.settled(stopping.most, 0.0) == "capped"
     assert stopping.settled(64, 0.0) is None
     assert stopping.settled(64, None) == "decided", "no mask would change that there is no verdict"
@@ -73,5 +73,9 @@ def test_the_boundary_falls_with_the_fourth_root_of_the_masks() -> None:
 
 
 def test_a_last_checkpoint_close_behind_another_asks_for_no_more_images() -> None:
-    assert stopping_for(Measurement(max_masks=1025), RISE).step == stopping_for(Measurement(), RISE).step == 32
+    assert (
+        stopping_for(Measurement(max_masks=1025), RISE).step
+        == stopping_for(Measurement(verdict="map"), RISE).step
+        == 32
+    )
     assert stopping_for(Measurement(min_masks=64, max_masks=64), RISE).step == 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rate.errors import ConfigError, DataError, RunError
 from rate.kernels.score import SCORES, score
 from rate.runs.merge import merge
 from rate.runs.store import read_run
-from rate.types import Float32
+from rate.types import Float32, Prepared
 from tests.engine.test_evaluate import Interrupting, assert_same_rows, rows_of
 
 SWAP = {"verdict": "swap"}
@@ -25,6 +26,13 @@ SWAP = {"verdict": "swap"}
 
 def swap(manifest: Path, **settings: object) -> Job:
     return job(manifest, **SWAP, **settings)
+
+
+def met_by(one: Job, prepared: Prepared, decoded: dict[str, Prepared]) -> list[Prepared]:
+    """Others whose own region the sample's hides, in eighths, come first; the bank's chance decides among equals."""
+    others = [decoded[one.bank.pictures[k].id] for k in one.bank.order(prepared.sample)]
+    hidden = [(other.region & prepared.region).sum() / other.region.sum() for other in others]
+    return [others[k] for k in sorted(range(len(others)), key=lambda k: -math.floor(8 * hidden[k] + 1e-4))]
 
 
 @pytest.mark.parametrize("kind", SCORES)
@@ -36,7 +44,7 @@ def test_the_slow_computation_pastes_pictures_and_gives_the_same(image_set, tmp_
     assert len(rows) == 2 * len(decoded) == 40
     for sample in one.samples:
         x, region = decoded[sample.id].pixels, decoded[sample.id].region
-        met = [decoded[one.bank.pictures[k].id].pixels for k in one.bank.order(sample)[:5]]
+        met = [other.pixels for other in met_by(one, decoded[sample.id], decoded)[:5]]
         inside = np.stack([np.where(region, x, fill) for fill in met])
         outside = np.stack([np.where(region, fill, x) for fill in met])
         for head in HEADS:

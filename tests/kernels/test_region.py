@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from rate.kernels.region import soften_region
+from rate.kernels.region import hidden_steps, sketch, soften_region
 
 
 @given(
@@ -36,3 +36,15 @@ def test_a_region_is_part_of_what_it_grows_to() -> None:
     region[10:14, 8:20] = True
     assert (soften_region(region, 3, 2)[region] == 1).all()
     assert (soften_region(region, 3, 2) >= soften_region(region, 2, 2)).all()
+
+
+def test_what_a_region_hides_of_others_is_told_in_eighths() -> None:
+    rng = np.random.default_rng(3)
+    regions = [np.zeros((64, 64), np.bool_) for _ in range(12)]
+    for region in regions:
+        top, left = rng.integers(0, 24, 2) * 2
+        region[top : top + 16, left : left + 16] = True
+    own, others = regions[0], np.stack(regions)
+    expected = [int(8 * (other & own).sum() / other.sum() + 1e-4) for other in others]
+    assert hidden_steps(np.stack([sketch(other) for other in others]), sketch(own)).tolist() == expected
+    assert hidden_steps(np.zeros((1, 32, 32), np.float32), sketch(own)).tolist() == [0]
