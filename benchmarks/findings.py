@@ -87,7 +87,7 @@ def _seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, HeadR
         for split in SPLITS:
             out = folder / f"run-{name}-{split}{'' if arguments.score == 'logit' else f'-{arguments.score}'}"
             execution = Execution(save_maps=0)
-            measurement = Measurement(score=arguments.score)
+            measurement = Measurement(verdict="map", score=arguments.score)
             job = job_from_artifact(artifact, shortcut, split, measurement, execution)
             with open_runner(artifact, job) as runner:
                 evaluate(job, runner, out)

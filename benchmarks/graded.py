@@ -55,12 +55,14 @@ def main() -> None:
     parser.add_argument("--shortcuts", nargs="+", default=list(graded_models.SHORTCUTS))
     parser.add_argument("--rhos", nargs="+", type=float, default=list(graded_models.RHOS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trained", action="store_true", help="only models that an earlier call has trained")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for tower in arguments.towers:
         for shortcut in arguments.shortcuts:
             for rho in arguments.rhos:
-                rows += _study(arguments, tower, shortcut, rho)
+                if not arguments.trained or graded_models.trained(arguments.work, tower, shortcut, rho, arguments.seed):
+                    rows += _study(arguments, tower, shortcut, rho)
     with (record.RESULTS / "graded.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -111,6 +111,11 @@ def adapted(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> dic
     }
 
 
+def trained(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> bool:
+    """Tell whether every method has its artifact."""
+    return (work / f"{tower}-{shortcut}-{rho}-s{seed}" / "artifact-flcp").is_dir()
+
+
 def _exported(source: Path, out: Path, heads: tuple[str, ...] = ()) -> Artifact:
     return load_artifact(out) if out.is_dir() else export_artifact(str(source), out, ExportOptions(heads=heads))
 

@@ -75,7 +75,9 @@ class Job:
 
     @property
     def of_map(self) -> Job:
-        """The same for maps, where swaps decide; all maps are kept."""
+        """The same for maps, where swaps decide; all maps are kept. Itself, where maps decide."""
+        if self.measurement.verdict == "map":
+            return self
         kept = replace(self.execution, save_maps=None)
         return replace(self, measurement=self.measurement.of_map, execution=kept, bank=NO_BANK)
 

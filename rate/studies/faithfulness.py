@@ -175,6 +175,7 @@ def check_faithfulness(
         BackendError: a runtime failed.
         StorageError: the result cannot be written.
     """
+    job = job.of_map
     form, execution = job.measurement.form, job.execution.in_one_process
     own: Explainer
     other: Explainer
