@@ -10,9 +10,10 @@ import numpy as np
 
 from rate.backends.base import Backend, Logits
 from rate.backends.batches import clean_rows
+from rate.data.bank import Bank
 from rate.engine.job import Job
 from rate.kernels.region import hidden_steps, sketch
-from rate.types import Float32, Int64, Pixels, Prepared, Sample
+from rate.types import Float32, Int64, Pixels, Prepared, Region, Sample
 
 FillOrder = Callable[[Prepared], Int64]
 """Gives the numbers [n] of the fills that a sample meets, in its own order."""
@@ -31,13 +32,7 @@ class Fills:
 
 
 def fill_order(job: Job, fills: Fills) -> FillOrder:
-    """Return the order in which samples meet the fills of ``job``.
-
-    Pictures whose own object the sample's region hides come first: the region on such a picture is the object in
-    another scene, and the picture in the region is another object in this scene. Pictures with their object beside
-    the region would set two objects against each other. Among those that are hidden alike chance decides, by seed and
-    id.
-    """
+    """Return the order in which samples meet the fills of ``job``; see `order_met`."""
     if not job.measurement.with_pictures:
         return lambda prepared: _ONE
     orders: dict[str, Int64] = {}
@@ -45,15 +40,32 @@ def fill_order(job: Job, fills: Fills) -> FillOrder:
     def order(prepared: Prepared) -> Int64:
         known = orders.get(prepared.sample.id)
         if known is None:
-            by_chance = job.bank.order(prepared.sample)
-            hidden = hidden_steps(fills.regions[by_chance], sketch(prepared.region))
-            known = by_chance[np.argsort(-hidden, kind="stable")]
+            known = order_met(job.bank, fills.regions, prepared.sample, prepared.region)
             if len(orders) >= _REMEMBERED:
                 del orders[next(iter(orders))]
             orders[prepared.sample.id] = known
         return known
 
     return order
+
+
+def order_met(bank: Bank, regions: Annotated[Float32, "f s s"], sample: Sample, region: Region) -> Int64:
+    """Compute the order [n] in which ``sample`` meets the pictures of a bank.
+
+    Pictures whose own object the sample's region hides come first: the region on such a picture is the object in
+    another scene, and the picture in the region is another object in this scene. Pictures with their object beside
+    the region would set two objects against each other. Among those that are hidden alike chance decides, by seed and
+    id.
+
+    Args:
+        bank: the pictures.
+        regions: the `sketch` of each one's own region.
+        sample: the sample, which meets neither itself nor its own class.
+        region: its region [h,w].
+    """
+    by_chance = bank.order(sample)
+    hidden = hidden_steps(regions[by_chance], sketch(region))
+    return np.asarray(by_chance[np.argsort(-hidden, kind="stable")])
 
 
 def fills_key(job: Job, first: int) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.stopping import Stopping
 from rate.engine.verdict import Answers, Perturbed, SwapResult, Verdict
-from rate.kernels.region import soften_region
+from rate.kernels.region import cut_of_swaps
 from rate.kernels.separable import Perturbation
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
 from rate.types import Bool, Int64, Prepared, Scores, SoftRegion
@@ -29,11 +29,9 @@ class SwapInstrument:
         self._measurement, self._reader, self._order = measurement, reader, order
 
     def region(self, prepared: Prepared) -> SoftRegion | None:
-        """See `Instrument`: the edge of a mask draws the outline of the object, so masks are grown; boxes stay."""
-        if prepared.sample.boxes is not None:
-            return prepared.region.astype(np.float32)
-        side = len(prepared.region)
-        return soften_region(prepared.region, self._measurement.margin * side, self._measurement.ramp * side)
+        """See `Instrument`."""
+        boxed = prepared.sample.boxes is not None
+        return cut_of_swaps(prepared.region, boxed, self._measurement.margin, self._measurement.ramp)
 
     def rows(self, prepared: Prepared, start: int, stop: int) -> Perturbed:
         """See `Instrument`."""

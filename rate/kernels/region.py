@@ -9,6 +9,19 @@ import numpy as np
 from rate.types import Float32, Int64, Region, SoftRegion
 
 
+def cut_of_swaps(region: Region, boxed: bool, margin: float, ramp: float) -> SoftRegion:
+    """Return the region along which swaps cut a picture: a mask is grown, since its edge draws the object's outline.
+
+    Args:
+        region: [h,w].
+        boxed: whether it is of boxes, which stay as they are.
+        margin: see `soften_region`, as a share of the side.
+        ramp: likewise.
+    """
+    side = len(region)
+    return region.astype(np.float32) if boxed else soften_region(region, margin * side, ramp * side)
+
+
 def soften_region(region: Region, margin: float, ramp: float) -> SoftRegion:
     """Weight pixels by their distance to a region: 1 up to ``margin`` pixels, then a linear fall to 0 over ``ramp``.
 

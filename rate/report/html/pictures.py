@@ -7,8 +7,10 @@ no other file of this machine. Files that the user names with ``data`` are read 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
@@ -18,8 +20,9 @@ from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError, UsageError
 from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
+from rate.report.html.recorded_bank import RecordedBank, recorded_bank
 from rate.runs.run_document import RunDocument, data_of
-from rate.types import Bool, Sample
+from rate.types import Bool, Prepared, Sample, UInt8
 
 _NAMED = 3
 Source = tuple[tuple[str, ...], str | None]
@@ -32,6 +35,7 @@ class View:
 
     picture: Image.Image
     region: Bool  # [h,w]
+    boxed: bool  # whether the region is of boxes
 
 
 @dataclass(slots=True)
@@ -42,6 +46,7 @@ class Pictures:
     _wanted: frozenset[str] = frozenset()
     _samples_by_source: dict[Source, dict[str, Sample]] = field(default_factory=dict)
     _views: dict[tuple[Source, str, str, str], View | None] = field(default_factory=dict)
+    _banks: dict[Path, RecordedBank | None] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
 
@@ -56,6 +61,15 @@ class Pictures:
             sample = self._samples(head).get(identifier)
             self._views[key] = None if sample is None else self._read(sample, head.run)
         return self._views[key]
+
+    def met(self, head: HeadRun, identifier: str, most: int) -> list[UInt8]:
+        """Return the first ``most`` other pictures [h,w,3] that a sample met in a run by swaps.
+
+        There are none if the sample or the pictures cannot be read.
+        """
+        view, sample = self.view(head, identifier), self._samples(head).get(identifier)
+        bank = None if sample is None else self._bank(head)
+        return [] if view is None or sample is None or bank is None else bank.met(sample, view.region, most)
 
     def key(self, head: HeadRun, identifier: str) -> tuple[Source, str, str, str]:
         """Return a key that is equal for equal results of `view`."""
@@ -88,6 +102,18 @@ class Pictures:
                 self._samples_by_source[source] = {}
         return self._samples_by_source[source]
 
+    def _bank(self, head: HeadRun) -> RecordedBank | None:
+        """Return the pictures that stood where a pixel was hidden; None if they cannot be read, with a notice."""
+        if head.folder not in self._banks:
+            samples = self._samples(head)
+            try:
+                remote = self.data is not None
+                self._banks[head.folder] = recorded_bank(head.run, samples, _decoder(head.run), remote)
+            except DataError as error:
+                self._notices.append(f"shown without swaps: the other pictures of {head.folder} are missing: {error}")
+                self._banks[head.folder] = None
+        return self._banks[head.folder]
+
     def _evaluated(self, head: HeadRun, places: Sequence[str], split: str | None) -> EvaluationSet:
         """Return the set in the first place that has it; a refusal names the place as the run wrote it."""
         refused = DataError("its run.json does not name them")
@@ -116,11 +142,15 @@ class Pictures:
         try:
             if self.data is None and "://" in f"{sample.image} {sample.mask}":
                 raise SampleError(f"{sample.id} is remote, and is fetched only where --data names its set")
-            prepared = prepare(sample, geometry, corruption_function(*_corruption(run)))
+            prepared = _decoder(run)(sample)
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None
-        return View(Image.fromarray(levels(prepared.pixels, geometry)), prepared.region)
+        return View(Image.fromarray(levels(prepared.pixels, geometry)), prepared.region, sample.boxes is not None)
+
+
+def _decoder(run: RunDocument) -> Callable[[Sample], Prepared]:
+    return partial(prepare, geometry=run.identity.geometry, alter=corruption_function(*_corruption(run)))
 
 
 def _corruption(run: RunDocument) -> tuple[str | None, int]:

@@ -137,7 +137,10 @@
       const picture = one(".shot svg", card).cloneNode(true);
       for (const named of all("[id]", picture)) named.removeAttribute("id");
       one("#viewer-title").textContent = one(".says", card).textContent;
-      one("#viewer-body").replaceChildren(picture, one(".facts", card).cloneNode(true));
+      const swaps = all(".swaps", card).map((sheet) => sheet.cloneNode(true));
+      const pictures = element("div");
+      pictures.append(picture, ...swaps);
+      one("#viewer-body").replaceChildren(pictures, one(".facts", card).cloneNode(true));
       if (!viewer.open) viewer.showModal();
     }
 
