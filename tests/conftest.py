@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -120,3 +121,17 @@ def shared_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def artifact_copy(shared_artifact: Artifact, tmp_path: Path) -> Path:
     """A folder of one's own."""
     return Path(shutil.copytree(shared_artifact.path, tmp_path / "artifact"))
+
+
+@pytest.fixture
+def disproved(trained: Trained, tmp_path: Path) -> Path:
+    """The trained artifact with a parity sample that says otherwise, as if every runtime were wrong."""
+    broken = Path(shutil.copytree(trained.artifact, tmp_path / "artifact"))
+    with np.load(broken / "parity.npz") as arrays:
+        changed = dict(arrays)
+    changed["logits_lp"] = changed["logits_lp"][:, ::-1] + 1
+    np.savez(broken / "parity.npz", **changed)
+    document = json.loads((broken / "artifact.json").read_text())
+    document["files"]["parity.npz"] = hashlib.sha256((broken / "parity.npz").read_bytes()).hexdigest()
+    (broken / "artifact.json").write_text(json.dumps(document))
+    return broken

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,19 @@ def deadly(x: Float32) -> dict[str, Float32]:
     if (folder / "on-bright").exists() and float(x.mean(axis=(1, 2, 3)).max()) > 1.9:
         os.kill(os.getpid(), signal.SIGKILL)
     return light(x)
+
+
+class Interrupting:
+    """A model that is interrupted at its n-th batch."""
+
+    def __init__(self, at: int, model: Callable[[Float32], dict[str, Float32]] = light) -> None:
+        self.calls, self.at, self.model = 0, at, model
+
+    def __call__(self, x: Float32) -> dict[str, Float32]:
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return self.model(x)
 
 
 def defective(x: Float32) -> dict[str, Float32]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from function_models import evaluate, job
+from function_models import Interrupting, evaluate, job
 from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.errors import TooManyErrors
 from rate.runs.summary import load_summary
 from rate.types import Float32
-from tests.engine.test_evaluate import Interrupting, assert_same_rows, rows_of
+from tests.engine.test_evaluate import assert_same_rows, rows_of
 
 AUTO = {"masks": "auto", "min_masks": 16, "max_masks": 200}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from function_models import Counted, evaluate, job
+from function_models import Counted, Interrupting, evaluate, job
 from function_models import light as model
 
 from rate.backends.fake import FakeSpec
@@ -22,7 +22,7 @@ from rate.metrics import quadrant_of
 from rate.runs.merge import merge
 from rate.runs.run_document import read_run
 from rate.types import Float32, Json
-from tests.engine.test_evaluate import Interrupting, assert_same_rows, rows_of
+from tests.engine.test_evaluate import assert_same_rows, rows_of
 
 DRAWN = {"masks": 30, "grid": 4}
 

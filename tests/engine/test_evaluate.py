@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from function_models import GEOMETRY, HEADS, SIZE, evaluate, job
+from function_models import GEOMETRY, HEADS, SIZE, Interrupting, evaluate, job
 from function_models import light as model
 
 from rate.backends.fake import FakeSpec
@@ -99,19 +99,6 @@ def assert_same_rows(one: dict, two: dict) -> None:
                 assert two[key][name] == pytest.approx(value, abs=1e-5), (key, name)
             elif name not in ("evidence_sketch",):  # f16 of values that may differ in the last bit
                 assert two[key][name] == value, (key, name)
-
-
-class Interrupting:
-    """A model that is interrupted at its n-th batch."""
-
-    def __init__(self, at: int) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, x: Float32) -> dict[str, Float32]:
-        self.calls += 1
-        if self.calls == self.at:
-            raise KeyboardInterrupt
-        return model(x)
 
 
 @pytest.mark.parametrize("at", [1, 2, 9, 20, 30])

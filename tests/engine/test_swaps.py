@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from function_models import HEADS, evaluate, job
+from function_models import HEADS, Interrupting, evaluate, job
 from function_models import light as model
 
 from rate.backends.fake import FakeSpec
@@ -19,7 +19,7 @@ from rate.kernels.score import SCORES, score
 from rate.runs.merge import merge
 from rate.runs.store import read_run
 from rate.types import Float32, Prepared
-from tests.engine.test_evaluate import Interrupting, assert_same_rows, rows_of
+from tests.engine.test_evaluate import assert_same_rows, rows_of
 
 SWAP = {"verdict": "swap"}
 

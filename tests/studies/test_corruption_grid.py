@@ -124,23 +124,10 @@ def test_an_undefined_metric_is_left_out_of_its_mean(image_set, tmp_path: Path) 
     assert (mean.values["pt"], mean.of["pt"], mean.runs) == (None, 0, 3)
 
 
-class Interrupting:
-    """Interrupts at its n-th batch."""
-
-    def __init__(self, at: int) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, x: Float32) -> dict[str, Float32]:
-        self.calls += 1
-        if self.calls == self.at:
-            raise KeyboardInterrupt
-        return light(x)
-
-
 def test_a_killed_grid_goes_on_where_it_was(image_set, tmp_path: Path) -> None:
     manifest = image_set(6, 70)
     whole = grid_of(job(manifest), tmp_path / "whole", FakeSpec(light))
-    cut, rest, none = Interrupting(24), Interrupting(-1), Interrupting(-1)
+    cut, rest, none = (function_models.Interrupting(at, light) for at in (24, -1, -1))
     with pytest.raises(KeyboardInterrupt):
         grid_of(job(manifest), tmp_path / "cut", FakeSpec(cut))
     assert [cell.status for cell in load_grid(tmp_path / "cut").cells] == ["complete", "partial"]
