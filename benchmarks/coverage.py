@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import record
-from rate.metrics import Verdicts, ir, pt, quadrants, verdict_noise
-from rate.paired import STATES, difference
+from rate.metrics import STATES, ir, pt, quadrants
+from rate.paired import difference
 from rate.types import Bool, Float64, Int64
+from rate.validity import Verdicts, verdict_noise
 
 ACCURACY = 0.8
 POPULATION = 200_000

@@ -21,10 +21,11 @@ from benchmarks import record
 from benchmarks.real_scores import DESIGNS, FEW, SIZE, Scored, scored
 from rate.config import Measurement
 from rate.engine.stopping import boundary, stopping_for
+from rate.intervals import Z95
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Masks, evidence
-from rate.metrics import UNRESOLVABLE_BELOW, Z95, threshold
 from rate.types import Bool, Float64
+from rate.validity import UNRESOLVABLE_BELOW, threshold
 
 DEFAULT = "levels fixed"
 RUN = 2048

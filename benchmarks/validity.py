@@ -24,8 +24,8 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise, centre_levels, moments
 from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.methods import KEEP
-from rate.metrics import UNRESOLVABLE_BELOW, Verdicts, relevance_mass, verdict_noise
 from rate.types import Bool, Float32, Float64
+from rate.validity import UNRESOLVABLE_BELOW, Verdicts, relevance_mass, verdict_noise
 
 SIZE = planted.SIZE
 DESIGNS: dict[str, Method] = {
@@ -227,7 +227,7 @@ def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds, energy:
 
 
 def _repeated(method: Method, cases: list[Case], logits: Float32) -> dict[str, object]:
-    """PT by separate draws of masks, and the spread that `rate.metrics.verdict_noise` states for one of them."""
+    """PT by separate draws of masks, and the spread that `rate.validity.verdict_noise` states for one of them."""
     blocks = [slice(start, start + REPEAT) for start in range(0, method.count, REPEAT)]
     right = [(case, logits[k]) for k, case in enumerate(cases) if case.clean.argmax() == case.label]
     found = [_drawn_again(method, case, own[part], part) for case, own in right for part in blocks]

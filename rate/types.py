@@ -26,6 +26,7 @@ Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
 Int64: TypeAlias = NDArray[np.int64]
 Bool: TypeAlias = NDArray[np.bool_]
+UInt64: TypeAlias = NDArray[np.uint64]
 UInt8: TypeAlias = NDArray[np.uint8]
 Json: TypeAlias = dict[str, Any]
 
@@ -51,6 +52,8 @@ HeadValues: TypeAlias = Annotated[Float64, "k"]
 HeadFlags: TypeAlias = Annotated[Bool, "k"]
 SampleValues: TypeAlias = Annotated[Float64, "m"]
 SampleFlags: TypeAlias = Annotated[Bool, "m"]
+Codes: TypeAlias = Annotated[Int64, "n"]
+"""One code for each sample."""
 
 Box: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the original image after EXIF rotation; x1 and y1 are exclusive."""
@@ -85,7 +88,7 @@ class Sample:
     boxes: tuple[Box, ...] | None = None
     mask: str | None = None  # a location like that of the image; non-zero pixels are the object
     group: str | None = None  # the slice of the set for which metrics are reported and gated
-    cluster: str | None = None  # samples of one cluster are similar and are resampled together
+    cluster: str | None = None  # samples of one cluster are similar, and one unit of intervals and tests
     row: int = 0  # 1-based data row of the manifest, for messages
     image_stamp: Stamp | None = field(default=None, compare=False, repr=False)  # None: the file has not been read
     mask_stamp: Stamp | None = field(default=None, compare=False, repr=False)

@@ -19,7 +19,7 @@ ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
     ("config", "methods", "option"),
-    ("kernels", "metrics", "paired"),
+    ("kernels", "intervals", "metrics", "paired", "validity"),
     ("data",),
     ("backends",),
     ("artifacts",),

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm, spearmanr
+from scipy.stats import spearmanr
 
-from rate.kernels import reference
+from rate.intervals import MIN_CLUSTERS, score_interval
 from rate.metrics import (
+    METRICS,
     QUADRANTS,
+    STATES,
     UNDEFINED,
     Counts,
     Ratio,
-    Verdicts,
     accuracy,
     ir,
-    is_valid,
     kappa,
-    localization,
     pt,
+    pt_bounds,
     quadrant_codes,
     quadrant_of,
     quadrants,
     rank_correlation,
-    relevance_mass,
-    sweep,
-    undefined_reason,
-    verdict_noise,
-    wilson,
+    ratio,
+    sample_ratio,
 )
 
 counts = st.builds(Counts, *[st.integers(0, 50)] * 8)
@@ -54,8 +49,8 @@ def test_undefined_counts_in_accuracy_only_and_errors_nowhere() -> None:
 
 
 def test_a_zero_denominator_is_undefined_never_zero_or_one() -> None:
-    for ratio in (pt(Counts(wr=3)), ir(Counts(rw=3)), accuracy(Counts(errors=2))):
-        assert (ratio.value, ratio.interval, ratio.denominator) == (None, None, 0)
+    for one in (pt(Counts(wr=3)), ir(Counts(rw=3)), accuracy(Counts(errors=2))):
+        assert (one.value, one.interval, one.denominator) == (None, None, 0)
 
 
 @given(counts, counts, counts)
@@ -65,113 +60,51 @@ def test_counts_add_up_in_any_grouping(a: Counts, b: Counts, c: Counts) -> None:
     assert (a + b).predictions == a.predictions + b.predictions
 
 
-@given(st.integers(0, 3000), st.integers(1, 3000))
-def test_wilson_equals_scipy(successes: int, trials: int) -> None:
-    successes = min(successes, trials)
-    expected = binomtest(successes, trials).proportion_ci(method="wilson")
-    interval = wilson(successes, trials)
-    assert interval == pytest.approx((expected.low, expected.high), abs=1e-12)
+@given(counts)
+def test_pt_lies_between_its_bounds_which_meet_without_undefined_correct_predictions(c: Counts) -> None:
+    found, value = pt_bounds(c), pt(c).value
+    assert (found is None) == (c.rr + c.rw + c.undefined_right == 0)
+    if found is not None:
+        assert 0 <= found[0] <= found[1] <= 1
+        assert found[1] - found[0] == pytest.approx(c.undefined_right / (c.rr + c.rw + c.undefined_right))
+        if value is not None:
+            assert found[0] - 1e-12 <= value <= found[1] + 1e-12
 
 
-def test_wilson_of_nothing_is_nothing() -> None:
-    assert wilson(0, 0) is None
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), max_size=60))
+def test_ratios_of_samples_are_those_of_their_counts(rows: list[tuple[int, int]]) -> None:
+    states, clusters = (np.array([row[k] for row in rows], np.int64) for k in (0, 1))
+    c = Counts.of(states)
+    assert [getattr(c, name) for name in Counts.__slots__] == [*np.bincount(states, minlength=7).tolist(), 0]
+    for metric in METRICS:
+        expected = ratio(metric, c)
+        assert sample_ratio(metric, states, None) == expected
+        found = sample_ratio(metric, states, clusters)
+        assert (found.numerator, found.denominator) == (expected.numerator, expected.denominator)
+        assert found.interval == expected.interval, "these are at most four clusters"
+    assert ratio("judged_accuracy", c) == Ratio(c.rr + c.rw, c.rr + c.rw + c.wr + c.ww)
 
 
-def test_relevance_mass_equals_quantus() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Quantus and of what it imports
-        import quantus
-
-        metric = quantus.RelevanceMassAccuracy(normalise=False, disable_warnings=True)
-        rng = np.random.default_rng(0)
-        maps = rng.random((6, 32, 32)) ** 4
-        regions = np.zeros((6, 32, 32), bool)
-        for k in range(6):
-            regions[k, k : 10 + 3 * k, 2 * k : 31 - k] = True
-        theirs = metric(
-            model=None,
-            x_batch=np.zeros((6, 3, 32, 32)),
-            y_batch=np.zeros(6, int),
-            a_batch=maps[:, None],
-            s_batch=regions[:, None],
-        )
-    ours = [relevance_mass(m, r) for m, r in zip(maps, regions, strict=True)]
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    np.testing.assert_allclose(ours[0], reference.relevance_mass(maps[0], regions[0]), atol=1e-12)
+def test_copies_of_a_sample_in_one_cluster_add_nothing_to_what_is_known() -> None:
+    """Five copies of 60 samples are worth 60, but for the quantile."""
+    states = np.array([STATES.index("rr")] * 45 + [STATES.index("rw")] * 15)
+    alone = sample_ratio("pt", states, None)
+    copied = sample_ratio("pt", np.repeat(states, 5), np.repeat(np.arange(60), 5))
+    assert copied.value == alone.value
+    assert copied.clusters == 60
+    assert copied.interval == pytest.approx(alone.interval, abs=0.006)
+    assert copied.high - copied.low > alone.high - alone.low
 
 
-def test_a_map_without_evidence_has_no_mass() -> None:
-    assert relevance_mass(np.zeros((4, 4)), np.ones((4, 4), bool)) is None
-
-
-@pytest.mark.parametrize(
-    ("area", "mass", "ceiling", "floor", "above", "reason"),
-    [
-        (0.0, None, 0.0, 0.0, False, "empty-region"),
-        (1.0, 1.0, 1.0, 1.0, True, "full-region"),
-        (0.5, None, 0.8, 0.2, True, "zero-evidence"),
-        (0.5, 0.5, 0.59, 0.4, True, "unresolvable"),
-        (0.5, 0.9, 0.8, 0.2, False, "no-evidence"),
-        (0.5, 0.9, 0.8, 0.2, True, None),
-    ],
-)
-def test_undefined_by_name(area, mass, ceiling, floor, above, reason) -> None:
-    assert undefined_reason(area, mass, ceiling, floor, above) == reason
-
-
-@given(st.floats(0, 1), st.floats(0.5, 1), st.floats(0, 0.49), st.floats(0.01, 0.99))
-def test_midpoint_is_a_threshold_on_localization(mass: float, ceiling: float, floor: float, tau: float) -> None:
-    position = localization(mass, ceiling, floor)
-    assert position is not None
-    if abs(position - tau) > 1e-9:
-        assert is_valid(mass, ceiling, floor, "midpoint", tau) == (position >= tau)
-    assert is_valid(mass, ceiling, floor, "absolute", tau) == (mass >= tau)
-
-
-def test_localization_is_zero_at_the_floor_one_at_the_ceiling() -> None:
-    assert localization(0.2, 0.8, 0.2) == 0.0
-    assert localization(0.8, 0.8, 0.2) == 1.0
-    assert localization(0.5, 0.3, 0.3) is None
-
-
-def some_verdicts(count: int = 300, seed: int = 0) -> Verdicts:
-    rng = np.random.default_rng(seed)
-    floor = rng.uniform(0, 0.4, count)
-    return Verdicts(rng.random(count) < 0.7, rng.random(count), floor + rng.uniform(0.2, 0.5, count), floor)
-
-
-def test_verdicts_agree_with_one_sample_at_a_time() -> None:
-    v = some_verdicts()
-    for rule in ("midpoint", "absolute"):
-        one_by_one = [is_valid(*values, rule, 0.4) for values in zip(v.mass, v.ceiling, v.floor, strict=True)]
-        assert v.counts(rule, 0.4) == quadrants(v.correct, np.array(one_by_one))
-
-
-def test_pt_falls_as_the_threshold_rises() -> None:
-    values = [p for _, p, _ in sweep(some_verdicts(), "midpoint") if p is not None]
-    assert len(values) == 19
-    assert values == sorted(values, reverse=True)
-    assert values[0] > values[-1]
-
-
-def test_verdict_noise_is_the_spread_of_redrawn_verdicts() -> None:
-    v = some_verdicts(400)
-    error = np.full(400, 0.08)
-    expected_pt, expected_ir = verdict_noise(v, error, "absolute", 0.5)
-    # Redraw each verdict with the flip probability that the observed mass implies.
-    rng = np.random.default_rng(1)
-    stay = norm.cdf(np.abs(v.mass - 0.5) / error)
-    observed = v.mass >= 0.5
-    drawn = [quadrants(v.correct, observed ^ (rng.random(400) > stay)) for _ in range(4000)]
-    assert expected_pt == pytest.approx(np.std([pt(c).value for c in drawn]), rel=0.1)
-    assert expected_ir == pytest.approx(np.std([ir(c).value for c in drawn]), rel=0.1)
-
-
-def test_verdicts_that_cannot_flip_carry_no_noise() -> None:
-    v = some_verdicts(50)
-    assert verdict_noise(v, np.zeros(50), "absolute", 0.5) == (0.0, 0.0)
-    none = Verdicts(*[np.zeros(0, bool)], *[np.zeros(0)] * 3)
-    assert verdict_noise(none, np.zeros(0), "absolute", 0.5) == (None, None)
+def test_clusters_without_a_sample_in_the_denominator_do_not_count() -> None:
+    """PT of 12 clusters of which 9 have a correct prediction: fewer than 10, so samples are taken as independent."""
+    states = np.array([STATES.index("rr"), STATES.index("ww")] * 12)
+    states[np.arange(24) // 2 >= MIN_CLUSTERS - 1] = STATES.index("ww")
+    clusters = np.arange(24) // 2
+    found = sample_ratio("pt", states, clusters)
+    assert found.clusters == MIN_CLUSTERS - 1
+    assert found.interval == score_interval(1.0, 9)
+    assert sample_ratio("accuracy", states, clusters).clusters == 12
 
 
 @pytest.mark.parametrize("levels", [3, 10, 1000])

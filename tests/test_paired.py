@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,10 +13,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
-from rate.metrics import Counts, accuracy, ir, pt
-from rate.paired import METRICS, MIN_CLUSTERS, STATES, Difference, difference, joint, joint_by_cluster, mcnemar
-
-METRIC_OF = {"accuracy": accuracy, "pt": pt, "ir": ir}
+from rate.intervals import MIN_CLUSTERS
+from rate.metrics import METRICS, STATES, Counts, ratio
+from rate.paired import Difference, difference, joint, joint_by_cluster, mcnemar, sign_flip
 
 # A fine-tuned head against a zero-shot one: rows the first's state, columns the second's.
 TYPICAL = np.zeros((7, 7))
@@ -71,8 +71,8 @@ def test_tables_of_clusters_add_up_to_the_joint_table() -> None:
 @given(tables, metrics)
 def test_both_ratios_are_those_of_each_head_alone(table: np.ndarray, metric: str) -> None:
     found = difference(metric, table)
-    assert found.first == METRIC_OF[metric](counts_of(table.sum(axis=1)))
-    assert found.second == METRIC_OF[metric](counts_of(table.sum(axis=0)))
+    assert found.first == ratio(metric, counts_of(table.sum(axis=1)))
+    assert found.second == ratio(metric, counts_of(table.sum(axis=0)))
 
 
 @quick
@@ -140,7 +140,9 @@ def test_a_ratio_without_a_denominator_is_undefined() -> None:
         assert difference(metric, np.zeros((0, 7, 7), np.int64)).method == "undefined"
 
 
-@pytest.mark.parametrize(("metric", "state"), [("accuracy", "ww"), ("pt", "rw"), ("ir", "wr")])
+@pytest.mark.parametrize(
+    ("metric", "state"), [("accuracy", "ww"), ("pt", "rw"), ("ir", "wr"), ("judged_accuracy", "ww")]
+)
 def test_a_small_cell_decides_the_method(metric: str, state: str) -> None:
     k = STATES.index(state)
     table = np.zeros((7, 7), np.int64)
@@ -168,7 +170,7 @@ def index_bootstrap(table: np.ndarray, metric: str, cluster: np.ndarray | None =
     for _ in range(4000):
         some = np.concatenate([units[k] for k in rng.integers(0, len(units), len(units))])
         again = np.bincount(some, minlength=49).reshape(7, 7)
-        one, other = (METRIC_OF[metric](counts_of(again.sum(axis=axis))).value for axis in (1, 0))
+        one, other = (ratio(metric, counts_of(again.sum(axis=axis))).value for axis in (1, 0))
         values.append(other - one)
     tail = 0.025
     if cluster is not None:
@@ -178,10 +180,10 @@ def index_bootstrap(table: np.ndarray, metric: str, cluster: np.ndarray | None =
 
 def influences(table: np.ndarray, metric: str) -> np.ndarray:
     """[2,n] influence of every sample on the ratio of the first and of the second, one cell at a time."""
-    ratios = [METRIC_OF[metric](counts_of(table.sum(axis=axis))) for axis in (1, 0)]
+    ratios = [ratio(metric, counts_of(table.sum(axis=axis))) for axis in (1, 0)]
     found = []
     for i, j in np.ndindex(7, 7):
-        own = [METRIC_OF[metric](counts_of(np.eye(7, dtype=int)[k])) for k in (i, j)]
+        own = [ratio(metric, counts_of(np.eye(7, dtype=int)[k])) for k in (i, j)]
         both = [(o.numerator - r.value * o.denominator) / r.denominator for o, r in zip(own, ratios, strict=True)]
         found += [both] * int(table[i, j])
     return np.array(found).T
@@ -301,6 +303,31 @@ def test_mcnemar_equals_the_exact_binomial_test(only_first: int, only_second: in
     assert mcnemar(only_first, only_second) == mcnemar(only_second, only_first)
 
 
+@given(arrays(np.int64, st.integers(0, 9), elements=st.integers(-4, 4)))
+def test_the_sign_flip_test_is_the_share_of_flips_that_are_as_far(differences: np.ndarray) -> None:
+    flips = [abs(sum(signs * differences)) for signs in itertools.product((1, -1), repeat=len(differences))]
+    assert sign_flip(differences) == pytest.approx(np.mean(np.array(flips) >= abs(differences.sum())), abs=1e-12)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_of_clusters_of_one_sample_the_sign_flip_test_is_mcnemars(only_first: int, only_second: int) -> None:
+    differences = np.repeat([1, 0, -1], [only_first, 5, only_second])
+    assert sign_flip(differences) == pytest.approx(mcnemar(only_first, only_second), abs=1e-11)
+
+
+def test_the_sign_flip_test_rejects_as_often_as_it_says_where_mcnemars_does_not() -> None:
+    """No difference between the heads, 40 clusters of 10, intracluster correlation .3: at level .05."""
+    rng, draws, rejected = np.random.default_rng(0), 1000, np.zeros(2)
+    for _ in range(draws):
+        share = rng.beta(0.85 * 7 / 3, 0.15 * 7 / 3, (2, 40))
+        one, other = rng.binomial(10, share)
+        both = rng.hypergeometric(one, 10 - one, other)
+        rejected[0] += sign_flip(one - other) <= 0.05
+        rejected[1] += mcnemar(int((one - both).sum()), int((other - both).sum())) <= 0.05
+    assert 0.03 <= rejected[0] / draws <= 0.07
+    assert rejected[1] / draws > 0.2
+
+
 def test_mcnemar_of_very_many_is_no_error() -> None:
     assert mcnemar(100_000, 0) == 0.0
     assert mcnemar(500_000, 500_000) == 1.0
@@ -313,7 +340,7 @@ SHARP[:4, :4] = [[0.845, 0.031, 0.004, 0], [0.014, 0.004, 0, 0], [0.004, 0, 0.04
 def coverage(metric: str, n: int, shares: np.ndarray, draws: int) -> float:
     one, other = (shares.sum(axis=axis) for axis in (1, 0))
     scale = 10**9
-    truth = [METRIC_OF[metric](counts_of(np.round(scale * side))).value for side in (one, other)]
+    truth = [ratio(metric, counts_of(np.round(scale * side))).value for side in (one, other)]
     inside = 0
     for seed in range(draws):
         low, high = limits(difference(metric, drawn(n, 1000 + seed, shares)))

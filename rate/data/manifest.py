@@ -1,7 +1,7 @@
 """A manifest lists the images to evaluate with label and region. It is read without decoding images.
 
 Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; optional `id`, `split`,
-`group` (a slice of the set that is reported and gated) and `cluster` (similar samples that are resampled together).
+`group` (a slice of the set that is reported and gated) and `cluster` (similar samples: one unit of tests).
 """
 
 from __future__ import annotations

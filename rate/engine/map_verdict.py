@@ -15,8 +15,8 @@ from rate.engine.stopping import Stopping, stopping_for
 from rate.engine.verdict import OWN_MEAN, Answers, MapResult, Perturbed, Verdict
 from rate.kernels.saliency import Bounds, Method, evidence
 from rate.kernels.separable import Perturbation
-from rate.metrics import is_valid, localization, relevance_mass, threshold, undefined_reason
 from rate.types import Float64, Int64, Prepared, Scores, SoftRegion
+from rate.validity import is_valid, localization, relevance_mass, threshold, undefined_reason
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.metrics import Counts, Verdicts, quadrants
+from rate.metrics import QUADRANTS, STATES, Counts, Ratio, membership, sample_ratio
 from rate.runs.failures import Failure, FailureCounts
-from rate.runs.shuffled import UInt64, ranks
-from rate.types import Bool, Float64
+from rate.runs.shuffled import ranks
+from rate.runs.states import cluster_codes, cluster_digests, states
+from rate.types import Bool, Codes, Float64, UInt64
+from rate.validity import Verdicts
 
 _SWAPS = ["share", "share_se", "kept_alone", "kept_without", "object_only", "background_only"]
 _FLOATS = [*_SWAPS, "rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
@@ -27,6 +30,7 @@ HEAD_ROW_COLUMNS = [
     "settled",
     "error",
     "group",
+    "cluster",
     "forwards",
     *_FLOATS,
 ]
@@ -34,17 +38,16 @@ HEAD_ROW_COLUMNS = [
 
 _TYPES: dict[str, Any] = {
     "rank": np.uint64,
-    "correct": np.bool_,
-    "valid": np.bool_,
-    "failed": np.bool_,
+    "state": np.int8,  # code in `STATES`
     "capped": np.bool_,
     "reason": np.int16,  # number of an undefined reason, -1 = judged
     "group": np.int32,  # number of a group, -1 = none
+    "cluster": np.uint64,  # digest of a cluster's name, 0 = none
     "forwards": np.int32,
 } | dict.fromkeys(_FLOATS, np.float32)  # NaN = none
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class HeadRows:
     """The rows of one head in the order of their ranks, since a sum of floats depends on its order."""
 
@@ -59,25 +62,37 @@ class HeadRows:
     @property
     def judged(self) -> Bool:
         """The flags [n] of the rows with a verdict."""
-        return np.asarray(~self.columns["failed"] & (self.columns["reason"] < 0))
+        return np.asarray(self.columns["state"] < len(QUADRANTS))
+
+    @property
+    def failed(self) -> Bool:
+        """The flags [n] of the rows without a prediction."""
+        return np.asarray(self.columns["state"] == STATES.index("error"))
+
+    @cached_property
+    def cluster(self) -> Codes | None:
+        """The codes [n] of the clusters; None if no sample has one."""
+        return cluster_codes(self.columns["cluster"])
 
     @property
     def rank(self) -> UInt64:
         """The positions [n] of the samples on the ring of the shuffled baseline."""
         return self.columns["rank"]
 
+    @property
+    def clusters(self) -> int | None:
+        """The number of clusters; None if no sample has one."""
+        return None if self.cluster is None else int(self.cluster.max()) + 1
+
     def counts(self, chosen: Bool | None = None) -> Counts:
         """Count the stored verdicts under the run's own rule, for all rows or the chosen ones."""
-        rows = np.ones(len(self), np.bool_) if chosen is None else chosen
-        failed, correct = self.columns["failed"], self.columns["correct"]
-        judged, undefined = rows & self.judged, rows & ~failed & (self.columns["reason"] >= 0)
-        right = int((undefined & correct).sum())
-        return quadrants(correct[judged], self.columns["valid"][judged]) + Counts(
-            undefined_right=right,
-            undefined_wrong=int(undefined.sum()) - right,
-            errors=int((rows & failed).sum()),
-            capped=int((judged & self.columns["capped"]).sum()),
-        )
+        rows = slice(None) if chosen is None else chosen
+        return Counts.of(self.columns["state"][rows], int((self.judged & self.columns["capped"])[rows].sum()))
+
+    def ratio(self, metric: str, chosen: Bool | None = None) -> Ratio:
+        """Compute one of `METRICS` under the run's own rule, for all rows or the chosen ones."""
+        rows = slice(None) if chosen is None else chosen
+        return sample_ratio(metric, self.columns["state"][rows], None if self.cluster is None else self.cluster[rows])
 
     def verdicts(self, kind: str, rows: Bool) -> Verdicts:
         """Return the verdicts of some rows by a kind of evidence, for any rule.
@@ -88,7 +103,7 @@ class HeadRows:
             mass = self.floats("share", rows)
             return Verdicts(self.columns["correct"][rows], mass, np.ones_like(mass), np.zeros_like(mass))
         return Verdicts(
-            correct=self.columns["correct"][rows],
+            correct=membership("accuracy")[self.columns["state"][rows], 0],
             mass=self.floats(f"rma_{kind}", rows),
             ceiling=self.floats("ceiling", rows),
             floor=self.floats("floor", rows),
@@ -100,7 +115,7 @@ class HeadRows:
 
     def undefined_by(self) -> dict[str, int]:
         """Count the rows for each undefined reason, in order of name."""
-        codes = self.columns["reason"][~self.columns["failed"]]
+        codes = self.columns["reason"][~self.failed]
         numbers = np.bincount(codes[codes >= 0], minlength=len(self.reasons)).tolist()
         return {name: n for name, n in sorted(zip(self.reasons, numbers, strict=True)) if n}
 
@@ -132,12 +147,11 @@ class _Gathered:
         """Add the rows of a part."""
         made = {
             "rank": ranks(table["id"].to_pylist()),
-            "correct": pc.fill_null(table["correct"], False),
-            "valid": pc.fill_null(table["valid"], False),
-            "failed": pc.is_valid(table["error"]),
+            "state": states(table),
             "capped": pc.equal(table["settled"], "capped"),
             "reason": [_number(name, self.reasons) for name in table["undefined_reason"].to_pylist()],
             "group": [_number(name, self.groups) for name in table["group"].to_pylist()],
+            "cluster": cluster_digests(table["cluster"].to_pylist()),
         }
         failed = table.filter(pc.is_valid(table["error"]))
         for identifier, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):

@@ -19,9 +19,9 @@ from rate.runs.maps import lowest_ranks, read_maps
 from rate.runs.parts import ids_of, iter_parts
 from rate.runs.rows import MAP_SCHEMA
 from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
-from rate.runs.shuffled import UInt64
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
 from rate.runs.tables import write_table
+from rate.types import UInt64
 
 STUDIES = ("faithfulness.json", "precision.json")
 """Files beside a run that cannot be merged, because they were measured on some samples of one shard."""

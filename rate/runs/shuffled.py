@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from rate.metrics import Counts, quadrants
 from rate.runs.rows import SKETCH
-from rate.types import Bool, Float64
+from rate.types import Bool, Float64, UInt64
 
 SHUFFLES = 8
 """The number of other samples' regions for each map."""
@@ -24,7 +24,6 @@ SHUFFLED_SAMPLES = 4096
 
 _AT_ONCE = 256  # samples
 
-UInt64 = npt.NDArray[np.uint64]
 Sketches = npt.NDArray[Any]
 SKETCHES = ["id", "head", "evidence_sketch", "region_sketch"]
 """The columns of a part that `take_sketches` needs."""

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec import Meta
 
-from rate.metrics import Counts, Ratio, RatioRecord, Verdicts, accuracy, ir, pt, quadrants, sweep, verdict_noise
+from rate.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
 from rate.records import Count, Document, Record, RunStatus, Share, record, write
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
@@ -20,7 +18,8 @@ from rate.runs.parts import iter_parts
 from rate.runs.rows import RunStats
 from rate.runs.run_document import Rule, RunDocument, read_run
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
-from rate.types import Json
+from rate.types import Bool, Json
+from rate.validity import Verdicts, sweep, verdict_noise
 
 
 class MetricRecord(RatioRecord, frozen=True):
@@ -29,6 +28,10 @@ class MetricRecord(RatioRecord, frozen=True):
     uniform: Share | None
     shuffled: Share | None
     noise: float | None
+    bounds: Annotated[
+        tuple[Share, Share] | None,
+        Meta(description="PT if the correct predictions without a verdict were all on invalid evidence, and on valid"),
+    ]
 
 
 class BesideUniform(RatioRecord, frozen=True):
@@ -61,6 +64,7 @@ class GroupRecord(Record, frozen=True):
     accuracy: RatioRecord
     pt: RatioRecord
     ir: RatioRecord
+    judged_accuracy: RatioRecord
 
 
 class Quadrants(Record, frozen=True):
@@ -82,7 +86,9 @@ class HeadRecord(Record, frozen=True):
     capped: Count  # number of samples whose verdict is not clear
     forwards_mean: float | None
     rule: Rule
+    clusters: Annotated[Count | None, Meta(description="of the samples; null: they have none")]
     accuracy: RatioRecord
+    judged_accuracy: Annotated[RatioRecord, Meta(description="of the predictions with a verdict, to read IR beside")]
     counts: Quadrants
     pt: MetricRecord
     ir: MetricRecord
@@ -119,11 +125,12 @@ class Metric:
     uniform: float | None  # value for uniform maps, under the same rule
     shuffled: float | None  # value for maps with other samples' regions
     noise: float | None  # standard deviation from the sampling of masks alone
+    bounds: tuple[float, float] | None = None  # of PT; see `pt_bounds`
 
     @property
     def document(self) -> MetricRecord:
         """Return the entry in a summary."""
-        beside = {"uniform": self.uniform, "shuffled": self.shuffled, "noise": self.noise}
+        beside = {name: getattr(self, name) for name in ("uniform", "shuffled", "noise", "bounds")}
         return record(MetricRecord, ratio_json(self.ratio) | beside)
 
 
@@ -134,6 +141,9 @@ class HeadSummary:
     rule: Rule  # what was measured and when a rationale counts as valid
     rows: int
     counts: Counts
+    accuracy: Ratio  # of all predictions
+    judged_accuracy: Ratio  # of the predictions with a verdict, to read IR beside
+    clusters: int | None  # number of clusters; None if there are none
     failures: tuple[Failure, ...]  # commonest reasons of failures
     undefined_by: dict[str, int]
     forwards_mean: float | None
@@ -142,11 +152,6 @@ class HeadSummary:
     also: tuple[Also, ...]  # the same rows under the other rules
     sweep: tuple[SweepPoint, ...]  # PT and IR as functions of tau
     groups: dict[str, GroupRecord]
-
-    @property
-    def accuracy(self) -> Ratio:
-        """The correct predictions among all predictions."""
-        return accuracy(self.counts)
 
     @property
     def document(self) -> HeadRecord:
@@ -159,7 +164,9 @@ class HeadSummary:
             capped=self.counts.capped,
             forwards_mean=self.forwards_mean,
             rule=self.rule,
+            clusters=self.clusters,
             accuracy=record(RatioRecord, self.accuracy),
+            judged_accuracy=record(RatioRecord, self.judged_accuracy),
             counts=record(Quadrants, self.counts),
             pt=self.pt.document,
             ir=self.ir.document,
@@ -242,20 +249,24 @@ def ratio_json(ratio: Ratio) -> Json:
         "high": high,
         "numerator": ratio.numerator,
         "denominator": ratio.denominator,
+        "clusters": ratio.clusters,
     }
 
 
 def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
     judged, counts = rows.judged, rows.counts()
     verdicts = rows.verdicts(rule.evidence, judged)
-    trust, reliability = _beside(rows, verdicts, rule, counts, shuffled)
+    trust, reliability = _beside(rows, verdicts, rule, shuffled)
     swept = () if rule.adaptive else _swept(verdicts, rule.valid)
     del verdicts  # before others of the same size are made
-    forwards = rows.columns["forwards"][~rows.columns["failed"]]
+    forwards = rows.columns["forwards"][~rows.failed]
     return HeadSummary(
         rule=rule,
         rows=len(rows),
         counts=counts,
+        accuracy=rows.ratio("accuracy"),
+        judged_accuracy=rows.ratio("judged_accuracy"),
+        clusters=rows.clusters,
         failures=rows.failures,
         undefined_by=rows.undefined_by(),
         forwards_mean=float(forwards.mean()) if len(forwards) else None,
@@ -263,7 +274,7 @@ def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
         ir=reliability,
         also=() if rule.adaptive or rule.verdict == "swap" else tuple(_also(rows, rule)),
         sweep=swept,
-        groups={name: _group(rows.counts(own), int(own.sum())) for name, own in rows.by_group()},
+        groups={name: _group(rows, own) for name, own in rows.by_group()},
     )
 
 
@@ -272,27 +283,12 @@ def _swept(verdicts: Verdicts, rule: str) -> tuple[SweepPoint, ...]:
     return tuple(SweepPoint(tau, trust, reliability) for tau, trust, reliability in sweep(verdicts, rule))
 
 
-def counts_of(rows: pa.Table) -> Counts:
-    """Count the stored verdicts under the run's own rule."""
-    predicted = rows.filter(pc.is_null(rows["error"]))
-    judged = predicted.filter(pc.is_null(predicted["undefined_reason"]))
-    undefined = predicted.filter(pc.is_valid(predicted["undefined_reason"]))["correct"]
-    right = pc.sum(undefined).as_py() or 0
-    capped = pc.sum(pc.equal(judged["settled"], "capped")).as_py() or 0
-    correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
-    return quadrants(correct, valid) + Counts(
-        undefined_right=right,
-        undefined_wrong=len(undefined) - right,
-        errors=len(rows) - len(predicted),
-        capped=capped,
-    )
+def _group(rows: HeadRows, own: Bool) -> GroupRecord:
+    ratios = {metric: record(RatioRecord, rows.ratio(metric, own)) for metric in METRICS}
+    return GroupRecord(n=int(own.sum()), **ratios)
 
 
-def _group(counts: Counts, rows: int) -> GroupRecord:
-    return GroupRecord(rows, *(record(RatioRecord, ratio) for ratio in (accuracy(counts), pt(counts), ir(counts))))
-
-
-def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, counts: Counts, shuffled: Counts) -> tuple[Metric, Metric]:
+def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, shuffled: Counts) -> tuple[Metric, Metric]:
     """Compute PT and IR with both baselines and the sampling noise."""
     judged, valid, tau = rows.judged, rule.valid, rule.tau
     uniform = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
@@ -301,8 +297,8 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, counts: Counts, shuf
     if rule.evidence in ("positive", "share") and len(errors) and not np.isnan(errors).any():
         noise = verdict_noise(verdicts, errors, valid, tau)
     return (
-        Metric(pt(counts), pt(uniform).value, pt(shuffled).value, noise[0]),
-        Metric(ir(counts), ir(uniform).value, ir(shuffled).value, noise[1]),
+        Metric(rows.ratio("pt"), pt(uniform).value, pt(shuffled).value, noise[0], pt_bounds(rows.counts())),
+        Metric(rows.ratio("ir"), ir(uniform).value, ir(shuffled).value, noise[1]),
     )
 
 
@@ -316,10 +312,11 @@ def _also(rows: HeadRows, rule: Rule) -> Iterable[Also]:
             continue
         usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"])
         verdicts = rows.verdicts(kind, usable)
-        counts = verdicts.counts(valid, rule.tau)
+        states = verdicts.states(valid, rule.tau)
+        cluster = None if rows.cluster is None else rows.cluster[usable]
         uniform = verdicts.counts(valid, rule.tau, mass=rows.floats("area", usable))
-        pairs = ((share(counts), share(uniform).value) for share in (pt, ir))
-        yield Also(kind, valid, *(record(BesideUniform, ratio_json(ratio) | {"uniform": by}) for ratio, by in pairs))
+        pairs = ((sample_ratio(share, states, cluster), ratio(share, uniform).value) for share in ("pt", "ir"))
+        yield Also(kind, valid, *(record(BesideUniform, ratio_json(one) | {"uniform": by}) for one, by in pairs))
 
 
 def _throughput(sessions: Iterable[RunStats]) -> Throughput:

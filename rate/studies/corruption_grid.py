@@ -84,7 +84,7 @@ class HeadMeans(Record, frozen=True):
     by_corruption: dict[str, MeanRecord]
 
 
-class GridDocument(Document, frozen=True, tag="rate.grid/2"):
+class GridDocument(Document, frozen=True, tag="rate.grid/3"):
     """grid.json."""
 
     status: Literal["complete", "partial"]

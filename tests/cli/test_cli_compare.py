@@ -28,7 +28,7 @@ def test_real_runs_end_to_end(trained, tmp_path: Path, capsys: pytest.CaptureFix
     jsonschema.validate(found, json.loads(capsys.readouterr().out))
     assert found["pairs"][0]["paired"] == 8
     assert found["pairs"][0]["changed"] == []
-    assert (found["pairs"][0]["resampled"], found["pairs"][0]["clusters"]) == ("samples", 4)
+    assert (found["pairs"][0]["units"], found["pairs"][0]["clusters"]) == ("samples", 4)
     assert found["pairs"][0]["differences"]["accuracy"]["value"] == 0
     assert "one@lp and other@lp have the same weights" in said.err
 
@@ -63,10 +63,10 @@ def test_clusters_can_be_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[s
     folder = write_run(tmp_path / "run", {"zs": FIRST, "lp": SECOND}, clusters=[f"c{k % 12}" for k in range(16)])
     assert run(["compare", str(folder), "--json"]) == 0
     by_cluster = json.loads(capsys.readouterr().out)["pairs"][0]
-    assert (by_cluster["resampled"], by_cluster["clusters"]) == ("clusters", 12)
+    assert (by_cluster["units"], by_cluster["clusters"]) == ("clusters", 12)
     assert run(["compare", str(folder), "--json", "--ignore-clusters"]) == 0
     by_sample = json.loads(capsys.readouterr().out)["pairs"][0]
-    assert (by_sample["resampled"], by_sample["clusters"]) == ("samples", None)
+    assert (by_sample["units"], by_sample["clusters"]) == ("samples", None)
 
 
 @pytest.mark.parametrize(

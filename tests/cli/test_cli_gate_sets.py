@@ -9,7 +9,7 @@ import pytest
 from gate_runs import states, write_run
 
 from rate.cli.main import run
-from rate.paired import MIN_CLUSTERS
+from rate.intervals import MIN_CLUSTERS, Units
 
 SAMPLES = 600
 CHECKS = '[[check]]\nmetric = "accuracy"\nmax_drop = 0.02\n'
@@ -44,11 +44,11 @@ def test_a_run_passes_against_itself_and_a_plain_regression_fails(
     first = found["checks"][0]
     assert (first["state"], first["candidate"], first["baseline"]) == ("fail", 0.1, 1.0)
     assert first["high"] < -0.5
-    assert (first["resampled"], first["clusters"]) == (
+    assert (first["units"], first["clusters"]) == (
         "clusters" if clusters >= MIN_CLUSTERS else "samples",
         clusters or None,
     )
-    assert any(f"{first['resampled']} are resampled" in text for text in found["notices"])
+    assert any(f"intervals of drops are {Units(clusters or None)}" in text for text in found["notices"])
     assert len(found["checks"]) == 1 + groups
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rate.metrics import METRICS, STATES, Counts, sample_ratio
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, read_heads
 from rate.runs.rows import SCHEMA
-from rate.runs.summary import counts_of
+from rate.runs.states import clusters_of, states
 
 ROW = st.fixed_dictionaries(
     {
@@ -24,6 +25,7 @@ ROW = st.fixed_dictionaries(
         "settled": st.sampled_from(["fixed", "decided", "capped"]),
         "error": st.sampled_from([None, None, None, "broken"]),
         "group": st.sampled_from([None, "g", "h"]),
+        "cluster": st.sampled_from([None, "c", "d", "e"]),
         "forwards": st.integers(0, 3000),
         "rma_positive": st.sampled_from([0.25, 0.5]),
     }
@@ -42,6 +44,20 @@ def table(rows: list[dict]) -> pa.Table:
     return pa.Table.from_pylist(whole, SCHEMA)
 
 
+def counted(rows: pa.Table) -> Counts:
+    """One row at a time."""
+    total = Counts()
+    for row in rows.to_pylist():
+        if row["error"]:
+            total += Counts(errors=1)
+        elif row["undefined_reason"]:
+            total += Counts(undefined_right=int(row["correct"]), undefined_wrong=int(not row["correct"]))
+        else:
+            name = ("r" if row["correct"] else "w") + ("r" if row["valid"] else "w")
+            total += Counts(**{name: 1}, capped=int(row["settled"] == "capped"))
+    return total
+
+
 @settings(deadline=None)
 @given(rows=st.lists(ROW, max_size=30), cuts=st.lists(st.integers(0, 30), max_size=3), backwards=st.booleans())
 def test_counts_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cuts: list[int], backwards: bool) -> None:
@@ -52,10 +68,15 @@ def test_counts_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cut
     for head, own in found.items():
         expected = whole.filter(pc.equal(whole["head"], head))
         assert len(own) == len(expected)
-        assert own.counts() == counts_of(expected)
+        assert own.counts() == counted(expected)
         assert (np.diff(own.rank.astype(object)) >= 0).all()
         for name, chosen in own.by_group():
-            assert own.counts(chosen) == counts_of(expected.filter(pc.equal(expected["group"], name)))
+            assert own.counts(chosen) == counted(expected.filter(pc.equal(expected["group"], name)))
+        clusters = expected["cluster"].to_pylist()
+        named = {name for name in clusters if name}
+        assert own.clusters == (len(named) + clusters.count(None) if named else None)
+        for metric in METRICS:
+            assert own.ratio(metric) == sample_ratio(metric, states(expected), clusters_of(expected))
         reasons = expected.filter(pc.is_null(expected["error"]))["undefined_reason"].drop_null().to_pylist()
         assert own.undefined_by() == {name: reasons.count(name) for name in sorted(set(reasons))}
 
@@ -67,3 +88,13 @@ def test_what_a_row_lacks_is_not_a_number() -> None:
     assert own.verdicts("positive", own.judged).mass == pytest.approx([0.25])
     assert np.isnan(own.columns["rma_positive"]).sum() == 1
     assert np.isnan(own.columns["rma_se"]).all()
+
+
+def test_a_row_without_a_cluster_is_one_of_its_own() -> None:
+    rows = [{"head": "a", "correct": True, "valid": True, "cluster": name} for name in ("d", None, "c", "d", None)]
+    whole = table([row | {"undefined_reason": None, "error": None} for row in rows])
+    d, first_alone, c, again, second_alone = clusters_of(whole).tolist()
+    assert (again, first_alone, second_alone) == (d, 2, 3)
+    assert {c, d} == {0, 1}
+    assert clusters_of(whole.slice(1, 1)) is None
+    assert states(whole).tolist() == [STATES.index("rr")] * 5

@@ -21,7 +21,7 @@ from rate.data.set_faults import BoxUnits, suggestion
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
 from rate.errors import ConfigError, DataError, SampleError
-from rate.paired import MIN_CLUSTERS
+from rate.intervals import MIN_CLUSTERS
 from rate.records import Count, Document
 from rate.types import Bool, Box, Sample
 
@@ -128,7 +128,7 @@ class _RowCounter:
     def _few_clusters(self) -> Iterator[Problem]:
         count = len(self.clusters) + self.unclustered  # a sample without a cluster is its own cluster
         if self.clusters and count < MIN_CLUSTERS:
-            few = f"makes {count} clusters, and samples are resampled instead of fewer than {MIN_CLUSTERS}"
+            few = f"makes {count} clusters, and intervals are over samples instead of fewer than {MIN_CLUSTERS}"
             cure = "evaluate more clusters; a slice to report and to gate is `group`"
             yield Problem(0, None, "cluster", f"{few}: {cure}", severity="warning")
 

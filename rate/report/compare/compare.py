@@ -11,11 +11,13 @@ import pyarrow as pa
 from msgspec import Meta
 
 from rate.errors import UsageError
-from rate.metrics import QUADRANTS, RatioRecord
-from rate.paired import METRICS, STATES, Difference, difference, joint, mcnemar
+from rate.intervals import MIN_CLUSTERS, Units
+from rate.metrics import METRICS, QUADRANTS, STATES, RatioRecord
+from rate.paired import Difference, Tables, difference, joint, mcnemar, sign_flip
 from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Share, Signed, record
-from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
+from rate.report.compare.pairing import in_common, joint_tables
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
+from rate.runs.states import states
 from rate.types import Int64
 
 _RIGHT = ("rr", "rw", "undefined_right")
@@ -25,20 +27,19 @@ _NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
 
 State: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATES)})]
 
-TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
+TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR", "judged_accuracy": "accuracy, judged"}
 
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """The samples that have a property in one head only, with the exact two-sided p of no difference."""
+    """The samples that have a property in one head only, with the exact two-sided p of no difference.
+
+    Of enough clusters the difference of each is one observation (`sign_flip`), and else each sample is (`mcnemar`).
+    """
 
     only_first: int
     only_second: int
-
-    @property
-    def p(self) -> float:
-        """The p value in [0, 1]; 1 if no sample differs."""
-        return mcnemar(self.only_first, self.only_second)
+    p: float  # in [0, 1]; 1 if no sample differs
 
 
 class StateChange(Record, frozen=True, rename={"before": "from", "after": "to"}):
@@ -76,7 +77,7 @@ class PairRecord(Record, frozen=True):
     paired: Count
     only_first: Count  # samples that the other lacks
     only_second: Count
-    resampled: Literal["clusters", "samples"]
+    units: Annotated[Literal["clusters", "samples"], Meta(description="of intervals and tests")]
     clusters: AtLeastOne | None
     differences: dict[str, DifferenceRecord]  # by metric
     mcnemar: dict[str, McNemarRecord]  # accuracy | validity
@@ -94,7 +95,7 @@ class ComparedHead(Record, frozen=True):
     status: RunStatus
 
 
-class ComparisonDocument(Document, frozen=True, tag="rate.comparison/3"):
+class ComparisonDocument(Document, frozen=True, tag="rate.comparison/4"):
     """The document of `rate compare --json`."""
 
     baseline: str
@@ -113,7 +114,7 @@ class Pair:
     titles: tuple[str, str]  # names of the two: RUN@HEAD, longer if two folders share their name
     paired: int
     unpaired: tuple[int, int]  # number of samples that only the first has, only the second
-    resampled: Resampled  # the unit of resampling of every interval
+    units: Units  # of every interval and test
     differences: dict[str, Difference]  # by metric
     mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
     moves: Int64  # [7,7] by `STATES`
@@ -142,8 +143,8 @@ class Pair:
             paired=self.paired,
             only_first=self.unpaired[0],
             only_second=self.unpaired[1],
-            resampled=self.resampled.units,
-            clusters=self.resampled.clusters,
+            units=self.units.name,
+            clusters=self.units.clusters,
             differences={name: record(DifferenceRecord, difference) for name, difference in self.differences.items()},
             mcnemar={name: record(McNemarRecord, test) for name, test in self.mcnemar.items()},
             moves=moves,
@@ -195,7 +196,7 @@ def compare(references: Sequence[str], baseline: str | None = None, *, by_cluste
     Args:
         references: RUN[@HEAD]; a run of several heads without ``@`` stands for all of them in its order.
         baseline: the head with which all others are compared; it is not compared with itself.
-        by_cluster: whether intervals resample the data's clusters if there are enough of them; else samples.
+        by_cluster: whether clusters, if there are enough, are the units of intervals and tests; else samples.
 
     Raises:
         UsageError: fewer than two heads are named.
@@ -231,7 +232,7 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
     rows_1, rows_2 = in_common(first, second)
     states_1, states_2 = states(rows_1), states(rows_2)
     moves = joint(states_1, states_2)
-    tables, resampled = joint_tables(rows_1, states_1, states_2, by_cluster=by_cluster)
+    tables, units = joint_tables(rows_1, states_1, states_2, by_cluster=by_cluster)
     first_title, second_title = _titles([first, second])
     return Pair(
         first=first,
@@ -239,19 +240,24 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
         titles=(first_title, second_title),
         paired=len(rows_1),
         unpaired=(len(first.rows) - len(rows_1), len(second.rows) - len(rows_1)),
-        resampled=resampled,
+        units=units,
         differences={metric: difference(metric, tables) for metric in METRICS},
-        mcnemar={"accuracy": _mcnemar(moves, _RIGHT, STATES[:-1]), "validity": _mcnemar(moves, _VALID, QUADRANTS)},
+        mcnemar={"accuracy": _mcnemar(tables, _RIGHT, STATES[:-1]), "validity": _mcnemar(tables, _VALID, QUADRANTS)},
         moves=moves,
         changed=tuple(_changes(rows_1["id"], states_1, states_2)),
     )
 
 
-def _mcnemar(moves: Int64, having: Iterable[str], among: Iterable[str]) -> McNemar:
-    """Count samples in states ``among`` in both heads that are in states ``having`` in one of them only."""
+def _mcnemar(tables: Tables, having: Iterable[str], among: Iterable[str]) -> McNemar:
+    """Test the samples in states ``among`` in both heads that are in states ``having`` in one of them only."""
     has = np.isin(STATES, list(having))
     lacks = np.isin(STATES, list(among)) & ~has
-    return McNemar(int(moves[np.ix_(has, lacks)].sum()), int(moves[np.ix_(lacks, has)].sum()))
+    only_first, only_second = (
+        tables[..., one, :][..., other].sum(axis=(-2, -1)) for one, other in ((has, lacks), (lacks, has))
+    )
+    first, second = int(only_first.sum()), int(only_second.sum())
+    by_cluster = tables.ndim == 3 and len(tables) >= MIN_CLUSTERS
+    return McNemar(first, second, sign_flip(only_first - only_second) if by_cluster else mcnemar(first, second))
 
 
 def _changes(ids: pa.ChunkedArray, first: Int64, second: Int64) -> Iterator[StateChange]:
@@ -278,8 +284,8 @@ def _notices(heads: Sequence[HeadRun], pairs: Sequence[Pair]) -> Iterator[str]:
             yield f"{folder} is {head.status}: its numbers are those of the samples it has"
     yield from dict.fromkeys(text for compared in pairs for text in compared.notices)
     for compared in pairs:
-        if compared.resampled.too_few:
-            yield f"intervals of {' against '.join(reversed(compared.titles))}: {compared.resampled}"
+        if compared.units.too_few:
+            yield f"intervals and tests of {' against '.join(reversed(compared.titles))} are {compared.units}"
 
 
 def _pair_notices(compared: Pair) -> Iterator[str]:

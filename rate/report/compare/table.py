@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.metrics import QUADRANTS, Ratio
-from rate.paired import STATES, Difference
+from rate.metrics import QUADRANTS, STATES, Ratio
+from rate.paired import Difference
 from rate.report.compare.agreement import Agreement
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
 from rate.report.tables.numbers import number, number_table
@@ -34,11 +34,12 @@ def _pair(pair: Pair, changed: int) -> Iterator[RenderableType]:
     one, other = pair.titles
     yield Text(f"{one} -> {other}: {pair.paired} images", style="bold")
     yield _metrics(pair)
-    yield Text(f"intervals by {_methods(pair)}; {pair.resampled}")
+    yield Text(f"intervals by {_methods(pair)}, {pair.units}")
+    test_name = "McNemar" if pair.units.name == "samples" else "McNemar over clusters"
     for name, test in pair.mcnemar.items():
         yield Text(
             f"{_PROPERTIES[name]} in the first only {test.only_first}, in the second only {test.only_second}; "
-            f"McNemar p {p_value(test.p)}"
+            f"{test_name} p {p_value(test.p)}"
         )
     yield Text("")
     yield _moves(pair)

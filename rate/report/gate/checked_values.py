@@ -9,19 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.metrics import Counts, Ratio, accuracy, ir, pt
+from rate.intervals import Spread, Units
+from rate.metrics import QUADRANTS, STATES, Ratio, sample_ratio, share_of
 from rate.paired import Difference, difference
 from rate.report.compare.compare import Pair
-from rate.report.compare.pairing import Resampled, in_common, joint_tables, states
+from rate.report.compare.pairing import in_common, joint_tables
 from rate.report.gate.policy import COUNTED, Check
 from rate.report.heads import HeadRun
-from rate.runs.summary import counts_of
-from rate.types import Int64
+from rate.runs.states import clusters_of, slices, states
+from rate.types import Bool, Codes, Int64
 
 COLUMN = {"class": "label", "group": "group"}
 """The column of a row that names its slice; a class is the true one."""
-
-_RATIOS = {"pt": pt, "ir": ir, "accuracy": accuracy}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,8 @@ class Reading:
     candidate: float | None = None  # the two values of a drop
     baseline: float | None = None
     baseline_denominator: int | None = None  # None unless it is the drop of a ratio
-    resampled: Resampled | None = None  # unit of resampling for the interval of a drop
+    units: Units | None = None  # of the interval; None without one
+    spread: Spread | None = None  # of the clusters behind a share
     missing: str | None = None  # reason if nothing could be computed
 
     @property
@@ -66,7 +66,7 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
         for name, at in _slices(candidate.rows, check.slice):
             yield name, _read(check, candidate.rows.take(at))
     elif check.slice is None:
-        yield None, _drop(before.differences[check.metric], before.paired, before.resampled)
+        yield None, _drop(before.differences[check.metric], before.paired, before.units)
     else:
         yield from _drops(check.metric, check.slice, before)
 
@@ -101,16 +101,8 @@ def printable(text: str) -> str:
 
 
 def _slices(rows: pa.Table, by: str | None) -> Iterator[tuple[str | None, Int64]]:
-    """Yield (name, positions of its rows) of every slice in order of name; rows without a name belong to none."""
-    if by is None:
-        yield None, np.arange(len(rows))
-        return
-    column = COLUMN[by]
-    order = np.asarray(pc.sort_indices(rows, sort_keys=[(column, "ascending")]))  # rows without a name come last
-    start = 0
-    for entry in pc.value_counts(rows[column].take(order).drop_null()).to_pylist():
-        yield entry["values"], order[start : start + entry["counts"]]
-        start += entry["counts"]
+    """Yield (name, positions of its rows) of every slice in order of name, or all rows as one without a name."""
+    return iter([(None, np.arange(len(rows)))]) if by is None else slices(rows[COLUMN[by]])
 
 
 def _read(check: Check, rows: pa.Table) -> Reading:
@@ -118,29 +110,47 @@ def _read(check: Check, rows: pa.Table) -> Reading:
     if check.metric == "forwards":
         used = rows.filter(pc.is_null(rows["error"]))["forwards"]
         return Reading(n, len(used), value=pc.mean(used).as_py())
-    counts = counts_of(rows)
+    ratio = _ratio(check.metric, rows)
     if check.is_count:
-        count = int(getattr(counts, check.metric))
-        return Reading(n, n, count, float(count))
-    ratio = _ratio(check.metric, counts, n)
-    low, high = ratio.interval or (None, None)
-    return Reading(n, ratio.denominator, ratio.numerator, ratio.value, low, high)
+        return Reading(n, n, ratio.numerator, float(ratio.numerator))
+    return Reading(
+        n=n,
+        denominator=ratio.denominator,
+        numerator=ratio.numerator,
+        value=ratio.value,
+        low=ratio.low,
+        high=ratio.high,
+        units=Units(ratio.clusters),
+        spread=ratio.spread,
+    )
 
 
-def _ratio(metric: str, counts: Counts, n: int) -> Ratio:
-    return Ratio(getattr(counts, metric), n) if metric in COUNTED else _RATIOS[metric](counts)
+def _ratio(metric: str, rows: pa.Table) -> Ratio:
+    codes, clusters = states(rows), clusters_of(rows)
+    if metric in COUNTED:
+        return share_of(_counted(metric, codes, rows), clusters)
+    return sample_ratio(metric, codes, clusters)
+
+
+def _counted(metric: str, codes: Codes, rows: pa.Table) -> Bool:
+    """Mark the samples that a metric of `COUNTED` counts."""
+    if metric == "capped":
+        settled = np.asarray(pc.equal(rows["settled"], "capped").to_numpy(), np.bool_)
+        return np.asarray(settled & (codes < len(QUADRANTS)))
+    wanted = ("undefined_right", "undefined_wrong") if metric == "undefined" else ("error",)
+    return np.isin(codes, [STATES.index(state) for state in wanted])
 
 
 def _drops(metric: str, by: str, pair: Pair) -> Named:
-    """Compute the drop of every slice, resampling its clusters if it has enough of them."""
+    """Compute the drop of every slice; its own clusters are the units if it has enough of them."""
     before, after = in_common(pair.first, pair.second)
     first, second = states(before), states(after)
     for name, at in _slices(after, by):
-        tables, resampled = joint_tables(after.take(at), first[at], second[at])
-        yield name, _drop(difference(metric, tables), len(at), resampled)
+        tables, units = joint_tables(after.take(at), first[at], second[at])
+        yield name, _drop(difference(metric, tables), len(at), units)
 
 
-def _drop(difference: Difference, n: int, resampled: Resampled) -> Reading:
+def _drop(difference: Difference, n: int, units: Units) -> Reading:
     return Reading(
         n=n,
         denominator=difference.second.denominator,
@@ -151,7 +161,7 @@ def _drop(difference: Difference, n: int, resampled: Resampled) -> Reading:
         candidate=difference.second.value,
         baseline=difference.first.value,
         baseline_denominator=difference.first.denominator,
-        resampled=resampled,
+        units=units,
     )
 
 

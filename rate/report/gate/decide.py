@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-import pyarrow.compute as pc
-
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
-from rate.metrics import Z95
+from rate.intervals import Spread, Units
 from rate.records import record
 from rate.report.compare.compare import Pair, pair
 from rate.report.gate.checked_values import Reading, measured, number, printable, readings
@@ -18,6 +16,7 @@ from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
 from rate.report.gate.policy import Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
+from rate.runs.states import clusters_of
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
 """The states of a result, the worst first.
@@ -59,7 +58,7 @@ class Result:
     @property
     def document(self) -> CheckRecord:
         """Return the result's entry in the JSON of a decision."""
-        resampled = self.reading.resampled
+        units = self.reading.units
         return record(
             CheckRecord,
             asdict(self.check)
@@ -69,8 +68,8 @@ class Result:
                 "slice": self.slice,
                 "state": self.state,
                 "limit": self.limit,
-                "resampled": resampled and resampled.units,
-                "clusters": resampled and resampled.clusters,
+                "units": units and units.name,
+                "clusters": units and units.clusters,
                 "samples_needed": self.needed,
                 "message": self.message,
             },
@@ -223,8 +222,8 @@ def _compare(check: Check, name: str | None, reading: Reading, limit: float, end
     slack = _ROUNDING if check.is_drop else 0.0
     kept = [end <= limit if most else end >= limit - slack for end in ends]
     what = "the value" if check.use == "value" else "the interval"
-    if check.use != "value" and reading.resampled is not None and reading.resampled.too_few:
-        what += f" ({reading.resampled})"
+    if check.use != "value" and reading.units is not None and reading.units.too_few:
+        what += f" ({reading.units})"
     beyond, within = ("above", "at or below") if most else ("below", "at or above")
     if all(kept):
         return Result(check, name, "pass", reading, limit, f"{what} lies {within} {number(limit)}")
@@ -249,14 +248,16 @@ def _limit(check: Check, reading: Reading) -> float | None:
 def _needed(check: Check, reading: Reading, limit: float) -> int | None:
     """Estimate the denominator that would decide if the value stayed the same.
 
-    Wilson's interval excludes t exactly if |value - t| > z sqrt(t (1 - t) / m) (Wilson 1927), which is solved for m.
-    The interval of a difference shrinks with 1 / sqrt(m) from its present width.
+    The interval of a share excludes t exactly if |value - t| > z sqrt(t (1 - t) d / m), with its quantile z and the
+    design effect d of its clusters (1 without them). This is solved for m. The interval of a difference shrinks with
+    1 / sqrt(m) from its present width.
     """
     value, low, high = reading.value, reading.low, reading.high
     if value is None or low is None or high is None or (gap := abs(value - limit)) < _ROUNDING:
         return None
     if not check.is_drop:
-        return math.ceil(Z95**2 * limit * (1 - limit) / gap**2)
+        spread = reading.spread or Spread(0)
+        return math.ceil(spread.quantile**2 * limit * (1 - limit) * spread.design_effect / gap**2)
     reach = value - low if value > limit else high - value
     return math.ceil(reading.denominator * (reach / gap) ** 2)
 
@@ -269,13 +270,13 @@ def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterat
     missing = candidate.rows["group"].null_count
     if missing and any(check.slice == "group" for check in policy.checks):
         yield f"{missing} of {len(candidate.rows)} samples have no group and are in no slice"
-    clusters = pc.count_distinct(candidate.rows["cluster"]).as_py()
-    if clusters and any(not check.is_drop and check.use != "value" for check in policy.checks):
-        yield f"intervals of shares take samples as independent; their {clusters} clusters may make them wider"
+    shares = any(not check.is_drop and check.use != "value" for check in policy.checks)
+    if shares and (clusters := clusters_of(candidate.rows)) is not None:
+        yield f"intervals of shares are {Units(int(clusters.max()) + 1)}"
     if against is not None:
         yield from against.notices
         if any(check.is_drop and check.use != "value" for check in policy.checks):
-            yield f"intervals of drops: {against.resampled}"
+            yield f"intervals of drops are {against.units}"
 
 
 def _undecided(heads: Sequence[HeadRun]) -> str | None:

@@ -54,13 +54,13 @@ class CheckRecord(Record, frozen=True, kw_only=True):
     n: Count
     candidate: float | None
     baseline: float | None
-    resampled: Units | None
+    units: Annotated[Units | None, Meta(description="of the interval: what it takes as independent")]
     clusters: AtLeastOne | None
     samples_needed: Annotated[AtLeastOne | None, Meta(description="about how large a denominator would decide")]
     message: str
 
 
-class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/3"):
+class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/4"):
     """A decision."""
 
     verdict: Literal["passed", "failed", "inconclusive"]

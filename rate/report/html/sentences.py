@@ -20,7 +20,7 @@ def answer(summary: HeadSummary) -> list[str]:
     """State accuracy, PT and IR of one head, each with its baseline."""
     right = summary.accuracy
     first = f"{right.numerator:,} of {right.denominator:,} images are predicted right."
-    return [first, _trust(summary.pt), _reliability(summary.ir, summary.rule)]
+    return [first, _trust(summary), _reliability(summary)]
 
 
 def rule_in_words(rule: Rule) -> str:
@@ -64,23 +64,35 @@ def explained_note(rule: Rule) -> str:
     )
 
 
-def _trust(metric: Metric) -> str:
-    ratio = metric.ratio
+def _trust(summary: HeadSummary) -> str:
+    metric, ratio = summary.pt, summary.pt.ratio
     if ratio.value is None:
         return "PT is undefined: no correct prediction has a verdict."
     return (
         f"Of the {ratio.denominator:,} right predictions with a verdict, {ratio.numerator:,} rest on valid evidence; "
-        f"PT {ratio.value:.3f}{_clear(metric)}"
+        f"PT {ratio.value:.3f}{_clear(metric)}{_bounds(summary)}"
     )
 
 
-def _reliability(metric: Metric, rule: Rule) -> str:
-    ratio = metric.ratio
-    if ratio.value is None:
+def _bounds(summary: HeadSummary) -> str:
+    """State PT over the undefined predictions, if there are some."""
+    if not summary.counts.undefined_right or summary.pt.bounds is None:
+        return ""
+    low, high = summary.pt.bounds
+    return (
+        f" With the {summary.counts.undefined_right:,} right predictions without a verdict it would lie between "
+        f"{low:.3f}, all on invalid evidence, and {high:.3f}, all on valid."
+    )
+
+
+def _reliability(summary: HeadSummary) -> str:
+    metric, ratio, judged = summary.ir, summary.ir.ratio, summary.judged_accuracy
+    if ratio.value is None or judged.value is None:
         return "IR is undefined: no prediction rests on valid evidence."
     return (
-        f"Of the {ratio.denominator:,} predictions with valid evidence for the {_explained(rule)}, "
-        f"{ratio.numerator:,} are right; IR {ratio.value:.3f}{_clear(metric)}"
+        f"Of the {ratio.denominator:,} predictions with valid evidence for the {_explained(summary.rule)}, "
+        f"{ratio.numerator:,} are right; IR {ratio.value:.3f}{_clear(metric)} Of all "
+        f"predictions with a verdict {judged.value:.3f} are right."
     )
 
 

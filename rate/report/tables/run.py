@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from rate.intervals import Units
 from rate.metrics import Ratio
 from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
@@ -48,7 +49,9 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
     table.add_row("accuracy", *_ratio(head.accuracy), "", "", "")
     for title, metric in (("PT", head.pt), ("IR", head.ir)):
         table.add_row(title, *_metric(metric))
+    table.add_row("accuracy, judged", *_ratio(head.judged_accuracy), "", "", "")
     yield table
+    yield from map(Text, _beneath(head))
     yield Text(rule_line(head.rule))
     if head.rule.adaptive and head.forwards_mean is not None:
         yield Text(f"{head.forwards_mean:.0f} forwards an image on average, {counts.capped} verdicts not clear")
@@ -56,11 +59,36 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         yield Text(
             f"  {other.evidence} evidence, {other.valid} rule: {_other('PT', other.pt)}, {_other('IR', other.ir)}"
         )
-    yield Text(
-        f"right on valid evidence {counts.rr}, right on invalid {counts.rw}, "
-        f"wrong on valid {counts.wr}, wrong on invalid {counts.ww}"
-    )
+    yield Text(f"right on valid evidence {counts.rr}, right on invalid {counts.rw}, {_wrong(head)}")
     yield Text("")
+
+
+def _beneath(head: HeadSummary) -> Iterable[str]:
+    """State what the table's numbers leave open: the units of the intervals, and the undefined predictions."""
+    if head.clusters is not None:
+        yield f"intervals are {units_of(head)}"
+    if head.counts.undefined_right and head.pt.bounds is not None:
+        low, high = head.pt.bounds
+        yield (
+            f"PT is {low:.3f} if all {head.counts.undefined_right} undefined correct predictions were on invalid "
+            f"evidence, and {high:.3f} if all were on valid"
+        )
+
+
+def units_of(head: HeadSummary) -> str:
+    """Name what the intervals of a head take as independent, and the metrics that have too few clusters for it."""
+    ratios = {"accuracy": head.accuracy, "PT": head.pt.ratio, "IR": head.ir.ratio}
+    few = {title: Units(ratio.clusters) for title, ratio in ratios.items() if Units(ratio.clusters).too_few}
+    whole = Units(head.clusters)
+    return str(whole) + "".join(f"; of {title} {units}" for title, units in few.items() if not whole.too_few)
+
+
+def _wrong(head: HeadSummary) -> str:
+    """Count the wrong predictions; what is valid of them is the evidence for the class that was explained."""
+    counts = head.counts
+    if head.rule.explained == "prediction":
+        return f"wrong on valid {counts.wr}, wrong on invalid {counts.ww}"
+    return f"wrong with valid evidence for the true label {counts.wr}, with invalid {counts.ww}"
 
 
 def failure_lines(failures: Iterable[Failure]) -> list[str]:

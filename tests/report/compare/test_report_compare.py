@@ -16,8 +16,9 @@ from rich.console import Console
 
 import rate
 from rate.errors import RunError, UsageError
-from rate.metrics import Ratio
-from rate.paired import MIN_CLUSTERS, STATES
+from rate.intervals import MIN_CLUSTERS
+from rate.metrics import STATES, Ratio
+from rate.paired import mcnemar
 from rate.records import plain, schema_of, written
 from rate.report.compare.compare import ComparisonDocument, compare, pair, signed
 from rate.report.compare.table import comparison_table, p_value
@@ -171,20 +172,20 @@ def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path: Path) -> Non
     assert compare([str(one), str(other)]).pairs[0].titles == (f"{one}@a", f"{other}@a")
 
 
-def test_clusters_are_resampled_and_samples_without_one_stand_alone(two) -> None:
+def test_clusters_are_the_units_and_samples_without_one_stand_alone(two) -> None:
     n = 200
     first, second = drawn(n, [0.5, 0.2, 0.1, 0.2]), drawn(n, [0.5, 0.2, 0.1, 0.2], 1)
     clusters: list[str | None] = [f"c{k % 30}" if k < 150 else None for k in range(n)]
     references = two(first, second, {"clusters": clusters}, {"clusters": clusters})
     comparison = compare(references)
     found = comparison.pairs[0]
-    assert (found.resampled.units, found.resampled.clusters) == ("clusters", 30 + 50)
+    assert (found.units.name, found.units.clusters) == ("clusters", 30 + 50)
     assert {d.method for d in found.differences.values()} == {"cluster-bootstrap"}
-    assert "80 clusters are resampled" in text_of(comparison)
+    assert "over 80 clusters" in text_of(comparison)
     plain = compare(references, by_cluster=False)
-    assert (plain.pairs[0].resampled.units, plain.pairs[0].resampled.clusters) == ("samples", None)
+    assert (plain.pairs[0].units.name, plain.pairs[0].units.clusters) == ("samples", None)
     assert {d.method for d in plain.pairs[0].differences.values()} == {"bootstrap"}
-    assert "samples are resampled" in text_of(plain)
+    assert "over samples (no clusters)" in text_of(plain)
 
 
 def test_samples_of_a_cluster_that_move_together_widen_the_interval(two) -> None:
@@ -199,25 +200,40 @@ def test_samples_of_a_cluster_that_move_together_widen_the_interval(two) -> None
     assert by_cluster.high - by_cluster.low > 1.5 * (by_sample.high - by_sample.low)
 
 
-def test_of_too_few_clusters_samples_are_resampled_and_every_output_says_so(two) -> None:
+def test_mcnemars_test_takes_each_cluster_as_one_observation(two) -> None:
+    """Twelve clusters of ten samples, nine of which lose all and three of which win all."""
+    first = ["rr"] * 90 + ["ww"] * 30
+    second = ["ww"] * 90 + ["rr"] * 30
+    clusters = {"clusters": [f"c{k // 10}" for k in range(120)]}
+    references = two(first, second, clusters, clusters)
+    by_cluster, by_sample = (compare(references, by_cluster=way).pairs[0] for way in (True, False))
+    for name in ("accuracy", "validity"):
+        one, other = by_cluster.mcnemar[name], by_sample.mcnemar[name]
+        assert (one.only_first, one.only_second) == (other.only_first, other.only_second) == (90, 30)
+        assert one.p == pytest.approx(mcnemar(9, 3), abs=1e-12)
+        assert other.p == mcnemar(90, 30)
+    assert "McNemar over clusters p 0.15" in text_of(compare(references))
+
+
+def test_of_too_few_clusters_samples_are_the_units_and_every_output_says_so(two) -> None:
     n = 90
     clusters = [f"c{k % (MIN_CLUSTERS - 1)}" for k in range(n)]
     states = drawn(n, [0.5, 0.2, 0.1, 0.2])
     references = two(states, ["rr"] * n, {"clusters": clusters}, {"clusters": clusters})
     comparison = compare(references)
     assert comparison.pairs[0].differences == compare(references, by_cluster=False).pairs[0].differences
-    said = f"samples are resampled ({MIN_CLUSTERS - 1} clusters, fewer than {MIN_CLUSTERS})"
+    said = f"over samples ({MIN_CLUSTERS - 1} clusters, fewer than {MIN_CLUSTERS})"
     assert any(said in text for text in comparison.notices)
     assert said in text_of(comparison)
     [pair] = plain(comparison.document)["pairs"]
-    assert (pair["resampled"], pair["clusters"]) == ("samples", MIN_CLUSTERS - 1)
+    assert (pair["units"], pair["clusters"]) == ("samples", MIN_CLUSTERS - 1)
 
 
 def test_a_fall_a_rise_and_neither_are_said_in_words(two) -> None:
     n = 400
     first = ["rr"] * 300 + ["ww"] * 100
     second = ["rr"] * 200 + ["rw"] * 100 + ["ww"] * 80 + ["wr"] * 20
-    accuracy, pt, ir = compare(two(first, second)).pairs[0].conclusions
+    accuracy, pt, ir, _ = compare(two(first, second)).pairs[0].conclusions
     assert len(first) == len(second) == n
     assert accuracy.startswith("accuracy: no difference can be claimed; +0.000 [")
     assert accuracy.endswith("includes 0")
@@ -233,10 +249,11 @@ def test_a_rise_is_said(two) -> None:
 
 def test_an_undefined_ratio_names_the_head_that_has_none(two) -> None:
     comparison = compare(two(["rr", "rw"], ["ww", "ww"]))
-    accuracy, pt, ir = comparison.pairs[0].conclusions
+    accuracy, pt, ir, judged = comparison.pairs[0].conclusions
     assert pt == "PT: undefined in two@a, so there is no difference"
     assert ir == "IR: undefined in two@a, so there is no difference"
     assert "accuracy" in accuracy
+    assert judged.startswith("accuracy, judged")
     text = written(comparison.document)
     assert json.loads(text)["pairs"][0]["differences"]["pt"]["value"] is None
     assert "undefined" in text_of(comparison)
@@ -247,7 +264,7 @@ def test_the_json_follows_its_schema_and_holds_what_was_found(two) -> None:
     found = json.loads(written(comparison.document))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(found, SCHEMA)
-    assert found["schema"] == "rate.comparison/3"
+    assert found["schema"] == "rate.comparison/4"
     assert found["baseline"] == "one@a"
     assert found["caveat"] is None
     [one] = found["pairs"]

@@ -21,7 +21,7 @@ from run_rows import FORWARDS, IDENTITY
 
 from rate.config import Measurement
 from rate.errors import RunError, UsageError
-from rate.metrics import wilson
+from rate.intervals import score_interval
 from rate.records import plain, schema_of, written
 from rate.report.compare.compare import pair
 from rate.report.gate.checked_values import Reading, number
@@ -57,7 +57,7 @@ def test_every_share_is_the_hand_count_with_its_wilson_interval(metric: str, num
     reading = one({"metric": metric, "max": 0.5}, head_run(MIXED)).reading
     assert (reading.numerator, reading.denominator, reading.n) == (numerator, denominator, 110)
     assert reading.value == numerator / denominator
-    assert (reading.low, reading.high) == wilson(numerator, denominator)
+    assert (reading.low, reading.high) == score_interval(numerator / denominator, denominator)
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(0.01, 0.99), st.sampled_from(["min", "max"]))
@@ -67,7 +67,7 @@ def test_an_interval_passes_fails_or_straddles(right: int, wrong: int, threshold
     if right + wrong == 0:
         assert result.state == "inconclusive"
         return
-    low, high = wilson(right, right + wrong)
+    low, high = score_interval(right / (right + wrong), right + wrong)
     above, below = (low >= threshold, high < threshold) if bound == "min" else (high <= threshold, low > threshold)
     assert result.state == ("pass" if above else "fail" if below else "inconclusive")
 
@@ -82,7 +82,7 @@ def test_the_named_number_of_samples_is_what_it_takes(right: int, wrong: int, th
     assert result.needed > right + wrong
     times = result.needed / (right + wrong)
     for factor, decides in ((math.ceil(times), True), (math.ceil(times) - 1, False)):
-        low, high = wilson(right * factor, (right + wrong) * factor)
+        low, high = score_interval(right / (right + wrong), (right + wrong) * factor)
         assert (low >= threshold or high < threshold) == decides, (factor, times)
 
 
@@ -267,31 +267,31 @@ def test_a_drop_by_slice_is_the_paired_difference_within_it(by: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "method"), [(50, "cluster-bootstrap"), (18, "bootstrap")])
-def test_clusters_are_resampled_within_a_class_that_has_enough_of_them(number: int, method: str) -> None:
+def test_clusters_are_the_units_within_a_class_that_has_enough_of_them(number: int, method: str) -> None:
     labels, clusters = [("x", "y")[k % 2] for k in range(1000)], [f"c{k % number}" for k in range(1000)]
     after, before = (head_run(s, name=n, labels=labels, clusters=clusters) for s, n in ((AFTER, "a"), (BEFORE, "b")))
     decision = decided({"metric": "pt", "max_drop": 0.05, "slice": "class"}, after, before)
-    assert f"{number} clusters are resampled" in str(decision)
+    assert f"intervals of drops are over {number} clusters" in str(decision)
     found = pair(*(only(head, "label", "x") for head in (before, after))).differences["pt"]
     assert found.method == method
     result, check = decision.results[0], plain(decision.document)["checks"][0]
     assert (result.reading.low, result.reading.high) == (found.low, found.high)
-    assert (check["resampled"], check["clusters"]) == ("clusters" if number == 50 else "samples", number // 2)
+    assert (check["units"], check["clusters"]) == ("clusters" if number == 50 else "samples", number // 2)
     assert ("9 clusters, fewer than 10" in result.message) == (number == 18)
 
 
 @pytest.mark.parametrize("clusters", [None, [f"c{k % 4}" for k in range(1000)]], ids=["none", "four"])
-def test_samples_are_resampled_where_clusters_are_few_and_every_output_says_so(clusters: list[str] | None) -> None:
+def test_samples_are_the_units_where_clusters_are_few_and_every_output_says_so(clusters: list[str] | None) -> None:
     after, before = (head_run(s, name=n, clusters=clusters) for s, n in ((AFTER, "a"), (BEFORE, "b")))
     decision = decided({"metric": "pt", "max_drop": 0.5}, after, before)
-    said = "samples are resampled (4 clusters, fewer than 10)" if clusters else "samples are resampled (no clusters)"
+    said = "over samples (4 clusters, fewer than 10)" if clusters else "over samples (no clusters)"
     assert decision.passed
     assert said in str(decision)
     assert any(said in text for text in decision.document.notices)
     assert said in junit(decision).decode()
     assert said in html.unescape(markdown(decision))
     [check] = plain(decision.document)["checks"]
-    assert (check["resampled"], check["clusters"]) == ("samples", 4 if clusters else None)
+    assert (check["units"], check["clusters"]) == ("samples", 4 if clusters else None)
 
 
 def test_samples_without_a_group_are_in_no_slice() -> None:
@@ -311,11 +311,27 @@ def test_a_slice_that_no_sample_has_is_no_pass(bound: dict) -> None:
     assert warned.exit_code == 0
 
 
+@pytest.mark.parametrize("use", ["interval", "ci_low"])
+@pytest.mark.parametrize("by", [None, "class"])
+def test_a_share_is_decided_on_its_interval_over_clusters(use: str, by: str | None) -> None:
+    """PT 176/200 is above .8 over samples; of 40 clusters that are right or wrong as a whole it may not be."""
+    found, clusters = ["rr"] * 175 + ["rw"] * 25, [f"c{k // 5}" for k in range(200)]
+    check = {"metric": "pt", "min": 0.8, "use": use} | ({} if by is None else {"slice": by})
+    loose, clustered = (decided(check, head_run(found, clusters=one)) for one in (None, clusters))
+    assert (loose.verdict, clustered.verdict) == ("passed", "inconclusive")
+    one, other = (plain(decision.document)["checks"][0] for decision in (loose, clustered))
+    assert (one["units"], one["clusters"]) == ("samples", None)
+    assert (other["units"], other["clusters"]) == ("clusters", 40)
+    assert other["high"] - other["low"] > 2 * (one["high"] - one["low"])
+    assert other["samples_needed"] > 200
+    assert "intervals of shares are over 40 clusters" in str(clustered)
+
+
 @pytest.mark.parametrize(("use", "said"), [("interval", True), ("value", False)])
-def test_that_intervals_of_shares_leave_clusters_out_is_said(use: str, said: bool) -> None:
+def test_that_a_share_has_too_few_clusters_is_said(use: str, said: bool) -> None:
     clustered = head_run(MIXED, clusters=[None, *(f"c{k % 7}" for k in range(109))])
     check = {"metric": "pt", "min": 0.1, "use": use}
-    assert ("their 7 clusters" in str(decided(check, clustered))) == said
+    assert ("over samples (8 clusters, fewer than 10)" in str(decided(check, clustered))) == said
     assert "clusters" not in str(decided(check, head_run(MIXED)))
 
 

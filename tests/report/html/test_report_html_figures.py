@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from report_runs import Plan, row, write_run
 
-from rate.metrics import Counts
 from rate.report.heads import HeadRun, load_heads
 from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
 from rate.report.html.gallery import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.sentences import answer, rule_in_words
-from rate.report.html.slices import sliced
+from rate.report.html.slices import SLICE_COLUMNS, slice_rows
 from rate.runs.run_document import read_run
 from rate.runs.tables import write_table
 
@@ -117,26 +117,32 @@ def test_maps_of_a_broken_off_run_are_found_in_its_parts(tmp_path: Path) -> None
     assert not any(shown.coarse for shown in select(load_heads(str(folder)), 10))
 
 
+def slices_of(head: HeadRun) -> list[dict[str, Any]]:
+    return [dict(zip(SLICE_COLUMNS, row, strict=True)) for row in slice_rows([head])]
+
+
 def test_classes_add_up_to_the_head(tmp_path: Path) -> None:
     [head] = heads_of(tmp_path, Plan(count=50, errors=4, group=True))
-    for column in ("label", "group"):
-        total = sum((counts for _, _, counts in sliced(head.rows, column)), Counts())
-        if column == "label":
-            assert total == head.summary.counts
-        assert total.rr == head.summary.counts.rr
+    found = slices_of(head)
+    for kind in ("class", "group"):
+        own = [one for one in found if one["slice"] == kind]
+        for metric, whole in (("pt", head.summary.pt.ratio), ("ir", head.summary.ir.ratio)):
+            assert [sum(one[metric][k] for one in own) for k in (0, 1)] == [whole.numerator, whole.denominator]
+    assert sum(one["images"] for one in found if one["slice"] == "class") == head.summary.rows
+    assert sum(one["errors"] for one in found if one["slice"] == "class") == head.summary.counts.errors
 
 
 def test_a_class_is_counted_as_by_hand(tmp_path: Path) -> None:
     plan = Plan(count=30, errors=2)
     [head] = heads_of(tmp_path, plan)
     rows = [row("zs", k, plan) for k in range(32)]
-    for name, images, counts in sliced(head.rows, "label"):
-        mine = [r for r in rows if r["label"] == name]
-        assert images == len(mine)
-        assert counts.errors == sum(r["error"] is not None for r in mine)
-        assert counts.rr == sum(bool(r["correct"] and r["valid"]) for r in mine)
-        assert counts.wr == sum(r["correct"] is False and r["valid"] is True for r in mine)
-        assert counts.undefined == sum(r["undefined_reason"] is not None for r in mine)
+    for found in (one for one in slices_of(head) if one["slice"] == "class"):
+        mine = [r for r in rows if r["label"] == found["name"]]
+        assert found["images"] == len(mine)
+        assert found["errors"] == sum(r["error"] is not None for r in mine)
+        assert found["pt"][0] == sum(bool(r["correct"] and r["valid"]) for r in mine)
+        assert found["ir"][1] - found["ir"][0] == sum(r["correct"] is False and r["valid"] is True for r in mine)
+        assert found["undefined"] == sum(r["undefined_reason"] is not None for r in mine)
 
 
 @pytest.mark.parametrize(
