@@ -2,7 +2,8 @@
 
 Samples have a true localization, a standard error from their masks, and a prediction that is right or wrong. A draw
 takes n samples and gives each one noisy verdict. Two targets: PT and IR of the whole population as this number of
-masks sees it, which is what the Wilson interval is for, and as infinitely many masks would see it.
+masks sees it, which is what the Wilson interval is for, and as infinitely many masks would see it, which is what PT
+without noise is for. Then sets whose samples come in clusters: intervals of a share, and the level of the tests.
 
     python -m benchmarks.coverage [--draws 4000]
 """
@@ -15,17 +16,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import clusters, record
 from rate.metrics import STATES, ir, pt, quadrants
+from rate.noise import share_without_noise, verdict_noise
 from rate.paired import difference
 from rate.types import Bool, Float64, Int64
-from rate.validity import Verdicts, verdict_noise
 
 ACCURACY = 0.8
 POPULATION = 200_000
 TRUE_PT = (0.70, 0.85, 0.95)
 ERRORS = (0.0, 0.05, 0.1)  # of the localization, from the masks
+LARGE_ERROR = 0.2  # nearly as large as the spread of the localizations
 SAMPLES = (100, 400, 2000)
+TARGETS = ("pt", "ir", "pt_without_noise", "ir_without_noise", "pt_corrected")
+"""By Wilson's interval: PT and IR of as many masks, and of endless masks; by PT without noise: PT of endless masks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,10 @@ def main() -> None:
         single(Population.with_pt(share, rng), share, error, count, arguments.draws, rng)
         for share, error, count in itertools.product(TRUE_PT, ERRORS, SAMPLES)
     ]
+    large = [
+        single(Population.with_pt(share, rng), share, LARGE_ERROR, count, arguments.draws, rng)
+        for share, count in itertools.product(TRUE_PT, SAMPLES)
+    ]
     noise = [
         stated_noise(Population.with_pt(share, rng), share, error, rng) for share in TRUE_PT for error in ERRORS[1:]
     ]
@@ -67,11 +75,12 @@ def main() -> None:
         "coverage",
         {
             "draws": arguments.draws,
-            "mean_coverage": {
-                name: round(float(np.mean([row[name] for row in rows])), 4)
-                for name in ("pt", "ir", "pt_without_noise", "ir_without_noise")
-            },
+            "mean_coverage": {name: round(float(np.mean([row[name] for row in rows])), 4) for name in TARGETS},
+            "worst_coverage": {name: min(row[name] for row in rows) for name in TARGETS},
             "wilson": rows,
+            "large_noise": large,
+            "clusters": clusters.shares(arguments.draws, rng),
+            "cluster_tests": clusters.tests(arguments.difference_draws, rng),
             "stated_noise": noise,
             "difference_draws": arguments.difference_draws,
             "differences": paired,
@@ -82,16 +91,18 @@ def main() -> None:
 def single(
     population: Population, share: float, error: float, count: int, draws: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Coverage of the Wilson intervals of PT and IR."""
+    """Coverage of the Wilson intervals of PT and IR, and of PT without noise."""
     seen = population.localization + error * rng.normal(size=POPULATION)
     targets = [quadrants(population.correct, values >= 0.5) for values in (seen, population.localization)]
     (pt_here, ir_here), (pt_true, ir_true) = [(pt(c).value, ir(c).value) for c in targets]
-    hits = np.zeros(4)
+    hits = np.zeros(len(TARGETS))
     for _ in range(draws):
         chosen = rng.integers(0, POPULATION, count)
-        valid = population.localization[chosen] + error * rng.normal(size=count) >= 0.5
-        counts = quadrants(population.correct[chosen], valid)
+        values = population.localization[chosen] + error * rng.normal(size=count)
+        correct = population.correct[chosen]
+        counts = quadrants(correct, values >= 0.5)
         trust, reliability = pt(counts).interval or (0.0, 1.0), ir(counts).interval or (0.0, 1.0)
+        exact = share_without_noise(values[correct], np.full(correct.sum(), error), np.full(correct.sum(), 0.5))
         hits += [
             low <= (target or 0.0) <= high
             for (low, high), target in (
@@ -99,10 +110,10 @@ def single(
                 (reliability, ir_here),
                 (trust, pt_true),
                 (reliability, ir_true),
+                ((exact.low, exact.high) if exact else (0.0, 1.0), pt_true),
             )
         ]
-    names = ("pt", "ir", "pt_without_noise", "ir_without_noise")
-    found = {name: round(float(value), 4) for name, value in zip(names, hits / draws, strict=True)}
+    found = {name: round(float(value), 4) for name, value in zip(TARGETS, hits / draws, strict=True)}
     return {"true_pt": share, "mask_error": error, "n": count, **found}
 
 
@@ -110,14 +121,14 @@ def stated_noise(population: Population, share: float, error: float, rng: np.ran
     """The `mask noise` that a summary prints against the spread of PT and IR over new masks for the same samples."""
     chosen = rng.integers(0, POPULATION, 400)
     correct, true = population.correct[chosen], population.localization[chosen]
-    nothing, everything = np.zeros(400), np.ones(400)
+    half = np.full(400, 0.5)
     values, stated = [], []
     for _ in range(2000):
-        verdicts = Verdicts(correct, true + error * rng.normal(size=400), everything, nothing)
-        counts = verdicts.counts("midpoint", 0.5)
+        drawn = true + error * rng.normal(size=400)
+        counts = quadrants(correct, drawn >= half)
         values.append((pt(counts).value or 0.0, ir(counts).value or 0.0))
         if len(stated) < 50:
-            stated.append([value or 0.0 for value in verdict_noise(verdicts, np.full(400, error), "midpoint", 0.5)])
+            stated.append([value or 0.0 for value in verdict_noise(correct, drawn, np.full(400, error), half)])
     spread, said = np.std(values, axis=0), np.mean(stated, axis=0)
     return {
         "true_pt": share,

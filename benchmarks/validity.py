@@ -24,8 +24,9 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise, centre_levels, moments
 from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.methods import KEEP
+from rate.noise import verdict_noise
 from rate.types import Bool, Float32, Float64
-from rate.validity import UNRESOLVABLE_BELOW, Verdicts, relevance_mass, verdict_noise
+from rate.validity import UNRESOLVABLE_BELOW, relevance_mass, threshold
 
 SIZE = planted.SIZE
 DESIGNS: dict[str, Method] = {
@@ -227,16 +228,16 @@ def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds, energy:
 
 
 def _repeated(method: Method, cases: list[Case], logits: Float32) -> dict[str, object]:
-    """PT by separate draws of masks, and the spread that `rate.validity.verdict_noise` states for one of them."""
+    """PT by separate draws of masks, and the spread that `rate.noise.verdict_noise` states for one of them."""
     blocks = [slice(start, start + REPEAT) for start in range(0, method.count, REPEAT)]
     right = [(case, logits[k]) for k, case in enumerate(cases) if case.clean.argmax() == case.label]
     found = [_drawn_again(method, case, own[part], part) for case, own in right for part in blocks]
     valid = np.array([judged.statistic["midpoint"] >= 0 for judged, _ in found]).reshape(len(right), len(blocks))
     mass = np.array([judged.statistic["absolute"] + 0.5 for judged, _ in found])
     bounds = [method.bounds(case.prepared.region) for case, _ in right for _ in blocks]
-    ceiling, floor = (np.array([getattr(bound, name) for bound in bounds]) for name in ("ceiling", "floor"))
-    verdicts = Verdicts(np.ones(len(mass), np.bool_), mass, ceiling, floor)
-    stated, _ = verdict_noise(verdicts, np.array([error for _, error in found]), "midpoint", 0.5)
+    thresholds = np.array([threshold(bound.ceiling, bound.floor, "midpoint", 0.5) for bound in bounds])
+    errors = np.array([error for _, error in found])
+    stated, _ = verdict_noise(np.ones(len(mass), np.bool_), mass, errors, thresholds)
     return {
         "masks": REPEAT,
         "n": len(right),

@@ -65,14 +65,14 @@ class Spread:
 def score_interval(share: float, samples: float, quantile: float = Z95, added: float = 0.0) -> tuple[float, float]:
     """Compute the score interval of a share, which is Wilson's (1927) without added variance.
 
-    It holds every p in [0, 1] with ``(share - p)^2 <= quantile^2 (p (1 - p) + added) / samples``, or the nearest to it.
+    It holds every p in [0, 1] with ``(share - p)^2 <= quantile^2 (p (1 - p) + added) / samples``.
 
     >>> low, high = score_interval(0.5, 10)
     >>> round(low, 4), round(high, 4)
     (0.2366, 0.7634)
 
     Args:
-        share: the estimate; with added variance it may lie outside [0, 1].
+        share: the estimate, in [0, 1].
         samples: the number of independent samples, above 0.
         quantile: of the normal distribution, or of Student's t.
         added: the variance of one sample beside that of a share.

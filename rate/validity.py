@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,31 +114,3 @@ def sweep(verdicts: Verdicts, rule: str) -> list[tuple[float, float | None, floa
     """Compute (tau, PT, IR) over `SWEEP_TAUS`; every relevance mass must be of the same fixed number of masks."""
     counted = [(tau, verdicts.counts(rule, tau)) for tau in SWEEP_TAUS]
     return [(tau, pt(counts).value, ir(counts).value) for tau, counts in counted]
-
-
-def verdict_noise(
-    verdicts: Verdicts, standard_error: SampleValues, rule: str, tau: float
-) -> tuple[float | None, float | None]:
-    """Estimate the standard deviations of PT and of IR that the sampling of masks alone causes.
-
-    Another draw of masks changes a verdict with probability Phi(-|RMA - threshold| / se). These changes are independent
-    over samples, so their variances add. IR uses the delta method, since a change alters its denominator.
-
-    Args:
-        verdicts: the verdicts of m samples.
-        standard_error: the standard error of each relevance mass.
-        rule: ``midpoint`` or ``absolute``.
-        tau: the threshold of the rule.
-    """
-    counts = verdicts.counts(rule, tau)
-    gap = np.abs(verdicts.mass - verdicts.threshold(rule, tau))
-    ratio = np.divide(gap, standard_error, out=np.full(len(gap), np.inf), where=standard_error > 0)
-    change = np.fromiter((0.5 * math.erfc(r / math.sqrt(2.0)) for r in ratio), np.float64, len(ratio))
-    variance = change * (1 - change)
-    trust, reliability = pt(counts), ir(counts)
-    right, wrong = float(variance[verdicts.correct].sum()), float(variance[~verdicts.correct].sum())
-    noise_pt = math.sqrt(right) / trust.denominator if trust.denominator else None
-    if reliability.value is None:
-        return noise_pt, None
-    share = reliability.value
-    return noise_pt, math.sqrt((1 - share) ** 2 * right + share**2 * wrong) / reliability.denominator

@@ -1,4 +1,4 @@
-"""Rules, verdicts of many samples and their noise: against hand counts, Quantus and redrawn verdicts."""
+"""Rules and the verdicts of many samples: against hand counts and Quantus."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
 
 from rate.kernels import reference
-from rate.metrics import ir, pt, quadrants
+from rate.metrics import quadrants
 from rate.validity import (
     Verdicts,
     is_valid,
@@ -19,7 +18,6 @@ from rate.validity import (
     relevance_mass,
     sweep,
     undefined_reason,
-    verdict_noise,
 )
 
 
@@ -98,23 +96,3 @@ def test_pt_falls_as_the_threshold_rises() -> None:
     assert len(values) == 19
     assert values == sorted(values, reverse=True)
     assert values[0] > values[-1]
-
-
-def test_verdict_noise_is_the_spread_of_redrawn_verdicts() -> None:
-    v = some_verdicts(400)
-    error = np.full(400, 0.08)
-    expected_pt, expected_ir = verdict_noise(v, error, "absolute", 0.5)
-    # Redraw each verdict with the flip probability that the observed mass implies.
-    rng = np.random.default_rng(1)
-    stay = norm.cdf(np.abs(v.mass - 0.5) / error)
-    observed = v.mass >= 0.5
-    drawn = [quadrants(v.correct, observed ^ (rng.random(400) > stay)) for _ in range(4000)]
-    assert expected_pt == pytest.approx(np.std([pt(c).value for c in drawn]), rel=0.1)
-    assert expected_ir == pytest.approx(np.std([ir(c).value for c in drawn]), rel=0.1)
-
-
-def test_verdicts_that_cannot_flip_carry_no_noise() -> None:
-    v = some_verdicts(50)
-    assert verdict_noise(v, np.zeros(50), "absolute", 0.5) == (0.0, 0.0)
-    none = Verdicts(*[np.zeros(0, bool)], *[np.zeros(0)] * 3)
-    assert verdict_noise(none, np.zeros(0), "absolute", 0.5) == (None, None)

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from rate.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
+from rate.noise import NoiseFree, share_without_noise, verdict_noise
 from rate.records import Count, Document, Record, RunStatus, Share, record, write
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
@@ -19,7 +20,7 @@ from rate.runs.rows import RunStats
 from rate.runs.run_document import Rule, RunDocument, read_run
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
 from rate.types import Bool, Json
-from rate.validity import Verdicts, sweep, verdict_noise
+from rate.validity import Verdicts, sweep
 
 
 class MetricRecord(RatioRecord, frozen=True):
@@ -32,6 +33,7 @@ class MetricRecord(RatioRecord, frozen=True):
         tuple[Share, Share] | None,
         Meta(description="PT if the correct predictions without a verdict were all on invalid evidence, and on valid"),
     ]
+    without_noise: Annotated[NoiseFree | None, Meta(description="PT as endless masks would give it")]
 
 
 class BesideUniform(RatioRecord, frozen=True):
@@ -126,11 +128,12 @@ class Metric:
     shuffled: float | None  # value for maps with other samples' regions
     noise: float | None  # standard deviation from the sampling of masks alone
     bounds: tuple[float, float] | None = None  # of PT; see `pt_bounds`
+    without_noise: NoiseFree | None = None  # of PT; see `share_without_noise`
 
     @property
     def document(self) -> MetricRecord:
         """Return the entry in a summary."""
-        beside = {name: getattr(self, name) for name in ("uniform", "shuffled", "noise", "bounds")}
+        beside = {name: getattr(self, name) for name in ("uniform", "shuffled", "noise", "bounds", "without_noise")}
         return record(MetricRecord, ratio_json(self.ratio) | beside)
 
 
@@ -293,11 +296,16 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, shuffled: Counts) ->
     judged, valid, tau = rows.judged, rule.valid, rule.tau
     uniform = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
     noise: tuple[float | None, float | None] = (None, None)
+    without_noise = None
     errors = rows.floats("share_se" if rule.evidence == "share" else "rma_se", judged)
     if rule.evidence in ("positive", "share") and len(errors) and not np.isnan(errors).any():
-        noise = verdict_noise(verdicts, errors, valid, tau)
+        right, least = verdicts.correct, verdicts.threshold(valid, tau)
+        noise = verdict_noise(right, verdicts.mass, errors, least)
+        cluster = None if rows.cluster is None else rows.cluster[judged][right]
+        without_noise = share_without_noise(verdicts.mass[right], errors[right], least[right], cluster)
+    bounds = pt_bounds(rows.counts())
     return (
-        Metric(rows.ratio("pt"), pt(uniform).value, pt(shuffled).value, noise[0], pt_bounds(rows.counts())),
+        Metric(rows.ratio("pt"), pt(uniform).value, pt(shuffled).value, noise[0], bounds, without_noise),
         Metric(rows.ratio("ir"), ir(uniform).value, ir(shuffled).value, noise[1]),
     )
 

@@ -67,6 +67,8 @@ def _beneath(head: HeadSummary) -> Iterable[str]:
     """State what the table's numbers leave open: the units of the intervals, and the undefined predictions."""
     if head.clusters is not None:
         yield f"intervals are {units_of(head)}"
+    if (exact := head.pt.without_noise) is not None:
+        yield f"PT without mask noise {exact.value:.3f} ({exact.low:.3f} - {exact.high:.3f})"
     if head.counts.undefined_right and head.pt.bounds is not None:
         low, high = head.pt.bounds
         yield (
