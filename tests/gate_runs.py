@@ -15,7 +15,8 @@ from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
-from rate.runs.summary import Summary, Throughput
+from rate.runs.summary import Summary
+from rate.runs.summary_document import Throughput
 from rate.types import Json
 
 

@@ -17,7 +17,7 @@ from rate.report.tables.samples import SampleListDocument
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.status import Status
-from rate.runs.summary import SummaryDocument
+from rate.runs.summary_document import SummaryDocument
 from rate.studies.corruption_grid import GridDocument
 from rate.studies.dry_run import Estimate
 from rate.studies.faithfulness import FaithfulnessDocument

@@ -5,118 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
 
 import numpy as np
-from msgspec import Meta
 
 from rate.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
 from rate.noise import NoiseFree, share_without_noise, verdict_noise
-from rate.records import Count, Document, Record, RunStatus, Share, record, write
+from rate.records import record, write
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
 from rate.runs.parts import iter_parts
 from rate.runs.rows import RunStats
 from rate.runs.run_document import Rule, RunDocument, read_run
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
+from rate.runs.summary_document import (
+    Also,
+    BesideUniform,
+    GroupRecord,
+    HeadRecord,
+    MetricRecord,
+    Quadrants,
+    SummaryDocument,
+    SweepPoint,
+    Throughput,
+)
 from rate.types import Bool, Json
 from rate.validity import Verdicts, sweep
-
-
-class MetricRecord(RatioRecord, frozen=True):
-    """A `Metric` in a document."""
-
-    uniform: Share | None
-    shuffled: Share | None
-    noise: float | None
-    bounds: Annotated[
-        tuple[Share, Share] | None,
-        Meta(description="PT if the correct predictions without a verdict were all on invalid evidence, and on valid"),
-    ]
-    without_noise: Annotated[NoiseFree | None, Meta(description="PT as endless masks would give it")]
-
-
-class BesideUniform(RatioRecord, frozen=True):
-    """A share, and what evidence spread evenly over the picture would give."""
-
-    uniform: Share | None
-
-
-class Also(Record, frozen=True):
-    """The same rows under another rule."""
-
-    evidence: str
-    valid: str
-    pt: BesideUniform
-    ir: BesideUniform
-
-
-class SweepPoint(Record, frozen=True):
-    """PT and IR at one tau."""
-
-    tau: float
-    pt: Share | None
-    ir: Share | None
-
-
-class GroupRecord(Record, frozen=True):
-    """The samples of one group."""
-
-    n: Count
-    accuracy: RatioRecord
-    pt: RatioRecord
-    ir: RatioRecord
-    judged_accuracy: RatioRecord
-
-
-class Quadrants(Record, frozen=True):
-    """Samples by prediction, then rationale: r right, w wrong."""
-
-    rr: Count
-    rw: Count
-    wr: Count
-    ww: Count
-
-
-class HeadRecord(Record, frozen=True):
-    """The numbers of one head in a document."""
-
-    n: Count  # samples
-    errors: Count  # number of samples without a prediction
-    failures: tuple[Failure, ...]
-    undefined: Count  # without a verdict
-    capped: Count  # number of samples whose verdict is not clear
-    forwards_mean: float | None
-    rule: Rule
-    clusters: Annotated[Count | None, Meta(description="of the samples; null: they have none")]
-    accuracy: RatioRecord
-    judged_accuracy: Annotated[RatioRecord, Meta(description="of the predictions with a verdict, to read IR beside")]
-    counts: Quadrants
-    pt: MetricRecord
-    ir: MetricRecord
-    undefined_by: dict[str, Count]
-    also: tuple[Also, ...]
-    sweep: tuple[SweepPoint, ...]
-    groups: dict[str, GroupRecord]
-
-
-class Throughput(Record, frozen=True):
-    """Over all sessions; null where no time was recorded."""
-
-    images_per_s: float | None
-    forwards_per_s: float | None
-    waiting_for_data: Annotated[Share | None, Meta(description="of the time")]
-    batch_fill: Annotated[Share | None, Meta(description="of the rows computed: those that a verdict was taken from")]
-
-
-class SummaryDocument(Document, frozen=True, tag="rate.summary/3"):
-    """Return the content of summary.json."""
-
-    has_digest: ClassVar[bool] = True
-
-    status: RunStatus
-    throughput: Throughput
-    heads: dict[str, HeadRecord]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ from rate.metrics import RatioRecord
 from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
 from rate.runs.folder import part_files
 from rate.runs.run_document import RunDocument, read_run
-from rate.runs.summary import HeadRecord, MetricRecord, SummaryDocument, load_summary
+from rate.runs.summary import load_summary
+from rate.runs.summary_document import HeadRecord, MetricRecord, SummaryDocument
 from rate.types import Json
 
 GRID = "grid.json"

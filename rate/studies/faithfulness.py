@@ -35,7 +35,8 @@ from rate.kernels.separable import rise
 from rate.metrics import Ratio, rank_correlation
 from rate.records import Count, Document, Record, record, write
 from rate.runs.rows import map_from_verdict
-from rate.runs.summary import BesideUniform, ratio_json
+from rate.runs.summary import ratio_json
+from rate.runs.summary_document import BesideUniform
 from rate.types import Float32, Float64, Int64, Sample
 
 FAITHFULNESS = "faithfulness.json"

@@ -12,7 +12,8 @@ from rate.metrics import Ratio
 from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
 from rate.runs.run_document import Rule
-from rate.runs.summary import BesideUniform, HeadSummary, Metric, Summary
+from rate.runs.summary import HeadSummary, Metric, Summary
+from rate.runs.summary_document import BesideUniform
 
 _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 

@@ -15,7 +15,7 @@ from rate.report.heads import load_heads
 from rate.report.html.charts import HEIGHT, curves
 from rate.report.html.page import write_report
 from rate.report.html.shift import shift_of
-from rate.runs.summary import MetricRecord
+from rate.runs.summary_document import MetricRecord
 from rate.studies.corruption_grid import CellHead, CellRecord, GridDocument, HeadMeans, MeanOf, MeanRecord
 
 
