@@ -15,6 +15,10 @@ UNRESOLVABLE_BELOW = 0.2
 UNDEFINED_REASONS = ("empty-region", "full-region", "full-when-grown", "zero-evidence", "unresolvable", "no-evidence")
 """The reasons for which a prediction has no verdict, in the order of the checks."""
 
+NAN_MAP = "nan-map"
+"""The only reason under the paper's own rule: scaling the map to [0, 1] gives no numbers, since it is constant or has
+none itself. Full regions are then valid and empty ones invalid, as in the paper's script."""
+
 SWEEP_TAUS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
@@ -57,6 +61,11 @@ def undefined_reason(area: float, mass: float | None, ceiling: float, floor: flo
     grown = False  # a map's region is not grown
     conditions = (area == 0.0, area == 1.0, grown, mass is None, ceiling - floor < UNRESOLVABLE_BELOW, not above_noise)
     return next((reason for reason, holds in zip(UNDEFINED_REASONS, conditions, strict=True) if holds), None)
+
+
+def is_resolvable(area: SampleValues, ceiling: SampleValues, floor: SampleValues) -> SampleFlags:
+    """Tell for which of m samples inside and outside can be told apart, so that a rule says something."""
+    return np.asarray((area > 0) & (area < 1) & (ceiling - floor >= UNRESOLVABLE_BELOW))
 
 
 def threshold(ceiling: float, floor: float, rule: str, tau: float) -> float:

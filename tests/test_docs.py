@@ -26,8 +26,8 @@ from rate.data.storage.remote_cache import CACHE_BYTES
 from rate.engine.workers.chunks import CHUNK_SECONDS
 from rate.export.options import PLAN_BATCH, ExportOptions
 from rate.files import MAX_BYTES as LARGEST_READ
+from rate.intervals import MIN_CLUSTERS
 from rate.option import options_of
-from rate.paired import MIN_CLUSTERS
 from rate.records import MAX_DEPTH
 from rate.report.gate import decide, policy
 from rate.report.gate.markdown import LIMIT as MARKDOWN_BYTES
@@ -180,8 +180,8 @@ def test_the_table_of_limits_has_their_defaults() -> None:
     ("name", "claim"),
     [
         ("cluster.md", f"chunks of about {CHUNK_SECONDS:g} seconds"),
-        ("data.md", f"resample whole clusters, from {MIN_CLUSTERS} on"),
-        ("gates.md", f"where there are {MIN_CLUSTERS} or more of them"),
+        ("data.md", f"intervals and tests take a cluster as one unit, from {MIN_CLUSTERS} on"),
+        ("gates.md", f"where {MIN_CLUSTERS} or more of them lie behind the share"),
         ("gates.md", f"below {MARKDOWN_BYTES // 1000} kB"),
         ("gpu.md", f"cosine at least {COSINE:g}"),
         ("models.md", f"a logit that differs by more than {TOLERANCE:.0e}".replace("e-0", "e-")),

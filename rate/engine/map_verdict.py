@@ -16,7 +16,7 @@ from rate.engine.verdict import OWN_MEAN, Answers, MapResult, Perturbed, Verdict
 from rate.kernels.saliency import Bounds, Method, evidence
 from rate.kernels.separable import Perturbation
 from rate.types import Float64, Int64, Prepared, Scores, SoftRegion
-from rate.validity import is_valid, localization, relevance_mass, threshold, undefined_reason
+from rate.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
@@ -115,6 +115,7 @@ class HeadEvidence:
     settled: str
     above_noise: bool = True
     standard_error: float | None = None
+    as_published: bool = False  # the paper's own rule: only a map without numbers leaves no verdict
 
 
 def verdict_on(
@@ -124,9 +125,10 @@ def verdict_on(
     region, area, bounds = prepared.region, float(prepared.region.mean()), head_evidence.bounds
     mass = {kind: stored(relevance_mass(one, region)) for kind, one in head_evidence.evidence.items()}
     own, positive = mass[measurement.evidence], mass["positive"]
-    reason = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
+    usual = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
+    reason = (NAN_MAP if own is None else None) if head_evidence.as_published else usual
 
-    def judged(value: float | None, rule: str) -> bool | None:
+    def judged(value: float | None, rule: str, reason: str | None = reason) -> bool | None:
         return None if reason or value is None else is_valid(value, bounds.ceiling, bounds.floor, rule, measurement.tau)
 
     return Verdict(
@@ -143,7 +145,7 @@ def verdict_on(
             standard_error=head_evidence.standard_error,
             bounds=bounds,
             localization=None if positive is None else localization(positive, bounds.ceiling, bounds.floor),
-            midpoint=judged(positive, "midpoint"),
+            midpoint=judged(positive, "midpoint", usual),
             absolute=judged(own, "absolute"),
             evidence=head_evidence.evidence[measurement.evidence],
         ),

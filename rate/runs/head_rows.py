@@ -17,7 +17,7 @@ from rate.runs.failures import Failure, FailureCounts
 from rate.runs.shuffled import ranks
 from rate.runs.states import cluster_codes, cluster_digests, states
 from rate.types import Bool, Codes, Float64, UInt64
-from rate.validity import Verdicts
+from rate.validity import Verdicts, is_resolvable
 
 _SWAPS = ["share", "share_se", "kept_alone", "kept_without", "object_only", "background_only"]
 _FLOATS = [*_SWAPS, "rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
@@ -69,6 +69,11 @@ class HeadRows:
         """The flags [n] of the rows without a prediction."""
         return np.asarray(self.columns["state"] == STATES.index("error"))
 
+    @property
+    def resolvable(self) -> Bool:
+        """The flags [n] of the rows whose region can be told from the rest; see `is_resolvable`."""
+        return is_resolvable(*(self.columns[name].astype(np.float64) for name in ("area", "ceiling", "floor")))
+
     @cached_property
     def cluster(self) -> Codes | None:
         """The codes [n] of the clusters; None if no sample has one."""
@@ -99,11 +104,12 @@ class HeadRows:
 
         The shares of swaps are absolute.
         """
+        correct = membership("accuracy")[self.columns["state"][rows], 0]
         if kind == "share":
             mass = self.floats("share", rows)
-            return Verdicts(self.columns["correct"][rows], mass, np.ones_like(mass), np.zeros_like(mass))
+            return Verdicts(correct, mass, np.ones_like(mass), np.zeros_like(mass))
         return Verdicts(
-            correct=membership("accuracy")[self.columns["state"][rows], 0],
+            correct=correct,
             mass=self.floats(f"rma_{kind}", rows),
             ceiling=self.floats("ceiling", rows),
             floor=self.floats("floor", rows),

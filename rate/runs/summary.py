@@ -231,7 +231,7 @@ def _also(rows: HeadRows, rule: Rule) -> Iterable[Also]:
     for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
         if (kind, valid) == (rule.evidence, rule.valid):
             continue
-        usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"])
+        usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"]) & rows.resolvable
         verdicts = rows.verdicts(kind, usable)
         states = verdicts.states(valid, rule.tau)
         cluster = None if rows.cluster is None else rows.cluster[usable]

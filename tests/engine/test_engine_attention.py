@@ -10,17 +10,22 @@ import jsonschema
 import numpy as np
 import pytest
 from msgspec import structs
+from PIL import Image
 
 import rate
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.records import Request
 from rate.cli.main import run
+from rate.config import Measurement
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
+from rate.engine.map_verdict import EVIDENCE_KINDS, HeadEvidence, verdict_on
+from rate.engine.prediction import Prediction
 from rate.errors import ArtifactError, UsageError
 from rate.export.sources.attention import Attentive
 from rate.export.sources.reopen import reopen
 from rate.kernels.relevance import bounds, upsample
+from rate.kernels.saliency import Bounds
 from rate.records import record
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
@@ -83,6 +88,41 @@ def test_batch_size_changes_no_verdict_and_the_same_command_goes_on(tiny_vit, fi
     for key, row in one.items():
         assert two[key]["rma_minmax"] == pytest.approx(row["rma_minmax"], abs=1e-5)
         assert two[key]["valid"] == row["valid"]
+
+
+@pytest.mark.parametrize("rule", [(), ("--evidence", "positive", "--valid", "absolute")], ids=["published", "own"])
+def test_regions_without_an_edge_are_judged_by_the_papers_rule_alone(tiny_vit, tmp_path: Path, rule) -> None:
+    """The paper's script gives a full region the whole mass and an empty one none."""
+    shutil.copy(tiny_vit.manifest.parent / "0.png", tmp_path)
+    for name, level in (("full", 255), ("empty", 0)):
+        Image.fromarray(np.full((40, 40), level, np.uint8)).save(tmp_path / f"{name}.png")
+    lines = ["id,image,label,mask", *(f"{name},0.png,dark,{name}.png" for name in ("full", "empty"))]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    command = ["eval", str(tiny_vit.artifact), str(tmp_path / "manifest.csv"), "--out", str(tmp_path / "run")]
+    assert run([*command, *ATTENTION, *rule]) == 0
+    rows = rows_of(tmp_path / "run")
+    found = {name: (row["valid"], row["undefined_reason"]) for name, row in rows.items()}
+    if rule:
+        assert found == {"full": (None, "full-region"), "empty": (None, "empty-region")}
+    else:
+        assert found == {"full": (True, None), "empty": (False, None)}
+        assert [rows[name]["rma_minmax"] for name in ("full", "empty")] == [1.0, 0.0]
+        also = rate.load_run(tmp_path / "run").heads["zs"].also
+        assert all(other.pt.denominator == 0 for other in also), "by the other rules they have no verdict"
+    assert [row["valid_midpoint"] for row in rows.values()] == [None, None]
+
+
+def test_a_map_without_numbers_is_undefined_under_the_papers_rule(tiny_vit) -> None:
+    """Scaling a constant map to [0, 1] divides 0 by 0."""
+    artifact = load_artifact(tiny_vit.artifact)
+    [sample, *_] = read_manifest(tiny_vit.manifest).samples
+    prediction = Prediction("zs", "dark", 0.9, True, "dark", 1.0, None)
+    flat = dict.fromkeys(EVIDENCE_KINDS, np.zeros((32, 32)))
+    published = Measurement(saliency="attention")
+    for as_published, reason in ((True, "nan-map"), (False, "zero-evidence")):
+        evidence = HeadEvidence(flat, Bounds(0.9, 0.1), 1, "fixed", as_published=as_published)
+        verdict = verdict_on(evidence, prepare(sample, artifact.geometry), prediction, published)
+        assert (verdict.valid, verdict.reason) == (None, reason)
 
 
 def test_a_broken_image_is_a_row_and_the_python_form_gives_the_same(tiny_vit, finished: Path, tmp_path: Path) -> None:

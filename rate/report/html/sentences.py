@@ -13,6 +13,7 @@ REASONS = {
     "zero-evidence": "the map has no evidence anywhere",
     "unresolvable": "the perturbation cannot tell inside from outside, as with very small regions",
     "no-evidence": "the evidence is not above its own noise",
+    "nan-map": "the map is constant or has no numbers, so that it cannot be scaled to [0, 1]",
 }
 
 
