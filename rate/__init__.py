@@ -13,6 +13,7 @@ from rate.version import __version__ as __version__
 if typing.TYPE_CHECKING:
     from rate.api import compare as compare
     from rate.api import evaluate as evaluate
+    from rate.api import explain as explain
     from rate.api import export as export
     from rate.api import gate as gate
     from rate.api import load_run as load_run
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "explain",
     "export",
     "gate",
     "load_run",

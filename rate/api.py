@@ -9,11 +9,11 @@ import dataclasses
 import inspect
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rate.config import Execution, Measurement
+from rate.config import FIXED_MASKS, Execution, Measurement
 from rate.errors import ConfigError
 from rate.methods import KEEP
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
     from rate.runs.summary import Summary
+    from rate.studies.explanation import Explanation
+    from rate.types import Box
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,6 +100,52 @@ def evaluate(
     with open_runner(loaded, job, say) as runner, tempfile.TemporaryDirectory(prefix="rate-") as folder:
         summary = run(job, runner, Path(folder) / "run" if out is None else Path(out))
     return dataclasses.replace(summary, notices=tuple(notices))
+
+
+@_lists_fields(Measurement, Execution)
+def explain(
+    artifact: str | Path,
+    image: str | Path,
+    out: str | Path | None = None,
+    *,
+    boxes: Sequence[Box] = (),
+    mask: str | Path | None = None,
+    label: str | None = None,
+    head: str | None = None,
+    **settings: Any,
+) -> Explanation:
+    """Explain the prediction for one image: a map, and with ``fill`` a verdict by swaps.
+
+    ``boxes`` in pixels of the image, or ``mask`` (non-zero pixels), say where the object is. With a folder of other
+    pictures as ``fill``, swaps of the object and the rest with these decide, and the map is a picture alone.
+    ``label`` is the class that is explained, by default the predicted one.
+
+    ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. With ``out`` the picture is
+    written there; `Explanation.document` has the figures, and `str` says them.
+
+    Raises:
+        UsageError: the image or the other pictures cannot be used, or the artifact lacks the head or the class.
+        BackendError: the runtime failed.
+    """
+    from rate.artifacts.artifact import load_artifact
+    from rate.engine.choose_backend import open_backend
+    from rate.studies import one_image
+    from rate.studies.explanation import picture_form
+
+    if out is not None:
+        picture_form(Path(out))
+    fill = str(settings.get("fill", "auto"))
+    usual = {"masks": FIXED_MASKS, "verdict": one_image.usual_verdict(fill)}
+    execution, measurement = _divided(usual | settings | {"fill": fill}, Execution, Measurement)
+    execution.check_one_device("rate.explain")
+    asked = one_image.measurement_of_one(measurement)
+    question = one_image.Question(Path(image), tuple(boxes), None if mask is None else Path(mask), label, head)
+    loaded = load_artifact(Path(artifact))
+    with open_backend(loaded, execution, asked.form, logging.getLogger("rate").warning) as backend:
+        explanation = one_image.explain(loaded, backend, question, asked, execution)
+    if out is not None:
+        explanation.write(Path(out))
+    return explanation
 
 
 def load_run(path: str | Path) -> Summary:

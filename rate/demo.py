@@ -26,7 +26,6 @@ from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
 from rate.outputs import require_new_folder
-from rate.report.heatmap import picture
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.runs.summary import HeadSummary, Summary
@@ -160,10 +159,7 @@ def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
             question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
             explained = explain(artifact, backend, question, Measurement(verdict="map"), execution)
             drawn[head.name] = folder / f"evidence-{head.name}.png"
-            verdict = explained.verdict
-            picture(explained.pixels, verdict.saliency.evidence, verdict.region, artifact.geometry).save(
-                drawn[head.name]
-            )
+            explained.write(drawn[head.name])
     return drawn
 
 

@@ -129,6 +129,7 @@ def job(
     draw = BankDraw(bank_size(measurement), measurement.seed)
     found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard), draw)
     executed = {"batch": 8, "limit": limit, "shard": shard, "max_errors": 1000.0}
+    executed |= {"save_maps": 0} if measurement.verdict == "swap" else {}
     return Job(
         heads=heads,
         geometry=geometry,

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.cli.options import Shown, with_settings
-from rate.config import Execution, Measurement
+from rate.config import FIXED_MASKS, Execution, Measurement
 from rate.errors import ConfigError
 from rate.methods import DEFAULT, METHODS
 
 if TYPE_CHECKING:
-    from rate.studies.one_image import ExplanationDocument
     from rate.types import Box
 
-_FORMS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _WITH_MASKS = " | ".join(one.name for one in METHODS.values() if one.kernel)
 
 
@@ -33,9 +31,16 @@ def explain(
     boxes: Annotated[str, typer.Option(help="Object boxes in image pixels: [[x0,y0,x1,y1], ...]")] = "[]",
     mask: Annotated[Path | None, typer.Option(help="Object mask instead of boxes: non-zero = object.")] = None,
     head: Annotated[str | None, typer.Option(help="Head to explain, where there are several.")] = None,
+    fill: Annotated[
+        str,
+        typer.Option(
+            help="FOLDER of other pictures: swaps of the object and the rest with these decide, and the map only "
+            "shows. Without it a map decides; mean | own stand where its masks hide a pixel."
+        ),
+    ] = "auto",
     saliency: Annotated[str, typer.Option(help=_WITH_MASKS)] = DEFAULT,
-    masks: Annotated[int, typer.Option(help="Masks (rise, rise-tokens).")] = 1000,
-    measurement: Annotated[Measurement, Shown(only=("seed",))],
+    masks: Annotated[int, typer.Option(help="Masks of the map (rise, rise-tokens).")] = FIXED_MASKS,
+    measurement: Annotated[Measurement, Shown(only=("fills", "seed"))],
     execution: Annotated[Execution, Shown(only=("threads", "device"))],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -43,48 +48,28 @@ def explain(
     from rate.artifacts.artifact import load_artifact
     from rate.cli.console import Steps, notice, print_json, say
     from rate.engine.choose_backend import open_backend
-    from rate.outputs import is_stream, require_output, write_output
-    from rate.report.heatmap import picture
+    from rate.outputs import require_output
     from rate.studies import one_image as engine
+    from rate.studies.explanation import picture_form
 
     require_output("--out", out)
-    form = _FORMS.get(out.suffix.lower()) or ("PNG" if is_stream(out) else None)
-    if form is None:
-        raise ConfigError(f"--out must end in {', '.join(_FORMS)}, got {str(out)!r}")
+    picture_form(out)
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
     execution.check_one_device("rate explain")
-    question = engine.Question(image, _boxes(boxes), mask, label, head)
+    question, asked = engine.Question(image, _boxes(boxes), mask, label, head), engine.measurement_of_one(measurement)
     loaded = load_artifact(artifact)
-    forwards = 1 + measurement.method.masks_of(measurement, loaded.geometry.size, loaded.patches).count
     with (
-        open_backend(loaded, execution, measurement.form, notice) as backend,
-        Steps("explain", forwards, "forwards") as steps,
+        open_backend(loaded, execution, asked.form, notice) as backend,
+        Steps("explain", engine.most_forwards(loaded, asked), "forwards") as steps,
     ):
-        explanation = engine.explain(loaded, backend, question, measurement, execution, steps.show)
-    verdict = explanation.verdict
-    drawn = picture(explanation.pixels, verdict.saliency.evidence, verdict.region, loaded.geometry)
-    write_output(out, lambda file: drawn.save(file, form))
-    document = explanation.document(out)
+        explanation = engine.explain(loaded, backend, question, asked, execution, steps.show)
+    explanation.write(out)
     if as_json:
-        print_json(document)
+        print_json(explanation.document(out))
         return
-    say(f"prediction    {document.prediction} (probability {document.probability:.3f})")
-    effect = "undefined" if document.effect is None else f"{document.effect:+.3f}"
-    say(f"explained     {document.explained}, effect of the image on its score {effect}")
-    if question.boxes or question.mask:
-        say(f"evidence      {_rationale(document)}")
+    say(explanation)
     say(f"picture       {out}")
-
-
-def _rationale(document: ExplanationDocument) -> str:
-    if document.undefined_reason is not None:
-        return f"no verdict: {document.undefined_reason}"
-    return (
-        f"{'valid' if document.valid else 'not valid'}: relevance mass {document.rma['positive']:.3f} inside the "
-        f"region ({document.floor:.3f} if all evidence were outside, {document.ceiling:.3f} if all were "
-        f"inside), localization {document.localization:.3f}"
-    )
 
 
 def _boxes(text: str) -> tuple[Box, ...]:

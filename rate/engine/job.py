@@ -220,13 +220,17 @@ def job_of_samples(
     measurement: Measurement,
     execution: Execution,
     heads: tuple[Head, ...] | None = None,
+    bank: Bank | None = None,
 ) -> Job:
-    """Make a job on samples in memory, for callers that write no run; ``heads``: None = those of the artifact.
+    """Make a job on samples in memory, for callers that write no run.
+
+    ``heads``: None = those of the artifact; ``bank``: None = the pictures of the folder of its fill.
 
     Raises:
         DataError: the measurement needs more pictures than the folder of its fill has; the samples are no bank.
     """
-    bank = _bank(measurement, artifact.geometry, BankDraw(bank_size(measurement), measurement.seed))
+    if bank is None:
+        bank = _bank(measurement, artifact.geometry, BankDraw(bank_size(measurement), measurement.seed))
     return Job(
         heads=heads or heads_of(artifact),
         geometry=artifact.geometry,

@@ -15,7 +15,7 @@ _OUTLINE = (0, 255, 190)
 
 
 def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry, side: int = 448) -> Image.Image:
-    """Draw two panels: the model's view, and the same with its evidence and the outline of the region.
+    """Draw two panels with the outline of the region: the model's view, and the same with its evidence.
 
     Args:
         pixels: [3,h,w] normalised model input.
@@ -32,9 +32,9 @@ def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry
     panels = [
         np.asarray(Image.fromarray(panel).resize((side, side), Image.Resampling.BICUBIC)) for panel in (view, heat)
     ]
-    outlined = panels[1].copy()
-    outlined[_outline(region, side)] = _OUTLINE
-    return Image.fromarray(np.concatenate([panels[0], outlined], axis=1))
+    drawn = np.stack(panels)
+    drawn[:, _outline(region, side)] = _OUTLINE
+    return Image.fromarray(np.concatenate(list(drawn), axis=1))
 
 
 def colour(strength: Float64) -> Float64:

@@ -20,8 +20,8 @@ from rate.runs.status import Status
 from rate.runs.summary_document import SummaryDocument
 from rate.studies.corruption_grid import GridDocument
 from rate.studies.dry_run import Estimate
+from rate.studies.explanation import ExplanationDocument
 from rate.studies.faithfulness import FaithfulnessDocument
-from rate.studies.one_image import ExplanationDocument
 from rate.studies.precision import PrecisionDocument
 from rate.types import Json
 

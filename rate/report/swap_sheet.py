@@ -38,3 +38,11 @@ def swap_sheet(view: UInt8, others: Sequence[UInt8], region: SoftRegion, side: i
             small = Image.fromarray(drawn).resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(small, (column * step, row * step))
     return sheet
+
+
+def beneath(drawn: Image.Image, sheet: Image.Image) -> Image.Image:
+    """Put ``sheet`` below a picture, on white, with a gap."""
+    whole = Image.new("RGB", (max(drawn.width, sheet.width), drawn.height + GAP + sheet.height), "white")
+    whole.paste(drawn, (0, 0))
+    whole.paste(sheet, (0, drawn.height + GAP), sheet)
+    return whole

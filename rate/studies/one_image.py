@@ -1,4 +1,4 @@
-"""The explanation of one image: its prediction, and the evidence for it."""
+"""The explanation of one image: its prediction, and the evidence for it, by swaps with other pictures or by a map."""
 
 from __future__ import annotations
 
@@ -8,61 +8,22 @@ from pathlib import Path
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
-from rate.config import Execution, Measurement
-from rate.data.images.prepare import prepare
+from rate.config import FEWEST_FILLS, Execution, Measurement
+from rate.data.bank import Bank, folder_bank
 from rate.engine.engine import InProcess
-from rate.engine.job import heads_of, job_of_samples
+from rate.engine.job import Job, bank_size, decoder, heads_of, job_of_samples
 from rate.engine.prediction import Head
+from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.verdict import Verdict
-from rate.errors import UsageError
-from rate.records import AtLeastOne, Document, Share
+from rate.errors import ConfigError, UsageError
+from rate.kernels.swap import ROWS_PER_FILL
+from rate.report.heatmap import levels
 from rate.runs.rows import RunStats
-from rate.types import Box, Float32, Sample
+from rate.studies.explanation import SWAPS_SHOWN, Explanation
+from rate.types import Box, Sample, UInt8
 
-
-class ExplanationDocument(Document, frozen=True, kw_only=True, tag="rate.explanation/1"):
-    """The document of `rate explain --json`; without a region there is no verdict."""
-
-    prediction: str
-    probability: Share
-    explained: str  # class whose score is explained
-    effect: float | None  # score on the image minus score on a blank image; null: it is not finite
-    rma: dict[str, Share | None]  # evidence kind -> relevance mass; null without evidence
-    rma_se: float | None
-    ceiling: Share
-    floor: Share
-    localization: float | None
-    valid: bool | None  # null: undefined
-    undefined_reason: str | None
-    forwards: AtLeastOne
-    picture: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Explanation:
-    """A verdict with the pixels to which it refers."""
-
-    verdict: Verdict
-    pixels: Float32  # [3,h,w] normalised model input
-
-    def document(self, picture: Path) -> ExplanationDocument:
-        """Return its figures, with the file of its picture."""
-        verdict, prediction = self.verdict, self.verdict.prediction
-        return ExplanationDocument(
-            prediction=prediction.name,
-            probability=prediction.probability,
-            explained=prediction.explained,
-            effect=prediction.effect,
-            rma=verdict.saliency.mass,
-            rma_se=verdict.saliency.standard_error,
-            ceiling=verdict.saliency.bounds.ceiling,
-            floor=verdict.saliency.bounds.floor,
-            localization=verdict.saliency.localization,
-            valid=verdict.valid,
-            undefined_reason=verdict.reason,
-            forwards=verdict.forwards,
-            picture=str(picture),
-        )
+FEWEST = 2
+"""The number of other pictures that a standard error needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +36,38 @@ class Question:
     label: str | None = None  # class to explain; None = the predicted one
     head: str | None = None  # None = the only head
 
+    @property
+    def has_region(self) -> bool:
+        """Whether it says where the object is."""
+        return bool(self.boxes) or self.mask is not None
+
+
+def usual_verdict(fill: str) -> str:
+    """Return what decides with a fill: swaps, if it is a folder of other pictures."""
+    return "map" if fill in ("auto", "mean", "own") else "swap"
+
+
+def measurement_of_one(given: Measurement) -> Measurement:
+    """Return ``given`` with the verdict that is usual for its fill.
+
+    Raises:
+        ConfigError: the fill is other pictures of a set, which one image lacks, or there are fills for a map.
+    """
+    if given.fill == "pictures":
+        raise ConfigError("fill 'pictures': one image has no set to take them from; name a folder of other pictures")
+    if given.verdict != "swap" and usual_verdict(given.fill) == "swap":
+        return replace(given, verdict="swap", score="auto")
+    if given.verdict != "swap" and given.fills != "auto":
+        raise ConfigError(f"fills {given.fills}: the number of other pictures for swaps; add --fill FOLDER")
+    return given
+
+
+def most_forwards(artifact: Artifact, measurement: Measurement) -> int:
+    """Compute the largest number of rows that `explain` takes."""
+    drawn = measurement.of_map
+    masks: int = drawn.method.masks_of(drawn, artifact.geometry.size, artifact.patches).count
+    return _rows_of_swaps(measurement) + CLEAN_ROWS + masks
+
 
 def explain(
     artifact: Artifact,
@@ -84,10 +77,19 @@ def explain(
     execution: Execution,
     tick: Callable[[int], None] = lambda forwards: None,
 ) -> Explanation:
-    """Measure one image as in a run; the id that seeds its masks is the file's name.
+    """Measure one image as in a run; the id that seeds its masks and the order of its fills is the file's name.
+
+    Args:
+        artifact: the model.
+        backend: an open backend with the graph of ``measurement``.
+        question: the image and what is asked about it.
+        measurement: made by `measurement_of_one`.
+        execution: its batch is used.
+        tick: receives the rows so far; they end at `most_forwards`.
 
     Raises:
-        UsageError: the image cannot be read, or the artifact lacks the head or the class.
+        UsageError: the image cannot be read, the artifact lacks the head or the class, or swaps lack a region or other
+            pictures.
         ConfigError: there are too few masks to show evidence.
     """
     measurement.check_evidence()
@@ -102,17 +104,22 @@ def explain(
         boxes=question.boxes if question.mask is None else None,
         mask=None if question.mask is None else str(question.mask.resolve()),
     )
-    explained = replace(measurement, explain="label" if question.label else "prediction")
-    job = job_of_samples(artifact, (sample,), explained, execution, (head,))
-    stats = RunStats()
-    for step in InProcess(backend).steps(job, [sample]):
-        stats += step.stats
-        tick(stats.forwards)
-        for outcome in step.outcomes:
-            if outcome.error is not None:
-                raise UsageError(outcome.error)
-            return Explanation(outcome.verdicts[0], prepare(sample, artifact.geometry).pixels)
-    raise AssertionError("an engine gives every sample back")
+    explained, bank = replace(measurement, explain="label" if question.label else "prediction"), None
+    if measurement.verdict == "swap":
+        if not question.has_region:
+            raise UsageError(
+                f"--fill {measurement.fill}: swaps need to know where the object is; give its --boxes or --mask, or "
+                "leave --fill out for a map"
+            )
+        bank = _other_pictures(artifact, sample, explained)
+        if explained.fills == "auto" and len(bank) < FEWEST_FILLS:
+            explained = replace(explained, fills=len(bank))
+    job, runner = job_of_samples(artifact, (sample,), explained, execution, (head,), bank), InProcess(backend)
+    verdict = _verdict(runner, job, tick)
+    swaps = _rows_of_swaps(measurement)
+    drawn = _verdict(runner, job.of_map, lambda forwards: tick(swaps + forwards)) if verdict.swap else verdict
+    others = () if verdict.swap is None else _met(job, sample, verdict.swap.fills)
+    return Explanation(verdict, drawn, job.decode(sample), artifact.geometry, explained, others)
 
 
 def choose_head(artifact: Artifact, name: str | None) -> Head:
@@ -128,3 +135,44 @@ def choose_head(artifact: Artifact, name: str | None) -> Head:
         asked = "name one of them with --head" if name is None else f"there is no head {name!r}"
         raise UsageError(f"the artifact has the heads {', '.join(heads)}; {asked}")
     return heads[name]
+
+
+def _verdict(runner: InProcess, job: Job, tick: Callable[[int], None]) -> Verdict:
+    stats = RunStats()
+    for step in runner.steps(job, job.samples):
+        stats += step.stats
+        tick(stats.forwards)
+        for outcome in step.outcomes:
+            if outcome.error is not None:
+                raise UsageError(outcome.error)
+            return outcome.verdicts[0]
+    raise AssertionError("an engine gives every sample back")
+
+
+def _rows_of_swaps(measurement: Measurement) -> int:
+    return CLEAN_ROWS + ROWS_PER_FILL * measurement.most_fills if measurement.verdict == "swap" else 0
+
+
+def _other_pictures(artifact: Artifact, sample: Sample, measurement: Measurement) -> Bank:
+    """Read the pictures of the folder of fills, without the image itself.
+
+    Raises:
+        UsageError: there are too few; says how many there are and how many are needed.
+    """
+    decode, folder = decoder(measurement, artifact.geometry), measurement.fill
+    bank = folder_bank(Path(folder), bank_size(measurement), measurement.seed, decode)
+    others = tuple(one for one in bank.pictures if sample.image != one.image and sample.id != one.id)
+    needed = measurement.fills if isinstance(measurement.fills, int) else FEWEST
+    if len(others) < needed:
+        unread = f" ({len(bank.skipped)} cannot be read)" if bank.skipped else ""
+        raise UsageError(
+            f"--fill {folder} has {len(others)} pictures beside {sample.id} that can be read{unread}, and swaps need "
+            f"{needed} of them; give a folder with more, or at least {FEWEST} and --fills {FEWEST}"
+        )
+    return replace(bank, pictures=others)
+
+
+def _met(job: Job, sample: Sample, fills: int) -> tuple[UInt8, ...]:
+    """Return the first pictures that the image met; those of a folder have no region, so chance alone orders them."""
+    numbers = job.bank.order(sample)[: min(SWAPS_SHOWN, fills)].tolist()
+    return tuple(levels(job.decode(job.bank.pictures[number]).pixels, job.geometry) for number in numbers)

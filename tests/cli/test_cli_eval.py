@@ -23,7 +23,7 @@ from rate.errors import ConfigError
 from rate.records import read
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
-from rate.studies.one_image import ExplanationDocument
+from rate.studies.explanation import ExplanationDocument
 
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 
@@ -329,8 +329,9 @@ def test_explain_writes_a_picture_and_says_what_it_rests_on(
     arguments = ["explain", str(trained.artifact), str(image), "--out", str(out), "--masks", "40"]
     assert run([*arguments, "--boxes", "[[0, 0, 40, 40]]", "--class", "light", "--json"]) == 0
     found = printed_explanation(tmp_path, capsys)
-    assert (found.explained, found.picture, found.forwards) == ("light", str(out), 41)
-    assert 0 <= found.floor < found.ceiling <= 1
+    assert (found.verdict, found.explained, found.picture, found.forwards) == ("map", "light", str(out), 41)
+    assert found.swap is None
+    assert 0 <= found.map.floor < found.map.ceiling <= 1
     assert np.asarray(Image.open(out)).shape == (448, 896, 3)
     assert run(arguments) == 0
     said = capsys.readouterr().out

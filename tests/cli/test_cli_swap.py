@@ -21,7 +21,7 @@ from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from tests.conftest import write_images
 
-SWAP = ("--verdict", "swap", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
+SWAP = ("--verdict", "swap", "--batch", "8", "--threads", "1", "--backend", "onnxruntime", "--save-maps", "none")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rate.cli.main import run
+from rate.errors import ConfigError
+from rate.records import read
 from rate.runs.run_document import read_run
+from rate.studies.explanation import ExplanationDocument
 
 FEW = ("--fills", "4", "--masks", "20", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 
@@ -30,3 +33,21 @@ def test_maps_are_drawn_with_progress_and_not_twice(
     assert (execution["save_maps"], execution["maps"]["masks"]) == (4, 20)
     assert run(command) == 0
     assert "maps:" not in capsys.readouterr().err
+
+
+def test_explain_with_other_pictures(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, out = trained.manifest.parent / "1.png", tmp_path / "heat.png"
+    command = ["explain", str(trained.artifact), str(image), "--out", str(out), "--masks", "20", "--threads", "1"]
+    command += ["--boxes", "[[0, 0, 40, 40]]", "--fill", str(image.parent)]
+    assert run([*command, "--fills", "5", "--json"]) == 0
+    (tmp_path / "heat.json").write_text(capsys.readouterr().out)
+    document = read(tmp_path / "heat.json", ExplanationDocument, ConfigError, "")
+    assert document.swap is not None
+    assert (document.verdict, document.swap.fills, document.picture) == ("swap", 5, str(out))
+    assert document.forwards == 1 + 2 * 5 + 1 + 20
+    assert run([*command, "--fills", "5"]) == 0
+    captured = capsys.readouterr()
+    assert f"share of the region {document.swap.share:.3f}" in captured.out
+    assert "explain: 32/32 forwards" in captured.err
+    assert run([*command, "--fills", "50"]) == 2
+    assert "has 7 pictures beside 1.png that can be read, and swaps need 50" in capsys.readouterr().err

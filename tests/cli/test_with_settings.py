@@ -104,7 +104,7 @@ def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path, monkeypatc
 COMMANDS = [
     (("eval",), Measurement, ()),
     (("eval",), Execution, ()),
-    (("explain",), Measurement, ("seed",)),
+    (("explain",), Measurement, ("fills", "seed")),
     (("explain",), Execution, ("threads", "device")),
     (("export",), ExportOptions, ()),
     (("bench",), BenchSettings, ()),
