@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from rate.types import Float64
+from rate.types import Codes, Float64, SampleValues
 
 Z95 = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
@@ -122,6 +122,13 @@ def spread_of(sizes: ByCluster, sums: ByCluster, squares: ByCluster) -> Spread:
     effect = max(1.0, second / (total * variance), 1.0 + min(1.0, correlation) * (alone - 1))
     freedom = 2.0 / max(fourth / second**2 - 1.0 / count, 2.0 / (count - 1)) if second > 0 else count - 1.0
     return Spread(count, effect, max(1.0, freedom))
+
+
+def spread_over(values: SampleValues, cluster: Codes) -> Spread:
+    """Estimate the spread of the mean of values over their clusters, given as codes; see `spread_of`."""
+    _, member = np.unique(cluster, return_inverse=True)
+    sums = (np.bincount(member, weights=one).astype(np.float64) for one in (np.ones(len(values)), values, values**2))
+    return spread_of(*sums)
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from rate.intervals import MIN_CLUSTERS, Spread, score_interval, spread_of
+from rate.intervals import MIN_CLUSTERS, Spread, score_interval, spread_over
 from rate.records import Count, Record, Share
 from rate.types import Bool, Codes, SampleFlags, SampleValues
 
@@ -165,11 +165,7 @@ def sample_ratio(metric: str, states: Codes, cluster: Codes | None) -> Ratio:
 
 def share_of(counted: SampleFlags, cluster: Codes | None) -> Ratio:
     """Compute the share of samples that count, with the spread of their clusters if they have some."""
-    spread = None
-    if cluster is not None:
-        _, member = np.unique(cluster, return_inverse=True)
-        sums = np.bincount(member, weights=counted).astype(np.float64)
-        spread = spread_of(np.bincount(member).astype(np.float64), sums, sums)
+    spread = None if cluster is None else spread_over(counted.astype(np.float64), cluster)
     return Ratio(int(counted.sum()), len(counted), spread)
 
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from rate.intervals import Spread, score_interval, spread_of
+from rate.intervals import Spread, score_interval, spread_over
 from rate.metrics import ir, pt, quadrants
 from rate.records import Record, Share
 from rate.types import Codes, SampleFlags, SampleValues
@@ -76,13 +76,7 @@ def share_without_noise(
     weights = 2.0 * (value >= threshold) - _above(value, standard_error, threshold)
     share = min(1.0, max(0.0, float(weights.mean())))
     added = max(0.0, float(weights.var()) - share * (1 - share))
-    spread = Spread(0)
-    if cluster is not None:
-        _, member = np.unique(cluster, return_inverse=True)
-        sizes, sums, squares = (
-            np.bincount(member, weights=one).astype(np.float64) for one in (weights**0, weights, weights**2)
-        )
-        spread = spread_of(sizes, sums, squares)
+    spread = Spread(0) if cluster is None else spread_over(weights, cluster)
     low, high = score_interval(share, len(value) / spread.design_effect, spread.quantile, added)
     return NoiseFree(share, low, high)
 

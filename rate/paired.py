@@ -22,8 +22,9 @@ from typing import Annotated, TypeAlias
 import numpy as np
 
 from rate.intervals import MIN_CLUSTERS, score_interval, spread_of, student_quantile
+from rate.means import SampleMean, mean_of, residual_correlation
 from rate.metrics import STATES, Ratio, membership
-from rate.types import Bool, Codes, Float64, Int64
+from rate.types import Bool, Codes, Float64, Int64, SampleValues
 
 Table: TypeAlias = Annotated[Int64, "7 7"]
 Tables: TypeAlias = Annotated[Int64, "7 7"] | Annotated[Int64, "clusters 7 7"]
@@ -44,18 +45,18 @@ _BLOCK = 4_000_000  # numbers drawn at a time
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric of two heads over the same samples, with the 95 % interval of second - first."""
+    """A share or mean of two heads over the same samples, with the 95 % interval of second - first."""
 
     metric: str
-    first: Ratio
-    second: Ratio
+    first: Ratio | SampleMean
+    second: Ratio | SampleMean
     low: float | None
     high: float | None
     method: str  # bootstrap | mover | cluster-bootstrap | undefined
 
     @property
     def value(self) -> float | None:
-        """The difference second - first in [-1, 1]; None if either ratio is undefined."""
+        """The difference second - first; None if one of the two is undefined."""
         if self.first.value is None or self.second.value is None:
             return None
         return self.second.value - self.first.value
@@ -110,6 +111,34 @@ def difference(metric: str, tables: Tables) -> Difference:
     limits, method = _limits(tables, marks, first, second)
     low, high = limits or (None, None)
     return Difference(metric, first, second, low, high, method if limits else "undefined")
+
+
+def mean_difference(
+    metric: str, first: SampleValues, second: SampleValues, cluster: Codes | None = None, least: float = 0.0
+) -> Difference:
+    """Compute the difference of the means of two heads over the same samples, with the interval of MOVER.
+
+    >>> change = mean_difference("gap", np.array([0.5, 0.75, 1.0]), np.array([0.25, 0.5, 0.75]), least=-1.0)
+    >>> change.value
+    -0.25
+
+    Args:
+        metric: its name.
+        first: the value of each sample for the first head, between ``least`` and 1.
+        second: the value for the second head.
+        cluster: the code of each sample's cluster; None without clusters.
+        least: the least possible value.
+    """
+    one, other = (mean_of(values, cluster, least) for values in (first, second))
+    if one.value is None or other.value is None or one.interval is None or other.interval is None:
+        return Difference(metric, one, other, None, None, "undefined")
+    correlation = residual_correlation(first, second, cluster)
+    (low_1, high_1), (low_2, high_2) = one.interval, other.interval
+    value = other.value - one.value
+    low = value - _combined_distance(other.value - low_2, high_1 - one.value, correlation)
+    high = value + _combined_distance(high_2 - other.value, one.value - low_1, correlation)
+    widest = 1.0 - least
+    return Difference(metric, one, other, max(-widest, low), min(widest, high), "mover")
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -19,7 +19,7 @@ ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
     ("config", "methods", "option"),
-    ("kernels", "intervals", "metrics", "noise", "paired", "validity"),
+    ("kernels", "intervals", "means", "metrics", "noise", "paired", "validity"),
     ("data",),
     ("backends",),
     ("artifacts",),

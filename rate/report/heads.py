@@ -99,12 +99,13 @@ def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:
     """
     one, other = first.run.measurement, second.run.measurement
     pairs = [(f"measurement.{name}", one.get(name), other.get(name)) for name in sorted(one.keys() | other.keys())]
-    pairs.append(("identity.data", first.run.identity.data, second.run.identity.data))
+    had, has = first.run.identity, second.run.identity
+    pairs += [("identity.data", had.data, has.data), ("identity.bank", had.bank, has.bank)]
     return [f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}" for name, a, b in pairs if a != b]
 
 
 def require_comparable(heads: list[HeadRun]) -> None:
-    """Refuse heads whose data, saliency, evidence, rule or tau differ.
+    """Refuse heads whose data, other pictures, saliency, evidence, rule or tau differ.
 
     Raises:
         RunError: they differ; the message names the differences.

@@ -10,7 +10,7 @@ from rate.doctor import Diagnosis
 from rate.finetune.recipe import FinetunedDocument
 from rate.records import DIALECT, Document, schema_of
 from rate.report.compare.agreement import AgreementDocument
-from rate.report.compare.compare import ComparisonDocument
+from rate.report.compare.document import ComparisonDocument
 from rate.report.gate.document import GateDocument
 from rate.report.html.page import Report
 from rate.report.tables.samples import SampleListDocument

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rate.means import SwapMeans, swap_means
 from rate.metrics import QUADRANTS, STATES, Counts, Ratio, membership, sample_ratio
 from rate.runs.failures import Failure, FailureCounts
 from rate.runs.shuffled import ranks
@@ -19,7 +20,7 @@ from rate.runs.states import cluster_codes, cluster_digests, states
 from rate.types import Bool, Codes, Float64, UInt64
 from rate.validity import Verdicts, is_resolvable
 
-_SWAPS = ["share", "share_se", "kept_alone", "kept_without", "object_only", "background_only"]
+_SWAPS = ["share", "share_se", "kept_alone", "kept_without", "object_only", "background_only", "fills"]
 _FLOATS = [*_SWAPS, "rma_positive", "rma_minmax", "rma_raw", "rma_se", "ceiling", "floor", "area"]
 HEAD_ROW_COLUMNS = [
     "id",
@@ -98,6 +99,11 @@ class HeadRows:
         """Compute one of `METRICS` under the run's own rule, for all rows or the chosen ones."""
         rows = slice(None) if chosen is None else chosen
         return sample_ratio(metric, self.columns["state"][rows], None if self.cluster is None else self.cluster[rows])
+
+    def swap_means(self, chosen: Bool | None = None) -> SwapMeans:
+        """Compute what swaps leave of the predictions, over all rows or the chosen ones."""
+        rows = np.ones(len(self), np.bool_) if chosen is None else chosen
+        return swap_means(lambda name: self.floats(name, rows), None if self.cluster is None else self.cluster[rows])
 
     def verdicts(self, kind: str, rows: Bool) -> Verdicts:
         """Return the verdicts of some rows by a kind of evidence, for any rule.

@@ -75,6 +75,11 @@ class Rule(Record, frozen=True):
         return "localization" if self.valid == "midpoint" else "relevance mass"
 
     @property
+    def drawn(self) -> Literal["fill", "mask"]:
+        """What is drawn at random for a verdict."""
+        return "fill" if self.verdict == "swap" else "mask"
+
+    @property
     def adaptive(self) -> bool:
         """Whether a sample takes as many rows as its own verdict needs."""
         return "auto" in (self.masks, self.fills)

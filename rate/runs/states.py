@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
 from rate.metrics import STATES, quadrant_codes
-from rate.types import Bool, Codes, Int64, UInt64
+from rate.types import Bool, Codes, Int64, SampleValues, UInt64
 
 NO_CLUSTER = 0
 
@@ -21,6 +21,11 @@ def states(rows: pa.Table) -> Codes:
     undefined = STATES.index("undefined_right") + ~correct
     judged = np.where(_holds(pc.is_valid(rows["undefined_reason"])), undefined, quadrant_codes(correct, valid))
     return np.where(_holds(pc.is_valid(rows["error"])), STATES.index("error"), judged).astype(np.int64)
+
+
+def column_values(rows: pa.Table, name: str) -> SampleValues:
+    """Return the values [n] of a column of numbers; NaN where there are none."""
+    return np.asarray(rows[name].to_numpy(), np.float64)
 
 
 def cluster_digests(names: Iterable[str | None]) -> UInt64:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from rate.errors import UsageError
+from rate.means import SwapMeans
 from rate.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
 from rate.noise import NoiseFree, share_without_noise, verdict_noise
 from rate.records import record, write
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
-from rate.runs.parts import iter_parts
+from rate.runs.parts import iter_parts, read_rows
 from rate.runs.rows import RunStats
 from rate.runs.run_document import Rule, RunDocument, read_run
 from rate.runs.shuffled import SKETCHES, Ring, take_sketches
@@ -28,6 +32,7 @@ from rate.runs.summary_document import (
     SweepPoint,
     Throughput,
 )
+from rate.runs.summary_text import as_html, as_text
 from rate.types import Bool, Json
 from rate.validity import Verdicts, sweep
 
@@ -65,6 +70,7 @@ class HeadSummary:
     forwards_mean: float | None
     pt: Metric
     ir: Metric
+    swap: SwapMeans | None  # None of a run by maps
     also: tuple[Also, ...]  # the same rows under the other rules
     sweep: tuple[SweepPoint, ...]  # PT and IR as functions of tau
     groups: dict[str, GroupRecord]
@@ -86,6 +92,7 @@ class HeadSummary:
             counts=record(Quadrants, self.counts),
             pt=self.pt.document,
             ir=self.ir.document,
+            swap=None if self.swap is None else self.swap.document,
             undefined_by=self.undefined_by,
             also=self.also,
             sweep=self.sweep,
@@ -112,6 +119,26 @@ class Summary:
     def samples(self) -> int:
         """The number of samples with a row."""
         return max((head.rows for head in self.heads.values()), default=0)
+
+    def rows(self, head: str | None = None) -> pa.Table:
+        """Read the rows of the run in order of id, of all heads or of one; `rate schema samples` has the columns.
+
+        Raises:
+            RunError: the folder is gone, as after an evaluation without ``out``, or damaged.
+            UsageError: the run has no such head.
+        """
+        if head is not None and head not in self.heads:
+            raise UsageError(f"{self.run} has no head {head!r}; it has {', '.join(self.heads)}")
+        rows = read_rows(self.run, read_run(self.run)).sort_by("id")
+        return rows if head is None else rows.filter(pc.equal(rows["head"], head))
+
+    def __str__(self) -> str:
+        """Format every number of every head with its interval, one a line."""
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """Format the numbers as a table, for notebooks."""
+        return as_html(self)
 
     @property
     def document(self) -> SummaryDocument:
@@ -188,9 +215,10 @@ def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
         forwards_mean=float(forwards.mean()) if len(forwards) else None,
         pt=trust,
         ir=reliability,
+        swap=rows.swap_means() if rule.verdict == "swap" else None,
         also=() if rule.adaptive or rule.verdict == "swap" else tuple(_also(rows, rule)),
         sweep=swept,
-        groups={name: _group(rows, own) for name, own in rows.by_group()},
+        groups={name: _group(rows, own, rule) for name, own in rows.by_group()},
     )
 
 
@@ -199,9 +227,10 @@ def _swept(verdicts: Verdicts, rule: str) -> tuple[SweepPoint, ...]:
     return tuple(SweepPoint(tau, trust, reliability) for tau, trust, reliability in sweep(verdicts, rule))
 
 
-def _group(rows: HeadRows, own: Bool) -> GroupRecord:
+def _group(rows: HeadRows, own: Bool, rule: Rule) -> GroupRecord:
     ratios = {metric: record(RatioRecord, rows.ratio(metric, own)) for metric in METRICS}
-    return GroupRecord(n=int(own.sum()), **ratios)
+    swap = rows.swap_means(own).document if rule.verdict == "swap" else None
+    return GroupRecord(n=int(own.sum()), swap=swap, **ratios)
 
 
 def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, shuffled: Counts) -> tuple[Metric, Metric]:

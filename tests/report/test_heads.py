@@ -102,6 +102,13 @@ def test_every_difference_of_data_or_measurement_is_named_with_both_values(tmp_p
     assert "the same data with the same settings" in said
 
 
+def test_other_pictures_in_the_bank_are_a_difference(tmp_path: Path) -> None:
+    one, other = (
+        load_head(str(write_run(tmp_path / name, {"a": ["rr"]}, verdict="swap", bank=name))) for name in ("b1", "b2")
+    )
+    assert incompatibilities(one, other) == ["identity.bank: 'b1' in b1@a, 'b2' in b2@a"]
+
+
 def test_a_setting_that_only_one_of_them_knows_is_a_difference(tmp_path: Path) -> None:
     one = load_head(str(write_run(tmp_path / "one", {"a": ["rr"]})))
     other = load_head(str(write_run(tmp_path / "other", {"a": ["rr"]}, measurement={"later": "x"})))

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from msgspec import Meta
 
 from rate.errors import UsageError
 from rate.intervals import MIN_CLUSTERS, Units
-from rate.metrics import METRICS, QUADRANTS, STATES, RatioRecord
+from rate.means import MEAN_TITLES, SWAP_METRICS
+from rate.metrics import METRICS, QUADRANTS, STATES
 from rate.paired import Difference, Tables, difference, joint, mcnemar, sign_flip
-from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Share, Signed, record
-from rate.report.compare.pairing import in_common, joint_tables
+from rate.records import record
+from rate.report.compare.document import (
+    ComparedHead,
+    ComparisonDocument,
+    DifferenceRecord,
+    McNemarRecord,
+    MeanDifferenceRecord,
+    PairRecord,
+    StateChange,
+)
+from rate.report.compare.pairing import in_common, joint_tables, mean_differences
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
-from rate.runs.states import states
+from rate.runs.states import clusters_of, states
 from rate.types import Int64
 
 _RIGHT = ("rr", "rw", "undefined_right")
@@ -25,9 +33,7 @@ _VALID = ("rr", "wr")
 _NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
 """The parts of a run's identity that may differ between two heads and change their numbers with the same weights."""
 
-State: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATES)})]
-
-TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR", "judged_accuracy": "accuracy, judged"}
+TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR", "judged_accuracy": "accuracy, judged"} | MEAN_TITLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,69 +46,6 @@ class McNemar:
     only_first: int
     only_second: int
     p: float  # in [0, 1]; 1 if no sample differs
-
-
-class StateChange(Record, frozen=True, rename={"before": "from", "after": "to"}):
-    """A sample whose state of `STATES` differs between the two heads."""
-
-    id: str
-    before: State
-    after: State
-
-
-class McNemarRecord(Record, frozen=True):
-    """A `McNemar` in a document."""
-
-    only_first: Count
-    only_second: Count
-    p: Share
-
-
-class DifferenceRecord(Record, frozen=True):
-    """A `Difference` in a document: the second less the first."""
-
-    first: RatioRecord
-    second: RatioRecord
-    value: Signed | None
-    low: Signed | None
-    high: Signed | None
-    method: Literal["bootstrap", "mover", "cluster-bootstrap", "undefined"]
-
-
-class PairRecord(Record, frozen=True):
-    """Two heads over the samples that both have."""
-
-    first: str
-    second: str
-    paired: Count
-    only_first: Count  # samples that the other lacks
-    only_second: Count
-    units: Annotated[Literal["clusters", "samples"], Meta(description="of intervals and tests")]
-    clusters: AtLeastOne | None
-    differences: dict[str, DifferenceRecord]  # by metric
-    mcnemar: dict[str, McNemarRecord]  # accuracy | validity
-    moves: dict[State, dict[State, Count]]
-    changed: tuple[StateChange, ...]
-    conclusions: tuple[str, ...]
-
-
-class ComparedHead(Record, frozen=True):
-    """A head of a comparison."""
-
-    name: str
-    run: str  # its folder
-    head: str
-    status: RunStatus
-
-
-class ComparisonDocument(Document, frozen=True, tag="rate.comparison/4"):
-    """The document of `rate compare --json`."""
-
-    baseline: str
-    heads: tuple[ComparedHead, ...]
-    pairs: tuple[PairRecord, ...]
-    notices: tuple[str, ...]
-    caveat: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +62,11 @@ class Pair:
     mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
     moves: Int64  # [7,7] by `STATES`
     changed: tuple[StateChange, ...]  # in order of id
+
+    @property
+    def means(self) -> tuple[str, ...]:
+        """The metrics that are means; none of runs by maps."""
+        return tuple(name for name in self.differences if name in SWAP_METRICS)
 
     @property
     def conclusions(self) -> tuple[str, ...]:
@@ -145,7 +93,8 @@ class Pair:
             only_second=self.unpaired[1],
             units=self.units.name,
             clusters=self.units.clusters,
-            differences={name: record(DifferenceRecord, difference) for name, difference in self.differences.items()},
+            differences={name: record(DifferenceRecord, self.differences[name]) for name in METRICS},
+            means={name: record(MeanDifferenceRecord, self.differences[name]) for name in self.means},
             mcnemar={name: record(McNemarRecord, test) for name, test in self.mcnemar.items()},
             moves=moves,
             changed=self.changed,
@@ -233,6 +182,9 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
     states_1, states_2 = states(rows_1), states(rows_2)
     moves = joint(states_1, states_2)
     tables, units = joint_tables(rows_1, states_1, states_2, by_cluster=by_cluster)
+    means = {}
+    if first.run.rule.verdict == "swap":
+        means = mean_differences(rows_1, rows_2, clusters_of(rows_1) if by_cluster else None)
     first_title, second_title = _titles([first, second])
     return Pair(
         first=first,
@@ -241,7 +193,7 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
         paired=len(rows_1),
         unpaired=(len(first.rows) - len(rows_1), len(second.rows) - len(rows_1)),
         units=units,
-        differences={metric: difference(metric, tables) for metric in METRICS},
+        differences={metric: difference(metric, tables) for metric in METRICS} | means,
         mcnemar={"accuracy": _mcnemar(tables, _RIGHT, STATES[:-1]), "validity": _mcnemar(tables, _VALID, QUADRANTS)},
         moves=moves,
         changed=tuple(_changes(rows_1["id"], states_1, states_2)),

@@ -1,15 +1,19 @@
-"""The rows of two heads, joined by id, and the joint tables of their states."""
+"""The rows of two heads, joined by id, the joint tables of their states, and the differences of their means."""
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
 from rate.intervals import Units
-from rate.paired import Tables, joint, joint_by_cluster
+from rate.means import LEAST, SWAP_METRICS, swap_values
+from rate.paired import Difference, Tables, joint, joint_by_cluster, mean_difference
 from rate.report.heads import HeadRun
-from rate.runs.states import clusters_of
+from rate.runs.states import clusters_of, column_values
 from rate.types import Codes
 
 
@@ -38,3 +42,18 @@ def joint_tables(rows: pa.Table, first: Codes, second: Codes, *, by_cluster: boo
         return joint(first, second), Units(None)
     tables = joint_by_cluster(first, second, codes)
     return tables, Units(len(tables))
+
+
+def mean_differences(first: pa.Table, second: pa.Table, cluster: Codes | None) -> dict[str, Difference]:
+    """Compute the difference of every mean of two runs by swaps, from rows of the same samples and their clusters.
+
+    Samples whose region leaves nothing to swap, or that failed in one of the two, are left out.
+    """
+    columns = [partial(column_values, rows) for rows in (first, second)]
+    swapped = np.isfinite(columns[0]("object_only")) & np.isfinite(columns[1]("object_only"))
+    own = None if cluster is None else cluster[swapped]
+    differences = {}
+    for metric in SWAP_METRICS:
+        one, other = (swap_values(metric, column)[swapped] for column in columns)
+        differences[metric] = mean_difference(metric, one, other, own, LEAST[metric])
+    return differences

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rate.means import SampleMean
 from rate.metrics import QUADRANTS, STATES, Ratio
 from rate.paired import Difference
 from rate.report.compare.agreement import Agreement
@@ -56,8 +57,9 @@ def _metrics(pair: Pair) -> Table:
     return table
 
 
-def _share(ratio: Ratio) -> str:
-    return f"{number(ratio.value)} ({ratio.numerator}/{ratio.denominator})"
+def _share(share: Ratio | SampleMean) -> str:
+    of = share.samples if isinstance(share, SampleMean) else f"{share.numerator}/{share.denominator}"
+    return f"{number(share.value)} ({of})"
 
 
 def _interval(difference: Difference) -> tuple[str, str]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.intervals import Spread, Units
+from rate.means import LEAST, SampleMean, mean_of, swap_values
 from rate.metrics import QUADRANTS, STATES, Ratio, sample_ratio, share_of
 from rate.paired import Difference, difference
 from rate.report.compare.compare import Pair
-from rate.report.compare.pairing import in_common, joint_tables
-from rate.report.gate.policy import COUNTED, Check
+from rate.report.compare.pairing import in_common, joint_tables, mean_differences
+from rate.report.gate.policy import COUNTED, MEANS, Check
 from rate.report.heads import HeadRun
-from rate.runs.states import clusters_of, slices, states
+from rate.runs.states import clusters_of, column_values, slices, states
 from rate.types import Bool, Codes, Int64
+
+_BY_MAPS = "undefined: {} is measured by swaps, and {} is a run by maps; evaluate with --verdict swap"
 
 COLUMN = {"class": "label", "group": "group"}
 """The column of a row that names its slice; a class is the true one."""
@@ -39,6 +43,7 @@ class Reading:
     units: Units | None = None  # of the interval; None without one
     spread: Spread | None = None  # of the clusters behind a share
     missing: str | None = None  # reason if nothing could be computed
+    undefined: str | None = None  # reason if the run does not measure it
 
     @property
     def support(self) -> int:
@@ -60,13 +65,17 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
         pair: baseline and candidate; None without a baseline, in which case ``check`` is no drop.
     """
     before = pair if check.is_drop else None
-    if check.metric == "images_per_s":
+    if check.metric in MEANS and candidate.run.rule.verdict != "swap":
+        yield None, Reading(len(candidate.rows), 0, undefined=_BY_MAPS.format(check.metric, candidate.name))
+    elif check.metric == "images_per_s":
         yield None, _throughput(candidate, before.first if before else None)
     elif before is None:
         for name, at in _slices(candidate.rows, check.slice):
             yield name, _read(check, candidate.rows.take(at))
     elif check.slice is None:
         yield None, _drop(before.differences[check.metric], before.paired, before.units)
+    elif check.metric in MEANS:
+        yield from _mean_drops(check.metric, check.slice, before)
     else:
         yield from _drops(check.metric, check.slice, before)
 
@@ -110,6 +119,9 @@ def _read(check: Check, rows: pa.Table) -> Reading:
     if check.metric == "forwards":
         used = rows.filter(pc.is_null(rows["error"]))["forwards"]
         return Reading(n, len(used), value=pc.mean(used).as_py())
+    if check.metric in MEANS:
+        mean = _mean(check.metric, rows)
+        return Reading(n, mean.samples, value=mean.value, low=mean.low, high=mean.high, units=Units(mean.clusters))
     ratio = _ratio(check.metric, rows)
     if check.is_count:
         return Reading(n, n, ratio.numerator, float(ratio.numerator))
@@ -123,6 +135,12 @@ def _read(check: Check, rows: pa.Table) -> Reading:
         units=Units(ratio.clusters),
         spread=ratio.spread,
     )
+
+
+def _mean(metric: str, rows: pa.Table) -> SampleMean:
+    values, clusters = swap_values(metric, partial(column_values, rows)), clusters_of(rows)
+    swapped = np.isfinite(values)
+    return mean_of(values[swapped], None if clusters is None else clusters[swapped], LEAST[metric])
 
 
 def _ratio(metric: str, rows: pa.Table) -> Ratio:
@@ -150,19 +168,34 @@ def _drops(metric: str, by: str, pair: Pair) -> Named:
         yield name, _drop(difference(metric, tables), len(at), units)
 
 
+def _mean_drops(metric: str, by: str, pair: Pair) -> Named:
+    """Compute the drop of a mean in every slice; its own clusters are the units if it has enough of them."""
+    before, after = in_common(pair.first, pair.second)
+    for name, at in _slices(after, by):
+        clusters = clusters_of(after.take(at))
+        differences = mean_differences(before.take(at), after.take(at), clusters)
+        units = Units(None if clusters is None else int(clusters.max()) + 1)
+        yield name, _drop(differences[metric], len(at), units)
+
+
 def _drop(difference: Difference, n: int, units: Units) -> Reading:
+    second, first = difference.second, difference.first
     return Reading(
         n=n,
-        denominator=difference.second.denominator,
-        numerator=difference.second.numerator,
+        denominator=_denominator(second),
+        numerator=None if isinstance(second, SampleMean) else second.numerator,
         value=difference.value,
         low=difference.low,
         high=difference.high,
-        candidate=difference.second.value,
-        baseline=difference.first.value,
-        baseline_denominator=difference.first.denominator,
+        candidate=second.value,
+        baseline=first.value,
+        baseline_denominator=_denominator(first),
         units=units,
     )
+
+
+def _denominator(share: Ratio | SampleMean) -> int:
+    return share.samples if isinstance(share, SampleMean) else share.denominator
 
 
 def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:

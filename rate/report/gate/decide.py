@@ -13,7 +13,7 @@ from rate.records import record
 from rate.report.compare.compare import Pair, pair
 from rate.report.gate.checked_values import Reading, measured, number, printable, readings
 from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
-from rate.report.gate.policy import Check, Policy
+from rate.report.gate.policy import MEANS, Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
 from rate.runs.states import clusters_of
@@ -27,6 +27,7 @@ STATES = ("fail", "error", "inconclusive", "warn", "pass")
 _OF_READING = ("value", "low", "high", "numerator", "denominator", "n", "candidate", "baseline")
 _EXIT = {"passed": EXIT_DONE, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
 _OF = {"pt": "correct predictions", "ir": "predictions on valid evidence", "accuracy": "predictions"}
+_OF |= dict.fromkeys(MEANS, "predictions with a region to swap")
 _NO_INTERVAL = "there is no interval: too few samples or clusters stand behind a ratio"
 # larger than the rounding error of a difference of two shares; a drop of exactly the allowed size is allowed
 _ROUNDING = 1e-12
@@ -207,13 +208,23 @@ def judge(check: Check, name: str | None, reading: Reading) -> Result:
     limit = _limit(check, reading)
     of = _OF.get(check.metric, "samples")
     if reading.support < check.min_samples or limit is None or reading.value is None:
-        few = f"{reading.support} {of}, min_samples is {check.min_samples}"
-        why = few if reading.support else f"undefined, there are no {of}"
+        why = _why_undecided(check, reading, of)
         return Result(check, name, "inconclusive", reading, limit, why, check.min_samples)
     ends = (reading.value, reading.value) if check.use == "value" else (reading.low, reading.high)
     if ends[0] is None or ends[1] is None:
         return Result(check, name, "inconclusive", reading, limit, _NO_INTERVAL)
     return _compare(check, name, reading, limit, (ends[0], ends[1]))
+
+
+def _why_undecided(check: Check, reading: Reading, of: str) -> str:
+    """State why there is nothing to compare."""
+    if reading.undefined is not None:
+        return reading.undefined
+    if not reading.support:
+        return f"undefined, there are no {of}"
+    if reading.support < check.min_samples:
+        return f"{reading.support} {of}, min_samples is {check.min_samples}"
+    return f"the baseline is {number(reading.baseline or 0.0)}, and a share of it is no limit; use max_drop"
 
 
 def _compare(check: Check, name: str | None, reading: Reading, limit: float, ends: tuple[float, float]) -> Result:
@@ -237,25 +248,29 @@ def _compare(check: Check, name: str | None, reading: Reading, limit: float, end
 
 
 def _limit(check: Check, reading: Reading) -> float | None:
-    """Compute the limit of the value; a drop is a negative difference, a relative one a share of the baseline."""
+    """Compute the limit of the value; a drop is a negative difference, a relative one a share of the baseline.
+
+    A negative baseline, which a gap may have, has no share.
+    """
     if not check.is_drop:
         return check.threshold
     if check.bound == "max_drop":
         return 0.0 - check.threshold  # not -0.0, which would be shown with its sign
-    return None if reading.baseline is None else 0.0 - check.threshold * reading.baseline
+    negative = reading.baseline is None or reading.baseline < 0.0
+    return None if negative else 0.0 - check.threshold * (reading.baseline or 0.0)
 
 
 def _needed(check: Check, reading: Reading, limit: float) -> int | None:
     """Estimate the denominator that would decide if the value stayed the same.
 
     The interval of a share excludes t exactly if |value - t| > z sqrt(t (1 - t) d / m), with its quantile z and the
-    design effect d of its clusters (1 without them). This is solved for m. The interval of a difference shrinks with
-    1 / sqrt(m) from its present width.
+    design effect d of its clusters (1 without them). This is solved for m. The interval of a mean or of a difference
+    shrinks with 1 / sqrt(m) from its present width.
     """
     value, low, high = reading.value, reading.low, reading.high
     if value is None or low is None or high is None or (gap := abs(value - limit)) < _ROUNDING:
         return None
-    if not check.is_drop:
+    if not check.is_drop and check.metric not in MEANS:
         spread = reading.spread or Spread(0)
         return math.ceil(spread.quantile**2 * limit * (1 - limit) * spread.design_effect / gap**2)
     reach = value - low if value > limit else high - value

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rate.errors import ConfigError
 from rate.files import read_toml
+from rate.means import SWAP_METRICS
 
 PolicySource: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """A path to a TOML file, its content as a mapping, or the list of checks alone."""
@@ -18,19 +20,23 @@ PolicySource: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Mapping[str,
 RATIOS = ("pt", "ir", "accuracy")
 """Shares with their own interval; larger is better."""
 
+MEANS = SWAP_METRICS
+"""Means with their own interval, of runs by swaps: accuracies, and their gap, which may be negative."""
+
 COUNTED = ("undefined", "capped", "errors")
 """Samples counted among all samples of the head; fewer is better."""
 
 MEASURED = ("forwards", "images_per_s")
 """Numbers without an interval: mean forwards per sample, and samples per second of the whole run."""
 
-METRICS = RATIOS + COUNTED + MEASURED
+METRICS = RATIOS + MEANS + COUNTED + MEASURED
 BOUNDS = ("min", "max", "max_drop", "max_drop_relative")
 SLICES = ("class", "group")
 SEVERITIES = ("error", "warn")
 USES = ("interval", "ci_low", "ci_high", "value")
 
-_DROPPING = (*RATIOS, "images_per_s")
+_SHARES = (*RATIOS, *MEANS)
+_DROPPING = (*_SHARES, "images_per_s")
 _END = {"min": "ci_low", "max": "ci_high", "max_drop": "ci_low", "max_drop_relative": "ci_low"}
 """The end of the interval by which a bound is passed: the one nearer to a violation."""
 
@@ -128,7 +134,9 @@ class _Reader:
         """
         known = ("metric", *BOUNDS, *(f.name for f in fields(Check) if f.name not in ("metric", "bound", "threshold")))
         if unknown := [str(key) for key in self._table if key not in known]:
-            raise self._refused(unknown[0], f"is not a key of a check; there are {', '.join(known)}")
+            raise self._refused(
+                unknown[0], f"is not a key of a check; there are {', '.join(known)}{_meant(unknown[0], known)}"
+            )
         if "metric" not in self._table:
             raise self._refused("metric", f"is missing; it is one of {', '.join(METRICS)}")
         metric = self._choice("metric", METRICS, METRICS[0])
@@ -155,7 +163,7 @@ class _Reader:
     def _choice(self, key: str, choices: tuple[str, ...], default: str | None) -> str:
         value = self._table.get(key, default)
         if not isinstance(value, str) or value not in choices:
-            raise self._refused(key, f"must be one of {', '.join(choices)}; got {value!r}")
+            raise self._refused(key, f"must be one of {', '.join(choices)}; got {value!r}{_meant(value, choices)}")
         return value
 
     def _bound(self) -> str:
@@ -169,13 +177,15 @@ class _Reader:
         value = self._table[bound]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
             raise self._refused(bound, f"must be a number from 0 on, got {value!r}")
-        if (bound == "min" and value == 0) or (metric in RATIOS and bound in ("max", "max_drop") and value == 1):
+        lowest, largest_drop = (-1, 2) if metric == "gap" else (0, 1)
+        unbroken = {"min": lowest, "max": 1, "max_drop": largest_drop}
+        if value == unbroken.get(bound) and (bound == "min" or metric in _SHARES):
             raise self._refused(bound, f"= {value!r} cannot be broken by {metric}, so it could not stop anything")
         if metric in COUNTED and bound != "max":
             raise self._refused(bound, f"does not apply to {metric}, of which fewer are better; use max")
         if bound in ("max_drop", "max_drop_relative") and metric not in _DROPPING:
             raise self._refused(bound, f"does not apply to {metric}; it does to {', '.join(_DROPPING)}. Use max")
-        if metric in RATIOS and value > 1:
+        if metric in _SHARES and value > 1:
             raise self._refused(bound, f"must be a share from 0 to 1 for {metric}, got {value!r}; 80 % is 0.8")
         if bound == "max_drop_relative" and value >= 1:
             raise self._refused(bound, f"must be a share below 1 of the baseline's value, got {value!r}; 10 % is 0.1")
@@ -185,7 +195,7 @@ class _Reader:
 
     def _use(self, metric: str, bound: str, threshold: float) -> str:
         """Return ``interval`` or ``value``; a named end of the interval must be the one that decides the bound."""
-        use = self._choice("use", USES, "interval" if metric in RATIOS else "value")
+        use = self._choice("use", USES, "interval" if metric in _SHARES else "value")
         if use == "value":
             return use
         if use not in ("interval", _END[bound]):
@@ -196,7 +206,7 @@ class _Reader:
             raise self._refused(
                 "use", f"must be 'value' for a number of samples ({bound} = {threshold:g}); got {use!r}"
             )
-        if (bound, threshold) in (("min", 1.0), ("max", 0.0)):
+        if (bound, threshold) in (("min", 1.0), *([] if metric == "gap" else [("max", 0.0)])):
             raise self._refused(bound, f'= {threshold:g} cannot be kept by a whole interval; add use = "value"')
         return "interval"
 
@@ -211,3 +221,9 @@ class _Reader:
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
             raise self._refused("name", f"must be one line of text, got {value!r}")
         return value
+
+
+def _meant(value: object, choices: Sequence[str]) -> str:
+    """Ask for the nearest of the choices, if one is near."""
+    alike = get_close_matches(str(value), choices, 1)
+    return f"; did you mean {alike[0]}?" if alike else ""

@@ -62,7 +62,7 @@ class HeadView:
     status: str
     summary: HeadSummary
     answer: list[str]
-    note: str  # statement about the explained class of the maps
+    note: str  # statement about the explained class
     rule: str
     histogram: Histogram | None
     sweep: Sweep | None
@@ -131,6 +131,8 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
         gallery=gallery,
         quadrants=GROUPS,
         reasons=REASONS,
+        by_swap=any(view.summary.swap for view in views),
+        by_map=any(view.summary.swap is None for view in views),
         notes=list(dict.fromkeys(view.note for view in views)),
         frame=_FRAME,
         version=__version__,
@@ -196,7 +198,7 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
             name=names[position],
             status=head.status,
             summary=head.summary,
-            answer=answer(head.summary),
+            answer=answer(head.summary, len(head.run.bank.pictures)),
             note=explained_note(head.summary.rule),
             rule=rule_in_words(head.summary.rule),
             histogram=drawn[position],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rate.means import SampleMean, SwapMeans
 from rate.methods import METHODS
 from rate.runs.run_document import Rule
 from rate.runs.summary import HeadSummary, Metric
@@ -17,11 +18,17 @@ REASONS = {
 }
 
 
-def answer(summary: HeadSummary) -> list[str]:
-    """State accuracy, PT and IR of one head, each with its baseline."""
+def answer(summary: HeadSummary, bank: int = 0) -> list[str]:
+    """State accuracy, PT and IR of one head, each with its baseline, and what swaps leave of the predictions.
+
+    Args:
+        summary: the numbers of the head.
+        bank: the number of other pictures that run.json lists.
+    """
     right = summary.accuracy
     first = f"{right.numerator:,} of {right.denominator:,} images are predicted right."
-    return [first, _trust(summary), _reliability(summary)]
+    swapped = [] if summary.swap is None else _swapped(summary.swap, bank)
+    return [first, _trust(summary), _reliability(summary), *swapped]
 
 
 def rule_in_words(rule: Rule) -> str:
@@ -52,17 +59,39 @@ def rule_in_words(rule: Rule) -> str:
 
 
 def explained_note(rule: Rule) -> str:
-    """State the explained class of the maps, and the consequence for IR."""
+    """State the explained class, and the consequence for IR."""
+    they = "The maps explain" if rule.verdict == "map" else "Swaps are judged by"
     if rule.explained == "prediction":
         return (
-            "The maps explain the predicted class. A wrong prediction on valid evidence rests on the object and still "
+            f"{they} the predicted class. A wrong prediction on valid evidence rests on the object and still "
             "names another class."
         )
     return (
-        "The maps explain the labelled class, as in the paper. A wrong prediction on valid evidence therefore means: "
+        f"{they} the labelled class, as in the paper. A wrong prediction on valid evidence therefore means: "
         "the evidence for the true label lies on the object while another class was predicted. IR is no statement "
         "about the evidence for that other class."
     )
+
+
+def _swapped(swap: SwapMeans, bank: int) -> list[str]:
+    """State what the predictions rest on, as far as swaps show it."""
+    kept, without, gap = swap.object_only, swap.background_only, swap.gap
+    if kept.value is None or without.value is None or gap.value is None or swap.fills is None:
+        return ["No image has a region that could be swapped."]
+    listed = f", of the {bank:,} that run.json lists" if bank else ""
+    return [
+        f"With its region on other pictures an image is predicted right {kept.value:.3f} of the time (object-only "
+        f"accuracy), with other pictures in its region {without.value:.3f} of the time (background-only accuracy); the "
+        f"gap is {gap.value:.3f}{_beside_zero(gap)}",
+        f"An image met {swap.fills:.1f} other pictures on average{listed}.",
+    ]
+
+
+def _beside_zero(gap: SampleMean) -> str:
+    low, high = gap.interval or (-1.0, 1.0)
+    if low > 0.0:
+        return ", and its interval lies above 0."
+    return ", and its interval lies below 0." if high < 0.0 else ", and its interval includes 0."
 
 
 def _trust(summary: HeadSummary) -> str:

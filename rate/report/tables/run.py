@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.intervals import Units
+from rate.means import MEAN_TITLES, SWAP_METRICS, SampleMean
 from rate.metrics import Ratio
 from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
@@ -46,11 +47,14 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         style="bold",
     )
     yield from map(Text, failure_lines(head.failures))
-    table = number_table("", "value", "95 % interval", "of", "uniform", "shuffled", "mask noise")
+    noise = f"{head.rule.drawn} noise"
+    table = number_table("", "value", "95 % interval", "of", "uniform", "shuffled", noise)
     table.add_row("accuracy", *_ratio(head.accuracy), "", "", "")
     for title, metric in (("PT", head.pt), ("IR", head.ir)):
-        table.add_row(title, *_metric(metric))
+        table.add_row(title, *_metric(metric, head.rule))
     table.add_row("accuracy, judged", *_ratio(head.judged_accuracy), "", "", "")
+    for title, mean in _means(head):
+        table.add_row(title, *mean_cells(mean), "", "", "")
     yield table
     yield from map(Text, _beneath(head))
     yield Text(rule_line(head.rule))
@@ -69,13 +73,35 @@ def _beneath(head: HeadSummary) -> Iterable[str]:
     if head.clusters is not None:
         yield f"intervals are {units_of(head)}"
     if (exact := head.pt.without_noise) is not None:
-        yield f"PT without mask noise {exact.value:.3f} ({exact.low:.3f} - {exact.high:.3f})"
+        yield f"PT without {head.rule.drawn} noise {exact.value:.3f} ({exact.low:.3f} - {exact.high:.3f})"
     if head.counts.undefined_right and head.pt.bounds is not None:
         low, high = head.pt.bounds
         yield (
             f"PT is {low:.3f} if all {head.counts.undefined_right} undefined correct predictions were on invalid "
             f"evidence, and {high:.3f} if all were on valid"
         )
+    if head.swap is not None and head.swap.kept_alone.value is not None and head.swap.kept_without.value is not None:
+        yield (
+            "object-only: accuracy with other pictures around the region; background-only: with other pictures in it; "
+            "gap: their difference"
+        )
+        yield (
+            f"the prediction stays with {head.swap.kept_alone.value:.3f} of the pictures around the region, and with "
+            f"{head.swap.kept_without.value:.3f} of those in it; {head.swap.fills:.1f} pictures an image on average"
+        )
+
+
+def _means(head: HeadSummary) -> Iterable[tuple[str, SampleMean]]:
+    """List the means of a run by swaps with their titles."""
+    return () if head.swap is None else ((MEAN_TITLES[name], getattr(head.swap, name)) for name in SWAP_METRICS)
+
+
+def mean_cells(mean: SampleMean) -> tuple[str, str, str]:
+    """Format value, interval and number of samples."""
+    if mean.value is None or mean.interval is None:
+        return "undefined", "", "0"
+    low, high = mean.interval
+    return f"{mean.value:.3f}", f"{low:.3f} - {high:.3f}", str(mean.samples)
 
 
 def units_of(head: HeadSummary) -> str:
@@ -99,9 +125,10 @@ def failure_lines(failures: Iterable[Failure]) -> list[str]:
     return [f"  {one.count} failed, such as {one.example}: {one.message}" for one in failures]
 
 
-def _metric(metric: Metric) -> tuple[str, ...]:
+def _metric(metric: Metric, rule: Rule) -> tuple[str, ...]:
     noise = "" if metric.noise is None else f"± {metric.noise:.3f}"
-    return (*_ratio(metric.ratio), number(metric.uniform), number(metric.shuffled), noise)
+    shuffled = "" if metric.shuffled is None and rule.verdict == "swap" else number(metric.shuffled)
+    return (*_ratio(metric.ratio), number(metric.uniform), shuffled, noise)
 
 
 def _ratio(ratio: Ratio) -> tuple[str, str, str]:

@@ -20,7 +20,8 @@ from rate.intervals import MIN_CLUSTERS
 from rate.metrics import STATES, Ratio
 from rate.paired import mcnemar
 from rate.records import plain, schema_of, written
-from rate.report.compare.compare import ComparisonDocument, compare, pair, signed
+from rate.report.compare.compare import compare, pair, signed
+from rate.report.compare.document import ComparisonDocument
 from rate.report.compare.table import comparison_table, p_value
 from rate.report.heads import load_head
 

@@ -1,0 +1,88 @@
+"""The document of `rate compare --json`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta
+
+from rate.means import SampleMeanRecord
+from rate.metrics import STATES, RatioRecord
+from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Share, Signed
+
+State: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATES)})]
+
+
+class StateChange(Record, frozen=True, rename={"before": "from", "after": "to"}):
+    """A sample whose state of `STATES` differs between the two heads."""
+
+    id: str
+    before: State
+    after: State
+
+
+class McNemarRecord(Record, frozen=True):
+    """A `McNemar` in a document."""
+
+    only_first: Count
+    only_second: Count
+    p: Share
+
+
+class DifferenceRecord(Record, frozen=True):
+    """A `Difference` in a document: the second less the first."""
+
+    first: RatioRecord
+    second: RatioRecord
+    value: Signed | None
+    low: Signed | None
+    high: Signed | None
+    method: Literal["bootstrap", "mover", "cluster-bootstrap", "undefined"]
+
+
+class MeanDifferenceRecord(Record, frozen=True):
+    """A `Difference` of means in a document: the second less the first."""
+
+    first: SampleMeanRecord
+    second: SampleMeanRecord
+    value: float | None
+    low: float | None
+    high: float | None
+    method: Literal["mover", "undefined"]
+
+
+class PairRecord(Record, frozen=True):
+    """Two heads over the samples that both have."""
+
+    first: str
+    second: str
+    paired: Count
+    only_first: Count  # samples that the other lacks
+    only_second: Count
+    units: Annotated[Literal["clusters", "samples"], Meta(description="of intervals and tests")]
+    clusters: AtLeastOne | None
+    differences: dict[str, DifferenceRecord]  # by metric
+    means: Annotated[dict[str, MeanDifferenceRecord], Meta(description="by metric; none of runs by maps")]
+    mcnemar: dict[str, McNemarRecord]  # accuracy | validity
+    moves: dict[State, dict[State, Count]]
+    changed: tuple[StateChange, ...]
+    conclusions: tuple[str, ...]
+
+
+class ComparedHead(Record, frozen=True):
+    """A head of a comparison."""
+
+    name: str
+    run: str  # its folder
+    head: str
+    status: RunStatus
+
+
+class ComparisonDocument(Document, frozen=True, tag="rate.comparison/4"):
+    """A comparison of heads with a baseline."""
+
+    baseline: str
+    heads: tuple[ComparedHead, ...]
+    pairs: tuple[PairRecord, ...]
+    notices: tuple[str, ...]
+    caveat: str | None
