@@ -36,7 +36,7 @@ FAR = 0.05
 """Distance of the share from one half from which a verdict should be beyond doubt."""
 
 BATCH = 32
-SCORE = "log-odds"
+SCORE = "centred"
 BOUNDARIES = (1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
 LONGEST = Stopping(stopping_of_swaps("auto", MOST_FILLS, ROWS_PER_FILL).checkpoints, max(BOUNDARIES))
 

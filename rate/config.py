@@ -141,7 +141,7 @@ class Measurement(Settings):
             "centred": "logit less the mean of all classes",
             "log-odds": "",
             "probability": "",
-            "auto": "log-odds for swap, logit for a map",
+            "auto": "centred for swap, logit for a map",
         },
     )
     seed: int = option(0, "Of the masks.", within=(0, 2**63 - 1))
@@ -190,7 +190,7 @@ class Measurement(Settings):
         if self.fill == "auto":
             chosen["fill"] = "pictures" if swaps else "mean"
         if self.score == "auto":
-            chosen["score"] = "log-odds" if swaps else "logit"
+            chosen["score"] = "centred" if swaps else "logit"
         chosen["saliency"] = DEFAULT if self.saliency is None else self.saliency
         for name, value in chosen.items():
             object.__setattr__(self, name, value)

@@ -61,7 +61,7 @@ def test_shares_are_those_of_torch_and_numpy(trained, twenty: Path, tmp_path: Pa
     def scores(pixels: list[np.ndarray], column: int) -> np.ndarray:
         with torch.inference_mode():
             features = model.tower(torch.from_numpy(np.stack(pixels).astype(np.float32)))
-            return score(model.heads[0].module(features).numpy().astype(np.float64), column, "log-odds")
+            return score(model.heads[0].module(features).numpy().astype(np.float64), column, "centred")
 
     pictures = [prepare(picture, artifact.geometry) for picture in job.bank.pictures]
     regions = np.stack([sketch(picture.region) for picture in pictures])

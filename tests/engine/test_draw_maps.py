@@ -52,7 +52,7 @@ def assert_same_maps(one: dict[tuple[str, str], Json], two: dict[tuple[str, str]
 def test_they_are_the_maps_of_a_run_of_maps(image_set: Callable[..., Path], tmp_path: Path, saliency: str) -> None:
     manifest = image_set(12)
     evaluate(swap(manifest, saliency=saliency, tau=0.9), FakeSpec(model), tmp_path / "swap")
-    same = {"verdict": "map", "tau": 0.1, "score": "log-odds", "saliency": saliency, "save_maps": None} | DRAWN
+    same = {"verdict": "map", "tau": 0.1, "score": "centred", "saliency": saliency, "save_maps": None} | DRAWN
     evaluate(job(manifest, **same), FakeSpec(model), tmp_path / "map")
     drawn, expected, rows = maps_of(tmp_path / "swap"), maps_of(tmp_path / "map"), rows_of(tmp_path / "swap")
     assert drawn.keys() == expected.keys() == rows.keys()

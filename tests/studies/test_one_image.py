@@ -80,7 +80,7 @@ def test_the_verdict_is_that_of_a_run(
 
 def test_the_map_beside_it_is_that_of_a_map_with_the_same_score(trained: Trained, fills: Path) -> None:
     swaps = explained(trained, fill=fills, fills=4, boxes=[BOX])
-    alone = explained(trained, score="log-odds", boxes=[BOX])
+    alone = explained(trained, score="centred", boxes=[BOX])
     assert alone.verdict.swap is None
     assert shown(swaps.document())["map"] == shown(alone.document())["map"]
     assert (swaps.map.evidence == alone.map.evidence).all()
