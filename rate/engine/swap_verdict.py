@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from rate.config import Measurement
+from rate.config import FEWEST_FILLS, Measurement
 from rate.engine.fills import FillOrder
 from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
@@ -71,8 +71,10 @@ class SwapEvidence:
         self._whole = np.array([prediction.score for prediction in predictions])
         self._inside, self._outside = answers.scores[:, 0::2], answers.scores[:, 1::2]
         self._nothing = nothing
+        # Fills until a verdict is clear end where they favour one side, so their predictions do, too; the first do not.
+        counted = slice(FEWEST_FILLS if measurement.fills == "auto" else None)
         self._alone, self._without = (
-            _shares(answers.predicted[:, first::ROWS_PER_FILL], wanted) for first in range(ROWS_PER_FILL)
+            _shares(answers.predicted[:, first::ROWS_PER_FILL][:, counted], wanted) for first in range(ROWS_PER_FILL)
         )
         self._area = float(prepared.region.mean())
         self._reason = _region_reason(self._area, covers)

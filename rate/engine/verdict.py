@@ -25,7 +25,7 @@ class SwapResult:
     phi_rest: float
     phi_region_se: float | None
     phi_rest_se: float | None
-    # None of a region that is empty or covers the image, which leaves nothing to swap:
+    # Of the first fills alone where their number is not fixed; None of a region that leaves nothing to swap:
     kept_alone: float | None  # share of the fills around the region under which the prediction stays
     kept_without: float | None  # share of the fills in the region under which the prediction stays
     object_only: float | None  # share of the fills around the region under which the label is predicted

@@ -12,6 +12,7 @@ from function_models import HEADS, Interrupting, evaluate, job
 from function_models import light as model
 
 from rate.backends.fake import FakeSpec
+from rate.config import FEWEST_FILLS
 from rate.engine.engine import image_slots, slots_of
 from rate.engine.job import Job, check_bank
 from rate.errors import ConfigError, DataError, RunError
@@ -130,6 +131,32 @@ def test_masks_may_hide_behind_any_fill(image_set, tmp_path: Path, fill: str, mo
 def black(x: Float32) -> dict[str, Float32]:
     """Sees nothing."""
     return {head.name: np.zeros((len(x), len(head.classes)), np.float32) for head in HEADS}
+
+
+def test_the_first_fills_alone_say_what_is_predicted_where_a_clear_verdict_ends_them(image_set, tmp_path: Path) -> None:
+    one = swap(image_set(30))
+    evaluate(one, FakeSpec(noisy), tmp_path / "run")
+    rows, decoded = rows_of(tmp_path / "run"), {sample.id: one.decode(sample) for sample in one.samples}
+    assert len({row["fills"] for row in rows.values()}) > 1
+    for name, own in decoded.items():
+        met = np.stack([other.pixels for other in met_by(one, own, decoded)[:FEWEST_FILLS]])
+        alone, without = (noisy(np.where(inside, own.pixels, met)) for inside in (own.region, ~own.region))
+        for head in HEADS:
+            row, label = rows[name, head.name], head.classes.index(own.sample.label)
+            predicted = int(noisy(own.pixels[None])[head.name].argmax())
+            for column, wanted, answers in (
+                ("object_only", label, alone),
+                ("background_only", label, without),
+                ("kept_alone", predicted, alone),
+                ("kept_without", predicted, without),
+            ):
+                assert row[column] == (answers[head.name].argmax(axis=1) == wanted).mean()
+
+
+def noisy(x: Float32) -> dict[str, Float32]:
+    """Reads a pixel in the region and one in the rest."""
+    light = x[:, 0, 5, 5] + x[:, 1, 27, 27]
+    return {head.name: np.stack([light * k for k in range(len(head.classes))], 1).astype(np.float32) for head in HEADS}
 
 
 def test_a_model_that_sees_nothing_has_no_evidence(image_set, tmp_path: Path) -> None:
