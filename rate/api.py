@@ -19,6 +19,7 @@ from rate.methods import KEEP
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
+    from rate.engine.evaluate import Progress
     from rate.kernels.saliency import Masks
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
@@ -64,7 +65,13 @@ def _lists_fields(*kinds: type[Any]) -> Callable[[F], F]:
 
 @_lists_fields(Measurement, Execution)
 def evaluate(
-    artifact: str | Path, data: str | Path, out: str | Path | None = None, *, split: str | None = None, **settings: Any
+    artifact: str | Path,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    split: str | None = None,
+    progress: Callable[[Progress], None] = lambda now: None,
+    **settings: Any,
 ) -> Summary:
     """Evaluate an artifact on a data set, and return accuracy, PT and IR of every head.
 
@@ -72,6 +79,9 @@ def evaluate(
 
     ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. Without ``out`` the run
     folder is temporary and is deleted when the function returns.
+
+    ``progress`` receives the state of the run after every batch: of its rows, then of the maps that are drawn where
+    swaps decide.
 
     Notices about the data and about skipped backends are logged as warnings of the logger ``rate`` and returned as
     `Summary.notices`.
@@ -98,7 +108,16 @@ def evaluate(
     for text in job.notices:
         say(text)
     with open_runner(loaded, job, say) as runner, tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        summary = run(job, runner, Path(folder) / "run" if out is None else Path(out))
+        latest: list[Progress] = []
+
+        def observe(now: Progress) -> None:
+            latest[:] = [now]
+            progress(now)
+
+        summary = run(job, runner, Path(folder) / "run" if out is None else Path(out), observe)
+    for drawing in (now.drawing for now in latest):
+        if drawing is not None and drawing.notice:
+            say(drawing.notice)
     return dataclasses.replace(summary, notices=tuple(notices))
 
 

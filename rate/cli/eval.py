@@ -156,8 +156,8 @@ def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
         summary = evaluate(job, runner, out, observe)
-    if drawing is not None and drawing.failed:
-        notice(f"{drawing.failed} of {drawing.samples} images have no map, such as: {drawing.why}")
+    if drawing is not None and drawing.notice:
+        notice(drawing.notice)
     return summary
 
 

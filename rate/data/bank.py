@@ -69,7 +69,8 @@ class Bank:
 
     @staticmethod
     def _may_meet(sample: Sample, picture: Sample) -> bool:
-        return picture.id != sample.id and (not picture.label or picture.label != sample.label)
+        # A picture of a folder has no label, and its name says nothing of the sample with the same id.
+        return not picture.label or (picture.id != sample.id and picture.label != sample.label)
 
 
 NO_BANK = Bank((), 0)

@@ -19,6 +19,11 @@ class Drawing:
     failed: int = 0  # number of those that could not be drawn
     why: str = ""  # the first reason
 
+    @property
+    def notice(self) -> str:
+        """What is to be said of samples that could not be drawn; empty if there are none."""
+        return f"{self.failed} of {self.samples} images have no map, such as: {self.why}" if self.failed else ""
+
 
 def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Drawing], None]) -> None:
     """Draw the wanted maps that a finished run of ``job`` lacks; a sample that cannot be drawn stays without.

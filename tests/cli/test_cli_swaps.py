@@ -8,7 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import rate
 from rate.cli.main import run
+from rate.engine.evaluate import Progress
 from rate.errors import ConfigError
 from rate.records import read
 from rate.runs.run_document import read_run
@@ -51,3 +53,27 @@ def test_explain_with_other_pictures(trained, tmp_path: Path, capsys: pytest.Cap
     assert "explain: 32/32 forwards" in captured.err
     assert run([*command, "--fills", "50"]) == 2
     assert "has 7 pictures beside 1.png that can be read, and swaps need 50" in capsys.readouterr().err
+
+
+def test_a_grid_draws_the_maps_of_each_run(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "grid"
+    command = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--verdict", "swap", *FEW]
+    assert run([*command, "--corrupt", "clean,contrast:3", "--save-maps", "1"]) == 0
+    drawn = [pq.read_table(out / name / "maps" / "maps.parquet").to_pylist() for name in ("clean", "contrast-3")]
+    assert {one["id"]: one["map"] for one in drawn[0]} != {one["id"]: one["map"] for one in drawn[1]}
+    for name, maps in zip(("clean", "contrast-3"), drawn, strict=True):
+        assert len(maps) == len({one["quadrant"] for one in maps})
+        assert read_run(out / name).status == "complete"
+
+
+def test_python_hears_of_rows_and_then_of_maps(trained, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    settings = {"verdict": "swap", "fills": 4, "masks": 20, "backend": "onnxruntime", "threads": 1}
+    summary = rate.evaluate(trained.artifact, trained.manifest, tmp_path / "run", progress=seen.append, **settings)
+    stages = [now.drawing is not None for now in seen]
+    assert stages == sorted(stages)
+    assert [now.done for now in seen if now.drawing is None][-1] == 8
+    last = seen[-1].drawing
+    assert last is not None
+    assert (last.done, last.failed) == (last.samples, 0)
+    assert last.notice not in summary.notices

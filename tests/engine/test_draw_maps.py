@@ -165,7 +165,8 @@ def test_what_cannot_be_drawn_is_counted_and_the_rest_is_drawn(image_set: Callab
     assert {row["error"] for row in rows_of(tmp_path / "run").values()} == {None}
     assert {identifier for identifier, _ in maps_of(tmp_path / "run")} == {f"s{k}" for k in range(1, 12, 2)}
     assert (seen[-1].drawing.failed, seen[-1].drawing.done) == (6, 12)
-    assert "not finite" in seen[-1].drawing.why
+    assert seen[-1].drawing.notice.startswith("6 of 12 images have no map, such as: ")
+    assert "not finite" in seen[-1].drawing.notice
 
 
 @pytest.mark.parametrize(
