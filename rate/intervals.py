@@ -125,7 +125,11 @@ def spread_of(sizes: ByCluster, sums: ByCluster, squares: ByCluster) -> Spread:
 
 
 def spread_over(values: SampleValues, cluster: Codes) -> Spread:
-    """Estimate the spread of the mean of values over their clusters, given as codes; see `spread_of`."""
+    """Estimate the spread of the mean of values over their clusters, given as codes; see `spread_of`.
+
+    >>> spread_over(np.ones(6), np.array([0, 0, 0, 1, 1, 1])).clusters
+    2
+    """
     _, member = np.unique(cluster, return_inverse=True)
     sums = (np.bincount(member, weights=one).astype(np.float64) for one in (np.ones(len(values)), values, values**2))
     return spread_of(*sums)

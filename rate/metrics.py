@@ -133,7 +133,11 @@ class RatioRecord(Record, frozen=True):
 
 
 def membership(metric: str) -> Annotated[Bool, "7 2"]:
-    """Mark the states of `STATES` that count in the numerator of a metric, and those that count in its denominator."""
+    """Mark the states of `STATES` that count in the numerator of a metric, and those that count in its denominator.
+
+    >>> membership("pt")[:3].tolist()
+    [[True, True], [False, True], [False, False]]
+    """
     counted, against = _SIDES[metric]
     return np.array([(state in counted, state in counted + against) for state in STATES], np.bool_)
 
@@ -164,7 +168,11 @@ def sample_ratio(metric: str, states: Codes, cluster: Codes | None) -> Ratio:
 
 
 def share_of(counted: SampleFlags, cluster: Codes | None) -> Ratio:
-    """Compute the share of samples that count, with the spread of their clusters if they have some."""
+    """Compute the share of samples that count, with the spread of their clusters if they have some.
+
+    >>> share_of(np.array([True, True, False]), None).value
+    0.6666666666666666
+    """
     spread = None if cluster is None else spread_over(counted.astype(np.float64), cluster)
     return Ratio(int(counted.sum()), len(counted), spread)
 

@@ -132,7 +132,13 @@ class Rows:
     side: Annotated[Int64, "b"]  # GRID, INSIDE or OUTSIDE: the part that is kept
 
     @classmethod
-    def under_masks(cls, slot: Int64, grid: Float32, offset: Int64, fill: int) -> Rows:
+    def under_masks(
+        cls,
+        slot: Annotated[Int64, "b"],
+        grid: Annotated[Float32, "b s s"],
+        offset: Annotated[Int64, "b 2"],
+        fill: int,
+    ) -> Rows:
         """Make rows that keep the cells of their grids; the image in slot ``fill`` stands where the rest is hidden."""
         return cls(slot, grid, offset, np.full(len(slot), fill, np.int64), np.full(len(slot), GRID, np.int64))
 

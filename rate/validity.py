@@ -64,7 +64,11 @@ def undefined_reason(area: float, mass: float | None, ceiling: float, floor: flo
 
 
 def is_resolvable(area: SampleValues, ceiling: SampleValues, floor: SampleValues) -> SampleFlags:
-    """Tell for which of m samples inside and outside can be told apart, so that a rule says something."""
+    """Tell for which of m samples inside and outside can be told apart, so that a rule says something.
+
+    >>> is_resolvable(np.array([1.0, 0.3]), np.array([1.0, 0.75]), np.array([0.0, 0.25]))
+    array([False,  True])
+    """
     return np.asarray((area > 0) & (area < 1) & (ceiling - floor >= UNRESOLVABLE_BELOW))
 
 

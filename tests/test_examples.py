@@ -12,7 +12,8 @@ import pytest
 import rate
 
 PACKAGE = Path(rate.__file__).parent
-MODULES = [*sorted(PACKAGE.glob("kernels/[!_]*.py")), PACKAGE / "metrics.py", PACKAGE / "paired.py"]
+MATHEMATICS = ("intervals", "metrics", "noise", "paired", "validity")
+MODULES = [*sorted(PACKAGE.glob("kernels/[!_]*.py")), *(PACKAGE / f"{name}.py" for name in MATHEMATICS)]
 WITHOUT_EXAMPLE = {"from_settings", "rise_mask", "masks", "perturb", "swap", "sweep", "verdict_noise"}
 BARE_ARRAYS = {"Bool", "Float32", "Float64", "Int64", "UInt8"}
 

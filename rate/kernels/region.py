@@ -12,6 +12,10 @@ from rate.types import Float32, Int64, Region, SoftRegion
 def cut_of_swaps(region: Region, boxed: bool, margin: float, ramp: float) -> SoftRegion:
     """Return the region along which swaps cut a picture: a mask is grown, since its edge draws the object's outline.
 
+    >>> region = np.eye(8, dtype=bool)
+    >>> float(cut_of_swaps(region, True, 0.125, 0).sum()), float(cut_of_swaps(region, False, 0.125, 0).sum())
+    (8.0, 22.0)
+
     Args:
         region: [h,w].
         boxed: whether it is of boxes, which stay as they are.
@@ -48,7 +52,12 @@ HIDDEN_STEPS = 8
 
 
 def sketch(region: Region) -> Annotated[Float32, "s s"]:
-    """Compute the share of each of `SKETCH` x `SKETCH` blocks that lies in a region; a smaller one stays as it is."""
+    """Compute the share of each of `SKETCH` x `SKETCH` blocks that lies in a region; a smaller one stays as it is.
+
+    >>> sketch(np.array([[True, False], [False, False]]))
+    array([[1., 0.],
+           [0., 0.]], dtype=float32)
+    """
     if len(region) <= SKETCH:
         return region.astype(np.float32)
     edges = np.arange(SKETCH) * len(region) // SKETCH

@@ -15,8 +15,8 @@ from rate.types import Float64
 SCORES = ("logit", "centred", "log-odds", "probability")
 
 
-def score(logits: Annotated[Float64, "... c"], column: int, kind: str) -> Float64:
-    """Compute the score [...] of the class at ``column``.
+def score(logits: Annotated[Float64, "... c"], column: int, kind: str) -> Annotated[Float64, "..."]:
+    """Compute the score of the class at ``column``.
 
     >>> logits = np.array([2.0, 0.0, 1.0])
     >>> score(logits, 0, "centred").round(3), score(logits, 0, "log-odds").round(3)
