@@ -12,6 +12,7 @@ from rate.backends.base import Backend, Logits
 from rate.backends.batches import clean_rows
 from rate.data.bank import Bank
 from rate.engine.job import Job
+from rate.errors import SampleError, SetChanged
 from rate.kernels.region import hidden_steps, sketch
 from rate.types import Float32, Int64, Pixels, Prepared, Region, Sample
 
@@ -77,8 +78,7 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
     """Put the fills of ``job`` into the slots from ``first`` on, and compute their logits. This warms the backend up.
 
     Raises:
-        SampleError: a picture of the bank cannot be read any more.
-        SetChanged: a picture of the bank has changed.
+        SetChanged: a picture of the bank has changed, or can no longer be read.
     """
     regions = []
     for number, fill in enumerate(_fills(job)):
@@ -105,7 +105,17 @@ def _fills(job: Job) -> Iterator[Prepared]:
     if not job.measurement.with_pictures:
         yield blank(job.geometry.size)
         return
-    yield from map(job.decode, job.bank.pictures)
+    for picture in job.bank.pictures:
+        try:
+            fill = job.decode(picture)
+        except SampleError as error:
+            raise SetChanged(f"a picture of the bank, {picture.id}, can no longer be read: {error}") from error
+        if fill.sample.content != picture.content:
+            raise SetChanged(
+                f"a picture of the bank, {picture.id}, has changed since the run began: {picture.image}; "
+                "put it back, or choose another --out"
+            )
+        yield fill
 
 
 def blank(size: int) -> Prepared:

@@ -13,6 +13,7 @@ from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.stopping import Stopping
 from rate.engine.verdict import Answers, Perturbed, SwapResult, Verdict
+from rate.errors import SampleError
 from rate.kernels.region import cut_of_swaps
 from rate.kernels.separable import Perturbation
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
@@ -47,6 +48,8 @@ class SwapInstrument:
         """See `Instrument`."""
         fills = answers.scores.shape[1] // ROWS_PER_FILL
         nothing = self._reader.scores_of_nothing(predictions)[:, self._order(prepared)[:fills]]
+        if not np.isfinite(nothing).all():
+            raise SampleError("the scores of a picture of the bank are not finite (NaN or infinity)")
         columns = [self._reader.columns(prediction.head) for prediction in predictions]
         wanted = np.array([[c[p.name], c[prepared.sample.label]] for p, c in zip(predictions, columns, strict=True)])
         covers = bool(np.asarray(self.region(prepared)).min() >= 1.0)

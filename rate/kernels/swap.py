@@ -18,6 +18,7 @@ from typing import Annotated
 
 import numpy as np
 
+from rate.kernels.saliency import RESOLUTION
 from rate.types import Float64, HeadFlags, HeadValues, Scores
 
 ROWS_PER_FILL = 2
@@ -37,13 +38,14 @@ class ShapleyValues:
     rest_se: HeadValues
     share: HeadValues  # in [0, 1]; NaN where neither value is positive
     share_se: HeadValues  # by the delta method; 0 where one of the two values is not positive
+    rounding: HeadValues  # the size of values that float32 rounding of the scores alone can have
 
     @property
     def has_evidence(self) -> HeadFlags:
         """Whether one of the two values is above its own noise."""
-        return np.asarray(
-            (self.region > NOISE_Z * self.region_se) | (self.rest > NOISE_Z * self.rest_se), np.bool_
-        ) & np.isfinite(self.share)
+        values, errors = np.stack([self.region, self.rest]), np.stack([self.region_se, self.rest_se])
+        above = (values > NOISE_Z * errors) & (values > self.rounding)
+        return np.asarray(above.any(axis=0) & np.isfinite(self.share), np.bool_)
 
 
 def shapley_values(whole: HeadValues, inside: Scores, outside: Scores, nothing: Scores) -> ShapleyValues:
@@ -68,7 +70,9 @@ def shapley_values(whole: HeadValues, inside: Scores, outside: Scores, nothing: 
     change = np.where(both, rest, 0.0)[:, None] * regions - np.where(both, region, 0.0)[:, None] * rests
     spread = _standard_error(change)
     share_se = np.divide(spread, total**2, out=np.zeros_like(spread), where=both)
-    return ShapleyValues(region, rest, _standard_error(regions), _standard_error(rests), share, share_se)
+    largest = np.maximum(np.abs(whole), np.abs(np.concatenate([inside, outside, nothing], axis=1)).max(axis=1))
+    errors = _standard_error(regions), _standard_error(rests)
+    return ShapleyValues(region, rest, *errors, share, share_se, RESOLUTION * largest)
 
 
 def clearance(whole: HeadValues, inside: Scores, outside: Scores, nothing: Scores, tau: float) -> HeadValues:

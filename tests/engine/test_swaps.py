@@ -15,7 +15,7 @@ from rate.backends.fake import FakeSpec
 from rate.config import FEWEST_FILLS
 from rate.engine.engine import image_slots, slots_of
 from rate.engine.job import Job, check_bank
-from rate.errors import ConfigError, DataError, RunError
+from rate.errors import ConfigError, DataError, RunError, SetChanged
 from rate.kernels.score import SCORES, score
 from rate.runs.merge import merge
 from rate.runs.store import read_run
@@ -211,3 +211,43 @@ def test_too_few_pictures_are_refused_with_their_numbers(image_set: Callable[...
 def test_swap_needs_pictures(image_set, fill: str) -> None:
     with pytest.raises(ConfigError, match=f"fill '{fill}'"):
         swap(image_set(6), fill=fill)
+
+
+def nowhere(x: Float32) -> dict[str, Float32]:
+    """As `light`, but without a number for very bright images."""
+    logits = model(x)
+    for values in logits.values():
+        values[x.mean(axis=(1, 2, 3)) > 0.8] = np.nan
+    return logits
+
+
+def test_a_picture_of_the_bank_without_finite_scores_is_an_error_of_those_who_meet_it(
+    image_set, tmp_path: Path
+) -> None:
+    evaluate(swap(image_set(16)), FakeSpec(nowhere), tmp_path / "run")
+    errors = [row["error"] for row in rows_of(tmp_path / "run").values()]
+    assert any(error is not None and "picture of the bank" in error for error in errors)
+    assert all(row["undefined_reason"] is None for row in rows_of(tmp_path / "run").values() if row["error"])
+
+
+def rounded(x: Float32) -> dict[str, Float32]:
+    """Constant but for the last bits of its logits."""
+    noise = 1e-7 * np.sin(1e4 * x.mean(axis=(1, 2, 3)))
+    return {
+        head.name: np.stack([1 + noise, -1 - noise, 0 * noise][: len(head.classes)], axis=1).astype(np.float32)
+        for head in HEADS
+    }
+
+
+def test_rounding_is_no_evidence(image_set, tmp_path: Path) -> None:
+    evaluate(swap(image_set(16)), FakeSpec(rounded), tmp_path / "run")
+    assert {row["undefined_reason"] for row in rows_of(tmp_path / "run").values()} == {"no-evidence"}
+
+
+@pytest.mark.parametrize("fate", ["changed", "gone"])
+def test_a_bank_that_changes_after_it_was_read_ends_the_run(image_set, tmp_path: Path, fate: str) -> None:
+    one = swap(image_set(12))
+    path = Path(one.bank.pictures[0].image)
+    path.unlink() if fate == "gone" else path.write_bytes(Path(one.bank.pictures[1].image).read_bytes())
+    with pytest.raises(SetChanged, match="has changed"):
+        evaluate(one, FakeSpec(model), tmp_path / "run")

@@ -100,7 +100,7 @@ class Attentive:
         Args:
             images: pixels [b,3,h,w].
             choose: chooses the classes to explain.
-            score: the score whose gradient is taken: ``logit`` or ``probability``.
+            score: the score whose gradient is taken; see `rate.kernels.score.score`.
         """
         with explicit_attention(self._tower) as kept:
             features = self._tower(torch.from_numpy(images).requires_grad_())
@@ -109,8 +109,7 @@ class Attentive:
         chosen = choose(logits)
         relevance = {}
         for head in self._heads:
-            scores = outputs[head.name] if score == "logit" else outputs[head.name].softmax(dim=-1)
-            total = scores.gather(1, torch.from_numpy(chosen[head.name])[:, None]).sum()
+            total = _score(outputs[head.name], torch.from_numpy(chosen[head.name])[:, None], score).sum()
             relevance[head.name] = patch_maps(class_relevance(_weights(total, _layers(head, kept))), self.prefix)
         return logits, relevance
 
@@ -141,6 +140,18 @@ class Attentive:
 def _layers(head: HeadInfo, kept: list[Tensor]) -> list[Tensor]:
     """Return the layers to use: the paper takes the last one for zero-shot heads, and all of them for linear heads."""
     return kept[-1:] if head.kind == "zero-shot" else kept
+
+
+def _score(logits: Tensor, column: Tensor, kind: str) -> Tensor:
+    """Compute the scores [b,1] of the classes ``column`` [b,1] from logits [b,c]; see `rate.kernels.score.score`."""
+    own = logits.gather(1, column)
+    if kind == "logit":
+        return own
+    if kind == "centred":
+        return own - logits.mean(dim=1, keepdim=True)
+    if kind == "probability":
+        return logits.softmax(dim=1).gather(1, column)
+    return own - logits.scatter(1, column, -torch.inf).logsumexp(dim=1, keepdim=True)
 
 
 def _weights(score: Tensor, attention: list[Tensor]) -> list[Float64]:
