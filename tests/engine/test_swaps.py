@@ -15,7 +15,7 @@ from rate.backends.fake import FakeSpec
 from rate.config import FEWEST_FILLS
 from rate.engine.engine import image_slots, slots_of
 from rate.engine.job import Job, check_bank
-from rate.errors import ConfigError, DataError, RunError, SetChanged
+from rate.errors import ConfigError, DataError, RunError, SetChanged, TooManyErrors
 from rate.kernels.score import SCORES, score
 from rate.runs.merge import merge
 from rate.runs.store import read_run
@@ -224,10 +224,9 @@ def nowhere(x: Float32) -> dict[str, Float32]:
 def test_a_picture_of_the_bank_without_finite_scores_is_an_error_of_those_who_meet_it(
     image_set, tmp_path: Path
 ) -> None:
-    evaluate(swap(image_set(16)), FakeSpec(nowhere), tmp_path / "run")
-    errors = [row["error"] for row in rows_of(tmp_path / "run").values()]
-    assert any(error is not None and "picture of the bank" in error for error in errors)
-    assert all(row["undefined_reason"] is None for row in rows_of(tmp_path / "run").values() if row["error"])
+    with pytest.raises(TooManyErrors, match="8 x the scores of a picture of the bank are not finite"):
+        evaluate(swap(image_set(16)), FakeSpec(nowhere), tmp_path / "run")
+    assert {row["valid"] for row in rows_of(tmp_path / "run").values()} == {None}
 
 
 def rounded(x: Float32) -> dict[str, Float32]:
