@@ -98,9 +98,11 @@ def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:
     Weights, geometry, backend and precision may differ.
     """
     one, other = first.run.measurement, second.run.measurement
-    pairs = [(f"measurement.{name}", one.get(name), other.get(name)) for name in sorted(one.keys() | other.keys())]
     had, has = first.run.identity, second.run.identity
-    pairs += [("identity.data", had.data, has.data), ("identity.bank", had.bank, has.bank)]
+    pairs = [("measurement.verdict", one.get("verdict"), other.get("verdict")), ("identity.data", had.data, has.data)]
+    if one.get("verdict") == other.get("verdict"):  # else the other settings differ for that alone
+        pairs += [(f"measurement.{name}", one.get(name), other.get(name)) for name in sorted(one.keys() | other.keys())]
+        pairs.append(("identity.bank", had.bank, has.bank))
     return [f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}" for name, a, b in pairs if a != b]
 
 
