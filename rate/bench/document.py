@@ -23,7 +23,7 @@ State: TypeAlias = Literal["slower", "faster", "same", "unjudged", "new"]
 Finite: TypeAlias = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 
 
-class Spread(Record, frozen=True):
+class RoundValues(Record, frozen=True):
     """The values of a quantity in every round, in order; larger is better."""
 
     median: Finite
@@ -32,7 +32,7 @@ class Spread(Record, frozen=True):
     rounds: Annotated[tuple[Finite, ...], Meta(min_length=1)]
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
+    def of(cls, values: Iterable[float]) -> RoundValues:
         """Compute the spread of one or more rounds."""
         rounds = tuple(values)
         return cls(statistics.median(rounds), min(rounds), max(rounds), rounds)
@@ -52,10 +52,10 @@ class Row(Record, frozen=True, kw_only=True):
     threads: AtLeastOne
     masks: AtLeastOne | Literal["auto"]
     images: Count  # number of images with a verdict, in all rounds
-    raw_forwards_per_s: Spread  # forwards/s of the backend alone
-    engine_forwards_per_s: Spread
-    engine_over_raw: Spread  # in each round
-    images_per_s: Spread
+    raw_forwards_per_s: RoundValues  # forwards/s of the backend alone
+    engine_forwards_per_s: RoundValues
+    engine_over_raw: RoundValues  # in each round
+    images_per_s: RoundValues
 
     @property
     def identity(self) -> tuple[str | int, ...]:
@@ -75,8 +75,8 @@ class Change(Record, frozen=True):
     name: str  # configuration, for display
     quantity: Quantity
     state: State
-    now: Spread
-    before: Spread | None
+    now: RoundValues
+    before: RoundValues | None
 
 
 class Against(Record, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, get_args
 
 import msgspec
 
-from rate.bench.document import Against, Change, Quantity, Row, Spread, State
+from rate.bench.document import Against, Change, Quantity, RoundValues, Row, State
 from rate.errors import ConfigError
 from rate.files import read_text
 from rate.outputs import append_output, is_stream, require_output
@@ -20,7 +20,7 @@ History: TypeAlias = dict[tuple[str | int, ...], Row]
 """Maps each identity to its last row."""
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
-_PARTS = Spread.__struct_fields__
+_PARTS = RoundValues.__struct_fields__
 COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in QUANTITIES) + tuple(
     f"{name}_{part}" for name in QUANTITIES for part in _PARTS
 )
@@ -119,7 +119,7 @@ def _change(name: Quantity, row: Row, stored: Row | None) -> Change:
     return Change(row.name, name, _state(now, before), now, before)
 
 
-def _state(now: Spread, before: Spread | None) -> State:
+def _state(now: RoundValues, before: RoundValues | None) -> State:
     """Return slower or faster if no round of either side lies within the other side's spread."""
     if before is None:
         return "new"

@@ -18,7 +18,7 @@ import numpy as np
 from rate.backends.base import Backend, Pending
 from rate.backends.batches import clean_rows
 from rate.backends.process import usable_cores
-from rate.bench.document import Row, Spread
+from rate.bench.document import RoundValues, Row
 from rate.bench.plan import Images
 from rate.engine.engine import Engine
 from rate.engine.job import Job
@@ -130,10 +130,10 @@ class Meter:
             threads=job.execution.threads or usable_cores(),
             masks=masks if isinstance(masks, int) else "auto",
             images=sum(window.images for window in self._windows),
-            raw_forwards_per_s=Spread.of(self._raw),
-            engine_forwards_per_s=Spread.of(engine),
-            engine_over_raw=Spread.of(map(truediv, engine, self._raw)),
-            images_per_s=Spread.of(images),
+            raw_forwards_per_s=RoundValues.of(self._raw),
+            engine_forwards_per_s=RoundValues.of(engine),
+            engine_over_raw=RoundValues.of(map(truediv, engine, self._raw)),
+            images_per_s=RoundValues.of(images),
         )
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from rate.engine.prediction import Reader
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
 from rate.engine.swap_verdict import SwapInstrument
-from rate.engine.verdict import OWN_MEAN, Instrument, Perturbed
+from rate.engine.verdict import OWN_MEAN, Instrument, PerturbedRows
 from rate.errors import RateError, SampleError
 from rate.kernels.separable import Perturbation
 from rate.runs.rows import Records, RunStats
@@ -148,7 +148,7 @@ class Engine:
             self._set(rows, slice(first, at), made, span.slot)
         return rows.shifted(self._first_slot)
 
-    def _set(self, rows: Rows, chosen: slice, made: Perturbed, slot: int) -> None:
+    def _set(self, rows: Rows, chosen: slice, made: PerturbedRows, slot: int) -> None:
         rows.grid[chosen], rows.offset[chosen], rows.side[chosen] = made.grid, made.offset, made.side
         rows.fill[chosen] = np.where(made.fill == OWN_MEAN, self._first_mean + slot, self._first_fill + made.fill)
 

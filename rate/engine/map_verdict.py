@@ -12,7 +12,7 @@ from rate.engine.fills import FillOrder
 from rate.engine.prediction import Prediction
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.stopping import Stopping, stopping_for
-from rate.engine.verdict import OWN_MEAN, Answers, MapResult, Perturbed, Verdict
+from rate.engine.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Verdict
 from rate.kernels.saliency import Bounds, Method, evidence
 from rate.kernels.separable import Perturbation
 from rate.types import Float64, Int64, Prepared, Scores, SoftRegion
@@ -37,11 +37,11 @@ class MapInstrument:
         """See `Instrument`."""
         return None
 
-    def rows(self, prepared: Prepared, start: int, stop: int) -> Perturbed:
+    def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
         """See `Instrument`."""
         masks = self._method.draw(prepared.sample.id, start, stop)
         fill = self._fills(prepared, np.arange(start, stop))
-        return Perturbed(masks.grid, masks.offset, np.zeros(len(masks), np.int64), fill)
+        return PerturbedRows(masks.grid, masks.offset, np.zeros(len(masks), np.int64), fill)
 
     def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
         """See `Instrument`."""

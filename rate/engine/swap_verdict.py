@@ -12,7 +12,7 @@ from rate.engine.fills import FillOrder
 from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.stopping import Stopping
-from rate.engine.verdict import Answers, Perturbed, SwapResult, Verdict
+from rate.engine.verdict import Answers, PerturbedRows, SwapResult, Verdict
 from rate.errors import SampleError
 from rate.kernels.region import cut_of_swaps
 from rate.kernels.separable import Perturbation
@@ -34,10 +34,10 @@ class SwapInstrument:
         boxed = prepared.sample.boxes is not None
         return cut_of_swaps(prepared.region, boxed, self._measurement.margin, self._measurement.ramp)
 
-    def rows(self, prepared: Prepared, start: int, stop: int) -> Perturbed:
+    def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
         """See `Instrument`."""
         count, rows = stop - start, np.arange(start, stop)
-        return Perturbed(
+        return PerturbedRows(
             grid=np.repeat(self.perturbation.clean[None], count, axis=0),
             offset=np.zeros((count, 2), np.int64),
             side=1 + rows % ROWS_PER_FILL,

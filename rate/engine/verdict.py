@@ -69,7 +69,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Perturbed:
+class PerturbedRows:
     """Consecutive perturbed rows of one sample, in the form that the graph takes."""
 
     grid: Annotated[Float32, "n s s"]
@@ -118,7 +118,7 @@ class Instrument(Protocol):
     def region(self, prepared: Prepared) -> SoftRegion | None:
         """Return the region along which the graph cuts; None if it cuts along none."""
 
-    def rows(self, prepared: Prepared, start: int, stop: int) -> Perturbed:
+    def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
         """Return the perturbed rows ``start`` to ``stop`` - 1 of a sample; they depend on (seed, id, row) alone."""
 
     def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> SampleEvidence:

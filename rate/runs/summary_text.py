@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rate.runs.summary import HeadSummary, Summary
 
 
-class Shown(NamedTuple):
+class SummaryLine(NamedTuple):
     """A number with its name, as text."""
 
     title: str
@@ -49,7 +49,7 @@ def as_html(summary: Summary) -> str:
     )
 
 
-def numbers(head: HeadSummary) -> Iterator[Shown]:
+def numbers(head: HeadSummary) -> Iterator[SummaryLine]:
     """Yield the numbers of a head, in order: its shares, and the means of a run by swaps."""
     for title, ratio in (("accuracy", head.accuracy), ("PT", head.pt.ratio), ("IR", head.ir.ratio)):
         yield _shown(title, ratio, f"{ratio.numerator}/{ratio.denominator}")
@@ -59,11 +59,11 @@ def numbers(head: HeadSummary) -> Iterator[Shown]:
             yield _shown(title, mean, f"{mean.samples} images")
 
 
-def _shown(title: str, share: Ratio | SampleMean, of: str) -> Shown:
+def _shown(title: str, share: Ratio | SampleMean, of: str) -> SummaryLine:
     if share.value is None or share.interval is None:
-        return Shown(title, "undefined", "", of)
+        return SummaryLine(title, "undefined", "", of)
     low, high = share.interval
-    return Shown(title, f"{share.value:.3f}", f"{low:.3f} to {high:.3f}", of)
+    return SummaryLine(title, f"{share.value:.3f}", f"{low:.3f} to {high:.3f}", of)
 
 
 def _run(summary: Summary) -> str:

@@ -43,7 +43,7 @@ FAITHFULNESS = "faithfulness.json"
 CURVES = ("deletion", "insertion", "random")
 
 
-class SampleMean(Record, frozen=True):
+class FaithfulMean(Record, frozen=True):
     """A mean with its 95 % interval over samples; null where there are none, or too few."""
 
     value: float | None
@@ -57,13 +57,13 @@ class FaithfulHead(Record, frozen=True):
 
     samples: Count
     skipped: Count  # samples without a map or without finite scores
-    deletion: SampleMean
-    insertion: SampleMean
-    random: SampleMean
-    deletion_below_random: SampleMean
-    insertion_above_random: SampleMean
+    deletion: FaithfulMean
+    insertion: FaithfulMean
+    random: FaithfulMean
+    deletion_below_random: FaithfulMean
+    insertion_above_random: FaithfulMean
     pointing: BesideUniform
-    randomized_model: SampleMean
+    randomized_model: FaithfulMean
 
 
 class FaithfulnessDocument(Document, frozen=True, kw_only=True, tag="rate.faithfulness/3"):
@@ -226,14 +226,14 @@ def _coarse(verdict: Verdict) -> Float64:
     return np.frombuffer(map_from_verdict(verdict)["map"], np.float16).astype(np.float64)
 
 
-def _mean(values: Float64) -> SampleMean:
+def _mean(values: Float64) -> FaithfulMean:
     """Compute the mean with its 95 % interval over samples, by the normal approximation."""
     if not len(values):
-        return SampleMean(None, None, None, 0)
+        return FaithfulMean(None, None, None, 0)
     mean = float(values.mean())
     half = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
     low, high = (None, None) if half is None else (mean - half, mean + half)
-    return SampleMean(mean, low, high, len(values))
+    return FaithfulMean(mean, low, high, len(values))
 
 
 class Curves:

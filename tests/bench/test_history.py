@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from rate.bench.document import Against, Row, Spread
+from rate.bench.document import Against, RoundValues, Row
 from rate.bench.history import COLUMNS, QUANTITIES, append, compare, open_history, read_history
 from rate.errors import ConfigError
 
@@ -25,15 +25,15 @@ ROW = Row(
     threads=2,
     masks=256,
     images=6,
-    raw_forwards_per_s=Spread.of((21.0, 20.0, 22.0)),
-    engine_forwards_per_s=Spread.of((10.0, 9.0, 11.0)),
-    engine_over_raw=Spread.of((0.5, 0.45, 0.5)),
-    images_per_s=Spread.of((0.04, 0.03, 0.05)),
+    raw_forwards_per_s=RoundValues.of((21.0, 20.0, 22.0)),
+    engine_forwards_per_s=RoundValues.of((10.0, 9.0, 11.0)),
+    engine_over_raw=RoundValues.of((0.5, 0.45, 0.5)),
+    images_per_s=RoundValues.of((0.04, 0.03, 0.05)),
 )
 GOOD = dict(zip(COLUMNS, ["x"] * 7 + ["1", "1", "auto", "1"] + ["1.5"] * 16, strict=True))
 
 _TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12)
-_SPREADS = st.lists(st.floats(1e-6, 1e9, allow_nan=False), min_size=1, max_size=4).map(Spread.of)
+_SPREADS = st.lists(st.floats(1e-6, 1e9, allow_nan=False), min_size=1, max_size=4).map(RoundValues.of)
 _ROWS = st.builds(
     structs.replace,
     st.just(ROW),
@@ -78,13 +78,13 @@ def states(found: Against) -> list[str]:
     ],
 )
 def test_slower_is_beyond_both_spreads(now: tuple[float, float], state: str) -> None:
-    found = against(structs.replace(ROW, engine_forwards_per_s=Spread.of(now)), ROW)
+    found = against(structs.replace(ROW, engine_forwards_per_s=RoundValues.of(now)), ROW)
     assert states(found) == ["same", state, "same", "same"]
     assert found.regression is (state == "slower")
 
 
 def test_a_single_round_is_not_judged_and_a_new_row_neither() -> None:
-    slow = structs.replace(ROW, **dict.fromkeys(QUANTITIES, Spread.of([0.001])))
+    slow = structs.replace(ROW, **dict.fromkeys(QUANTITIES, RoundValues.of([0.001])))
     for row, stored, state in ((slow, [ROW], "unjudged"), (ROW, [slow], "unjudged"), (ROW, [], "new")):
         found = against(row, *stored)
         assert states(found) == [state] * 4
@@ -114,10 +114,10 @@ def test_only_the_same_machine_and_configuration_is_compared(other: dict[str, ob
 def test_the_last_stored_row_counts_whatever_its_versions(tmp_path: Path) -> None:
     path = tmp_path / "bench.csv"
     older, newer = (structs.replace(ROW, date=date, versions="rate 0.0.1") for date in ("2025", "2026"))
-    append(path, [older, structs.replace(newer, images_per_s=Spread.of([7.0, 8.0]))])
+    append(path, [older, structs.replace(newer, images_per_s=RoundValues.of([7.0, 8.0]))])
     found = compare([ROW], open_history(None, path), str(path))
     assert (found.dates, found.versions) == (("2026",), ("rate 0.0.1",))
-    assert found.compared[-1].before == Spread.of([7.0, 8.0])
+    assert found.compared[-1].before == RoundValues.of([7.0, 8.0])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError, UsageError
 from rate.report.heads import HeadRun
 from rate.report.heatmap import levels
-from rate.report.html.recorded_bank import RecordedBank, recorded_bank
+from rate.report.html.recorded_bank import BankPictures, recorded_bank
 from rate.runs.run_document import RunDocument, data_of
 from rate.types import Bool, Prepared, Sample, UInt8
 
@@ -46,7 +46,7 @@ class Pictures:
     _wanted: frozenset[str] = frozenset()
     _samples_by_source: dict[Source, dict[str, Sample]] = field(default_factory=dict)
     _views: dict[tuple[Source, str, str, str], View | None] = field(default_factory=dict)
-    _banks: dict[Path, RecordedBank | None] = field(default_factory=dict)
+    _banks: dict[Path, BankPictures | None] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class Pictures:
                 self._samples_by_source[source] = {}
         return self._samples_by_source[source]
 
-    def _bank(self, head: HeadRun) -> RecordedBank | None:
+    def _bank(self, head: HeadRun) -> BankPictures | None:
         """Return the pictures that stood where a pixel was hidden; None if they cannot be read, with a notice."""
         if head.folder not in self._banks:
             samples = self._samples(head)

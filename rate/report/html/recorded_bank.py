@@ -23,7 +23,7 @@ from rate.types import Bool, Float32, Prepared, Sample, UInt8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecordedBank:
+class BankPictures:
     """The pictures of a bank in the order of run.json."""
 
     bank: Bank
@@ -37,7 +37,7 @@ class RecordedBank:
 
 def recorded_bank(
     run: RunDocument, samples: Mapping[str, Sample], decode: Callable[[Sample], Prepared], remote: bool
-) -> RecordedBank:
+) -> BankPictures:
     """Read the pictures of the bank of ``run``.
 
     Args:
@@ -69,7 +69,7 @@ def recorded_bank(
     bank = Bank(tuple(pictures), seed)
     if not pictures or bank.digest != run.identity.bank:
         raise DataError("they are not those of the run, by their digest")
-    return RecordedBank(bank, tuple(views), np.stack(regions))
+    return BankPictures(bank, tuple(views), np.stack(regions))
 
 
 def _in_folder(folder: str, name: str) -> Sample | None:

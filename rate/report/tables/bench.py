@@ -10,7 +10,7 @@ from typing import get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.bench.document import Against, BenchDocument, Row, Spread, State
+from rate.bench.document import Against, BenchDocument, RoundValues, Row, State
 
 _HEADER = ("backend", "batch", "masks", "raw forwards/s", "engine forwards/s", "engine / raw", "images/s")
 _STYLES = {"slower": "bold red", "faster": "green"}
@@ -33,7 +33,7 @@ def _line(row: Row) -> tuple[str, ...]:
     return f"{row.backend} {row.precision}", str(row.batch), str(row.masks), *figures
 
 
-def spread(values: Spread, places: int | None = None) -> str:
+def spread(values: RoundValues, places: int | None = None) -> str:
     """Format median (min - max) with three to four digits, or with ``places`` decimals."""
     low, high = values.min, values.max
     if places is None:

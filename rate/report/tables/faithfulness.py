@@ -12,7 +12,7 @@ from rate.errors import RunError
 from rate.metrics import RatioRecord
 from rate.records import read
 from rate.report.tables.numbers import number_table
-from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulnessDocument, SampleMean
+from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulMean, FaithfulnessDocument
 
 Row = tuple[str, str, str, str]
 """Title, value, 95 % interval, number of samples."""
@@ -63,7 +63,7 @@ def _head(name: str, head: FaithfulHead, steps: int) -> Iterator[RenderableType]
     yield Text("")
 
 
-def _cells(share: SampleMean | RatioRecord, of: int) -> tuple[str, str, str]:
+def _cells(share: FaithfulMean | RatioRecord, of: int) -> tuple[str, str, str]:
     if share.value is None:
         return "undefined", "", str(of)
     interval = "" if share.low is None else f"{share.low:.3f} to {share.high:.3f}"

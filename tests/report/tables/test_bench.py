@@ -7,7 +7,7 @@ from bench.test_history import ROW
 from msgspec import structs
 from rich.console import Console
 
-from rate.bench.document import CAVEAT, BenchDocument, Spread
+from rate.bench.document import CAVEAT, BenchDocument, RoundValues
 from rate.bench.history import compare
 from rate.bench.plan import Refused
 from rate.report.tables.bench import bench_table, spread
@@ -34,7 +34,7 @@ def test_the_table_has_every_figure_what_was_refused_and_what_it_means() -> None
 
 
 def test_the_table_says_what_was_compared_and_flags_what_is_slower() -> None:
-    faster = {"raw_forwards_per_s": Spread.of((41.0, 40.0, 42.0)), "versions": "rate 0.0.9", "date": "2025-05-05"}
+    faster = {"raw_forwards_per_s": RoundValues.of((41.0, 40.0, 42.0)), "versions": "rate 0.0.9", "date": "2025-05-05"}
     history = {ROW.identity: structs.replace(ROW, **faster)}
     text = "\n".join(printed(structs.replace(BENCH, against=compare([ROW], history, "old.csv"))))
     assert "against old.csv" in text
@@ -53,4 +53,4 @@ def test_the_table_says_what_was_compared_and_flags_what_is_slower() -> None:
     ("value", "text"), [(1234.5, "1234"), (123.45, "123"), (12.345, "12.3"), (0.039712, "0.0397"), (1.0, "1.00")]
 )
 def test_figures_have_three_digits(value: float, text: str) -> None:
-    assert spread(Spread.of((value,))) == f"{text} ({text} - {text})"
+    assert spread(RoundValues.of((value,))) == f"{text} ({text} - {text})"
