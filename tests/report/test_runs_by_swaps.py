@@ -9,7 +9,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from conftest import write_images
 from function_models import SIZE, evaluate, job, light
 from gate_runs import decided
 
@@ -26,6 +25,7 @@ from rate.runs.status import read_status
 from rate.runs.summary import HeadSummary, load_summary
 from rate.types import Float32
 from rate.validity import SWEEP_TAUS
+from tests.conftest import write_images
 
 
 def by_both(x: Float32) -> dict[str, Float32]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from conftest import write_images
 from function_models import evaluate, job, light
 
 from rate.backends.fake import FakeSpec
@@ -14,6 +13,7 @@ from rate.report.heads import HeadRun, load_head, load_heads
 from rate.report.html.charts import histograms, sweep_of
 from rate.report.html.page import write_report
 from rate.report.html.sentences import answer, explained_note
+from tests.conftest import write_images
 from tests.report.html.test_report_html import Elements, data_of
 
 
