@@ -108,7 +108,7 @@ def model(folder: Path, tower: str, reason: str) -> Artifact:
     if not (out / "checkpoint").is_dir():
         finetune_ft(f"open_clip:{config}", data, out / "checkpoint", settings, report)
     torch.set_float32_matmul_precision("highest")  # the export's parity is that of f32
-    return export_artifact(str(out / "checkpoint"), out / "artifact", ExportOptions())
+    return export_artifact(str(out / "checkpoint"), out / "artifact", ExportOptions(tokens=tower == "vit"))
 
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}

@@ -163,7 +163,7 @@ def _tabulate(
                         "score": score,
                         "region": region,
                         "rule": rule,
-                        **_figures(cases, columns, rule, region),
+                        **figures(cases, columns, rule, region),
                     }
 
 
@@ -258,7 +258,7 @@ def _drawn_again(method: Method, case: Case, logits: Float32, part: slice) -> tu
     return _statistics(kinds, region, method.bounds(region)), 0.0 if error is None else float(error[0])
 
 
-def _figures(
+def figures(
     cases: dict[str, list[Case]], columns: dict[str, list[Judged]], rule: str, region: str
 ) -> dict[str, object]:
     """PT of the model that rests on the object and of the one that rests on the shortcut, and their separation."""
