@@ -12,8 +12,8 @@ from rate.bench.history import read_history
 from rate.cli.data.commands import check
 from rate.cli.main import run
 from rate.data.make.coco import index_coco
+from rate.data.make.layouts.base import read_names
 from rate.data.make.layouts.imagenet import read_solution
-from rate.data.make.layouts.names import read_names
 from rate.errors import EXIT_USAGE, RateError
 from rate.export.options import read_classes
 from rate.export.sources.prompts import read_prompts, read_templates

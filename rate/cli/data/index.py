@@ -114,7 +114,7 @@ def imagenet_c(
 ) -> None:
     """ImageNet-C, with labels and regions from the clean images; its splits are called fog:3."""
     from rate.data.images.corrupt import parse_corruption
-    from rate.data.make.layouts.imagenet_c import read_imagenet_c
+    from rate.data.make.layouts.imagenet import read_imagenet_c
 
     wanted = None if corrupt is None else tuple(one for text in corrupt for one in parse_corruption(text))
     _write(read_imagenet_c(root, clean=clean, corruptions=wanted), root, out)
@@ -132,20 +132,20 @@ def imagenet_s(
     synsets: Synsets = False,
 ) -> None:
     """ImageNet-S, with the pixels of each image's class as masks."""
-    from rate.data.make.layouts.imagenet_s import read_imagenet_s
+    from rate.data.make.layouts.imagenet import read_imagenet_s
 
     names = _synset_names(classes, synsets)
     _write(read_imagenet_s(root, split=split, categories=categories, names=names), root, out)
 
 
 def _named(classes: Path | None) -> Mapping[str, str] | None:
-    from rate.data.make.layouts.names import read_names
+    from rate.data.make.layouts.base import read_names
 
     return None if classes is None else read_names(classes)
 
 
 def _synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | None:
-    from rate.data.make.layouts.names import open_clip_names
+    from rate.data.make.layouts.base import open_clip_names
 
     if synsets and classes is not None:
         raise ConfigError(f"--synsets and --classes {classes} name the classes twice; give one of them")

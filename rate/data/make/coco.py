@@ -14,8 +14,7 @@ from PIL import Image
 from rate.data.formats.json_text import parse_json, short
 from rate.data.formats.manifest_files import Raw, require_manifest
 from rate.data.images.drawn_masks import rle_mask, union_mask
-from rate.data.make.index import SHOWN, ManifestReport, named, plain, reachable, written
-from rate.data.make.masks import masks_folder
+from rate.data.make.index import SHOWN, ManifestReport, masks_folder, named, plain, reachable, written
 from rate.data.storage.limits import max_pixels
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import Folder

@@ -6,12 +6,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
+from rate.data.formats.manifest_files import Raw, read_rows, require_manifest, write_rows
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError
+from rate.files import folder_instead, new_folder
+from rate.outputs import require_new_folder
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
@@ -228,3 +231,28 @@ def named(paths: Sequence[str], count: int | None = None) -> str:
     """Name the first SHOWN of ``count`` paths, and the number of the others."""
     more = (len(paths) if count is None else count) - SHOWN
     return ", ".join(paths[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def masks_folder(masks: Path, manifest: Path) -> AbstractContextManager[Path]:
+    """Return a draft that becomes the folder ``masks`` when its block ends well.
+
+    An older folder is replaced if the older ``manifest`` names every file in it, and nothing else is in it.
+
+    Raises:
+        UsageError: the folder holds something else.
+        StorageError: the disk is full.
+    """
+    if masks.is_dir() and not masks.is_symlink() and any(masks.iterdir()):
+        inside = {path.relative_to(manifest.parent).as_posix() for path in masks.rglob("*") if not path.is_dir()}
+        if inside and inside <= _named(manifest):
+            return folder_instead(masks)
+    require_new_folder("the masks go to a folder beside --out:", masks)
+    return new_folder(masks)
+
+
+def _named(manifest: Path) -> set[str]:
+    """The masks that a manifest names; none where it cannot be read."""
+    try:
+        return {str(row[1].get("mask")) for row in read_rows(manifest) if isinstance(row, tuple)}
+    except (DataError, OSError):
+        return set()

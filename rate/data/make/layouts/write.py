@@ -14,9 +14,8 @@ from PIL import ExifTags, Image
 
 from rate.data.formats.manifest_files import Raw, require_manifest
 from rate.data.images.prepare import read_image
-from rate.data.make.index import SHOWN, ManifestReport, check_below, named, plain, reachable, written
+from rate.data.make.index import SHOWN, ManifestReport, check_below, masks_folder, named, plain, reachable, written
 from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
-from rate.data.make.masks import masks_folder
 from rate.data.storage.location import Folder
 from rate.errors import DataError, SampleError
 from rate.types import Bool, Box

@@ -14,7 +14,7 @@ from rate.data.images.corrupt import CROP, Corruption
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import load_mask
 from rate.data.make.layouts.base import Entry, LeftOut
-from rate.data.make.layouts.imagenet_c import UNKNOWN, read_imagenet_c
+from rate.data.make.layouts.imagenet import UNKNOWN, read_imagenet_c
 from rate.data.make.layouts.write import write_layout
 from rate.data.manifest import read_manifest
 from rate.errors import DataError

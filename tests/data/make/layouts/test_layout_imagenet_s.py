@@ -11,7 +11,7 @@ from PIL import Image
 
 from rate.data.images.prepare import load_mask
 from rate.data.make.layouts.base import BROKEN, MISSING, Entry, LeftOut
-from rate.data.make.layouts.imagenet_s import read_imagenet_s
+from rate.data.make.layouts.imagenet import read_imagenet_s
 from rate.data.make.layouts.write import write_layout
 from rate.data.manifest import read_manifest
 from rate.errors import DataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rate.data.make.layouts.names import SYNSET, open_clip_names, read_names, unique
+from rate.data.make.layouts.base import SYNSET, open_clip_names, read_names, unique
 from rate.errors import DataError
 
 
