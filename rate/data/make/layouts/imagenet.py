@@ -5,9 +5,9 @@ with `ImageId,PredictionString` = repeated `SYNSET x0 y0 x1 y1`, `ILSVRC/Annotat
 and torchvision's, `val/SYNSET/NAME.JPEG`, with boxes given apart. Source: the data page of Kaggle's "ImageNet Object
 Localization Challenge"; Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015.
 
-ImageNet-C, from the authors' script (create_c/make_imagenet_c.py): `CORRUPTION/SEVERITY/SYNSET/NAME.JPEG`, with NAME as
-in the clean set; unpacked archives may put `noise`, `blur`, `weather`, `digital` or `extra` above. Images have 224 x 224
-pixels: the short side of the clean one is resized to 256, the centre is cropped and then corrupted.
+ImageNet-C, from the authors' script (create_c/make_imagenet_c.py): `CORRUPTION/SEVERITY/SYNSET/NAME.JPEG`, with NAME
+as in the clean set; unpacked archives may put `noise`, `blur`, `weather`, `digital` or `extra` above. Images have
+224 x 224 pixels: the short side of the clean one is resized to 256, the centre is cropped and then corrupted.
 Hendrycks, Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019.
 
 ImageNet-S, from the set's README: `validation/SYNSET/NAME.JPEG` and `validation-segmentation/SYNSET/NAME.png` (also
