@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rate.data.digests import fingerprint
 from rate.data.manifest import ParsedRow
-from rate.data.storage.stamps import CURE
+from rate.data.storage.local_file import CURE
 from rate.errors import SetChanged
 from rate.types import Sample
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from rate.credentials import without_credentials
 from rate.data.digests import SetDigest, sample_digest
-from rate.data.formats.json_text import parse_json, short
-from rate.data.formats.manifest_files import CORNERS, Problem, Raw, read_rows
+from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, read_rows, short
 from rate.data.storage.location import Folder
 from rate.errors import DataError
 from rate.types import Box, Sample, Stamp

@@ -1,19 +1,56 @@
-"""Manifest files as rows of raw values, with one reader and one writer for each format and no validation of values."""
+"""Manifest files as rows of raw values, with one reader and one writer for each format and no validation of values.
+
+JSON texts are parsed as untrusted ones; a refusal has one clear reason.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
-from rate.data.formats.json_text import parse_json
 from rate.data.storage.limits import LINE_CHARS
 from rate.errors import DataError
 from rate.outputs import require_output, write_output
+
+
+def parse_json(text: str | bytes, *, finite: bool = False) -> object:
+    """Parse a JSON text.
+
+    Args:
+        text: the text.
+        finite: whether to refuse NaN and Infinity, which Python's parser accepts and JSON does not.
+
+    Raises:
+        ValueError: the text is no JSON, is nested too deeply, or holds a number that is too long.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse if finite else None)
+    except RecursionError:
+        raise ValueError("lists or objects are nested too deeply, some hundred levels are read") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:
+        if "digits" not in str(error):
+            raise
+        # Python's own message refers to settings of the interpreter.
+        raise ValueError(f"a whole number has more than {sys.get_int_max_str_digits():,} digits") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def short(value: object, most: int = 80) -> str:
+    """Format the value as Python does and truncate it; lone surrogates and control characters are escaped."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
 
 Raw: TypeAlias = dict[str, object]
 """Maps each column to the value in the file; None or a blank text = no value."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from rate.data.storage.container import container_stamp, regular_file
-from rate.data.storage.stamps import check_same
+from rate.data.storage.local_file import check_same
 from rate.errors import SampleError
 from rate.types import Stamp
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from tarfile import TarError
 
-from rate.data.formats.json_text import parse_json
-from rate.data.formats.manifest_files import CORNERS, Problem, Raw
+from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json
 from rate.data.formats.tar_headers import Member, members
 from rate.data.make.index import SUFFIXES
 from rate.data.manifest import ParsedRow, sample_from_row

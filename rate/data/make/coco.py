@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rate.data.formats.json_text import parse_json, short
-from rate.data.formats.manifest_files import Raw, require_manifest
+from rate.data.formats.manifest_files import Raw, parse_json, require_manifest, short
 from rate.data.images.drawn_masks import rle_mask, union_mask
 from rate.data.make.index import SHOWN, ManifestReport, masks_folder, named, plain, reachable, written
 from rate.data.storage.limits import max_pixels

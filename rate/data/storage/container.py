@@ -8,8 +8,8 @@ import stat
 from functools import lru_cache
 from pathlib import Path
 
+from rate.data.storage.local_file import check_same, stamp_of
 from rate.data.storage.remote_cache import fetched
-from rate.data.storage.stamps import check_same, stamp_of
 from rate.types import Stamp
 
 TAR_PLACE = re.compile(r"tar:([0-9]{1,19})\+([0-9]{1,19}):(.+)", re.DOTALL)

@@ -12,10 +12,8 @@ from rate.credentials import without_credentials
 from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
 from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
-from rate.data.storage.local_file import check_length, local_bytes
-from rate.data.storage.remote_cache import uncached
-from rate.data.storage.retries import with_retries
-from rate.data.storage.stamps import stamp_of
+from rate.data.storage.local_file import check_length, local_bytes, stamp_of
+from rate.data.storage.remote_cache import uncached, with_retries
 from rate.errors import ConfigError, DataError, SampleError
 from rate.types import Stamp
 

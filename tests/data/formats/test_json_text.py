@@ -12,7 +12,7 @@ from PIL import Image
 from shard_files import archive, picture
 
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.formats.json_text import parse_json, short
+from rate.data.formats.manifest_files import parse_json, short
 from rate.data.make.check import check_manifest
 from rate.data.make.coco import index_coco
 from rate.errors import DataError
