@@ -15,10 +15,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from rate.cli import finetune
+from rate.cli import data, finetune, index
 from rate.cli.bench import bench
 from rate.cli.console import notice
-from rate.cli.data import commands, index
 from rate.cli.demo import demo
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
@@ -57,8 +56,8 @@ app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
-commands.app.add_typer(index.app, name="index")
-app.add_typer(commands.app, name="data")
+data.app.add_typer(index.app, name="index")
+app.add_typer(data.app, name="data")
 app.add_typer(finetune.app, name="finetune")
 
 

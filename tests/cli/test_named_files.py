@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rate.bench.history import read_history
-from rate.cli.data.commands import check
+from rate.cli.data import check
 from rate.cli.main import run
 from rate.data.make.coco import index_coco
 from rate.data.make.layouts.base import read_names

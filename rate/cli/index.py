@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.data.commands import counted, counts_text
+from rate.cli.data import counted, counts_text
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
