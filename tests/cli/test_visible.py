@@ -10,9 +10,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from rate.cli.console import log_as_json, notice, print_json, results, say
+from rate.cli.console import escaped, log_as_json, notice, print_json, results, say, visible
 from rate.cli.main import run
-from rate.cli.visible import escaped, visible
 
 EVIL = "\x1b[2J\x1b]0;title\x07a\rb\x9bc\u202ed\x7fe\u2028f"
 GONE = ("\x1b", "\x07", "\r", "\x9b", "\u202e", "\x7f", "\u2028")
