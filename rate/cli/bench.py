@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.bench.settings import BenchSettings
+from rate.cli.console import Steps, notice, print_json, results
 from rate.cli.options import Config, Shown, with_settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ def bench(
     from msgspec import structs
 
     from rate.bench.history import append, compare, open_history
-    from rate.cli.console import print_json, results
     from rate.report.tables.bench import bench_table
 
     history = open_history(settings.csv, settings.against)
@@ -59,7 +59,6 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
     from rate.bench.document import BenchDocument
     from rate.bench.measure import measure, warmed_up
     from rate.bench.plan import manifest_images, open_candidates, parity_images
-    from rate.cli.console import Steps, notice
 
     artifact = load_artifact(path)
     data, split = settings.data, settings.split

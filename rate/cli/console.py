@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -123,47 +122,38 @@ def print_json(value: Any) -> None:
 
 
 class Steps:
-    """Progress with a rate and the time left: a bar on a terminal, a line every few seconds elsewhere."""
+    """Progress with a rate and the time left: bars on a terminal, a line every few seconds elsewhere."""
 
-    def __init__(self, title: str, total: int, unit: str = "images") -> None:
+    def __init__(self, title: str = "", total: int = 0, unit: str = "images") -> None:
+        """Begin with ``total`` steps of the work ``title``; without a title `stage` begins."""
         self._bar: Progress | None = None
-        self._start(title, total, unit)
+        self.title, self._total, self._unit = title, total, unit
 
     def __enter__(self) -> Steps:
-        if sys.stderr.isatty() and not _LOG.as_json:
-            from rich import progress
-
-            title, detail = (
-                progress.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}")
-            )
-            columns = (
-                title,
-                progress.BarColumn(),
-                progress.MofNCompleteColumn(),
-                progress.TimeRemainingColumn(),
-                detail,
-            )
-            self._bar = progress.Progress(*columns, console=Console(stderr=True))
-            self._bar.start()
-            self._bar.add_task(self.title, total=self._total, detail="")
+        if self.title:
+            self.begin(self.title, self._total, self._unit)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
     def begin(self, title: str, total: int, unit: str = "images") -> None:
         """Go on with another piece of work, below the one before."""
-        self._start(title, total, unit)
-        if self._bar is not None:
-            self._bar.add_task(title, total=total, detail="")
-
-    def _start(self, title: str, total: int, unit: str) -> None:
         self.title, self._total, self._unit = title, total, unit
         self._began = self._said = time.monotonic()
         self._last = 0
+        if self._bar is None and sys.stderr.isatty() and not _LOG.as_json:
+            self._bar = _bar()
+            self._bar.start()
+        if self._bar is not None:
+            self._bar.add_task(title, total=total, detail="")
+
+    def stage(self, title: str, total: int, unit: str, done: int, detail: str = "") -> None:
+        """Show that ``done`` of ``total`` are done of the work ``title``, which begins if another was shown before."""
+        if title != self.title:
+            self.begin(title, total, unit)
+        self.show(done, detail)
 
     def show(self, done: int, detail: str = "") -> None:
         """Show that ``done`` of the total are done."""
@@ -176,3 +166,13 @@ class Steps:
             left = f", {(self._total - done) / pace:.0f} s left" if pace and done < self._total else ""
             said = f"{self.title}: {done}/{self._total} {self._unit}{left}{'  ' + detail if detail else ''}"
             notice(said, event="progress", done=done, total=self._total)
+
+
+def _bar() -> Progress:
+    from rich import progress
+
+    title, detail = (
+        progress.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}")
+    )
+    middle = progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn()
+    return progress.Progress(title, *middle, detail, console=Console(stderr=True))

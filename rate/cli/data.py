@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.backends.process import usable_cores
+from rate.cli.console import Steps, notice, print_json, say
 from rate.errors import DataError
 from rate.files import read_text
+from rate.outputs import require_output, write_output
 
 if TYPE_CHECKING:
     from rate.data.make.check import CheckReport
@@ -29,18 +31,17 @@ def pack(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Write tar shards with the same samples."""
-    from rate.cli.console import Steps, print_json, say
     from rate.data.formats import pack as packing
 
-    with ExitStack() as stack:
-        steps: list[Steps] = []
-
-        def tick(done: int, total: int) -> None:
-            if not steps:  # the total is known once all rows were read
-                steps.append(stack.enter_context(Steps("pack", total)))
-            steps[0].show(done)
-
-        report = packing.pack(data, out, split=split, shard_bytes=shard_bytes, shard_samples=shard_samples, tick=tick)
+    with Steps() as steps:  # the total is known once all rows were read
+        report = packing.pack(
+            data,
+            out,
+            split=split,
+            shard_bytes=shard_bytes,
+            shard_samples=shard_samples,
+            tick=lambda done, total: steps.stage("pack", total, "images", done),
+        )
     if as_json:
         print_json(report)
     else:
@@ -63,9 +64,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Name every problem of a set and of its files; exit code 2 if one of them is an error."""
-    from rate.cli.console import print_json, say
     from rate.data.make.check import check_manifest
-    from rate.outputs import require_output, write_output
 
     if classes_out is not None:
         require_output("--classes-out", classes_out)
@@ -100,8 +99,6 @@ def synth(
 
     With --graded, graded.csv lists renderings from which a model's true share of object and scene can be computed.
     """
-    from rate.backends.process import usable_cores
-    from rate.cli.console import Steps, say
     from rate.data.make.graded import write_graded
     from rate.data.make.synth import Synthetic, write_set
 
@@ -129,8 +126,6 @@ def corrupt(
 
     The same command resumes after an interruption.
     """
-    from rate.backends.process import usable_cores
-    from rate.cli.console import Steps, notice, say
     from rate.data.images.corrupt import parse_corruption
     from rate.data.make.corrupt_set import corrupt_set
     from rate.data.make.index import named

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from rate.cli.console import Steps, notice, results
 from rate.errors import check_installed
-
-if TYPE_CHECKING:
-    from rate.cli.console import Steps
 
 
 def demo(
@@ -23,14 +21,13 @@ def demo(
         "`rate demo`",
         {"torch": "train", "open_clip": "train", "onnx": "train", "onnxscript": "train", "onnxruntime": "cpu"},
     )
-    from rate.cli.console import notice, results
     from rate.demo import DemoSettings, Listener, conclusions, run_demo
     from rate.report.tables.run import summary_table
 
     began = time.monotonic()
-    bars = _Bars()
-    done = run_demo(out, DemoSettings(seed=seed), Listener(bars.say, bars.step))
-    bars.close()
+    with Steps() as steps:
+        listener = Listener(notice, lambda title, done, total: steps.stage(title, total, "done", done))
+        done = run_demo(out, DemoSettings(seed=seed), listener)
     for title, summary in (
         ("Pictures like those of the encoder's training", done.agreeing),
         ("Pictures whose scene says nothing", done.broken),
@@ -44,33 +41,3 @@ def demo(
     notice(f"\n{time.monotonic() - began:.0f} s; everything is in {done.folder}. Next:")
     for command in done.commands:
         notice(f"  {command}")
-
-
-class _Bars:
-    """One progress bar at a time."""
-
-    def __init__(self) -> None:
-        self._title = ""
-        self._steps: Steps | None = None
-
-    def say(self, text: str) -> None:
-        """Announce a step."""
-        from rate.cli.console import notice
-
-        self.close()
-        notice(text)
-
-    def step(self, title: str, done: int, total: int) -> None:
-        """Show ``done`` of ``total`` within a step."""
-        from rate.cli.console import Steps
-
-        if self._steps is None or title != self._title:
-            self.close()
-            self._title, self._steps = title, Steps(title, total, "done").__enter__()
-        self._steps.show(done)
-
-    def close(self) -> None:
-        """End the current bar."""
-        if self._steps is not None:
-            self._steps.__exit__(None, None, None)
-            self._steps = None

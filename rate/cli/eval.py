@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.console import log_as_json
+from rate.cli.console import Steps, log_as_json, notice, print_json, say
 from rate.cli.options import Config, Shown, with_settings
 from rate.cli.runs import print_grid, print_run
 from rate.config import Execution, Measurement
 from rate.errors import ConfigError
+from rate.runs.folder import refuse_foreign
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -86,9 +87,7 @@ def evaluate(
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
     from rate.artifacts.artifact import load_artifact
-    from rate.cli.console import notice, print_json
     from rate.engine.job import job_from_artifact
-    from rate.runs.folder import refuse_foreign
     from rate.studies.faithfulness import samples_for
 
     if corruptions := _corruptions_of(corrupt, severities):
@@ -126,7 +125,6 @@ def evaluate(
 @contextmanager
 def _resumable(job: Job, out: Path) -> Iterator[None]:
     """Say what there is to know about a job before it is run, and how to go on after an interruption."""
-    from rate.cli.console import notice
 
     for text in job.notices:
         notice(text)
@@ -138,7 +136,6 @@ def _resumable(job: Job, out: Path) -> Iterator[None]:
 
 
 def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
-    from rate.cli.console import Steps, notice
     from rate.engine.evaluate import evaluate
     from rate.engine.open_runner import open_runner
 
@@ -162,7 +159,6 @@ def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
 
 
 def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
-    from rate.cli.console import Steps, notice
     from rate.engine.open_runner import open_runner
     from rate.studies.precision import compare_precision
 
@@ -174,7 +170,6 @@ def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
 
 
 def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> FaithfulnessDocument:
-    from rate.cli.console import Steps
     from rate.studies.faithfulness import check_faithfulness
 
     with Steps("faithfulness", 2 * samples, "maps") as steps:
@@ -182,7 +177,6 @@ def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Fait
 
 
 def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
-    from rate.cli.console import notice, print_json, say
     from rate.engine.choose_backend import open_backend
     from rate.engine.workers.division import divided
     from rate.studies.dry_run import estimate
@@ -225,7 +219,6 @@ def _run_grid(artifact: Artifact, job: Job, out: Path, corruptions: tuple[str | 
     Raises:
         TooManyErrors: a run has more errors than are allowed.
     """
-    from rate.cli.console import Steps, notice
     from rate.engine.open_runner import open_runner
     from rate.studies.corruption_grid import evaluate_grid, folder_of
 

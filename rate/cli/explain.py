@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.console import Steps, notice, print_json, say
 from rate.cli.options import Shown, with_settings
 from rate.config import FIXED_MASKS, Execution, Measurement
 from rate.errors import ConfigError
 from rate.methods import DEFAULT, METHODS
+from rate.outputs import require_output
 
 if TYPE_CHECKING:
     from rate.types import Box
@@ -46,9 +48,7 @@ def explain(
 ) -> None:
     """Explain the prediction for one image."""
     from rate.artifacts.artifact import load_artifact
-    from rate.cli.console import Steps, notice, print_json, say
     from rate.engine.choose_backend import open_backend
-    from rate.outputs import require_output
     from rate.studies import one_image as engine
     from rate.studies.explanation import picture_form
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rate.cli.console import Steps, notice, print_json, say
+from rate.cli.inspect import describe
 from rate.cli.options import with_settings
 from rate.export.options import ExportOptions
 
@@ -41,31 +41,15 @@ def export(
     Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's
     logits, or int8 changes too many verdicts.
     """
-    from rate.cli.console import notice, print_json, say
-    from rate.cli.inspect import describe
     from rate.export.precision.accept_int8 import export as export_measured
 
     options = replace(options, heads=tuple(head or ()))
-    with _plan_bar() as observe:
-        artifact = export_measured(source, out, options, notice, observe)
+    with Steps() as steps:
+        artifact = export_measured(
+            source, out, options, notice, lambda share, phase: steps.stage("plan", 100, "%", int(100 * share), phase)
+        )
     if as_json:
         print_json(artifact.document)
     else:
         say(describe(artifact))
     notice(f"next: rate eval {artifact.path} DATA --out RUN")
-
-
-@contextmanager
-def _plan_bar() -> Iterator[Callable[[float, str], None]]:
-    """Make a progress bar that appears when a plan is built."""
-    from rate.cli.console import Steps
-
-    with ExitStack() as stack:
-        shown: list[Steps] = []
-
-        def observe(share: float, phase: str) -> None:
-            if not shown:
-                shown.append(stack.enter_context(Steps("plan", 100, "%")))
-            shown[0].show(int(100 * share), phase)
-
-        yield observe

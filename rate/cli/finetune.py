@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.console import Steps, notice, print_json
 from rate.cli.options import with_settings
 from rate.errors import check_installed
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
 
 if TYPE_CHECKING:
-    from rate.cli.console import Steps
     from rate.finetune.recipe import Finetuned, Watch
 
 
@@ -83,11 +82,10 @@ def flcp(source: _Encoder, data: _Data, out: _Out, settings: FlcpSettings, as_js
 
 def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:
     """Run the training with progress, print the result, and name the next command."""
-    from rate.cli.console import notice, print_json
     from rate.finetune.recipe import Watch
 
-    with ExitStack() as stages:
-        shown = _Progress(stages, epochs)
+    with Steps() as steps:
+        shown = _Progress(steps, epochs)
         result = work(Watch(notice, shown.features, shown.epoch, shown.images, shown.rows, shown.validated))
     if as_json:
         print_json(result.document)
@@ -104,25 +102,24 @@ def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool
 class _Progress:
     """A progress bar for each stage: features or images, training, features of the validation rows."""
 
-    def __init__(self, stages: ExitStack, epochs: int) -> None:
-        self._stages, self._epochs = stages, epochs
-        self._title = self._detail = self._val = ""
+    def __init__(self, steps: Steps, epochs: int) -> None:
+        self._steps, self._epochs = steps, epochs
+        self._detail = self._val = ""
         self._rows = 0  # rows of an epoch, if the recipe reports them
-        self._steps: Steps | None = None
 
     def features(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` images have their features."""
-        self._show("features", total, "images", done)
+        self._steps.stage("features", total, "images", done)
 
     def images(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` images are decoded."""
-        self._show("decoding", total, "images", done)
+        self._steps.stage("decoding", total, "images", done)
 
     def rows(self, epoch: int, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` rows of an epoch are trained; `epoch` ends the bar."""
         self._rows = total
         if done < total:
-            self._show("training", self._epochs * total, "images", (epoch - 1) * total + done, self._detail)
+            self._steps.stage("training", self._epochs * total, "images", (epoch - 1) * total + done, self._detail)
 
     def validated(self, number: int, accuracy: float) -> None:
         """Record the accuracy on the validation rows after epoch ``number``."""
@@ -133,14 +130,6 @@ class _Progress:
         self._detail = f"loss {loss:.4f}, accuracy {accuracy:.4f}{self._val}"
         if self._rows:
             self._detail = f"epoch {number}: {self._detail}"
-            self._show("training", self._epochs * self._rows, "images", number * self._rows, self._detail)
+            self._steps.stage("training", self._epochs * self._rows, "images", number * self._rows, self._detail)
         else:
-            self._show("training", self._epochs, "epochs", number, self._detail)
-
-    def _show(self, title: str, total: int, unit: str, done: int, detail: str = "") -> None:
-        from rate.cli.console import Steps
-
-        if self._steps is None or title != self._title:
-            self._stages.close()
-            self._title, self._steps = title, self._stages.enter_context(Steps(title, total, unit))
-        self._steps.show(done, detail)
+            self._steps.stage("training", self._epochs, "epochs", number, self._detail)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.console import notice, say
 from rate.cli.data import counted, counts_text
 from rate.errors import ConfigError
 
@@ -161,7 +162,6 @@ def _write(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> None:
 
 
 def _say(report: ManifestReport) -> None:
-    from rate.cli.console import notice, say
 
     for line in report.notices():
         notice(line)

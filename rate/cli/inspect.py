@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rate.cli.console import print_json, say
+from rate.errors import UsageError
+
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.artifacts.records import Parity
@@ -21,7 +24,6 @@ def inspect(
 ) -> None:
     """Check every file of an artifact against its sha256, and print its contents."""
     from rate.artifacts.artifact import load_artifact
-    from rate.cli.console import print_json, say
     from rate.records import plain
 
     loaded = load_artifact(artifact)
@@ -110,7 +112,6 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Report what this machine has and what `rate` would use of it."""
-    from rate.cli.console import print_json, say
     from rate.doctor import diagnose
 
     diagnosis = diagnose(Path.cwd(), artifact)
@@ -133,8 +134,6 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schemas of the files that `rate` writes."""
-    from rate.cli.console import print_json
-    from rate.errors import UsageError
     from rate.report.schemas import all_schemas
 
     known = all_schemas()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
+from rate.cli.console import notice, print_json, results, say
 from rate.errors import StorageError
+from rate.outputs import require_output, write_output
 
 if TYPE_CHECKING:
     from rate.report.gate.decide import Decision
@@ -35,7 +37,6 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary, or all samples, as JSON.")] = False,
 ) -> None:
     """Show accuracy, PT and IR of a run, or over corruptions and severities."""
-    from rate.cli.console import print_json
     from rate.report.heads import load_named_summary, split_reference
     from rate.report.tables.faithfulness import read_faithfulness
     from rate.studies.corruption_grid import is_grid, load_grid
@@ -53,7 +54,6 @@ def show(
 
 def print_samples(run: str, kind: Kind, as_json: bool) -> None:
     """Print the samples of one kind of the heads that ``run`` names."""
-    from rate.cli.console import print_json, results
     from rate.report.heads import load_heads
     from rate.report.tables.samples import listed, samples_table
 
@@ -66,7 +66,6 @@ def print_samples(run: str, kind: Kind, as_json: bool) -> None:
 
 def print_run(summary: Summary, faithful: FaithfulnessDocument | None) -> None:
     """Print one run's numbers and pace, and the faithfulness of its maps if it was measured."""
-    from rate.cli.console import results
     from rate.report.tables.faithfulness import faithfulness_table
     from rate.report.tables.run import pace, summary_table
 
@@ -78,7 +77,6 @@ def print_run(summary: Summary, faithful: FaithfulnessDocument | None) -> None:
 
 def print_grid(grid: Grid, as_json: bool) -> None:
     """Print accuracy, PT and IR over corruptions and severities."""
-    from rate.cli.console import print_json, results
     from rate.report.tables.grid import grid_table
 
     if as_json:
@@ -92,7 +90,6 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show the progress of a run, while it runs or after it stopped, without disturbing it."""
-    from rate.cli.console import print_json, say
     from rate.report.tables.run import failure_lines
     from rate.runs.status import read_status
 
@@ -117,7 +114,6 @@ def merge(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
-    from rate.cli.console import notice, print_json, results
     from rate.report.tables.run import summary_table
     from rate.runs.merge import left_behind
     from rate.runs.merge import merge as join
@@ -152,7 +148,6 @@ def compare(
 
     Exit codes: 0 done with any result (a threshold is for `rate gate`), 2 runs that cannot be compared.
     """
-    from rate.cli.console import notice, print_json, results
     from rate.report.compare.compare import compare as compare_heads
     from rate.report.compare.table import comparison_table
 
@@ -174,7 +169,6 @@ def agree(
 
     Exit codes: 0 done with any result, 2 runs of different models or sets.
     """
-    from rate.cli.console import print_json, results
     from rate.report.compare.agreement import agreement
     from rate.report.compare.table import agreement_table
     from rate.report.heads import load_head
@@ -199,7 +193,6 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing."""
-    from rate.cli.console import notice, print_json, say
     from rate.report.heads import load_heads
     from rate.report.html.page import write_report
 
@@ -231,8 +224,6 @@ def gate(
     Exit codes: 0 passed, 1 failed, 2 nothing was decided (policy, run or baseline cannot be used), 3 inconclusive, 4 a
     result could not be written.
     """
-    from rate.cli.console import notice, print_json, results, say
-    from rate.outputs import require_output
     from rate.report.gate.decide import decide
     from rate.report.gate.policy import read_policy
     from rate.report.gate.table import gate_table
@@ -261,7 +252,6 @@ def gate(
 
 
 def _write_decision(decision: Decision, junit: Path | None, markdown: Path | None) -> None:
-    from rate.outputs import write_output
     from rate.report.gate.junit import junit as junit_xml
     from rate.report.gate.markdown import append_markdown
 
