@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ from scipy.stats import rankdata
 
 from benchmarks import graded_models, record
 from benchmarks.graded_scores import FEW, FILLS, FORMS, METHOD, Pictures, Scores, read
-from rate.data.make.synth import CLASSES
+from benchmarks.graded_truth import labelled, scores_of, shares_of, true_shares
 from rate.kernels.rise import centre_levels
 from rate.kernels.saliency import evidence
-from rate.kernels.score import SCORES, score
-from rate.kernels.swap import shapley_values
-from rate.types import Bool, Float32, Float64, Int64
+from rate.kernels.score import SCORES
+from rate.types import Bool, Float64
 
 COUNTS = (4, 8, FILLS)
 SWAPS = [
@@ -61,8 +59,9 @@ def main() -> None:
     for tower in arguments.towers:
         for shortcut in arguments.shortcuts:
             for rho in arguments.rhos:
-                if not arguments.trained or graded_models.trained(arguments.work, tower, shortcut, rho, arguments.seed):
-                    rows += _study(arguments, tower, shortcut, rho)
+                recipe = graded_models.Recipe(tower, shortcut, rho, arguments.seed)
+                if not arguments.trained or graded_models.trained(arguments.work, recipe):
+                    rows += _study(arguments, recipe)
     with (record.RESULTS / "graded.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -70,19 +69,17 @@ def main() -> None:
     record.write("graded", {"pictures": arguments.pictures, "maps": arguments.maps, "instruments": summary(rows)})
 
 
-def _study(arguments: argparse.Namespace, tower: str, shortcut: str, rho: float) -> Iterator[dict[str, Any]]:
-    folder = graded_models.data(arguments.work, tower, shortcut, rho, 0, arguments.pictures, 300 + arguments.seed)
+def _study(arguments: argparse.Namespace, recipe: graded_models.Recipe) -> Iterator[dict[str, Any]]:
+    folder = graded_models.data(arguments.work, recipe, recipe.rho, 0, arguments.pictures, 300 + recipe.seed)
     drawn = read(folder, arguments.pictures)
-    models = graded_models.adapted(arguments.work, tower, shortcut, rho, arguments.seed)
-    for method, (artifact, head) in models.items():
-        classes = next(one for one in artifact.heads if one.name == head).classes
-        pictures = replace(drawn, labels=np.array([classes.index(CLASSES[label]) for label in drawn.labels]))
-        name = f"{tower}-{shortcut}-{rho}-s{arguments.seed}-{artifact.path.name}"
-        scores = Scores(artifact, pictures, arguments.work / "logits" / name)
+    trained = {"tower": recipe.tower, "shortcut": recipe.shortcut, "rho": recipe.rho}
+    for method, (artifact, head) in graded_models.adapted(arguments.work, recipe).items():
+        pictures = labelled(drawn, artifact, head)
+        scores = Scores(artifact, pictures, arguments.work / "logits" / f"{recipe.name}-{artifact.path.name}")
         clean = scores.clean()[head].astype(np.float64)
         right = clean.argmax(axis=1) == pictures.labels
-        about = {"tower": tower, "shortcut": shortcut, "rho": rho, "method": method, "accuracy": round(right.mean(), 4)}
-        truth = _truth(scores, head, pictures)
+        about = {**trained, "method": method, "accuracy": round(right.mean(), 4)}
+        truth = true_shares(scores, head, pictures)
         found = {**_swaps(scores, head, pictures), **_maps(scores, head, pictures, arguments.maps)}
         found |= _combined(found)
         for number, kind in enumerate(SCORES):
@@ -93,26 +90,7 @@ def _study(arguments: argparse.Namespace, tower: str, shortcut: str, rho: float)
                 yield {**about, "score": kind, "instrument": instrument, "forwards": forwards} | judge(
                     measured[chosen], truth[number, chosen]
                 )
-        print(f"{tower} {shortcut} {rho} {method}: right {right.mean():.3f}", flush=True)
-
-
-def scores_of(logits: Float32, labels: Int64) -> Float64:
-    """[s,n,...] every one of `SCORES` of each picture's class from logits [n,...,c]; ``labels`` [n]."""
-    values = logits.astype(np.float64)
-    return np.stack([[score(one, label, kind) for one, label in zip(values, labels, strict=True)] for kind in SCORES])
-
-
-def _truth(scores: Scores, head: str, pictures: Pictures) -> Float64:
-    """[s,n] the true shares; NaN where neither object nor scene speaks for the class."""
-    values = scores_of(scores.renderings()[head], pictures.labels)
-    parts = np.array(pictures.parts)
-    f11, f10, f01, f00 = (values[..., parts == part] for part in ("f11", "f10", "f01", "f00"))
-    return _shares(f11[..., 0], f10, f01, f00)
-
-
-def _shares(whole: Float64, inside: Float64, outside: Float64, nothing: Float64) -> Float64:
-    """[s,n] shares from whole scores [s,n] and others [s,n,f]."""
-    return np.stack([shapley_values(*one).share for one in zip(whole, inside, outside, nothing, strict=True)])
+        print(f"{recipe.name} {method}: right {right.mean():.3f}", flush=True)
 
 
 def _swaps(scores: Scores, head: str, pictures: Pictures) -> dict[str, tuple[int, Float64]]:
@@ -122,7 +100,7 @@ def _swaps(scores: Scores, head: str, pictures: Pictures) -> dict[str, tuple[int
         longest = FILLS if (form, fill) == ("box", "pictures") else count
         both = scores_of(scores.swaps(form, fill, longest)[head], pictures.labels)[..., :count]
         nothing = scores_of(scores.nothing(fill, longest)[head], pictures.labels)[..., :count]
-        found[f"swap {count}, {fill}, {form}"] = 2 * count, _shares(whole, both[:, :, 0], both[:, :, 1], nothing)
+        found[f"swap {count}, {fill}, {form}"] = 2 * count, shares_of(whole, both[:, :, 0], both[:, :, 1], nothing)
     return found
 
 

@@ -50,21 +50,45 @@ COURSES = {
     ("vit", "scene"): Course(2000, 12, 7e-4),
     ("vit", "tag"): Course(2000, 12, 7e-4),
 }
+LONGER = Course(4000, 24, 2e-3, adapted_epochs=10, adapted_lr=1e-4)
+"""Of encoders that meet the shortcut in their adaptation alone, and have the contours to learn before."""
 
 
-def data(work: Path, tower: str, shortcut: str, rho: float, train: int, test: int, seed: int) -> Path:
+@dataclass(frozen=True)
+class Recipe:
+    """A model's tower, and how often the shortcut names the class in the pictures that it learns from."""
+
+    tower: str
+    shortcut: str
+    rho: float
+    seed: int = 0
+    before: float | None = None  # the share in the pre-training; None = the same
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        before = "" if self.before is None else f"-after-{self.before:.3f}"
+        return f"{self.tower}-{self.shortcut}-{self.rho}-s{self.seed}{before}"
+
+    @property
+    def course(self) -> Course:
+        """How long it is trained."""
+        return COURSES[self.tower, self.shortcut] if self.before is None else LONGER
+
+
+def data(work: Path, recipe: Recipe, rho: float, train: int, test: int, seed: int) -> Path:
     """Folder of a set; with its renderings where it has test pictures."""
     made = Synthetic(
         train=train,
         test=test,
         size=SIZE,
-        shortcut=shortcut,
+        shortcut=recipe.shortcut,
         rho=rho,
         seed=seed,
         smallest=SMALLEST,
-        woven=WOVEN[tower],
+        woven=WOVEN[recipe.tower],
     )
-    out = work / f"{shortcut}-{rho:.3f}-{train}-{test}-{seed}{f'-woven{made.woven}' if made.woven else ''}"
+    out = work / f"{recipe.shortcut}-{rho:.3f}-{train}-{test}-{seed}{f'-woven{made.woven}' if made.woven else ''}"
     if not (out / "manifest.csv").exists():
         write_set(made, out, usable_cores())
         if test:
@@ -72,25 +96,27 @@ def data(work: Path, tower: str, shortcut: str, rho: float, train: int, test: in
     return out
 
 
-def pretrained(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> Path:
+def pretrained(work: Path, recipe: Recipe) -> Path:
     """The checkpoint of an encoder before its adaptation."""
-    out = work / f"{tower}-{shortcut}-{rho}-s{seed}"
+    out, course = work / recipe.name, recipe.course
     if not (out / "encoder").is_dir():
         out.mkdir(parents=True, exist_ok=True)
-        course = COURSES[tower, shortcut]
-        clean = data(work, tower, shortcut, rho, course.images, 0, 100 + seed)
+        rho = recipe.rho if recipe.before is None else recipe.before
+        clean = data(work, recipe, rho, course.images, 0, 100 + recipe.seed)
         config = out / "encoder.json"
-        model = {**ENCODER, "vision_cfg": TOWERS[tower]}
+        model = {**ENCODER, "vision_cfg": TOWERS[recipe.tower]}
         config.write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
-        settings = FlcpSettings(split="train", epochs=course.epochs, lr=course.lr, batch=32, augment=False, seed=seed)
+        settings = FlcpSettings(
+            split="train", epochs=course.epochs, lr=course.lr, batch=32, augment=False, seed=recipe.seed
+        )
         finetune_flcp(f"open_clip:{config}", clean / "manifest.csv", out / "encoder", settings, _watch(out.name))
     return out / "encoder"
 
 
-def adapted(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> dict[str, tuple[Artifact, str]]:
+def adapted(work: Path, recipe: Recipe) -> dict[str, tuple[Artifact, str]]:
     """Method (ZS, LP, FT, FLCP) -> the artifact and the head that hold it."""
-    base, course = pretrained(work, tower, shortcut, rho, seed), COURSES[tower, shortcut]
-    manifest = data(work, tower, shortcut, rho, course.adapted, 0, 200 + seed) / "manifest.csv"
+    base, course, seed = pretrained(work, recipe), recipe.course, recipe.seed
+    manifest = data(work, recipe, recipe.rho, course.adapted, 0, 200 + seed) / "manifest.csv"
     out = base.parent
     watch = _watch(out.name)
     common = {"split": "train", "epochs": course.adapted_epochs, "lr": course.adapted_lr, "batch": 64}
@@ -111,9 +137,9 @@ def adapted(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> dic
     }
 
 
-def trained(work: Path, tower: str, shortcut: str, rho: float, seed: int) -> bool:
+def trained(work: Path, recipe: Recipe) -> bool:
     """Tell whether every method has its artifact."""
-    return (work / f"{tower}-{shortcut}-{rho}-s{seed}" / "artifact-flcp").is_dir()
+    return (work / recipe.name / "artifact-flcp").is_dir()
 
 
 def _exported(source: Path, out: Path, heads: tuple[str, ...] = ()) -> Artifact:
