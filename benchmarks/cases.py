@@ -35,6 +35,7 @@ class Case:
     regions: dict[str, Bool]
     label: int
     clean: Float64  # [c] logits
+    nothing: Float64  # [c] of the mean colour alone
     rests_as_planted: bool  # taking the reason away changes the answer, taking the other away does not
 
     def holds_object(self, region: str) -> bool:
@@ -54,12 +55,12 @@ def cases_of(artifact: Artifact, data: Path, shortcut: str, kind: str) -> list[C
             hole = _grown(regions["box"], 3)
             away = _tag_block(TAG + 2) if shortcut == "tag" else ~hole
             pixels = prepared.pixels
-            clean, no_object, no_shortcut = (
-                _forward(backend, image) for image in (pixels, pixels * ~hole, pixels * ~away)
+            clean, nothing, no_object, no_shortcut = (
+                _forward(backend, image) for image in (pixels, 0 * pixels, pixels * ~hole, pixels * ~away)
             )
             own, other = (no_object, no_shortcut) if kind == "object" else (no_shortcut, no_object)
             planted_so = own.argmax() != label and other.argmax() == label
-            found.append(Case(prepared, regions, label, clean, bool(planted_so)))
+            found.append(Case(prepared, regions, label, clean, nothing, bool(planted_so)))
     return found
 
 

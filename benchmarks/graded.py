@@ -22,8 +22,9 @@ from scipy.stats import rankdata
 from benchmarks import graded_models, record
 from benchmarks.graded_scores import FEW, FILLS, FORMS, METHOD, Pictures, Scores, read
 from benchmarks.graded_truth import labelled, scores_of, shares_of, true_shares
-from rate.kernels.rise import centre_levels
-from rate.kernels.saliency import evidence
+from rate.kernels.fold import fold
+from rate.kernels.rise import Rise, centre_levels, moments
+from rate.kernels.saliency import Bounds, evidence, mass_inside
 from rate.kernels.score import SCORES
 from rate.types import Bool, Float64
 
@@ -38,7 +39,7 @@ SWAPS = [
     ("box", "own", 1),
 ]
 MAP_FILLS = ("mean", "own", "pictures")
-MAP_KINDS = ("today", "constant", "constant, Shapley")
+MAP_KINDS = ("contrast", "constant", "constant, Shapley")  # the last is that of `rate`
 MAP_FORMS = ("box", "mask")
 COMBINED = "map 512, pictures, box, constant, Shapley"
 
@@ -127,36 +128,34 @@ def _combined(found: dict[str, tuple[int, Float64]]) -> dict[str, tuple[int, Flo
 
 
 def _signal(kind: str, clean: Float64, nothing: Float64, scores: Float64, k: int) -> Float64:
-    """[s,h,w] positive evidence of picture ``k`` for scores [s,n], as it is or repaired."""
-    masks, shares = METHOD.draw(f"test/{k:06d}", 0, METHOD.count), np.array(METHOD.shares)
-    if kind == "today":
-        return evidence(METHOD.maps(clean, scores, masks), "positive")
-    weights = np.ones_like(shares) if kind == "constant" else 1 / (shares * (1 - shares))
-    weights = weights / weights.mean()
-    signal = METHOD.maps(clean, centre_levels(scores, masks.level) * weights[masks.level], masks).signal
-    cells = METHOD.side**2
-    # With a fixed number of cells the masks' covariance has no constant part: the effect of the whole picture has it.
-    spread = float((weights * shares * (1 - shares)).mean()) * cells / (cells - 1)
-    return np.asarray(np.maximum(signal + spread * (clean - nothing)[:, None, None] / cells, 0.0))
+    """[s,h,w] positive evidence of picture ``k`` for scores [s,n]."""
+    masks = METHOD.draw(f"test/{k:06d}", 0, METHOD.count)
+    if kind == "constant, Shapley":
+        return evidence(METHOD.maps(clean, nothing, scores, masks), "positive")
+    contrast = centre_levels(scores, masks.level) / METHOD.count
+    signal = fold(contrast, masks.grid, masks.offset, METHOD.perturbation)
+    if kind == "constant":
+        cells, shares = METHOD.side**2, np.array(METHOD.shares)
+        spread = float((shares * (1 - shares)).mean()) * cells / (cells - 1)
+        signal = signal + spread * (clean - nothing)[:, None, None] / cells
+    return np.maximum(signal, 0.0)
 
 
 def _localization(kind: str, positive: Float64, region: Bool) -> Float64:
     """[s] localization of maps [s,h,w], clipped to [0, 1]; NaN without evidence."""
-    if kind == "today":
-        bounds = METHOD.bounds(region)
-        ceiling, floor = bounds.ceiling, bounds.floor
-    else:
-        ceiling, floor = (_reference(seen, region) for seen in (region, ~region))
+    bounds = contrast_bounds(METHOD, region) if kind == "contrast" else METHOD.bounds(region)
     with np.errstate(invalid="ignore"):
         mass = positive[:, region].sum(axis=1) / positive.sum(axis=(1, 2))
-    return np.asarray(np.clip((mass - floor) / (ceiling - floor), 0, 1))
+    return np.asarray(np.clip((mass - bounds.floor) / (bounds.ceiling - bounds.floor), 0, 1))
 
 
-def _reference(seen: Bool, region: Bool) -> float:
-    """Mass in the region of the map of a model whose score is the visible part of ``seen``."""
-    kernel = METHOD._moments.kernel
-    observed = kernel @ seen.astype(np.float64) @ kernel
-    return float(observed[region].sum() / observed.sum())
+def contrast_bounds(method: Rise, region: Bool) -> Bounds:
+    """The bounds of a map that lacks the constant part, which a fixed number of cells takes out."""
+    kernel = moments(method.perturbation, fixed=True).kernel
+    inside, outside = (
+        kernel @ seen.astype(np.float64) @ kernel - seen.sum() / method.side**2 for seen in (region, ~region)
+    )
+    return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
 
 def judge(measured: Float64, truth: Float64) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Scored:
     prepared: Prepared
     scores: Float64  # [n] logits
     clean: float
+    nothing: float  # of the mean colour alone
 
 
 def main() -> None:
@@ -81,8 +82,8 @@ def scored(work: Path, name: str, design: Rise, images: int, threads: int = 0) -
         if not path.exists():
             np.save(path, _logits(artifact, prepared, design, threads))
             print(f"{name}: {number + 1}/{images} photographs", flush=True)
-        clean, *scores = np.load(path).tolist()
-        found.append(Scored(prepared, np.array(scores), clean))
+        clean, nothing, *scores = np.load(path).tolist()
+        found.append(Scored(prepared, np.array(scores), clean, nothing))
     return found
 
 
@@ -97,10 +98,10 @@ def artifact_of(work: Path) -> Artifact:
 
 
 def _logits(artifact: Artifact, prepared: Prepared, design: Rise, threads: int) -> Float64:
-    """[1 + n] logit of the predicted class: of the photograph, then of every mask."""
+    """[2 + n] logit of the predicted class: of the photograph, of the mean colour, then of every mask."""
     [head] = artifact.heads
     masks = design.draw(prepared.sample.id, 0, design.count)
-    out, best = np.empty(1 + design.count), 0
+    out = np.empty(2 + design.count)
     waiting: deque[tuple[slice, Pending]] = deque()
 
     def collect() -> None:
@@ -110,15 +111,15 @@ def _logits(artifact: Artifact, prepared: Prepared, design: Rise, threads: int) 
     with open_backend(artifact, Execution(threads=threads)) as backend:
         backend.bind(design.perturbation, SLOTS + 1)  # the last one holds zeros
         backend.put(0, prepared.pixels)
-        plain = clean_rows(design.perturbation, np.zeros(1, np.int64))
-        logits = backend.submit(plain).wait()[head.name][0]
-        best = int(logits.argmax())
-        out[0] = logits[best]
+        plain = clean_rows(design.perturbation, np.array([0, SLOTS]))
+        logits = backend.submit(plain).wait()[head.name]
+        best = int(logits[0].argmax())
+        out[:2] = logits[:, best]
         for start in range(0, design.count, BATCH):
             part = slice(start, min(start + BATCH, design.count))
             slot = np.zeros(part.stop - start, np.int64)
             rows = Rows.under_masks(slot, masks.grid[part], masks.offset[part], fill=SLOTS)
-            waiting.append((slice(1 + part.start, 1 + part.stop), backend.submit(rows)))
+            waiting.append((slice(2 + part.start, 2 + part.stop), backend.submit(rows)))
             while len(waiting) >= backend.depth:
                 collect()
         while waiting:

@@ -94,11 +94,11 @@ CHECKPOINTS = stopping_for(Measurement(max_masks=RUN), DESIGNS[DEFAULT]).checkpo
 def cases_of(number: int, one: Scored, design: Rise, count: int) -> Iterator[Case]:
     """The photograph's own box and ``count`` drawn regions, where the masks can tell inside from outside."""
     masks = design.draw(one.prepared.sample.id, 0, design.count)
-    clean = np.array([one.clean])
+    ends = np.array([one.clean]), np.array([one.nothing])
     rest = slice(RUN, design.count)
-    reference = evidence(design.maps(clean, one.scores[None, rest], part(masks, rest)), "positive")
+    reference = evidence(design.maps(*ends, one.scores[None, rest], part(masks, rest)), "positive")
     seen = [(one.scores[None, :look], part(masks, slice(0, look))) for look in CHECKPOINTS]
-    maps = [design.maps(clean, scores, drawn) for scores, drawn in seen]
+    maps = [design.maps(*ends, scores, drawn) for scores, drawn in seen]
     regions = [one.prepared.region, *drawn_regions(np.random.default_rng(number), count)]
     for k, region in enumerate(regions):
         bounds = design.bounds(region)
@@ -205,9 +205,9 @@ def spread(work: Path, name: str, regions: int) -> Iterator[dict[str, object]]:
         for number, (one, scores) in enumerate(photographs):
             masks = design.draw(one.prepared.sample.id, 0, ALL)
             blocks = [slice(start, start + count) for start in range(0, ALL, count)]
-            clean = np.array([one.clean])
-            found = [evidence(design.maps(clean, scores[None, b], part(masks, b)), "positive") for b in blocks]
-            whole = evidence(design.maps(clean, scores[None], masks), "positive")
+            ends = np.array([one.clean]), np.array([one.nothing])
+            found = [evidence(design.maps(*ends, scores[None, b], part(masks, b)), "positive") for b in blocks]
+            whole = evidence(design.maps(*ends, scores[None], masks), "positive")
             for region in drawn_regions(np.random.default_rng(number), regions):
                 masses = [mass(maps, region) for maps in found]
                 deviations.append(np.var(masses, ddof=1))

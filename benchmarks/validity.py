@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks import planted, record
 from benchmarks.cases import Case, cases_of, logits_of
 from rate.kernels.occlusion import Occlusion
-from rate.kernels.rise import Rise, centre_levels, moments
-from rate.kernels.saliency import Bounds, Masks, Method, evidence
+from rate.kernels.rise import Rise
+from rate.kernels.saliency import Bounds, Method, evidence
 from rate.methods import KEEP
 from rate.noise import verdict_noise
 from rate.types import Bool, Float32, Float64
@@ -54,7 +54,7 @@ REPEAT = 125
 """Masks of one of several separate draws."""
 
 SCORES = ("logit", "probability", "log-odds")
-RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute", "energy")
+RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute")
 CHOSEN = (DEFAULT, 500, "logit", "midpoint")
 """What `rate eval` does unless told otherwise, but that it stops where a verdict is clear."""
 
@@ -155,7 +155,7 @@ def _tabulate(
         }
         for s, score in enumerate(SCORES):
             for region in next(iter(cases.values()))[0].regions:
-                for rule in RULES if isinstance(method, Rise) else RULES[:-1]:
+                for rule in RULES:
                     columns = {kind: [sample[s][region] for sample in found] for kind, found in judged.items()}
                     yield {
                         "design": name,
@@ -171,40 +171,18 @@ def _judge(method: Method, case: Case, logits: Float64, count: int) -> list[dict
     """One entry a score: region -> statistics."""
     masks = method.draw(case.prepared.sample.id, 0, count)
     scores = _scores(logits, case.label)
-    maps = method.maps(_scores(case.clean[None], case.label)[:, 0], scores, masks)
+    clean, nothing = _scores(np.stack([case.clean, case.nothing]), case.label).T
+    maps = method.maps(clean, nothing, scores, masks)
     kinds = {kind: evidence(maps, kind) for kind in ("positive", "minmax", "raw")}
     found: list[dict[str, Judged]] = [{} for _ in SCORES]
     for name, region in case.regions.items():
-        bounds, energy = method.bounds(region), _energy(method, maps.signal, scores, masks, region)
+        bounds = method.bounds(region)
         for s, judged in enumerate(found):
-            judged[name] = _statistics(
-                {kind: values[s] for kind, values in kinds.items()}, region, bounds, float(energy[s])
-            )
+            judged[name] = _statistics({kind: values[s] for kind, values in kinds.items()}, region, bounds)
     return found
 
 
-def _energy(method: Method, signal: Float64, scores: Float64, masks: Masks, region: Bool) -> Float64:
-    """[k] localization of the squared signal less 0.5, the share that unrelated scores would give taken off.
-
-    Not a rule of `rate`: a candidate that asks what the score depends on, in either direction.
-    """
-    if not isinstance(method, Rise):
-        return np.full(len(scores), np.nan)
-    fixed = method.cells == "fixed"
-    kernel, common = moments(method.perturbation, fixed).kernel, 1.0 / method.side**2 if fixed else 0.0
-    variance = np.outer(np.diag(kernel), np.diag(kernel)) - common
-    scale = np.array([share * (1 - share) / (1 - common) for share in method.shares])[masks.level]
-    noise = centre_levels(scores, masks.level) ** 2 @ scale / scores.shape[1] ** 2
-    squared = signal**2 - noise[:, None, None] * variance
-    seen, unseen = (
-        (kernel @ part.astype(np.float64) @ kernel - common * part.sum()) ** 2 for part in (region, ~region)
-    )
-    ceiling, floor = seen[region].sum() / seen.sum(), unseen[region].sum() / unseen.sum()
-    inside = squared[:, region].sum(axis=1) / squared.sum(axis=(1, 2))
-    return np.asarray((inside - floor) / (ceiling - floor) - 0.5)
-
-
-def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds, energy: float = -1.0) -> Judged:
+def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds) -> Judged:
     ceiling, floor, area = bounds.ceiling, bounds.floor, float(region.mean())
     mass = {kind: relevance_mass(values, region) or 0.0 for kind, values in kinds.items()}
 
@@ -216,14 +194,13 @@ def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds, energy:
             "above area": (positive - area) / (ceiling - area) - 0.5 if ceiling > area else 0.0,
             "minmax absolute": minmax - 0.5,
             "raw absolute": raw - 0.5,
-            "energy": energy,
         }
 
     uniform = rules(area, area, area)
     return Judged(
         rules(mass["positive"], mass["minmax"], mass["raw"]),
         ceiling - floor >= UNRESOLVABLE_BELOW,
-        {rule: value >= 0 for rule, value in uniform.items() if rule != "energy"},
+        {rule: value >= 0 for rule, value in uniform.items()},
     )
 
 
@@ -251,7 +228,7 @@ def _repeated(method: Method, cases: list[Case], logits: Float32) -> dict[str, o
 def _drawn_again(method: Method, case: Case, logits: Float32, part: slice) -> tuple[Judged, float]:
     masks = method.draw(case.prepared.sample.id, part.start, part.stop)
     scores = logits[None, :, case.label].astype(np.float64)
-    maps = method.maps(case.clean[None, case.label], scores, masks)
+    maps = method.maps(case.clean[None, case.label], case.nothing[None, case.label], scores, masks)
     region = case.prepared.region
     kinds = {kind: evidence(maps, kind)[0] for kind in ("positive", "minmax", "raw")}
     error = method.standard_error(scores, masks, maps, region)

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import record
 
 TOWERS = {"cnn": "ResNet", "vit": "ViT", "contour": "ResNet, contours"}
-RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute", "energy")
+RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute")
 
 
 def main() -> None:

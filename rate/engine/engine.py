@@ -165,7 +165,7 @@ def instrument_for(job: Job, reader: Reader, fills: Fills) -> Instrument:
     order = fill_order(job, fills)
     if job.measurement.verdict == "swap":
         return SwapInstrument(job.perturbation, job.measurement, reader, order, job.stopping)
-    return MapInstrument(job.method, job.measurement, order)
+    return MapInstrument(job.method, job.measurement, reader, order)
 
 
 class InProcess:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from rate.config import FILLS_OF_MAPS, Measurement
 from rate.engine.fills import FillOrder
-from rate.engine.prediction import Prediction
+from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.stopping import Stopping, stopping_for
+from rate.engine.stopping import Stopping, rows_before_masks, stopping_for
 from rate.engine.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Verdict
+from rate.errors import SampleError
 from rate.kernels.saliency import Bounds, Method, evidence
 from rate.kernels.separable import Perturbation
-from rate.types import Float64, Int64, Prepared, Scores, SoftRegion
+from rate.types import Float64, HeadValues, Int64, Prepared, Scores, SoftRegion
 from rate.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
@@ -24,8 +25,9 @@ EVIDENCE_KINDS = ("positive", "minmax", "raw")
 class MapInstrument:
     """Masks of a saliency method, folded into maps; see `rate.engine.verdict.Instrument`."""
 
-    def __init__(self, method: Method, measurement: Measurement, order: FillOrder) -> None:
-        self._method, self._measurement, self._order = method, measurement, order
+    def __init__(self, method: Method, measurement: Measurement, reader: Reader, order: FillOrder) -> None:
+        self._method, self._measurement, self._reader, self._order = method, measurement, reader, order
+        self._before = rows_before_masks(measurement, method)
         self.stopping: Stopping = stopping_for(measurement, method)
 
     @property
@@ -39,20 +41,33 @@ class MapInstrument:
 
     def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
         """See `Instrument`."""
-        masks = self._method.draw(prepared.sample.id, start, stop)
-        fill = self._fills(prepared, np.arange(start, stop))
-        return PerturbedRows(masks.grid, masks.offset, np.zeros(len(masks), np.int64), fill)
+        first = max(start - self._before, 0)
+        masks = self._method.draw(prepared.sample.id, first, max(stop - self._before, first))
+        hidden = stop - start - len(masks)  # rows before the masks show nothing of the image
+        return PerturbedRows(
+            grid=np.concatenate([np.zeros((hidden, *masks.grid.shape[1:]), np.float32), masks.grid]),
+            offset=np.concatenate([np.zeros((hidden, 2), np.int64), masks.offset]),
+            side=np.zeros(stop - start, np.int64),
+            fill=self._fills(prepared, np.arange(start, stop) - self._before),
+        )
 
     def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
         """See `Instrument`."""
-        return MapEvidence(self._method, self._measurement, prepared, predictions, answers.scores)
+        scores = answers.scores[:, self._before :]
+        if self._before:
+            nothing = answers.scores[:, 0]
+            predictions = tuple(replace(p, effect=p.score - n) for p, n in zip(predictions, nothing, strict=True))
+        else:
+            met = self._fills(prepared, np.arange(scores.shape[1]))
+            nothing = self._reader.scores_of_nothing(predictions)[:, met].mean(axis=1)
+        return MapEvidence(self._method, self._measurement, prepared, predictions, nothing, scores)
 
-    def _fills(self, prepared: Prepared, rows: Int64) -> Int64:
-        """Choose the fill of each row; pictures take turns, each behind one mask of every share of kept cells."""
+    def _fills(self, prepared: Prepared, masks: Int64) -> Int64:
+        """Choose the fill of each mask; pictures take turns, each behind one mask of every share of kept cells."""
         if self._measurement.fill == "own":
-            return np.full(len(rows), OWN_MEAN)
+            return np.full(len(masks), OWN_MEAN)
         order = self._order(prepared)[:FILLS_OF_MAPS]
-        return np.asarray(order[rows // len(self._measurement.shares) % len(order)])
+        return np.asarray(order[masks // len(self._measurement.shares) % len(order)])
 
 
 class MapEvidence:
@@ -64,12 +79,16 @@ class MapEvidence:
         measurement: Measurement,
         prepared: Prepared,
         predictions: tuple[Prediction, ...],
+        nothing: HeadValues,
         scores: Scores,
     ) -> None:
+        """Take scores [k,n] under the masks, and those of what stands where pixels are hidden."""
         self._method, self._measurement = method, measurement
         self._prepared, self._predictions, self._scores = prepared, predictions, scores
         self._masks = method.draw(prepared.sample.id, 0, scores.shape[1])
-        self._maps = method.maps(np.array([p.score for p in predictions]), scores, self._masks)
+        self._maps = method.maps(np.array([p.score for p in predictions]), nothing, scores, self._masks)
+        if not np.isfinite(self._maps.constant).all():
+            raise SampleError("the scores of what stands where pixels are hidden are not finite (NaN or infinity)")
         self._above_noise = method.above_noise(scores, self._masks, self._maps)
         self._bounds = stored_bounds(method.bounds(prepared.region))
         self._area = float(prepared.region.mean())
@@ -97,7 +116,7 @@ class MapEvidence:
         head_evidence = HeadEvidence(
             evidence={kind: maps[k] for kind, maps in self._evidence.items()},
             bounds=self._bounds,
-            forwards=CLEAN_ROWS + self._scores.shape[1],
+            forwards=CLEAN_ROWS + rows_before_masks(self._measurement, self._method) + self._scores.shape[1],
             settled=settled,
             above_noise=bool(self._above_noise[k]),
             standard_error=None if self._errors is None else float(self._errors[k]),

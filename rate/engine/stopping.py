@@ -20,7 +20,7 @@ FUTILE = 0.1
 class Stopping:
     """The checkpoints of the stopping rule, and how clear a verdict must be at each of them."""
 
-    checkpoints: tuple[int, ...]  # ascending numbers of masks or swaps; the last one ends the sample
+    checkpoints: tuple[int, ...]  # ascending numbers of perturbed rows; the last one ends the sample
     # standard errors that a verdict must clear at the last checkpoint; None: no early verdict
     boundary: float | None = None
 
@@ -66,11 +66,21 @@ class Stopping:
 
 def stopping_for(measurement: Measurement, method: Method) -> Stopping:
     """Make the rule: one checkpoint for a given number of masks and for windows; else 64, 96, 128, 192, ... masks."""
+    before = rows_before_masks(measurement, method)
     if measurement.masks != "auto" or not method.sampled:
-        return Stopping((method.count,))
+        return Stopping((before + method.count,))
     first, most = measurement.min_masks, measurement.max_masks
     grown = chain.from_iterable((first << k, 3 * (first << k) // 2) for k in count())
-    return Stopping((*takewhile(lambda masks: masks < most, grown), most), boundary(measurement.confidence))
+    looks = (*takewhile(lambda masks: masks < most, grown), most)
+    return Stopping(tuple(before + masks for masks in looks), boundary(measurement.confidence))
+
+
+def rows_before_masks(measurement: Measurement, method: Method) -> int:
+    """Return the number of rows before the first mask.
+
+    Only an image's own mean is known by no other row: it is a first row, whose grid of zeros hides everything.
+    """
+    return int(measurement.fill == "own" and method.perturbation.a == 0.0)
 
 
 FILL_CHECKPOINTS = (4, 6, 8, 12, 16, 24, 32, 48, 64)

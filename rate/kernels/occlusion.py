@@ -52,10 +52,10 @@ class Occlusion:
         count = stop - start
         return Masks(grid.reshape(-1, side, side), np.zeros((count, 2), np.int64), np.zeros(count, np.int64))
 
-    def maps(self, clean: HeadValues, scores: Scores, masks: Masks) -> Maps:
-        """Average the fall of the score over the windows that cover a pixel; this map has no constant to subtract."""
+    def maps(self, clean: HeadValues, nothing: HeadValues, scores: Scores, masks: Masks) -> Maps:
+        """Average the fall of the score over the windows that cover a pixel, which is what they contribute."""
         fall = self._mean_over_windows(clean[:, None] - scores, masks)
-        return Maps(saliency=fall, signal=fall)
+        return Maps(saliency=fall, signal=fall, constant=np.zeros(len(clean)))
 
     def _mean_over_windows(self, values: Scores, masks: Masks) -> HeadMaps:
         """Average ``values`` over the windows that cover each pixel."""

@@ -132,19 +132,26 @@ def rise_saliency(scores: Annotated[Float64, "n"], full: FullMasks, share: float
     return total / len(scores) / share
 
 
-def covariance(scores: Annotated[Float64, "n"], full: FullMasks, level: Levels) -> HeatMap:
-    """Compute the covariance of score and mask value within levels at every pixel, divided by n.
+def contributions(
+    scores: Annotated[Float64, "n"], full: FullMasks, level: Levels, shares: tuple[float, ...], cells: int | None = None
+) -> HeatMap:
+    """Compute cov(score, mask) / (q (1 - q)) at every pixel, averaged over the levels by their masks.
 
-    >>> covariance(np.array([1.0, 3.0]), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), np.array([0, 0]))
-    array([[-0.5,  0.5]])
+    ``shares`` are the q of the levels. Masks that keep a fixed number of ``cells`` vary more by cells / (cells - 1).
+
+    >>> contributions(np.array([1.0, 3.0]), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), np.array([0, 0]), (0.5,))
+    array([[-4.,  4.]])
     """
     total = np.zeros(full.shape[1:])
-    for which in set(level.tolist()):
-        own = level == which
+    for which, q in enumerate(shares):
+        own = np.flatnonzero(level == which)
+        if len(own) < 2:
+            continue
         mean_score, mean_mask = scores[own].mean(), full[own].mean(axis=0)
-        for score, one in zip(scores[own], full[own], strict=True):
-            total += (score - mean_score) * (one - mean_mask)
-    return total / len(scores)
+        covariance = sum((scores[n] - mean_score) * (full[n] - mean_mask) for n in own) / (len(own) - 1)
+        variance = q * (1 - q) * (1 if cells is None else cells / (cells - 1))
+        total += covariance / variance * len(own) / len(scores)
+    return total
 
 
 def occlusion_saliency(clean: float, scores: Annotated[Float64, "n"], full: FullMasks) -> HeatMap:

@@ -1,11 +1,16 @@
 """RISE (Petsiuk, Das, Saenko 2018) sums random masks, weighted by the scores of the masked images.
 
-S = sum_n f(M_n) M_n / (N p) is their equation 6. The signal is the covariance of score and mask at each pixel, which
-is S without the large constant that comes from the mean score.
+S = sum_n f(M_n) M_n / (N p) is their equation 6. The signal says what the pixels contribute to the score. With q the
+share of cells that are kept, f - mean f and M - q over the masks of one share, and w(p) what pixel p adds to the score
+of a model that sums up its visible pixels::
 
-Masks may alternate between several shares of kept cells. The signal is then the mean of the covariances within each
-share: the effect of a cell is averaged over small and large sets of other cells, as in a Shapley value, and the
-dependence of the score on the visible share as a whole does not enter.
+    cov(f, M(p)) / (q (1 - q)) = (K w)(p)                               each cell is kept with probability q
+                               = n / (n - 1) ((K w)(p) - sum(w) / n)    exactly q n of the n cells are kept
+
+K w is w as blurred as the masks are. A fixed number of cells takes a constant part away, the contribution of the whole
+picture, sum(w) = f(picture) - f(what stands where pixels are hidden), spread over the cells; it is given back, so that
+the signal is K w either way. Masks may alternate between several shares: the signal is the mean over them, so that the
+effect of a cell is averaged over small and large sets of other cells alike, as in a Shapley value.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from rate.errors import ConfigError
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, rise
-from rate.types import Bool, Float64, HeadFlags, HeadMaps, HeadValues, HeatMap, Levels, Region, Scores
+from rate.types import Bool, Float64, HeadFlags, HeadMaps, HeadValues, Levels, Region, Scores
 
 NOISE_Z = 3.0
 """A map counts as signal when its energy lies this many standard deviations above that of unrelated scores."""
@@ -107,27 +112,34 @@ class Rise:
         np.put_along_axis(grid, words.argsort(axis=1), smallest_first, axis=1)
         return grid
 
-    def maps(self, clean: HeadValues, scores: Scores, masks: Masks) -> Maps:
-        """Fold scores into S and into the covariance of score and mask within each level, divided by n."""
-        heads, count = scores.shape
-        centred = centre_levels(scores, masks.level)
-        weights = np.concatenate([centred, scores - centred]) / count
-        folded = fold(weights, masks.grid, masks.offset, self.perturbation)
-        signal = folded[:heads]
-        return Maps(saliency=(signal + folded[heads:]) / self.share, signal=signal)
+    def maps(self, clean: HeadValues, nothing: HeadValues, scores: Scores, masks: Masks) -> Maps:
+        """Fold scores into S and into the signal."""
+        weights = np.concatenate([self._contrasts(scores, masks.level), scores / (scores.shape[1] * self.share)])
+        contrast, saliency = np.split(fold(weights, masks.grid, masks.offset, self.perturbation), 2)
+        constant = np.zeros(len(scores))
+        if self.cells == "fixed":
+            constant = self._effect(clean, nothing, scores) / self.side**2
+        return Maps(saliency=saliency, signal=contrast + constant[:, None, None], constant=constant)
+
+    def _effect(self, clean: HeadValues, nothing: HeadValues, scores: Scores) -> HeadValues:
+        """Compute what the whole picture contributes."""
+        return np.asarray(clean - nothing)
+
+    def _contrasts(self, scores: Scores, level: Levels) -> Scores:
+        """Compute the weights [k,n] of the masks in the signal without its constant part."""
+        cells = self.side**2
+        spread = np.array([q * (1 - q) for q in self.shares])
+        if self.cells == "fixed":
+            spread *= cells / (cells - 1)
+        members = np.bincount(level, minlength=len(spread))
+        scale = members / np.maximum(members - 1, 1) / spread / len(level)
+        return np.asarray(centre_levels(scores, level) * scale[level])
 
     def bounds(self, region: Region) -> Bounds:
-        """Measure the relevance mass of max(0, C R) and max(0, C (1 - R)); C is the exact covariance of the masks."""
-        return Bounds(
-            ceiling=mass_inside(self._map_of_observer(region), region),
-            floor=mass_inside(self._map_of_observer(~region), region),
-        )
-
-    def _map_of_observer(self, observed: Region) -> HeatMap:
-        """Compute C @ observed up to a positive factor: the map of a model whose score is the visible part of it."""
+        """Measure the relevance mass of K R and of K (1 - R), the exact maps of observers of region and rest."""
         kernel = self._moments.kernel
-        common = observed.sum() / self.side**2 if self.cells == "fixed" else 0.0
-        return kernel @ observed.astype(np.float64) @ kernel - common
+        inside, outside = (kernel @ seen.astype(np.float64) @ kernel for seen in (region, ~region))
+        return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
     @cached_property
     def _moments(self) -> Moments:
@@ -136,17 +148,16 @@ class Rise:
     def above_noise(self, scores: Scores, masks: Masks, maps: Maps) -> HeadFlags:
         """Tell whether the signal's energy exceeds that of scores unrelated to the masks by `NOISE_Z` deviations.
 
-        Were score and mask independent within each level, the sampled covariance would have covariance var(f) C / n
-        over the pixels, so its energy would have mean var(f) tr(C) / n and standard deviation
-        var(f) sqrt(2 tr(C^2)) / n; var(f) C is a mean over the levels, whose C differ by a factor. Scores whose spread
-        is below float32 resolution count as noise at any energy.
+        Were score and mask independent within each level, the contrasts c would give a signal with covariance
+        v C, v = sum(c^2 q (1 - q)) and q (1 - q) C that of the masks, so its energy would have mean v tr(C) and
+        standard deviation v sqrt(2 tr(C^2)). Scores whose spread is below float32 resolution count as noise at any
+        energy.
         """
-        spread_of = np.array([q * (1 - q) for q in self.shares])[masks.level]
+        variance = np.array([q * (1 - q) for q in self.shares])[masks.level]
         if self.cells == "fixed":
-            spread_of *= self.side**2 / (self.side**2 - 1)
-        count = scores.shape[1]
-        expected = (centre_levels(scores, masks.level) ** 2 @ spread_of) * self._moments.trace / count**2
-        energy = (maps.signal**2).sum(axis=(1, 2))
+            variance *= self.side**2 / (self.side**2 - 1)
+        expected = self._contrasts(scores, masks.level) ** 2 @ variance * self._moments.trace
+        energy = ((maps.signal - maps.constant[:, None, None]) ** 2).sum(axis=(1, 2))
         spread = math.sqrt(2.0 * self._moments.trace_of_square) / self._moments.trace
         resolved = scores.std(axis=1) > RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
         return np.asarray(resolved & (energy > expected * (1.0 + NOISE_Z * spread)))
@@ -171,13 +182,13 @@ class Rise:
     def _error(self, scores: Scores, masks: Masks, positive: HeadMaps, weight: HeadMaps) -> HeadValues:
         """Estimate the standard error of sum(E weight) by its influence function.
 
-        E = max(0, cov(f, M)), so the influence of mask n is (f_n - mean f)(w_n - mean w), with means within its level
-        and w_n = sum over the pixels with evidence of weight * M_n.
+        E = max(0, sum_n c_n M_n + constant), so the influence of mask n is N c_n (w_n - mean w), with means within its
+        level and w_n = sum over the pixels with evidence of weight * M_n.
         """
-        projected = project((positive > 0) * weight, masks.grid, masks.offset, self.perturbation)
-        centred = centre_levels(scores, masks.level) * centre_levels(projected, masks.level)
-        influence = centre_levels(centred, masks.level)
         count = scores.shape[1]
+        projected = project((positive > 0) * weight, masks.grid, masks.offset, self.perturbation)
+        contrasts = count * self._contrasts(scores, masks.level)
+        influence = centre_levels(contrasts * centre_levels(projected, masks.level), masks.level)
         free = max(count - len(self.keep), 1)
         return np.asarray(np.sqrt((influence**2).sum(axis=1) / free / count))
 

@@ -38,7 +38,8 @@ class Maps:
     """The two maps of each head."""
 
     saliency: HeadMaps  # the method's own map S
-    signal: HeadMaps  # S without its constant: a positive pixel raises the score
+    signal: HeadMaps  # what pixels contribute: a positive one raises the score
+    constant: HeadValues  # the part of the signal, equal at all pixels, that no mask shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,11 @@ class Method(Protocol):
     def draw(self, sample_id: str, start: int, stop: int) -> Masks:
         """Return masks ``start`` to ``stop`` - 1 of a sample; mask i depends on (seed, id, i) alone."""
 
-    def maps(self, clean: HeadValues, scores: Scores, masks: Masks) -> Maps:
-        """Fold the scores of ``masks`` into maps; ``clean`` holds the scores of the unmasked image."""
+    def maps(self, clean: HeadValues, nothing: HeadValues, scores: Scores, masks: Masks) -> Maps:
+        """Fold the scores of ``masks`` into maps.
+
+        ``clean`` holds the scores of the unmasked image, ``nothing`` those of what stands where pixels are hidden.
+        """
 
     def bounds(self, region: Region) -> Bounds:
         """Compute the bounds of ``region`` from the distribution of the masks, without a forward or sampling."""
@@ -94,7 +98,7 @@ RESOLUTION = 1e-6
 def evidence(maps: Maps, kind: str) -> HeadMaps:
     """Convert the maps of one sample to non-negative evidence.
 
-    >>> maps = Maps(saliency=np.array([[[1.0, 3.0, 5.0]]]), signal=np.array([[[-1.0, 0.5, 2.0]]]))
+    >>> maps = Maps(saliency=np.array([[[1.0, 3.0, 5.0]]]), signal=np.array([[[-1.0, 0.5, 2.0]]]), constant=np.zeros(1))
     >>> evidence(maps, "positive")
     array([[[0. , 0.5, 2. ]]])
     >>> evidence(maps, "minmax")

@@ -1,7 +1,9 @@
 """RISE on the patches of a vision transformer: the tokens of hidden patches are dropped from the input.
 
 The masks are RISE masks whose grid is the grid of patches, with sharp cells, no offset and a fixed number of kept
-patches. Sums, bounds and noise are those of `Rise` with that table; only the backend drops tokens.
+patches. Sums, bounds and noise are those of `Rise` with that table; only the backend drops tokens. No forward is
+without any patch, so what the whole picture contributes comes from a straight line through the score of all patches and
+the mean score of the masks.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from rate.config import Measurement
 from rate.errors import ConfigError, UsageError
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation
+from rate.types import HeadValues, Scores
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class RiseTokens(Rise):
     def perturbation(self) -> Perturbation:
         """The tables and constants of the masks."""
         return patches(self.size, self.side)
+
+    def _effect(self, clean: HeadValues, nothing: HeadValues, scores: Scores) -> HeadValues:
+        return np.asarray((clean - scores.mean(axis=1)) / (1.0 - self.share))
 
 
 def from_settings(measurement: Measurement, size: int, patches: int | None) -> RiseTokens:

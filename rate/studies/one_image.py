@@ -14,8 +14,10 @@ from rate.engine.engine import InProcess
 from rate.engine.job import Job, bank_size, decoder, heads_of, job_of_samples
 from rate.engine.prediction import Head
 from rate.engine.schedule import CLEAN_ROWS
+from rate.engine.stopping import stopping_for
 from rate.engine.verdict import Verdict
 from rate.errors import ConfigError, UsageError
+from rate.kernels.saliency import Method
 from rate.kernels.swap import ROWS_PER_FILL
 from rate.report.heatmap import levels
 from rate.runs.rows import RunStats
@@ -65,8 +67,8 @@ def measurement_of_one(given: Measurement) -> Measurement:
 def most_forwards(artifact: Artifact, measurement: Measurement) -> int:
     """Compute the largest number of rows that `explain` takes."""
     drawn = measurement.of_map
-    masks: int = drawn.method.masks_of(drawn, artifact.geometry.size, artifact.patches).count
-    return _rows_of_swaps(measurement) + CLEAN_ROWS + masks
+    method: Method = drawn.method.masks_of(drawn, artifact.geometry.size, artifact.patches)
+    return _rows_of_swaps(measurement) + CLEAN_ROWS + stopping_for(drawn, method).most
 
 
 def explain(

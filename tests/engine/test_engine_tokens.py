@@ -77,10 +77,11 @@ def test_the_relevance_mass_is_that_of_the_slow_computation(tiny_vit, finished: 
         logits = dropped_logits(source.tower, heads, cut, prepared.pixels[None], staged)["zs"].astype(float)
         scores = logits[:, ("dark", "light").index(sample.label)]
         full = np.stack([reference.patch_mask(grid, 32) for grid in masks.grid])
-        evidence = np.maximum(reference.covariance(scores, full, masks.level), 0)
+        clean = source.logits(prepared.pixels[None])["zs"][0].astype(float)
+        whole = (clean[("dark", "light").index(sample.label)] - scores.mean()) / 0.5
+        evidence = np.maximum(reference.contributions(scores, full, masks.level, (0.5,), cells=16) + whole / 16, 0)
         row = rows[sample.id]
         assert row["rma_positive"] == pytest.approx(reference.relevance_mass(evidence, prepared.region), abs=1e-4)
-        clean = source.logits(prepared.pixels[None])["zs"][0]
         assert row["prediction"] == ("dark", "light")[int(clean.argmax())]
         assert row["forwards"] == MASKS + 1
 

@@ -52,7 +52,9 @@ def test_every_head_and_sample_has_one_row_with_the_verdict_of_the_slow_computat
             scores = logits[head.name][:, column].astype(np.float64)
             saliency = reference.rise_saliency(scores, full, one.method.share)
             shifted = (saliency - saliency.min()) / (saliency.max() - saliency.min())
-            positive = np.maximum(reference.covariance(scores, full, masks.level), 0)
+            contrasts = reference.contributions(scores, full, masks.level, one.method.shares, one.method.side**2)
+            whole = float(clean[head.name][0, column]) - float(nothing[head.name][0, column])
+            positive = np.maximum(contrasts + whole / one.method.side**2, 0)
             assert row["rma_positive"] == pytest.approx(reference.relevance_mass(positive, prepared.region), abs=1e-5)
             assert row["rma_minmax"] == pytest.approx(reference.relevance_mass(shifted, prepared.region), abs=1e-5)
             assert row["prediction"] == head.classes[int(clean[head.name][0].argmax())]

@@ -44,11 +44,11 @@ class Quarters:
         count = stop - start
         return Masks(grid, np.zeros((count, 2), np.int64), np.zeros(count, np.int64))
 
-    def maps(self, clean: Float64, scores: Float64, masks: Masks) -> Maps:
+    def maps(self, clean: Float64, nothing: Float64, scores: Float64, masks: Masks) -> Maps:
         worth = np.stack(
             [values.reshape(2, 2).repeat(self.size // 2, 0).repeat(self.size // 2, 1) for values in scores]
         )
-        return Maps(saliency=worth, signal=worth - worth.mean(axis=(1, 2), keepdims=True))
+        return Maps(worth, worth - worth.mean(axis=(1, 2), keepdims=True), constant=np.zeros(len(scores)))
 
     def bounds(self, region: Bool) -> Bounds:
         return Bounds(ceiling=1.0, floor=0.0)

@@ -13,7 +13,6 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.config import FEWEST_FILLS
-from rate.engine.engine import image_slots, slots_of
 from rate.engine.job import Job, check_bank
 from rate.errors import ConfigError, DataError, RunError, SetChanged, TooManyErrors
 from rate.kernels.score import SCORES, score
@@ -113,19 +112,6 @@ def test_a_clear_verdict_takes_few_forwards(image_set, tmp_path: Path) -> None:
     assert {row["settled"] for row in rows} <= {"decided", "capped"}
     assert min(row["forwards"] for row in rows) == 9
     assert summary.heads["a"].rule.verdict == "swap"
-
-
-@pytest.mark.parametrize(("fill", "more"), [("mean", 1), ("own", 1), ("pictures", 12)])
-def test_masks_may_hide_behind_any_fill(image_set, tmp_path: Path, fill: str, more: int) -> None:
-    """A model of the mean light: behind the image's own mean no mask changes it on average."""
-    asked = {"fill": fill, "verdict": "map", "masks": 40, "grid": 4}
-    one = job(image_set(12), **asked)
-    assert slots_of(one) == image_slots(one) * (2 if fill == "own" else 1) + more
-    evaluate(one, FakeSpec(model), tmp_path / "one")
-    evaluate(job(one.origin["data"], **asked, batch=7), FakeSpec(model), tmp_path / "2")
-    rows = rows_of(tmp_path / "one")
-    assert_same_rows(rows, rows_of(tmp_path / "2"))
-    assert {row["fills"] for row in rows.values()} == {None}
 
 
 def black(x: Float32) -> dict[str, Float32]:

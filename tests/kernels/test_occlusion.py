@@ -16,7 +16,7 @@ def test_maps_equal_the_definition() -> None:
     full = reference.masks(one.perturbation, masks.grid, masks.offset)
     scores = np.random.default_rng(0).normal(size=(2, one.count))
     clean = np.array([1.0, -2.0])
-    maps = one.maps(clean, scores, masks)
+    maps = one.maps(clean, np.zeros(2), scores, masks)
     for k in range(2):
         np.testing.assert_allclose(maps.signal[k], reference.occlusion_saliency(clean[k], scores[k], full), atol=1e-12)
 
@@ -37,7 +37,7 @@ def test_an_observer_of_the_region_reaches_the_ceiling_exactly() -> None:
     bounds = one.bounds(region)
     for seen, expected in ((region, bounds.ceiling), (~region, bounds.floor)):
         scores = (full * seen).sum(axis=(1, 2))[None]
-        maps = one.maps(np.array([float(seen.sum())]), scores, masks)
+        maps = one.maps(np.array([float(seen.sum())]), np.zeros(1), scores, masks)
         assert expected == pytest.approx(reference.relevance_mass(evidence(maps, "positive")[0], region), abs=1e-9)
 
 
@@ -46,6 +46,6 @@ def test_equal_scores_are_noise_and_a_fall_is_not() -> None:
     masks = one.draw("a", 0, one.count)
     scores = np.full((2, one.count), 5.0)
     scores[1, 3] = 4.0
-    maps = one.maps(np.full(2, 5.0), scores, masks)
+    maps = one.maps(np.full(2, 5.0), np.zeros(2), scores, masks)
     np.testing.assert_array_equal(one.above_noise(scores, masks, maps), [False, True])
     assert one.standard_error(scores, masks, maps, np.ones((16, 16), bool)) is None

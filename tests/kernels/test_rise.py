@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 from rate.errors import ConfigError
 from rate.kernels import reference
 from rate.kernels.rise import Rise, moments
-from rate.kernels.saliency import evidence
+from rate.kernels.saliency import Masks, evidence
 from rate.kernels.separable import rise
 
 CELLS = ["fixed", "independent"]
 KEEPS = [(0.5,), (0.2, 0.5, 0.8)]
+NO_EFFECT = np.zeros(1), np.zeros(1)
+"""Scores of an image that is worth as much as what hides it."""
 
 
 def method(**changes) -> Rise:
@@ -80,16 +83,68 @@ def test_masks_take_the_shares_in_turn(cells: str) -> None:
 
 
 @pytest.mark.parametrize("keep", KEEPS)
-@pytest.mark.parametrize("cells", CELLS)
-def test_maps_equal_the_definitions_on_full_size_masks(cells: str, keep: tuple[float, ...]) -> None:
-    one = method(cells=cells, keep=keep)
+@pytest.mark.parametrize("cells_are", CELLS)
+def test_maps_equal_the_definitions_on_full_size_masks(cells_are: str, keep: tuple[float, ...]) -> None:
+    one, rng = method(cells=cells_are, keep=keep), np.random.default_rng(0)
     masks = one.draw("a", 0, one.count)
     full = reference.masks(one.perturbation, masks.grid, masks.offset)
-    scores = np.random.default_rng(0).normal(size=(2, one.count)) + 3.0
-    maps = one.maps(np.zeros(2), scores, masks)
+    scores, clean, nothing = rng.normal(size=(2, one.count)) + 3.0, rng.normal(size=2) + 4.0, rng.normal(size=2)
+    maps = one.maps(clean, nothing, scores, masks)
     for k in range(2):
         np.testing.assert_allclose(maps.saliency[k], reference.rise_saliency(scores[k], full, one.share), rtol=1e-9)
-        np.testing.assert_allclose(maps.signal[k], reference.covariance(scores[k], full, masks.level), atol=1e-12)
+        cells = 25 if cells_are == "fixed" else None
+        expected = reference.contributions(scores[k], full, masks.level, one.shares, cells)
+        constant = (clean[k] - nothing[k]) / 25 if cells_are == "fixed" else 0.0
+        np.testing.assert_allclose(maps.signal[k], expected + constant, atol=1e-12)
+        assert maps.constant[k] == pytest.approx(constant)
+
+
+def every_mask(one: Rise) -> Masks:
+    """All grids of all levels under all offsets: what is sampled, as often as it is likely."""
+    grids, offsets, levels = [], [], []
+    for bits in itertools.product((0.0, 1.0), repeat=one.side**2):
+        for level, kept in enumerate(one._kept):
+            if one.cells == "independent" or sum(bits) == kept:
+                for offset in itertools.product(range(one.perturbation.offsets), repeat=2):
+                    grids.append(np.array(bits, np.float32).reshape(one.side, one.side))
+                    offsets.append(offset)
+                    levels.append(level)
+    return Masks(np.stack(grids), np.array(offsets), np.array(levels))
+
+
+@pytest.mark.parametrize(("cells", "keep"), [("fixed", (0.5,)), ("fixed", (0.25, 0.5, 0.75)), ("independent", (0.5,))])
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1000), nothing=st.floats(-5, 5))
+def test_the_signal_of_a_sum_of_pixels_is_what_each_adds_as_blurred_as_the_masks(
+    cells: str, keep: tuple[float, ...], seed: int, nothing: float
+) -> None:
+    one = method(size=6, side=2, cells=cells, keep=keep)
+    masks = every_mask(one)
+    weights = np.random.default_rng(seed).normal(size=(6, 6)) + 0.2
+    scores = nothing + (reference.masks(one.perturbation, masks.grid, masks.offset) * weights).sum(axis=(1, 2))
+    maps = one.maps(np.array([nothing + weights.sum()]), np.array([nothing]), scores[None], masks)
+    kernel = moments(one.perturbation, cells == "fixed").kernel
+    members = np.bincount(masks.level)
+    # All masks are the whole population, whose covariance divides by their number and not by one less.
+    seen = (maps.signal[0] - maps.constant[0]) * (1 - 1 / members.mean())
+    if len(keep) == 1:
+        np.testing.assert_allclose(seen + maps.constant[0], kernel @ weights @ kernel, atol=1e-6)
+    region = np.zeros((6, 6), bool)
+    region[:2, 1:5] = True
+    for observed, bound in ((region, one.bounds(region).ceiling), (~region, one.bounds(region).floor)):
+        blurred = kernel @ observed.astype(float) @ kernel
+        assert bound == pytest.approx(reference.relevance_mass(blurred, region))
+
+
+def test_the_order_of_the_masks_changes_no_map() -> None:
+    one = method(keep=(0.2, 0.5, 0.8))
+    masks, rng = one.draw("a", 0, one.count), np.random.default_rng(0)
+    scores, order = rng.normal(size=(1, one.count)), rng.permutation(one.count)
+    other = Masks(masks.grid[order], masks.offset[order], masks.level[order])
+    first = one.maps(np.ones(1), np.zeros(1), scores, masks)
+    second = one.maps(np.ones(1), np.zeros(1), scores[:, order], other)
+    np.testing.assert_allclose(first.signal, second.signal, atol=1e-12)
+    np.testing.assert_allclose(first.saliency, second.saliency, atol=1e-12)
 
 
 def dense_covariance(one: Rise) -> np.ndarray:
@@ -114,20 +169,22 @@ def test_references_come_from_the_exact_covariance(cells: str) -> None:
     covariance = dense_covariance(one)
     region = np.zeros((12, 12), bool)
     region[2:7, 4:12] = True
+    scale = one.share * (1 - one.share) * (9 / 8 if cells == "fixed" else 1.0)
     for seen, expected in ((region, one.bounds(region).ceiling), (~region, one.bounds(region).floor)):
-        observed = np.maximum(covariance @ seen.ravel(), 0).reshape(12, 12)
+        constant = seen.sum() / 9 if cells == "fixed" else 0.0
+        observed = (covariance @ seen.ravel() / scale + constant).reshape(12, 12)
         assert expected == pytest.approx(observed[region].sum() / observed.sum(), abs=1e-9)
     known = moments(rise(12, 3), cells == "fixed")
-    scale = one.share * (1 - one.share) * (9 / 8 if cells == "fixed" else 1.0)
     assert scale * known.trace == pytest.approx(np.trace(covariance), rel=1e-6)
     assert scale**2 * known.trace_of_square == pytest.approx(np.trace(covariance @ covariance), rel=1e-6)
 
 
-def test_what_depends_on_the_number_of_visible_cells_alone_is_no_signal() -> None:
+def test_what_depends_on_the_number_of_visible_cells_alone_is_everywhere_alike() -> None:
     one = method(keep=(0.2, 0.5, 0.8), count=300)
     masks = one.draw("a", 0, one.count)
     scores = 5.0 * masks.grid.sum(axis=(1, 2))[None].astype(np.float64)
-    assert abs(one.maps(np.zeros(1), scores, masks).signal).max() < 1e-9
+    maps = one.maps(np.array([125.0]), np.zeros(1), scores, masks)
+    np.testing.assert_allclose(maps.signal, 5.0, atol=1e-9)
 
 
 @pytest.mark.parametrize("keep", KEEPS)
@@ -144,7 +201,8 @@ def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str, k
         one.perturbation.table[masks.offset[:, 1]],
     )
     scores = np.stack([full[:, region].sum(axis=1), full[:, ~region].sum(axis=1)]).astype(np.float64)
-    positive = evidence(one.maps(np.zeros(2), scores, masks), "positive")
+    whole = np.array([region.sum(), (~region).sum()], float)
+    positive = evidence(one.maps(whole, np.zeros(2), scores, masks), "positive")
     mass = positive[:, region].sum(axis=1) / positive.sum(axis=(1, 2))
     bounds = one.bounds(region)
     assert mass[0] == pytest.approx(bounds.ceiling, abs=0.02)
@@ -157,22 +215,23 @@ def test_scores_unrelated_to_the_masks_are_not_above_noise(cells: str, keep: tup
     one = method(size=32, side=7, cells=cells, keep=keep, count=128)
     masks = one.draw("a", 0, one.count)
     noise = np.random.default_rng(0).normal(size=(400, one.count)) * (1.0 + masks.level) + 7.0 * masks.level
-    flat = one.above_noise(noise, masks, one.maps(np.zeros(400), noise, masks))
+    flat = one.above_noise(noise, masks, one.maps(*NO_EFFECT, noise, masks))
     assert flat.mean() <= 0.03
     signal = masks.grid[:, 3, 3] * 2.0 + 0.3 * noise[0]
-    assert one.above_noise(signal[None], masks, one.maps(np.zeros(1), signal[None], masks)).all()
+    assert one.above_noise(signal[None], masks, one.maps(*NO_EFFECT, signal[None], masks)).all()
 
 
 def test_rounding_is_noise_even_when_it_follows_the_masks() -> None:
     one = method()
     masks = one.draw("a", 0, one.count)
     scores = 12.0 + 1e-7 * masks.grid[:, 2, 2][None].astype(np.float64)
-    assert not one.above_noise(scores, masks, one.maps(np.zeros(1), scores, masks)).any()
+    assert not one.above_noise(scores, masks, one.maps(*NO_EFFECT, scores, masks)).any()
 
 
 @pytest.mark.parametrize("keep", KEEPS)
-def test_the_standard_error_of_the_mass_is_that_of_repeated_draws(keep: tuple[float, ...]) -> None:
-    one = method(size=32, side=5, cells="independent", keep=keep, count=800)
+@pytest.mark.parametrize("cells", CELLS)
+def test_the_standard_error_of_the_mass_is_that_of_repeated_draws(cells: str, keep: tuple[float, ...]) -> None:
+    one = method(size=32, side=5, cells=cells, keep=keep, count=800)
     region = np.zeros((32, 32), bool)
     region[8:24, 8:20] = True
     rng = np.random.default_rng(0)
@@ -180,7 +239,7 @@ def test_the_standard_error_of_the_mass_is_that_of_repeated_draws(keep: tuple[fl
     for repeat in range(60):
         masks = one.draw(f"sample {repeat}", 0, one.count)
         scores = (masks.grid[:, 2, 2] + 0.8 * masks.grid[:, 0, 4] + 0.2 * rng.normal(size=one.count))[None]
-        maps = one.maps(np.zeros(1), scores, masks)
+        maps = one.maps(np.array([1.8]), np.zeros(1), scores, masks)
         positive = evidence(maps, "positive")[0]
         masses.append(positive[region].sum() / positive.sum())
         errors.append(one.standard_error(scores, masks, maps, region)[0])

@@ -62,7 +62,9 @@ def test_references_come_from_the_covariance_of_all_possible_masks(kept: int) ->
     region = np.zeros((12, 12), bool)
     region[1:6, 3:12] = True
     for seen, expected in ((region, one.bounds(region).ceiling), (~region, one.bounds(region).floor)):
-        observed = np.maximum(covariance @ seen.ravel(), 0).reshape(12, 12)
+        # Nine patches, of which a fixed number is kept: their covariance has no constant part.
+        spread = kept / 9 * (1 - kept / 9) * 9 / 8
+        observed = (covariance @ seen.ravel() / spread + seen.sum() / 9).reshape(12, 12)
         assert expected == pytest.approx(observed[region].sum() / observed.sum(), abs=1e-9)
 
 
@@ -70,9 +72,11 @@ def test_maps_are_those_of_the_slow_computation_and_constant_on_patches() -> Non
     one = method(count=40)
     masks, expanded = full(one)
     scores = np.random.default_rng(1).normal(size=(2, 40))
-    maps = one.maps(np.zeros(2), scores, masks)
+    maps = one.maps(np.array([4.0, 5.0]), np.full(2, np.nan), scores, masks)
     for k in range(2):
-        np.testing.assert_allclose(maps.signal[k], reference.covariance(scores[k], expanded, masks.level), atol=1e-12)
+        contrasts = reference.contributions(scores[k], expanded, masks.level, one.shares, cells=9)
+        constant = (4.0 + k - scores[k].mean()) / (5 / 9) / 9  # four of nine patches are kept
+        np.testing.assert_allclose(maps.signal[k], contrasts + constant, atol=1e-12)
         saliency = reference.rise_saliency(scores[k], expanded, one.share)
         np.testing.assert_allclose(maps.saliency[k], saliency, atol=1e-12)
     corners = maps.signal[:, ::4, ::4]
@@ -80,11 +84,11 @@ def test_maps_are_those_of_the_slow_computation_and_constant_on_patches() -> Non
 
 
 def test_a_score_that_reads_one_patch_is_found_there_and_noise_is_none() -> None:
-    one = method(size=40, side=5, count=400)
+    one = method(size=40, side=5, count=1000)
     masks, _ = full(one)
-    noise = np.random.default_rng(2).normal(size=(200, 400))
+    noise = np.random.default_rng(2).normal(size=(200, 1000))
     scores = np.concatenate([masks.grid[:, 1, 3][None], noise])
-    maps = one.maps(np.zeros(201), scores, masks)
+    maps = one.maps(np.ones(201), np.zeros(201), scores, masks)
     above = one.above_noise(scores, masks, maps)
     assert above[0]
     assert above[1:].mean() < 0.03
@@ -104,7 +108,7 @@ def test_the_standard_error_is_the_spread_over_seeds() -> None:
         one = method(size=10, side=5, count=200, seed=seed)
         masks = one.draw("a", 0, 200)
         scores = (masks.grid.reshape(200, 25) @ counts + np.random.default_rng(seed).normal(0, 0.5, 200))[None]
-        maps = one.maps(np.zeros(1), scores, masks)
+        maps = one.maps(np.array([12.0]), np.zeros(1), scores, masks)
         positive = evidence(maps, "positive")[0]
         masses.append(positive[region].sum() / positive.sum())
         errors.append(one.standard_error(scores, masks, maps, region)[0])
