@@ -18,8 +18,8 @@ from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.records import plain
 from rate.report.html.selection import rank_of
+from rate.runs.parts import write_table
 from rate.runs.rows import MAP_SCHEMA
-from rate.runs.tables import write_table
 from rate.types import Json
 
 SIDE = 48

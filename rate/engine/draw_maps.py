@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
-from rate.runs.drawn_maps import DrawnMaps
+from rate.runs.maps import DrawnMaps
 
 
 @dataclass(frozen=True, slots=True)

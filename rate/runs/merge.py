@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from msgspec.structs import replace
 
 from rate.data.digests import fingerprint
@@ -15,12 +14,10 @@ from rate.errors import RunError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
 from rate.runs.folder import SAVED
-from rate.runs.maps import lowest_ranks, read_maps
-from rate.runs.parts import ids_of, iter_parts
-from rate.runs.rows import MAP_SCHEMA
+from rate.runs.maps import lowest_in
+from rate.runs.parts import ids_of, iter_parts, write_table
 from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
-from rate.runs.tables import write_table
 from rate.types import UInt64
 
 STUDIES = ("faithfulness.json", "precision.json")
@@ -97,10 +94,7 @@ def _copy_parts(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path)
 
 
 def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
-    kept = MAP_SCHEMA.empty_table()
-    for path in (folder / "maps" / SAVED for folder in folders):
-        if path.exists():
-            kept = lowest_ranks(pa.concat_tables([kept, read_maps(path)]), keep)
+    kept = lowest_in([folder / "maps" / SAVED for folder in folders], keep)
     if len(kept):
         write_table(kept, out / "maps" / SAVED)
 

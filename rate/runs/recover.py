@@ -12,12 +12,21 @@ import pyarrow.compute as pc
 from rate.data.digests import IdSet, fingerprint
 from rate.errors import RunError
 from rate.runs.folder import SAVED, part_name
-from rate.runs.maps import read_maps
-from rate.runs.parts import CURE, KEY, entry, fault_of, read_part, write_part
+from rate.runs.maps import MapKey, is_damaged, keys_of, read_maps, wanted_maps
+from rate.runs.parts import (
+    CURE,
+    KEY,
+    DamagedTableError,
+    about_of,
+    entry,
+    fault_of,
+    read_part,
+    read_table,
+    write_part,
+    write_table,
+)
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import ListedPart
-from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
-from rate.runs.wanted_maps import MapKey, wanted_maps
 
 
 @dataclass(slots=True)
@@ -94,13 +103,7 @@ class Recovery:
 
     def _maps_in(self, name: str) -> set[MapKey]:
         path = self.folder / "maps" / name
-        if not path.exists():
-            return set()
-        try:
-            table = read_maps(path)
-        except RunError:
-            return set()
-        return set(zip(table["id"].to_pylist(), table["head"].to_pylist(), strict=True))
+        return set() if not path.exists() or is_damaged(path) else set(keys_of(read_maps(path)))
 
     def _rewritten(self, part: ListedPart, rows: pa.Table) -> ListedPart:
         name = part_name(self.key, rows["id"].to_pylist())

@@ -19,19 +19,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyarrow as pa
 from msgspec import structs
 
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
 from rate.records import plain, record
-from rate.runs.drawn_maps import DrawnMaps
-from rate.runs.folder import SAVED, FolderLock, drop_unlisted, part_files, refuse_foreign
-from rate.runs.maps import is_damaged, select_maps
-from rate.runs.parts import PART_ROWS, PART_SECONDS, PartWriter, contents_of
+from rate.runs.folder import SAVED, FolderLock, drop_unlisted, part_files, part_name, refuse_foreign
+from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wanted_maps
+from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, write_part, write_table
 from rate.runs.recover import Recovery
-from rate.runs.rows import Records, RunStats
-from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
-from rate.runs.wanted_maps import wanted_maps
+from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats, SampleResult
+from rate.runs.run_document import ListedPart, RunDocument, is_unreadable, located, read_run, write_run
 from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -203,6 +202,49 @@ class RunStore:
         if self.repair and is_damaged(self.folder / "maps" / SAVED):
             (self.folder / "maps" / SAVED).unlink()
         drop_unlisted(self.folder, {part.name for part in self._run.parts})
+
+
+@dataclass(slots=True)
+class PartWriter:
+    """Collects rows and maps, and writes them as one part."""
+
+    folder: Path
+    key: str  # key of the run
+    keep_maps: int | None  # per head and quadrant; None = all
+    most_rows: int = PART_ROWS
+    most_seconds: float = PART_SECONDS  # that a row waits
+    _rows: list[Json] = field(default_factory=list)
+    _maps: list[Json] = field(default_factory=list)
+    _opened: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the part is full, or its oldest row has waited for the longest acceptable time."""
+        return len(self._rows) >= self.most_rows or time.monotonic() - self._opened >= self.most_seconds
+
+    def add(self, record: SampleResult) -> None:
+        """Add one sample: all of its rows or, if interrupted, none."""
+        self._maps += record.maps  # maps first: a map without its row belongs to a sample that will be evaluated again
+        self._rows += record.rows
+
+    def write(self) -> ListedPart | None:
+        """Write the collected rows; return the part's entry in run.json, or None without rows.
+
+        The rows are kept until `clear`, which is called once the part is listed.
+        """
+        self._opened = time.monotonic()
+        if not self._rows:
+            return None
+        name = part_name(self.key, (row["id"] for row in self._rows))
+        if self._maps:
+            # Maps first: once the part is listed, its samples are not evaluated again.
+            kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
+            write_table(kept, self.folder / "maps" / name)
+        return write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
+
+    def clear(self) -> None:
+        """Drop the rows and maps of the part."""
+        self._rows, self._maps = [], []
 
 
 def _other_key(folder: Path, run: RunDocument, about: Json) -> str:

@@ -10,10 +10,9 @@ import pytest
 
 from rate.data.digests import fingerprint
 from rate.errors import StorageError
-from rate.runs.drawn_maps import DrawnMaps
-from rate.runs.maps import read_maps
+from rate.runs.maps import DrawnMaps, read_maps
+from rate.runs.parts import write_table
 from rate.runs.rows import MAP_SCHEMA
-from rate.runs.tables import write_table
 from rate.types import Json
 
 WANTED = {("s1", "a"): "rr", ("s2", "a"): "rw", ("s2", "b"): "undefined"}

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rate.metrics import METRICS, STATES, Counts, sample_ratio
-from rate.runs.head_rows import HEAD_ROW_COLUMNS, read_heads
+from rate.runs.head_rows import HEAD_ROW_COLUMNS, clusters_of, read_heads, states
 from rate.runs.rows import SCHEMA
-from rate.runs.states import clusters_of, states
 
 ROW = st.fixed_dictionaries(
     {

@@ -19,12 +19,11 @@ from rate.report.heads import load_heads
 from rate.report.html.selection import select
 from rate.runs import parts
 from rate.runs.merge import merge
-from rate.runs.parts import KEY, read_rows
+from rate.runs.parts import KEY, read_rows, read_table, write_table
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import read_run
 from rate.runs.status import read_status
 from rate.runs.summary import load_summary
-from rate.runs.tables import read_table, write_table
 
 COUNT = 8
 evaluate = partial(evaluate_in_parts, part_rows=4)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_rows import row
 
+from rate.runs.parts import DamagedTableError, about_of, read_table, write_table
 from rate.runs.rows import MAP_SCHEMA, SCHEMA
-from rate.runs.tables import DamagedTableError, about_of, read_table, write_table
 
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=4)
 ROW = st.fixed_dictionaries(

@@ -25,7 +25,7 @@ from rate.report.compare.document import (
 )
 from rate.report.compare.pairing import in_common, joint_tables, mean_differences
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
-from rate.runs.states import clusters_of, states
+from rate.runs.head_rows import clusters_of, states
 from rate.types import Int64
 
 _RIGHT = ("rr", "rw", "undefined_right")

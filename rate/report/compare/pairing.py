@@ -13,7 +13,7 @@ from rate.intervals import Units
 from rate.means import LEAST, SWAP_METRICS, swap_values
 from rate.paired import Difference, Tables, joint, joint_by_cluster, mean_difference
 from rate.report.heads import HeadRun
-from rate.runs.states import clusters_of, column_values
+from rate.runs.head_rows import clusters_of, column_values
 from rate.types import Codes
 
 

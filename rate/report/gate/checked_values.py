@@ -18,7 +18,7 @@ from rate.report.compare.compare import Pair
 from rate.report.compare.pairing import in_common, joint_tables, mean_differences
 from rate.report.gate.policy import COUNTED, MEANS, Check
 from rate.report.heads import HeadRun
-from rate.runs.states import clusters_of, column_values, slices, states
+from rate.runs.head_rows import clusters_of, column_values, slices, states
 from rate.types import Bool, Codes, Int64
 
 _BY_MAPS = "undefined: {} is measured by swaps, and {} is a run by maps; evaluate with --verdict swap"

@@ -16,7 +16,7 @@ from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
 from rate.report.gate.policy import MEANS, Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
-from rate.runs.states import clusters_of
+from rate.runs.head_rows import clusters_of
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
 """The states of a result, the worst first.

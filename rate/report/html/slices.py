@@ -7,7 +7,7 @@ from typing import Any
 
 from rate.metrics import Counts, Ratio, sample_ratio
 from rate.report.heads import HeadRun
-from rate.runs.states import clusters_of, slices, states
+from rate.runs.head_rows import clusters_of, slices, states
 
 SLICE_COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")
 """The columns of a row; the last three are [numerator, denominator, low, high]."""

@@ -23,8 +23,8 @@ from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.sentences import answer, rule_in_words
 from rate.report.html.slices import SLICE_COLUMNS, slice_rows
+from rate.runs.parts import write_table
 from rate.runs.run_document import read_run
-from rate.runs.tables import write_table
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
