@@ -88,15 +88,15 @@ def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool
         shown = _Progress(steps, epochs)
         result = work(Watch(notice, shown.features, shown.epoch, shown.images, shown.rows, shown.validated))
     if as_json:
-        print_json(result.document)
+        print_json(result)
     else:
-        typer.echo(f"checkpoint      {result.path}")
+        typer.echo(f"checkpoint      {result.checkpoint}")
         typer.echo(f"classes         {len(result.classes)}")
         typer.echo(f"samples         {result.samples} ({len(result.failed)} left out)")
         typer.echo(f"train accuracy  {result.train_accuracy:.4f}")
         if result.val_accuracy is not None:
             typer.echo(f"val accuracy    {result.val_accuracy:.4f}")
-    notice(f"next: rate export {result.path} --out ARTIFACT")
+    notice(f"next: rate export {result.checkpoint} --out ARTIFACT")
 
 
 class _Progress:

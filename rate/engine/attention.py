@@ -7,7 +7,6 @@ samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Logits
-from rate.backends.process import usable_cores
+from rate.backends.process import torch_threads
 from rate.config import Execution, Measurement
 from rate.engine.engine import decode_threads, read_sample
 from rate.engine.job import Job
@@ -55,7 +54,7 @@ class Attention:
         batch = min(job.execution.batch, BATCH)
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
         read = partial(read_sample, job, job.decode)
-        with _torch_threads(threads), Prefetch(samples, read, decode_threads(threads), 2 * batch) as source:
+        with torch_threads(threads), Prefetch(samples, read, decode_threads(threads), 2 * batch) as source:
             while True:
                 waited_s, ready, failed = source.waited_s, list[Prepared](), list[Outcome]()
                 while len(ready) + len(failed) < batch and (one := source.next()) is not None:
@@ -129,15 +128,3 @@ def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Fl
         as_published=_is_as_published(job.measurement),
     )
     return verdict_on(head_evidence, prepared, prediction, job.measurement)
-
-
-@contextmanager
-def _torch_threads(wanted: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(wanted or usable_cores())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -21,9 +21,9 @@ from rate.export.sources.families import reference as reference_checkpoint
 from rate.export.sources.families.open_clip import DualEncoder
 from rate.export.sources.prompts import Prompts, read_prompts, read_templates
 from rate.export.sources.source_string import FORMS, parse_source
+from rate.finetune.loop import train_checkpoint
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
 from rate.finetune.settings import FlcpSettings as FlcpSettings
-from rate.finetune.training import train_checkpoint
 
 _IMAGE = "visual."
 _LOADERS = {"open_clip": open_clip.load, "openai": openai.load, "reference": reference_checkpoint.load}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rate.backends.process import usable_cores
+from rate.backends.process import torch_threads, usable_cores
 from rate.data.images.prepare import prepare
 from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
@@ -19,9 +18,6 @@ from rate.errors import DataError
 from rate.types import Float32, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rate.data.images.geometry import Geometry
     from rate.export.sources.open_source import SourceModel
 
 FORWARD_BATCH = 32  # images per forward; the results do not depend on it
@@ -37,7 +33,10 @@ class Features:
 
 
 def extract(
-    model: SourceModel, samples: Sequence[Sample], threads: int, tick: Callable[[int], None] = lambda done: None
+    model: SourceModel,
+    samples: Sequence[Sample],
+    threads: int,
+    tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> Features:
     """Compute the features of ``samples`` in their order, decoded and prepared as for an evaluation.
 
@@ -45,7 +44,7 @@ def extract(
         model: its tower is used in eval mode and not changed.
         samples: rows of a manifest.
         threads: threads of the decoders and of torch; 0 = the cores this process may use.
-        tick: receives the number of samples that are done.
+        tick: receives (samples done, total).
 
     Raises:
         DataError: no sample could be read; the message names the first.
@@ -54,7 +53,8 @@ def extract(
     values: list[torch.Tensor] = []
     labels: list[str] = []
     failed: list[tuple[str, str]] = []
-    with torch_threads(threads), _prefetch(samples, model.geometry, threads) as ahead:
+    read = partial(prepare, geometry=model.geometry)
+    with torch_threads(threads), Prefetch(samples, read, threads, ahead=2 * FORWARD_BATCH) as ahead:
         pixels: list[Float32] = []
         for done in range(1, len(samples) + 1):
             if (prepared := ahead.next()) is None:
@@ -67,25 +67,10 @@ def extract(
             if len(pixels) == FORWARD_BATCH or (done == len(samples) and pixels):
                 values.append(_forward(model, pixels))
                 pixels = []
-            tick(done)
+            tick(done, len(samples))
     if not values:
         raise DataError(f"none of the {len(samples)} samples could be read; the first: {failed[0][1]}")
     return Features(torch.cat(values), tuple(labels), tuple(failed))
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Use ``count`` threads inside torch's operators in the block; the previous number is restored."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _prefetch(samples: Sequence[Sample], geometry: Geometry, threads: int) -> AbstractContextManager[Prefetch]:
-    return Prefetch(samples, partial(prepare, geometry=geometry), threads, ahead=2 * FORWARD_BATCH)
 
 
 def _forward(model: SourceModel, pixels: list[Float32]) -> torch.Tensor:

@@ -12,9 +12,9 @@ from rate.artifacts.folders import check_replaceable
 from rate.artifacts.records import Base
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower
+from rate.finetune.loop import train_checkpoint
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
 from rate.finetune.settings import FtSettings as FtSettings
-from rate.finetune.training import train_checkpoint
 
 
 def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch: Watch | None = None) -> Finetuned:

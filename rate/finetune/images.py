@@ -39,7 +39,7 @@ class DecodedImages:
         convert: Convert,
         threads: int,
         cache_bytes: int = CACHE_BYTES,
-        tick: Callable[[int], None] = lambda done: None,
+        tick: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Decode every sample once.
 
@@ -48,7 +48,7 @@ class DecodedImages:
             convert: a thread-safe converter that raises SampleError for an unreadable image.
             threads: the number of decoding threads.
             cache_bytes: the limit of images in memory.
-            tick: receives the number of samples that were decoded or refused.
+            tick: receives (samples decoded or refused, total).
 
         Raises:
             DataError: no sample could be read; the message names the first.
@@ -66,7 +66,7 @@ class DecodedImages:
                     self._cache[len(self.samples)] = image
                     self.bytes += image.nbytes
                 self.samples.append(sample)
-            tick(done)
+            tick(done, len(samples))
         if not self.samples:
             raise DataError(f"none of the {len(samples)} samples could be read; the first: {self.failed[0][1]}")
 

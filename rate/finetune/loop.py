@@ -1,27 +1,31 @@
-"""The training loop of the recipes that train a tower: Adam over augmented rows, resumable after every epoch.
+"""The training of the recipes that train a tower: decode, Adam over augmented rows, measure, write the checkpoint.
 
-Order, augmentation and dropout of a step depend on (seed, epoch, row) alone, so they have no state to store.
+A training is resumable after every epoch. Order, augmentation and dropout of a step depend on (seed, epoch, row) alone,
+so they have no state to store.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
-from rate.backends.process import usable_cores
+from rate.artifacts.checkpoint import Checkpoint, save_checkpoint
+from rate.artifacts.weights import state_digest
+from rate.backends.process import torch_threads, usable_cores
 from rate.data.images.geometry import Geometry
 from rate.errors import DataError, UsageError
 from rate.finetune.augment import augment, draws, plain
 from rate.finetune.images import CACHE_BYTES, DecodedImages, exact, roomy
-from rate.finetune.recipe import Sets, Watch, targets_of
+from rate.finetune.recipe import FailedRow, Finetuned, Sets, Watch, targets_of
 from rate.finetune.settings import FtSettings
 from rate.finetune.state import TrainingState
 from rate.types import Json
@@ -83,18 +87,13 @@ def load(sets: Sets, classes: Sequence[str], geometry: Geometry, settings: FtSet
     room = CACHE_BYTES
     converters = (roomy(geometry) if settings.augment else exact(geometry), exact(geometry))
     for manifest, convert in zip(sets.all, converters, strict=False):
-        tick = partial(_tick, watch, len(manifest.samples))
-        images = DecodedImages(manifest.samples, convert, settings.threads or usable_cores(), room, tick)
+        images = DecodedImages(manifest.samples, convert, settings.threads or usable_cores(), room, watch.images)
         for id, message in images.failed:
             watch.notice(f"left out {id}: {message}")
         room -= images.bytes
         labels = [sample.label for sample in images.samples]
         splits.append(LabelledImages(images, torch.tensor(targets_of(labels, classes))))
     return Data(splits[0], splits[1] if len(splits) > 1 else None, geometry)
-
-
-def _tick(watch: Watch, total: int, done: int) -> None:
-    watch.images(done, total)
 
 
 class Trainer:
@@ -219,3 +218,52 @@ class Trainer:
         self._scaler.load_state_dict(stored["scaler"])
         self._watch.notice(f"going on after epoch {stored['epoch']} of {self._settings.epochs}: {state.folder}")
         return int(stored["epoch"])
+
+
+def train_checkpoint(draft: Checkpoint, learner: Learner, sets: Sets, settings: FtSettings, watch: Watch) -> Finetuned:
+    """Train ``learner`` and write its checkpoint; an interrupted training resumes at its last epoch.
+
+    Args:
+        draft: the checkpoint without the results of the training; its recipe holds all settings of the training.
+        learner: the model with its initial weights.
+        sets: the training and validation rows.
+        settings: the settings of the training.
+        watch: receives notices and progress.
+
+    Raises:
+        UsageError: another training writes to the same folder, no image can be read, or the loss diverged.
+        RateError: the state cannot be written.
+    """
+    state = TrainingState(draft.path, _key(draft, learner, sets), settings.force)
+    with torch_threads(settings.threads):
+        data = load(sets, draft.classes, draft.geometry, settings, watch)
+        trainer = Trainer(learner, data, settings, watch)
+        val_accuracy = trainer.run(state)
+        measured = LabelledImages(data.train.images.converted(exact(draft.geometry)), data.train.targets)
+        train_accuracy = trainer.accuracy(measured)
+        trainer.finish()
+    result = Finetuned(
+        checkpoint=draft.path,
+        classes=draft.classes,
+        samples=len(data.train.images),
+        failed=tuple(FailedRow(*row) for row in data.failed),
+        train_accuracy=train_accuracy,
+        val_accuracy=val_accuracy,
+    )
+    checkpoint = structs.replace(draft, recipe=draft.recipe | result.in_recipe)
+    save_checkpoint(checkpoint, learner.tower.state_dict(), learner.head(), settings.force, learner.text())
+    state.discard()
+    return result
+
+
+def _key(draft: Checkpoint, learner: Learner, sets: Sets) -> Json:
+    """Return everything except the pixels that a training depends on, beside the entries of its recipe."""
+    return {
+        **draft.recipe,
+        "classes": list(draft.classes),
+        "prompts": list(draft.prompts),
+        "data": sets.train.digest(),
+        # A training depends on the order of its rows, and the set's digest does not.
+        "rows": hashlib.sha256("\n".join(sample.id for sample in sets.train.samples).encode()).hexdigest(),
+        "weights": state_digest(learner.module.state_dict()),
+    }

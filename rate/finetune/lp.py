@@ -10,12 +10,13 @@ from torch import nn
 from rate.artifacts.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rate.artifacts.folders import check_replaceable
 from rate.artifacts.records import Base
-from rate.backends.process import usable_cores
+from rate.backends.process import torch_threads
 from rate.data.manifest import Manifest
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower
-from rate.finetune.features import Features, extract, torch_threads
+from rate.finetune.features import Features, extract
 from rate.finetune.recipe import (
+    FailedRow,
     Finetuned,
     Watch,
     check_labels,
@@ -50,18 +51,28 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     for text in (*model.notices, *sets.train.notices):
         watch.notice(text)
     train = _extract(model, sets.train, settings, watch)
-    with torch_threads(settings.threads or usable_cores()):
+    with torch_threads(settings.threads):
         head = train_head(train.values, _targets(train, classes), len(classes), settings, watch)
     val = None if sets.val is None else _extract(model, sets.val, settings, watch)
     result = Finetuned(
-        path=out,
+        checkpoint=out,
         classes=classes,
         samples=len(train.labels),
-        failed=train.failed + (val.failed if val else ()),
+        failed=tuple(FailedRow(*row) for row in train.failed + (val.failed if val else ())),
         train_accuracy=accuracy(head, train.values, _targets(train, classes)),
         val_accuracy=accuracy(head, val.values, _targets(val, classes)) if val else None,
     )
-    _save(model, head, result, settings)
+    checkpoint = Checkpoint(
+        path=out,
+        family=model.family,
+        model=model.config,
+        classes=classes,
+        prompts=(),
+        geometry=model.geometry,
+        recipe={"name": "lp", "optimizer": "adam", **settings.to_json(), **result.in_recipe},
+        base=Base(model.source, model.weights),
+    )
+    save_checkpoint(checkpoint, model.tower.state_dict(), head, settings.force)
     return result
 
 
@@ -103,8 +114,7 @@ def accuracy(head: nn.Linear, features: torch.Tensor, targets: torch.Tensor) -> 
 
 
 def _extract(model: SourceModel, manifest: Manifest, settings: LpSettings, watch: Watch) -> Features:
-    total = len(manifest.samples)
-    features = extract(model, manifest.samples, settings.threads, lambda done: watch.features(done, total))
+    features = extract(model, manifest.samples, settings.threads, watch.features)
     for id, message in features.failed:
         watch.notice(f"left out {id}: {message}")
     return features
@@ -112,29 +122,3 @@ def _extract(model: SourceModel, manifest: Manifest, settings: LpSettings, watch
 
 def _targets(features: Features, classes: tuple[str, ...]) -> torch.Tensor:
     return torch.tensor(targets_of(features.labels, classes))
-
-
-def _save(model: SourceModel, head: nn.Linear, result: Finetuned, settings: LpSettings) -> None:
-    recipe = {
-        "name": "lp",
-        "optimizer": "adam",
-        "epochs": settings.epochs,
-        "lr": settings.lr,
-        "batch": settings.batch,
-        "seed": settings.seed,
-        "samples": result.samples,
-        "failed": len(result.failed),
-        "train_accuracy": result.train_accuracy,
-        "val_accuracy": result.val_accuracy,
-    }
-    checkpoint = Checkpoint(
-        path=result.path,
-        family=model.family,
-        model=model.config,
-        classes=result.classes,
-        prompts=(),
-        geometry=model.geometry,
-        recipe=recipe,
-        base=Base(model.source, model.weights),
-    )
-    save_checkpoint(checkpoint, model.tower.state_dict(), head, settings.force)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rate.data.manifest import Manifest, read_manifest
 from rate.errors import DataError
 from rate.records import Count, Document, Record, Share
+from rate.types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,39 +33,25 @@ class FailedRow(Record, frozen=True):
     error: str
 
 
-class FinetunedDocument(Document, frozen=True, tag="rate.finetuned/1"):
-    """The document of `rate finetune --json`."""
+class Finetuned(Document, frozen=True, tag="rate.finetuned/1"):
+    """The result of a training, and the document of `rate finetune --json`."""
 
-    checkpoint: str  # its folder
+    checkpoint: Path  # its folder
     classes: tuple[str, ...]
-    samples: Count
-    failed: tuple[FailedRow, ...]
+    samples: Count  # number of training rows
+    failed: tuple[FailedRow, ...]  # of both splits
     train_accuracy: Share
-    val_accuracy: Share | None
-
-
-@dataclass(frozen=True, slots=True)
-class Finetuned:
-    """The result of a training."""
-
-    path: Path
-    classes: tuple[str, ...]
-    samples: int  # number of training rows
-    failed: tuple[tuple[str, str], ...]  # id and message of the rows left out, of both splits
-    train_accuracy: float
-    val_accuracy: float | None  # None = no --val-split
+    val_accuracy: Share | None  # None = no --val-split
 
     @property
-    def document(self) -> FinetunedDocument:
-        """The result for machines."""
-        return FinetunedDocument(
-            checkpoint=str(self.path),
-            classes=self.classes,
-            samples=self.samples,
-            failed=tuple(FailedRow(*row) for row in self.failed),
-            train_accuracy=self.train_accuracy,
-            val_accuracy=self.val_accuracy,
-        )
+    def in_recipe(self) -> Json:
+        """The entries of the result in the recipe of its checkpoint."""
+        return {
+            "samples": self.samples,
+            "failed": len(self.failed),
+            "train_accuracy": self.train_accuracy,
+            "val_accuracy": self.val_accuracy,
+        }
 
 
 @dataclass(frozen=True, slots=True)

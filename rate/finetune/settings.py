@@ -34,6 +34,10 @@ class LpSettings(Settings):
             usual = type(self).__dataclass_fields__["lr"].default
             raise ConfigError(f"lr must be a positive number, got {self.lr}; {usual:g} is usual")
 
+    def to_json(self) -> Json:
+        """Return the settings that change the trained weights."""
+        return {name: getattr(self, name) for name in ("epochs", "lr", "batch", "seed")}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FtSettings(LpSettings):
@@ -58,8 +62,7 @@ class FtSettings(LpSettings):
 
     def to_json(self) -> Json:
         """Return the settings that change the trained weights."""
-        names = ("epochs", "lr", "batch", "seed", "augment", "device")
-        return {name: getattr(self, name) for name in names}
+        return LpSettings.to_json(self) | {"augment": self.augment, "device": self.device}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +82,4 @@ class FlcpSettings(FtSettings):
 
     def to_json(self) -> Json:
         """Return the settings that change the trained weights."""
-        return {**FtSettings.to_json(self), "temperature": self.temperature}
+        return FtSettings.to_json(self) | {"temperature": self.temperature}

@@ -7,7 +7,7 @@ from rate.bench.document import BenchDocument
 from rate.data.formats.pack import PackReport
 from rate.data.make.check import CheckReport
 from rate.doctor import Diagnosis
-from rate.finetune.recipe import FinetunedDocument
+from rate.finetune.recipe import Finetuned
 from rate.records import DIALECT, Document, schema_of
 from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.document import ComparisonDocument
@@ -46,7 +46,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "pack": PackReport,
     "report": Report,
     "sample-list": SampleListDocument,
-    "finetuned": FinetunedDocument,
+    "finetuned": Finetuned,
 }
 """Maps each name to its document."""
 

@@ -160,7 +160,7 @@ def test_rows_that_cannot_be_read_are_left_out_and_named(image_set: ImageSet, tm
     (manifest.parent / "2.png").write_bytes(b"no image")
     told: list[str] = []
     found = finetune_ft(CONVOLUTIONS, manifest, tmp_path / "ft", settings(split=None, epochs=1), Watch(told.append))
-    assert ([id for id, _ in found.failed], found.samples) == (["s2"], 5)
+    assert ([row.id for row in found.failed], found.samples) == (["s2"], 5)
     assert sum(text.startswith("left out s2: ") for text in told) == 1
 
 

@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_read_are_left_out_and_named(image_set: ImageSet, tm
     (manifest.parent / "5.png").unlink()
     told: list[str] = []
     found = finetune_lp(SOURCE, manifest, tmp_path / "lp", settings(), Watch(told.append))
-    assert [id for id, _ in found.failed] == ["s2", "s5"]
+    assert [row.id for row in found.failed] == ["s2", "s5"]
     assert found.samples == 4
     assert sum(text.startswith(("left out s2: ", "left out s5: ")) for text in told) == 2
     assert load_checkpoint(tmp_path / "lp").recipe["failed"] == 2
