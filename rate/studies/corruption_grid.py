@@ -54,11 +54,16 @@ class CellHead(Record, frozen=True):
 class CellRecord(Record, frozen=True):
     """A run of a grid."""
 
-    run: str
+    run: str  # the name of its folder
     corruption: str | None  # null: clean
-    severity: Annotated[int, Meta(ge=0, le=5)]
+    severity: Annotated[int, Meta(ge=0, le=5)]  # 0: clean
     status: RunStatus
     heads: dict[str, CellHead]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The sorting key: clean first, then by the usual order of corruptions and by severity."""
+        return (-1, 0) if self.corruption is None else (TYPES.index(self.corruption), self.severity)
 
 
 class MeanOf(Record, frozen=True):
@@ -69,7 +74,7 @@ class MeanOf(Record, frozen=True):
 
 
 class MeanRecord(Record, frozen=True):
-    """Means over runs."""
+    """Unweighted means over runs. A metric that is undefined in a run is left out of its mean."""
 
     runs: Count
     accuracy: MeanOf
@@ -94,55 +99,11 @@ class GridDocument(Document, frozen=True, tag="rate.grid/3"):
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One run of a grid."""
-
-    folder: Path
-    corruption: str | None  # None: clean
-    severity: int  # 0: clean
-    status: str  # of the run
-    heads: dict[str, HeadRecord]  # as in its summary
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """The sorting key: clean first, then by the usual order of corruptions and by severity."""
-        return (-1, 0) if self.corruption is None else (TYPES.index(self.corruption), self.severity)
-
-    @property
-    def document(self) -> CellRecord:
-        """The entry of ``runs``."""
-        return record(
-            CellRecord,
-            {
-                "run": self.folder.name,
-                "corruption": self.corruption,
-                "severity": self.severity,
-                "status": self.status,
-                "heads": {name: record(CellHead, head) for name, head in self.heads.items()},
-            },
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """Unweighted means over runs. A metric that is undefined in a run is left out of its mean."""
-
-    runs: int
-    values: dict[str, float | None]  # by `METRICS`; None: defined in no run
-    of: dict[str, int]  # number of runs in each mean
-
-    @property
-    def document(self) -> MeanRecord:
-        """The means by metric."""
-        return MeanRecord(self.runs, *(MeanOf(self.values[name], self.of[name]) for name in METRICS))
-
-
-@dataclass(frozen=True, slots=True)
 class Grid:
     """The results for every corruption and severity."""
 
     folder: Path
-    cells: tuple[Cell, ...]
+    cells: tuple[CellRecord, ...]
 
     @property
     def status(self) -> Literal["complete", "partial"]:
@@ -155,7 +116,7 @@ class Grid:
         return tuple(self.cells[0].heads)
 
     @property
-    def clean(self) -> Cell | None:
+    def clean(self) -> CellRecord | None:
         """The run without corruption."""
         return next((cell for cell in self.cells if cell.corruption is None), None)
 
@@ -169,7 +130,7 @@ class Grid:
         """The corruptions of the runs, in their usual order."""
         return tuple(dict.fromkeys(cell.corruption for cell in self.cells if cell.corruption))
 
-    def mean(self, head: str, severity: int | None = None, corruption: str | None = None) -> Mean:
+    def mean(self, head: str, severity: int | None = None, corruption: str | None = None) -> MeanRecord:
         """Average over the corrupted runs of that severity and corruption; None = of any."""
         chosen = [
             cell.heads[head]
@@ -177,24 +138,20 @@ class Grid:
             if cell.corruption and severity in (None, cell.severity) and corruption in (None, cell.corruption)
         ]
         shares = {name: [getattr(one, name).value for one in chosen] for name in METRICS}
-        defined = {name: [value for value in values if value is not None] for name, values in shares.items()}
-        return Mean(
-            runs=len(chosen),
-            values={name: fmean(values) if values else None for name, values in defined.items()},
-            of={name: len(values) for name, values in defined.items()},
-        )
+        defined = [[value for value in values if value is not None] for values in shares.values()]
+        return MeanRecord(len(chosen), *(MeanOf(fmean(some) if some else None, len(some)) for some in defined))
 
     @property
     def document(self) -> GridDocument:
         """The content of grid.json."""
         return GridDocument(
             status=self.status,
-            runs=tuple(cell.document for cell in self.cells),
+            runs=self.cells,
             heads={
                 head: HeadMeans(
-                    mean=self.mean(head).document,
-                    by_severity={str(level): self.mean(head, level).document for level in self.severities},
-                    by_corruption={one: self.mean(head, None, one).document for one in self.corruptions},
+                    mean=self.mean(head),
+                    by_severity={str(level): self.mean(head, level) for level in self.severities},
+                    by_corruption={one: self.mean(head, None, one) for one in self.corruptions},
                 )
                 for head in self.heads
             },
@@ -271,9 +228,10 @@ def load_grid(folder: Path) -> Grid:
     return Grid(folder, tuple(sorted((_cell(*one) for one in runs), key=lambda cell: cell.order)))
 
 
-def _cell(folder: Path, run: RunDocument) -> Cell:
+def _cell(folder: Path, run: RunDocument) -> CellRecord:
     corruption, _, severity = (run.measurement.get("corrupt") or "").partition(":")
-    return Cell(folder, corruption or None, int(severity or 0), run.status, _heads(folder, run))
+    heads = {name: record(CellHead, head) for name, head in _heads(folder, run).items()}
+    return CellRecord(folder.name, corruption or None, int(severity or 0), run.status, heads)
 
 
 def _heads(folder: Path, run: RunDocument) -> dict[str, HeadRecord]:

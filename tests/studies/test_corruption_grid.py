@@ -87,7 +87,7 @@ def test_every_run_is_what_it_is_alone_and_the_model_is_opened_once(image_set, t
     grid = grid_of(job(manifest), tmp_path / "grid", Counted(light))
     assert Counted.opened == 1
     names = ["clean", "contrast-1", "contrast-4", "pixelate-2"]
-    assert [cell.folder.name for cell in grid.cells] == names
+    assert [cell.run for cell in grid.cells] == names
     for name, corruption in zip(names, ASKED, strict=True):
         alone = job(manifest, corrupt=corruption)
         function_models.evaluate(alone, FakeSpec(light), tmp_path / name)
@@ -120,8 +120,8 @@ def test_an_undefined_metric_is_left_out_of_its_mean(image_set, tmp_path: Path) 
     """Always wrong: no prediction is correct, so PT has no denominator."""
     model = FakeSpec(lambda x: {name: -values for name, values in light(x).items()})
     mean = grid_of(job(image_set(4, 70)), tmp_path / "grid", model).mean("a")
-    assert mean.values["accuracy"] == 0
-    assert (mean.values["pt"], mean.of["pt"], mean.runs) == (None, 0, 3)
+    assert mean.accuracy.value == 0
+    assert (mean.pt.value, mean.pt.runs, mean.runs) == (None, 0, 3)
 
 
 def test_a_killed_grid_goes_on_where_it_was(image_set, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_grid_grows_and_holds_runs_of_one_setting(image_set, tmp_path: Path) -
     one = job(image_set(3, 70))
     grid_of(one, tmp_path / "grid", FakeSpec(light), ("contrast:1",))
     grown = grid_of(one, tmp_path / "grid", FakeSpec(light), (None, "pixelate:1"))
-    assert [cell.folder.name for cell in grown.cells] == ["clean", "contrast-1", "pixelate-1"]
+    assert [cell.run for cell in grown.cells] == ["clean", "contrast-1", "pixelate-1"]
     other = replace(one, measurement=replace(one.measurement, seed=3))
     with pytest.raises(RunError, match=r"differ in measurement\.seed"):
         grid_of(other, tmp_path / "grid", FakeSpec(light), ("fog:1",))

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.report.tables.numbers import number, number_table
-from rate.studies.corruption_grid import METRICS, Cell, Grid, Mean
+from rate.studies.corruption_grid import METRICS, CellHead, Grid, MeanRecord
 
 TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
 
@@ -29,32 +29,27 @@ def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
     if grid.severities:
         by_severity = number_table("severity", *TITLES.values(), "runs")
         if grid.clean is not None:
-            by_severity.add_row("clean", *_of_cell(grid.clean, head), "")
+            by_severity.add_row("clean", *_shares(grid.clean.heads[head]), "")
         for level in grid.severities:
             mean = grid.mean(head, level)
-            by_severity.add_row(str(level), *_of_mean(mean), _runs(mean))
+            by_severity.add_row(str(level), *_shares(mean), _runs(mean))
         mean = grid.mean(head)
-        by_severity.add_row("mean", *_of_mean(mean), _runs(mean))
+        by_severity.add_row("mean", *_shares(mean), _runs(mean))
         yield by_severity
     by_corruption = number_table("corruption", *TITLES.values(), "runs")
     for corruption in grid.corruptions:
         mean = grid.mean(head, None, corruption)
-        by_corruption.add_row(corruption, *_of_mean(mean), _runs(mean))
+        by_corruption.add_row(corruption, *_shares(mean), _runs(mean))
     yield by_corruption
     yield Text("unweighted means over runs; each run has its own intervals: rate show GRID/fog-3")
     yield Text("")
 
 
-def _of_cell(cell: Cell, head: str) -> list[str]:
-    return [number(getattr(cell.heads[head], name).value) for name in METRICS]
+def _shares(of: CellHead | MeanRecord) -> list[str]:
+    return [number(getattr(of, name).value) for name in METRICS]
 
 
-def _of_mean(mean: Mean) -> list[str]:
-    return [number(mean.values[name]) for name in METRICS]
-
-
-def _runs(mean: Mean) -> str:
+def _runs(mean: MeanRecord) -> str:
     """State the number of runs; if a metric is undefined in some of them, the number for each metric."""
-    if set(mean.of.values()) == {mean.runs}:
-        return str(mean.runs)
-    return " / ".join(str(mean.of[name]) for name in METRICS)
+    behind = [getattr(mean, name).runs for name in METRICS]
+    return str(mean.runs) if set(behind) == {mean.runs} else " / ".join(map(str, behind))
