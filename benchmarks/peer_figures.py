@@ -12,6 +12,9 @@ from benchmarks.peer_tools import Tool
 AT = 4000
 """Masks of a peer that `rate`'s adaptive mode is held against."""
 
+TARGETS = {"rate-swap": 1 / 120, "rate-auto": 0.04}
+"""CPU time an image of the adaptive modes over that."""
+
 Figures = dict[str, Any]
 
 
@@ -79,30 +82,30 @@ def over(own: Sequence[Asked], other: Sequence[Asked], times: float = 1.0) -> Fi
     return {"cpu": ratios("cpu_s"), "wall": ratios("wall_s")} if pairs else {}
 
 
-def auto_over_peer(asked: Sequence[Asked], masks: int) -> Figures | None:
-    """`rate`'s adaptive mode over the fastest peer at 4,000 masks, measured or extrapolated from ``masks`` in line."""
-    own = [one for one in asked if one.tool.masks == "auto" and one.masks == masks]
+def auto_over_peer(asked: Sequence[Asked], name: str, masks: int) -> Figures | None:
+    """An adaptive mode of `rate` over the fastest peer at 4,000 masks, measured or extrapolated from ``masks``."""
+    own = _of(asked, name, masks)
     fastest = fastest_peer(asked, masks)
     if not own or fastest is None:
         return None
     found = over(own, _of(asked, fastest, masks), times=AT / masks)
     return {
+        "tool": name,
         "peer": fastest,
         "peer_masks": AT,
         "peer_time": "measured" if masks == AT else f"extrapolated linearly from {masks} masks",
         **found,
-        "target": 0.04,
+        "target": TARGETS[name],
     }
 
 
-def verdicts_kept(auto: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], masks: int) -> Figures:
-    """Verdicts of the adaptive mode beside those of ``masks`` other masks, sample by sample."""
+def verdicts_kept(auto: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]]) -> Figures:
+    """Verdicts of an adaptive mode beside those of a reference, sample by sample."""
     known = {row["id"]: row["valid"] for row in reference}
     both = [row for row in auto if row["valid"] is not None and known.get(row["id"]) is not None]
     decided = [row for row in both if row["settled"] == "decided"]
     return {
         "images": len(auto),
-        "reference_masks": masks,
         "undefined_in_either": len(auto) - len(both),
         "decided": len(decided),
         "decided_equal": sum(row["valid"] == known[row["id"]] for row in decided),

@@ -40,7 +40,7 @@ class Tool:
 
 
 def _rate(name: str, note: str, **options: Any) -> Tool:
-    settings = {"artifact": "artifact", "backend": "openvino"} | options
+    settings = {"artifact": "artifact", "backend": "openvino", "verdict": "map"} | options
     files = (settings["artifact"], "manifest")
     return Tool(name, "with_rate.py", note, files, options=settings, masks=options.get("masks", "n"))
 
@@ -57,6 +57,14 @@ def tools() -> dict[str, Tool]:
             "the runtime that auto takes; masks until the verdict is clear",
             backend="auto",
             precision="auto",
+            masks="auto",
+        ),
+        _rate(
+            "rate-swap",
+            "the runtime that auto takes; swaps until the verdict is clear; the bank is loaded before",
+            backend="auto",
+            precision="auto",
+            verdict="swap",
             masks="auto",
         ),
         Tool(

@@ -9,9 +9,9 @@ left out.
         [--tools NAME ...]
 
 Random weights, synthetic photographs: right for time at equal N, of no use to the adaptive mode, whose cost depends on
-the verdicts. The second form takes a trained model, and adds `--masks auto` against the fastest peer at 4,000 masks,
-its time extrapolated linearly from the largest N unless that is 4,000; and how many of its verdicts 4,000 other masks
-confirm:
+the verdicts. The second form takes a trained model, and adds swaps and maps that end when the verdict is clear against
+the fastest peer at 4,000 masks, its time extrapolated linearly from the largest N unless that is 4,000; and how many of
+the verdicts 64 other pictures, or 4,000 other masks, confirm:
 
     RATE_TEST_DATA=FOLDER python -m benchmarks.peers --auto [--source SOURCE --data MANIFEST [--split S] --classes FILE]
 
@@ -35,9 +35,11 @@ from benchmarks.peer_models import Forms, Subject, synthetic, trained
 from benchmarks.peer_tools import ROOT, Tool, Unavailable, Worker, interpreter, tools
 from rate.backends.process import usable_cores
 
-AUTO = "rate-auto"
+AUTO = {"rate-swap": ("fills", 64, {"bank": "train"}), "rate-auto": ("masks", peer_figures.AT, {"seed": 1})}
+"""The adaptive modes -> what their verdicts face, how many, and how those differ from the mode's own."""
+
 SPEED_TOOLS = ("rate-bf16", "rate-f32", "rate-int8", "openvino-xai", "xaitk", "dianna", "torch-rise", "captum")
-AUTO_TOOLS = (AUTO, "rate-f32", "openvino-xai", "xaitk", "dianna")
+AUTO_TOOLS = (*AUTO, "rate-f32", "openvino-xai", "xaitk", "dianna")
 TARGETS = {"rate-bf16": 0.85, "rate-int8": 0.55}
 """CPU time an image over the fastest peer, at equal N."""
 
@@ -65,7 +67,7 @@ def main() -> None:
         check_same(workers)
         asked = list(measure(workers, arguments.n, arguments.rounds, arguments.images, missing))
         about = {worker.tool.name: worker.loaded | {"note": worker.tool.note} for worker in workers}
-    kept = reference(forms, arguments, asked) if arguments.auto else None
+    kept = list(reference(forms, arguments, asked)) if arguments.auto else []
     write(subject, arguments, asked, about, missing, kept)
 
 
@@ -82,7 +84,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="of a request")
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--tools", nargs="+", choices=sorted(tools()))
-    parser.add_argument("--reference", type=int, default=peer_figures.AT, help="with --auto: masks that verdicts face")
     parser.add_argument("--name", help="of the file of results")
     found = parser.parse_args()
     if (found.source is None) != (found.data is None) or (found.source is not None and not found.auto):
@@ -182,16 +183,18 @@ def measure(
                 yield Asked(worker.tool, masks, number, images, answer)
 
 
-def reference(forms: Forms, arguments: argparse.Namespace, asked: Sequence[Asked]) -> dict[str, Any] | None:
-    """The adaptive verdicts beside those of other masks, many of them, in f32."""
-    auto = next((one.answer["verdicts"] for one in asked if one.tool.name == AUTO), None)
-    if auto is None:
-        return None
-    f32 = tools()["rate-f32"]
-    other = replace(f32, options=f32.options | {"seed": 1})
-    with tempfile.TemporaryDirectory() as logs, running(other, forms, arguments.threads, Path(logs)) as worker:
-        answer = worker.ask(range(arguments.images), arguments.reference)
-    return peer_figures.verdicts_kept(auto, answer["verdicts"], arguments.reference)
+def reference(forms: Forms, arguments: argparse.Namespace, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
+    """The adaptive verdicts beside those of other masks or other pictures, many of them, in f32."""
+    for name, (kind, count, different) in AUTO.items():
+        own = next((one for one in asked if one.tool.name == name), None)
+        if own is None:
+            continue
+        options = own.tool.options | {"backend": "openvino", "precision": "f32"} | different
+        other = replace(own.tool, options=options)
+        with tempfile.TemporaryDirectory() as logs, running(other, forms, arguments.threads, Path(logs)) as worker:
+            answer = worker.ask(range(arguments.images), count)
+        kept = peer_figures.verdicts_kept(own.answer["verdicts"], answer["verdicts"])
+        yield {"tool": name, f"reference_{kind}": count} | kept
 
 
 def write(
@@ -200,7 +203,7 @@ def write(
     asked: Sequence[Asked],
     about: dict[str, Any],
     missing: Missing,
-    kept: dict[str, Any] | None,
+    kept: list[dict[str, Any]],
 ) -> None:
     """Record the figures and print the table."""
     if not asked:
@@ -220,7 +223,7 @@ def write(
         "notices": list(peer_figures.unsound(measured)),
     }
     if arguments.auto:
-        figures["auto"] = peer_figures.auto_over_peer(asked, arguments.n[-1])
+        figures["auto"] = [peer_figures.auto_over_peer(asked, name, arguments.n[-1]) for name in AUTO]
         figures["verdicts"] = kept
     record.write(arguments.name, figures)
     for masks, found in measured.items():

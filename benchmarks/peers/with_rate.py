@@ -27,6 +27,9 @@ from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.version import __version__
 
+MAPS: dict[str, int | None] = {"map": None, "swap": 0}
+"""Maps that are kept: all where they decide, none where they would be drawn afterwards."""
+
 
 class Rate:
     """An open backend, and the job of all images."""
@@ -34,10 +37,17 @@ class Rate:
     def __init__(self, setup: worker.Setup) -> None:
         artifact = load_artifact(Path(setup.files[setup.options["artifact"]]))
         execution = Execution(
-            setup.options["backend"], setup.options["precision"], worker.BATCH, setup.threads, save_maps=None
+            setup.options["backend"],
+            setup.options["precision"],
+            worker.BATCH,
+            setup.threads,
+            save_maps=MAPS[setup.options["verdict"]],
         )
-        measurement = Measurement(masks="auto", seed=setup.options.get("seed", 0))
-        job = job_from_artifact(artifact, Path(setup.files["manifest"]), setup.options["split"], measurement, execution)
+        manifest = Path(setup.files["manifest"])
+        measurement = Measurement(verdict=setup.options["verdict"], seed=setup.options.get("seed", 0))
+        job = job_from_artifact(artifact, manifest, setup.options["split"], measurement, execution)
+        if others := setup.options.get("bank"):
+            job = replace(job, bank=job_from_artifact(artifact, manifest, others, measurement, execution).bank)
         samples = {sample.id: sample for sample in job.samples}
         self._samples = [samples[name] for name in setup.options["ids"]]
         self._job, self._classes = job, artifact.heads[0].classes
@@ -56,20 +66,21 @@ class Rate:
         return self._classes.index(rows[0]["prediction"]), rows[0]["probability"]
 
     def explain(self, images: Sequence[int], masks: int | str) -> worker.Explained:
-        """As `worker.Tool`; ``masks`` may be auto."""
+        """As `worker.Tool`; ``masks`` may be auto, and is the number of fills where swaps decide."""
         rows, maps = self._run(images, masks)
         verdicts = [{name: row[name] for name in ("id", "valid", "settled", "undefined_reason")} for row in rows]
         return worker.Explained(maps, sum(row["forwards"] for row in rows), {"verdicts": verdicts})
 
     def _run(self, images: Sequence[int], masks: int | str) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
         samples = tuple(self._samples[image] for image in images)
-        measurement = replace(self._job.measurement, masks=masks)
+        number = "fills" if self._job.measurement.verdict == "swap" else "masks"
+        measurement = replace(self._job.measurement, **{number: masks})
         job = replace(self._job, samples=samples, available=len(samples), measurement=measurement)
         with tempfile.TemporaryDirectory(prefix="rate-") as folder:
             out = Path(folder) / "run"
             evaluate(job, self._runner, out)
             rows = read_rows(out, read_run(out)).to_pylist()
-            return rows, saved_maps(out)
+            return rows, saved_maps(out) if number == "masks" else []
 
 
 def saved_maps(run: Path) -> list[np.ndarray]:

@@ -144,15 +144,16 @@ def test_without_a_peer_there_is_no_ratio() -> None:
     rows = peer_figures.rows(asked, 1000)
     assert "over_fastest_peer" not in rows["rate-bf16"]
     assert "| - | - |" in peer_figures.table(rows, 1000)
-    assert peer_figures.auto_over_peer(answered(AUTO, [1.0]), 1000) is None
+    assert peer_figures.auto_over_peer(answered(AUTO, [1.0]), AUTO.name, 1000) is None
 
 
 def test_the_adaptive_mode_faces_4000_masks() -> None:
-    found = peer_figures.auto_over_peer([*answered(AUTO, [2.0, 4.0]), *answered(PEER, [20.0, 20.0])], 1000)
+    found = peer_figures.auto_over_peer([*answered(AUTO, [2.0, 4.0]), *answered(PEER, [20.0, 20.0])], AUTO.name, 1000)
     assert found is not None
     assert found["cpu"] == {"median": 0.0375, "min": 0.025, "max": 0.05}
     assert found["peer_time"] == "extrapolated linearly from 1000 masks"
-    measured = peer_figures.auto_over_peer([*answered(AUTO, [2.0], 4000), *answered(PEER, [20.0], 4000)], 4000)
+    asked = [*answered(AUTO, [2.0], 4000), *answered(PEER, [20.0], 4000)]
+    measured = peer_figures.auto_over_peer(asked, AUTO.name, 4000)
     assert measured is not None
     assert measured["cpu"]["median"] == 0.1
     assert measured["peer_time"] == "measured"
@@ -172,7 +173,7 @@ def test_verdicts_are_compared_where_both_have_one() -> None:
     other = [
         {"id": name, "valid": valid} for name, valid in zip("edcba", (None, True, False, False, True), strict=True)
     ]
-    kept = peer_figures.verdicts_kept(auto, other, 4000)
+    kept = peer_figures.verdicts_kept(auto, other)
     assert (kept["images"], kept["undefined_in_either"]) == (5, 2)
     assert (kept["decided"], kept["decided_equal"], kept["capped"], kept["capped_equal"]) == (2, 1, 1, 1)
 
