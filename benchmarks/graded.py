@@ -5,13 +5,16 @@ where a shortcut (scene, tag) is right in half, 70 % or 90 % of the pictures. Th
 `rate.data.make.graded`, of the same score. Judged on right predictions: rank correlation, mean absolute error, equal
 verdicts at one half, PT measured against PT true.
 
-    python -m benchmarks.graded [--work build/graded] [--pictures 300] [--maps 100] [--towers resnet vit]
+Rows of models that a call does not ask for stay in the table as they are.
+
+    python -m benchmarks.graded [--work build/graded] [--pictures 300] [--maps 30] [--towers resnet vit]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ SWAPS = [
 MAP_FILLS = ("mean", "own", "pictures")
 MAP_KINDS = ("contrast", "constant", "constant, Shapley")  # the last is that of `rate`
 MAP_FORMS = ("box", "mask")
+TABLE = record.RESULTS / "graded.csv"
 COMBINED = "map 512, pictures, box, constant, Shapley"
 
 
@@ -56,18 +60,38 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trained", action="store_true", help="only models that an earlier call has trained")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows = _kept()
     for tower in arguments.towers:
         for shortcut in arguments.shortcuts:
             for rho in arguments.rhos:
                 recipe = graded_models.Recipe(tower, shortcut, rho, arguments.seed)
                 if not arguments.trained or graded_models.trained(arguments.work, recipe):
-                    rows += _study(arguments, recipe)
-    with (record.RESULTS / "graded.csv").open("w", newline="", encoding="utf-8") as file:
+                    new = list(_study(arguments, recipe))
+                    rows = [row for row in rows if _model(row) not in set(map(_model, new))] + new
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    record.write("graded", {"pictures": arguments.pictures, "maps": arguments.maps, "instruments": summary(rows)})
+    figures: dict[str, Any] = {"pictures": arguments.pictures, "maps": arguments.maps, "instruments": summary(rows)}
+    for shortcut in graded_models.SHORTCUTS:
+        figures[f"instruments_{shortcut}"] = summary([row for row in rows if row["shortcut"] == shortcut])
+    record.write("graded", figures)
+
+
+def _kept() -> list[dict[str, Any]]:
+    """The rows of earlier calls."""
+    if not TABLE.exists():
+        return []
+    words = ("tower", "shortcut", "method", "score", "instrument")
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: text if name in words else json.loads(text or "null") for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _model(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["tower"], row["shortcut"], row["rho"], row["method"]
 
 
 def _study(arguments: argparse.Namespace, recipe: graded_models.Recipe) -> Iterator[dict[str, Any]]:
