@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ SPARE = 16
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bank:
     """The pictures in the order of their digests.
 
@@ -64,13 +65,15 @@ class Bank:
         """
         key = _digest(self.seed, f"order\0{sample.id}")
         shuffled = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.pictures))
-        others = [k for k in shuffled.tolist() if self._may_meet(sample, self.pictures[k])]
-        return np.array(others, np.int64)
-
-    @staticmethod
-    def _may_meet(sample: Sample, picture: Sample) -> bool:
         # A picture of a folder has no label, and its name says nothing of the sample with the same id.
-        return not picture.label or (picture.id != sample.id and picture.label != sample.label)
+        ids, labels = self._names
+        may_meet = (labels == "") | ((labels != sample.label) & (ids != sample.id))
+        return np.asarray(shuffled[may_meet[shuffled]], np.int64)
+
+    @cached_property
+    def _names(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids and the labels of the pictures."""
+        return np.array([one.id for one in self.pictures]), np.array([one.label for one in self.pictures])
 
 
 NO_BANK = Bank((), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from rate.types import Float32, Int64, Pixels, Prepared, Region, Sample
 
 FillOrder = Callable[[Prepared], Int64]
 """Gives the numbers [n] of the fills that a sample meets, in its own order."""
+
+T = TypeVar("T")
 
 _ONE = np.zeros(1, np.int64)
 _REMEMBERED = 256
@@ -36,18 +38,21 @@ def fill_order(job: Job, fills: Fills) -> FillOrder:
     """Return the order in which samples meet the fills of ``job``; see `order_met`."""
     if not job.measurement.with_pictures:
         return lambda prepared: _ONE
-    orders: dict[str, Int64] = {}
+    return remembered(lambda prepared: order_met(job.bank, fills.regions, prepared.sample, prepared.region))
 
-    def order(prepared: Prepared) -> Int64:
-        known = orders.get(prepared.sample.id)
-        if known is None:
-            known = order_met(job.bank, fills.regions, prepared.sample, prepared.region)
-            if len(orders) >= _REMEMBERED:
-                del orders[next(iter(orders))]
-            orders[prepared.sample.id] = known
-        return known
 
-    return order
+def remembered(compute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
+    """Return ``compute`` with a memory of its latest values by the id of the sample."""
+    known: dict[str, T] = {}
+
+    def value(prepared: Prepared) -> T:
+        if prepared.sample.id not in known:
+            if len(known) >= _REMEMBERED:
+                del known[next(iter(known))]
+            known[prepared.sample.id] = compute(prepared)
+        return known[prepared.sample.id]
+
+    return value
 
 
 def order_met(bank: Bank, regions: Annotated[Float32, "f s s"], sample: Sample, region: Region) -> Int64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Reader:
         self._measurement = measurement
         self._nothing = {name: values.astype(np.float64) for name, values in nothing.items()}
         self._column = {head.name: {name: i for i, name in enumerate(head.classes)} for head in heads}
+        self._scores_of_nothing: dict[tuple[str, int], Float64] = {}
 
     def predictions(self, sample: Sample, clean: dict[str, Float64]) -> tuple[Prediction, ...]:
         """Compute one prediction for each head from the unmasked image's logits [c]."""
@@ -53,7 +55,7 @@ class Reader:
         label = self._column[head.name][sample.label]
         explained = label if self._measurement.explain == "label" else best
         clean = float(self._score(logits, explained))
-        nothing = float(self._score(self._nothing[head.name], explained).mean())
+        nothing = float(self._score_of_nothing(head.name, explained).mean())
         return Prediction(
             head=head.name,
             name=head.classes[best],
@@ -72,13 +74,19 @@ class Reader:
         """Map the classes of a head to their indices in its logits."""
         return self._column[head]
 
-    def scores(self, predictions: tuple[Prediction, ...], logits: Mapping[str, np.ndarray]) -> Scores:
-        """Compute scores [k,n] of each head's explained class from its logits [n,c]."""
-        return np.stack([self._score(logits[p.head].astype(np.float64), self.column(p)) for p in predictions])
+    def scores(self, predictions: tuple[Prediction, ...], logits: Mapping[str, Annotated[Float64, "n c"]]) -> Scores:
+        """Compute scores [k,n] of each head's explained class from its logits."""
+        return np.stack([self._score(logits[one.head], self.column(one)) for one in predictions])
 
     def scores_of_nothing(self, predictions: tuple[Prediction, ...]) -> Scores:
-        """Compute scores [k,f] of each head's explained class on what stands where pixels are hidden."""
-        return self.scores(predictions, self._nothing)
+        """Return scores [k,f] of each head's explained class on what stands where pixels are hidden."""
+        return np.stack([self._score_of_nothing(one.head, self.column(one)) for one in predictions])
+
+    def _score_of_nothing(self, head: str, column: int) -> Float64:
+        """Compute the scores [f] of a class once, since every checkpoint of every sample of the class needs them."""
+        if (head, column) not in self._scores_of_nothing:
+            self._scores_of_nothing[head, column] = self._score(self._nothing[head], column)
+        return self._scores_of_nothing[head, column]
 
     def _score(self, logits: Float64, column: int) -> Float64:
         return score(logits, column, self._measurement.score)

@@ -77,12 +77,13 @@ class Scheduler:
         Free rows are filled with rows that may be wanted next, since the device would idle otherwise.
         """
         taken: dict[int, Span] = {}
+        room = self._batch
         for ahead in (False, True):
             for ticket, sample in self._active.items():
-                room = self._batch - sum(map(len, taken.values()))
                 take = min(room, (sample.most if ahead else sample.rows) - sample.planned)
                 if take <= 0 or sample.finished:
                     continue
+                room -= take
                 start = taken[ticket].start if ticket in taken else sample.planned
                 sample.in_flight += ticket not in taken
                 sample.planned += take

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from rate.config import FEWEST_FILLS, Measurement
-from rate.engine.fills import FillOrder
+from rate.engine.fills import FillOrder, remembered
 from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.stopping import Stopping
@@ -17,7 +17,7 @@ from rate.errors import SampleError
 from rate.kernels.region import cut_of_swaps
 from rate.kernels.separable import Perturbation
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
-from rate.types import Bool, Int64, Prepared, Scores, SoftRegion
+from rate.types import HeadValues, Int64, Prepared, Scores, SoftRegion
 
 
 class SwapInstrument:
@@ -28,6 +28,7 @@ class SwapInstrument:
     ) -> None:
         self.perturbation, self.stopping = perturbation, stopping
         self._measurement, self._reader, self._order = measurement, reader, order
+        self._covers = remembered(lambda prepared: bool(np.asarray(self.region(prepared)).min() >= 1.0))
 
     def region(self, prepared: Prepared) -> SoftRegion | None:
         """See `Instrument`."""
@@ -52,8 +53,7 @@ class SwapInstrument:
             raise SampleError("the scores of a picture of the bank are not finite (NaN or infinity)")
         columns = [self._reader.columns(prediction.head) for prediction in predictions]
         wanted = np.array([[c[p.name], c[prepared.sample.label]] for p, c in zip(predictions, columns, strict=True)])
-        covers = bool(np.asarray(self.region(prepared)).min() >= 1.0)
-        return SwapEvidence(self._measurement, prepared, predictions, answers, nothing, wanted, covers)
+        return SwapEvidence(self._measurement, prepared, predictions, answers, nothing, wanted, self._covers(prepared))
 
 
 class SwapEvidence:
@@ -73,12 +73,9 @@ class SwapEvidence:
         self._prepared, self._predictions, self._tau = prepared, predictions, measurement.tau
         self._whole = np.array([prediction.score for prediction in predictions])
         self._inside, self._outside = answers.scores[:, 0::2], answers.scores[:, 1::2]
-        self._nothing = nothing
+        self._nothing, self._wanted = nothing, wanted
         # Fills until a verdict is clear end where they favour one side, so their predictions do, too; the first do not.
-        counted = slice(FEWEST_FILLS if measurement.fills == "auto" else None)
-        self._alone, self._without = (
-            _shares(answers.predicted[:, first::ROWS_PER_FILL][:, counted], wanted) for first in range(ROWS_PER_FILL)
-        )
+        self._counted = answers.predicted[:, : ROWS_PER_FILL * FEWEST_FILLS if measurement.fills == "auto" else None]
         self._area = float(prepared.region.mean())
         self._reason = _region_reason(self._area, covers)
         self._values = shapley_values(self._whole, self._inside, self._outside, nothing)
@@ -97,6 +94,7 @@ class SwapEvidence:
         if reason is None and not values.has_evidence[k]:
             reason = "no-evidence"
         share = _stored(values.share[k])
+        alone, without = (_shares(self._counted[k, first::ROWS_PER_FILL], self._wanted[k]) for first in (0, 1))
         return Verdict(
             sample=self._prepared.sample,
             prediction=self._predictions[k],
@@ -113,10 +111,10 @@ class SwapEvidence:
                 phi_rest=float(values.rest[k]),
                 phi_region_se=_stored(values.region_se[k]),
                 phi_rest_se=_stored(values.rest_se[k]),
-                kept_alone=self._swapped(self._alone[k, 0]),
-                kept_without=self._swapped(self._without[k, 0]),
-                object_only=self._swapped(self._alone[k, 1]),
-                background_only=self._swapped(self._without[k, 1]),
+                kept_alone=self._swapped(alone[0]),
+                kept_without=self._swapped(without[0]),
+                object_only=self._swapped(alone[1]),
+                background_only=self._swapped(without[1]),
                 fills=self._inside.shape[1],
             ),
         )
@@ -126,10 +124,9 @@ class SwapEvidence:
         return None if self._reason is not None else float(share)
 
 
-def _shares(predicted: Annotated[Int64, "k n"], wanted: Annotated[Int64, "k 2"]) -> Scores:
-    """Compute the shares [k,2] of the rows with each of the wanted predictions."""
-    same: Bool = predicted[:, :, None] == wanted[:, None, :]
-    return np.asarray(same.mean(axis=1))
+def _shares(predicted: Annotated[Int64, "n"], wanted: Annotated[Int64, "w"]) -> HeadValues:
+    """Compute the share [w] of the rows with each of the wanted predictions."""
+    return np.asarray((predicted == wanted[:, None]).mean(axis=1))
 
 
 def _region_reason(area: float, covers: bool) -> str | None:

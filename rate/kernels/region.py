@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -60,10 +61,17 @@ def sketch(region: Region) -> Annotated[Float32, "s s"]:
     """
     if len(region) <= SKETCH:
         return region.astype(np.float32)
-    edges = np.arange(SKETCH) * len(region) // SKETCH
-    sums = np.add.reduceat(np.add.reduceat(region.astype(np.float32), edges, axis=0), edges, axis=1)
-    lengths = np.diff(np.append(edges, len(region))).astype(np.float32)
-    return np.asarray(sums / np.outer(lengths, lengths))
+    blocks = _blocks(len(region))
+    lengths = blocks.sum(axis=1)
+    return np.asarray(blocks @ region.astype(np.float32) @ blocks.T / np.outer(lengths, lengths))
+
+
+@lru_cache(maxsize=8)
+def _blocks(side: int) -> Annotated[Float32, "s h"]:
+    """Return for each of `SKETCH` blocks 1 at its pixels of ``side``: sums by it are whole numbers, and exact."""
+    edges = np.arange(SKETCH + 1) * side // SKETCH
+    pixels = np.arange(side)
+    return ((pixels >= edges[:-1, None]) & (pixels < edges[1:, None])).astype(np.float32)
 
 
 def hidden_steps(others: Annotated[Float32, "f s s"], region: Annotated[Float32, "s s"]) -> Annotated[Int64, "f"]:
@@ -75,7 +83,7 @@ def hidden_steps(others: Annotated[Float32, "f s s"], region: Annotated[Float32,
     array([4])
     """
     sizes = others.sum(axis=(1, 2))
-    inside = (others * region).sum(axis=(1, 2))
+    inside = others.reshape(len(others), -1) @ region.ravel()
     shares = np.divide(inside, sizes, out=np.zeros_like(inside), where=sizes > 0)
     return np.asarray(np.floor(shares * HIDDEN_STEPS + 1e-4), np.int64)
 
