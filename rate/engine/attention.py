@@ -119,7 +119,7 @@ def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Fl
     if not np.isfinite(relevance).all():
         relevance = np.zeros_like(relevance)  # constant, so that nothing is left of it when it is scaled
     full = upsample(relevance[None], job.geometry.size)
-    maps = Maps(saliency=full, signal=full, constant=np.zeros(1))
+    maps = Maps(full, np.zeros(1), lambda: full)
     head_evidence = HeadEvidence(
         evidence={kind: evidence(maps, kind)[0] for kind in EVIDENCE_KINDS},
         bounds=stored_bounds(bounds(prepared.region, len(relevance))),

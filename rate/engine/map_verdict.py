@@ -8,16 +8,19 @@ from functools import cached_property
 import numpy as np
 
 from rate.config import FILLS_OF_MAPS, Measurement
-from rate.engine.fills import FillOrder
+from rate.engine.fills import FillOrder, remembered
 from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.stopping import Stopping, rows_before_masks, stopping_for
 from rate.engine.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Verdict
 from rate.errors import SampleError
-from rate.kernels.saliency import Bounds, Method, evidence
+from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.kernels.separable import Perturbation
 from rate.types import Float64, HeadValues, Int64, Prepared, Scores, SoftRegion
 from rate.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
+
+_SAMPLES_WITH_MASKS = 64
+"""The latest samples whose masks are kept: more than are in flight at once."""
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
@@ -27,6 +30,8 @@ class MapInstrument:
 
     def __init__(self, method: Method, measurement: Measurement, reader: Reader, order: FillOrder) -> None:
         self._method, self._measurement, self._reader, self._order = method, measurement, reader, order
+        self._drawn: dict[str, Masks] = {}
+        self._bounds = remembered(lambda prepared: stored_bounds(method.bounds(prepared.region)))
         self._before = rows_before_masks(measurement, method)
         self.stopping: Stopping = stopping_for(measurement, method)
 
@@ -42,7 +47,7 @@ class MapInstrument:
     def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
         """See `Instrument`."""
         first = max(start - self._before, 0)
-        masks = self._method.draw(prepared.sample.id, first, max(stop - self._before, first))
+        masks = self._masks(prepared.sample.id, max(stop - self._before, first))[first:]
         hidden = stop - start - len(masks)  # rows before the masks show nothing of the image
         return PerturbedRows(
             grid=np.concatenate([np.zeros((hidden, *masks.grid.shape[1:]), np.float32), masks.grid]),
@@ -60,7 +65,21 @@ class MapInstrument:
         else:
             met = self._fills(prepared, np.arange(scores.shape[1]))
             nothing = self._reader.scores_of_nothing(predictions)[:, met].mean(axis=1)
-        return MapEvidence(self._method, self._measurement, prepared, predictions, nothing, scores)
+        masks = self._masks(prepared.sample.id, scores.shape[1])
+        bounds = self._bounds(prepared)
+        return MapEvidence(self._method, self._measurement, prepared, predictions, nothing, scores, masks, bounds)
+
+    def _masks(self, sample_id: str, stop: int) -> Masks:
+        """Return the first masks of a sample; they are drawn once, since every checkpoint needs all before it."""
+        drawn = self._drawn.pop(sample_id, None)
+        if drawn is None:
+            drawn = self._method.draw(sample_id, 0, stop)
+        elif len(drawn) < stop:
+            drawn = drawn.followed_by(self._method.draw(sample_id, len(drawn), stop))
+        self._drawn[sample_id] = drawn  # the sample is now the latest
+        if len(self._drawn) > _SAMPLES_WITH_MASKS:
+            del self._drawn[next(iter(self._drawn))]
+        return drawn[:stop]
 
     def _fills(self, prepared: Prepared, masks: Int64) -> Int64:
         """Choose the fill of each mask; pictures take turns, each behind one mask of every share of kept cells."""
@@ -81,16 +100,17 @@ class MapEvidence:
         predictions: tuple[Prediction, ...],
         nothing: HeadValues,
         scores: Scores,
+        masks: Masks,
+        bounds: Bounds,
     ) -> None:
-        """Take scores [k,n] under the masks, and those of what stands where pixels are hidden."""
+        """Take scores [k,n] under ``masks``, those of what stands where pixels are hidden, and `stored_bounds`."""
         self._method, self._measurement = method, measurement
         self._prepared, self._predictions, self._scores = prepared, predictions, scores
-        self._masks = method.draw(prepared.sample.id, 0, scores.shape[1])
+        self._masks, self._bounds = masks, bounds
         self._maps = method.maps(np.array([p.score for p in predictions]), nothing, scores, self._masks)
         if not np.isfinite(self._maps.constant).all():
             raise SampleError("the scores of what stands where pixels are hidden are not finite (NaN or infinity)")
         self._above_noise = method.above_noise(scores, self._masks, self._maps)
-        self._bounds = stored_bounds(method.bounds(prepared.region))
         self._area = float(prepared.region.mean())
 
     @cached_property

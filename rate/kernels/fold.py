@@ -1,18 +1,21 @@
 """Sums over masks and inner products with masks, computed without full-size masks.
 
-Both use the tables of `separable`: a mask enters the result only through grid @ table[ox]^T, so rows that share a y
-offset are summed before they are expanded to the image height. The arithmetic is float64, because the maps are
-differences of nearly equal sums.
+A mask is a + b * (table[oy] @ grid @ table[ox]^T), so the grids of all masks that share a pair of offsets can be summed
+before they are expanded: two matrix products then serve any number of masks. The arithmetic is float64, because the
+maps are differences of nearly equal sums.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Annotated
+
 import numpy as np
 
 from rate.kernels.separable import Perturbation
-from rate.types import Grids, HeadMaps, Offsets, Scores
+from rate.types import Float64, Grids, HeadMaps, Offsets, Scores
 
-CHUNK_BYTES = 16 << 20  # bounds the expanded rows to the size of a processor cache, for any n
+CHUNK_BYTES = 16 << 20  # bounds the weighted grids to the size of a processor cache, for any n
 
 
 def fold(
@@ -33,17 +36,18 @@ def fold(
         grid: the grids of the masks.
         offset: the rows of the table for y and for x.
         perturbation: the family of the masks.
-        chunk_bytes: the size of the expanded rows that are held at a time.
+        chunk_bytes: the size of the grids that are held at a time.
     """
-    table = perturbation.table.astype(np.float64)
-    offsets, size, side = table.shape
-    partial = np.zeros((len(weights), offsets, side * size))
-    for part in _chunks(len(grid), side * size, chunk_bytes):
-        rows = (grid[part].astype(np.float64) @ table[offset[part, 1]].transpose(0, 2, 1)).reshape(-1, side * size)
-        chosen = np.arange(offsets)[:, None] == offset[part, 0]  # [t,n]
-        partial += (weights[:, None, part] * chosen) @ rows
-    weights_y = table.transpose(1, 0, 2).reshape(size, offsets * side)
-    summed = weights_y @ partial.reshape(len(weights), offsets * side, size)
+    expand, offsets, side = _expansion(perturbation), perturbation.offsets, perturbation.side
+    cells = np.zeros((len(weights), offsets * offsets, side * side))
+    pair = offset[:, 0] * offsets + offset[:, 1]
+    for part in _chunks(len(grid), len(weights) * side * side, chunk_bytes):
+        order = np.argsort(pair[part], kind="stable")
+        pairs, starts = np.unique(pair[part][order], return_index=True)
+        grids = grid[part].reshape(-1, side * side)[order].astype(np.float64)
+        cells[:, pairs] += np.add.reduceat(weights[:, part][:, order, None] * grids, starts, axis=1)
+    rows = _paired(cells.reshape(-1, offsets, offsets, side, side)) @ expand.T
+    summed = expand @ rows
     return np.asarray(perturbation.a * weights.sum(axis=1)[:, None, None] + perturbation.b * summed)
 
 
@@ -63,17 +67,28 @@ def project(
         grid: the grids of the masks.
         offset: the rows of the table for y and for x.
         perturbation: the family of the masks.
-        chunk_bytes: the size of the expanded rows that are held at a time.
+        chunk_bytes: the size of the grids that are held at a time.
     """
-    table = perturbation.table.astype(np.float64)
-    offsets, size, side = table.shape
-    weights_y = table.transpose(0, 2, 1).reshape(offsets * side, size)
-    reduced = (weights_y @ maps).reshape(len(maps), offsets, side, size)
+    expand, offsets, side = _expansion(perturbation), perturbation.offsets, perturbation.side
+    cells = (expand.T @ maps @ expand).reshape(len(maps), offsets, side, offsets, side)
     products = np.empty((len(maps), len(grid)))
-    for part in _chunks(len(grid), len(maps) * side * size, chunk_bytes):
-        cells = reduced[:, offset[part, 0]] @ table[offset[part, 1]]  # [k,n,s,s]
-        products[:, part] = np.einsum("knij,nij->kn", cells, grid[part].astype(np.float64))
+    for part in _chunks(len(grid), len(maps) * side * side, chunk_bytes):
+        chosen = cells[:, offset[part, 0], :, offset[part, 1]]  # [n,k,s,s]: indices that a slice parts come first
+        products[:, part] = np.einsum("nkij,nij->kn", chosen, grid[part].astype(np.float64))
     return np.asarray(perturbation.a * maps.sum(axis=(1, 2))[:, None] + perturbation.b * products)
+
+
+@lru_cache(maxsize=8)
+def _expansion(perturbation: Perturbation) -> Annotated[Float64, "h t*s"]:
+    """Return the weight of each cell of each offset at each pixel of an axis."""
+    table = perturbation.table.astype(np.float64)
+    return np.ascontiguousarray(table.transpose(1, 0, 2).reshape(perturbation.size, -1))
+
+
+def _paired(cells: Annotated[Float64, "k t t s s"]) -> Annotated[Float64, "k t*s t*s"]:
+    """Bring the offset and the cell of each axis together."""
+    heads, offsets, _, side, _ = cells.shape
+    return cells.transpose(0, 1, 3, 2, 4).reshape(heads, offsets * side, offsets * side)
 
 
 def _chunks(count: int, floats_per_row: int, chunk_bytes: int) -> list[slice]:

@@ -55,7 +55,7 @@ class Occlusion:
     def maps(self, clean: HeadValues, nothing: HeadValues, scores: Scores, masks: Masks) -> Maps:
         """Average the fall of the score over the windows that cover a pixel, which is what they contribute."""
         fall = self._mean_over_windows(clean[:, None] - scores, masks)
-        return Maps(saliency=fall, signal=fall, constant=np.zeros(len(clean)))
+        return Maps(fall, np.zeros(len(clean)), lambda: fall)
 
     def _mean_over_windows(self, values: Scores, masks: Masks) -> HeadMaps:
         """Average ``values`` over the windows that cover each pixel."""

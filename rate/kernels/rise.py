@@ -114,12 +114,15 @@ class Rise:
 
     def maps(self, clean: HeadValues, nothing: HeadValues, scores: Scores, masks: Masks) -> Maps:
         """Fold scores into S and into the signal."""
-        weights = np.concatenate([self._contrasts(scores, masks.level), scores / (scores.shape[1] * self.share)])
-        contrast, saliency = np.split(fold(weights, masks.grid, masks.offset, self.perturbation), 2)
+        signal = self._fold(self._contrasts(scores, masks.level), masks)
         constant = np.zeros(len(scores))
         if self.cells == "fixed":
             constant = self._effect(clean, nothing, scores) / self.side**2
-        return Maps(saliency=saliency, signal=contrast + constant[:, None, None], constant=constant)
+        signal += constant[:, None, None]
+        return Maps(signal, constant, lambda: self._fold(scores / (scores.shape[1] * self.share), masks))
+
+    def _fold(self, weights: Scores, masks: Masks) -> HeadMaps:
+        return fold(weights, masks.grid, masks.offset, self.perturbation)
 
     def _effect(self, clean: HeadValues, nothing: HeadValues, scores: Scores) -> HeadValues:
         """Compute what the whole picture contributes."""
@@ -137,8 +140,9 @@ class Rise:
 
     def bounds(self, region: Region) -> Bounds:
         """Measure the relevance mass of K R and of K (1 - R), the exact maps of observers of region and rest."""
-        kernel = self._moments.kernel
-        inside, outside = (kernel @ seen.astype(np.float64) @ kernel for seen in (region, ~region))
+        kernel, total = self._moments.kernel, self._moments.kernel.sum(axis=0)
+        inside = kernel @ region.astype(np.float64) @ kernel
+        outside = np.outer(total, total) - inside
         return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
     @cached_property

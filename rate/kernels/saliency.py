@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -32,14 +34,30 @@ class Masks:
     def __len__(self) -> int:
         return len(self.grid)
 
+    def __getitem__(self, chosen: slice) -> Masks:
+        return Masks(self.grid[chosen], self.offset[chosen], self.level[chosen])
 
-@dataclass(frozen=True, slots=True, eq=False)
+    def followed_by(self, others: Masks) -> Masks:
+        """Return these masks, then ``others``."""
+        return Masks(
+            np.concatenate([self.grid, others.grid]),
+            np.concatenate([self.offset, others.offset]),
+            np.concatenate([self.level, others.level]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Maps:
     """The two maps of each head."""
 
-    saliency: HeadMaps  # the method's own map S
     signal: HeadMaps  # what pixels contribute: a positive one raises the score
     constant: HeadValues  # the part of the signal, equal at all pixels, that no mask shows
+    draw_saliency: Callable[[], HeadMaps]  # computes the method's own map S, which most checkpoints have no use for
+
+    @cached_property
+    def saliency(self) -> HeadMaps:
+        """The method's own map S."""
+        return self.draw_saliency()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +116,7 @@ RESOLUTION = 1e-6
 def evidence(maps: Maps, kind: str) -> HeadMaps:
     """Convert the maps of one sample to non-negative evidence.
 
-    >>> maps = Maps(saliency=np.array([[[1.0, 3.0, 5.0]]]), signal=np.array([[[-1.0, 0.5, 2.0]]]), constant=np.zeros(1))
+    >>> maps = Maps(np.array([[[-1.0, 0.5, 2.0]]]), np.zeros(1), lambda: np.array([[[1.0, 3.0, 5.0]]]))
     >>> evidence(maps, "positive")
     array([[[0. , 0.5, 2. ]]])
     >>> evidence(maps, "minmax")

@@ -48,7 +48,7 @@ class Quarters:
         worth = np.stack(
             [values.reshape(2, 2).repeat(self.size // 2, 0).repeat(self.size // 2, 1) for values in scores]
         )
-        return Maps(worth, worth - worth.mean(axis=(1, 2), keepdims=True), constant=np.zeros(len(scores)))
+        return Maps(worth - worth.mean(axis=(1, 2), keepdims=True), np.zeros(len(scores)), lambda: worth)
 
     def bounds(self, region: Bool) -> Bounds:
         return Bounds(ceiling=1.0, floor=0.0)

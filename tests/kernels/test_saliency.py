@@ -10,7 +10,7 @@ from rate.kernels.saliency import Maps, evidence, mass_inside
 
 def test_evidence_kinds_by_hand() -> None:
     saliency, signal = np.array([[[2.0, 4.0], [6.0, -2.0]]]), np.array([[[-1.0, 0.0], [3.0, -2.0]]])
-    maps = Maps(saliency, signal, constant=np.zeros(1))
+    maps = Maps(signal, np.zeros(1), lambda: saliency)
     np.testing.assert_array_equal(evidence(maps, "positive"), [[[0, 0], [3, 0]]])
     np.testing.assert_array_equal(evidence(maps, "raw"), [[[2, 4], [6, 0]]])
     np.testing.assert_array_equal(evidence(maps, "minmax"), [[[0.5, 0.75], [1, 0]]])
@@ -18,7 +18,7 @@ def test_evidence_kinds_by_hand() -> None:
 
 def test_minmax_of_a_constant_map_is_no_evidence() -> None:
     flat = np.full((1, 3, 3), 7.0)
-    np.testing.assert_array_equal(evidence(Maps(flat, flat, np.zeros(1)), "minmax"), np.zeros((1, 3, 3)))
+    np.testing.assert_array_equal(evidence(Maps(flat, np.zeros(1), lambda: flat), "minmax"), np.zeros((1, 3, 3)))
 
 
 def test_mass_inside_counts_the_positive_part_and_is_zero_without_any() -> None:
