@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
 
 from rate.intervals import MIN_CLUSTERS, score_interval, spread_over, student_quantile
-from rate.records import Count, Record, Signed, record
+from rate.records import Count, Record, Signed
 from rate.types import Codes, SampleValues
 
 SWAP_METRICS = ("object_only", "background_only", "gap")
@@ -31,43 +30,10 @@ LEAST = {"object_only": 0.0, "background_only": 0.0, "gap": -1.0, "kept_alone": 
 _CONSTANT = 1e-12  # a variance that is rounding
 
 
-@dataclass(frozen=True, slots=True)
-class SampleMean:
+class SampleMean(Record, frozen=True):
     """The mean of a value over samples, with its interval at 95 %."""
 
-    value: float | None  # None without samples
-    low: float | None
-    high: float | None
-    samples: int
-    clusters: int | None = None  # of the samples; None if they have none
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The interval at 95 %; None without samples."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
-
-
-@dataclass(frozen=True, slots=True)
-class SwapMeans:
-    """What swaps leave of the predictions of a head, over the samples whose region leaves something to swap."""
-
-    object_only: SampleMean  # accuracy where other pictures stand around the region
-    background_only: SampleMean  # accuracy where other pictures stand in the region
-    gap: SampleMean  # object-only less background-only accuracy
-    kept_alone: SampleMean  # share of the predictions that stay where other pictures stand around the region
-    kept_without: SampleMean  # share of the predictions that stay where other pictures stand in it
-    fills: float | None  # mean number of other pictures that a sample met
-
-    @property
-    def document(self) -> SwapRecord:
-        """Return the entry in a document."""
-        return record(SwapRecord, self)
-
-
-class SampleMeanRecord(Record, frozen=True):
-    """A `SampleMean` in a document."""
-
-    value: Signed | None
+    value: Signed | None  # None without samples
     low: Signed | None
     high: Signed | None
     samples: Count
@@ -75,15 +41,20 @@ class SampleMeanRecord(Record, frozen=True):
         Count | None, Meta(description=f"of the samples; the interval is over them from {MIN_CLUSTERS} on")
     ]
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval at 95 %; None without samples."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
-class SwapRecord(Record, frozen=True):
-    """`SwapMeans` in a document."""
 
-    object_only: SampleMeanRecord
-    background_only: SampleMeanRecord
-    gap: SampleMeanRecord
-    kept_alone: SampleMeanRecord
-    kept_without: SampleMeanRecord
+class SwapMeans(Record, frozen=True):
+    """What swaps leave of the predictions of a head, over the samples whose region leaves something to swap."""
+
+    object_only: SampleMean  # accuracy where other pictures stand around the region
+    background_only: SampleMean  # accuracy where other pictures stand in the region
+    gap: SampleMean  # object-only less background-only accuracy
+    kept_alone: SampleMean  # share of the predictions that stay where other pictures stand around the region
+    kept_without: SampleMean  # share of the predictions that stay where other pictures stand in it
     fills: Annotated[float | None, Meta(description="mean number of other pictures that a sample met")]
 
 

@@ -92,7 +92,7 @@ class HeadSummary:
             counts=record(Quadrants, self.counts),
             pt=self.pt.document,
             ir=self.ir.document,
-            swap=None if self.swap is None else self.swap.document,
+            swap=self.swap,
             undefined_by=self.undefined_by,
             also=self.also,
             sweep=self.sweep,
@@ -229,7 +229,7 @@ def _swept(verdicts: Verdicts, rule: str) -> tuple[SweepPoint, ...]:
 
 def _group(rows: HeadRows, own: Bool, rule: Rule) -> GroupRecord:
     ratios = {metric: record(RatioRecord, rows.ratio(metric, own)) for metric in METRICS}
-    swap = rows.swap_means(own).document if rule.verdict == "swap" else None
+    swap = rows.swap_means(own) if rule.verdict == "swap" else None
     return GroupRecord(n=int(own.sum()), swap=swap, **ratios)
 
 

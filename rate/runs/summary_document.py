@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from rate.means import SwapRecord
+from rate.means import SwapMeans
 from rate.metrics import RatioRecord
 from rate.noise import NoiseFree
 from rate.records import Count, Document, Record, RunStatus, Share
@@ -58,7 +58,7 @@ class GroupRecord(Record, frozen=True):
     pt: RatioRecord
     ir: RatioRecord
     judged_accuracy: RatioRecord
-    swap: SwapRecord | None
+    swap: SwapMeans | None
 
 
 class Quadrants(Record, frozen=True):
@@ -86,7 +86,7 @@ class HeadRecord(Record, frozen=True):
     counts: Quadrants
     pt: MetricRecord
     ir: MetricRecord
-    swap: Annotated[SwapRecord | None, Meta(description="null: of a run by maps")]
+    swap: Annotated[SwapMeans | None, Meta(description="null: of a run by maps")]
     undefined_by: dict[str, Count]
     also: tuple[Also, ...]
     sweep: tuple[SweepPoint, ...]

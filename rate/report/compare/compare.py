@@ -36,18 +36,6 @@ _NO_MATTER_OF_THE_MODEL = ("precision", "backend", "pixel_path", "geometry")
 TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR", "judged_accuracy": "accuracy, judged"} | MEAN_TITLES
 
 
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """The samples that have a property in one head only, with the exact two-sided p of no difference.
-
-    Of enough clusters the difference of each is one observation (`sign_flip`), and else each sample is (`mcnemar`).
-    """
-
-    only_first: int
-    only_second: int
-    p: float  # in [0, 1]; 1 if no sample differs
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """Two heads over the samples that both have."""
@@ -59,7 +47,7 @@ class Pair:
     unpaired: tuple[int, int]  # number of samples that only the first has, only the second
     units: Units  # of every interval and test
     differences: dict[str, Difference]  # by metric
-    mcnemar: dict[str, McNemar]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
+    mcnemar: dict[str, McNemarRecord]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
     moves: Int64  # [7,7] by `STATES`
     changed: tuple[StateChange, ...]  # in order of id
 
@@ -95,7 +83,7 @@ class Pair:
             clusters=self.units.clusters,
             differences={name: record(DifferenceRecord, self.differences[name]) for name in METRICS},
             means={name: record(MeanDifferenceRecord, self.differences[name]) for name in self.means},
-            mcnemar={name: record(McNemarRecord, test) for name, test in self.mcnemar.items()},
+            mcnemar=self.mcnemar,
             moves=moves,
             changed=self.changed,
             conclusions=self.conclusions,
@@ -200,7 +188,7 @@ def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
     )
 
 
-def _mcnemar(tables: Tables, having: Iterable[str], among: Iterable[str]) -> McNemar:
+def _mcnemar(tables: Tables, having: Iterable[str], among: Iterable[str]) -> McNemarRecord:
     """Test the samples in states ``among`` in both heads that are in states ``having`` in one of them only."""
     has = np.isin(STATES, list(having))
     lacks = np.isin(STATES, list(among)) & ~has
@@ -209,7 +197,7 @@ def _mcnemar(tables: Tables, having: Iterable[str], among: Iterable[str]) -> McN
     )
     first, second = int(only_first.sum()), int(only_second.sum())
     by_cluster = tables.ndim == 3 and len(tables) >= MIN_CLUSTERS
-    return McNemar(first, second, sign_flip(only_first - only_second) if by_cluster else mcnemar(first, second))
+    return McNemarRecord(first, second, sign_flip(only_first - only_second) if by_cluster else mcnemar(first, second))
 
 
 def _changes(ids: pa.ChunkedArray, first: Int64, second: Int64) -> Iterator[StateChange]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from rate.means import SampleMeanRecord
+from rate.means import SampleMean
 from rate.metrics import STATES, RatioRecord
 from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Share, Signed
 
@@ -22,11 +22,14 @@ class StateChange(Record, frozen=True, rename={"before": "from", "after": "to"})
 
 
 class McNemarRecord(Record, frozen=True):
-    """A `McNemar` in a document."""
+    """The samples that have a property in one head only, with the exact two-sided p of no difference.
+
+    Of enough clusters the difference of each is one observation (`sign_flip`), and else each sample is (`mcnemar`).
+    """
 
     only_first: Count
     only_second: Count
-    p: Share
+    p: Share  # 1 if no sample differs
 
 
 class DifferenceRecord(Record, frozen=True):
@@ -43,8 +46,8 @@ class DifferenceRecord(Record, frozen=True):
 class MeanDifferenceRecord(Record, frozen=True):
     """A `Difference` of means in a document: the second less the first."""
 
-    first: SampleMeanRecord
-    second: SampleMeanRecord
+    first: SampleMean
+    second: SampleMean
     value: float | None
     low: float | None
     high: float | None
