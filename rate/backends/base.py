@@ -41,6 +41,17 @@ class Pending(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A `Pending` batch that is done already."""
+
+    logits: Logits
+
+    def wait(self) -> Logits:
+        """Return the logits; the caller owns them."""
+        return self.logits
+
+
 class Backend(Protocol):
     """An open device. It is not thread-safe: one thread calls `put` and `submit`."""
 

@@ -34,6 +34,26 @@ class HostImages:
         self.region[slot] = 0.0 if region is None else region
 
 
+class HostBackend:
+    """The part of a `Backend` that keeps images, regions and the table of masks in the memory of the host."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self._heads, self._tokens = graph, graph.heads, graph.patches is not None
+
+    def bind(self, perturbation: Perturbation, slots: int) -> None:
+        """See `Backend`."""
+        check_fits(self._graph, perturbation, slots)
+        self._perturbation, self._slots = perturbation, slots
+        self._images = HostImages(slots, perturbation.size)
+        self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
+        if not self._tokens:
+            self._resident |= {"region": self._images.region, **perturbation_feeds(perturbation)}
+
+    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+        """See `Backend`."""
+        self._images.put(slot, pixels, region)
+
+
 def row_feeds(rows: Rows) -> dict[str, np.ndarray]:
     """Map every one of `ROW_INPUTS` to its value."""
     return {name: getattr(rows, name) for name in ROW_INPUTS}

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Graph, Logits
-from rate.backends.batches import HostImages, check_fits, check_rows, perturbation_feeds, row_feeds
+from rate.backends.base import Backend, Done, Graph, Logits
+from rate.backends.batches import HostBackend, check_rows, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import join, split
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Rows
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _FATAL_ONLY = 4  # severity of the runtime's own log; its errors arrive as exceptions
@@ -100,38 +100,24 @@ def session_options(threads: int = 0, precision: str = "f32") -> Any:
     return options
 
 
-class OrtBackend:
+class OrtBackend(HostBackend):
     """An open `OrtSpec`: `submit` computes, so one batch is in flight at a time."""
 
     depth = 1
 
     def __init__(self, session: Any, spec: OrtSpec) -> None:
+        super().__init__(spec.graph)
         self.name, self.precision, self.device = spec.name, spec.precision, "cpu"
         self.version = str(need("onnxruntime", "cpu").__version__)
-        self._session, self._graph = session, spec.graph
-        self._heads = spec.graph.heads
+        self._session = session
         self._outputs = [f"logits_{head}" for head in self._heads]
-        self._tokens = spec.graph.patches is not None
 
-    def bind(self, perturbation: Perturbation, slots: int) -> None:
-        """See `Backend`."""
-        check_fits(self._graph, perturbation, slots)
-        self._perturbation, self._slots = perturbation, slots
-        self._images = HostImages(slots, perturbation.size)
-        self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
-        if not self._tokens:
-            self._resident |= {"region": self._images.region, **perturbation_feeds(perturbation)}
-
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
-        """See `Backend`."""
-        self._images.put(slot, pixels, region)
-
-    def submit(self, rows: Rows) -> OrtPending:
+    def submit(self, rows: Rows) -> Done:
         """Compute the logits of ``rows``; see `Backend`."""
         check_rows(rows, self._perturbation, self._slots)
         if self._tokens:
-            return OrtPending(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
-        return OrtPending(self._run(row_feeds(rows)))
+            return Done(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
+        return Done(self._run(row_feeds(rows)))
 
     def _run(self, feeds: dict[str, np.ndarray]) -> Logits:
         try:
@@ -142,14 +128,3 @@ class OrtBackend:
                 "a smaller --batch needs less memory"
             ) from error
         return dict(zip(self._heads, outputs, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class OrtPending:
-    """A batch that is done."""
-
-    logits: Logits
-
-    def wait(self) -> Logits:
-        """Return the logits; the caller owns them."""
-        return self.logits

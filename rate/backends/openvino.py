@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import Backend, Graph, Logits, Pending
-from rate.backends.batches import HostImages, check_fits, check_rows, perturbation_feeds, row_feeds
+from rate.backends.batches import HostBackend, check_rows, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +72,16 @@ def _has_bf16(core: Any) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostBackend):
     """An open `OpenVinoSpec` with one request more than streams, used in turn."""
 
     def __init__(self, compiled: Any, spec: OpenVinoSpec, streams: int, version: str) -> None:
+        super().__init__(spec.graph)
         self.name, self.precision, self.device, self.version = spec.name, spec.precision, "cpu", version
         self.depth = streams + 1  # one request waits, so that no stream idles while its last batch is folded
-        self._graph, self._heads = spec.graph, spec.graph.heads
-        self._tokens = spec.graph.patches is not None
         self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
         self._turn = 0
         self._aside = compiled.create_infer_request()  # for rows whose logits are needed at once
-
-    def bind(self, perturbation: Perturbation, slots: int) -> None:
-        """See `Backend`."""
-        check_fits(self._graph, perturbation, slots)
-        self._perturbation, self._slots = perturbation, slots
-        self._images = HostImages(slots, perturbation.size)
-        self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
-        if not self._tokens:
-            self._resident |= {"region": self._images.region, **perturbation_feeds(perturbation)}
-
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
-        """See `Backend`."""
-        self._images.put(slot, pixels, region)
 
     def submit(self, rows: Rows) -> Pending:
         """Start a batch on the next request, whose last batch must be done."""
