@@ -23,7 +23,7 @@ from rate.data.make.coco import MAX_JSON_BYTES
 from rate.data.remaining import REMOTE_CHECKS
 from rate.data.storage.limits import MAX_BYTES, MAX_PIXELS, REMOTE_SECONDS
 from rate.data.storage.remote_cache import CACHE_BYTES
-from rate.engine.workers.chunks import CHUNK_SECONDS
+from rate.engine.workers.pool import CHUNK_SECONDS
 from rate.export.options import PLAN_BATCH, ExportOptions
 from rate.files import MAX_BYTES as LARGEST_READ
 from rate.intervals import MIN_CLUSTERS

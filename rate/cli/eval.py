@@ -19,8 +19,7 @@ from rate.runs.folder import refuse_foreign
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.engine.draw_maps import Drawing
-    from rate.engine.evaluate import Progress
+    from rate.engine.evaluate import Drawing, Progress
     from rate.engine.job import Job
     from rate.runs.summary import Summary
     from rate.studies.corruption_grid import Grid
@@ -178,7 +177,7 @@ def _faithfulness(artifact: Artifact, job: Job, out: Path, samples: int) -> Fait
 
 def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
     from rate.engine.choose_backend import open_backend
-    from rate.engine.workers.division import divided
+    from rate.engine.open_runner import divided
     from rate.studies.dry_run import estimate
 
     with (

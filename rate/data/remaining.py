@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rate.data.digests import ContentTable, fingerprint
 from rate.data.images.prepare import read_content
 from rate.errors import SampleError, SetChanged
-from rate.types import Sample
+from rate.types import Sample, Samples
 
 MARGIN_NS = 2_000_000_000
 """The tolerance for coarse file clocks, which may differ from the clock of the machine that started the run."""
@@ -17,24 +18,29 @@ REMOTE_CHECKS = 32
 """The number of stored samples with remote images that are read again; each costs a request."""
 
 
-def remaining(samples: Iterable[Sample], done: ContentTable, started_ns: int) -> Iterator[Sample]:
-    """Yield the samples that are not ``done``; files of ``done`` samples that changed since the run began are read
-    again.
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """The samples of a set that a run has not stored yet."""
 
-    Args:
-        samples: the samples of a set, with the stamps of their files.
-        done: the samples that the run has stored.
-        started_ns: the start of the run.
+    samples: Samples  # with the stamps of their files
+    done: ContentTable  # the stored samples
+    started_ns: int  # start of the run
 
-    Raises:
-        SetChanged: a file differs from the one of which the stored row was computed.
-    """
-    every = max(1, len(done) // REMOTE_CHECKS)
-    for sample in samples:
-        if sample.id not in done:
-            yield sample
-        elif _is_doubtful(sample, started_ns - MARGIN_NS, every):
-            _check_content(sample, done.content(sample.id))
+    def __len__(self) -> int:
+        return max(len(self.samples) - len(self.done), 0)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield them; files of stored samples that changed since the run began are read again.
+
+        Raises:
+            SetChanged: a file differs from the one of which the stored row was computed.
+        """
+        every = max(1, len(self.done) // REMOTE_CHECKS)
+        for sample in self.samples:
+            if sample.id not in self.done:
+                yield sample
+            elif _is_doubtful(sample, self.started_ns - MARGIN_NS, every):
+                _check_content(sample, self.done.content(sample.id))
 
 
 def check_planned(planned: int, stored: int, out: Path) -> None:

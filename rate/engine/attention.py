@@ -19,14 +19,14 @@ from rate.config import Execution, Measurement
 from rate.engine.engine import decode_threads, read_sample
 from rate.engine.job import Job
 from rate.engine.map_verdict import EVIDENCE_KINDS, HeadEvidence, stored_bounds, verdict_on
-from rate.engine.outcome import Outcome, Step, records
+from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prediction import Prediction, Reader
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdict import Verdict
 from rate.errors import ConfigError, need
 from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence
-from rate.runs.rows import Records, RunStats
+from rate.runs.rows import RunStats
 from rate.types import Float64, Int64, Prepared, Sample
 
 if TYPE_CHECKING:
@@ -36,20 +36,16 @@ BATCH = 8
 """The largest number of images of a backward pass, which keeps the attention of every layer."""
 
 
-class Attention:
-    """A `rate.engine.outcome.Runner` that explains with the PyTorch model, without perturbations."""
+class Attention(Explainer):
+    """A runner that explains with the PyTorch model, without perturbations."""
 
     backend, precision = "torch", "f32"
 
     def __init__(self, model: Attentive) -> None:
         self._model = model
 
-    def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
-        """See `Runner`."""
-        return records(job, self.steps(job, samples))
-
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
-        """Yield the same outcomes with the verdicts."""
+        """See `Explainer`."""
         size, threads = job.geometry.size, job.execution.threads
         batch = min(job.execution.batch, BATCH)
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))

@@ -20,7 +20,7 @@ from rate.engine.estimator import Estimator
 from rate.engine.fills import Fills, blank, fill_order, fills_key, load_fills, own_mean
 from rate.engine.job import Job
 from rate.engine.map_verdict import MapInstrument
-from rate.engine.outcome import Outcome, Step, records
+from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prediction import Reader
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
@@ -28,7 +28,7 @@ from rate.engine.swap_verdict import SwapInstrument
 from rate.engine.verdict import OWN_MEAN, Instrument, PerturbedRows
 from rate.errors import RateError, SampleError
 from rate.kernels.separable import Perturbation
-from rate.runs.rows import Records, RunStats
+from rate.runs.rows import RunStats
 from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3
@@ -168,20 +168,16 @@ def instrument_for(job: Job, reader: Reader, fills: Fills) -> Instrument:
     return MapInstrument(job.method, job.measurement, reader, order)
 
 
-class InProcess:
-    """A `Runner` on an open backend of this process."""
+class InProcess(Explainer):
+    """A runner on an open backend of this process."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend, self.precision, self._opened = backend.name, backend.precision, backend
         self._bound: tuple[Perturbation | None, int] = None, 0
         self._fills: Fills | None = None
 
-    def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
-        """See `Runner`."""
-        return records(job, self.steps(job, samples))
-
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
-        """Yield the same outcomes with the verdicts."""
+        """See `Explainer`."""
         rest = iter(samples)
         if (first := next(rest, None)) is None:
             return

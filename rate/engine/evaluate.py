@@ -1,24 +1,25 @@
-"""One evaluation: the samples that the run folder lacks go through a runner and into the folder."""
+"""One evaluation: the samples that the run folder lacks go through a runner and into the folder.
+
+Where swaps decide, the maps of saved samples are drawn afterwards; they show without deciding.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rate.data.digests import ContentTable
-from rate.data.remaining import check_planned, remaining
-from rate.engine.draw_maps import Drawing, draw_maps
+from rate.data.remaining import Remaining, check_planned
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import TooManyErrors
 from rate.runs.failures import FailureCounts
+from rate.runs.maps import DrawnMaps
 from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records
 from rate.runs.store import RunStore
 from rate.runs.summary import Summary, summarize, write_summary
-from rate.types import Sample, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +121,45 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class Remaining:
-    """The samples that a run does not hold yet."""
+class Drawing:
+    """The progress of the drawing of maps."""
 
-    samples: Samples
-    done: ContentTable
-    started_ns: int  # start of the run
+    samples: int  # number of samples whose maps are drawn in this session
+    done: int = 0
+    failed: int = 0  # number of those that could not be drawn
+    why: str = ""  # the first reason
 
-    def __len__(self) -> int:
-        return max(len(self.samples) - len(self.done), 0)
+    @property
+    def notice(self) -> str:
+        """What is to be said of samples that could not be drawn; empty if there are none."""
+        return f"{self.failed} of {self.samples} images have no map, such as: {self.why}" if self.failed else ""
 
-    def __iter__(self) -> Iterator[Sample]:
-        return remaining(self.samples, self.done, self.started_ns)
+
+def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Drawing], None]) -> None:
+    """Draw the wanted maps that a finished run of ``job`` lacks; a sample that cannot be drawn stays without.
+
+    Args:
+        job: the job of the run.
+        runner: its runner, whose open model draws.
+        maps: the maps of the run.
+        observe: receives the progress.
+
+    Raises:
+        BackendError: the runtime failed; the maps so far are kept.
+        StorageError: the maps could not be written.
+    """
+    if not (missing := maps.missing()):
+        return
+    chosen = tuple(sample for sample in job.samples if sample.id in missing)
+    drawing = Drawing(len(chosen))
+    observe(drawing)
+    for done in runner.run(job.of_map, chosen):
+        maps.add(saved for one in done.records for saved in one.maps)
+        errors = [one.error for one in done.records if one.error is not None]
+        drawing = replace(
+            drawing,
+            done=drawing.done + len(done.records),
+            failed=drawing.failed + len(errors),
+            why=drawing.why or next(iter(errors), ""),
+        )
+        observe(drawing)

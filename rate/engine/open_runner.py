@@ -1,20 +1,79 @@
-"""The opening of a job's runner, on the first backend that passes its self-test."""
+"""The opening of a job's runner: this process alone, several of this machine, or actors on Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rate.artifacts.artifact import Artifact
+from rate.backends.process import usable_cores
 from rate.config import Execution
 from rate.engine.choose_backend import Say, open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
-from rate.engine.workers.base import Opener
-from rate.engine.workers.division import divided
+from rate.engine.workers.base import Opener, Workers
 from rate.engine.workers.pool import Pool
+from rate.errors import UsageError
+
+THREADS = 4
+"""The default number of threads of a worker on a cluster; more workers would each hold a copy of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The number of workers and the settings of each."""
+
+    workers: int
+    execution: Execution  # settings of one worker
+    make: Callable[[Opener], Workers] | None = None  # None: this process evaluates the samples itself
+
+
+@contextmanager
+def divided(execution: Execution, say: Say = lambda _: None) -> Iterator[Division]:
+    """Yield the division of the settings; on Ray it is valid while the connection lasts.
+
+    Raises:
+        MissingExtra: Ray is requested and not installed.
+        UsageError: the cluster does not exist, or cannot hold a single worker.
+    """
+    if execution.runner == "local":
+        yield _local(execution)
+        return
+    from rate.engine.workers.on_ray import Needs, RayWorkers, connected, workers_that_fit
+
+    with connected(execution.runner.partition("ray://")[2] or None, say) as ray:
+        resources = ray.cluster_resources()
+        cores = int(resources.get("CPU", 0))
+        threads = execution.threads or max(1, cores // execution.workers if execution.workers else min(THREADS, cores))
+        needs = Needs(cpus=threads, gpus=float(execution.device.startswith("cuda")))
+        fitting = workers_that_fit(resources, needs)
+        if execution.workers > fitting:
+            raise UsageError(
+                f"--workers {execution.workers} with {threads} threads each need "
+                f"{execution.workers * threads} cores, the cluster has {cores}; use fewer of either"
+            )
+        yield Division(execution.workers or fitting, _alone(execution, threads), partial(RayWorkers, ray, needs))
+
+
+def _local(execution: Execution) -> Division:
+    gpus = execution.gpus if len(execution.gpus) > 1 else ()
+    workers = len(gpus) or execution.workers
+    if workers <= 1:
+        return Division(1, execution)
+    from rate.engine.workers.local import Processes
+
+    # More threads than cores slow all of them down.
+    threads = execution.threads or max(1, usable_cores() // workers)
+    return Division(workers, _alone(execution, threads, bool(gpus)), partial(Processes, gpus=gpus))
+
+
+def _alone(execution: Execution, threads: int, own_gpu: bool = True) -> Execution:
+    """Return the settings of one worker; with ``own_gpu`` it sees a single GPU, independent of that GPU's number."""
+    device = "cuda:0" if own_gpu and execution.device.startswith("cuda") else execution.device
+    return replace(execution, threads=threads, device=device, workers=0, runner="local")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -48,21 +49,24 @@ class Runner(Protocol):
         """
 
 
-class Explainer(Runner, Protocol):
-    """A runner of this process that gives access to the verdicts with their maps."""
+class Explainer(ABC):
+    """A `Runner` of this process that gives access to the verdicts with their maps."""
 
+    backend: str
+    precision: str
+
+    @abstractmethod
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
         """Yield steps; see `Runner.run`."""
 
+    def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
+        """See `Runner`."""
+        recorder = Recorder([head.name for head in job.heads], job.save_maps)
 
-def records(job: Job, steps: Iterable[Step]) -> Iterator[Records]:
-    """Convert the outcomes of a job to the records of a run."""
-    recorder = Recorder([head.name for head in job.heads], job.save_maps)
+        def record(outcome: Outcome) -> SampleResult:
+            if outcome.error is not None:
+                return recorder.of_error(outcome.sample, outcome.error)
+            return recorder.of_verdicts(outcome.verdicts)
 
-    def record(outcome: Outcome) -> SampleResult:
-        if outcome.error is not None:
-            return recorder.of_error(outcome.sample, outcome.error)
-        return recorder.of_verdicts(outcome.verdicts)
-
-    for step in steps:
-        yield Records(tuple(map(record, step.outcomes)), replace(step.stats, samples=len(step.outcomes)))
+        for step in self.steps(job, samples):
+            yield Records(tuple(map(record, step.outcomes)), replace(step.stats, samples=len(step.outcomes)))

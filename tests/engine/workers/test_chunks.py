@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rate.engine.workers.chunks import Chunk, Chunks
+from rate.engine.workers.pool import Chunk, Chunks
 from rate.runs.parts import PART_ROWS
 from rate.types import Sample
 

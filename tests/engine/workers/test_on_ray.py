@@ -20,7 +20,7 @@ from test_pool import DRIVER, rows_of, run_and_kill
 
 from rate.backends.fake import FakeSpec
 from rate.config import Execution
-from rate.engine.workers.division import divided
+from rate.engine.open_runner import divided
 from rate.engine.workers.on_ray import Needs, connected, workers_that_fit
 from rate.errors import UsageError
 from rate.runs.run_document import read_run

@@ -33,9 +33,8 @@ from rate.config import Execution
 from rate.engine import open_runner
 from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
-from rate.engine.open_runner import runner_on
+from rate.engine.open_runner import divided, runner_on
 from rate.engine.workers.base import Defect, Ready
-from rate.engine.workers.division import divided
 from rate.errors import BackendError, ConfigError
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
