@@ -112,6 +112,7 @@ class Prepared:
     sample: Sample
     pixels: Pixels
     region: Region
+    shuffled: bool = False  # whether boxes, mask and region are those of another sample
 
 
 GRID, INSIDE, OUTSIDE = 0, 1, 2

@@ -22,7 +22,7 @@ from rate.data.images.geometry import Geometry
 from rate.engine.choose_backend import Say
 from rate.engine.evaluate import Observe
 from rate.engine.evaluate import evaluate as run
-from rate.engine.job import Job, bank_size, decoder
+from rate.engine.job import Job, bank_size, decoder, shuffled_share
 from rate.engine.open_runner import runner_on
 from rate.engine.prediction import Head
 from rate.kernels.separable import Perturbation, rise
@@ -141,6 +141,7 @@ def job(
         origin={"artifact": None, "data": str(manifest), "split": None, "limit": limit, "shard": shard},
         available=found.available,
         bank=draw.bank(decoder(measurement, geometry)) if measurement.with_pictures else NO_BANK,
+        shuffled=0.4 if shuffled_share(measurement, found.available) else 0.0,  # more than of a set of a usual size
     )
 
 

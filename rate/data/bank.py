@@ -70,6 +70,16 @@ class Bank:
         may_meet = (labels == "") | ((labels != sample.label) & (ids != sample.id))
         return np.asarray(shuffled[may_meet[shuffled]], np.int64)
 
+    def partner(self, sample: Sample, share: float) -> int | None:
+        """Return the index of the picture whose region ``sample`` borrows; None for all but a ``share`` of the samples.
+
+        Both depend on the seed and the id alone. A sample never borrows its own region.
+        """
+        if _digest(self.seed, f"shuffled\0{sample.id}") >= share * 2**64:
+            return None
+        others = [k for k, picture in enumerate(self.pictures) if picture.id != sample.id]
+        return others[_digest(self.seed, f"partner\0{sample.id}") % len(others)]
+
     @cached_property
     def _names(self) -> tuple[np.ndarray, np.ndarray]:
         """The ids and the labels of the pictures."""

@@ -24,6 +24,7 @@ from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prediction import Reader
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
+from rate.engine.shuffle import Shuffle
 from rate.engine.swap_verdict import SwapInstrument
 from rate.engine.verdict import OWN_MEAN, Instrument, PerturbedRows
 from rate.errors import RateError, SampleError
@@ -59,6 +60,7 @@ class Engine:
         reader = Reader(job.heads, job.measurement, self.fills.logits)
         self._instrument = instrument_for(job, reader, self.fills)
         self._estimator = Estimator(reader, self._instrument)
+        self._shuffle = Shuffle(job.bank, job.shuffled, self.fills.regions)
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
     def steps(self, samples: Iterable[Sample]) -> Iterator[Step]:
@@ -107,7 +109,7 @@ class Engine:
 
     def _admit(self, source: Prefetch) -> Outcome | None:
         """Admit samples until the next batch is full; return the first one that cannot be read."""
-        while self._scheduler.wants_more and (prepared := source.next()) is not None:
+        while self._scheduler.wants_more and (prepared := self._shuffle.next(source)) is not None:
             if isinstance(prepared, Outcome):
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
@@ -124,7 +126,7 @@ class Engine:
         for ticket, rows in folded.wanted.items():
             self._scheduler.want(ticket, rows)
         self._scheduler.folded(plan, folded.settled)
-        outcomes = tuple(folded.settled.values())
+        outcomes = tuple(self._shuffle.joined(folded.settled.values()))
         used = sum(max(verdict.forwards for verdict in one.verdicts) for one in outcomes if one.verdicts)
         return Step(outcomes, waiting + RunStats(forwards=plan.filled, used=used, rows=self._rows(plan)))
 

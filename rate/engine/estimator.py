@@ -89,13 +89,13 @@ class Estimator:
                 self._take(sample, span.start, {name: values.part(rows) for name, values in batch.items()})
                 self._settle(sample)
             except SampleError as error:
-                folded.settled[span.ticket] = Outcome(sample.prepared.sample, error=str(error))
+                folded.settled[span.ticket] = sample.outcome(error=str(error))
             else:
                 verdicts = tuple(verdict for verdict in sample.verdicts if verdict is not None)
                 if len(verdicts) < len(sample.verdicts):
                     folded.wanted[span.ticket] = CLEAN_ROWS + self._stopping.checkpoints[sample.passed]
                     continue
-                folded.settled[span.ticket] = Outcome(sample.prepared.sample, verdicts)
+                folded.settled[span.ticket] = sample.outcome(verdicts)
             del self._open[span.ticket]
         return folded
 
@@ -152,3 +152,7 @@ class _Open:
     predictions: tuple[Prediction, ...] = ()
     masks: int = 0  # number of folded masks
     passed: int = 0  # number of passed checkpoints
+
+    def outcome(self, verdicts: tuple[Verdict, ...] = (), error: str | None = None) -> Outcome:
+        """Return the sample with its verdicts or its error."""
+        return Outcome(self.prepared.sample, verdicts, error, self.prepared.shuffled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from rate.data.bank import Bank
 from rate.engine.job import Job
 from rate.errors import SampleError, SetChanged
 from rate.kernels.region import hidden_steps, sketch
-from rate.types import Float32, Int64, Pixels, Prepared, Region, Sample
+from rate.types import Bool, Float32, Int64, Pixels, Prepared, Region, Sample
 
 FillOrder = Callable[[Prepared], Int64]
 """Gives the numbers [n] of the fills that a sample meets, in its own order."""
@@ -25,32 +26,38 @@ _ONE = np.zeros(1, np.int64)
 _REMEMBERED = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fills:
     """The fills of a job, resident on a backend."""
 
     key: tuple[object, ...]  # equal for jobs with the same fills in the same slots
     logits: Logits  # [f,c] of each by itself
-    regions: Annotated[Float32, "f s s"]  # the sketch of each one's own region
+    regions: Annotated[Bool, "f h w"]  # of each by itself
+
+    @cached_property
+    def sketches(self) -> Annotated[Float32, "f s s"]:
+        """The sketch of each one's own region."""
+        return np.stack([sketch(region) for region in self.regions])
 
 
 def fill_order(job: Job, fills: Fills) -> FillOrder:
     """Return the order in which samples meet the fills of ``job``; see `order_met`."""
     if not job.measurement.with_pictures:
         return lambda prepared: _ONE
-    return remembered(lambda prepared: order_met(job.bank, fills.regions, prepared.sample, prepared.region))
+    return remembered(lambda prepared: order_met(job.bank, fills.sketches, prepared.sample, prepared.region))
 
 
 def remembered(compute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
-    """Return ``compute`` with a memory of its latest values by the id of the sample."""
-    known: dict[str, T] = {}
+    """Return ``compute`` with a memory of its latest values, by the id of the sample and whether it is shuffled."""
+    known: dict[tuple[str, bool], T] = {}
 
     def value(prepared: Prepared) -> T:
-        if prepared.sample.id not in known:
+        key = prepared.sample.id, prepared.shuffled
+        if key not in known:
             if len(known) >= _REMEMBERED:
                 del known[next(iter(known))]
-            known[prepared.sample.id] = compute(prepared)
-        return known[prepared.sample.id]
+            known[key] = compute(prepared)
+        return known[key]
 
     return value
 
@@ -88,7 +95,7 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
     regions = []
     for number, fill in enumerate(_fills(job)):
         backend.put(first + number, fill.pixels)
-        regions.append(sketch(fill.region))
+        regions.append(fill.region)
     size, batch = job.fills, job.execution.batch
     parts = []
     for start in range(0, size, batch):

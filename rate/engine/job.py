@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
 
 
+SHUFFLED_SWAPS = 128
+"""About so many samples of a large set give the shuffled baseline of swaps."""
+
+SHUFFLED_SHARE = 0.125
+"""The largest share of a set that does; so the baseline adds at most an eighth to the cost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """All facts of a run except the device."""
@@ -49,6 +56,7 @@ class Job:
     notices: tuple[str, ...] = ()
     patches: int | None = None  # patches per side of the artifact's token graph; None = it has none
     bank: Bank = NO_BANK  # the pictures that stand where a pixel is hidden, if the measurement asks for them
+    shuffled: float = 0.0  # the share of the samples that are swapped along the region of another one, too
 
     @property
     def method(self) -> Method:
@@ -79,7 +87,7 @@ class Job:
         if self.measurement.verdict == "map":
             return self
         kept = replace(self.execution, save_maps=None)
-        return replace(self, measurement=self.measurement.of_map, execution=kept, bank=NO_BANK)
+        return replace(self, measurement=self.measurement.of_map, execution=kept, bank=NO_BANK, shuffled=0.0)
 
     @property
     def decode(self) -> Callable[[Sample], Prepared]:
@@ -178,7 +186,18 @@ def job_from_artifact(
         notices=chosen.notices + said + tuple(f"not in the bank of pictures: {text}" for text in bank.skipped),
         patches=artifact.patches,
         bank=bank,
+        shuffled=shuffled_share(measurement, min(chosen.available, execution.limit or chosen.available)),
     )
+
+
+def shuffled_share(measurement: Measurement, samples: int) -> float:
+    """Return the share of a set of so many ``samples`` that is swapped along the region of another sample, too.
+
+    The pictures of a folder have no regions.
+    """
+    if measurement.verdict != "swap" or measurement.fill != "pictures":
+        return 0.0
+    return min(SHUFFLED_SHARE, SHUFFLED_SWAPS / samples)
 
 
 def bank_size(measurement: Measurement) -> int:

@@ -20,6 +20,7 @@ class Outcome:
     sample: Sample
     verdicts: tuple[Verdict, ...] = ()  # one for each head; none if there is an error
     error: str | None = None
+    shuffled: bool = False  # see `Prepared`
 
 
 @dataclass(frozen=True, slots=True, eq=False)

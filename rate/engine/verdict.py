@@ -31,6 +31,7 @@ class SwapResult:
     object_only: float | None  # share of the fills around the region under which the label is predicted
     background_only: float | None  # share of the fills in the region under which the label is predicted
     fills: int
+    shuffled_valid: bool | None = None  # the verdict along the region of another sample; None: not asked, or undefined
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,6 +80,7 @@ HEAD_ROW_COLUMNS = [
     "head",
     "correct",
     "valid",
+    "shuffled_valid",
     "undefined_reason",
     "settled",
     "error",
@@ -94,6 +95,7 @@ _TYPES: dict[str, Any] = {
     "rank": np.uint64,
     "state": np.int8,  # code in `STATES`
     "capped": np.bool_,
+    "shuffled": np.int8,  # 1 = valid along another sample's region, 0 = not, -1 = without a verdict
     "reason": np.int16,  # number of an undefined reason, -1 = judged
     "group": np.int32,  # number of a group, -1 = none
     "cluster": np.uint64,  # digest of a cluster's name, 0 = none
@@ -152,6 +154,13 @@ class HeadRows:
         """Compute one of `METRICS` under the run's own rule, for all rows or the chosen ones."""
         rows = slice(None) if chosen is None else chosen
         return sample_ratio(metric, self.columns["state"][rows], None if self.cluster is None else self.cluster[rows])
+
+    def shuffled_ratio(self, metric: str) -> Ratio:
+        """Compute one of `METRICS` over the samples with a verdict along the region of another sample."""
+        rows = self.columns["shuffled"] >= 0
+        correct = membership("accuracy")[self.columns["state"][rows], 0]
+        codes = quadrant_codes(correct, self.columns["shuffled"][rows] == 1)
+        return sample_ratio(metric, codes, None if self.cluster is None else self.cluster[rows])
 
     def swap_means(self, chosen: Bool | None = None) -> SwapMeans:
         """Compute what swaps leave of the predictions, over all rows or the chosen ones."""
@@ -214,6 +223,7 @@ class _Gathered:
             "rank": ranks(table["id"].to_pylist()),
             "state": states(table),
             "capped": pc.equal(table["settled"], "capped"),
+            "shuffled": pc.fill_null(table["shuffled_valid"].cast(pa.int8()), -1),
             "reason": [_number(name, self.reasons) for name in table["undefined_reason"].to_pylist()],
             "group": [_number(name, self.groups) for name in table["group"].to_pylist()],
             "cluster": cluster_digests(table["cluster"].to_pylist()),

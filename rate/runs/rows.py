@@ -43,6 +43,7 @@ SCHEMA = pa.schema(
         pa.field("object_only", pa.float32()),
         pa.field("background_only", pa.float32()),
         pa.field("fills", pa.int32()),
+        pa.field("shuffled_valid", pa.bool_()),
         pa.field("localization", pa.float32()),
         pa.field("rma_positive", pa.float32()),
         pa.field("rma_minmax", pa.float32()),
@@ -64,7 +65,7 @@ SCHEMA = pa.schema(
         pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
         pa.field("content", pa.binary()),  # digest of the bytes of image and mask of which the row was computed
     ],
-    metadata={"schema": "rate.samples/3"},
+    metadata={"schema": "rate.samples/4"},
 )
 
 MAP_SCHEMA = pa.schema(

@@ -43,16 +43,18 @@ class Metric:
 
     ratio: Ratio
     uniform: float | None  # value for uniform maps, under the same rule
-    shuffled: float | None  # value for maps with other samples' regions
+    shuffled: float | None  # value for other samples' regions
     noise: float | None  # standard deviation from the sampling of masks alone
     bounds: tuple[float, float] | None = None  # of PT; see `pt_bounds`
     without_noise: NoiseFree | None = None  # of PT; see `share_without_noise`
+    shuffled_ratio: Ratio | None = None  # behind ``shuffled`` where swaps decide, of a share of the samples
 
     @property
     def document(self) -> MetricRecord:
         """Return the entry in a summary."""
         beside = {name: getattr(self, name) for name in ("uniform", "shuffled", "noise", "bounds", "without_noise")}
-        return record(MetricRecord, ratio_json(self.ratio) | beside)
+        shuffled = None if self.shuffled_ratio is None else record(RatioRecord, self.shuffled_ratio)
+        return record(MetricRecord, ratio_json(self.ratio) | beside | {"shuffled_ratio": shuffled})
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +247,12 @@ def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, shuffled: Counts) ->
         noise = verdict_noise(right, verdicts.mass, errors, least)
         cluster = None if rows.cluster is None else rows.cluster[judged][right]
         without_noise = share_without_noise(verdicts.mass[right], errors[right], least[right], cluster)
+    swapped = {name: rows.shuffled_ratio(name) if rule.verdict == "swap" else None for name in ("pt", "ir")}
+    baselines = {name: (swapped[name] or ratio(name, shuffled)).value for name in swapped}
     bounds = pt_bounds(rows.counts())
     return (
-        Metric(rows.ratio("pt"), pt(uniform).value, pt(shuffled).value, noise[0], bounds, without_noise),
-        Metric(rows.ratio("ir"), ir(uniform).value, ir(shuffled).value, noise[1]),
+        Metric(rows.ratio("pt"), pt(uniform).value, baselines["pt"], noise[0], bounds, without_noise, swapped["pt"]),
+        Metric(rows.ratio("ir"), ir(uniform).value, baselines["ir"], noise[1], shuffled_ratio=swapped["ir"]),
     )
 
 

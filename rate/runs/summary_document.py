@@ -19,6 +19,10 @@ class MetricRecord(RatioRecord, frozen=True):
 
     uniform: Share | None
     shuffled: Share | None
+    shuffled_ratio: Annotated[
+        RatioRecord | None,
+        Meta(description="of the samples that were swapped along another's region, too; null: of a run by maps"),
+    ]
     noise: float | None
     bounds: Annotated[
         tuple[Share, Share] | None,
@@ -102,7 +106,7 @@ class Throughput(Record, frozen=True):
     batch_fill: Annotated[Share | None, Meta(description="of the rows computed: those that a verdict was taken from")]
 
 
-class SummaryDocument(Document, frozen=True, tag="rate.summary/3"):
+class SummaryDocument(Document, frozen=True, tag="rate.summary/4"):
     """summary.json."""
 
     has_digest: ClassVar[bool] = True

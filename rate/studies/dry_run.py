@@ -64,7 +64,7 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
     forwards = todo * rows
     if job.measurement.verdict == "swap":
         drawn = min(todo, maps * len(job.heads))  # of all heads at once, where they share a quadrant
-        forwards += drawn * (CLEAN_ROWS + job.of_map.stopping.most)
+        forwards += drawn * (CLEAN_ROWS + job.of_map.stopping.most) + round(job.shuffled * todo) * rows
     return Estimate(
         key=key,
         samples=len(job.samples),

@@ -111,3 +111,18 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError, match="--fill"):
             folder_bank(folder, 8, 0, decode)
+
+
+def test_a_share_of_the_samples_borrows_the_region_of_a_picture_that_is_not_itself() -> None:
+    offered = samples(2000)
+    bank = drawn(offered, 32)
+    found = {share: {one.id: bank.partner(one, share) for one in offered} for share in (0.0, 0.1, 0.5, 1.0)}
+    chosen = {share: {name for name, partner in one.items() if partner is not None} for share, one in found.items()}
+    assert len(chosen[0.0]) == 0
+    assert 150 < len(chosen[0.1]) < 250
+    assert chosen[0.1] < chosen[0.5] < chosen[1.0] == {one.id for one in offered}
+    assert all(found[1.0][name] == partner for name, partner in found[0.1].items() if partner is not None)
+    assert set(found[1.0].values()) == set(range(32)), "every picture lends its region"
+    assert all(bank.pictures[partner].id != name for name, partner in found[1.0].items())
+    other = drawn(offered, 32, seed=1)
+    assert {one.id for one in offered if other.partner(one, 0.1) is not None} != chosen[0.1]

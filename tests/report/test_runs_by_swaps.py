@@ -82,7 +82,9 @@ def test_the_summary_holds_the_means_of_the_rows(made: Made, name: str, folder: 
     assert swap.gap.value == pytest.approx(swap.object_only.value - swap.background_only.value)
     fills = np.array(head.rows["fills"].to_pylist())
     assert swap.fills == pytest.approx(fills.mean())
-    assert head.summary.forwards_mean == pytest.approx(1 + 2 * fills.mean())
+    forwards = np.array(head.rows["forwards"].to_pylist())
+    assert head.summary.forwards_mean == pytest.approx(forwards.mean())
+    assert ((forwards == 1 + 2 * fills) | (forwards >= 1 + 2 * fills + 9)).all(), "some are swapped a second time"
     for group in head.summary.groups.values():
         assert group.swap.object_only.samples == group.n == 10
 
@@ -132,6 +134,14 @@ def test_show_prints_them(made: Made, capsys: pytest.CaptureFixture[str]) -> Non
     assert "mask" not in shown
     assert f"{head.swap.kept_alone.value:.3f} of the pictures around the region" in shown
     assert "6.0 pictures an image" in shown
+    said = [
+        f"{title} {ratio.value:.3f} ({ratio.low:.3f} - {ratio.high:.3f}) of {ratio.numerator}/{ratio.denominator}"
+        for title, ratio in (("PT", head.pt.shuffled_ratio), ("IR", head.ir.shuffled_ratio))
+        if ratio.denominator
+    ]
+    assert said
+    assert f"along the region of another one, too; {', '.join(said)}" in " ".join(shown.split())
+    assert f" {head.pt.uniform:.3f} {head.pt.shuffled:.3f} " in " ".join(shown.split())
     assert run(["show", f"{made.by_map}@a"]) == 0
     assert "object-only" not in capsys.readouterr().out
 

@@ -129,19 +129,25 @@ def _reliability(summary: HeadSummary) -> str:
 def _clear(metric: Metric) -> str:
     """State the position of the interval relative to uniform and shuffled maps."""
     low, high = metric.ratio.interval or (0.0, 1.0)
-    beside = {"uniform": metric.uniform, "shuffled": metric.shuffled}
-    known = {name: value for name, value in beside.items() if value is not None}
+    known = _baselines(metric)
     if not known:
         return ", without a baseline to hold it against."
-    above = [name for name, value in known.items() if low > value]
-    below = [name for name, value in known.items() if high < value]
+    above = [name for name, (_, most) in known.items() if low > most]
+    below = [name for name, (least, _) in known.items() if high < least]
     within = [name for name in known if name not in above + below]
-    parts = [
-        f"{verb} {' and '.join(names)}"
-        for verb, names in (("lies above", above), ("includes", within), ("lies below", below))
-        if names
-    ]
+    includes = [name for name in within if known[name][0] == known[name][1]]
+    overlaps = [name for name in within if name not in includes]
+    placed = {"lies above": above, "includes": includes, "overlaps that of": overlaps, "lies below": below}
+    parts = [f"{verb} {' and '.join(names)}" for verb, names in placed.items() if names]
     return f", its interval {' and '.join(parts)}."
+
+
+def _baselines(metric: Metric) -> dict[str, tuple[float, float]]:
+    """Return the ends of the interval of each baseline; of one that is known exactly, its value twice."""
+    known = {name: (v, v) for name, v in (("uniform", metric.uniform), ("shuffled", metric.shuffled)) if v is not None}
+    if metric.shuffled_ratio is not None and metric.shuffled_ratio.interval is not None:
+        known["shuffled"] = metric.shuffled_ratio.interval
+    return known
 
 
 def _explained(rule: Rule) -> str:

@@ -74,6 +74,9 @@ def _beneath(head: HeadSummary) -> Iterable[str]:
         yield f"intervals are {units_of(head)}"
     if (exact := head.pt.without_noise) is not None:
         yield f"PT without {head.rule.drawn} noise {exact.value:.3f} ({exact.low:.3f} - {exact.high:.3f})"
+    shuffled = [(title, metric.shuffled_ratio) for title, metric in (("PT", head.pt), ("IR", head.ir))]
+    if known := [f"{title} {_in_words(one)}" for title, one in shuffled if one is not None and one.denominator]:
+        yield f"shuffled: some images are swapped along the region of another one, too; {', '.join(known)}"
     if head.counts.undefined_right and head.pt.bounds is not None:
         low, high = head.pt.bounds
         yield (
@@ -136,6 +139,11 @@ def _ratio(ratio: Ratio) -> tuple[str, str, str]:
         return "undefined", "", f"{ratio.numerator}/0"
     low, high = ratio.interval
     return f"{ratio.value:.3f}", f"{low:.3f} - {high:.3f}", f"{ratio.numerator}/{ratio.denominator}"
+
+
+def _in_words(ratio: Ratio) -> str:
+    value, interval, of = _ratio(ratio)
+    return f"{value} ({interval}) of {of}"
 
 
 def rule_line(rule: Rule) -> str:

@@ -38,6 +38,9 @@ def test_each_head_has_its_three_numbers(root: Path) -> None:
         for name in ("object_only", "background_only", "gap"):
             mean = getattr(head.summary.swap, name)
             assert f"{mean.value:.3f} {mean.low:.3f}–{mean.high:.3f} 20 images" in words
+        ratio = head.summary.pt.shuffled_ratio
+        of = f"{ratio.low:.3f}–{ratio.high:.3f}, {ratio.numerator} of {ratio.denominator}"
+        assert f"shuffled {ratio.value:.3f} ({of})" in words
     for title in ("Object-only right with other pictures around the region", "Gap the first less the second"):
         assert title in words
     assert "Object-only" not in Elements(page(root, "map")).words
@@ -53,6 +56,7 @@ def test_words_say_what_swaps_did_and_what_maps_did(root: Path) -> None:
         "the ids of the other pictures stand in run.json",
         "Maps, where they are shown, were drawn afterwards and decide nothing",
         "fills ±: what other pictures",
+        "shuffled: some images swapped along another image’s region",
     )
     of_maps = ("The maps are blurry.", "masks ±: what another draw of masks", "shuffled: every map")
     for text in said:

@@ -24,7 +24,7 @@ def mean(accuracy: float | None, pt: float | None = 0.5, ir: float | None = 0.25
 
 
 def cell(corruption: str | None, severity: int, heads: list[str]) -> CellRecord:
-    metrics = [MetricRecord(share, None, None, 9, 10, None, None, None, None, None, None) for share in (0.5, 0.25)]
+    metrics = [MetricRecord(share, None, None, 9, 10, *([None] * 7)) for share in (0.5, 0.25)]
     head = CellHead(10, 0, 0, 0, RatioRecord(0.9, None, None, 9, 10, None), *metrics)
     name = "clean" if corruption is None else f"{corruption}-{severity}"
     return CellRecord(name, corruption, severity, "complete", dict.fromkeys(heads, head))
