@@ -54,13 +54,8 @@ _OF_MAPS = ("saliency", "masks", "min_masks", "max_masks", "confidence", "grid",
 _RULE_OF_MAPS = ("evidence", "valid")
 
 
-def masks_of_text(text: str) -> int | str:
-    """Read a number of masks; anything else is for `Measurement` to judge."""
-    return int(text) if text.isdecimal() else text
-
-
-def fills_of_text(text: str) -> int | str:
-    """Read a number of fills; anything else is for `Measurement` to judge."""
+def number_or_word(text: str) -> int | str:
+    """Read a number of masks or fills; anything else is for `Measurement` to judge."""
     return int(text) if text.isdecimal() else text
 
 
@@ -104,14 +99,14 @@ class Measurement(Settings):
     fills: int | str = option(
         "auto",
         f"swap: auto, {FEWEST_FILLS} to {MOST_FILLS} pictures until the verdict is clear, or a number.",
-        parse=fills_of_text,
+        parse=number_or_word,
     )
     margin: float = option(0.0625, "swap: a mask is grown by this share of the side; boxes stay.")
     ramp: float = option(0.03125, "swap: and fades over this share, so that no outline shows.")
     masks: int | str | None = option(
         None,
         f"auto: until the verdict is clear (positive evidence) | N an image ({FIXED_MASKS} else).",
-        parse=masks_of_text,
+        parse=number_or_word,
     )
     min_masks: int = option(
         64, "auto: masks before the first checkpoint of the stopping rule.", within=(16, 10_000_000)

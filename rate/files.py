@@ -258,7 +258,6 @@ def _temporary_beside(path: Path) -> Path:
 
 
 def _sync_folder(path: Path) -> None:
-    """Sync the names in a folder to the disk."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -267,7 +266,6 @@ def _sync_folder(path: Path) -> None:
 
 
 def _sync_tree(path: Path) -> None:
-    """Sync everything below ``path`` to the disk."""
     paths = [path, *path.rglob("*")]
     if len(paths) > MANY:
         os.sync()

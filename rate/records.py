@@ -40,7 +40,6 @@ Count: TypeAlias = Annotated[int, Meta(ge=0)]
 AtLeastOne: TypeAlias = Annotated[int, Meta(ge=1)]
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Signed: TypeAlias = Annotated[float, Meta(ge=-1, le=1)]
-Above0: TypeAlias = Annotated[float, Meta(gt=0)]
 RunStatus: TypeAlias = Literal["running", "complete", "partial", "failed"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:
                     wanted = axes.setdefault(axis, count) if isinstance(axis, str) else axis
                     if count != wanted:
                         raise ValueError(f"{name!r} has the shape {there}, expected {shape} with {axes}")
-                if len(there) != len(shape) or stream.tell() + _SIZES[kind] * _product(there) != member.file_size:
+                if len(there) != len(shape) or stream.tell() + _SIZES[kind] * math.prod(there) != member.file_size:
                     raise ValueError(f"{name!r} has the shape {there} in {member.file_size:,} bytes, expected {shape}")
                 if member.file_size > path.stat().st_size:
                     raise ValueError(f"{name!r} has {member.file_size:,} bytes, more than the file")
@@ -47,7 +48,6 @@ def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:
 
 
 def _header(stream: IO[bytes], name: str, kind: str) -> tuple[int, ...]:
-    """Read the shape of the array that begins here."""
     try:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
@@ -58,10 +58,3 @@ def _header(stream: IO[bytes], name: str, kind: str) -> tuple[int, ...]:
     if dtype.kind != kind or dtype.itemsize != _SIZES[kind]:
         raise ValueError(f"{name!r} holds {dtype}, expected {kind}{_SIZES[kind]}")
     return tuple(shape)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    count = 1
-    for axis in shape:
-        count *= axis
-    return count

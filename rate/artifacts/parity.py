@@ -181,7 +181,6 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
 
 
 def _expected(artifact: Artifact) -> dict[str, Expected]:
-    """Return the arrays of `save_sample` with their shapes."""
     size = artifact.geometry.size
     arrays: dict[str, Expected] = {
         "images": ("f", ("i", 3, size, size)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from rate.config import THREADS, Execution, Measurement, masks_of_text
+from rate.config import THREADS, Execution, Measurement, number_or_word
 from rate.errors import ConfigError
 from rate.option import Settings, option, options_of, separated
 
@@ -27,7 +27,7 @@ class BenchSettings(Settings):
         (32,), "Rows a forward: 8,32,64", panel=_VALUES, parse=separated(int), expected=_WHOLE
     )
     masks: tuple[int | str, ...] = option(
-        (256,), "Masks an image: 256,1000,auto", panel=_VALUES, parse=separated(masks_of_text)
+        (256,), "Masks an image: 256,1000,auto", panel=_VALUES, parse=separated(number_or_word)
     )
     backend: tuple[str, ...] = option(("auto",), _choices("backend"), panel=_VALUES, parse=separated(str))
     precision: tuple[str, ...] = option(

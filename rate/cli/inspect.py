@@ -98,7 +98,6 @@ def _parity(parity: Parity) -> str:
 
 
 def _half(parity: Parity) -> str:
-    """Format the parity of a half graph."""
     from rate.artifacts.parity import COSINE
 
     least = ", ".join(f"{head} {value:.6f}" for head, value in parity.cosine.items())

@@ -127,7 +127,6 @@ def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
 
 
 def _on_cpu(execution: Execution, offered: Collection[str]) -> list[str]:
-    """List the backends on the CPU, in order."""
     if execution.runtime != "auto":
         return [execution.runtime] if execution.runtime not in ON_CUDA else []
     if execution.device not in ("auto", "cpu"):
@@ -146,7 +145,6 @@ _COMPUTES = {
 
 
 def _precisions(backend: str, execution: Execution, offered: Collection[str]) -> list[str]:
-    """List the precisions to try of a backend, in order."""
     wanted = execution.precision
     if wanted == "auto":
         return _usual(backend, offered)

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from types import TracebackType
 
 from rate.data.daemon_threads import DaemonThreads
 from rate.engine.outcome import Outcome
@@ -36,9 +35,7 @@ class Prefetch:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._threads.close()
 
     def next(self) -> Prepared | Outcome | None:

@@ -229,7 +229,6 @@ def serialize(
 
 
 def _parser_errors(parser: Any, log: Any) -> str:
-    """List every error with its node."""
     errors = []
     for error in (parser.get_error(index) for index in range(parser.num_errors)):
         node = f"node {error.node()} {error.node_name()!r} ({error.node_operator()}): " if error.node() >= 0 else ""

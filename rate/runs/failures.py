@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rate.records import Count, Record
@@ -43,14 +42,6 @@ class FailureCounts:
         """Return the reasons with the most samples, the commonest first."""
         ordered = sorted(self._seen.items(), key=lambda entry: (-entry[1][0], entry[0]))
         return tuple(Failure(reason, *seen) for reason, seen in ordered[:most])
-
-
-def commonest_failures(errors: Iterable[tuple[str, str]], most: int = SHOWN) -> tuple[Failure, ...]:
-    """Return the commonest reasons among (id, error) of one head's failed samples."""
-    counts = FailureCounts()
-    for identifier, error in errors:
-        counts.take(identifier, error)
-    return counts.commonest(most)
 
 
 def reason_of(identifier: str, error: str) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 
@@ -149,9 +148,7 @@ class DrawnMaps:
     def __enter__(self) -> DrawnMaps:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         with suppress(*(() if kind is None else (StorageError,))):  # the first error is being raised
             self._write()
 
@@ -185,7 +182,6 @@ class DrawnMaps:
         self._wrote_s = self._written_at - began
 
     def _saved(self) -> pa.Table:
-        """Read the saved maps that are wanted."""
         path = self.folder / "maps" / SAVED
         if not path.exists():
             return MAP_SCHEMA.empty_table()

@@ -98,7 +98,7 @@ def row_from_verdict(verdict: Verdict) -> Json:
         "undefined_reason": verdict.reason,
         "forwards": verdict.forwards,
         "settled": verdict.settled,
-        "region_sketch": np.round(255 * _block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
+        "region_sketch": np.round(255 * block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
         **({} if verdict.map is None else _of_map(verdict.map)),
         **({} if verdict.swap is None else asdict(verdict.swap)),
     }
@@ -127,7 +127,7 @@ def row_from_error(sample: Sample, head: str, error: str) -> Json:
 def map_from_verdict(verdict: Verdict) -> Json:
     """Make the saved map of a verdict."""
     side = min(MAP, len(verdict.saliency.evidence))
-    coarse = _block_means(verdict.saliency.evidence, side)
+    coarse = block_means(verdict.saliency.evidence, side)
     peak = coarse.max()
     return {
         "id": verdict.sample.id,
@@ -150,7 +150,8 @@ def _shares(evidence: Float64) -> Float64:
     return sums / total if total > 0 else sums
 
 
-def _block_means(values: Float64 | Bool, side: int) -> Float64:
+def block_means(values: Float64 | Bool, side: int) -> Float64:
+    """Compute the means [side,side] of nearly equal blocks of ``values`` [h,h]; a smaller input is repeated."""
     sums, areas = _blocks(values, side)
     return np.asarray(sums / areas)
 

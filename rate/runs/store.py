@@ -16,7 +16,6 @@ import errno
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -82,9 +81,7 @@ class RunStore:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             if kind is not None and self._run.status == "running":  # finish() was not reached; settled rows are kept
                 self._change(status="partial" if not issubclass(kind, Exception) else "failed")

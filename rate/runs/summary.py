@@ -139,7 +139,6 @@ class Summary:
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        """Format the numbers as a table, for notebooks."""
         return as_html(self)
 
     @property

@@ -265,7 +265,6 @@ def _check_alike(folder: Path, runs: Sequence[tuple[Path, RunDocument]]) -> None
 
 
 def _settings(run: RunDocument) -> Json:
-    """Return all settings that the runs of a grid share."""
     sections = {"measurement": run.measurement, "identity": plain(run.identity)}
     parts = {"heads": run.heads} | {
         f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()

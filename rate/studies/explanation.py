@@ -153,7 +153,6 @@ class Explanation:
         return f"{'valid' if self.verdict.valid else 'not valid'}: {said}"
 
     def _repr_png_(self) -> bytes:
-        """Draw itself in a notebook."""
         buffer = io.BytesIO()
         self.picture().save(buffer, "PNG")
         return buffer.getvalue()

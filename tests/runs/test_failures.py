@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rate.backends.fake import FakeSpec
 from rate.records import plain
-from rate.runs.failures import commonest_failures, reason_of
+from rate.runs.failures import FailureCounts, reason_of
 from rate.runs.status import read_status
 
 NAME = st.text(alphabet="abcXYZ019 _-.'(", min_size=1, max_size=12)
@@ -49,7 +49,10 @@ def test_other_reasons_stay_apart() -> None:
     st.permutations([("a", "/x: gone"), ("b", "/y: gone"), ("c", "cut"), ("d", "torn"), ("e", "bent"), ("f", "cut")])
 )
 def test_the_three_commonest_whatever_the_order(errors: list[tuple[str, str]]) -> None:
-    found = commonest_failures(errors)
+    counts = FailureCounts()
+    for identifier, error in errors:
+        counts.take(identifier, error)
+    found = counts.commonest()
     assert [(one.count, one.example) for one in found] == [(2, "a"), (2, "c"), (1, "e")]
     assert [one.message for one in found] == ["/x: gone", "cut", "bent"]
 

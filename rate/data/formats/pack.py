@@ -7,7 +7,6 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from PIL import Image
 
@@ -90,8 +89,6 @@ def _check_request(out: Path, shard_bytes: int, shard_samples: int | None) -> No
 
 
 class _Shards:
-    """Writes the shards one after the other."""
-
     def __init__(self, folder: Path, most_bytes: int, most_samples: int) -> None:
         self.count, self.bytes = 0, 0
         self._folder, self._most_bytes, self._most_samples = folder, most_bytes, most_samples
@@ -101,9 +98,7 @@ class _Shards:
     def __enter__(self) -> _Shards:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def add(self, members: dict[str, bytes]) -> None:

@@ -62,8 +62,6 @@ def parquet_rows(files: Sequence[str], group_bytes: int = GROUP_BYTES) -> Iterat
 
 
 class _Table:
-    """One file with checked columns."""
-
     def __init__(self, location: str, name: str, file: Any, place: Folder, group_bytes: int) -> None:
         self.location, self.name, self.file, self.place = location, name, file, place
         self.group_bytes = group_bytes

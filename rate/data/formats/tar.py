@@ -26,8 +26,6 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 
 @dataclass(slots=True)
 class _Group:
-    """The members with one key."""
-
     key: str
     files: dict[str, Member] = field(default_factory=dict)  # "image" | "mask" | "json" | "cls" -> member
     others: list[str] = field(default_factory=list)  # some suffixes that are ignored

@@ -39,8 +39,6 @@ class Member:
 
 @dataclass(slots=True)
 class _Extended:
-    """The entries of extended headers for the next member."""
-
     name: str | None = None
     size: int | None = None
     sparse: bool = False

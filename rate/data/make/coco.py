@@ -51,8 +51,6 @@ class CocoReport(ManifestReport):
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """The checked and grouped JSON."""
-
     images: dict[int, Json]
     names: dict[int, str]  # category -> name
     grouped: dict[tuple[int, int], list[Json]]  # (image, category) -> annotations

@@ -44,8 +44,6 @@ class CorruptReport:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """One sample under all corruptions."""
-
     region: Raw
     made: int
     error: str | None = None
@@ -114,7 +112,6 @@ def _check_own(corruption: Corruption, out: Path) -> None:
 
 
 def _head(path: Path) -> list[str]:
-    """Return the first lines of a manifest."""
     with path.open(encoding="utf-8", errors="replace") as file:
         return [file.readline(LINE_CHARS) for _ in range(2)]
 

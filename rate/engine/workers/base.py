@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 from rate.backends.base import Backend
@@ -56,9 +55,7 @@ class Workers(Protocol):
 
     def __enter__(self) -> Workers: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None: ...
 
     def start(self, worker: int) -> None:
         """Start a worker, or replace one that died; it answers when its backend is open."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import TracebackType
 
 from rate.engine.job import Job
 from rate.engine.workers.base import Answer, Event, Lost, Opener, Worker
@@ -36,13 +35,11 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         for _, connection in self._running.values():
             connection.close()  # an idle worker then ends by itself
         for process, _ in self._running.values():
-            if error is not None:
+            if kind is not None:
                 process.terminate()
             process.join(_GRACE_S)
             if process.is_alive():

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 from rate.engine.job import Job
 from rate.engine.workers.base import Event, Failed, Lost, Ready, Workers
@@ -111,10 +110,8 @@ class Pool:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._workers.__exit__(kind, error, trace)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._workers.__exit__(kind, *error)
 
     def run(self, job: Job, samples: Samples) -> Iterator[Records]:
         """See `Runner`."""

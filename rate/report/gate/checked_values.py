@@ -151,7 +151,6 @@ def _ratio(metric: str, rows: pa.Table) -> Ratio:
 
 
 def _counted(metric: str, codes: Codes, rows: pa.Table) -> Bool:
-    """Mark the samples that a metric of `COUNTED` counts."""
     if metric == "capped":
         settled = np.asarray(pc.equal(rows["settled"], "capped").to_numpy(), np.bool_)
         return np.asarray(settled & (codes < len(QUADRANTS)))

@@ -217,7 +217,6 @@ def judge(check: Check, name: str | None, reading: Reading) -> Result:
 
 
 def _why_undecided(check: Check, reading: Reading, of: str) -> str:
-    """State why there is nothing to compare."""
     if reading.undefined is not None:
         return reading.undefined
     if not reading.support:

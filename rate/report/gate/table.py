@@ -44,7 +44,6 @@ def _by_check(decision: Decision) -> Iterator[list[Result]]:
 
 
 def _lines(results: list[Result]) -> Iterator[Line]:
-    """Format the results of one check."""
     passing = [result for result in results if result.state == "pass"]
     folded = len(passing) > FOLDED_FROM
     for result in results:

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from rate.runs.rows import block_means
 from rate.types import Bool
 
 FINEST = 112
@@ -16,13 +17,7 @@ _Point = tuple[int, int]
 
 def reduced(region: Bool, finest: int = FINEST) -> Bool:
     """Reduce a region to a side of at most ``finest`` [h,h]: a block is inside if at least half of it is."""
-    side = len(region)
-    if side <= finest:
-        return region
-    edges = np.arange(finest) * side // finest
-    lengths = np.diff(np.append(edges, side))
-    sums = np.add.reduceat(np.add.reduceat(region.astype(np.float64), edges, axis=0), edges, axis=1)
-    return np.asarray(sums >= 0.5 * np.outer(lengths, lengths))
+    return region if len(region) <= finest else block_means(region, finest) >= 0.5
 
 
 def border(region: Bool) -> str:

@@ -95,7 +95,6 @@ def _beneath(head: HeadSummary) -> Iterable[str]:
 
 
 def _means(head: HeadSummary) -> Iterable[tuple[str, SampleMean]]:
-    """List the means of a run by swaps with their titles."""
     return () if head.swap is None else ((MEAN_TITLES[name], getattr(head.swap, name)) for name in SWAP_METRICS)
 
 
