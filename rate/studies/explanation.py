@@ -16,8 +16,7 @@ from rate.errors import ConfigError
 from rate.kernels.region import cut_of_swaps
 from rate.outputs import is_stream, write_output
 from rate.records import AtLeastOne, Document, Record, Share, record
-from rate.report.heatmap import levels, picture
-from rate.report.swap_sheet import GAP, beneath, swap_sheet
+from rate.report.heatmap import GAP, beneath, levels, picture, swap_sheet
 from rate.types import Prepared, UInt8
 
 _FORMS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}

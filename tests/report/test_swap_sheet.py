@@ -7,7 +7,7 @@ import numpy as np
 from rate.kernels import reference
 from rate.kernels.region import cut_of_swaps
 from rate.kernels.separable import rise
-from rate.report.swap_sheet import GAP, swap_sheet, swapped
+from rate.report.heatmap import GAP, swap_sheet, swapped
 from rate.types import INSIDE, OUTSIDE, Rows
 
 SIDE = 24

@@ -16,8 +16,7 @@ from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, UsageError
 from rate.kernels.region import cut_of_swaps
 from rate.records import plain
-from rate.report.heatmap import levels
-from rate.report.swap_sheet import GAP, swapped
+from rate.report.heatmap import GAP, levels, swapped
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.studies.explanation import Explanation

@@ -13,11 +13,10 @@ from PIL import Image
 
 from rate.kernels.region import cut_of_swaps
 from rate.report.heads import HeadRun
-from rate.report.heatmap import colour
+from rate.report.heatmap import colour, swap_sheet
 from rate.report.html.outline import border, reduced
 from rate.report.html.pictures import Pictures, View
 from rate.report.html.selection import GROUPS, ShownSample, select
-from rate.report.swap_sheet import swap_sheet
 from rate.runs.run_document import Rule
 from rate.types import Float64, Json
 
@@ -42,7 +41,7 @@ LEVELS = 48
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Swaps of one sample as one picture; see `rate.report.swap_sheet`."""
+    """Swaps of one sample as one picture; see `rate.report.heatmap`."""
 
     picture: int  # index among the pictures of the page
     width: int

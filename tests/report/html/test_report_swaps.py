@@ -22,10 +22,9 @@ from rate.engine.fills import order_met
 from rate.engine.job import Job, bank_size
 from rate.kernels.region import cut_of_swaps, sketch
 from rate.report.heads import load_heads
-from rate.report.heatmap import levels
+from rate.report.heatmap import GAP, levels, swap_sheet
 from rate.report.html.gallery import PICTURE_BYTES, SHEET_BYTES, SWAP_SIDE
 from rate.report.html.page import Report, write_report
-from rate.report.swap_sheet import GAP, swap_sheet
 from rate.runs.run_document import read_run, write_run
 from tests.report.html.test_report_html import Elements
 

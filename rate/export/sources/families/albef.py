@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.checkpoint import ZeroShot, class_embeddings
 from rate.artifacts.weights import State, load_into, read_state, state_digest, under
-from rate.artifacts.zero_shot import ZeroShot, class_embeddings
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError, need
 from rate.export.sources.open_source import SourceModel

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.checkpoint import ZeroShot, class_embeddings
 from rate.artifacts.weights import load_into, state_digest
-from rate.artifacts.zero_shot import ZeroShot, class_embeddings
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, MissingExtra, UsageError, need
 from rate.export.sources.families.hf_forms import FORMS, Form

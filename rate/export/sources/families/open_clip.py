@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rate.artifacts.checkpoint import ZeroShot
 from rate.artifacts.weights import load_into, state_digest
-from rate.artifacts.zero_shot import ZeroShot
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, need
 from rate.export.sources.open_source import SourceModel
