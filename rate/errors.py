@@ -133,3 +133,8 @@ def _is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ImportError:
         return False
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message that says something; the name of the exception if none does."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rate.errors import UsageError, need
+from rate.errors import UsageError, first_line, need
 
 State = dict[str, Tensor]
 
@@ -50,6 +50,11 @@ def under(state: Mapping[str, Tensor], prefix: str) -> State:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
+def count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Count the blocks of a model whose names start with ``prefix`` and a number."""
+    return len({name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)})
+
+
 def _read_pickled(path: Path) -> Any:
     members = _members(path)
     if _is_torchscript(members):
@@ -71,7 +76,7 @@ def _read_pickled(path: Path) -> Any:
             "(or it is damaged); save the state dict alone (torch.save(model.state_dict(), FILE)) or as .safetensors"
         ) from error
     except Exception as error:  # unpickling a damaged file raises exceptions of any type
-        raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
+        raise UsageError(f"weights file {path} cannot be read ({first_line(error)}); {_DAMAGED}") from error
 
 
 def _members(path: Path) -> list[zipfile.ZipInfo]:
@@ -86,7 +91,7 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception as error:  # damaged names and sizes raise exceptions of any type
-        raise UsageError(f"weights file {path} cannot be read ({_line(error)}); {_DAMAGED}") from error
+        raise UsageError(f"weights file {path} cannot be read ({first_line(error)}); {_DAMAGED}") from error
     return members
 
 
@@ -146,7 +151,3 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rate.errors import UsageError
+from rate.errors import UsageError, first_line
 from rate.files import remove_leftovers, storage_error, write_atomically
 from rate.types import Json
 
@@ -80,9 +80,8 @@ class TrainingState:
         try:
             stored: Any = torch.load(self.folder / _FILE, map_location="cpu", weights_only=True)
         except Exception as error:  # unpickling a damaged file raises exceptions of any type
-            line = str(error).partition("\n")[0]
             raise UsageError(
-                f"the training state in {self.folder} cannot be read ({line}); add --force to start anew"
+                f"the training state in {self.folder} cannot be read ({first_line(error)}); add --force to start anew"
             ) from error
         if not isinstance(stored, dict) or not {"key", "epoch"} <= stored.keys():
             raise UsageError(f"{self.folder / _FILE} is no training state; add --force to start anew")

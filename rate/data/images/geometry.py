@@ -21,6 +21,12 @@ CROPS = ("center", "squash")
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
+def three(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the values of the three channels."""
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
 class Geometry(Record, frozen=True):
     """How an image becomes model pixels: the artifact's `input`.
 

@@ -51,6 +51,11 @@ class Reference:
     name: str
     file: str | None
 
+    @property
+    def rest(self) -> str:
+        """What follows the family: a path, for families whose SOURCE names one."""
+        return self.name if self.file is None else f"{self.name}:{self.file}"
+
 
 def parse_source(source: str) -> Reference | None:
     """Split SOURCE on its first two colons; None = a checkpoint folder.

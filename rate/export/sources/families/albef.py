@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rate.artifacts.checkpoint import ZeroShot, class_embeddings
-from rate.artifacts.weights import State, load_into, read_state, state_digest, under
+from rate.artifacts.weights import State, count_blocks, load_into, read_state, state_digest, under
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError, need
 from rate.export.sources.open_source import SourceModel
@@ -72,7 +72,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
     Raises:
         UsageError: the file is no such checkpoint.
     """
-    path = Path(reference.name if reference.file is None else f"{reference.name}:{reference.file}")
+    path = Path(reference.rest)
     state = read_state(path)
     return dual(reference, state, path, lambda size: Geometry(size, size, MEAN, STD, "squash"))
 
@@ -133,7 +133,7 @@ def vit(state: State, what: str) -> tuple[nn.Module, Json]:
         "image_size": math.isqrt(state["pos_embed"].shape[1] - 1) * patch,
         "patch_size": patch,
         "width": width,
-        "depth": _count(state, "blocks."),
+        "depth": count_blocks(state, "blocks."),
         "mlp_ratio": state["blocks.0.mlp.fc1.weight"].shape[0] / width,
     }
     tower = _make(config)
@@ -196,7 +196,7 @@ def _depth(text: State) -> tuple[str, int]:
     fused = {int(name.split(".")[2]) for name in text if _CROSS in name}
     if fused and min(fused) > 0:
         return "ALBEF", min(fused)
-    return ("BLIP" if fused else "ALBEF"), _count(text, "encoder.layer.")
+    return ("BLIP" if fused else "ALBEF"), count_blocks(text, "encoder.layer.")
 
 
 def _sees_no_image(name: str, depth: int) -> bool:
@@ -224,8 +224,3 @@ def _linear(state: State, prefix: str) -> nn.Linear:
     layer = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0])
     load_into(layer, weights, prefix.rstrip("."))
     return layer.eval()
-
-
-def _count(state: State, prefix: str) -> int:
-    """Count the blocks whose names start with ``prefix`` and a number."""
-    return len({name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)})

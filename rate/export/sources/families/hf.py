@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from rate.artifacts.checkpoint import ZeroShot, class_embeddings
 from rate.artifacts.weights import load_into, state_digest
-from rate.data.images.geometry import Geometry
-from rate.errors import ConfigError, MissingExtra, UsageError, need
+from rate.data.images.geometry import Geometry, three
+from rate.errors import ConfigError, MissingExtra, UsageError, first_line, need
 from rate.export.sources.families.hf_forms import FORMS, Form
 from rate.export.sources.open_source import SourceModel
 from rate.export.sources.source_string import Reference
@@ -83,8 +83,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
     Raises:
         UsageError: the folder or id does not exist, the model is of another kind, or files or weights are missing.
     """
-    name = reference.name if reference.file is None else f"{reference.name}:{reference.file}"
-    folder = _folder(name)
+    folder = _folder(reference.rest)
     with _quiet():
         config = _config(folder)
         form = _form(config, folder)
@@ -122,7 +121,7 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
         try:
             tower = form.tower(kind(kind.config_class.from_dict(described)))
         except Exception as error:  # a model's constructor raises arbitrary exceptions for a config of another model
-            raise UsageError(f"transformers cannot make {form.model} ({_line(error)})") from error
+            raise UsageError(f"transformers cannot make {form.model} ({first_line(error)})") from error
     load_into(tower, state, "the checkpoint's tower weights")
     return tower.eval()
 
@@ -140,7 +139,7 @@ def _folder(name: str) -> Path:
             hub.snapshot_download(name, allow_patterns=["pytorch_model*.bin"])
     except Exception as error:  # the hub's client raises whatever its transport raises
         raise UsageError(
-            f"hf:{name} is no folder here, and {name} cannot be downloaded from huggingface.co ({_line(error)}); "
+            f"hf:{name} is no folder here, and {name} cannot be downloaded from huggingface.co ({first_line(error)}); "
             f"where there is a network: hf download {name} --local-dir DIR, then hf:DIR"
         ) from error
     return folder
@@ -153,7 +152,9 @@ def _config(folder: Path) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and every config class have their own exceptions
-        raise UsageError(f"{folder / 'config.json'} cannot be read as a model's config ({_line(error)})") from error
+        raise UsageError(
+            f"{folder / 'config.json'} cannot be read as a model's config ({first_line(error)})"
+        ) from error
 
 
 def _form(config: Any, folder: Path) -> Form:
@@ -182,8 +183,8 @@ def _load(form: Form, config: Any, folder: Path) -> Any:
         )
     except Exception as error:  # pickle, safetensors, torch and transformers each have their own exceptions
         raise UsageError(
-            f"the weights in {folder} cannot be loaded into {form.model} ({_line(error)}); expected model.safetensors, "
-            "or pytorch_model.bin with tensors alone"
+            f"the weights in {folder} cannot be loaded into {form.model} ({first_line(error)}); expected "
+            "model.safetensors, or pytorch_model.bin with tensors alone"
         ) from error
     if missing := sorted(told["missing_keys"]):
         raise UsageError(
@@ -203,11 +204,13 @@ def _tokenizer(folder: Path) -> Any:
         )
     except ImportError as error:
         raise MissingExtra(
-            f"the tokenizer in {folder} needs a package ({_line(error)}); install it with: "
+            f"the tokenizer in {folder} needs a package ({first_line(error)}); install it with: "
             f"pip install 'rate-engine[{EXTRA}]'"
         ) from error
     except Exception as error:  # every tokenizer class has its own exceptions
-        raise UsageError(f"the tokenizer in {folder} cannot be read ({_line(error)}); are its files there?") from error
+        raise UsageError(
+            f"the tokenizer in {folder} cannot be read ({first_line(error)}); are its files there?"
+        ) from error
 
 
 def _geometry(config: Any, folder: Path) -> Geometry:
@@ -222,7 +225,7 @@ def _geometry(config: Any, folder: Path) -> Geometry:
         )
     except Exception as error:  # every processor class has its own exceptions
         raise UsageError(
-            f"hf:{folder} does not say how images are prepared ({_line(error)}); add its preprocessor_config.json"
+            f"hf:{folder} does not say how images are prepared ({first_line(error)}); add its preprocessor_config.json"
         ) from error
     told = processor.to_dict()
     try:
@@ -253,7 +256,7 @@ def _geometry_of(told: Json, side: int, shortest: int | None) -> Geometry:
         raise ConfigError(f"pixels are multiplied by {told['rescale_factor']}, not 1/255")
     if told["resample"] not in _FILTERS:
         raise ConfigError(f"resample {told['resample']} is neither bilinear (2) nor bicubic (3)")
-    mean, std = _three(told["image_mean"]), _three(told["image_std"])
+    mean, std = three(told["image_mean"]), three(told["image_std"])
     kind = "squash" if shortest is None else "center"
     return Geometry(side, shortest or side, mean, std, kind, _FILTERS[told["resample"]])
 
@@ -271,11 +274,6 @@ def _squared(told: Json, side: int) -> Geometry:
     return _geometry_of(told, side, shortest)
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence transformers' reports of loading; failures raise or are checked here."""
@@ -289,7 +287,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
-
-
-def _line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

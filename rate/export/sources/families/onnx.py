@@ -112,7 +112,7 @@ def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
     Raises:
         UsageError: it is no model from square colour images to logits, or an option that it needs is missing.
     """
-    path = Path(reference.name if reference.file is None else f"{reference.name}:{reference.file}")
+    path = Path(reference.rest)
     if options.heads:
         raise UsageError(
             f"--head {options.heads[0]}: an ONNX model has no tower to stand on; only its own output is exported"

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from rate.artifacts.checkpoint import ZeroShot
 from rate.artifacts.weights import load_into, state_digest
-from rate.data.images.geometry import Geometry
-from rate.errors import ConfigError, UsageError, need
+from rate.data.images.geometry import Geometry, three
+from rate.errors import ConfigError, UsageError, first_line, need
 from rate.export.sources.open_source import SourceModel
 from rate.export.sources.source_string import Reference
 from rate.records import read_json
@@ -180,18 +180,13 @@ def geometry_of(model: Any, name: str) -> Geometry:
         return Geometry(
             size=height,
             resize=height,
-            mean=_three(recorded["mean"]),
-            std=_three(recorded["std"]),
+            mean=three(recorded["mean"]),
+            std=three(recorded["std"]),
             crop=crops[mode],
             interpolation=recorded["interpolation"],
         )
     except ConfigError as error:
         raise UsageError(f"open_clip {name} prepares images in a way that has no equal here: {error}") from error
-
-
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
 
 
 def _described(reference: Reference) -> tuple[Json, Path | None]:
@@ -237,9 +232,8 @@ def _load_weights(model: Any, path: Path) -> None:
     try:
         need("open_clip", "train").load_checkpoint(model, str(path), weights_only=True)
     except Exception as error:  # pickle, safetensors and torch each have their own exceptions
-        line = str(error).partition("\n")[0]
         raise UsageError(
-            f"the weights in {path} cannot be loaded into this model ({type(error).__name__}: {line}); "
+            f"the weights in {path} cannot be loaded into this model ({type(error).__name__}: {first_line(error)}); "
             "expected open_clip's format, .safetensors or a pickle of tensors alone"
         ) from error
 
@@ -255,8 +249,9 @@ def _downloaded(reference: Reference, config: Json) -> DualEncoder:
     try:
         model = open_clip.create_model(name, pretrained=tag)
     except Exception as error:  # the hub's client raises whatever its transport raises
-        line = str(error).partition("\n")[0]
-        raise UsageError(f"the weights {name}:{tag} cannot be downloaded ({line}); give a file instead") from error
+        raise UsageError(
+            f"the weights {name}:{tag} cannot be downloaded ({first_line(error)}); give a file instead"
+        ) from error
     if open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"):
         config = config | {"model_cfg": config["model_cfg"] | {"quick_gelu": True}}
     geometry = geometry_of(model, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from rate.artifacts.weights import State, load_into, read_state
+from rate.artifacts.weights import State, count_blocks, load_into, read_state
 from rate.errors import UsageError
 from rate.export.sources.families import open_clip
 from rate.export.sources.families.open_clip import DualEncoder
@@ -37,7 +37,7 @@ def load(reference: Reference) -> DualEncoder:
     Raises:
         UsageError: the file is no such state dict.
     """
-    path = Path(reference.name if reference.file is None else f"{reference.name}:{reference.file}")
+    path = Path(reference.rest)
     return encoder(read_state(path), path)
 
 
@@ -68,7 +68,7 @@ def _config(state: State, path: Path) -> Json:
         "vocab_size": state["token_embedding.weight"].shape[0],
         "width": width,
         "heads": max(width // _HEAD_WIDTH, 1),
-        "layers": _blocks(state, "transformer.resblocks."),
+        "layers": count_blocks(state, "transformer.resblocks."),
     }
     model = {"embed_dim": state["text_projection"].shape[1], "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
     return {"name": path.stem, "model_cfg": model, "preprocess_cfg": {}}
@@ -82,7 +82,7 @@ def _transformer(state: State) -> Json | None:
         "image_size": math.isqrt(state["visual.positional_embedding"].shape[0] - 1) * patch,
         "patch_size": patch,
         "width": width,
-        "layers": _blocks(state, "visual.transformer.resblocks."),
+        "layers": count_blocks(state, "visual.transformer.resblocks."),
         "head_width": min(width, _HEAD_WIDTH),
     }
 
@@ -92,11 +92,7 @@ def _resnet(state: State) -> Json | None:
         return None
     return {
         "image_size": math.isqrt(state["visual.attnpool.positional_embedding"].shape[0] - 1) * 32,
-        "layers": [_blocks(state, f"visual.layer{k}.") for k in (1, 2, 3, 4)],
+        "layers": [count_blocks(state, f"visual.layer{k}.") for k in (1, 2, 3, 4)],
         "width": state["visual.layer1.0.conv1.weight"].shape[0],
         "patch_size": None,
     }
-
-
-def _blocks(state: State, prefix: str) -> int:
-    return len({name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rate.artifacts.weights import State, load_into, read_state, state_digest
 from rate.data.images.geometry import Geometry
-from rate.errors import ConfigError, UsageError, need
+from rate.errors import ConfigError, UsageError, first_line, need
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceHead, SourceModel
 from rate.export.sources.source_string import Reference
@@ -137,9 +137,8 @@ def _download(name: str) -> Any:
     try:
         return timm.create_model(name, pretrained=True).eval()
     except Exception as error:  # the hub's client raises whatever its transport raises
-        line = str(error).partition("\n")[0]
         raise UsageError(
-            f"the weights of {name} cannot be downloaded ({line}); give a file: timm:{name}:FILE"
+            f"the weights of {name} cannot be downloaded ({first_line(error)}); give a file: timm:{name}:FILE"
         ) from error
 
 
