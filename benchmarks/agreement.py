@@ -97,7 +97,7 @@ def measured(artifact: Artifact, data: Path, out: Path, images: int) -> dict[str
 
 def held(first: HeadRun, second: HeadRun) -> dict[str, Any]:
     """Equal verdicts with their interval, kappa, and the rank correlation of the relevance masses."""
-    whole = plain(agreement(first, second).document)
+    whole = plain(agreement(first, second))
     return {name: whole[name] for name in ("judged", "table", "equal", "kappa", "rank_correlation")}
 
 

@@ -175,7 +175,7 @@ def agree(
 
     result = agreement(load_head(first), load_head(second))
     if as_json:
-        print_json(result.document)
+        print_json(result)
     else:
         results().print(agreement_table(result))
 

@@ -28,7 +28,7 @@ from rate.runs.folder import SAVED, FolderLock, drop_unlisted, part_files, part_
 from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wanted_maps
 from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, write_part, write_table
 from rate.runs.recover import Recovery
-from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats, SampleResult
+from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
 from rate.runs.run_document import ListedPart, RunDocument, is_unreadable, located, read_run, write_run
 from rate.types import Json
 
@@ -50,8 +50,10 @@ class RunStore:
     done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
     failed: int = 0  # number of those without a verdict
     _run: RunDocument = field(init=False, repr=False)
-    _writer: PartWriter = field(init=False, repr=False)
     _lock: FolderLock = field(init=False, repr=False)
+    _rows: list[Json] = field(default_factory=list, repr=False)  # of the next part
+    _maps: list[Json] = field(default_factory=list, repr=False)
+    _opened: float = field(init=False, repr=False)
 
     def __enter__(self) -> RunStore:
         """Make or reopen the folder.
@@ -73,7 +75,7 @@ class RunStore:
             self._reopen()
             self.failed = self._count("errors")
             self._change(status="running", sessions=(*self._run.sessions, self.stats))
-            self._writer = PartWriter(self.folder, self.key, self.keep_maps, self.part_rows, self.part_seconds)
+            self._opened = time.monotonic()
             self._write_run()
             self._drop_unlisted()
         except BaseException:
@@ -115,8 +117,9 @@ class RunStore:
         """
         self.stats = replace(self.stats + done.stats, seconds=seconds)
         for one in done.records:
-            self._writer.add(one)
-            if self._writer.is_due:
+            self._maps += one.maps  # maps first: a map without its row belongs to a sample that is evaluated again
+            self._rows += one.rows
+            if len(self._rows) >= self.part_rows or time.monotonic() - self._opened >= self.part_seconds:
                 self._close_part()
 
     def finish(self, available: int) -> RunDocument:
@@ -146,14 +149,21 @@ class RunStore:
         self._run = structs.replace(self._run, **fields)
 
     def _close_part(self) -> None:
+        """Write the collected rows and list their part; they are kept until it is listed."""
         self._lock.check_is_here()
-        if part := self._writer.write():
-            if part not in self._run.parts:  # an interrupt may have come just after it was listed
-                self._change(parts=(*self._run.parts, part))
-            self._write_run()
-            self._writer.clear()
-        else:
-            self._write_run()
+        self._opened = time.monotonic()
+        if self._rows and (part := self._write_part()) not in self._run.parts:
+            # An interrupt may have come just after it was listed.
+            self._change(parts=(*self._run.parts, part))
+        self._write_run()
+        self._rows, self._maps = [], []
+
+    def _write_part(self) -> ListedPart:
+        if self._maps:
+            # Maps first: once the part is listed, its samples are not evaluated again.
+            kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
+            write_table(kept, self.folder / "maps" / part_name(self.key, (row["id"] for row in self._rows)))
+        return write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
 
     def _write_run(self) -> None:
         self._lock.check_is_here()
@@ -199,49 +209,6 @@ class RunStore:
         if self.repair and is_damaged(self.folder / "maps" / SAVED):
             (self.folder / "maps" / SAVED).unlink()
         drop_unlisted(self.folder, {part.name for part in self._run.parts})
-
-
-@dataclass(slots=True)
-class PartWriter:
-    """Collects rows and maps, and writes them as one part."""
-
-    folder: Path
-    key: str  # key of the run
-    keep_maps: int | None  # per head and quadrant; None = all
-    most_rows: int = PART_ROWS
-    most_seconds: float = PART_SECONDS  # that a row waits
-    _rows: list[Json] = field(default_factory=list)
-    _maps: list[Json] = field(default_factory=list)
-    _opened: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the part is full, or its oldest row has waited for the longest acceptable time."""
-        return len(self._rows) >= self.most_rows or time.monotonic() - self._opened >= self.most_seconds
-
-    def add(self, record: SampleResult) -> None:
-        """Add one sample: all of its rows or, if interrupted, none."""
-        self._maps += record.maps  # maps first: a map without its row belongs to a sample that will be evaluated again
-        self._rows += record.rows
-
-    def write(self) -> ListedPart | None:
-        """Write the collected rows; return the part's entry in run.json, or None without rows.
-
-        The rows are kept until `clear`, which is called once the part is listed.
-        """
-        self._opened = time.monotonic()
-        if not self._rows:
-            return None
-        name = part_name(self.key, (row["id"] for row in self._rows))
-        if self._maps:
-            # Maps first: once the part is listed, its samples are not evaluated again.
-            kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
-            write_table(kept, self.folder / "maps" / name)
-        return write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
-
-    def clear(self) -> None:
-        """Drop the rows and maps of the part."""
-        self._rows, self._maps = [], []
 
 
 def _other_key(folder: Path, run: RunDocument, about: Json) -> str:

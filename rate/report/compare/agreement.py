@@ -45,62 +45,19 @@ class Table(Record, frozen=True):
 
 
 class AgreementDocument(Document, frozen=True, tag="rate.agreement/2"):
-    """The document of `rate agree --json`."""
+    """The verdicts of two measurements on samples of one model, and the document of `rate agree --json`."""
 
     first: Measured
     second: Measured
-    judged: Count
+    judged: Count  # samples with a verdict in both
     undefined: WithoutVerdict
     table: Table
-    equal: RatioRecord
-    kappa: Signed | None
-    rank_correlation: Signed | None
+    equal: RatioRecord  # share of equal verdicts among those
+    kappa: Signed | None  # agreement beyond chance
+    rank_correlation: Signed | None  # of what is compared with tau in the two
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """The verdicts of two measurements on samples of one model. "Both" counts samples that are valid in both."""
-
-    first: HeadRun
-    second: HeadRun
-    both: int
-    only_first: int
-    only_second: int
-    neither: int
-    undefined: tuple[int, int, int]  # without a verdict in the first alone, in the second alone, in both
-    rank_correlation: float | None  # of what is compared with tau in the two
-
-    @property
-    def judged(self) -> int:
-        """The number of samples with a verdict in both."""
-        return self.both + self.only_first + self.only_second + self.neither
-
-    @property
-    def equal(self) -> Ratio:
-        """The share of equal verdicts among the samples with two."""
-        return Ratio(self.both + self.neither, self.judged)
-
-    @property
-    def kappa(self) -> float | None:
-        """The agreement beyond chance."""
-        return kappa(self.both, self.only_first, self.only_second, self.neither)
-
-    @property
-    def document(self) -> AgreementDocument:
-        """Return the agreement as JSON."""
-        return AgreementDocument(
-            first=Measured(self.first.name, self.first.summary.rule),
-            second=Measured(self.second.name, self.second.summary.rule),
-            judged=self.judged,
-            undefined=WithoutVerdict(*self.undefined),
-            table=record(Table, self),
-            equal=record(RatioRecord, self.equal),
-            kappa=self.kappa,
-            rank_correlation=self.rank_correlation,
-        )
-
-
-def agreement(first: HeadRun, second: HeadRun) -> Agreement:
+def agreement(first: HeadRun, second: HeadRun) -> AgreementDocument:
     """Compare the verdicts of ``first`` with those of ``second``, sample by sample.
 
     Raises:
@@ -117,22 +74,19 @@ def agreement(first: HeadRun, second: HeadRun) -> Agreement:
         )
     rows = in_common(first, second)
     columns = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
-    judged = columns[0].judged & columns[1].judged
-    table = quadrants(*(column.valid[judged] for column in columns))
-    values = (column.value[judged] for column in columns)
-    return Agreement(
-        first=first,
-        second=second,
-        both=table.rr,
-        only_first=table.rw,
-        only_second=table.wr,
-        neither=table.ww,
-        undefined=(
-            int((~columns[0].judged & columns[1].judged).sum()),
-            int((columns[0].judged & ~columns[1].judged).sum()),
-            int((~columns[0].judged & ~columns[1].judged).sum()),
-        ),
-        rank_correlation=rank_correlation(*values),
+    one, other = (column.judged for column in columns)
+    judged = one & other
+    counts = quadrants(*(column.valid[judged] for column in columns))
+    table = Table(counts.rr, counts.rw, counts.wr, counts.ww)
+    return AgreementDocument(
+        first=Measured(first.name, first.summary.rule),
+        second=Measured(second.name, second.summary.rule),
+        judged=int(judged.sum()),
+        undefined=WithoutVerdict(*(int(rows.sum()) for rows in (~one & other, one & ~other, ~one & ~other))),
+        table=table,
+        equal=record(RatioRecord, Ratio(table.both + table.neither, int(judged.sum()))),
+        kappa=kappa(table.both, table.only_first, table.only_second, table.neither),
+        rank_correlation=rank_correlation(*(column.value[judged] for column in columns)),
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from rate.means import SampleMean
 from rate.metrics import QUADRANTS, STATES, Ratio
 from rate.paired import Difference
-from rate.report.compare.agreement import Agreement
+from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
 from rate.report.tables.numbers import number, number_table
 from rate.report.tables.run import rule_line
@@ -112,33 +112,30 @@ def p_value(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
-def agreement_table(agreement: Agreement) -> RenderableType:
+def agreement_table(agreement: AgreementDocument) -> RenderableType:
     """Format the two rules, the 2 x 2 table, the share of equal verdicts, kappa, and the rank correlation."""
+    counts, undefined, equal = agreement.table, agreement.undefined, agreement.equal
     table = number_table("first \\ second", "valid", "not valid")
-    table.add_row("valid", str(agreement.both), str(agreement.only_first))
-    table.add_row("not valid", str(agreement.only_second), str(agreement.neither))
-    first, second, both = agreement.undefined
-    equal = agreement.equal
-    low, high = equal.interval or (None, None)
-    interval = "" if low is None or high is None else f", 95 % interval {low:.3f} - {high:.3f}"
+    table.add_row("valid", str(counts.both), str(counts.only_first))
+    table.add_row("not valid", str(counts.only_second), str(counts.neither))
+    interval = "" if equal.low is None else f", 95 % interval {equal.low:.3f} - {equal.high:.3f}"
+    one, other = (measured.rule.quantity for measured in (agreement.first, agreement.second))
+    correlated = f"the {one}" if one == other else f"the {one} and the {other}"
     return Group(
         Text(
             f"{agreement.first.name} against {agreement.second.name}: {agreement.judged} images with two verdicts",
             style="bold",
         ),
-        Text(f"first:  {rule_line(agreement.first.summary.rule)}"),
-        Text(f"second: {rule_line(agreement.second.summary.rule)}"),
-        Text(f"undefined in the first only {first}, in the second only {second}, in both {both}"),
+        Text(f"first:  {rule_line(agreement.first.rule)}"),
+        Text(f"second: {rule_line(agreement.second.rule)}"),
+        Text(
+            f"undefined in the first only {undefined.first}, in the second only {undefined.second}, in both "
+            f"{undefined.both}"
+        ),
         table,
         Text(f"equal {number(equal.value)} ({equal.numerator}/{equal.denominator}{interval})"),
         Text(
-            f"Cohen's kappa {number(agreement.kappa)}; rank correlation of {_correlated(agreement)} "
+            f"Cohen's kappa {number(agreement.kappa)}; rank correlation of {correlated} "
             f"{number(agreement.rank_correlation)}"
         ),
     )
-
-
-def _correlated(agreement: Agreement) -> str:
-    """Name what is compared with tau in the two."""
-    one, other = (head.summary.rule.quantity for head in (agreement.first, agreement.second))
-    return f"the {one}" if one == other else f"the {one} and the {other}"

@@ -1,4 +1,4 @@
-"""Agreement of verdicts between two measurements of one model, counted by hand."""
+"""AgreementDocument of verdicts between two measurements of one model, counted by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.errors import RunError
-from rate.report.compare.agreement import Agreement, agreement
+from rate.report.compare.agreement import AgreementDocument, Table, WithoutVerdict, agreement
 from rate.report.heads import load_head
 from rate.report.schemas import all_schemas
 
@@ -29,14 +29,14 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return one, other
 
 
-def of(folders: tuple[Path, Path]) -> Agreement:
+def of(folders: tuple[Path, Path]) -> AgreementDocument:
     return agreement(*(load_head(str(folder)) for folder in folders))
 
 
 def test_counts_are_those_of_a_hand_count(folders) -> None:
     found = of(folders)
-    assert (found.both, found.only_first, found.only_second, found.neither) == (2, 1, 1, 1)
-    assert found.undefined == (2, 1, 1)
+    assert found.table == Table(2, 1, 1, 1)
+    assert found.undefined == WithoutVerdict(2, 1, 1)
     assert (found.equal.numerator, found.equal.denominator) == (3, 5)
     assert found.kappa == pytest.approx((0.6 - 0.52) / 0.48)
     assert found.rank_correlation == pytest.approx(1 / 6)
@@ -46,7 +46,7 @@ def test_a_run_agrees_with_itself_and_the_other_way_round_is_the_same(folders) -
     same = of((folders[0], folders[0]))
     assert (same.equal.value, same.kappa, same.rank_correlation) == (1.0, 1.0, pytest.approx(1.0))
     there, back = of(folders), of(folders[::-1])
-    assert (there.only_first, there.kappa) == (back.only_second, back.kappa)
+    assert (there.table.only_first, there.kappa) == (back.table.only_second, back.kappa)
 
 
 def test_the_command_prints_a_table_or_json_by_schema(folders, capsys: pytest.CaptureFixture[str]) -> None:
