@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rate.artifacts.artifact import ARTIFACT, Artifact, load_artifact
+from rate.artifacts.artifact import ARTIFACT, Artifact
 from rate.artifacts.folders import digest_file
 from rate.artifacts.parity import judge, load_sample
 from rate.artifacts.plans import (
@@ -39,7 +39,7 @@ from rate.artifacts.plans import (
 from rate.artifacts.records import Distance, Made
 from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
-from rate.errors import ArtifactError, BackendError, ConfigError, ParityError, StorageError, UsageError
+from rate.errors import ArtifactError, BackendError, ParityError, StorageError, UsageError
 from rate.export.options import ExportOptions
 from rate.files import remove_leftovers, try_writing, write_atomically
 from rate.types import Json
@@ -64,36 +64,20 @@ _USUAL_IMAGES, _USUAL_SIDE = 8, 7  # sizes for which the kernels are chosen
 _ELSEWHERE = "use --format onnx and another --backend, or report the model"
 
 
-def add_plan(
-    source: str,
-    out: Path | None,
-    options: ExportOptions,
-    make: Callable[[Path], Artifact],
-    notify: Notify,
-    observe: ObserveBuild,
-) -> Artifact:
-    """Make the artifact, and build its plan if ``options`` request one; if SOURCE is an artifact, build into it.
+def planned_artifact(source: str, out: Path | None, options: ExportOptions) -> Path | None:
+    """Return SOURCE if it is an artifact into which ``options`` build a plan; None if an artifact is to be written.
 
     Raises:
-        UsageError: TensorRT or a GPU is missing, which is checked before any work; or ``out`` does not fit ``source``.
-        RateError: the artifact cannot be made, or its plan cannot be built; the artifact is then complete without it.
+        UsageError: a plan is asked for, and TensorRT or a GPU is missing; or ``out`` does not fit ``source``.
     """
-    planning = options.format == "tensorrt"
-    into = Path(source) if planning and (Path(source) / ARTIFACT).is_file() else None
+    if options.format != "tensorrt":
+        return None
+    into = Path(source) if (Path(source) / ARTIFACT).is_file() else None
     if into is not None and out is not None:
         raise UsageError(f"{into} is an artifact, and its plan is built into it; leave --out {out} out")
-    if planning:
-        open_gpu()
-        load_tensorrt()
-    if into is not None:
-        whole = load_artifact(into)
-    elif out is not None:
-        whole = make(out)
-    else:
-        raise ConfigError("--out is missing: it names the artifact folder to write")
-    if planning:
-        build_plan(whole, options.precision, options.plan_batch, notify, observe, options.force)
-    return whole
+    open_gpu()
+    load_tensorrt()
+    return into
 
 
 def build_plan(

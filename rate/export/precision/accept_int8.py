@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from rate.artifacts.artifact import Artifact
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.records import Changes, Flips
 from rate.backends.base import BackendSpec
 from rate.backends.openvino import OpenVinoSpec
@@ -14,9 +14,9 @@ from rate.config import Execution, Measurement
 from rate.engine.engine import InProcess, slots_of
 from rate.engine.job import Job, job_of_samples
 from rate.engine.verdict import Verdict
-from rate.errors import DataError, ParityError
+from rate.errors import ConfigError, DataError, ParityError
 from rate.export.export import ExportOptions, export_artifact
-from rate.export.tensorrt import ObserveBuild, add_plan
+from rate.export.tensorrt import ObserveBuild, build_plan, planned_artifact
 from rate.studies.precision import Answer, count_flips
 from rate.types import Sample
 
@@ -39,15 +39,22 @@ def export(
     ``out`` may be None if ``source`` is an artifact into which a plan is built; ``observe``: see `build_plan`.
 
     Raises:
+        UsageError: TensorRT or a GPU is missing, which is checked before any work; or ``out`` does not fit ``source``.
         ParityError: as `export_artifact`; or int8 changes more than ``options.max_flips``, and nothing is left.
-        RateError: as `export_artifact`.
+        RateError: as `export_artifact`; or the plan cannot be built, and the artifact is complete without it.
     """
 
-    def make(folder: Path) -> Artifact:
+    into = planned_artifact(source, out, options)
+    if into is not None:
+        whole = load_artifact(into)
+    elif out is not None:
         prove = partial(measure_flips, allowed=options.max_flips, say=notify)
-        return export_artifact(source, folder, options, notify, prove)
-
-    return add_plan(source, out, options, make, notify, observe)
+        whole = export_artifact(source, out, options, notify, prove)
+    else:
+        raise ConfigError("--out is missing: it names the artifact folder to write")
+    if options.format == "tensorrt":
+        build_plan(whole, options.precision, options.plan_batch, notify, observe, options.force)
+    return whole
 
 
 def measure_flips(
