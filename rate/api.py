@@ -42,7 +42,7 @@ def export(source: str, out: str | Path | None = None, **options: Any) -> Artifa
         ParityError: the exported graph does not reproduce the source's logits, or int8 changes too many verdicts.
     """
     from rate.export.export import ExportOptions
-    from rate.export.precision.accept_int8 import export as export_measured
+    from rate.export.export import export as export_measured
 
     [chosen] = _divided(options, ExportOptions)
     return export_measured(source, None if out is None else Path(out), chosen)

@@ -27,7 +27,7 @@ ORDER = [
     ("export", "export.options", "export.sources", "export.graph", "export.precision", "export.tensorrt"),
     ("engine", "runs"),
     ("studies", "bench", "doctor", "finetune", "report"),
-    ("export.export", "export.precision.accept_int8"),
+    ("export.export",),
     ("demo",),
     ("cli", "api", "__init__", "__main__"),
 ]

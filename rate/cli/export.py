@@ -41,7 +41,7 @@ def export(
     Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's
     logits, or int8 changes too many verdicts.
     """
-    from rate.export.precision.accept_int8 import export as export_measured
+    from rate.export.export import export as export_measured
 
     options = replace(options, heads=tuple(head or ()))
     with Steps() as steps:

@@ -1,44 +1,92 @@
-"""The export from SOURCE to an artifact: open the source, write the graph, prove it, describe it, all or nothing."""
+"""The export from SOURCE to an artifact: open the source, write the graph, prove it, describe it, all or nothing.
+
+int8 is also compared with f32 by its verdicts, on the same samples under the same masks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from msgspec import structs
 
-from rate.artifacts.artifact import ARTIFACT, GRAPH, PARITY_TOKENS, TOKENS, Artifact, check_heads, write_artifact
+from rate.artifacts.artifact import (
+    ARTIFACT,
+    GRAPH,
+    PARITY_TOKENS,
+    TOKENS,
+    Artifact,
+    check_heads,
+    load_artifact,
+    write_artifact,
+)
 from rate.artifacts.folders import check_replaceable, digest_files, replacing
 from rate.artifacts.parity import judge, make_sample, make_token_sample, save_sample
-from rate.artifacts.records import Parity
-from rate.backends.base import Graph
+from rate.artifacts.records import Changes, Flips, Parity
+from rate.backends.base import BackendSpec, Graph
 from rate.backends.onnxruntime import OrtSpec
-from rate.errors import UsageError, check_installed
+from rate.backends.openvino import OpenVinoSpec
+from rate.config import Execution, Measurement
+from rate.engine.engine import InProcess, slots_of
+from rate.engine.job import Job, job_of_samples
+from rate.engine.verdict import Verdict
+from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
 from rate.export.graph.token_graph import TokenSource, token_source
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
 from rate.export.precision.half import KINDS
 from rate.export.precision.half_proof import add_half
-from rate.export.precision.int8 import Prove, add_int8, read_calibration
+from rate.export.precision.int8 import add_int8, read_calibration
 from rate.export.sources.open_source import Source, open_source
 from rate.export.sources.reopen import request_of
 from rate.export.sources.source_string import packages_of
+from rate.export.tensorrt import ObserveBuild, build_plan, planned_artifact
 from rate.machine import versions
+from rate.studies.precision import Answer, count_flips
+from rate.types import Sample
 
 Notify = Callable[[str], None]
 
 _MAKERS = ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime")
 """The distributions that make a graph."""
 
+MASKS = 100
+"""The number of masks of an image. Maps of few masks are noisy, so more verdicts change than with many masks."""
 
-def _silent(message: str) -> None:
-    """Ignore a notice."""
+Verdicts = dict[tuple[str, str], Verdict]
 
 
-def export_artifact(
-    source: str, out: Path, options: ExportOptions, notify: Notify = _silent, prove: Prove | None = None
+def export(
+    source: str,
+    out: Path | None,
+    options: ExportOptions,
+    notify: Notify = lambda _: None,
+    observe: ObserveBuild = lambda share, phase: None,
 ) -> Artifact:
+    """Run `export_artifact`, and then build a plan if one is requested.
+
+    ``out`` may be None if ``source`` is an artifact into which a plan is built; ``observe``: see `build_plan`.
+
+    Raises:
+        UsageError: TensorRT or a GPU is missing, which is checked before any work; or ``out`` does not fit ``source``.
+        ParityError: as `export_artifact`.
+        RateError: as `export_artifact`; or the plan cannot be built, and the artifact is complete without it.
+    """
+    into = planned_artifact(source, out, options)
+    if into is not None:
+        whole = load_artifact(into)
+    elif out is not None:
+        whole = export_artifact(source, out, options, notify)
+    else:
+        raise ConfigError("--out is missing: it names the artifact folder to write")
+    if options.format == "tensorrt":
+        build_plan(whole, options.precision, options.plan_batch, notify, observe, options.force)
+    return whole
+
+
+def export_artifact(source: str, out: Path, options: ExportOptions, notify: Notify = lambda _: None) -> Artifact:
     """Export SOURCE (see `rate.export.sources.source_string`) to the artifact folder ``out``.
 
     Args:
@@ -46,11 +94,10 @@ def export_artifact(
         out: the folder; it appears when every proof has passed, and otherwise nothing is left.
         options: settings that the source does not define itself.
         notify: receives notices and steps, one sentence each.
-        prove: int8 only: measures or refuses what the int8 graph changes; see `rate.export.precision.accept_int8`.
 
     Raises:
         UsageError: source and options cannot be used, or ``out`` may not be replaced.
-        ParityError: the graph does not reproduce the source's logits.
+        ParityError: the graph does not reproduce the source's logits, or int8 changes more than ``options.max_flips``.
         RateError: the model cannot be exported.
     """
     check_replaceable(out, ARTIFACT, options.force)
@@ -58,7 +105,7 @@ def export_artifact(
     writing = dict.fromkeys(("onnx", "onnxscript") if "torch" in packages else (), packages.get("torch", ""))
     quantizing = {"openvino": "cpu", "nncf": "int8"} if options.precision == "int8" else {}
     check_installed(f"export of {source}", packages | writing | quantizing | {"onnxruntime": "cpu"})
-    data = read_calibration(options, prove) if options.precision == "int8" else None
+    data = read_calibration(options) if options.precision == "int8" else None
     model = open_source(source, options)
     for info in model.infos:
         check_head_name(info.name)
@@ -71,7 +118,8 @@ def export_artifact(
         if options.precision in KINDS:
             notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
             artifact = add_half(artifact, options.precision)
-        if data is not None and prove is not None:
+        if data is not None:
+            prove = partial(measure_flips, allowed=options.max_flips, say=notify)
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
             artifact = add_int8(artifact, data, model.logits, options, prove)
     return structs.replace(artifact, path=out)
@@ -119,3 +167,62 @@ def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
     parity = judge(sample, OrtSpec(graph))
     save_sample(sample, graph.path.parent, PARITY_TOKENS)
     return parity
+
+
+def measure_flips(
+    artifact: Artifact, samples: tuple[Sample, ...], allowed: float, say: Notify = lambda _: None, masks: int = MASKS
+) -> Changes:
+    """Evaluate ``samples`` with the f32 and the int8 graph of ``artifact``; return the section of artifact.json.
+
+    Args:
+        artifact: an artifact with an int8 graph.
+        samples: their labels are classes of every head.
+        allowed: the largest share of a head's predictions, or of its verdicts, that may differ.
+        say: receives the progress and the result.
+        masks: the number of RISE masks of an image.
+
+    Raises:
+        ParityError: a larger share differs.
+        DataError: no sample could be evaluated in both.
+    """
+    job = job_of_samples(artifact, samples, Measurement(masks=masks), Execution(save_maps=0))
+    say(f"comparing int8 with f32: {len(samples)} images under {masks} masks each")
+    f32 = _verdicts(job, OpenVinoSpec(artifact.graph(), "f32"))
+    int8 = _verdicts(job, OpenVinoSpec(artifact.graph(precision="int8"), "int8"))
+    all_flips = [_flips(head.name, int8, f32) for head in job.heads]
+    if not all(flips.samples for flips in all_flips):
+        raise DataError("none of the images to compare int8 with f32 on could be evaluated; see `rate data check`")
+    for flips in all_flips:
+        say(f"against f32, {flips}")
+    worst = max(all_flips, key=_share)
+    if _share(worst) > allowed:
+        raise ParityError(
+            f"int8 changes too much against f32, {worst}: a share of {_share(worst):.3f}, allowed is "
+            f"{allowed:g}; calibrate on more or other images, accept it with --max-flips, or use --precision f32"
+        )
+    return Changes(all_flips[0].samples, masks, allowed, tuple(all_flips))
+
+
+def _share(flips: Flips) -> float:
+    return max(flips.predictions, flips.verdicts) / flips.samples
+
+
+def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
+    with spec.open(job.perturbation, slots_of(job)) as backend:
+        return {
+            (outcome.sample.id, verdict.prediction.head): verdict
+            for step in InProcess(backend).steps(job, job.samples)
+            for outcome in step.outcomes
+            for verdict in outcome.verdicts
+        }
+
+
+def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:
+    keys = [key for key in f32 if key[1] == head]
+    return count_flips(head, [(_answer(own.get(key)), _answer(f32[key])) for key in keys])
+
+
+def _answer(verdict: Verdict | None) -> Answer | None:
+    if verdict is None:
+        return None
+    return Answer(verdict.prediction.name, verdict.valid, verdict.saliency.mass["positive"])

@@ -26,7 +26,7 @@ from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.data.images.prepare import prepare
 from rate.data.manifest import Manifest, read_manifest
-from rate.errors import ConfigError, RateError, need
+from rate.errors import RateError, need
 from rate.export.options import ExportOptions
 from rate.export.precision.calibration import Feed, Feeds, choose, readable
 from rate.types import Float32, Sample
@@ -44,14 +44,13 @@ accurate.
 _NO_TELEMETRY = "NNCF_CI"
 
 
-def read_calibration(options: ExportOptions, prove: Prove | None) -> Manifest:
+def read_calibration(options: ExportOptions) -> Manifest:
     """Read the manifest on which an int8 export calibrates, after a check of all requirements.
 
     Raises:
-        UsageError: a package is missing, the manifest cannot be used, or there is no ``prove``.
+        UsageError: a package is missing, or the manifest cannot be used.
     """
-    if options.calibrate is None or prove is None:
-        raise ConfigError("int8 is exported by `rate export` or rate.export(), which measure what it changes")
+    assert options.calibrate is not None, "the options of int8 are checked"
     need("openvino", "cpu")
     _nncf()
     return read_manifest(Path(options.calibrate), split=options.split)

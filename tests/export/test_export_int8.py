@@ -26,9 +26,8 @@ from rate.cli.main import run
 from rate.config import Execution
 from rate.data.manifest import read_manifest
 from rate.errors import ParityError, UsageError
-from rate.export.export import ExportOptions
-from rate.export.precision import accept_int8
-from rate.export.precision.accept_int8 import measure_flips
+from rate.export import export as export_module
+from rate.export.export import ExportOptions, measure_flips
 from rate.kernels.rise import Rise
 from rate.records import schema_of
 
@@ -65,7 +64,7 @@ def said() -> list[str]:
 @pytest.fixture(scope="module")
 def artifact(source: str, classes: Path, manifest: Path, said: list[str]) -> Artifact:
     options = ExportOptions(classes=classes, precision="int8", calibrate=manifest, split="test", max_flips=1.0)
-    return accept_int8.export(source, manifest.parent / "artifact", options, said.append)
+    return export_module.export(source, manifest.parent / "artifact", options, said.append)
 
 
 def test_an_artifact_holds_both_graphs_and_says_what_int8_changes(artifact: Artifact, said: list[str]) -> None:
@@ -153,7 +152,7 @@ def test_the_command_refuses_and_leaves_nothing_behind(
     def refuse(*arguments: object, **keywords: object) -> None:
         raise ParityError("int8 changes too much")
 
-    monkeypatch.setattr(accept_int8, "measure_flips", refuse)
+    monkeypatch.setattr(export_module, "measure_flips", refuse)
     arguments = ["export", source, "--classes", str(classes), "--out", str(tmp_path / "a"), "--precision", "int8"]
     arguments.append("--calibrate")
     assert run([*arguments, str(manifest), "--calibration-images", "2", "--json"]) == 4
@@ -175,13 +174,13 @@ def test_an_evaluation_in_int8_says_so(artifact: Artifact, manifest: Path, tmp_p
 
 
 def test_what_int8_cannot_answer_counts_as_changed(artifact: Artifact, manifest: Path, monkeypatch) -> None:
-    samples, whole = read_manifest(manifest).samples, accept_int8._verdicts
+    samples, whole = read_manifest(manifest).samples, export_module._verdicts
 
     def loses_most(job, spec):
         found = whole(job, spec)
         return found if spec.precision == "f32" else {key: found[key] for key in sorted(found)[:1]}
 
-    monkeypatch.setattr(accept_int8, "_verdicts", loses_most)
+    monkeypatch.setattr(export_module, "_verdicts", loses_most)
     (flips,) = measure_flips(artifact, samples, allowed=1.0).heads
     assert flips.samples == len(samples)
     assert flips.predictions >= len(samples) - 1
