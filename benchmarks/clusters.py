@@ -10,8 +10,8 @@ import itertools
 
 import numpy as np
 
-from rate.intervals import score_interval, spread_of
-from rate.paired import mcnemar, sign_flip
+from rate.statistics.intervals import score_interval, spread_of
+from rate.statistics.paired import mcnemar, sign_flip
 from rate.types import Float64, Int64
 
 SIZES: dict[str, Int64] = {

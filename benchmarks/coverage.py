@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import clusters, record
-from rate.metrics import STATES, ir, pt, quadrants
-from rate.noise import share_without_noise, verdict_noise
-from rate.paired import difference
+from rate.statistics.metrics import STATES, ir, pt, quadrants
+from rate.statistics.noise import share_without_noise, verdict_noise
+from rate.statistics.paired import difference
 from rate.types import Bool, Float64, Int64
 
 ACCURACY = 0.8

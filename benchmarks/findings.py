@@ -31,11 +31,11 @@ from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.full import FtSettings, finetune_ft
 from rate.finetune.lp import LpSettings, finetune_lp
 from rate.finetune.recipe import Watch
-from rate.metrics import Counts, accuracy, ir, pt
-from rate.paired import difference, joint
 from rate.report.compare.pairing import states
 from rate.report.heads import HeadRun, load_heads
 from rate.runs.summary import ratio_json
+from rate.statistics.metrics import Counts, accuracy, ir, pt
+from rate.statistics.paired import difference, joint
 
 METHODS = ("ZS", "LP", "FT", "FLCP")
 SETTINGS = ("rho", "test", "seeds", "pretrain", "pretrain_epochs", "train", "epochs")

@@ -21,11 +21,11 @@ from benchmarks import record
 from benchmarks.real_scores import DESIGNS, FEW, SIZE, Scored, scored
 from rate.config import Measurement
 from rate.engine.stopping import boundary, stopping_for
-from rate.intervals import Z95
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Masks, evidence
+from rate.statistics.intervals import Z95
+from rate.statistics.validity import UNRESOLVABLE_BELOW, threshold
 from rate.types import Bool, Float64
-from rate.validity import UNRESOLVABLE_BELOW, threshold
 
 DEFAULT = "levels fixed"
 RUN = 2048

@@ -24,9 +24,9 @@ from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Bounds, Method, evidence
 from rate.methods import KEEP
-from rate.noise import verdict_noise
+from rate.statistics.noise import verdict_noise
+from rate.statistics.validity import UNRESOLVABLE_BELOW, relevance_mass, threshold
 from rate.types import Bool, Float32, Float64
-from rate.validity import UNRESOLVABLE_BELOW, relevance_mass, threshold
 
 SIZE = planted.SIZE
 DESIGNS: dict[str, Method] = {
@@ -205,7 +205,7 @@ def _statistics(kinds: dict[str, Float64], region: Bool, bounds: Bounds) -> Judg
 
 
 def _repeated(method: Method, cases: list[Case], logits: Float32) -> dict[str, object]:
-    """PT by separate draws of masks, and the spread that `rate.noise.verdict_noise` states for one of them."""
+    """PT by separate draws of masks, and what `rate.statistics.noise.verdict_noise` states for one of them."""
     blocks = [slice(start, start + REPEAT) for start in range(0, method.count, REPEAT)]
     right = [(case, logits[k]) for k, case in enumerate(cases) if case.clean.argmax() == case.label]
     found = [_drawn_again(method, case, own[part], part) for case, own in right for part in blocks]

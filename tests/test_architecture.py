@@ -19,7 +19,7 @@ ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
     ("config", "methods", "option"),
-    ("kernels", "intervals", "means", "metrics", "noise", "paired", "validity"),
+    ("kernels", "statistics"),
     ("data",),
     ("backends",),
     ("artifacts",),

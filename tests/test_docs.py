@@ -26,13 +26,13 @@ from rate.data.storage.remote_cache import CACHE_BYTES
 from rate.engine.workers.pool import CHUNK_SECONDS
 from rate.export.options import PLAN_BATCH, ExportOptions
 from rate.files import MAX_BYTES as LARGEST_READ
-from rate.intervals import MIN_CLUSTERS
 from rate.option import options_of
 from rate.records import MAX_DEPTH
 from rate.report.gate import decide, policy
 from rate.report.gate.markdown import LIMIT as MARKDOWN_BYTES
 from rate.report.schemas import all_schemas
 from rate.runs.parts import PART_SECONDS
+from rate.statistics.intervals import MIN_CLUSTERS
 
 ROOT = Path(rate.__file__).parent.parent
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}

@@ -12,9 +12,9 @@ import pytest
 import rate
 
 PACKAGE = Path(rate.__file__).parent
-MATHEMATICS = ("intervals", "metrics", "noise", "paired", "validity")
-MODULES = [*sorted(PACKAGE.glob("kernels/[!_]*.py")), *(PACKAGE / f"{name}.py" for name in MATHEMATICS)]
+MODULES = [*sorted(PACKAGE.glob("kernels/[!_]*.py")), *sorted(PACKAGE.glob("statistics/[!_]*.py"))]
 WITHOUT_EXAMPLE = {"from_settings", "rise_mask", "masks", "perturb", "swap", "sweep", "verdict_noise"}
+WITHOUT_EXAMPLE |= {"swap_means", "swap_values"}
 BARE_ARRAYS = {"Bool", "Float32", "Float64", "Int64", "UInt8"}
 
 

@@ -16,8 +16,8 @@ from rate.engine.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Ver
 from rate.errors import SampleError
 from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.kernels.separable import Perturbation
+from rate.statistics.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
 from rate.types import Float64, HeadValues, Int64, Prepared, Scores, SoftRegion
-from rate.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
 
 _SAMPLES_WITH_MASKS = 64
 """The latest samples whose masks are kept: more than are in flight at once."""

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
-from rate.means import SwapMeans, swap_means
-from rate.metrics import QUADRANTS, STATES, Counts, Ratio, membership, quadrant_codes, sample_ratio
 from rate.runs.failures import Failure, FailureCounts
 from rate.runs.shuffled import ranks
+from rate.statistics.means import SwapMeans, swap_means
+from rate.statistics.metrics import QUADRANTS, STATES, Counts, Ratio, membership, quadrant_codes, sample_ratio
+from rate.statistics.validity import Verdicts, is_resolvable
 from rate.types import Bool, Codes, Float64, Int64, SampleValues, UInt64
-from rate.validity import Verdicts, is_resolvable
 
 NO_CLUSTER = 0
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.metrics import Counts, quadrants
 from rate.runs.rows import SKETCH
+from rate.statistics.metrics import Counts, quadrants
 from rate.types import Bool, Float64, UInt64
 
 SHUFFLES = 8

@@ -11,9 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import UsageError
-from rate.means import SwapMeans
-from rate.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
-from rate.noise import NoiseFree, share_without_noise, verdict_noise
 from rate.records import record, write
 from rate.runs.failures import Failure
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
@@ -33,8 +30,11 @@ from rate.runs.summary_document import (
     Throughput,
 )
 from rate.runs.summary_text import as_html, as_text
+from rate.statistics.means import SwapMeans
+from rate.statistics.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
+from rate.statistics.noise import NoiseFree, share_without_noise, verdict_noise
+from rate.statistics.validity import Verdicts, sweep
 from rate.types import Bool, Json
-from rate.validity import Verdicts, sweep
 
 
 @dataclass(frozen=True, slots=True)

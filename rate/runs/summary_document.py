@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from rate.means import SwapMeans
-from rate.metrics import RatioRecord
-from rate.noise import NoiseFree
 from rate.records import Count, Document, Record, RunStatus, Share
 from rate.runs.failures import Failure
 from rate.runs.run_document import Rule
+from rate.statistics.means import SwapMeans
+from rate.statistics.metrics import RatioRecord
+from rate.statistics.noise import NoiseFree
 
 
 class MetricRecord(RatioRecord, frozen=True):

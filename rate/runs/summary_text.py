@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from rate.means import MEAN_TITLES, SampleMean
-from rate.metrics import Ratio
+from rate.statistics.means import MEAN_TITLES, SampleMean
+from rate.statistics.metrics import Ratio
 
 if TYPE_CHECKING:
     from rate.runs.summary import HeadSummary, Summary

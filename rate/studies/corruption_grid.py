@@ -26,12 +26,12 @@ from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import RunError
 from rate.files import remove_leftovers
-from rate.metrics import RatioRecord
 from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
 from rate.runs.folder import part_files
 from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary import load_summary
 from rate.runs.summary_document import HeadRecord, MetricRecord, SummaryDocument
+from rate.statistics.metrics import RatioRecord
 from rate.types import Json
 
 GRID = "grid.json"

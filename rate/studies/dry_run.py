@@ -12,12 +12,12 @@ from rate.engine.engine import Engine, slots_of
 from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
-from rate.metrics import QUADRANTS
 from rate.records import Count, Document, Sha256
 from rate.runs.folder import part_files
 from rate.runs.parts import ids_of
 from rate.runs.rows import MAP
 from rate.runs.run_document import read_run
+from rate.statistics.metrics import QUADRANTS
 
 ROW_BYTES = 900
 """The stored bytes of a row with its sketches, before compression."""

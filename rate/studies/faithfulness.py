@@ -28,15 +28,15 @@ from rate.engine.prediction import Prediction
 from rate.engine.verdict import Verdict
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
-from rate.intervals import Z95
 from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels
 from rate.kernels.score import softmax
 from rate.kernels.separable import rise
-from rate.metrics import Ratio, rank_correlation
 from rate.records import Count, Document, Record, record, write
 from rate.runs.rows import map_from_verdict
 from rate.runs.summary import ratio_json
 from rate.runs.summary_document import BesideUniform
+from rate.statistics.intervals import Z95
+from rate.statistics.metrics import Ratio, rank_correlation
 from rate.types import Float32, Float64, Int64, Sample
 
 FAITHFULNESS = "faithfulness.json"

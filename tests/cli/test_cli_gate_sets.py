@@ -9,7 +9,7 @@ import pytest
 from gate_runs import states, write_run
 
 from rate.cli.main import run
-from rate.intervals import MIN_CLUSTERS, Units
+from rate.statistics.intervals import MIN_CLUSTERS, Units
 
 SAMPLES = 600
 CHECKS = '[[check]]\nmetric = "accuracy"\nmax_drop = 0.02\n'

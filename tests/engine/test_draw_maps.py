@@ -18,9 +18,9 @@ from rate.data.digests import fingerprint
 from rate.engine.evaluate import Progress
 from rate.engine.job import Job
 from rate.errors import ConfigError, RunError
-from rate.metrics import quadrant_of
 from rate.runs.merge import merge
 from rate.runs.run_document import read_run
+from rate.statistics.metrics import quadrant_of
 from rate.types import Float32, Json
 from tests.engine.test_evaluate import assert_same_rows, rows_of
 

@@ -14,8 +14,6 @@ from gate_runs import decided
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
-from rate.means import LEAST, SWAP_METRICS, mean_of
-from rate.paired import mean_difference
 from rate.records import plain, written
 from rate.report.compare.compare import Comparison, compare
 from rate.report.heads import HeadRun, load_head
@@ -23,8 +21,10 @@ from rate.report.schemas import all_schemas
 from rate.runs.merge import merge
 from rate.runs.status import read_status
 from rate.runs.summary import HeadSummary, load_summary
+from rate.statistics.means import LEAST, SWAP_METRICS, mean_of
+from rate.statistics.paired import mean_difference
+from rate.statistics.validity import SWEEP_TAUS
 from rate.types import Float32
-from rate.validity import SWEEP_TAUS
 from tests.conftest import write_images
 
 

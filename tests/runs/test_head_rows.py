@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.metrics import METRICS, STATES, Counts, sample_ratio
 from rate.runs.head_rows import HEAD_ROW_COLUMNS, clusters_of, read_heads, states
 from rate.runs.rows import SCHEMA
+from rate.statistics.metrics import METRICS, STATES, Counts, sample_ratio
 
 ROW = st.fixed_dictionaries(
     {

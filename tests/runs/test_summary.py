@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from run_rows import row, run_json, write_parts
 
-from rate.intervals import MIN_CLUSTERS, score_interval
-from rate.metrics import Counts
 from rate.records import plain
 from rate.runs.summary import HeadSummary, load_summary
+from rate.statistics.intervals import MIN_CLUSTERS, score_interval
+from rate.statistics.metrics import Counts
 
 STATES = ["rr"] * 85 + ["rw"] * 15 + ["wr"] * 20 + ["ww"] * 20 + ["undefined_right"] * 8 + ["undefined_wrong"] * 2
 

@@ -21,8 +21,8 @@ from rate.data.set_faults import BoxUnits, suggestion
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
 from rate.errors import ConfigError, DataError, SampleError
-from rate.intervals import MIN_CLUSTERS
 from rate.records import Count, Document
+from rate.statistics.intervals import MIN_CLUSTERS
 from rate.types import Bool, Box, Sample
 
 OVERHANG = 1.0

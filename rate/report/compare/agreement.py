@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
-from rate.metrics import Ratio, RatioRecord, kappa, quadrants, rank_correlation
 from rate.records import Count, Document, Record, Signed, record
 from rate.report.compare.pairing import in_common
 from rate.report.heads import HeadRun
 from rate.runs.run_document import Rule
+from rate.statistics.metrics import Ratio, RatioRecord, kappa, quadrants, rank_correlation
 from rate.types import Bool, Float64
 
 _SAME = ("weights", "data")

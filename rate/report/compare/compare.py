@@ -9,10 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from rate.errors import UsageError
-from rate.intervals import MIN_CLUSTERS, Units
-from rate.means import MEAN_TITLES, SWAP_METRICS
-from rate.metrics import METRICS, QUADRANTS, STATES
-from rate.paired import Difference, Tables, difference, joint, mcnemar, sign_flip
 from rate.records import record
 from rate.report.compare.document import (
     ComparedHead,
@@ -26,6 +22,10 @@ from rate.report.compare.document import (
 from rate.report.compare.pairing import in_common, joint_tables, mean_differences
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
 from rate.runs.head_rows import clusters_of, states
+from rate.statistics.intervals import MIN_CLUSTERS, Units
+from rate.statistics.means import MEAN_TITLES, SWAP_METRICS
+from rate.statistics.metrics import METRICS, QUADRANTS, STATES
+from rate.statistics.paired import Difference, Tables, difference, joint, mcnemar, sign_flip
 from rate.types import Int64
 
 _RIGHT = ("rr", "rw", "undefined_right")

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from rate.means import SampleMean
-from rate.metrics import STATES, RatioRecord
 from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Share, Signed
+from rate.statistics.means import SampleMean
+from rate.statistics.metrics import STATES, RatioRecord
 
 State: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(STATES)})]
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError
-from rate.intervals import Units
-from rate.means import LEAST, SWAP_METRICS, swap_values
-from rate.paired import Difference, Tables, joint, joint_by_cluster, mean_difference
 from rate.report.heads import HeadRun
 from rate.runs.head_rows import clusters_of, column_values
+from rate.statistics.intervals import Units
+from rate.statistics.means import LEAST, SWAP_METRICS, swap_values
+from rate.statistics.paired import Difference, Tables, joint, joint_by_cluster, mean_difference
 from rate.types import Codes
 
 

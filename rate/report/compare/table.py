@@ -8,13 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rate.means import SampleMean
-from rate.metrics import QUADRANTS, STATES, Ratio
-from rate.paired import Difference
 from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
 from rate.report.tables.numbers import number, number_table
 from rate.report.tables.run import rule_line
+from rate.statistics.means import SampleMean
+from rate.statistics.metrics import QUADRANTS, STATES, Ratio
+from rate.statistics.paired import Difference
 
 _PROPERTIES = {"accuracy": "correct", "validity": "valid evidence"}
 

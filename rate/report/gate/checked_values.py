@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rate.intervals import Spread, Units
-from rate.means import LEAST, SampleMean, mean_of, swap_values
-from rate.metrics import QUADRANTS, STATES, Ratio, sample_ratio, share_of
-from rate.paired import Difference, difference
 from rate.report.compare.compare import Pair
 from rate.report.compare.pairing import in_common, joint_tables, mean_differences
 from rate.report.gate.policy import COUNTED, MEANS, Check
 from rate.report.heads import HeadRun
 from rate.runs.head_rows import clusters_of, column_values, slices, states
+from rate.statistics.intervals import Spread, Units
+from rate.statistics.means import LEAST, SampleMean, mean_of, swap_values
+from rate.statistics.metrics import QUADRANTS, STATES, Ratio, sample_ratio, share_of
+from rate.statistics.paired import Difference, difference
 from rate.types import Bool, Codes, Int64
 
 _BY_MAPS = "undefined: {} is measured by swaps, and {} is a run by maps; evaluate with --verdict swap"

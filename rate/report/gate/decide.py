@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
-from rate.intervals import Spread, Units
 from rate.records import record
 from rate.report.compare.compare import Pair, pair
 from rate.report.gate.checked_values import Reading, measured, number, printable, readings
@@ -17,6 +16,7 @@ from rate.report.gate.policy import MEANS, Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
 from rate.runs.head_rows import clusters_of
+from rate.statistics.intervals import Spread, Units
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
 """The states of a result, the worst first.

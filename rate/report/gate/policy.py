@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from rate.errors import ConfigError
 from rate.files import read_toml
-from rate.means import SWAP_METRICS
+from rate.statistics.means import SWAP_METRICS
 
 PolicySource: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """A path to a TOML file, its content as a mapping, or the list of checks alone."""

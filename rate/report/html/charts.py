@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.compute as pc
 
-from rate.metrics import QUADRANTS, quadrant_codes
 from rate.report.heads import HeadRun
+from rate.statistics.metrics import QUADRANTS, quadrant_codes
 from rate.types import Float64
 
 WIDTH, HEIGHT = 360.0, 210.0

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
-from rate.metrics import QUADRANTS, UNDEFINED, quadrant_of
 from rate.report.heads import HeadRun
 from rate.runs.maps import read_maps
 from rate.runs.rows import SKETCH
+from rate.statistics.metrics import QUADRANTS, UNDEFINED, quadrant_of
 from rate.types import Bool, Float64, Json
 
 GROUPS = (*QUADRANTS, UNDEFINED)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rate.means import SampleMean, SwapMeans
 from rate.methods import METHODS
 from rate.runs.run_document import Rule
 from rate.runs.summary import HeadSummary, Metric
+from rate.statistics.means import SampleMean, SwapMeans
 
 REASONS = {
     "empty-region": "the region is empty in model pixels",

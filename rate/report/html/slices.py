@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rate.metrics import Counts, Ratio, sample_ratio
 from rate.report.heads import HeadRun
 from rate.runs.head_rows import clusters_of, slices, states
+from rate.statistics.metrics import Counts, Ratio, sample_ratio
 
 SLICE_COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")
 """The columns of a row; the last three are [numerator, denominator, low, high]."""

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.errors import RunError
-from rate.metrics import RatioRecord
 from rate.records import read
 from rate.report.tables.numbers import number_table
+from rate.statistics.metrics import RatioRecord
 from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulMean, FaithfulnessDocument
 
 Row = tuple[str, str, str, str]

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.intervals import Units
-from rate.means import MEAN_TITLES, SWAP_METRICS, SampleMean
-from rate.metrics import Ratio
 from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
 from rate.runs.run_document import Rule
 from rate.runs.summary import HeadSummary, Metric, Summary
 from rate.runs.summary_document import BesideUniform
+from rate.statistics.intervals import Units
+from rate.statistics.means import MEAN_TITLES, SWAP_METRICS, SampleMean
+from rate.statistics.metrics import Ratio
 
 _MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
 

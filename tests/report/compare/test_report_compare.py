@@ -16,14 +16,14 @@ from rich.console import Console
 
 import rate
 from rate.errors import RunError, UsageError
-from rate.intervals import MIN_CLUSTERS
-from rate.metrics import STATES, Ratio
-from rate.paired import mcnemar
 from rate.records import plain, schema_of, written
 from rate.report.compare.compare import compare, pair, signed
 from rate.report.compare.document import ComparisonDocument
 from rate.report.compare.table import comparison_table, p_value
 from rate.report.heads import load_head
+from rate.statistics.intervals import MIN_CLUSTERS
+from rate.statistics.metrics import STATES, Ratio
+from rate.statistics.paired import mcnemar
 
 SCHEMA = schema_of(ComparisonDocument)
 FIRST = ["rr", "rr", "rw", "wr", "ww", "undefined_right", "error", "rr"]

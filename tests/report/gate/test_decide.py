@@ -21,7 +21,6 @@ from run_rows import FORWARDS, IDENTITY
 
 from rate.config import Measurement
 from rate.errors import RunError, UsageError
-from rate.intervals import score_interval
 from rate.records import plain, schema_of, written
 from rate.report.compare.compare import pair
 from rate.report.gate.checked_values import Reading, number
@@ -32,6 +31,7 @@ from rate.report.gate.markdown import markdown
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
 from rate.runs.run_document import SampleCounts
+from rate.statistics.intervals import score_interval
 
 MIXED = states(rr=60, rw=20, wr=10, ww=5, capped=5, undefined_right=3, undefined_wrong=2, error=5)
 """n 110: accuracy 88/105, PT 65/85, IR 65/75, undefined 5, capped 5, errors 5."""

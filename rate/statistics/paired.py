@@ -21,9 +21,9 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from rate.intervals import MIN_CLUSTERS, score_interval, spread_of, student_quantile
-from rate.means import SampleMean, mean_of, residual_correlation
-from rate.metrics import STATES, Ratio, membership
+from rate.statistics.intervals import MIN_CLUSTERS, score_interval, spread_of, student_quantile
+from rate.statistics.means import SampleMean, mean_of, residual_correlation
+from rate.statistics.metrics import STATES, Ratio, membership
 from rate.types import Bool, Codes, Float64, Int64, SampleValues
 
 Table: TypeAlias = Annotated[Int64, "7 7"]

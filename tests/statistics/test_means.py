@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rate.intervals import score_interval, student_quantile
-from rate.means import LEAST, SWAP_METRICS, mean_of, residual_correlation, swap_means
-from rate.paired import mean_difference
+from rate.statistics.intervals import score_interval, student_quantile
+from rate.statistics.means import LEAST, SWAP_METRICS, mean_of, residual_correlation, swap_means
+from rate.statistics.paired import mean_difference
 
 DRAWS = 500
 SHARES = st.integers(0, 8).map(lambda k: k / 8)

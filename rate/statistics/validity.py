@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rate.metrics import Counts, ir, pt, quadrant_codes, quadrants
+from rate.statistics.metrics import Counts, ir, pt, quadrant_codes, quadrants
 from rate.types import Codes, HeatMap, Region, SampleFlags, SampleValues
 
 UNRESOLVABLE_BELOW = 0.2

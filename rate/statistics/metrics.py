@@ -15,8 +15,8 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from rate.intervals import MIN_CLUSTERS, Spread, score_interval, spread_over
 from rate.records import Count, Record, Share
+from rate.statistics.intervals import MIN_CLUSTERS, Spread, score_interval, spread_over
 from rate.types import Bool, Codes, SampleFlags, SampleValues
 
 QUADRANTS = ("rr", "rw", "wr", "ww")

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
-from rate.intervals import Spread, score_interval, spread_over
-from rate.metrics import ir, pt, quadrants
 from rate.records import Record, Share
+from rate.statistics.intervals import Spread, score_interval, spread_over
+from rate.statistics.metrics import ir, pt, quadrants
 from rate.types import Codes, SampleFlags, SampleValues
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from rate.intervals import MIN_CLUSTERS, Spread, Units, score_interval, spread_of, student_quantile
+from rate.statistics.intervals import MIN_CLUSTERS, Spread, Units, score_interval, spread_of, student_quantile
 
 
 @given(st.integers(0, 3000), st.integers(1, 3000))

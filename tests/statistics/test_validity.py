@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.kernels import reference
-from rate.metrics import quadrants
-from rate.validity import (
+from rate.statistics.metrics import quadrants
+from rate.statistics.validity import (
     Verdicts,
     is_valid,
     localization,

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
-from rate.intervals import MIN_CLUSTERS
-from rate.metrics import METRICS, STATES, Counts, ratio
-from rate.paired import Difference, difference, joint, joint_by_cluster, mcnemar, sign_flip
+from rate.statistics.intervals import MIN_CLUSTERS
+from rate.statistics.metrics import METRICS, STATES, Counts, ratio
+from rate.statistics.paired import Difference, difference, joint, joint_by_cluster, mcnemar, sign_flip
 
 # A fine-tuned head against a zero-shot one: rows the first's state, columns the second's.
 TYPICAL = np.zeros((7, 7))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
-from rate.intervals import score_interval
-from rate.metrics import ir, pt, quadrants
-from rate.noise import share_without_noise, verdict_noise
+from rate.statistics.intervals import score_interval
+from rate.statistics.metrics import ir, pt, quadrants
+from rate.statistics.noise import share_without_noise, verdict_noise
 
 HALF = np.full(400, 0.5)
 

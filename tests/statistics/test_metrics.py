@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from rate.intervals import MIN_CLUSTERS, score_interval
-from rate.metrics import (
+from rate.statistics.intervals import MIN_CLUSTERS, score_interval
+from rate.statistics.metrics import (
     METRICS,
     QUADRANTS,
     STATES,

@@ -14,8 +14,8 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from rate.intervals import MIN_CLUSTERS, score_interval, spread_over, student_quantile
 from rate.records import Count, Record, Signed
+from rate.statistics.intervals import MIN_CLUSTERS, score_interval, spread_over, student_quantile
 from rate.types import Codes, SampleValues
 
 SWAP_METRICS = ("object_only", "background_only", "gap")
@@ -86,7 +86,7 @@ def mean_of(values: SampleValues, cluster: Codes | None = None, least: float = 0
 
     >>> mean = mean_of(np.array([0.5, 1.0, 0.75, 0.75]))
     >>> mean.value, round(mean.low, 3), round(mean.high, 3)
-    (0.75, 0.361, 0.942)
+    (0.75, 0.385, 0.935)
 
     Args:
         values: the value of each of m samples.
