@@ -4,11 +4,14 @@ Swaps, of 8 other pictures and until the verdict is clear, and maps of dropped p
 judged as in `benchmarks.validity`. The object's exact mask is given as a mask, all other regions are boxes.
 
     python -m benchmarks.planted_runs [--work build/validity] [--instruments swap tokens] [--towers cnn vit contour]
+
+Rows of towers and shortcuts that a call does not ask for stay in the record as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,21 +44,29 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/validity"))
     parser.add_argument("--instruments", nargs="+", default=list(INSTRUMENTS), choices=list(INSTRUMENTS))
     parser.add_argument("--towers", nargs="+", default=list(planted.TOWERS))
+    parser.add_argument("--shortcuts", nargs="+", default=["tag", "scene"])
     parser.add_argument("--images", type=int, default=300, help="pictures of each shortcut")
     arguments = parser.parse_args()
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in arguments.instruments}
     for tower in arguments.towers:
-        for shortcut in ("tag", "scene"):
+        for shortcut in arguments.shortcuts:
             data = planted.agreeing(arguments.work, tower, shortcut, 300)
             artifacts = {kind: planted.model(arguments.work, tower, kind) for kind in ("object", shortcut)}
             cases = {kind: cases_of(one, data, shortcut, kind)[: arguments.images] for kind, one in artifacts.items()}
             for name, found in rows.items():
                 if name == "swap" or tower in PATCHES:
                     for row in _judged(name, artifacts, cases):
-                        found.append({"tower": tower, "shortcut": shortcut, **row})
+                        found.append({"tower": tower, "shortcut": shortcut, "pictures": arguments.images, **row})
                         print(found[-1], flush=True)
     for name, found in rows.items():
-        record.write(f"planted_{name}", {"pictures": arguments.images, "rows": found})
+        record.write(f"planted_{name}", {"rows": _kept(name, found) + found})
+
+
+def _kept(instrument: str, found: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows of earlier calls on other models than those of the rows ``found``."""
+    path, new = record.RESULTS / f"planted_{instrument}.json", {(row["tower"], row["shortcut"]) for row in found}
+    rows = json.loads(path.read_text(encoding="utf-8"))["figures"]["rows"] if path.exists() else []
+    return [row for row in rows if (row["tower"], row["shortcut"]) not in new]
 
 
 def _judged(
