@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import record
 from benchmarks.real_scores import DESIGNS, FEW, SIZE, Scored, scored
 from rate.config import Measurement
+from rate.engine.map_verdict import clearances
 from rate.engine.stopping import boundary, stopping_for
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Masks, evidence
@@ -48,7 +49,7 @@ class Case:
     threshold: float
     reference: float  # relevance mass by the reference
     masses: list[float]  # at every look
-    clearances: list[float]
+    clearances: list[float | None]
     errors: list[float]
 
     @property
@@ -88,7 +89,7 @@ def main() -> None:
     record.write("stopping", figures)
 
 
-CHECKPOINTS = stopping_for(Measurement(max_masks=RUN), DESIGNS[DEFAULT]).checkpoints
+CHECKPOINTS = stopping_for(Measurement(verdict="map", max_masks=RUN), DESIGNS[DEFAULT]).checkpoints
 
 
 def cases_of(number: int, one: Scored, design: Rise, count: int) -> Iterator[Case]:
@@ -99,6 +100,7 @@ def cases_of(number: int, one: Scored, design: Rise, count: int) -> Iterator[Cas
     reference = evidence(design.maps(*ends, one.scores[None, rest], part(masks, rest)), "positive")
     seen = [(one.scores[None, :look], part(masks, slice(0, look))) for look in CHECKPOINTS]
     maps = [design.maps(*ends, scores, drawn) for scores, drawn in seen]
+    strengths = [design.strength(*look, one_map) for look, one_map in zip(seen, maps, strict=True)]
     regions = [one.prepared.region, *drawn_regions(np.random.default_rng(number), count)]
     for k, region in enumerate(regions):
         bounds = design.bounds(region)
@@ -113,8 +115,8 @@ def cases_of(number: int, one: Scored, design: Rise, count: int) -> Iterator[Cas
             reference=mass(reference, region),
             masses=[mass(found, region) for found in evidences],
             clearances=[
-                float(design.clearance(*look, one_map, region, needed)[0])
-                for look, one_map in zip(seen, maps, strict=True)
+                clearances(design.clearance(*look, one_map, region, needed), strength, RUN / len(look[1]))[0]
+                for look, one_map, strength in zip(seen, maps, strengths, strict=True)
             ],
             errors=[
                 float(design.standard_error(*look, one_map, region)[0])
@@ -151,7 +153,7 @@ def drawn_regions(rng: np.random.Generator, count: int) -> list[Bool]:
 
 def stopped(cases: list[Case], confidence: float) -> dict[str, object]:
     """Runs that stop by the product's rule, against the reference."""
-    stopping = stopping_for(Measurement(max_masks=RUN, confidence=confidence), DESIGNS[DEFAULT])
+    stopping = stopping_for(Measurement(verdict="map", max_masks=RUN, confidence=confidence), DESIGNS[DEFAULT])
     ends: list[tuple[Case, int, str, bool]] = []
     for case in cases:
         for k, look in enumerate(stopping.checkpoints):

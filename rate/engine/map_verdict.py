@@ -24,6 +24,13 @@ _SAMPLES_WITH_MASKS = 64
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
+LUCK = 0.3
+"""The strength that chance gives to one in ten maps of scores that are unrelated to the masks.
+
+Strength grows with the number of masks. A map that would have too little at the last checkpoint, were it as lucky, is
+not drawn further.
+"""
+
 
 class MapInstrument:
     """Masks of a saliency method, folded into maps; see `rate.engine.verdict.Instrument`."""
@@ -110,7 +117,7 @@ class MapEvidence:
         self._maps = method.maps(np.array([p.score for p in predictions]), nothing, scores, self._masks)
         if not np.isfinite(self._maps.constant).all():
             raise SampleError("the scores of what stands where pixels are hidden are not finite (NaN or infinity)")
-        self._above_noise = method.above_noise(scores, self._masks, self._maps)
+        self._strength = method.strength(scores, self._masks, self._maps)
         self._area = float(prepared.region.mean())
 
     @cached_property
@@ -121,7 +128,7 @@ class MapEvidence:
             return [None] * len(self._predictions)
         needed = threshold(ceiling, floor, self._measurement.valid, self._measurement.tau)
         distances = self._method.clearance(self._scores, self._masks, self._maps, self._prepared.region, needed)
-        return [float(value) for value in np.where(self._above_noise, distances, 0.0)]
+        return clearances(distances, self._strength, self._method.count / self._scores.shape[1])
 
     @cached_property
     def _errors(self) -> Float64 | None:
@@ -138,10 +145,23 @@ class MapEvidence:
             bounds=self._bounds,
             forwards=CLEAN_ROWS + rows_before_masks(self._measurement, self._method) + self._scores.shape[1],
             settled=settled,
-            above_noise=bool(self._above_noise[k]),
+            above_noise=bool(self._strength[k] >= 1.0),
             standard_error=None if self._errors is None else float(self._errors[k]),
         )
         return verdict_on(head_evidence, self._prepared, self._predictions[k], self._measurement)
+
+
+def clearances(distances: HeadValues, strength: HeadValues, ahead: float) -> list[float | None]:
+    """Return the distances to the threshold as `SampleEvidence` has them.
+
+    Args:
+        distances: standard errors between evidence and threshold.
+        strength: see `rate.kernels.saliency.Method`.
+        ahead: the number of masks at the last checkpoint, relative to now.
+    """
+    found = np.where(strength >= 1.0, distances, 0.0)
+    may = (strength + LUCK) * ahead >= 1.0
+    return [float(value) if hope else None for value, hope in zip(found, may, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

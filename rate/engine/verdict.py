@@ -98,7 +98,8 @@ class SampleEvidence(Protocol):
     def clearance(self) -> list[float | None]:
         """The signed standard errors between each head's evidence and its threshold.
 
-        It is 0 for evidence that is not above its own noise, and None if no further row can make a verdict defined.
+        It is 0 for evidence that is not above its own noise, and None if no further row can make a verdict defined, or
+        hardly any.
         """
 
     def verdict(self, k: int, settled: str) -> Verdict:

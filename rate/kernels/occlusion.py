@@ -13,7 +13,7 @@ from rate.config import Measurement
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, occlusion
-from rate.types import HeadFlags, HeadMaps, HeadValues, Region, Scores
+from rate.types import HeadMaps, HeadValues, Region, Scores
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Occlusion:
         inside, outside = self._mean_over_windows(hidden, masks)
         return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
-    def above_noise(self, scores: Scores, masks: Masks, maps: Maps) -> HeadFlags:
-        """Tell whether the scores differ by more than float32 rounding; windows have no sampling noise."""
+    def strength(self, scores: Scores, masks: Masks, maps: Maps) -> HeadValues:
+        """Return infinity where the scores differ by more than float32 rounding; windows have no sampling noise."""
         resolution = RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
-        return np.asarray(np.ptp(scores, axis=1) > resolution)
+        return np.where(np.ptp(scores, axis=1) > resolution, np.inf, -np.inf)
 
     def standard_error(self, scores: Scores, masks: Masks, maps: Maps, region: Region) -> None:
         """Return None, because windows are not sampled."""

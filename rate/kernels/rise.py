@@ -28,10 +28,13 @@ from rate.errors import ConfigError
 from rate.kernels.fold import fold, project
 from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
 from rate.kernels.separable import Perturbation, rise
-from rate.types import Bool, Float64, HeadFlags, HeadMaps, HeadValues, Levels, Region, Scores
+from rate.types import Bool, Float64, HeadMaps, HeadValues, Levels, Region, Scores
 
-NOISE_Z = 3.0
-"""A map counts as signal when its energy lies this many standard deviations above that of unrelated scores."""
+NOISE_Z = 3.6
+"""A map counts as evidence when unrelated scores would reach its strength as rarely as a normal variable reaches this.
+
+Of unrelated scores at most 0.5 % then get a verdict over all checkpoints (`benchmarks.no_evidence`).
+"""
 
 
 @dataclass(frozen=True)
@@ -149,22 +152,29 @@ class Rise:
     def _moments(self) -> Moments:
         return moments(self.perturbation, self.cells == "fixed")
 
-    def above_noise(self, scores: Scores, masks: Masks, maps: Maps) -> HeadFlags:
-        """Tell whether the signal's energy exceeds that of scores unrelated to the masks by `NOISE_Z` deviations.
+    def strength(self, scores: Scores, masks: Masks, maps: Maps) -> HeadValues:
+        """Compare what the masks change with what they would change in scores that are unrelated to them.
 
-        Were score and mask independent within each level, the contrasts c would give a signal with covariance
-        v C, v = sum(c^2 q (1 - q)) and q (1 - q) C that of the masks, so its energy would have mean v tr(C) and
-        standard deviation v sqrt(2 tr(C^2)). Scores whose spread is below float32 resolution count as noise at any
-        energy.
+        Two ratios have a mean of 1 for unrelated scores and grow with the masks for others. One is the energy of the
+        signal without its constant part, to its expectation: with contrasts c it has covariance v C over the pixels,
+        v = sum(c^2 q (1 - q)) and q (1 - q) C that of the masks, so that the energy has mean v tr(C) and variance
+        2 v^2 tr(C^2). The other is the variance of the levels' means, to that of all scores. Both are close to a
+        chi-squared variable over its degrees of freedom, whose quantiles Wilson and Hilferty (1931) give. Scores whose
+        spread is below float32 resolution are constant.
         """
         variance = np.array([q * (1 - q) for q in self.shares])[masks.level]
         if self.cells == "fixed":
             variance *= self.side**2 / (self.side**2 - 1)
-        expected = self._contrasts(scores, masks.level) ** 2 @ variance * self._moments.trace
+        trace, square = self._moments.trace, self._moments.trace_of_square
+        expected = self._contrasts(scores, masks.level) ** 2 @ variance * trace
         energy = ((maps.signal - maps.constant[:, None, None]) ** 2).sum(axis=(1, 2))
-        spread = math.sqrt(2.0 * self._moments.trace_of_square) / self._moments.trace
+        found = _excess(energy, expected, trace**2 / square)
+        if (between := len(self.keep) - 1) > 0:
+            count, total = scores.shape[1], ((scores - scores.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+            of_levels = total - (centre_levels(scores, masks.level) ** 2).sum(axis=1)
+            found = np.maximum(found, _excess(of_levels / between, total / (count - 1), between))
         resolved = scores.std(axis=1) > RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
-        return np.asarray(resolved & (energy > expected * (1.0 + NOISE_Z * spread)))
+        return np.where(resolved, found, -np.inf)
 
     def standard_error(self, scores: Scores, masks: Masks, maps: Maps, region: Region) -> HeadValues:
         """Estimate the standard error of the relevance mass; it is 0 where there is no evidence."""
@@ -207,6 +217,13 @@ def from_settings(measurement: Measurement, size: int, patches: int | None) -> R
         count=measurement.most_masks,
         seed=measurement.seed,
     )
+
+
+def _excess(found: HeadValues, expected: HeadValues, freedom: float) -> HeadValues:
+    """Return 0 where ``found`` is as expected of noise, and 1 where it is as large as `NOISE_Z` allows."""
+    most = (1 - 2 / (9 * freedom) + NOISE_Z * math.sqrt(2 / (9 * freedom))) ** 3
+    ratio = np.divide(found, expected, out=np.ones_like(found), where=expected > 0)
+    return np.asarray((ratio - 1) / (most - 1))
 
 
 def centre_levels(values: Scores, level: Levels) -> Scores:

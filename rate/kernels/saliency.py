@@ -12,7 +12,6 @@ import numpy as np
 from rate.kernels.separable import Perturbation
 from rate.types import (
     Grids,
-    HeadFlags,
     HeadMaps,
     HeadValues,
     HeatMap,
@@ -99,8 +98,12 @@ class Method(Protocol):
     def bounds(self, region: Region) -> Bounds:
         """Compute the bounds of ``region`` from the distribution of the masks, without a forward or sampling."""
 
-    def above_noise(self, scores: Scores, masks: Masks, maps: Maps) -> HeadFlags:
-        """Tell whether a map exceeds the noise of scores that are unrelated to the masks."""
+    def strength(self, scores: Scores, masks: Masks, maps: Maps) -> HeadValues:
+        """Measure how much evidence there is.
+
+        1 is the least that counts, 0 the mean of scores that are unrelated to the masks, and scores that are constant
+        have minus infinity.
+        """
 
     def standard_error(self, scores: Scores, masks: Masks, maps: Maps, region: Region) -> HeadValues | None:
         """Estimate the sampling error of the positive evidence's relevance mass; None if masks are not sampled."""

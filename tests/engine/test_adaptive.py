@@ -56,7 +56,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(image_set, tmp_path:
     assert_same_rows(rows_of(tmp_path / "whole"), rows_of(tmp_path / "cut"))
 
 
-def test_a_model_that_sees_nothing_is_capped_and_has_no_verdict(image_set, tmp_path: Path) -> None:
+def test_a_model_that_sees_nothing_has_no_verdict_and_ends_early(image_set, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def blind(x: Float32) -> dict[str, Float32]:
@@ -66,8 +66,18 @@ def test_a_model_that_sees_nothing_is_capped_and_has_no_verdict(image_set, tmp_p
     rows = rows_of(tmp_path / "run").values()
     unseen = [row for row in rows if row["undefined_reason"] == "no-evidence"]
     assert len(unseen) >= 0.75 * len(rows)
-    assert {row["settled"] for row in unseen} == {"capped"}
+    assert {row["settled"] for row in unseen} <= {"capped", "decided"}
+    assert np.mean([row["forwards"] for row in unseen]) < 150
     assert load_summary(tmp_path / "run").heads == summary.heads
+
+
+def test_a_constant_model_ends_at_the_first_look(image_set, tmp_path: Path) -> None:
+    def constant(x: Float32) -> dict[str, Float32]:
+        return {head: np.full((len(x), classes), 0.3, np.float32) for head, classes in (("a", 2), ("b", 3))}
+
+    evaluate(job(image_set(4), **AUTO), FakeSpec(constant), tmp_path / "run")
+    rows = rows_of(tmp_path / "run").values()
+    assert {(row["undefined_reason"], row["forwards"]) for row in rows} <= {("no-evidence", 17), ("zero-evidence", 17)}
 
 
 def test_batches_stay_full_to_the_end(image_set, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ class Quarters:
     def bounds(self, region: Bool) -> Bounds:
         return Bounds(ceiling=1.0, floor=0.0)
 
-    def above_noise(self, scores: Float64, masks: Masks, maps: Maps) -> Bool:
-        return np.asarray(np.ptp(scores, axis=1) > 1e-6)
+    def strength(self, scores: Float64, masks: Masks, maps: Maps) -> Float64:
+        return np.where(np.ptp(scores, axis=1) > 1e-6, np.inf, -np.inf)
 
     def standard_error(self, scores: Float64, masks: Masks, maps: Maps, region: Bool) -> None:
         return None

@@ -47,5 +47,5 @@ def test_equal_scores_are_noise_and_a_fall_is_not() -> None:
     scores = np.full((2, one.count), 5.0)
     scores[1, 3] = 4.0
     maps = one.maps(np.full(2, 5.0), np.zeros(2), scores, masks)
-    np.testing.assert_array_equal(one.above_noise(scores, masks, maps), [False, True])
+    np.testing.assert_array_equal(one.strength(scores, masks, maps), [-np.inf, np.inf])
     assert one.standard_error(scores, masks, maps, np.ones((16, 16), bool)) is None

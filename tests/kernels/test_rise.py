@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rate.engine.map_verdict import LUCK
 from rate.errors import ConfigError
 from rate.kernels import reference
 from rate.kernels.rise import Rise, moments
@@ -211,21 +212,37 @@ def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str, k
 
 @pytest.mark.parametrize("keep", KEEPS)
 @pytest.mark.parametrize("cells", CELLS)
-def test_scores_unrelated_to_the_masks_are_not_above_noise(cells: str, keep: tuple[float, ...]) -> None:
-    one = method(size=32, side=7, cells=cells, keep=keep, count=128)
+def test_scores_unrelated_to_the_masks_have_no_strength(cells: str, keep: tuple[float, ...]) -> None:
+    one, rng = method(size=32, side=7, cells=cells, keep=keep, count=128), np.random.default_rng(0)
     masks = one.draw("a", 0, one.count)
-    noise = np.random.default_rng(0).normal(size=(400, one.count)) * (1.0 + masks.level) + 7.0 * masks.level
-    flat = one.above_noise(noise, masks, one.maps(*NO_EFFECT, noise, masks))
-    assert flat.mean() <= 0.03
-    signal = masks.grid[:, 3, 3] * 2.0 + 0.3 * noise[0]
-    assert one.above_noise(signal[None], masks, one.maps(*NO_EFFECT, signal[None], masks)).all()
+    noise = rng.normal(size=(1000, one.count))
+    found = one.strength(noise, masks, one.maps(np.zeros(1000), np.zeros(1000), noise, masks))
+    assert found.mean() == pytest.approx(0.0 if len(keep) == 1 else 0.1, abs=0.06), (
+        "the larger of two where levels differ"
+    )
+    assert (found >= 1).mean() <= 0.004
+    assert (found > LUCK).mean() == pytest.approx(0.1, abs=0.07)
+    for signal in (2.0 * masks.grid[:, 3, 3] + 0.3 * noise[0], 9.0 * masks.level + noise[0]):
+        strength = one.strength(signal[None], masks, one.maps(*NO_EFFECT, signal[None], masks))
+        assert strength[0] >= 1 or np.ptp(9.0 * masks.level) == 0
 
 
-def test_rounding_is_noise_even_when_it_follows_the_masks() -> None:
+def test_strength_grows_with_the_masks() -> None:
+    one = method(size=32, side=7, keep=(0.2, 0.5, 0.8), count=3200)
+    found = []
+    for count in (200, 800, 3200):
+        masks = one.draw("a", 0, count)
+        scores = masks.grid[:, 3, 3][None] + np.random.default_rng(0).normal(0, 0.5, (1, count))
+        found.append(one.strength(scores, masks, one.maps(*NO_EFFECT, scores, masks))[0])
+    assert found[1] / found[0] == pytest.approx(4, rel=0.4)
+    assert found[2] / found[1] == pytest.approx(4, rel=0.4)
+
+
+def test_rounding_is_no_evidence_even_when_it_follows_the_masks() -> None:
     one = method()
     masks = one.draw("a", 0, one.count)
     scores = 12.0 + 1e-7 * masks.grid[:, 2, 2][None].astype(np.float64)
-    assert not one.above_noise(scores, masks, one.maps(*NO_EFFECT, scores, masks)).any()
+    assert one.strength(scores, masks, one.maps(*NO_EFFECT, scores, masks)) == -np.inf
 
 
 @pytest.mark.parametrize("keep", KEEPS)

@@ -89,7 +89,7 @@ def test_a_score_that_reads_one_patch_is_found_there_and_noise_is_none() -> None
     noise = np.random.default_rng(2).normal(size=(200, 1000))
     scores = np.concatenate([masks.grid[:, 1, 3][None], noise])
     maps = one.maps(np.ones(201), np.zeros(201), scores, masks)
-    above = one.above_noise(scores, masks, maps)
+    above = one.strength(scores, masks, maps) >= 1
     assert above[0]
     assert above[1:].mean() < 0.03
     region = np.zeros((40, 40), bool)
