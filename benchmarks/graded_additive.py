@@ -24,8 +24,8 @@ from rate.kernels.saliency import Bounds, Method
 from rate.kernels.swap import ShapleyValues, shapley_values
 from rate.kernels.tokens import RiseTokens
 from rate.methods import KEEP
+from rate.statistics.validity import localization
 from rate.types import Bool, Float64
-from rate.validity import localization
 
 SIZE = 64
 AREAS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.75)
