@@ -17,7 +17,7 @@ def test_verdicts_of_maps_turn_over_near_one_half(rest: str, area: float) -> Non
     turns = SHARES[(np.stack(endless) >= 0.5).argmax(axis=1)]
     assert turns.mean() == pytest.approx(0.5, abs=0.12)
     drawn = np.stack([sampled(one, RISE) for one in models[:4]])
-    assert np.abs(np.clip(drawn, 0, 1) - np.clip(endless[:4], 0, 1)).mean() < 0.06
+    assert np.abs(np.clip(drawn, 0, 1) - np.clip(endless[:4], 0, 1)).mean() < 0.08
 
 
 @pytest.mark.parametrize("rest", RESTS)
