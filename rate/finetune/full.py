@@ -7,13 +7,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from rate.artifacts.checkpoint import CHECKPOINT, LINEAR, Checkpoint
+from rate.artifacts.checkpoint import CHECKPOINT
 from rate.artifacts.folders import check_replaceable
-from rate.artifacts.records import Base
-from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower
 from rate.finetune.loop import train_checkpoint
-from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
+from rate.finetune.lp import linear_checkpoint, sets_of_linear
+from rate.finetune.recipe import Finetuned, Watch
 from rate.finetune.settings import FtSettings as FtSettings
 
 
@@ -37,22 +36,8 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)
     model = open_tower(source, keep_head=True)
-    sets = read_sets(data, settings.split, settings.val_split)
-    classes = labels_of(sets.train) if settings.classes is None else read_classes(settings.classes, None)
-    check_labels(sets, classes)
-    for text in (*model.notices, *sets.train.notices):
-        watch.notice(text)
-    draft = Checkpoint(
-        path=out,
-        family=model.family,
-        model=model.config,
-        classes=classes,
-        prompts=(),
-        geometry=model.geometry,
-        recipe={"name": "ft", "optimizer": "adam", **settings.to_json()},
-        base=Base(model.source, model.weights),
-        head=LINEAR,
-    )
+    sets, classes = sets_of_linear(data, model, settings, watch)
+    draft = linear_checkpoint(out, model, classes, {"name": "ft", "optimizer": "adam", **settings.to_json()})
     return train_checkpoint(draft, _Classifier(model.tower, _first_head(model, classes, watch)), sets, settings, watch)
 
 

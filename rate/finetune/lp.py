@@ -15,16 +15,9 @@ from rate.data.manifest import Manifest
 from rate.export.options import read_classes
 from rate.export.sources.open_source import SourceModel, open_tower
 from rate.finetune.features import Features, extract
-from rate.finetune.recipe import (
-    FailedRow,
-    Finetuned,
-    Watch,
-    check_labels,
-    labels_of,
-    read_sets,
-    targets_of,
-)
+from rate.finetune.recipe import FailedRow, Finetuned, Sets, Watch, check_labels, labels_of, read_sets, targets_of
 from rate.finetune.settings import LpSettings as LpSettings
+from rate.types import Json
 
 
 def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch: Watch | None = None) -> Finetuned:
@@ -45,11 +38,7 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)
     model = open_tower(source)
-    sets = read_sets(data, settings.split, settings.val_split)
-    classes = labels_of(sets.train) if settings.classes is None else read_classes(settings.classes, None)
-    check_labels(sets, classes)
-    for text in (*model.notices, *sets.train.notices):
-        watch.notice(text)
+    sets, classes = sets_of_linear(data, model, settings, watch)
     train = _extract(model, sets.train, settings, watch)
     with torch_threads(settings.threads):
         head = train_head(train.values, _targets(train, classes), len(classes), settings, watch)
@@ -62,18 +51,39 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
         train_accuracy=accuracy(head, train.values, _targets(train, classes)),
         val_accuracy=accuracy(head, val.values, _targets(val, classes)) if val else None,
     )
-    checkpoint = Checkpoint(
+    recipe = {"name": "lp", "optimizer": "adam", **settings.to_json(), **result.in_recipe}
+    checkpoint = linear_checkpoint(out, model, classes, recipe)
+    save_checkpoint(checkpoint, model.tower.state_dict(), head, settings.force)
+    return result
+
+
+def sets_of_linear(data: Path, model: SourceModel, settings: LpSettings, watch: Watch) -> tuple[Sets, tuple[str, ...]]:
+    """Read the rows and the classes of a recipe with a linear head, and pass the notices of model and data on.
+
+    Raises:
+        DataError: as `read_sets` and `check_labels`.
+        UsageError: the file of classes cannot be used.
+    """
+    sets = read_sets(data, settings.split, settings.val_split)
+    classes = labels_of(sets.train) if settings.classes is None else read_classes(settings.classes, None)
+    check_labels(sets, classes)
+    for text in (*model.notices, *sets.train.notices):
+        watch.notice(text)
+    return sets, classes
+
+
+def linear_checkpoint(out: Path, model: SourceModel, classes: tuple[str, ...], recipe: Json) -> Checkpoint:
+    """Describe the checkpoint of a linear head on the tower of ``model``."""
+    return Checkpoint(
         path=out,
         family=model.family,
         model=model.config,
         classes=classes,
         prompts=(),
         geometry=model.geometry,
-        recipe={"name": "lp", "optimizer": "adam", **settings.to_json(), **result.in_recipe},
+        recipe=recipe,
         base=Base(model.source, model.weights),
     )
-    save_checkpoint(checkpoint, model.tower.state_dict(), head, settings.force)
-    return result
 
 
 def train_head(

@@ -151,21 +151,6 @@ def workers_that_fit(resources: Mapping[str, float], needs: Needs) -> int:
     return fitting
 
 
-class Actor:
-    """A `Worker` inside an actor."""
-
-    def __init__(self, opener: Opener) -> None:
-        self._worker = Worker(opener)
-
-    def load(self) -> Answer:
-        """See `Worker`."""
-        return self._worker.load()
-
-    def evaluate(self, job: Job, samples: Sequence[Sample]) -> Answer:
-        """See `Worker`."""
-        return self._worker.evaluate(job, samples)
-
-
 class RayWorkers:
     """`rate.engine.workers.base.Workers` as actors on a connected Ray, each with its own resources."""
 
@@ -178,7 +163,7 @@ class RayWorkers:
             num_gpus=needs.gpus,
             max_restarts=0,
             runtime_env={"env_vars": limits} if limits else None,  # the actor's machine may have other values
-        )(Actor)
+        )(Worker)
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}  # reference of a task -> worker
 
