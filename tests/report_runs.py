@@ -14,10 +14,10 @@ from PIL import Image
 from run_rows import run_json, write_parts
 
 from rate.config import Measurement
+from rate.data.digests import fingerprint
 from rate.data.images.geometry import Geometry
 from rate.data.manifest import read_manifest
 from rate.records import plain
-from rate.report.html.selection import rank_of
 from rate.runs.parts import write_table
 from rate.runs.rows import MAP_SCHEMA
 from rate.types import Json
@@ -136,7 +136,7 @@ def saved(head: str, k: int, plan: Plan) -> Json:
         "id": identifier(k),
         "head": head,
         "quadrant": quadrant,
-        "rank": rank_of(identifier(k)),
+        "rank": fingerprint(identifier(k)),
         "side": 56,
         "map": (values / values.max()).astype(np.float16).tobytes(),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,13 +105,9 @@ def check_heads(heads: Sequence[HeadInfo], error: type[Exception] = ArtifactErro
     if not heads or len(set(names)) < len(names):
         raise error(f"an artifact needs heads of different names, got {names}")
     for head in heads:
-        repeated = sorted({name for name in head.classes if head.classes.count(name) > 1}) if _repeats(head) else []
+        repeated = sorted(name for name, count in Counter(head.classes).items() if count > 1)
         if not head.classes or "" in head.classes or repeated:
             raise error(f"head {head.name!r} needs class names that are not empty and differ; repeated: {repeated[:5]}")
-
-
-def _repeats(head: HeadInfo) -> bool:
-    return len(set(head.classes)) < len(head.classes)
 
 
 def _check_forms(artifact: Artifact) -> None:

@@ -57,7 +57,7 @@ def count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
 
 def _read_pickled(path: Path) -> Any:
     members = _members(path)
-    if _is_torchscript(members):
+    if any(one.filename.endswith("/constants.pkl") for one in members):  # torch.save writes no code
         raise UsageError(
             f"weights file {path} is a TorchScript archive, a program that loading it would run, so it is refused; "
             f"where you trust it, keep its tensors alone: torch.save(torch.jit.load({str(path)!r}, map_location='cpu')"
@@ -93,11 +93,6 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
     except Exception as error:  # damaged names and sizes raise exceptions of any type
         raise UsageError(f"weights file {path} cannot be read ({first_line(error)}); {_DAMAGED}") from error
     return members
-
-
-def _is_torchscript(members: list[zipfile.ZipInfo]) -> bool:
-    """Tell whether an archive contains code, which torch.save never writes."""
-    return any(one.filename.endswith("/constants.pkl") for one in members)
 
 
 def _tensors(state: Any, path: Path) -> State:

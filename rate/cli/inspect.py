@@ -47,7 +47,8 @@ def describe(artifact: Artifact) -> str:
         ("parity", _parity(artifact.parity["pixels"])),
         *(
             ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(parity)}")
-            for parity in _tokens(artifact)
+            for form, parity in artifact.parity.items()
+            if form == "tokens"
         ),
         *(
             (form.removeprefix("pixels-"), _half(parity))
@@ -83,11 +84,6 @@ def _input(geometry: Geometry) -> str:
     before = f"squash to {geometry.size}" if geometry.crop == "squash" else f"resize {geometry.resize}, centre crop"
     mean, std = (",".join(f"{value:g}" for value in values) for values in (geometry.mean, geometry.std))
     return f"{geometry.size}x{geometry.size}, {geometry.interpolation}, {before}, mean {mean}, std {std}"
-
-
-def _tokens(artifact: Artifact) -> list[Parity]:
-    """Return the parity of the token form, if there is one."""
-    return [artifact.parity["tokens"]] if "tokens" in artifact.parity else []
 
 
 def _parity(parity: Parity) -> str:

@@ -101,14 +101,14 @@ class BankDraw:
     def add(self, sample: Sample) -> None:
         """Offer a sample."""
         digest = _digest(self.seed, sample.id)
-        if len(self._kept) >= self._most and digest > self._kept[-1][0]:
+        if len(self._kept) >= self.size + SPARE and digest > self._kept[-1][0]:
             return
         bisect.insort(self._kept, (digest, sample.id, sample))
         self._of_class[sample.label] += 1
         # Taking in ascending order what no limit forbids is the same as dropping the last one that breaks a limit.
-        if self._of_class[sample.label] > self._most_of_class:
+        if self._of_class[sample.label] > self.size // 2:
             self._drop(next(k for k in range(len(self._kept))[::-1] if self._kept[k][2].label == sample.label))
-        elif len(self._kept) > self._most:
+        elif len(self._kept) > self.size + SPARE:
             self._drop(-1)
 
     def bank(self, decode: Callable[[Sample], Prepared], threads: int = 2) -> Bank:
@@ -117,14 +117,6 @@ class BankDraw:
         ``decode`` gives the pixels of a sample and the digest of its content.
         """
         return _read([sample for _, _, sample in self._kept], self.size, self.seed, decode, threads)
-
-    @property
-    def _most(self) -> int:
-        return self.size + SPARE
-
-    @property
-    def _most_of_class(self) -> int:
-        return self.size // 2
 
     def _drop(self, at: int) -> None:
         self._of_class[self._kept.pop(at)[2].label] -= 1

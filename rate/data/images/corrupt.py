@@ -99,7 +99,10 @@ def parse_corruption(text: str, seed: int = 0) -> tuple[Corruption, ...]:
     """
     name, colon, severity = text.partition(":")
     if name != "all" and name not in TYPES:
-        raise ConfigError(f"{text!r} is no corruption; expected TYPE:SEVERITY, e.g. fog:3, TYPE or all; {_known()}")
+        raise ConfigError(
+            f"{text!r} is no corruption; expected TYPE:SEVERITY, e.g. fog:3, TYPE or all; the types are "
+            f"{', '.join(TYPES)}"
+        )
     if colon and severity not in {str(known) for known in SEVERITIES}:
         raise ConfigError(f"the severity of {text!r} must be 1 to 5, e.g. {name}:3")
     types = TYPES if name == "all" else (name,)
@@ -214,10 +217,6 @@ def region_in_crop(sample: Sample, size: tuple[int, int]) -> Bool:
     mask = load_mask(sample.mask, sample.mask_stamp)
     check_mask_size(sample, mask, size)
     return CROP.region_from_mask(mask)
-
-
-def _known() -> str:
-    return f"the types are {', '.join(TYPES)}"
 
 
 def _seed(corruption: Corruption, key: str) -> int:

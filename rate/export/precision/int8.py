@@ -7,7 +7,7 @@ import io
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -124,14 +124,10 @@ def quantize(graph: Path, out: Path, feeds: Feeds | Sequence[Feed]) -> None:
             )
         openvino.save_model(quantized, str(out), compress_to_fp16=False)
     except Exception as error:  # both libraries raise arbitrary exceptions
+        reason = str(error).strip().rpartition("\n")[2]  # the lines before it are a position in the sources
         raise RateError(
-            f"NNCF cannot quantize {graph.name}: {type(error).__name__}: {_last_line(error)}; use --precision f32"
+            f"NNCF cannot quantize {graph.name}: {type(error).__name__}: {reason}; use --precision f32"
         ) from error
-
-
-def _last_line(error: Exception) -> str:
-    """Return the last line, which has the reason; the lines before it are a position in the sources."""
-    return str(error).strip().rpartition("\n")[2]
 
 
 def unquantized_nodes(model: Any) -> set[str]:
@@ -140,7 +136,8 @@ def unquantized_nodes(model: Any) -> set[str]:
     pixels = inputs["pixels"]
     masks, images, blend = {*inputs.values()} - {pixels}, {pixels}, set[str]()
     for node in model.get_ordered_ops():
-        name, sources = node.get_friendly_name(), set(_sources(node))
+        name = node.get_friendly_name()
+        sources = {value.get_node().get_friendly_name() for value in node.input_values()}
         if mixed := sources & images:
             images.add(name)
             # images meet masks and each other until the tower takes what they make
@@ -151,11 +148,6 @@ def unquantized_nodes(model: Any) -> set[str]:
     first = next((node.get_friendly_name() for node in model.get_ordered_ops() if _is(node, "Convolution")), None)
     last = {_last_product(result.input_value(0).get_node()) for result in model.get_results()}
     return masks | blend | last | ({first} if first else set())
-
-
-def _sources(node: Any) -> Iterator[str]:
-    for value in node.input_values():
-        yield value.get_node().get_friendly_name()
 
 
 def _last_product(node: Any) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rate.artifacts.records import HeadInfo
 from rate.backends.base import Logits
 from rate.errors import UsageError
 from rate.export.sources.open_source import SourceModel
@@ -110,7 +109,8 @@ class Attentive:
         relevance = {}
         for head in self._heads:
             total = _score(outputs[head.name], torch.from_numpy(chosen[head.name])[:, None], score).sum()
-            relevance[head.name] = patch_maps(class_relevance(_weights(total, _layers(head, kept))), self.prefix)
+            layers = kept[-1:] if head.kind == "zero-shot" else kept  # as the paper takes them
+            relevance[head.name] = patch_maps(class_relevance(_weights(total, layers)), self.prefix)
         return logits, relevance
 
     def _check(self, source: str, size: int) -> int:
@@ -135,11 +135,6 @@ class Attentive:
         if gradient[:, :, 1:].any() or not gradient.any():
             raise _refused(source, "its features are not read off a class token")
         return side
-
-
-def _layers(head: HeadInfo, kept: list[Tensor]) -> list[Tensor]:
-    """Return the layers to use: the paper takes the last one for zero-shot heads, and all of them for linear heads."""
-    return kept[-1:] if head.kind == "zero-shot" else kept
 
 
 def _score(logits: Tensor, column: Tensor, kind: str) -> Tensor:

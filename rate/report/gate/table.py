@@ -29,18 +29,14 @@ Line = tuple[str, ...]  # state, check, value, interval, denominator, reason
 
 def gate_table(decision: Decision) -> RenderableType:
     """Format one line for each result in the order of the policy, then notices, then the verdict."""
-    lines = [line for results in _by_check(decision) for line in _lines(results)]
+    by_check = ([one for one in decision.results if one.check == check] for check in decision.policy.checks)
+    lines = [line for results in by_check for line in _lines(results)]
     widths = [max(cell_len(line[k]) for line in lines) for k in range(5)]
     return Group(
         *(_padded(line, widths) for line in lines),
         *(Text(f"note: {printable(remark)}", style="yellow") for remark in decision.remarks),
         Text(printable(decision.headline), style=_STYLES.get(decision.verdict, "bold yellow")),
     )
-
-
-def _by_check(decision: Decision) -> Iterator[list[Result]]:
-    for check in decision.policy.checks:
-        yield [result for result in decision.results if result.check == check]
 
 
 def _lines(results: list[Result]) -> Iterator[Line]:

@@ -69,11 +69,6 @@ def select(heads: Sequence[HeadRun], most: int) -> list[ShownSample]:
     return sorted(itertools.islice(turns, most), key=_order)
 
 
-def rank_of(identifier: str) -> int:
-    """Compute the rank of the sample's saved map."""
-    return fingerprint(identifier)
-
-
 def _order(shown: ShownSample) -> tuple[int, int, str, int]:
     """Return the sorting key that puts one sample of two heads in one quadrant side by side."""
     return GROUPS.index(shown.quadrant), shown.rank, shown.id, shown.head
@@ -85,7 +80,7 @@ def _candidates(position: int, head: HeadRun) -> Iterator[ShownSample]:
     if not maps:
         for name, row in rows.items():
             heat = _heat(row["evidence_sketch"], SKETCH)
-            yield ShownSample(position, _group(row), rank_of(name), row, heat, coarse=True)
+            yield ShownSample(position, _group(row), fingerprint(name), row, heat, coarse=True)
     for saved in maps:
         row, heat = rows[saved["id"]], _heat(saved["map"], saved["side"])
         yield ShownSample(position, _group(row), saved["rank"], row, heat, coarse=False)

@@ -71,7 +71,8 @@ def read_imagenet(
     Raises:
         DataError: there are no boxes, or the solution file is malformed.
     """
-    images = next((candidate for candidate in _image_folders(root, split) if candidate.is_dir()), root)
+    kaggle, torchvision = root / "ILSVRC" / "Data" / "CLS-LOC" / split, root / split
+    images = next((folder for folder in (kaggle, torchvision) if folder.is_dir()), root)
     lookup = _lookup(_boxes_of(root, split) if boxes is None else boxes)
     for image in image_files(images):
         try:
@@ -89,10 +90,6 @@ def read_imagenet(
             yield LeftOut(image, NO_BOX)
             continue
         yield Entry(image, class_name(names, synset, synset), region, split, annotated=annotation.size)
-
-
-def _image_folders(root: Path, split: str) -> tuple[Path, ...]:
-    return root / "ILSVRC" / "Data" / "CLS-LOC" / split, root / split
 
 
 def _boxes_of(root: Path, split: str) -> Path:
