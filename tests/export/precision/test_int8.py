@@ -140,10 +140,3 @@ def test_what_nncf_cannot_read_is_one_clear_message(tmp_path: Path) -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ExportOptions(**options)
-
-
-def test_int8_is_not_exported_without_a_judge(tmp_path: Path) -> None:
-    options = ExportOptions(precision="int8", calibrate=tmp_path / "m.csv")
-    with pytest.raises(ConfigError, match="which measure what it changes"):
-        export_artifact("timm:test_vit", tmp_path / "artifact", options)
-    assert list(tmp_path.iterdir()) == []
