@@ -36,6 +36,8 @@ SWAPS = [
     *(("box", "pictures", count) for count in COUNTS),
     *((form, "pictures", FEW) for form in FORMS if form != "box"),
     ("box", "covered", FEW),
+    ("box", "covered quarter", FEW),
+    ("box", "most covered", FEW),
     ("mask +4 soft 2", "covered", FEW),
     ("box", "own class too", FEW),
     ("box", "mean", 1),

@@ -24,7 +24,7 @@ BATCH = 64
 FILLS = 16
 FEW = 8
 POOL = 128
-CHOSEN = ("pictures", "covered")
+CHOSEN = ("pictures", "covered", "covered quarter", "most covered")
 METHOD = Rise(64, 7, (0.1, 0.3, 0.5, 0.7, 0.9), "fixed", 512, 0)
 
 FORMS: dict[str, tuple[str, float, float]] = {
@@ -70,8 +70,8 @@ class Pictures:
     def chosen(self, kind: str) -> Int64:
         """[n,f] the pictures that each picture meets.
 
-        ``covered``: of `POOL` pictures those whose own object the box hides most, so that a fill lends its scene to the
-        object, and its object to the scene.
+        ``covered``: by chance from the eighth of `POOL` pictures whose own object the box hides most, so that a fill
+        lends its scene to the object, and its object to the scene; from the quarter; or the most hidden ones.
         """
         if kind == "pictures":
             return self.order[:, :FILLS]
@@ -80,8 +80,10 @@ class Pictures:
             (self.masks[pool] & (self.region("box", k) > 0.5)).sum(axis=(1, 2)) / sizes[pool]
             for k, pool in enumerate(pools)
         ]
-        best = np.argsort(-np.array(hidden), axis=1, kind="stable")[:, :FILLS]
-        return np.take_along_axis(pools, best, axis=1)
+        best = np.argsort(-np.array(hidden), axis=1, kind="stable")
+        if kind != "most covered":
+            best = np.sort(best[:, : POOL // (8 if kind == "covered" else 4)], axis=1)  # in the pool's order, by chance
+        return np.take_along_axis(pools, best[:, :FILLS], axis=1)
 
     def fills(self, kind: str, k: int) -> Float32:
         """[f,3,h,w] what takes the place of picture ``k``'s pixels."""

@@ -30,7 +30,6 @@ from rate.engine.fills import Fills
 from rate.engine.job import Job, bank_size
 from rate.engine.prediction import Head
 from rate.engine.prefetch import Prefetch
-from rate.kernels.region import sketch
 from rate.kernels.separable import Perturbation
 from rate.types import INSIDE, Float32, Pixels, Prepared, Region, Rows, Sample, SoftRegion
 
@@ -186,11 +185,11 @@ def job_of(measurement: Measurement, heads: int, batch: int) -> Job:
 
 
 def fills_of(job: Job) -> Fills:
-    """Logits and sketches of fills that nobody computed."""
+    """Logits and regions of fills that nobody computed."""
     rng = np.random.default_rng(2)
     logits = {head.name: rng.standard_normal((job.fills, CLASSES), np.float32) for head in job.heads}
     regions = [region for _, region in images().values()]
-    return Fills((), logits, np.stack([sketch(regions[k % IMAGES]) for k in range(job.fills)]))
+    return Fills((), logits, np.stack([regions[k % IMAGES] for k in range(job.fills)]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What stopping early costs and saves where swaps decide, on real photographs: against fills that no run has met.
 
 Each photograph of `benchmarks.real_scores` is held against its own box and regions of 10 % to 90 % of the image. It
-meets 64 of a bank of 128 photographs in the order of `rate.engine.fills.order_met`; the reference meets 64 of 128
-others, in the same way. All show another class. A reference that is beyond doubt after 16 fills ends there.
+meets photographs of other classes from one half of the set as `rate.engine.fills.order_met` has it; the reference meets
+as many from the other half, in the same way. A reference that is beyond doubt after 16 fills ends there.
 
     RATE_TEST_DATA=FOLDER python -m benchmarks.swap_stopping [--work build/real] [--images 16] [--regions 130]
 """
@@ -43,7 +43,6 @@ BEYOND_DOUBT = 6.0
 """Standard errors after `FIRST` fills with which a reference ends."""
 
 FIRST = 16
-BANK = 2 * MOST_FILLS
 BATCH = 32
 SCORE = "centred"
 BOUNDARIES = (1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4)
@@ -114,7 +113,7 @@ def measured(artifact: Artifact, images: int, regions: int, threads: int) -> lis
     samples = read_manifest(Path(os.environ["RATE_TEST_DATA"]) / "caltech101-boxes" / "annotations.csv").samples
     cases: list[Case] = []
     with open_backend(artifact, Execution(threads=threads)) as backend:
-        backend.bind(rise(artifact.geometry.size, 7), 1 + 2 * BANK)
+        backend.bind(rise(artifact.geometry.size, 7), len(samples))
         for number, sample in enumerate(samples[:: len(samples) // SPREAD][:images]):
             photograph = Photograph(artifact, backend, sample, _others(samples, sample, number))
             for k, region in enumerate([photograph.prepared.region, *drawn_regions(_rng(number), regions)]):
@@ -130,8 +129,7 @@ def _rng(number: int) -> np.random.Generator:
 def _others(samples: tuple[Sample, ...], sample: Sample, number: int) -> list[Sample]:
     """Photographs of other classes, by chance: the bank of the run, then that of the reference."""
     others = [other for other in samples if other.label != sample.label]
-    chosen = _rng(1000 + number).permutation(len(others))[: 2 * BANK]
-    return [others[k] for k in chosen]
+    return [others[k] for k in _rng(1000 + number).permutation(len(others))]
 
 
 class Photograph:
@@ -163,8 +161,9 @@ class Photograph:
     def case(self, photograph: int, region: Bool, own: bool) -> Case:
         """Swap one region: the reference, then the run until every rule has ended it."""
         self._backend.put(0, self.prepared.pixels, region.astype(np.float32))
-        reference = self._reference(self._order(region, BANK))
-        met, both = self._order(region, 0), np.empty((ROWS_PER_FILL, 0))
+        half = len(self._sketches) // 2
+        reference = self._reference(self._order(region, slice(half, None)))
+        met, both = self._order(region, slice(half)), np.empty((ROWS_PER_FILL, 0))
         for count in FILL_CHECKPOINTS:
             both = np.concatenate([both, self._swapped(met[both.shape[1] : count])], axis=1)
             nothing = self._nothing[None, met[:count]]
@@ -173,10 +172,10 @@ class Photograph:
                 break
         return case
 
-    def _order(self, region: Bool, start: int) -> Int64:
-        """[n] the fills of the bank from ``start`` on that a region meets; chance has ordered the bank already."""
-        hidden = hidden_steps(self._sketches[start : start + BANK], sketch(region))
-        return np.asarray(start + np.argsort(-hidden, kind="stable")[:MOST_FILLS])
+    def _order(self, region: Bool, bank: slice) -> Int64:
+        """[n] the fills of a bank that a region meets; chance has ordered them already."""
+        hidden = hidden_steps(self._sketches[bank], sketch(region))
+        return np.asarray((bank.start or 0) + np.sort(np.argsort(-hidden, kind="stable")[:MOST_FILLS]))
 
     def _reference(self, met: Int64) -> float:
         """The share by the fills ``met``."""

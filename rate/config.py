@@ -26,7 +26,7 @@ THREADS = "Threads of the runtime; 0 = all this process may use."
 FIXED_MASKS = 1000
 """The number of masks of an image if no standard error exists, that is, with evidence other than positive."""
 
-MOST_FILLS = 64
+MOST_FILLS = 32
 """The most fills of a sample whose verdict never becomes clear."""
 
 FEWEST_FILLS = 4
@@ -198,7 +198,7 @@ class Measurement(Settings):
                     "of pictures, or --verdict map"
                 )
             if self.fills != "auto":
-                check_range("fills", self.fills, 2, 10_000)
+                check_range("fills", self.fills, 2, 256)
         elif self.fill != "mean" and self.method.form != "pixels":
             raise ConfigError(f"{self.saliency} hides nothing behind a fill, got fill {self.fill!r}; leave --fill out")
         for name in ("margin", "ramp"):

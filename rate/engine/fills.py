@@ -44,7 +44,11 @@ def fill_order(job: Job, fills: Fills) -> FillOrder:
     """Return the order in which samples meet the fills of ``job``; see `order_met`."""
     if not job.measurement.with_pictures:
         return lambda prepared: _ONE
-    return remembered(lambda prepared: order_met(job.bank, fills.sketches, prepared.sample, prepared.region))
+
+    def order(prepared: Prepared) -> Int64:
+        return order_met(job.bank, fills.sketches, prepared.sample, prepared.region, job.fills_met)
+
+    return remembered(order)
 
 
 def remembered(compute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
@@ -62,23 +66,25 @@ def remembered(compute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
     return value
 
 
-def order_met(bank: Bank, regions: Annotated[Float32, "f s s"], sample: Sample, region: Region) -> Int64:
+def order_met(bank: Bank, regions: Annotated[Float32, "f s s"], sample: Sample, region: Region, count: int) -> Int64:
     """Compute the order [n] in which ``sample`` meets the pictures of a bank.
 
-    Pictures whose own object the sample's region hides come first: the region on such a picture is the object in
-    another scene, and the picture in the region is another object in this scene. Pictures with their object beside
-    the region would set two objects against each other. Among those that are hidden alike chance decides, by seed and
-    id.
+    It meets those whose own object its region hides most: the region on such a picture is the object in another scene,
+    and the picture in the region is another object in this scene. Pictures with their object beside the region would
+    set two objects against each other. Among them the order is one of chance, by seed and id: the first ones estimate
+    what all of them do, so a verdict means the same at every checkpoint.
 
     Args:
         bank: the pictures.
         regions: the `sketch` of each one's own region.
         sample: the sample, which meets neither itself nor its own class.
         region: its region [h,w].
+        count: the number n of pictures that it meets.
     """
     by_chance = bank.order(sample)
     hidden = hidden_steps(regions[by_chance], sketch(region))
-    return np.asarray(by_chance[np.argsort(-hidden, kind="stable")])
+    met = np.argsort(-hidden, kind="stable")[:count]
+    return np.asarray(by_chance[np.sort(met)])
 
 
 def fills_key(job: Job, first: int) -> tuple[object, ...]:

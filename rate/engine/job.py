@@ -77,6 +77,11 @@ class Job:
         return len(self.bank) if self.measurement.with_pictures else 1
 
     @property
+    def fills_met(self) -> int:
+        """The largest number of pictures that a sample meets."""
+        return min(self.measurement.most_fills, self.bank.fewest)
+
+    @property
     def save_maps(self) -> int | None:
         """The number of maps that the run keeps per head and quadrant; None = all."""
         return self.execution.maps_kept(self.measurement.verdict)
@@ -98,8 +103,7 @@ class Job:
     def stopping(self) -> Stopping:
         """The stopping rule of a sample."""
         if self.measurement.verdict == "swap":
-            most = min(self.measurement.most_fills, self.bank.fewest)
-            return stopping_of_swaps(self.measurement.fills, most, ROWS_PER_FILL)
+            return stopping_of_swaps(self.measurement.fills, self.fills_met, ROWS_PER_FILL)
         return stopping_for(self.measurement, self.method)
 
     @property
@@ -135,7 +139,11 @@ class Job:
             "execution": self._execution(),
             "origin": self.origin,
             "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
-            "bank": {"pictures": [picture.id for picture in self.bank.pictures], "skipped": list(self.bank.skipped)},
+            "bank": {
+                "pictures": [picture.id for picture in self.bank.pictures],
+                "skipped": list(self.bank.skipped),
+                "met": self.fills_met,
+            },
             "samples": {"planned": len(self.samples), "available": self.available},
             "versions": versions((*COMPUTING, *(LIBRARIES if self.measurement.corrupt else ()))),
             "machine": describe(),
@@ -201,8 +209,8 @@ def shuffled_share(measurement: Measurement, samples: int) -> float:
 
 
 def bank_size(measurement: Measurement) -> int:
-    """Return the number of pictures of a bank: at most half are of one class, and all that are needed are of others."""
-    return 2 * measurement.most_fills
+    """Return the number of pictures of a bank: a sample meets the eighth whose objects its region hides most."""
+    return 8 * measurement.most_fills
 
 
 def _bank(measurement: Measurement, geometry: Geometry, draw: BankDraw) -> Bank:

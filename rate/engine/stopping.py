@@ -83,10 +83,10 @@ def rows_before_masks(measurement: Measurement, method: Method) -> int:
     return int(measurement.fill == "own" and method.perturbation.a == 0.0)
 
 
-FILL_CHECKPOINTS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+FILL_CHECKPOINTS = (4, 6, 8, 12, 16, 24, 32)
 """The numbers of fills after which the verdict of swaps is looked at."""
 
-SWAP_BOUNDARY = 1.8
+SWAP_BOUNDARY = 1.6
 """Standard errors that a verdict by swaps must clear at the last checkpoint."""
 
 

@@ -90,6 +90,7 @@ class RecordedBank(Record, frozen=True):
 
     pictures: tuple[str, ...]  # ids
     skipped: tuple[str, ...]  # ids of pictures that could not be read, with the reason
+    met: Count  # largest number of them that a sample meets
 
 
 class ListedPart(Record, frozen=True):
@@ -127,7 +128,7 @@ class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/4"):
     execution: Json
     origin: Origin
     heads: Annotated[tuple[ListedHead, ...], Meta(min_length=1)]
-    bank: RecordedBank = RecordedBank((), ())
+    bank: RecordedBank = RecordedBank((), (), 0)
     samples: SampleCounts
     versions: dict[str, str]
     machine: dict[str, str]

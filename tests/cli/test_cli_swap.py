@@ -69,7 +69,8 @@ def test_shares_are_those_of_torch_and_numpy(trained, twenty: Path, tmp_path: Pa
         prepared, column, row = prepare(sample, artifact.geometry), head.classes.index(sample.label), rows[sample.id]
         order = job.bank.order(sample)
         hidden = hidden_steps(regions[order], sketch(prepared.region))
-        met = [pictures[k].pixels for k in order[np.argsort(-hidden, kind="stable")][:6]]
+        most_hidden = np.sort(np.argsort(-hidden, kind="stable")[:6])
+        met = [pictures[k].pixels for k in order[most_hidden]]
         whole = scores([prepared.pixels], column)[0]
         alone = scores([np.where(prepared.region, prepared.pixels, fill) for fill in met], column).mean()
         without = scores([np.where(prepared.region, fill, prepared.pixels) for fill in met], column).mean()

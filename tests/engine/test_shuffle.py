@@ -67,7 +67,7 @@ def test_the_slow_computation_takes_the_region_of_another_sample(manifest: Path,
         assert lender.id != name
         region = decoded[lender.id].region
         others += (region != own.region).any()
-        met = order_met(one.bank, sketches, own.sample, region)[:5]
+        met = order_met(one.bank, sketches, own.sample, region, one.fills_met)[:5]
         fills = np.stack([decoded[one.bank.pictures[k].id].pixels for k in met])
         for head in HEADS:
             row, column = rows[name, head.name], head.classes.index(own.sample.label)
@@ -146,7 +146,7 @@ def test_scores_that_are_not_finite_along_the_other_region_leave_the_verdict_as_
     decoded, (name, partner) = {s.id: one.decode(s) for s in one.samples}, next(iter(partners(one).items()))
     own, region = decoded[name], decoded[one.bank.pictures[partner].id].region
     sketches = np.stack([sketch(decoded[picture.id].region) for picture in one.bank.pictures])
-    met = order_met(one.bank, sketches, own.sample, region)[0]
+    met = order_met(one.bank, sketches, own.sample, region, one.fills_met)[0]
     broken = np.where(region, own.pixels, decoded[one.bank.pictures[met].id].pixels)
 
     def breaking(x: Float32) -> dict[str, Float32]:

@@ -29,10 +29,11 @@ def swap(manifest: Path, **settings: object) -> Job:
 
 
 def met_by(one: Job, prepared: Prepared, decoded: dict[str, Prepared]) -> list[Prepared]:
-    """Others whose own region the sample's hides, in eighths, come first; the bank's chance decides among equals."""
+    """Those whose own region the sample's hides most, in eighths; their order, and which of equals, is the bank's."""
     others = [decoded[one.bank.pictures[k].id] for k in one.bank.order(prepared.sample)]
     hidden = [(other.region & prepared.region).sum() / other.region.sum() for other in others]
-    return [others[k] for k in sorted(range(len(others)), key=lambda k: -math.floor(8 * hidden[k] + 1e-4))]
+    most_hidden = sorted(range(len(others)), key=lambda k: -math.floor(8 * hidden[k] + 1e-4))[: one.fills_met]
+    return [others[k] for k in sorted(most_hidden)]
 
 
 @pytest.mark.parametrize("kind", SCORES)

@@ -29,10 +29,12 @@ class BankPictures:
     bank: Bank
     views: tuple[UInt8, ...]  # [h,w,3] each
     regions: Annotated[Float32, "f s s"]  # the sketch of each one's own region
+    count: int  # the number that a sample meets
 
     def met(self, sample: Sample, region: Bool, most: int) -> list[UInt8]:
         """Return the first ``most`` pictures that a sample with ``region`` [h,w] met."""
-        return [self.views[number] for number in order_met(self.bank, self.regions, sample, region)[:most].tolist()]
+        order = order_met(self.bank, self.regions, sample, region, self.count)
+        return [self.views[number] for number in order[:most].tolist()]
 
 
 def recorded_bank(
@@ -69,7 +71,7 @@ def recorded_bank(
     bank = Bank(tuple(pictures), seed)
     if not pictures or bank.digest != run.identity.bank:
         raise DataError("they are not those of the run, by their digest")
-    return BankPictures(bank, tuple(views), np.stack(regions))
+    return BankPictures(bank, tuple(views), np.stack(regions), run.bank.met)
 
 
 def _in_folder(folder: str, name: str) -> Sample | None:
