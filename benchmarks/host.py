@@ -26,10 +26,10 @@ from rate.config import Execution, Measurement
 from rate.data.bank import NO_BANK, Bank
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import Engine, slots_of
-from rate.engine.fills import Fills
 from rate.engine.job import Job, bank_size
-from rate.engine.prediction import Head
 from rate.engine.prefetch import Prefetch
+from rate.engine.verdicts.fills import Fills
+from rate.engine.verdicts.prediction import Head
 from rate.kernels.separable import Perturbation
 from rate.types import INSIDE, Float32, Pixels, Prepared, Region, Rows, Sample, SoftRegion
 

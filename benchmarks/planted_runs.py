@@ -27,7 +27,7 @@ from rate.data.bank import BankDraw
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import bank_size, decoder, job_of_samples
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.verdict import Verdict
 from rate.types import Bool, Box, Sample
 
 INSTRUMENTS = {

@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks import record
 from benchmarks.real_scores import DESIGNS, FEW, SIZE, Scored, scored
 from rate.config import Measurement
-from rate.engine.map_verdict import clearances
-from rate.engine.stopping import boundary, stopping_for
+from rate.engine.verdicts.map_verdict import clearances
+from rate.engine.verdicts.stopping import boundary, stopping_for
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Masks, evidence
 from rate.statistics.intervals import Z95

@@ -1,7 +1,7 @@
 """What stopping early costs and saves where swaps decide, on real photographs: against fills that no run has met.
 
 Each photograph of `benchmarks.real_scores` is held against its own box and regions of 10 % to 90 % of the image. It
-meets photographs of other classes from one half of the set as `rate.engine.fills.order_met` has it; the reference meets
+meets photographs of other classes from one half of the set as `order_met` has it; the reference meets
 as many from the other half, in the same way. A reference that is beyond doubt after 16 fills ends there.
 
     RATE_TEST_DATA=FOLDER python -m benchmarks.swap_stopping [--work build/real] [--images 16] [--regions 130]
@@ -29,7 +29,7 @@ from rate.config import MOST_FILLS, Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
-from rate.engine.stopping import FILL_CHECKPOINTS, Stopping, stopping_of_swaps
+from rate.engine.verdicts.stopping import FILL_CHECKPOINTS, Stopping, stopping_of_swaps
 from rate.kernels.region import hidden_steps, sketch
 from rate.kernels.score import score
 from rate.kernels.separable import rise

@@ -24,7 +24,7 @@ from rate.engine.evaluate import Observe
 from rate.engine.evaluate import evaluate as run
 from rate.engine.job import Job, bank_size, decoder, shuffled_share
 from rate.engine.open_runner import runner_on
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.kernels.separable import Perturbation, rise
 from rate.runs.summary import Summary
 from rate.types import Float32

@@ -18,7 +18,7 @@ from rate.config import ON_CUDA, Execution, Measurement
 from rate.engine.choose_backend import Say, offers, open_backend, preferences
 from rate.engine.engine import read_sample
 from rate.engine.job import Job, job_from_artifact, job_of_samples
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError, DataError, MissingExtra, ParityError, RateError, SampleError, UsageError
 from rate.types import Prepared, Sample
 

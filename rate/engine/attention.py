@@ -18,11 +18,11 @@ from rate.backends.process import torch_threads
 from rate.config import Execution, Measurement
 from rate.engine.engine import decode_threads, read_sample
 from rate.engine.job import Job
-from rate.engine.map_verdict import EVIDENCE_KINDS, HeadEvidence, stored_bounds, verdict_on
 from rate.engine.outcome import Explainer, Outcome, Step
-from rate.engine.prediction import Prediction, Reader
 from rate.engine.prefetch import Prefetch
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.map_verdict import EVIDENCE_KINDS, HeadEvidence, stored_bounds, verdict_on
+from rate.engine.verdicts.prediction import Prediction, Reader
+from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, need
 from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence

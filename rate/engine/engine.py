@@ -16,17 +16,17 @@ import numpy as np
 from rate.backends.base import Backend, Pending
 from rate.backends.batches import clean_rows
 from rate.backends.process import one_blas_thread, usable_cores
-from rate.engine.estimator import Estimator
-from rate.engine.fills import Fills, blank, fill_order, fills_key, load_fills, own_mean
 from rate.engine.job import Job
-from rate.engine.map_verdict import MapInstrument
 from rate.engine.outcome import Explainer, Outcome, Step
-from rate.engine.prediction import Reader
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
-from rate.engine.shuffle import Shuffle
-from rate.engine.swap_verdict import SwapInstrument
-from rate.engine.verdict import OWN_MEAN, Instrument, PerturbedRows
+from rate.engine.verdicts.estimator import Estimator
+from rate.engine.verdicts.fills import Fills, blank, fill_order, fills_key, load_fills, own_mean
+from rate.engine.verdicts.map_verdict import MapInstrument
+from rate.engine.verdicts.prediction import Reader
+from rate.engine.verdicts.shuffle import Shuffle
+from rate.engine.verdicts.swap_verdict import SwapInstrument
+from rate.engine.verdicts.verdict import OWN_MEAN, Instrument, PerturbedRows
 from rate.errors import RateError, SampleError
 from rate.kernels.separable import Perturbation
 from rate.runs.rows import RunStats

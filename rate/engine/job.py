@@ -18,8 +18,8 @@ from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import pixel_path, prepare
 from rate.data.set_faults import CURE as LABEL_CURE
 from rate.data.set_faults import unknown_labels, with_suggestions
-from rate.engine.prediction import Head
-from rate.engine.stopping import Stopping, stopping_for, stopping_of_swaps
+from rate.engine.verdicts.prediction import Head
+from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
 from rate.errors import DataError
 from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rate.engine.job import Job
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.verdict import Verdict
 from rate.runs.rows import Recorder, Records, RunStats, SampleResult
 from rate.types import Sample, Samples
 

@@ -31,7 +31,7 @@ from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
 from rate.engine.engine import InProcess, slots_of
 from rate.engine.job import Job, job_of_samples
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
 from rate.export.graph.token_graph import TokenSource, token_source
 from rate.export.options import ExportOptions as ExportOptions

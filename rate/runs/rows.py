@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rate.credentials import without_credentials
 from rate.data.digests import fingerprint
-from rate.engine.verdict import MapResult, Verdict
+from rate.engine.verdicts.verdict import MapResult, Verdict
 from rate.records import Count
 from rate.statistics.metrics import quadrant_of
 from rate.types import Bool, Float64, Json, Sample

@@ -11,7 +11,7 @@ from PIL import Image
 
 from rate.config import Measurement
 from rate.data.images.geometry import Geometry
-from rate.engine.verdict import MapResult, SwapResult, Verdict
+from rate.engine.verdicts.verdict import MapResult, SwapResult, Verdict
 from rate.errors import ConfigError
 from rate.kernels.region import cut_of_swaps
 from rate.outputs import is_stream, write_output

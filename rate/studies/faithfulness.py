@@ -24,8 +24,8 @@ from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome
-from rate.engine.prediction import Prediction
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.prediction import Prediction
+from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
 from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels

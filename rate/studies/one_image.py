@@ -12,10 +12,10 @@ from rate.config import FEWEST_FILLS, Execution, Measurement
 from rate.data.bank import Bank, folder_bank
 from rate.engine.engine import InProcess
 from rate.engine.job import Job, bank_size, decoder, heads_of, job_of_samples
-from rate.engine.prediction import Head
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.stopping import stopping_for
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.prediction import Head
+from rate.engine.verdicts.stopping import stopping_for
+from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, UsageError
 from rate.kernels.saliency import Method
 from rate.kernels.swap import ROWS_PER_FILL

@@ -22,7 +22,7 @@ from rate.config import Execution, Measurement
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import slots_of
 from rate.engine.job import Job
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError
 from rate.types import Float32, Prepared, Rows, Sample, SoftRegion
 

@@ -19,8 +19,8 @@ from rate.cli.main import run
 from rate.config import Measurement
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.map_verdict import EVIDENCE_KINDS, HeadEvidence, verdict_on
-from rate.engine.prediction import Prediction
+from rate.engine.verdicts.map_verdict import EVIDENCE_KINDS, HeadEvidence, verdict_on
+from rate.engine.verdicts.prediction import Prediction
 from rate.errors import ArtifactError, UsageError
 from rate.export.sources.attention import Attentive
 from rate.export.sources.reopen import reopen

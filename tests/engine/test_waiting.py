@@ -16,7 +16,7 @@ from rate.cli.main import run
 from rate.data.images.geometry import Geometry
 from rate.engine import job as jobs
 from rate.engine.job import Job
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.types import Float32
 
 GEOMETRY = Geometry(16, 16, (0.5,) * 3, (0.25,) * 3)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.engine.map_verdict import LUCK
+from rate.engine.verdicts.map_verdict import LUCK
 from rate.errors import ConfigError
 from rate.kernels import reference
 from rate.kernels.rise import Rise, moments

@@ -19,7 +19,7 @@ from rate.data.images.corrupt import SEVERITIES, TYPES, parse_grid
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.errors import ConfigError, RunError
 from rate.records import written as written_json
 from rate.report.schemas import all_schemas

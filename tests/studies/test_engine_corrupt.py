@@ -20,7 +20,7 @@ from rate.data.images.prepare import load_image, prepare
 from rate.data.make.corrupt_set import corrupt_set
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.errors import ConfigError, RunError
 from rate.report.compare.agreement import agreement
 from rate.report.heads import load_head, load_heads, require_comparable

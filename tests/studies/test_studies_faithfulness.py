@@ -22,7 +22,7 @@ from rate.config import Execution, Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
-from rate.engine.prediction import Head
+from rate.engine.verdicts.prediction import Head
 from rate.errors import ConfigError
 from rate.kernels.faithfulness import STEPS, random_order
 from rate.records import plain

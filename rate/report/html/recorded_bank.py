@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 
 from rate.data.bank import Bank
-from rate.engine.fills import order_met
+from rate.engine.verdicts.fills import order_met
 from rate.errors import DataError, SampleError, UsageError
 from rate.kernels.region import sketch
 from rate.report.heatmap import levels

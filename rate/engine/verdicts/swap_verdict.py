@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 
 from rate.config import FEWEST_FILLS, Measurement
-from rate.engine.fills import FillOrder, remembered
-from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.stopping import Stopping
-from rate.engine.verdict import Answers, PerturbedRows, SwapResult, Verdict
+from rate.engine.verdicts.fills import FillOrder, remembered
+from rate.engine.verdicts.prediction import Prediction, Reader
+from rate.engine.verdicts.stopping import Stopping
+from rate.engine.verdicts.verdict import Answers, PerturbedRows, SwapResult, Verdict
 from rate.errors import SampleError
 from rate.kernels.region import cut_of_swaps
 from rate.kernels.separable import Perturbation
@@ -21,7 +21,7 @@ from rate.types import HeadValues, Int64, Prepared, Scores, SoftRegion
 
 
 class SwapInstrument:
-    """Swaps of region and rest; see `rate.engine.verdict.Instrument`."""
+    """Swaps of region and rest; see `rate.engine.verdicts.verdict.Instrument`."""
 
     def __init__(
         self, perturbation: Perturbation, measurement: Measurement, reader: Reader, order: FillOrder, stopping: Stopping
@@ -57,7 +57,7 @@ class SwapInstrument:
 
 
 class SwapEvidence:
-    """The swaps of one sample after some of its fills, for k heads; see `rate.engine.verdict.SampleEvidence`."""
+    """The swaps of one sample after some of its fills, for k heads; see `SampleEvidence`."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Annotated
 from rate.data.bank import Bank
 from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
-from rate.engine.verdict import Verdict
+from rate.engine.verdicts.verdict import Verdict
 from rate.types import Bool, Prepared
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from rate.backends.base import Logits
 from rate.engine.outcome import Outcome
-from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan
-from rate.engine.verdict import Answers, Instrument, Verdict
+from rate.engine.verdicts.prediction import Prediction, Reader
+from rate.engine.verdicts.verdict import Answers, Instrument, Verdict
 from rate.errors import SampleError
 from rate.types import Bool, Float32, Float64, Int64, Prepared
 

@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from rate.config import FILLS_OF_MAPS, Measurement
-from rate.engine.fills import FillOrder, remembered
-from rate.engine.prediction import Prediction, Reader
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.stopping import Stopping, rows_before_masks, stopping_for
-from rate.engine.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Verdict
+from rate.engine.verdicts.fills import FillOrder, remembered
+from rate.engine.verdicts.prediction import Prediction, Reader
+from rate.engine.verdicts.stopping import Stopping, rows_before_masks, stopping_for
+from rate.engine.verdicts.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Verdict
 from rate.errors import SampleError
 from rate.kernels.saliency import Bounds, Masks, Method, evidence
 from rate.kernels.separable import Perturbation
@@ -33,7 +33,7 @@ not drawn further.
 
 
 class MapInstrument:
-    """Masks of a saliency method, folded into maps; see `rate.engine.verdict.Instrument`."""
+    """Masks of a saliency method, folded into maps; see `rate.engine.verdicts.verdict.Instrument`."""
 
     def __init__(self, method: Method, measurement: Measurement, reader: Reader, order: FillOrder) -> None:
         self._method, self._measurement, self._reader, self._order = method, measurement, reader, order
@@ -97,7 +97,7 @@ class MapInstrument:
 
 
 class MapEvidence:
-    """The maps of one sample after some of its masks, for k heads; see `rate.engine.verdict.SampleEvidence`."""
+    """The maps of one sample after some of its masks, for k heads; see `SampleEvidence`."""
 
     def __init__(
         self,

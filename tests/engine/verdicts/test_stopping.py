@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.config import Measurement
-from rate.engine.stopping import Stopping, boundary, stopping_for
+from rate.engine.verdicts.stopping import Stopping, boundary, stopping_for
 from rate.kernels.occlusion import Occlusion
 from rate.kernels.rise import Rise
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from rate.engine.prediction import Prediction
-from rate.engine.stopping import Stopping
+from rate.engine.verdicts.prediction import Prediction
+from rate.engine.verdicts.stopping import Stopping
 from rate.kernels.saliency import Bounds
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Float64, Int64, Prepared, Region, Sample, Scores, SoftRegion

@@ -13,10 +13,10 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.data.bank import NO_BANK
-from rate.engine.fills import order_met
 from rate.engine.job import SHUFFLED_SHARE, SHUFFLED_SWAPS, Job, shuffled_share
 from rate.engine.prefetch import Prefetch
-from rate.engine.shuffle import Shuffle
+from rate.engine.verdicts.fills import order_met
+from rate.engine.verdicts.shuffle import Shuffle
 from rate.kernels.region import sketch
 from rate.kernels.score import score
 from rate.kernels.swap import shapley_values
