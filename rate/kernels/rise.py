@@ -168,13 +168,13 @@ class Rise:
         trace, square = self._moments.trace, self._moments.trace_of_square
         expected = self._contrasts(scores, masks.level) ** 2 @ variance * trace
         energy = ((maps.signal - maps.constant[:, None, None]) ** 2).sum(axis=(1, 2))
-        found = _excess(energy, expected, trace**2 / square)
+        excess = _excess(energy, expected, trace**2 / square)
         if (between := len(self.keep) - 1) > 0:
             count, total = scores.shape[1], ((scores - scores.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
             of_levels = total - (centre_levels(scores, masks.level) ** 2).sum(axis=1)
-            found = np.maximum(found, _excess(of_levels / between, total / (count - 1), between))
+            excess = np.maximum(excess, _excess(of_levels / between, total / (count - 1), between))
         resolved = scores.std(axis=1) > RESOLUTION * np.maximum(1.0, np.abs(scores.mean(axis=1)))
-        return np.where(resolved, found, -np.inf)
+        return np.where(resolved, excess, -np.inf)
 
     def standard_error(self, scores: Scores, masks: Masks, maps: Maps, region: Region) -> HeadValues:
         """Estimate the standard error of the relevance mass; it is 0 where there is no evidence."""
@@ -219,10 +219,10 @@ def from_settings(measurement: Measurement, size: int, patches: int | None) -> R
     )
 
 
-def _excess(found: HeadValues, expected: HeadValues, freedom: float) -> HeadValues:
-    """Return 0 where ``found`` is as expected of noise, and 1 where it is as large as `NOISE_Z` allows."""
+def _excess(measured: HeadValues, expected: HeadValues, freedom: float) -> HeadValues:
+    """Return 0 where ``measured`` is as expected of noise, and 1 where it is as large as `NOISE_Z` allows."""
     most = (1 - 2 / (9 * freedom) + NOISE_Z * math.sqrt(2 / (9 * freedom))) ** 3
-    ratio = np.divide(found, expected, out=np.ones_like(found), where=expected > 0)
+    ratio = np.divide(measured, expected, out=np.ones_like(measured), where=expected > 0)
     return np.asarray((ratio - 1) / (most - 1))
 
 

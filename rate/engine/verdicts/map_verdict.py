@@ -159,9 +159,9 @@ def clearances(distances: HeadValues, strength: HeadValues, ahead: float) -> lis
         strength: see `rate.kernels.saliency.Method`.
         ahead: the number of masks at the last checkpoint, relative to now.
     """
-    found = np.where(strength >= 1.0, distances, 0.0)
+    clear = np.where(strength >= 1.0, distances, 0.0)
     may = (strength + LUCK) * ahead >= 1.0
-    return [float(value) if hope else None for value, hope in zip(found, may, strict=True)]
+    return [float(value) if hope else None for value, hope in zip(clear, may, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
