@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import record
 
 TOWERS = {"cnn": "ResNet", "vit": "ViT", "contour": "ResNet, contours"}
+FOUND_BY = ("truth", "swap", "truth, mapped", "map")
 RULES = ("midpoint", "absolute", "ratio", "above area", "minmax absolute", "raw absolute")
 
 
@@ -73,23 +74,40 @@ def main() -> None:
 
 
 def findings() -> None:
-    """Methods against zero-shot."""
-    print("\n## findings\n")
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in _figures("findings")["rows"]:
-        found.setdefault((row["set"], row["method"]), {})[row["metric"]] = row
-    _table(
-        ("pictures", "method", "accuracy", "PT", "IR"),
-        (
-            (pictures, method, *(_difference(metrics[name], method) for name in ("accuracy", "pt", "ir")))
-            for (pictures, method), metrics in found.items()
-        ),
-    )
+    """True differences to zero-shot, and measured ones by the default scores; then the claims of every score."""
+    with (record.RESULTS / "findings.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    recipes = dict.fromkeys((row["before"], row["after"]) for row in rows)
+    for metric in ("pt", "ir"):
+        print(f"\n## findings, {metric}\n")
+        same = {"score": "centred", "metric": metric}
+        _table(
+            ("scene names the class", "method", "accuracy", *FOUND_BY),
+            (
+                (
+                    f"{before}, then {after}",
+                    method,
+                    _difference(_one(rows, **{**asked, **same, "instrument": "truth", "metric": "accuracy"})),
+                    *(_difference(_one(rows, **asked, **same, instrument=instrument)) for instrument in FOUND_BY),
+                )
+                for before, after in recipes
+                for method in ("ZS", "LP", "FT", "FLCP")
+                for asked in ({"before": before, "after": after, "method": method},)
+            ),
+        )
+    print("\n## findings, claims\n")
+    names = ("instrument", "score", "metric", "true_claims", "found", "missed", "invented", "reversed", "mean_distance")
+    _table(names, (tuple(str(row[name]) for name in names) for row in _figures("findings")["claims"]))
 
 
-def _difference(row: dict[str, Any], method: str) -> str:
-    value = f"{row['pooled']['value']:.3f}"
-    return value if method == "ZS" else f"{value} ({row['minus_zs']:+.3f}; {row['low']:+.3f} to {row['high']:+.3f})"
+def _difference(row: dict[str, str] | None) -> str:
+    if row is None:
+        return ""
+    value = f"{float(row['value']):.3f}"
+    if row["method"] == "ZS":
+        return value
+    change, low, high = (float(row[name]) for name in ("minus_zs", "low", "high"))
+    return f"{value} ({change:+.3f}; {low:+.3f} to {high:+.3f})"
 
 
 def _figures(name: str) -> dict[str, Any]:
