@@ -86,8 +86,8 @@ def rows_before_masks(measurement: Measurement, method: Method) -> int:
 FILL_CHECKPOINTS = (4, 6, 8, 12, 16, 24, 32)
 """The numbers of fills after which the verdict of swaps is looked at."""
 
-SWAP_BOUNDARY = 1.6
-"""Standard errors that a verdict by swaps must clear at the last checkpoint."""
+SWAP_BOUNDARY = 1.4
+"""Standard errors that a verdict by swaps must clear at the last checkpoint; see `benchmarks.swap_stopping`."""
 
 
 def stopping_of_swaps(fills: int | str, most: int, rows: int) -> Stopping:
