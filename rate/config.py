@@ -113,7 +113,7 @@ class Measurement(Settings):
     )
     max_masks: int = option(2048, "auto: masks of an image that never becomes clear.")
     confidence: float = option(
-        0.99, "auto: share of verdicts that are to be right; calibrated for the usual --min-masks and --max-masks."
+        0.965, "auto: share of verdicts that are to be right; calibrated for the usual --min-masks and --max-masks."
     )
     grid: int = option(7, f"Side of the mask's grid ({_of('grid')}).", within=(2, 64))
     keep: tuple[float, ...] | float | None = option(
@@ -218,8 +218,8 @@ class Measurement(Settings):
                 raise ConfigError(f"masks must be auto or a whole number, got {self.masks!r}")
             check_range("masks", self.masks, 2, 10_000_000)
         check_range("max-masks", self.max_masks, self.min_masks, 10_000_000)
-        if not 0.96 < self.confidence < 1.0:
-            raise ConfigError(f"confidence must lie between 0.96 and 1, got {self.confidence}; the default is 0.99")
+        if not 0.9 < self.confidence < 1.0:
+            raise ConfigError(f"confidence must lie between 0.9 and 1, got {self.confidence}; the default is 0.965")
 
     def _check_drawn(self) -> None:
         """Check the settings of the maps that are drawn beside swaps, with the graph that the swaps use."""

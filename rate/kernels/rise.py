@@ -33,7 +33,7 @@ from rate.types import Bool, Float64, HeadMaps, HeadValues, Levels, Region, Scor
 NOISE_Z = 3.6
 """A map counts as evidence when unrelated scores would reach its strength as rarely as a normal variable reaches this.
 
-Of unrelated scores at most 0.5 % then get a verdict over all checkpoints (`benchmarks.no_evidence`).
+Of unrelated scores some 0.5 % at most then get a verdict over all checkpoints (`benchmarks.no_evidence`).
 """
 
 

@@ -102,7 +102,7 @@ def boundary(confidence: float) -> float:
     """Compute the height of the boundary at the last checkpoint for verdicts of which a share ``confidence`` is right.
 
     A verdict that narrowly clears the last checkpoint is wrong far more often than the many that clear earlier ones by
-    a margin: 12.5 times as often as all of them together, as measured on photographs (`benchmarks.stopping`) with 64 to
+    a margin: 5 times as often as all of them together, as measured on photographs (`benchmarks.stopping`) with 64 to
     2,048 masks. Where sampling may end sooner, fewer are right.
     """
-    return NormalDist().inv_cdf(1.0 - 12.5 * (1.0 - confidence))
+    return NormalDist().inv_cdf(1.0 - 5.0 * (1.0 - confidence))

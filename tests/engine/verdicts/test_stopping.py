@@ -61,7 +61,7 @@ def test_sampling_ends_where_going_on_cannot_pay() -> None:
 def test_more_confidence_is_a_higher_boundary() -> None:
     heights = [boundary(confidence) for confidence in (0.97, 0.98, 0.99, 0.999)]
     assert all(low < high for low, high in itertools.pairwise(heights))
-    assert boundary(0.99) == pytest.approx(1.150, abs=0.001)
+    assert boundary(0.975) == pytest.approx(1.150, abs=0.001)
 
 
 def test_the_boundary_falls_with_the_fourth_root_of_the_masks() -> None:
