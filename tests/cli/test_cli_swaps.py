@@ -25,7 +25,7 @@ def test_maps_are_drawn_with_progress_and_not_twice(
     out = tmp_path / "run"
     command = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), "--verdict", "swap", *FEW]
     assert run([*command, "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["forwards"] == 8 * (1 + 2 * 4) + 8 * (1 + 20)
+    assert json.loads(capsys.readouterr().out)["forwards"] == (8 + 1) * (1 + 2 * 4) + 8 * (1 + 20)
     assert run(command) == 0
     said = capsys.readouterr().err
     assert "eval: 8/8 images" in said
