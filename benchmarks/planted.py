@@ -54,12 +54,12 @@ class Course:
 
 COURSES = {
     ("cnn", "object"): Course(4000, 6, 1e-3),
-    ("vit", "object"): Course(8000, 3, 7e-4),
+    ("vit", "object"): Course(8000, 10, 7e-4),
     ("contour", "object"): Course(16000, 5, 1e-3),
     ("contour", "tag"): Course(2000, 6, 1e-3),
     ("contour", "scene"): Course(2000, 6, 1e-3),
     ("cnn", "tag"): Course(2000, 6, 1e-3),
-    ("vit", "tag"): Course(2000, 8, 7e-4),
+    ("vit", "tag"): Course(2000, 12, 7e-4),
     ("cnn", "scene"): Course(2000, 6, 1e-3),
     ("vit", "scene"): Course(2000, 8, 7e-4),
 }
