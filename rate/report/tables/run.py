@@ -47,8 +47,7 @@ def _head(name: str, head: HeadSummary, status: str) -> Iterable[RenderableType]
         style="bold",
     )
     yield from map(Text, failure_lines(head.failures))
-    noise = f"{head.rule.drawn} noise"
-    table = number_table("", "value", "95 % interval", "of", "uniform", "shuffled", noise)
+    table = number_table("", "value", "95 % interval", "of", "uniform", "shuffled", "noise")
     table.add_row("accuracy", *_ratio(head.accuracy), "", "", "")
     for title, metric in (("PT", head.pt), ("IR", head.ir)):
         table.add_row(title, *_metric(metric, head.rule))
