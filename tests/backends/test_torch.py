@@ -23,8 +23,9 @@ from rate.engine.choose_backend import TORCH, offers
 from rate.errors import BackendError, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.precision.half_proof import add_half, write_rounded
+from rate.export.sources.half_torch import HalfTower
 from rate.export.sources.open_source import open_source
-from rate.export.sources.torch_backend import HalfTower, load_module, spec_of_artifact, spec_of_module
+from rate.export.sources.torch_backend import load_module, spec_of_artifact, spec_of_module
 from rate.kernels.separable import occlusion, rise
 from rate.types import Rows
 

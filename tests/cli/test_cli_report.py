@@ -10,7 +10,7 @@ import pytest
 
 from rate.cli.main import run
 
-FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
+FEW = ("--masks", "200", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 
 
 @pytest.fixture(scope="module")
