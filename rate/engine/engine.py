@@ -75,7 +75,7 @@ class Engine:
     def reading(self, samples: Iterable[Sample], decode: Callable[[Sample], Prepared] | None = None) -> Prefetch:
         """Read the samples ahead of the device; ``decode`` is the source of their pixels instead of their files."""
         read = partial(read_sample, self._job, decode or self._job.decode)
-        return Prefetch(samples, read, decode_threads(self._job.execution.threads), ahead=2 * slots_of(self._job))
+        return Prefetch(samples, read, decode_threads(self._job.execution.threads), ahead=2 * self._first_fill)
 
     def step(self, source: Prefetch) -> Step | None:
         """Admit, schedule, submit, fold; return None when the source is exhausted and nothing is in flight.

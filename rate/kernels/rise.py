@@ -143,9 +143,8 @@ class Rise:
 
     def bounds(self, region: Region) -> Bounds:
         """Measure the relevance mass of K R and of K (1 - R), the exact maps of observers of region and rest."""
-        kernel, total = self._moments.kernel, self._moments.kernel.sum(axis=0)
-        inside = kernel @ region.astype(np.float64) @ kernel
-        outside = np.outer(total, total) - inside
+        kernel = self._moments.kernel
+        inside, outside = (kernel @ seen.astype(np.float64) @ kernel for seen in (region, ~region))
         return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
     @cached_property

@@ -286,7 +286,7 @@ def test_flag_beats_environment_beats_file_beats_default(
         assert run([*base, *more]) == 0
         return json.loads(capsys.readouterr().out)["forwards"] // 8 - 1
 
-    assert forwards() == (8 * 8 + 9) // 8 + 513
+    assert forwards() == (8 * 8 + 9) // 8 + 513  # swaps of eight images, one of them swapped a second time; maps
     assert forwards("--config", str(config)) == 30
     monkeypatch.setenv("RATE_EVAL_MASKS", "20")
     assert forwards("--config", str(config)) == 20

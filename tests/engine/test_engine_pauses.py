@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from itertools import accumulate
 
@@ -24,6 +25,19 @@ def verdicts(steps: list[Step]) -> Verdicts:
         ]
         for one in outcomes
     }
+
+
+def test_the_pictures_of_a_bank_let_no_more_images_be_read_ahead(image_set) -> None:
+    one = job(image_set(80), verdict="swap", batch=8)
+    images, read = slots_of(one) - one.fills, []
+    with open_spec(FakeSpec(light)) as backend:
+        backend.bind(one.perturbation, slots_of(one))
+        with Engine(one, backend).reading(one.samples, lambda sample: read.append(sample.id) or one.decode(sample)):
+            deadline = time.monotonic() + 30
+            while len(read) < 2 * images and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            assert len(read) == 2 * images < len(one.samples)
 
 
 @pytest.mark.parametrize("depth", [1, 3])

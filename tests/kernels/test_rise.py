@@ -15,7 +15,7 @@ from rate.engine.verdicts.map_verdict import LUCK
 from rate.errors import ConfigError
 from rate.kernels import reference
 from rate.kernels.rise import Rise, moments
-from rate.kernels.saliency import Masks, evidence
+from rate.kernels.saliency import Bounds, Masks, evidence
 from rate.kernels.separable import rise
 
 CELLS = ["fixed", "independent"]
@@ -208,6 +208,14 @@ def test_an_observer_of_the_region_reaches_the_ceiling_by_sampling(cells: str, k
     bounds = one.bounds(region)
     assert mass[0] == pytest.approx(bounds.ceiling, abs=0.02)
     assert mass[1] == pytest.approx(bounds.floor, abs=0.02)
+
+
+@pytest.mark.parametrize("cells", CELLS)
+def test_bounds_of_a_region_without_a_rest_and_of_an_empty_one_are_exact(cells: str) -> None:
+    for side in (24, 224):
+        one = Rise(side, 7, KEEPS[0], cells, 64, 0)
+        assert one.bounds(np.ones((side, side), bool)) == Bounds(ceiling=1.0, floor=0.0)
+        assert one.bounds(np.zeros((side, side), bool)) == Bounds(ceiling=0.0, floor=0.0)
 
 
 @pytest.mark.parametrize("keep", KEEPS)

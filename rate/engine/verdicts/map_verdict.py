@@ -20,7 +20,7 @@ from rate.statistics.validity import NAN_MAP, is_valid, localization, relevance_
 from rate.types import Float64, HeadValues, Int64, Prepared, Scores, SoftRegion
 
 _SAMPLES_WITH_MASKS = 64
-"""The latest samples whose masks are kept: more than are in flight at once."""
+"""The latest samples whose masks are kept; those of others are drawn again."""
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
