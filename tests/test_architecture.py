@@ -25,7 +25,8 @@ ORDER = [
     ("artifacts",),
     # How a checkpoint is opened and its graph written. The verb, which measures what int8 changes, needs the engine.
     ("export", "export.options", "export.sources", "export.graph", "export.precision", "export.tensorrt"),
-    ("engine", "runs"),
+    ("runs",),
+    ("engine",),
     ("studies", "bench", "doctor", "finetune", "report"),
     ("export.export",),
     ("demo",),

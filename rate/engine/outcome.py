@@ -1,15 +1,18 @@
-"""The output of an engine: samples with their verdicts or their error, and statistics of the computation."""
+"""The output of an engine: samples with their verdicts or their error, and what a run stores of them."""
 
 from __future__ import annotations
 
+import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from rate.data.digests import fingerprint
 from rate.engine.job import Job
+from rate.engine.verdicts.rows import map_from_verdict, quadrant, row_from_verdict
 from rate.engine.verdicts.verdict import Verdict
-from rate.runs.rows import Recorder, Records, RunStats, SampleResult
+from rate.runs.rows import Records, RunStats, SampleResult
 from rate.types import Sample, Samples
 
 
@@ -62,12 +65,32 @@ class Explainer(ABC):
 
     def run(self, job: Job, samples: Iterable[Sample]) -> Iterator[Records]:
         """See `Runner`."""
-        recorder = Recorder([head.name for head in job.heads], job.save_maps)
-
-        def record(outcome: Outcome) -> SampleResult:
-            if outcome.error is not None:
-                return recorder.of_error(outcome.sample, outcome.error)
-            return recorder.of_verdicts(outcome.verdicts)
-
+        recorder = Recorder(tuple(head.name for head in job.heads), job.save_maps)
         for step in self.steps(job, samples):
-            yield Records(tuple(map(record, step.outcomes)), replace(step.stats, samples=len(step.outcomes)))
+            yield Records(tuple(map(recorder.record, step.outcomes)), replace(step.stats, samples=len(step.outcomes)))
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Makes what a run stores of outcomes; in a large set most maps are excluded early."""
+
+    heads: tuple[str, ...]
+    keep_maps: int | None  # per head and quadrant; None = all
+    _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
+
+    def record(self, outcome: Outcome) -> SampleResult:
+        """Make the rows of all heads, and the maps that the run may keep."""
+        if outcome.error is not None:
+            return SampleResult.of_error(outcome.sample, self.heads, outcome.error)
+        maps = tuple(map_from_verdict(verdict) for verdict in outcome.verdicts if self._may_keep(verdict))
+        return SampleResult(tuple(map(row_from_verdict, outcome.verdicts)), maps)
+
+    def _may_keep(self, verdict: Verdict) -> bool:
+        if verdict.map is None or not self.keep_maps:
+            return verdict.map is not None and self.keep_maps is None
+        lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])
+        minus = -fingerprint(verdict.sample.id)
+        if len(lowest) < self.keep_maps:
+            heapq.heappush(lowest, minus)
+            return True
+        return heapq.heappushpop(lowest, minus) != minus

@@ -1,19 +1,15 @@
-"""The rows of a run, one for each sample and head, made of verdicts and errors; the maps and the cost of samples."""
+"""The rows of a run, one for each sample and head, with the maps and the cost of samples."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from rate.credentials import without_credentials
-from rate.data.digests import fingerprint
-from rate.engine.verdicts.verdict import MapResult, Verdict
 from rate.records import Count
-from rate.statistics.metrics import quadrant_of
 from rate.types import Bool, Float64, Json, Sample
 
 SKETCH = 14
@@ -81,82 +77,13 @@ MAP_SCHEMA = pa.schema(
 )
 
 
-def row_from_verdict(verdict: Verdict) -> Json:
-    """Make the row of a predicted sample; the columns of the other instrument are null."""
-    prediction = verdict.prediction
-    return {
-        **dict.fromkeys(SCHEMA.names),
-        **{name: getattr(verdict.sample, name) for name in ("id", "label", "group", "cluster", "content")},
-        "head": prediction.head,
-        "prediction": prediction.name,
-        "probability": prediction.probability,
-        "correct": prediction.correct,
-        "explained": prediction.explained,
-        "effect": prediction.effect,
-        "area": verdict.area,
-        "valid": verdict.valid,
-        "undefined_reason": verdict.reason,
-        "forwards": verdict.forwards,
-        "settled": verdict.settled,
-        "region_sketch": np.round(255 * block_means(verdict.region, SKETCH)).astype(np.uint8).tobytes(),
-        **({} if verdict.map is None else _of_map(verdict.map)),
-        **({} if verdict.swap is None else asdict(verdict.swap)),
-    }
-
-
-def _of_map(result: MapResult) -> Json:
-    return {
-        "localization": result.localization,
-        **{f"rma_{kind}": mass for kind, mass in result.mass.items()},
-        "rma_se": result.standard_error,
-        "ceiling": result.bounds.ceiling,
-        "floor": result.bounds.floor,
-        "valid_midpoint": result.midpoint,
-        "valid_absolute": result.absolute,
-        "evidence_sketch": _shares(result.evidence).astype(np.float16).tobytes(),
-    }
-
-
-def row_from_error(sample: Sample, head: str, error: str) -> Json:
-    """Make the row of a sample that could not be evaluated; all measured values are null."""
-    known = {"head": head} | {name: getattr(sample, name) for name in ("id", "label", "group", "cluster")}
-    said = without_credentials(error)
-    return dict.fromkeys(SCHEMA.names) | known | {"error": said, "forwards": 0, "settled": "fixed"}
-
-
-def map_from_verdict(verdict: Verdict) -> Json:
-    """Make the saved map of a verdict."""
-    side = min(MAP, len(verdict.saliency.evidence))
-    coarse = block_means(verdict.saliency.evidence, side)
-    peak = coarse.max()
-    return {
-        "id": verdict.sample.id,
-        "head": verdict.prediction.head,
-        "quadrant": quadrant(verdict),
-        "rank": fingerprint(verdict.sample.id),
-        "side": side,
-        "map": (coarse / peak if peak > 0 else coarse).astype(np.float16).tobytes(),
-    }
-
-
-def quadrant(verdict: Verdict) -> str:
-    """Return the quadrant of a verdict; see `quadrant_of`."""
-    return quadrant_of(verdict.prediction.correct, verdict.valid)
-
-
-def _shares(evidence: Float64) -> Float64:
-    sums, _ = _blocks(evidence, SKETCH)
-    total = sums.sum()
-    return sums / total if total > 0 else sums
-
-
 def block_means(values: Float64 | Bool, side: int) -> Float64:
     """Compute the means [side,side] of nearly equal blocks of ``values`` [h,h]; a smaller input is repeated."""
-    sums, areas = _blocks(values, side)
+    sums, areas = blocks(values, side)
     return np.asarray(sums / areas)
 
 
-def _blocks(values: Float64 | Bool, side: int) -> tuple[Float64, Float64]:
+def blocks(values: Float64 | Bool, side: int) -> tuple[Float64, Float64]:
     """Compute sums and areas of ``side`` x ``side`` nearly equal blocks; a smaller input is repeated."""
     if len(values) < side:
         nearest = np.arange(side) * len(values) // side
@@ -189,6 +116,13 @@ class SampleResult:
     rows: tuple[Json, ...]  # one for each head
     maps: tuple[Json, ...] = ()  # maps that the run may keep
 
+    @classmethod
+    def of_error(cls, sample: Sample, heads: Iterable[str], error: str) -> SampleResult:
+        """Make the results of a sample that could not be evaluated; all measured values are null."""
+        known = {name: getattr(sample, name) for name in ("id", "label", "group", "cluster")}
+        known |= {"error": without_credentials(error), "forwards": 0, "settled": "fixed"}
+        return cls(tuple(dict.fromkeys(SCHEMA.names) | known | {"head": head} for head in heads))
+
     @property
     def id(self) -> str:
         """The id of the sample."""
@@ -207,34 +141,3 @@ class Records:
 
     records: tuple[SampleResult, ...]
     stats: RunStats
-
-
-@dataclass(slots=True)
-class Recorder:
-    """Converts verdicts and errors to records."""
-
-    heads: Sequence[str]
-    keep_maps: int | None  # per head and quadrant; None = all
-    _lowest: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # heaps of minus the ranks kept so far
-
-    def of_verdicts(self, verdicts: Sequence[Verdict]) -> SampleResult:
-        """Make the record of a sample from the verdicts of all heads on it."""
-        maps = tuple(map_from_verdict(verdict) for verdict in verdicts if self._is_kept(verdict))
-        return SampleResult(tuple(map(row_from_verdict, verdicts)), maps)
-
-    def of_error(self, sample: Sample, error: str) -> SampleResult:
-        """Make the record of a sample without a verdict."""
-        return SampleResult(tuple(row_from_error(sample, head, error) for head in self.heads))
-
-    def _is_kept(self, verdict: Verdict) -> bool:
-        """Tell whether the run may keep the verdict's map; in a large set most maps are excluded early."""
-        if not self.keep_maps:
-            return self.keep_maps is None and verdict.map is not None
-        if verdict.map is None:
-            return False
-        lowest = self._lowest.setdefault((verdict.prediction.head, quadrant(verdict)), [])
-        minus = -fingerprint(verdict.sample.id)
-        if len(lowest) < self.keep_maps:
-            heapq.heappush(lowest, minus)
-            return True
-        return heapq.heappushpop(lowest, minus) != minus

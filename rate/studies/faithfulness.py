@@ -25,6 +25,7 @@ from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome
 from rate.engine.verdicts.prediction import Prediction
+from rate.engine.verdicts.rows import map_from_verdict
 from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
@@ -32,7 +33,6 @@ from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, rand
 from rate.kernels.score import softmax
 from rate.kernels.separable import rise
 from rate.records import Count, Document, Record, record, write
-from rate.runs.rows import map_from_verdict
 from rate.runs.summary import ratio_json
 from rate.runs.summary_document import BesideUniform
 from rate.statistics.intervals import Z95

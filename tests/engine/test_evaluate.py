@@ -15,6 +15,9 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.data.manifest import read_manifest
+from rate.engine import outcome as outcome_module
+from rate.engine.verdicts.rows import row_from_verdict
+from rate.engine.verdicts.verdict import Verdict
 from rate.errors import RunError, TooManyErrors
 from rate.kernels import reference
 from rate.kernels.score import softmax
@@ -101,6 +104,24 @@ def assert_same_rows(one: dict, two: dict) -> None:
                 assert two[key][name] == pytest.approx(value, abs=1e-5), (key, name)
             elif name not in ("evidence_sketch",):  # f16 of values that may differ in the last bit
                 assert two[key][name] == value, (key, name)
+
+
+def test_a_sample_that_was_interrupted_between_its_heads_is_evaluated_again(
+    image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(verdict: Verdict) -> dict:
+        if verdict.prediction.head == HEADS[1].name:
+            raise KeyboardInterrupt
+        return row_from_verdict(verdict)
+
+    one = job(image_set(4))
+    monkeypatch.setattr(outcome_module, "row_from_verdict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(one, FakeSpec(model), tmp_path / "run")
+    assert not rows_of(tmp_path / "run"), "the rows of one head alone are not stored"
+    monkeypatch.undo()
+    evaluate(one, FakeSpec(model), tmp_path / "run")
+    assert len(rows_of(tmp_path / "run")) == 8
 
 
 @pytest.mark.parametrize("at", [1, 2, 9, 20, 30])

@@ -11,10 +11,9 @@ from msgspec import structs
 from run_rows import IDENTITY, run_json
 
 from rate.errors import RunError
-from rate.runs import rows as rows_module
 from rate.runs import store as store_module
 from rate.runs.parts import read_rows
-from rate.runs.rows import Recorder, Records, RunStats
+from rate.runs.rows import Records, RunStats, SampleResult
 from rate.runs.run_document import RunDocument, read_run, write_run
 from rate.runs.store import RunStore
 from rate.types import Sample
@@ -31,7 +30,7 @@ def sample(k: int) -> Sample:
 
 
 def add(store: RunStore, *numbers: int) -> None:
-    broken = (Recorder(["a"], 0).of_error(sample(k), "broken") for k in numbers)
+    broken = (SampleResult.of_error(sample(k), ["a"], "broken") for k in numbers)
     store.add(Records(tuple(broken), RunStats(samples=len(numbers))), 0.0)
 
 
@@ -113,27 +112,6 @@ def test_a_process_killed_while_it_wrote_the_first_record_leaves_a_usable_folder
         store.finish(1)
     assert ids(folder) == ["s1"]
     assert not list(folder.rglob("*.tmp"))
-
-
-def test_a_sample_that_was_interrupted_between_its_heads_is_not_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(verdict: str) -> dict[str, str]:
-        if verdict == "second head":
-            raise KeyboardInterrupt
-        return {"id": "s1", "head": verdict}
-
-    monkeypatch.setattr(rows_module, "row_from_verdict", interrupted)
-
-    def broken_off() -> None:
-        with opened(tmp_path / "run") as store:
-            record = Recorder(["a", "b"], 0).of_verdicts(["first head", "second head"])
-            store.add(Records((record,), RunStats()), 0.0)
-
-    with pytest.raises(KeyboardInterrupt):
-        broken_off()
-    with opened(tmp_path / "run") as store:
-        assert len(store.done) == 0
 
 
 def test_a_part_is_listed_once_when_the_interrupt_comes_just_after(

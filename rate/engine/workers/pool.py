@@ -15,7 +15,7 @@ from rate.engine.job import Job
 from rate.engine.workers.base import Event, Failed, Lost, Ready, Workers
 from rate.errors import BackendError
 from rate.runs.parts import PART_ROWS
-from rate.runs.rows import Recorder, Records, RunStats
+from rate.runs.rows import Records, RunStats, SampleResult
 from rate.types import Sample, Samples
 
 CHUNK_SECONDS = 20.0
@@ -118,7 +118,7 @@ class Pool:
         while self._busy:  # with chunks of an abandoned run
             self._next()
         chunks, alone = Chunks(samples, len(samples), self._count), replace(job, samples=())
-        recorder = Recorder([head.name for head in job.heads], 0)
+        heads = [head.name for head in job.heads]
         while True:
             while self._idle and (chunk := chunks.next()) is not None:
                 worker = self._idle.popleft()
@@ -137,7 +137,7 @@ class Pool:
                 yield replace(event, stats=replace(event.stats, waiting_s=waiting_s))
             elif isinstance(event, Lost) and (sample := chunks.lost(chunk)) is not None:
                 why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {event.why}"
-                yield Records((recorder.of_error(sample, why),), RunStats(samples=1))
+                yield Records((SampleResult.of_error(sample, heads, why),), RunStats(samples=1))
 
     def _next(self) -> tuple[tuple[Chunk, float] | None, Event]:
         """Wait for the next event; return it with the worker's chunk and start time, or None if the worker was loading.
