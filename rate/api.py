@@ -156,7 +156,6 @@ def explain(
     fill = str(settings.get("fill", "auto"))
     usual = {"masks": FIXED_MASKS, "verdict": one_image.usual_verdict(fill)}
     execution, measurement = _divided(usual | settings | {"fill": fill}, Execution, Measurement)
-    execution.check_one_device("rate.explain")
     asked = one_image.measurement_of_one(measurement)
     question = one_image.Question(Path(image), tuple(boxes), None if mask is None else Path(mask), label, head)
     loaded = load_artifact(Path(artifact))

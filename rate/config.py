@@ -394,15 +394,6 @@ class Execution(Settings):
         """The same for what one process does on one device: the first GPU of several."""
         return replace(self, device=f"cuda:{self.gpus[0]}" if self.gpus else self.device, workers=0, runner="local")
 
-    def check_one_device(self, what: str) -> None:
-        """Refuse several GPUs for ``what`` runs on one.
-
-        Raises:
-            ConfigError: names one that may be asked for.
-        """
-        if len(self.gpus) > 1:
-            raise ConfigError(f"device {self.device}: {what} runs on one GPU; name it, such as cuda:{self.gpus[0]}")
-
     def maps_kept(self, verdict: str) -> int | None:
         """Return the number of maps that are kept per head and quadrant where ``verdict`` decides; None = all."""
         usual = MAPS_DRAWN if verdict == "swap" else MAPS_KEPT

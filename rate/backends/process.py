@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
+
+from rate.errors import UsageError
 
 
 def usable_cores() -> int:
@@ -45,9 +48,61 @@ def torch_threads(count: int) -> Iterator[None]:
 
 def cuda_visible() -> bool:
     """Tell whether the system shows an NVIDIA GPU to this process, without loading a library."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return False
-    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()  # dxg: Linux inside Windows
+    return bool(visible_gpus())
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """List the GPUs that this process sees, without loading a library; the device `cuda:N` is entry N.
+
+    A name is a value of CUDA_VISIBLE_DEVICES that shows this GPU alone: a number, a UUID or the name of a MIG instance.
+    As CUDA does, the list ends at the first entry that is no GPU of the machine.
+    """
+    count = _gpus_of_machine()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None or count == 0:
+        return tuple(map(str, range(count)))
+    return tuple(takewhile(lambda name: _may_be_gpu(name, count), map(str.strip, named.split(","))))
+
+
+def visible_gpu(number: int) -> str:
+    """Return the name of the GPU `cuda:number` of this process; see `visible_gpus`.
+
+    Raises:
+        UsageError: this process does not see so many.
+    """
+    names = visible_gpus()
+    if number < len(names):
+        return names[number]
+    limit = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = f"{len(names)} are visible here" if names else "no GPU is visible here"
+    raise UsageError(
+        f"--device names cuda:{number}, and {seen}{'' if limit is None else f' (CUDA_VISIBLE_DEVICES={limit})'}; "
+        + (f"the last one is cuda:{len(names) - 1}" if names else "use --device cpu, or see `rate doctor`")
+    )
+
+
+def check_one_gpu(device: str) -> None:
+    """Refuse a device `cuda:N` that this process cannot use, if it sees any GPU.
+
+    Raises:
+        UsageError: it does not see so many, or it is a MIG instance behind another one: CUDA shows one to a process.
+    """
+    kind, number = split_device(device)
+    if kind == "cuda" and visible_gpus() and visible_gpu(number).startswith("MIG-") and number:
+        raise UsageError(
+            f"--device {device} is a MIG instance, and CUDA shows a process the first one alone; set "
+            f"CUDA_VISIBLE_DEVICES={visible_gpu(number)} and use --device cuda:0"
+        )
+
+
+def _gpus_of_machine() -> int:
+    if Path("/dev/dxg").exists():  # Linux inside Windows, which does not tell how many there are
+        return 16
+    return sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _may_be_gpu(name: str, count: int) -> bool:
+    return int(name) < count if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
 
 
 def split_device(device: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from rate.artifacts.parity import load_sample
 from rate.backends.base import Backend
 from rate.bench.settings import BenchSettings
 from rate.config import ON_CUDA, Execution, Measurement
-from rate.engine.choose_backend import Say, offers, open_backend, preferences
+from rate.engine.choose_backend import Say, offers, on_one_gpu, open_backend, preferences
 from rate.engine.engine import read_sample
 from rate.engine.job import Job, job_from_artifact, job_of_samples
 from rate.engine.verdicts.prediction import Head
@@ -50,11 +50,12 @@ def open_candidates(
     failed: dict[Refused, RateError] = {}
     offered = offers(artifact)
     choices = product(settings.backend, settings.precision)
-    pairs = (preferences(Execution(*choice, device=settings.device), offered) or [choice] for choice in choices)
+    on = on_one_gpu(Execution(device=settings.device), say).device
+    pairs = (preferences(Execution(*choice, device=on), offered) or [choice] for choice in choices)
     with ExitStack() as stack:
         for backend, precision in dict.fromkeys(chain.from_iterable(pairs)):
             say(f"self-test of {backend} in {precision}")
-            device = settings.device if backend in ON_CUDA else "auto"
+            device = on if backend in ON_CUDA else "auto"
             execution = Execution(backend, precision, threads=settings.threads, device=device)
             try:
                 passed.append(stack.enter_context(open_backend(artifact, execution)))

@@ -36,7 +36,7 @@ class BenchSettings(Settings):
         panel=_VALUES,
         parse=separated(str),
     )
-    device: str = option("auto", "auto: the CPU, and a GPU if there is one | cpu | cuda | cuda:N")
+    device: str = option("auto", "auto: the CPU, and a GPU if there is one | cpu | cuda | cuda:N; of several the first")
     rounds: int = option(3, "Measurements of everything, interleaved.", within=(1, 1000))
     seconds: float = option(3.0, "Target length of one measurement; the engine measures one image at least.")
     threads: int = option(0, THREADS, within=(0, 1024))
@@ -60,4 +60,4 @@ class BenchSettings(Settings):
         for masks in self.masks:
             Measurement(verdict="map", masks=masks)
         for backend, precision, batch in product(self.backend, self.precision, self.batch):
-            Execution(backend, precision, batch, self.threads, device=self.device).check_one_device("rate bench")
+            Execution(backend, precision, batch, self.threads, device=self.device)

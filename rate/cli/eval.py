@@ -158,10 +158,11 @@ def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
 
 
 def _compare(artifact: Artifact, job: Job, out: Path, samples: int) -> None:
+    from rate.engine.choose_backend import for_reference
     from rate.engine.open_runner import open_runner
     from rate.studies.precision import compare_precision
 
-    exact = replace(job, execution=replace(job.execution.in_one_process, backend="auto", precision="f32"))
+    exact = replace(job, execution=for_reference(artifact, job.execution))
     with open_runner(artifact, exact) as reference, Steps("f32", min(samples, len(job.samples))) as steps:
         changes = compare_precision(job, reference, out, samples, lambda now: steps.show(now.stored + now.done))
     for flips in changes:
@@ -180,11 +181,11 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
     from rate.engine.open_runner import divided
     from rate.studies.dry_run import estimate
 
-    with (
-        divided(job.execution, notice) as division,
-        open_backend(artifact, division.execution, job.measurement.form, notice) as backend,
-    ):
-        cost = estimate(job, backend, division.workers, out)
+    with divided(job.execution, notice) as division:
+        # This process sees all GPUs, where a worker sees its own alone.
+        one = replace(job.execution.in_one_process, threads=division.execution.threads)
+        with open_backend(artifact, one, job.measurement.form, notice) as backend:
+            cost = estimate(job, backend, division.workers, out)
     if as_json:
         print_json(cost)
         return

@@ -56,7 +56,6 @@ def explain(
     picture_form(out)
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
-    execution.check_one_device("rate explain")
     question, asked = engine.Question(image, _boxes(boxes), mask, label, head), engine.measurement_of_one(measurement)
     loaded = load_artifact(artifact)
     with (

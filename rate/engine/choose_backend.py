@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 
 from rate.artifacts.artifact import Artifact
@@ -14,7 +15,7 @@ from rate.backends.base import Backend, BackendSpec
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
-from rate.backends.process import cuda_visible
+from rate.backends.process import check_one_gpu, cuda_visible
 from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, RateError, UsageError
 from rate.export.sources.torch_backend import spec_of_artifact
@@ -44,7 +45,7 @@ def open_backend(
 
     Args:
         artifact: the artifact whose graph runs.
-        execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``, one at most.
+        execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``; see `on_one_gpu`.
         form: the form of the graph; see `Measurement.form`.
         say: receives the reason for every skipped candidate.
 
@@ -61,8 +62,18 @@ def open_backend(
             + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
     artifact.graph(form)  # refuses a missing form before any candidate is tried
+    execution = on_one_gpu(execution, say)
+    check_one_gpu(execution.device)
     with ExitStack() as stack:
         yield _first(artifact, form, choices, execution, stack, say)
+
+
+def on_one_gpu(execution: Execution, say: Say = lambda _: None) -> Execution:
+    """Return the settings with the first GPU of several, and say so; a process computes on one."""
+    if len(execution.gpus) > 1:
+        say(f"of --device {execution.device}, one process uses cuda:{execution.gpus[0]}")
+        return execution.in_one_process
+    return execution
 
 
 def _first(
@@ -88,12 +99,24 @@ def _first(
 
 def _without_gpu(error: RateError, execution: Execution) -> RateError:
     """Convert an error of the last candidate to a usage error if a GPU was requested and none is visible."""
-    if isinstance(error, UsageError) or not execution.device.startswith("cuda") or cuda_visible():
+    by_device = execution.device.startswith("cuda")
+    if isinstance(error, UsageError) or not (by_device or execution.runtime in ON_CUDA) or cuda_visible():
         return error
+    asked = f"--device {execution.device}" if by_device else f"--backend {execution.backend}"
     return UsageError(
-        f"--device {execution.device} was asked for and no GPU is visible here ({error}); use --device cpu, or see "
-        "`rate doctor`"
+        f"{asked} was asked for and no GPU is visible here ({error}); use "
+        f"{'--device cpu' if by_device else 'another --backend'}, or see `rate doctor`"
     )
+
+
+def for_reference(artifact: Artifact, execution: Execution) -> Execution:
+    """Return the settings of one process that computes in f32, for comparison: on the GPU of ``execution`` if a runtime
+    can use it without a plan, else on the CPU.
+    """
+    alone = replace(execution.in_one_process, backend="auto", precision="f32")
+    if alone.device.startswith("cuda") and not (ort_cuda.ready() or TORCH in offers(artifact)):
+        return replace(alone, device="cpu")
+    return alone
 
 
 def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from rate.artifacts.artifact import Artifact
-from rate.backends.process import usable_cores
+from rate.backends.process import usable_cores, visible_gpu
 from rate.config import Execution
 from rate.engine.choose_backend import Say, open_backend
 from rate.engine.engine import InProcess
@@ -37,7 +37,7 @@ def divided(execution: Execution, say: Say = lambda _: None) -> Iterator[Divisio
 
     Raises:
         MissingExtra: Ray is requested and not installed.
-        UsageError: the cluster does not exist, or cannot hold a single worker.
+        UsageError: the cluster does not exist, or cannot hold a single worker; or a GPU is not visible here.
     """
     if execution.runner == "local":
         yield _local(execution)
@@ -59,7 +59,8 @@ def divided(execution: Execution, say: Say = lambda _: None) -> Iterator[Divisio
 
 
 def _local(execution: Execution) -> Division:
-    gpus = execution.gpus if len(execution.gpus) > 1 else ()
+    # A worker gets the name that this process has for the GPU, which the parent's list may call by another number.
+    gpus = tuple(map(visible_gpu, execution.gpus)) if len(execution.gpus) > 1 else ()
     workers = len(gpus) or execution.workers
     if workers <= 1:
         return Division(1, execution)

@@ -20,7 +20,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.backends.batches import clean_rows
 from rate.data.digests import fingerprint
-from rate.engine.choose_backend import open_backend
+from rate.engine.choose_backend import for_reference, open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome
@@ -187,10 +187,9 @@ def check_faithfulness(
         if method.runner is not None:
             own, other = (method.open_own_runner(artifact, execution, randomized) for randomized in (False, True))
         else:
-            exact = replace(execution, backend="auto", precision="f32")
             shuffled = randomized_artifact(artifact, Path(folder), form)
             own = InProcess(stack.enter_context(open_backend(artifact, execution, form)))
-            other = InProcess(stack.enter_context(open_backend(shuffled, exact, form)))
+            other = InProcess(stack.enter_context(open_backend(shuffled, for_reference(shuffled, execution), form)))
         return write_faithfulness(run, measure_faithfulness(job, own, other, pixels, samples, observe))
 
 

@@ -25,7 +25,6 @@ from rate.errors import ConfigError, DataError, ParityError
         ({"backend": ("cuda9",)}, "backend must be one of"),
         ({"precision": ("f99",)}, "precision must be one of"),
         ({"split": "test"}, "--split test needs the manifest"),
-        ({"device": "cuda:0,1"}, "cuda:0,1: rate bench runs on one GPU; name it, such as cuda:0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:

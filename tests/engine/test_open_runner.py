@@ -15,13 +15,16 @@ from function_models import Counted, evaluate, job, light
 import rate
 from rate.artifacts.artifact import load_artifact
 from rate.backends import onnxruntime as ort_backend
+from rate.backends import process
 from rate.cli.main import run
 from rate.config import Execution, Measurement
+from rate.engine import choose_backend
 from rate.engine import open_runner as opening
-from rate.engine.choose_backend import open_backend
+from rate.engine.choose_backend import for_reference, open_backend
 from rate.engine.evaluate import evaluate as run_on
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
+from rate.errors import UsageError
 
 
 @pytest.fixture
@@ -95,11 +98,41 @@ def test_a_gpu_that_is_not_there_is_a_request_that_cannot_be_met(trained, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("verb", ["explain", "bench"])
-def test_several_gpus_are_refused_where_one_is_used(trained, tmp_path: Path, verb: str, capsys) -> None:
-    image = [str(trained.manifest.parent / "0.png")] if verb == "explain" else []
-    assert run([verb, str(trained.artifact), *image, "--device", "cuda:3,1"]) == 2
-    assert "such as cuda:3" in capsys.readouterr().err
+@pytest.mark.parametrize("verb", ["explain", "bench", "eval --dry-run"])
+def test_of_several_gpus_one_process_takes_the_first_and_says_so(
+    trained, tmp_path: Path, verb: str, monkeypatch, capsys
+) -> None:
+    """The GPUs are there, and no runtime for them: what is asked for reaches the choice of a backend."""
+    monkeypatch.setattr(process, "_gpus_of_machine", lambda: 4)
+    monkeypatch.setattr(choose_backend, "find_spec", lambda _: None)  # PyTorch would look for the GPU
+    given = {"explain": [str(trained.manifest.parent / "0.png")], "bench": []}
+    more = given.get(verb, [str(trained.manifest), "--out", str(tmp_path / "run"), "--dry-run"])
+    assert run([verb.split()[0], str(trained.artifact), *more, "--device", "cuda:3,1"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert verb == "eval --dry-run" or "of --device cuda:3,1, one process uses cuda:3" in said
+    assert "--device cuda:3 needs CUDAExecutionProvider" in said
+    assert run([verb.split()[0], str(trained.artifact), *more, "--device", "cuda:7"]) == 2
+    assert "--device names cuda:7, and 4 are visible here" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime-cuda", "torch-cuda"])
+def test_a_backend_of_gpus_without_one_is_a_request_that_cannot_be_met(trained, monkeypatch, backend: str) -> None:
+    monkeypatch.setattr(process, "_gpus_of_machine", lambda: 0)
+    for device in ("auto", "cuda:1"):
+        with (
+            pytest.raises(UsageError),
+            open_backend(load_artifact(trained.artifact), Execution(backend, device=device)),
+        ):
+            pass
+
+
+def test_the_reference_in_f32_is_on_the_same_gpu_where_a_runtime_can_use_it(trained, monkeypatch) -> None:
+    loaded, on_gpu = load_artifact(trained.artifact), Execution("tensorrt", "fp16", device="cuda:2,1")
+    assert for_reference(loaded, on_gpu) == Execution("auto", "f32", device="cuda:2"), "PyTorch has the source"
+    monkeypatch.setattr(choose_backend, "find_spec", lambda _: None)
+    assert for_reference(loaded, on_gpu) == Execution("auto", "f32", device="cpu")
+    monkeypatch.setattr(choose_backend.ort_cuda, "ready", lambda: True)
+    assert for_reference(loaded, on_gpu) == Execution("auto", "f32", device="cuda:2")
 
 
 def test_a_study_of_a_run_on_several_gpus_takes_the_first() -> None:

@@ -174,8 +174,6 @@ def test_a_map_decides_without_a_folder(trained: Trained) -> None:
     assert one.picture().size == (896, 448)
 
 
-def test_unknown_settings_and_several_gpus_are_refused(trained: Trained) -> None:
+def test_unknown_settings_are_refused(trained: Trained) -> None:
     with pytest.raises(ConfigError, match="unknown setting maks"):
         rate.explain(trained.artifact, "x.png", maks=3)
-    with pytest.raises(ConfigError, match="runs on one GPU"):
-        rate.explain(trained.artifact, "x.png", device="cuda:0,1")

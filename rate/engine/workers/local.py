@@ -25,8 +25,8 @@ Chunk = tuple[Job, Sequence[Sample]]
 class Processes:
     """`rate.engine.workers.base.Workers` as spawned processes."""
 
-    def __init__(self, opener: Opener, gpus: Sequence[int] = ()) -> None:
-        """Prepare the processes; ``gpus`` are the numbers of the GPUs, one visible to each worker; empty = all visible
+    def __init__(self, opener: Opener, gpus: Sequence[str] = ()) -> None:
+        """Prepare the processes; ``gpus`` are names of `visible_gpus`, one visible to each worker; empty = all visible
         to all.
         """
         self._opener, self._gpus = opener, gpus
@@ -81,10 +81,10 @@ class Processes:
         return Lost(f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}")
 
 
-def _serve(connection: Connection, opener: Opener, gpu: int | None) -> None:
+def _serve(connection: Connection, opener: Opener, gpu: str | None) -> None:
     """Run a worker process: load the backend, then answer chunks until the other end is closed."""
     if gpu is not None:  # before any library queries the GPUs
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner handles it
     threading.Thread(target=_end_with_owner, daemon=True).start()
     worker = Worker(opener)

@@ -52,7 +52,8 @@ def randomized_artifact(artifact: Artifact, folder: Path, form: str = "pixels", 
     sample = load_sample(artifact, form)
     again = replace(sample, logits=_logits(OrtSpec(moved), sample))
     save_sample(again, folder, PARITY_TOKENS if form == "tokens" else PARITY)
-    return structs.replace(artifact, path=folder, graphs={form: graph.path.name}, files={}, precision="f32", int8=None)
+    alone = {"family": "onnx", "graphs": {form: graph.path.name}, "files": {}}  # the source has the weights in order
+    return structs.replace(artifact, path=folder, precision="f32", int8=None, **alone)
 
 
 def randomize(model: SourceModel, seed: int = 0) -> SourceModel:

@@ -27,6 +27,7 @@ from function_models import (
 )
 from PIL import Image
 
+from rate.backends import process
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.config import Execution
@@ -35,7 +36,7 @@ from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
 from rate.engine.open_runner import divided, runner_on
 from rate.engine.workers.base import Defect, Ready
-from rate.errors import BackendError, ConfigError
+from rate.errors import BackendError, ConfigError, UsageError
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 
@@ -207,10 +208,23 @@ def test_gpus_that_cannot_be_meant_are_refused(device: str, message: str) -> Non
 
 def test_each_worker_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SEEN, str(tmp_path))
-    with divided(Execution(device="cuda:2,5")) as found:
+    monkeypatch.setattr(process, "_gpus_of_machine", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-8f2a,MIG-11,7")
+    with divided(Execution(device="cuda:0,2")) as found:
         assert (found.workers, found.execution.device) == (2, "cuda:0"), "the only one that it sees"
     with found.make(partial(open_spec, Telling(light))) as workers:
         for worker in range(found.workers):
             workers.start(worker)
         assert {workers.wait() for _ in range(found.workers)} == {(k, Ready("fake", "f32")) for k in (0, 1)}
-    assert {path.name for path in tmp_path.glob("sees-*")} == {"sees-2", "sees-5"}
+    assert {path.name for path in tmp_path.glob("sees-*")} == {"sees-4", "sees-MIG-11"}
+
+
+def test_gpus_that_are_not_there_are_a_request_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_gpus_of_machine", lambda: 0)
+    with pytest.raises(UsageError, match="no GPU is visible here"), divided(Execution(device="cuda:0,1")):
+        pass
+    monkeypatch.setattr(process, "_gpus_of_machine", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    told = r"cuda:2, and 2 are visible here \(CUDA_VISIBLE_DEVICES=4,5\); the last one is cuda:1"
+    with pytest.raises(UsageError, match=told), divided(Execution(device="cuda:0,2")):
+        pass
