@@ -181,14 +181,17 @@ class InProcess(Explainer):
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
         """See `Explainer`."""
         rest = iter(samples)
-        if (first := next(rest, None)) is None:
-            return
+        if (first := next(rest, None)) is not None:
+            yield from self.engine(job).steps(chain([first], rest))
+
+    def engine(self, job: Job) -> Engine:
+        """Make an engine for a job once the one before is drained; the fills of equal jobs are kept."""
         self._bind(job.perturbation, slots_of(job))
         if self._fills is not None and self._fills.key != fills_key(job, image_slots(job)):
             self._fills = None
         engine = Engine(job, self._opened, fills=self._fills)
         self._fills = engine.fills
-        yield from engine.steps(chain([first], rest))
+        return engine
 
     def _bind(self, perturbation: Perturbation, slots: int) -> None:
         """Bind the backend, which may take seconds, unless it is already; equal settings share one perturbation."""

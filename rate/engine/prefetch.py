@@ -39,7 +39,9 @@ class Prefetch:
         self._threads.close()
 
     def next(self) -> Prepared | Outcome | None:
-        """Return the next sample, after waiting if necessary; None at the end."""
+        """Return the next sample, after waiting if necessary; None at the end, which may only be one for now."""
+        if not self._queue:
+            self._refill()
         if not self._queue:
             return None
         sample, future = self._queue.popleft()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,21 +12,43 @@ from rate.backends.base import Backend
 from rate.engine.choose_backend import Say
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
+from rate.engine.workers.stream import Stream
 from rate.errors import RateError
-from rate.runs.rows import Records, RunStats
+from rate.runs.rows import Records
 from rate.types import Sample
 
 Opener = Callable[[Say], AbstractContextManager[Backend]]
 """Opens a backend, and reports why others were skipped. It is sent to the workers."""
 
+IN_FLIGHT = 2
+"""The number of chunks that a worker has at once: the second shares the last batches of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A chunk of samples for a worker."""
+
+    number: int  # no other assignment has it
+    run: int  # assignments of one run have equal jobs
+    job: Job
+    samples: tuple[Sample, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has opened its backend and waits for a chunk."""
+    """A worker has opened its backend and waits for chunks."""
 
     backend: str
     precision: str
     notices: tuple[str, ...] = ()  # why other backends were skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The chunk of an assignment is evaluated."""
+
+    number: int
+    records: Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +60,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker died; its chunk is unfinished."""
+    """A worker died; its chunks are unfinished."""
 
     why: str  # the text continues "the worker"
 
 
-Answer = Ready | Records | Failed
+Answer = Ready | Done | Failed
 Event = Answer | Lost
 
 
@@ -60,8 +82,8 @@ class Workers(Protocol):
     def start(self, worker: int) -> None:
         """Start a worker, or replace one that died; it answers when its backend is open."""
 
-    def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
-        """Send a chunk to a worker that has answered everything before."""
+    def send(self, worker: int, assignment: Assignment) -> None:
+        """Send a chunk to a worker that has fewer than `IN_FLIGHT`."""
 
     def wait(self) -> tuple[int, Event]:
         """Wait until a worker answers or dies."""
@@ -72,19 +94,21 @@ class Defect(Exception):
 
 
 class Worker:
-    """Evaluates chunks of samples. An error is an answer, which the owner of the run raises."""
+    """Evaluates chunks, also several at once. An error is an answer, which the owner of the run raises."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener, self._stack = opener, ExitStack()
-        self._runner: InProcess | None = None
+        self._stream: Stream | None = None
 
     def load(self) -> Answer:
         """Open the backend."""
         return _answered(self._load)
 
-    def evaluate(self, job: Job, samples: Sequence[Sample]) -> Answer:
-        """Evaluate a chunk."""
-        return _answered(lambda: self._evaluate(job, samples))
+    def evaluate(self, assignment: Assignment) -> Answer:
+        """Evaluate a chunk; other threads may evaluate others meanwhile."""
+        assert self._stream is not None, "a worker loads before its first chunk"
+        records = self._stream.submit(assignment.run, assignment.job, assignment.samples)
+        return _answered(lambda: Done(assignment.number, records.result()))
 
     def close(self) -> None:
         """Close the backend."""
@@ -92,18 +116,12 @@ class Worker:
 
     def _load(self) -> Ready:
         notices: list[str] = []
-        self._runner = InProcess(self._stack.enter_context(self._opener(notices.append)))
-        return Ready(self._runner.backend, self._runner.precision, tuple(notices))
-
-    def _evaluate(self, job: Job, samples: Sequence[Sample]) -> Records:
-        assert self._runner is not None, "a worker loads before its first chunk"
-        done = list(self._runner.run(job, samples))
-        return Records(
-            tuple(record for one in done for record in one.records), sum((one.stats for one in done), RunStats())
-        )
+        runner = InProcess(self._stack.enter_context(self._opener(notices.append)))
+        self._stream = self._stack.enter_context(Stream(runner))
+        return Ready(runner.backend, runner.precision, tuple(notices))
 
 
-def _answered(act: Callable[[], Ready | Records]) -> Answer:
+def _answered(act: Callable[[], Ready | Done]) -> Answer:
     try:
         return act()
     except RateError as error:

@@ -11,15 +11,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from rate.engine.job import Job
-from rate.engine.workers.base import Answer, Event, Lost, Opener, Worker
-from rate.types import Sample
+from rate.engine.workers.base import Answer, Assignment, Event, Lost, Opener, Worker
 
 # a fork would copy the threads and locks of a runtime in an arbitrary state
 _SPAWN = multiprocessing.get_context("spawn")
 _GRACE_S = 5.0
-
-Chunk = tuple[Job, Sequence[Sample]]
 
 
 class Processes:
@@ -56,10 +52,10 @@ class Processes:
         theirs.close()  # so that the pipe ends with the process
         self._running[worker] = process, ours
 
-    def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
+    def send(self, worker: int, assignment: Assignment) -> None:
         """See `Workers`."""
         with suppress(OSError):  # the worker died; `wait` reports it
-            self._running[worker][1].send((job, samples))
+            self._running[worker][1].send(assignment)
 
     def wait(self) -> tuple[int, Event]:
         """See `Workers`."""
@@ -82,16 +78,22 @@ class Processes:
 
 
 def _serve(connection: Connection, opener: Opener, gpu: str | None) -> None:
-    """Run a worker process: load the backend, then answer chunks until the other end is closed."""
+    """Run a worker process: load the backend, then answer assignments until the other end is closed."""
     if gpu is not None:  # before any library queries the GPUs
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner handles it
     threading.Thread(target=_end_with_owner, daemon=True).start()
-    worker = Worker(opener)
-    with suppress(BrokenPipeError):  # the owner has ended, and nothing would store the answer
+    worker, one_at_a_time = Worker(opener), threading.Lock()
+
+    def evaluate(assignment: Assignment) -> None:
+        answer = worker.evaluate(assignment)
+        with one_at_a_time, suppress(OSError):  # the owner has ended, and nothing would store the answer
+            connection.send(answer)
+
+    with suppress(BrokenPipeError):  # as above
         connection.send(worker.load())
-        while (chunk := _received(connection)) is not None:
-            connection.send(worker.evaluate(*chunk))
+        while (assignment := _received(connection)) is not None:
+            threading.Thread(target=evaluate, args=(assignment,), daemon=True).start()
     worker.close()
 
 
@@ -103,10 +105,10 @@ def _end_with_owner() -> None:
     os._exit(1)
 
 
-def _received(connection: Connection) -> Chunk | None:
-    """Receive the next chunk; None once the owner has closed the other end or ended."""
+def _received(connection: Connection) -> Assignment | None:
+    """Receive the next assignment; None once the owner has closed the other end or ended."""
     try:
-        chunk: Chunk = connection.recv()
+        assignment: Assignment = connection.recv()
     except (EOFError, OSError):
         return None
-    return chunk
+    return assignment

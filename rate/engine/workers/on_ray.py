@@ -1,7 +1,7 @@
 """Workers as Ray actors, on this machine or on a cluster.
 
-Only Ray Core is used: one actor for each worker, one chunk at a time, so that the queue of the run is the backpressure.
-Samples are sent as rows of a manifest and returned as rows of a run; pixels do not pass through Ray.
+Only Ray Core is used: one actor for each worker with a few chunks at a time, so that the queue of the run is the
+backpressure. Samples are sent as rows of a manifest and returned as rows of a run; pixels do not pass through Ray.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,10 +19,8 @@ from typing import Any
 
 from rate.backends.process import usable_cores
 from rate.engine.choose_backend import Say
-from rate.engine.job import Job
-from rate.engine.workers.base import Answer, Event, Lost, Opener, Worker
+from rate.engine.workers.base import IN_FLIGHT, Answer, Assignment, Event, Lost, Opener, Worker
 from rate.errors import UsageError, need
-from rate.types import Sample
 
 OBJECT_STORE_BYTES = 100 << 20
 """The object store of the embedded Ray, bytes; it holds very little."""
@@ -162,6 +160,7 @@ class RayWorkers:
             num_cpus=needs.cpus,
             num_gpus=needs.gpus,
             max_restarts=0,
+            max_concurrency=IN_FLIGHT,
             runtime_env={"env_vars": limits} if limits else None,  # the actor's machine may have other values
         )(Worker)
         self._actors: dict[int, Any] = {}
@@ -180,9 +179,9 @@ class RayWorkers:
         self._actors[worker] = self._kind.remote(self._opener)
         self._pending[self._actors[worker].load.remote()] = worker
 
-    def send(self, worker: int, job: Job, samples: Sequence[Sample]) -> None:
+    def send(self, worker: int, assignment: Assignment) -> None:
         """See `Workers`."""
-        self._pending[self._actors[worker].evaluate.remote(job, samples)] = worker
+        self._pending[self._actors[worker].evaluate.remote(assignment)] = worker
 
     def wait(self) -> tuple[int, Event]:
         """See `Workers`."""
@@ -192,7 +191,8 @@ class RayWorkers:
             answer: Answer = self._ray.get(done)
         except self._ray.exceptions.RayTaskError:  # an error in Ray's own part of the worker, or in unpickling
             raise
-        except self._ray.exceptions.RayError as error:  # the actor or its node died
+        except self._ray.exceptions.RayError as error:  # the actor or its node died, with all that it had
+            self._pending = {task: other for task, other in self._pending.items() if other != worker}
             return worker, Lost(f"was lost: {_reason(str(error))}")
         return worker, answer
 

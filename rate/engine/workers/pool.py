@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from rate.engine.job import Job
-from rate.engine.workers.base import Event, Failed, Lost, Ready, Workers
+from rate.engine.workers.base import IN_FLIGHT, Assignment, Done, Event, Failed, Lost, Ready, Workers
 from rate.errors import BackendError
 from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records, RunStats, SampleResult
 from rate.types import Sample, Samples
 
-CHUNK_SECONDS = 20.0
-"""The target time of a chunk: a lost worker loses this much, and idle workers wait up to this long at the end."""
+CHUNK_SECONDS = 10.0
+"""The target time of a chunk: a lost worker loses up to `IN_FLIGHT` of them."""
 
 FIRST = 4
 """The number of samples of a chunk until the time of a sample is known."""
@@ -30,21 +30,34 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Samples that one worker evaluates and stores together."""
+    """Samples that one worker evaluates and whose records are stored together."""
 
     samples: tuple[Sample, ...]
     attempts: int = 0  # number of workers that died with it
+    alone: bool = False  # a worker died with it, so it shares none: the next death is its own
 
 
 class Chunks:
     """Divides samples into chunks of about equal time."""
 
-    def __init__(self, samples: Iterable[Sample], total: int, workers: int) -> None:
-        """Divide ``total`` samples; the number may be approximate and only shapes the last chunks."""
-        self._samples, self._left, self._workers = iter(samples), total, workers
+    def __init__(self, samples: Iterable[Sample], total: int, workers: int, least: int = 1) -> None:
+        """Divide ``total`` samples; the number may be approximate and only shapes the last chunks.
+
+        Args:
+            samples: the samples in their order.
+            total: how many they are.
+            workers: the number of workers.
+            least: the samples that a worker needs at once to fill its batches.
+        """
+        self._samples, self._left, self._workers, self._least = iter(samples), total, workers, least
         self._again: deque[Chunk] = deque()
         self._seconds = 0.0
         self._done = 0
+
+    @property
+    def next_alone(self) -> bool:
+        """Whether the next chunk must have a worker of its own."""
+        return bool(self._again)
 
     def next(self) -> Chunk | None:
         """Return the next chunk, lost ones first; None = there is none at the moment."""
@@ -63,18 +76,25 @@ class Chunks:
         """Take back a chunk whose worker died; return the sample to give up, if any."""
         attempts = chunk.attempts + 1
         if attempts < ATTEMPTS:
-            self._again.append(Chunk(chunk.samples, attempts))
+            self._again.append(Chunk(chunk.samples, attempts, alone=True))
         elif len(chunk.samples) == 1:
             return chunk.samples[0]
         else:
             middle = len(chunk.samples) // 2
-            self._again += [Chunk(chunk.samples[:middle]), Chunk(chunk.samples[middle:])]
+            self._again += [Chunk(half, alone=True) for half in (chunk.samples[:middle], chunk.samples[middle:])]
         return None
 
     def _size(self) -> int:
         fitting = round(CHUNK_SECONDS * self._done / self._seconds) if self._seconds > 0 else FIRST
-        # Chunks shrink towards the end, so that no worker is left with a long last chunk.
-        return max(1, min(fitting, PART_ROWS, self._left // (2 * self._workers)))
+        # Chunks shrink towards the end, so that no worker is left with long last ones.
+        shrinking = self._left // (2 * IN_FLIGHT * self._workers)
+        return min(max(self._least, min(fitting, shrinking)), PART_ROWS)
+
+
+@dataclass(slots=True)
+class _Flight:
+    chunk: Chunk
+    began: float  # when the worker could begin with it
 
 
 LOADS = 3
@@ -86,9 +106,9 @@ class Pool:
 
     def __init__(self, workers: Workers, count: int) -> None:
         self._workers, self._count = workers, count
-        self._idle: deque[int] = deque()
-        self._busy: dict[int, tuple[Chunk, float]] = {}  # worker -> its chunk and start time
-        self._loading: set[int] = set()
+        self._flights: dict[int, dict[int, _Flight]] = {}  # worker that is ready -> number -> chunk
+        self._numbers = itertools.count()
+        self._runs = itertools.count()
         self._failed_loads = 0
         self.backend, self.precision = "", ""  # of the first ready worker, and therefore of all
         self.notices: tuple[str, ...] = ()
@@ -102,8 +122,8 @@ class Pool:
         self._workers.__enter__()
         try:
             for worker in range(self._count):
-                self._start(worker)
-            while not self._idle:
+                self._workers.start(worker)
+            while not self._flights:
                 self._next()
         except BaseException as error:
             self._workers.__exit__(type(error), error, None)
@@ -115,32 +135,44 @@ class Pool:
 
     def run(self, job: Job, samples: Samples) -> Iterator[Records]:
         """See `Runner`."""
-        while self._busy:  # with chunks of an abandoned run
+        while any(self._flights.values()):  # with chunks of an abandoned run
             self._next()
-        chunks, alone = Chunks(samples, len(samples), self._count), replace(job, samples=())
+        least = -(-job.execution.batch // job.stopping.checkpoints[0])
+        chunks = Chunks(samples, len(samples), self._count, least)
+        assignment = Assignment(0, next(self._runs), replace(job, samples=()), ())
         heads = [head.name for head in job.heads]
         while True:
-            while self._idle and (chunk := chunks.next()) is not None:
-                worker = self._idle.popleft()
-                self._workers.send(worker, alone, chunk.samples)
-                self._busy[worker] = chunk, time.monotonic()
-            if self._idle and not self._busy:  # a worker is idle and there is no chunk
+            while (worker := self._free(chunks)) is not None and (chunk := chunks.next()) is not None:
+                number = next(self._numbers)
+                self._flights[worker][number] = _Flight(chunk, time.monotonic())
+                self._workers.send(worker, replace(assignment, number=number, samples=chunk.samples))
+            if self._flights and not any(self._flights.values()):  # a worker is idle and there is no chunk
                 return
-            given, event = self._next()
-            if given is None:  # the worker was loading
-                continue
-            chunk, began = given
-            if isinstance(event, Records):
-                chunks.finished(chunk, time.monotonic() - began)
+            ended, event = self._next()
+            if isinstance(event, Done):
+                [flight] = ended
+                chunks.finished(flight.chunk, time.monotonic() - flight.began)
                 # The waiting time is that of the run, not the sum over the workers.
-                waiting_s = event.stats.waiting_s / self._count
-                yield replace(event, stats=replace(event.stats, waiting_s=waiting_s))
-            elif isinstance(event, Lost) and (sample := chunks.lost(chunk)) is not None:
-                why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {event.why}"
-                yield Records((SampleResult.of_error(sample, heads, why),), RunStats(samples=1))
+                stats = replace(event.records.stats, waiting_s=event.records.stats.waiting_s / self._count)
+                yield replace(event.records, stats=stats)
+            elif isinstance(event, Lost):
+                for flight in ended:
+                    if (sample := chunks.lost(flight.chunk)) is not None:
+                        why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {event.why}"
+                        yield Records((SampleResult.of_error(sample, heads, why),), RunStats(samples=1))
 
-    def _next(self) -> tuple[tuple[Chunk, float] | None, Event]:
-        """Wait for the next event; return it with the worker's chunk and start time, or None if the worker was loading.
+    def _free(self, chunks: Chunks) -> int | None:
+        """Return the worker with the fewest chunks that can take the next one, if any."""
+
+        def allowed(flights: dict[int, _Flight]) -> bool:
+            shared = chunks.next_alone or any(flight.chunk.alone for flight in flights.values())
+            return len(flights) < (1 if shared else IN_FLIGHT)
+
+        free = [worker for worker, flights in self._flights.items() if allowed(flights)]
+        return min(free, key=lambda worker: len(self._flights[worker]), default=None)
+
+    def _next(self) -> tuple[list[_Flight], Event]:
+        """Wait for the next event; return it with the chunks that end with it.
 
         Raises:
             RateError: a worker cannot continue, or no worker can be started.
@@ -150,27 +182,27 @@ class Pool:
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, Lost):
-            self._replace(worker, event)
-        else:
-            self._loading.discard(worker)
-            self._failed_loads = 0  # only consecutive load failures count
-            self._idle.append(worker)
+            lost = self._flights.pop(worker, None)
+            self._replace(worker, event, loading=lost is None)
+            return list((lost or {}).values()), event
+        self._failed_loads = 0  # only consecutive load failures count
         if isinstance(event, Ready):
             self._welcome(event)
-        return self._busy.pop(worker, None), event
+            self._flights[worker] = {}
+            return [], event
+        ended = self._flights[worker].pop(event.number)
+        for flight in self._flights[worker].values():  # the worker continues with them
+            flight.began = time.monotonic()
+        return [ended], event
 
-    def _start(self, worker: int) -> None:
-        self._loading.add(worker)
-        self._workers.start(worker)
-
-    def _replace(self, worker: int, lost: Lost) -> None:
-        self._failed_loads += worker in self._loading
+    def _replace(self, worker: int, lost: Lost, loading: bool) -> None:
+        self._failed_loads += loading
         if self._failed_loads >= LOADS:
             raise BackendError(
                 f"{LOADS} workers died while they loaded the model, the last one {lost.why}; "
                 f"{self._count} of them may need more memory than there is: use fewer --workers"
             )
-        self._start(worker)
+        self._workers.start(worker)
 
     def _welcome(self, ready: Ready) -> None:
         chosen = self.backend, self.precision

@@ -41,7 +41,7 @@ def test_every_sample_is_done_once_or_given_up(count: int, workers: int, events:
 
 
 def test_a_sample_is_given_up_only_when_two_workers_died_with_it_alone() -> None:
-    chunks = Chunks(samples(8), 8, 1)
+    chunks = Chunks(samples(8), 8, 1, least=2)
     deaths = 0
     while (chunk := chunks.next()) is not None:
         if "s5" not in [sample.id for sample in chunk.samples]:
@@ -55,12 +55,27 @@ def test_a_sample_is_given_up_only_when_two_workers_died_with_it_alone() -> None
     assert deaths == 3  # twice in a chunk of two, once alone; the next one gives up
 
 
+def test_a_chunk_that_shared_its_worker_is_not_blamed_for_the_death() -> None:
+    """Of two single samples at one worker the innocent one is evaluated, and only the other is given up."""
+    chunks = Chunks(samples(2), 2, 1)
+    both = [chunks.next(), chunks.next()]
+    assert [chunks.lost(chunk) for chunk in both if chunk] == [None, None]
+    assert chunks.next_alone
+    again = [chunks.next(), chunks.next()]
+    assert all(chunk is not None and chunk.alone for chunk in again)
+
+
 def test_chunks_take_about_their_time_and_shrink_towards_the_end() -> None:
     chunks = Chunks(samples(1000), 1000, 2)
     sizes = []
     while (chunk := chunks.next()) is not None:
         sizes.append(len(chunk.samples))
         chunks.finished(chunk, 0.2 * len(chunk.samples))  # 5 samples a second
-    assert sizes[1] == 100
+    assert sizes[1] == 50
     assert sizes[-1] == 1
-    assert max(sizes) == 100
+    assert max(sizes) == 50
+
+
+def test_no_chunk_is_smaller_than_what_fills_a_batch() -> None:
+    chunks = Chunks(samples(50), 50, 2, least=6)
+    assert [len(chunk.samples) for chunk in iter(chunks.next, None)] == [6] * 8 + [2]
