@@ -25,7 +25,7 @@ from rate.backends.process import one_blas_thread
 from rate.config import Execution, Measurement
 from rate.data.bank import NO_BANK, Bank
 from rate.data.images.geometry import Geometry
-from rate.engine.engine import Engine, slots_of
+from rate.engine.engine import Engine, image_slots, slots_of
 from rate.engine.job import Job, bank_size
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdicts.fills import Fills
@@ -189,7 +189,7 @@ def fills_of(job: Job) -> Fills:
     rng = np.random.default_rng(2)
     logits = {head.name: rng.standard_normal((job.fills, CLASSES), np.float32) for head in job.heads}
     regions = [region for _, region in images().values()]
-    return Fills((), logits, np.stack([regions[k % IMAGES] for k in range(job.fills)]))
+    return Fills(image_slots(job), (), logits, np.stack([regions[k % IMAGES] for k in range(job.fills)]))
 
 
 if __name__ == "__main__":

@@ -150,6 +150,11 @@ class Rows:
         """Return some of the rows."""
         return Rows(self.slot[chosen], self.grid[chosen], self.offset[chosen], self.fill[chosen], self.side[chosen])
 
+    def __setitem__(self, chosen: slice, rows: Rows) -> None:
+        """Replace some of the rows."""
+        self.slot[chosen], self.grid[chosen], self.offset[chosen] = rows.slot, rows.grid, rows.offset
+        self.fill[chosen], self.side[chosen] = rows.fill, rows.side
+
     def shifted(self, first: int) -> Rows:
         """Return the same rows for images that are ``first`` slots further on."""
         return Rows(self.slot + first, self.grid, self.offset, self.fill + first, self.side)

@@ -23,7 +23,7 @@ from rate.engine.choose_backend import Say
 from rate.engine.evaluate import Observe
 from rate.engine.evaluate import evaluate as run
 from rate.engine.job import Job, bank_size, decoder, shuffled_share
-from rate.engine.open_runner import runner_on
+from rate.engine.open_runner import divided, runner_on
 from rate.engine.verdicts.prediction import Head
 from rate.kernels.separable import Perturbation, rise
 from rate.runs.summary import Summary
@@ -157,5 +157,5 @@ def open_defective(*settings: object) -> AbstractContextManager[Backend]:
 
 def evaluate(one: Job, spec: BackendSpec, out: Path, observe: Observe = lambda _: None, **settings: int) -> Summary:
     """Evaluate a job on a spec, by the runner that its settings ask for."""
-    with runner_on(lambda execution: partial(open_spec, spec), one.execution) as runner:
+    with divided(one.execution) as division, runner_on(division, partial(open_spec, spec)) as runner:
         return run(one, runner, out, observe, **settings)

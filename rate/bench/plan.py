@@ -16,7 +16,6 @@ from rate.backends.base import Backend
 from rate.bench.settings import BenchSettings
 from rate.config import ON_CUDA, Execution, Measurement
 from rate.engine.choose_backend import Say, offers, on_one_gpu, open_backend, preferences
-from rate.engine.engine import read_sample
 from rate.engine.job import Job, job_from_artifact, job_of_samples
 from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError, DataError, MissingExtra, ParityError, RateError, SampleError, UsageError
@@ -111,7 +110,7 @@ def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say 
     problems: list[str] = []
     for sample in job.samples:
         try:
-            usable.append(read_sample(job, job.decode, sample).sample)
+            usable.append(job.read(sample).sample)
         except SampleError as error:
             problems.append(f"{sample.id}: {error}")
     if not usable:

@@ -7,7 +7,6 @@ samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Logits
 from rate.backends.process import torch_threads
 from rate.config import Execution, Measurement
-from rate.engine.engine import decode_threads, read_sample
+from rate.engine.engine import decode_threads
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prefetch import Prefetch
@@ -49,8 +48,7 @@ class Attention(Explainer):
         size, threads = job.geometry.size, job.execution.threads
         batch = min(job.execution.batch, BATCH)
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
-        read = partial(read_sample, job, job.decode)
-        with torch_threads(threads), Prefetch(samples, read, decode_threads(threads), 2 * batch) as source:
+        with torch_threads(threads), Prefetch(samples, job.read, decode_threads(threads), 2 * batch) as source:
             while True:
                 waited_s, ready, failed = source.waited_s, list[Prepared](), list[Outcome]()
                 while len(ready) + len(failed) < batch and (one := source.next()) is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -21,13 +20,13 @@ from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prefetch import Prefetch
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
 from rate.engine.verdicts.estimator import Estimator
-from rate.engine.verdicts.fills import Fills, blank, fill_order, fills_key, load_fills, own_mean
+from rate.engine.verdicts.fills import Fills, blank, fills_key, load_fills, own_mean
 from rate.engine.verdicts.map_verdict import MapInstrument
 from rate.engine.verdicts.prediction import Reader
 from rate.engine.verdicts.shuffle import Shuffle
 from rate.engine.verdicts.swap_verdict import SwapInstrument
-from rate.engine.verdicts.verdict import OWN_MEAN, Instrument, PerturbedRows
-from rate.errors import RateError, SampleError
+from rate.engine.verdicts.verdict import Instrument
+from rate.errors import RateError
 from rate.kernels.separable import Perturbation
 from rate.runs.rows import RunStats
 from rate.types import Prepared, Rows, Sample
@@ -53,29 +52,24 @@ class Engine:
     def __init__(self, job: Job, backend: Backend, first_slot: int = 0, fills: Fills | None = None) -> None:
         """Take the slots from ``first_slot`` on, where engines share them; ``fills`` of None are loaded."""
         self._job, self._backend, self._first_slot = job, backend, first_slot
-        self._first_fill = image_slots(job)
-        self._first_mean = self._first_fill + job.fills
-        self._scheduler = Scheduler(job.execution.batch, self._first_fill)
-        self.fills = load_fills(job, backend, first_slot + self._first_fill) if fills is None else fills
+        self._images = image_slots(job)
+        self._to_mean = self._images + job.fills  # number of slots from an image to its mean colour
+        self._scheduler = Scheduler(job.execution.batch, self._images, first_slot)
+        self.fills = load_fills(job, backend, first_slot + self._images) if fills is None else fills
         reader = Reader(job.heads, job.measurement, self.fills.logits)
-        self._instrument = instrument_for(job, reader, self.fills)
-        self._estimator = Estimator(reader, self._instrument)
+        self._instrument: Instrument = (
+            SwapInstrument(job, reader, self.fills)
+            if job.measurement.verdict == "swap"
+            else MapInstrument(job, reader, self.fills, self._to_mean)
+        )
+        self._estimator = Estimator(reader, job.stopping)
         self._shuffle = Shuffle(job.bank, job.shuffled, self.fills.regions)
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
-    def steps(self, samples: Iterable[Sample]) -> Iterator[Step]:
-        """Evaluate ``samples`` step by step."""
-        with self.reading(samples) as source, one_blas_thread():
-            try:
-                while (step := self.step(source)) is not None:
-                    yield step
-            finally:
-                self.drain()
-
-    def reading(self, samples: Iterable[Sample], decode: Callable[[Sample], Prepared] | None = None) -> Prefetch:
-        """Read the samples ahead of the device; ``decode`` is the source of their pixels instead of their files."""
-        read = partial(read_sample, self._job, decode or self._job.decode)
-        return Prefetch(samples, read, decode_threads(self._job.execution.threads), ahead=2 * self._first_fill)
+    def reading(self, samples: Iterable[Sample], read: Callable[[Sample], Prepared] | None = None) -> Prefetch:
+        """Read the samples ahead of the device; ``read`` is the source of their pixels instead of their files."""
+        threads = decode_threads(self._job.execution.threads)
+        return Prefetch(samples, read or self._job.read, threads, ahead=2 * self._images)
 
     def step(self, source: Prefetch) -> Step | None:
         """Admit, schedule, submit, fold; return None when the source is exhausted and nothing is in flight.
@@ -113,10 +107,11 @@ class Engine:
             if isinstance(prepared, Outcome):
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
-            self._backend.put(self._first_slot + slot, prepared.pixels, self._instrument.region(prepared))
+            perturbed = self._instrument.begin(prepared, slot)
+            self._backend.put(slot, prepared.pixels, perturbed.cut)
             if self._job.measurement.fill == "own":
-                self._backend.put(self._first_slot + self._first_mean + slot, own_mean(prepared.pixels))
-            self._estimator.begin(ticket, prepared)
+                self._backend.put(slot + self._to_mean, own_mean(prepared.pixels))
+            self._estimator.begin(ticket, perturbed)
         return None
 
     def _fold(self, waiting: RunStats) -> Step:
@@ -139,35 +134,23 @@ class Engine:
 
     def _stage(self, plan: BatchPlan) -> Rows:
         """Make the rows of a batch: clean rows and padding use the clean grid, the others perturb."""
-        rows = clean_rows(self._job.perturbation, np.zeros(self._rows(plan), np.int64))
-        at = 0
+        padding = np.full(self._rows(plan), self._first_slot, np.int64)
+        rows, at = clean_rows(self._job.perturbation, padding), 0
         for span in plan.spans:
-            first = at + (CLEAN_ROWS if span.start == 0 else 0)
-            rows.slot[at : at + len(span)] = rows.fill[at : at + len(span)] = span.slot
+            clean = CLEAN_ROWS if span.start == 0 else 0
+            rows.slot[at : at + clean] = rows.fill[at : at + clean] = span.slot
+            perturbed = self._estimator.sample(span.ticket).rows(
+                span.start + clean - CLEAN_ROWS, span.stop - CLEAN_ROWS
+            )
+            rows[slice(at + clean, at + len(span))] = perturbed
             at += len(span)
-            start = max(span.start - CLEAN_ROWS, 0)
-            made = self._instrument.rows(self._estimator.prepared_of(span.ticket), start, start + at - first)
-            self._set(rows, slice(first, at), made, span.slot)
-        return rows.shifted(self._first_slot)
-
-    def _set(self, rows: Rows, chosen: slice, made: PerturbedRows, slot: int) -> None:
-        rows.grid[chosen], rows.offset[chosen], rows.side[chosen] = made.grid, made.offset, made.side
-        rows.fill[chosen] = np.where(made.fill == OWN_MEAN, self._first_mean + slot, self._first_fill + made.fill)
+        return rows
 
     def usual_rows(self) -> Rows:
-        """Make a batch of perturbed rows of the image in slot 0, which resembles nearly all batches of a run."""
-        rows = clean_rows(self._job.perturbation, np.zeros(self._job.execution.batch, np.int64))
-        count = min(len(rows), self._instrument.stopping.most)
-        self._set(rows, slice(0, count), self._instrument.rows(blank(self._job.geometry.size), 0, count), 0)
-        return rows[np.resize(np.arange(count), len(rows))].shifted(self._first_slot)
-
-
-def instrument_for(job: Job, reader: Reader, fills: Fills) -> Instrument:
-    """Make the instrument that the measurement of ``job`` chooses."""
-    order = fill_order(job, fills)
-    if job.measurement.verdict == "swap":
-        return SwapInstrument(job.perturbation, job.measurement, reader, order, job.stopping)
-    return MapInstrument(job.method, job.measurement, reader, order)
+        """Make a batch of perturbed rows of one image, which resembles nearly all batches of a run."""
+        count = min(self._job.execution.batch, self._job.stopping.most)
+        rows = self._instrument.begin(blank(self._job.geometry.size), self._first_slot).rows(0, count)
+        return rows[np.resize(np.arange(count), self._job.execution.batch)]
 
 
 class InProcess(Explainer):
@@ -181,8 +164,15 @@ class InProcess(Explainer):
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
         """See `Explainer`."""
         rest = iter(samples)
-        if (first := next(rest, None)) is not None:
-            yield from self.engine(job).steps(chain([first], rest))
+        if (first := next(rest, None)) is None:
+            return
+        engine = self.engine(job)
+        with engine.reading(chain([first], rest)) as source, one_blas_thread():
+            try:
+                while (step := engine.step(source)) is not None:
+                    yield step
+            finally:
+                engine.drain()
 
     def engine(self, job: Job) -> Engine:
         """Make an engine for a job once the one before is drained; the fills of equal jobs are kept."""
@@ -198,18 +188,6 @@ class InProcess(Explainer):
         if self._bound[0] is not perturbation or self._bound[1] != slots:
             self._opened.bind(perturbation, slots)
             self._bound, self._fills = (perturbation, slots), None
-
-
-def read_sample(job: Job, decode: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
-    """Read the pixels and region of a sample.
-
-    Raises:
-        SampleError: they cannot be read, or the label is no class of a head.
-    """
-    for head in job.heads:
-        if sample.label not in head.classes:
-            raise SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
-    return decode(sample)
 
 
 def decode_threads(threads: int) -> int:

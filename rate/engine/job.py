@@ -20,7 +20,7 @@ from rate.data.set_faults import CURE as LABEL_CURE
 from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
-from rate.errors import DataError
+from rate.errors import DataError, SampleError
 from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.swap import ROWS_PER_FILL
@@ -98,6 +98,17 @@ class Job:
     def decode(self) -> Callable[[Sample], Prepared]:
         """The function from a sample to its pixels, corrupted if the measurement says so, and its region."""
         return decoder(self.measurement, self.geometry)
+
+    def read(self, sample: Sample) -> Prepared:
+        """Read the pixels and the region of a sample that every head knows.
+
+        Raises:
+            SampleError: they cannot be read, or the label is no class of a head.
+        """
+        for head in self.heads:
+            if sample.label not in head.classes:
+                raise SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
+        return self.decode(sample)
 
     @property
     def stopping(self) -> Stopping:

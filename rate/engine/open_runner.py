@@ -94,23 +94,20 @@ def open_runner(artifact: Artifact, job: Job, say: Say = lambda _: None) -> Iter
     if job.measurement.method.runner is not None:
         yield job.measurement.method.open_own_runner(artifact, job.execution)
         return
-    form = job.measurement.form
-    with runner_on(lambda execution: partial(open_backend, artifact, execution, form), job.execution, say) as runner:
-        yield runner
+    with divided(job.execution, say) as division:
+        opener = partial(open_backend, artifact, division.execution, job.measurement.form)
+        with runner_on(division, opener, say) as runner:
+            yield runner
 
 
 @contextmanager
-def runner_on(
-    opener_for: Callable[[Execution], Opener], execution: Execution, say: Say = lambda _: None
-) -> Iterator[Runner]:
-    """Open the runner of the settings, on backends that ``opener_for`` the settings of one worker opens."""
-    with divided(execution, say) as division:
-        opener = opener_for(division.execution)
-        if division.make is None:
-            with opener(say) as backend:
-                yield InProcess(backend)
-            return
-        with Pool(division.make(opener), division.workers) as pool:
-            for notice in pool.notices:
-                say(notice)
-            yield pool
+def runner_on(division: Division, opener: Opener, say: Say = lambda _: None) -> Iterator[Runner]:
+    """Open the runner of a division, whose workers open their backends with ``opener``."""
+    if division.make is None:
+        with opener(say) as backend:
+            yield InProcess(backend)
+        return
+    with Pool(division.make(opener), division.workers) as pool:
+        for notice in pool.notices:
+            say(notice)
+        yield pool

@@ -48,9 +48,9 @@ class _Active:
 class Scheduler:
     """Assigns slots to samples and rows to batches, oldest sample first, so that all batches are full."""
 
-    def __init__(self, batch: int, slots: int) -> None:
+    def __init__(self, batch: int, slots: int, first_slot: int = 0) -> None:
         self._batch = batch
-        self._free = list(range(slots))[::-1]
+        self._free = list(range(first_slot, first_slot + slots))[::-1]
         self._active: dict[int, _Active] = {}  # ticket -> state, in order of admission
         self._next_ticket = 0
 

@@ -11,9 +11,10 @@ from rate.backends.base import Logits
 from rate.engine.outcome import Outcome
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan
 from rate.engine.verdicts.prediction import Prediction, Reader
-from rate.engine.verdicts.verdict import Answers, Instrument, Verdict
+from rate.engine.verdicts.stopping import Stopping
+from rate.engine.verdicts.verdict import Answers, PerturbedSample, Verdict
 from rate.errors import SampleError
-from rate.types import Bool, Float32, Float64, Int64, Prepared
+from rate.types import Bool, Float32, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +52,8 @@ class Folded:
 class Estimator:
     """Turns rows into verdicts. A verdict depends on its sample's rows alone, in the order of its masks."""
 
-    def __init__(self, reader: Reader, instrument: Instrument) -> None:
-        self._reader, self._instrument, self._stopping = reader, instrument, instrument.stopping
+    def __init__(self, reader: Reader, stopping: Stopping) -> None:
+        self._reader, self._stopping = reader, stopping
         self._open: dict[int, _Open] = {}
 
     @property
@@ -65,16 +66,16 @@ class Estimator:
         """The rows of a sample whose verdict never becomes clear."""
         return CLEAN_ROWS + self._stopping.most
 
-    def begin(self, ticket: int, prepared: Prepared) -> None:
-        """Expect the rows of ``prepared`` under ``ticket``."""
+    def begin(self, ticket: int, perturbed: PerturbedSample) -> None:
+        """Expect the rows of ``perturbed`` under ``ticket``."""
         heads = len(self._reader.heads)
         shape = (heads, self._stopping.most)
         answers = Answers(np.empty(shape), np.empty(shape, np.int64))
-        self._open[ticket] = _Open(prepared, answers, np.empty(shape, np.bool_), [None] * heads)
+        self._open[ticket] = _Open(perturbed, answers, np.empty(shape, np.bool_), [None] * heads)
 
-    def prepared_of(self, ticket: int) -> Prepared:
+    def sample(self, ticket: int) -> PerturbedSample:
         """Return a sample whose rows are expected."""
-        return self._open[ticket].prepared
+        return self._open[ticket].perturbed
 
     def fold(self, plan: BatchPlan, logits: Logits) -> Folded:
         """Fold the logits of a batch."""
@@ -104,7 +105,7 @@ class Estimator:
             for name, values in rows.items():
                 _check_finite(name, values.finite[:CLEAN_ROWS])
             clean = {name: values.logits[0] for name, values in rows.items()}
-            sample.predictions = self._reader.predictions(sample.prepared.sample, clean)
+            sample.predictions = self._reader.predictions(sample.perturbed.prepared.sample, clean)
             rows = {name: values.part(slice(CLEAN_ROWS, None)) for name, values in rows.items()}
         scores = self._reader.scores(sample.predictions, {name: values.logits for name, values in rows.items()})
         first = max(start - CLEAN_ROWS, 0)
@@ -128,7 +129,7 @@ class Estimator:
             for k, prediction in zip(open_heads, predictions, strict=True):
                 _check_finite(prediction.head, sample.finite[k, :masks])
             answers = sample.answers.of(open_heads, masks)
-            evidence = self._instrument.evidence(sample.prepared, predictions, answers)
+            evidence = sample.perturbed.evidence(predictions, answers)
             early = self._stopping.boundary is not None
             clearance = evidence.clearance if early else [None] * len(open_heads)
             for at, k in enumerate(open_heads):
@@ -145,7 +146,7 @@ def _check_finite(head: str, finite: Bool) -> None:
 class _Open:
     """A sample whose rows are not complete."""
 
-    prepared: Prepared
+    perturbed: PerturbedSample
     answers: Answers  # to as many rows as the sample may need
     finite: Bool  # [k,n] whether all logits of that head and mask are finite
     verdicts: list[Verdict | None]  # one for each head
@@ -155,4 +156,5 @@ class _Open:
 
     def outcome(self, verdicts: tuple[Verdict, ...] = (), error: str | None = None) -> Outcome:
         """Return the sample with its verdicts or its error."""
-        return Outcome(self.prepared.sample, verdicts, error, self.prepared.shuffled)
+        prepared = self.perturbed.prepared
+        return Outcome(prepared.sample, verdicts, error, prepared.shuffled)

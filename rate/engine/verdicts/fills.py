@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 
@@ -17,19 +17,14 @@ from rate.errors import SampleError, SetChanged
 from rate.kernels.region import hidden_steps, sketch
 from rate.types import Bool, Float32, Int64, Pixels, Prepared, Region, Sample
 
-FillOrder = Callable[[Prepared], Int64]
-"""Gives the numbers [n] of the fills that a sample meets, in its own order."""
-
-T = TypeVar("T")
-
 _ONE = np.zeros(1, np.int64)
-_REMEMBERED = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Fills:
     """The fills of a job, resident on a backend."""
 
+    first: int  # slot of the first one
     key: tuple[object, ...]  # equal for jobs with the same fills in the same slots
     logits: Logits  # [f,c] of each by itself
     regions: Annotated[Bool, "f h w"]  # of each by itself
@@ -40,30 +35,11 @@ class Fills:
         return np.stack([sketch(region) for region in self.regions])
 
 
-def fill_order(job: Job, fills: Fills) -> FillOrder:
-    """Return the order in which samples meet the fills of ``job``; see `order_met`."""
+def fills_met(job: Job, fills: Fills, prepared: Prepared) -> Int64:
+    """Return the numbers [n] of the fills of ``job`` that a sample meets, in its own order; see `order_met`."""
     if not job.measurement.with_pictures:
-        return lambda prepared: _ONE
-
-    def order(prepared: Prepared) -> Int64:
-        return order_met(job.bank, fills.sketches, prepared.sample, prepared.region, job.fills_met)
-
-    return remembered(order)
-
-
-def remembered(compute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
-    """Return ``compute`` with a memory of its latest values, by the id of the sample and whether it is shuffled."""
-    known: dict[tuple[str, bool], T] = {}
-
-    def value(prepared: Prepared) -> T:
-        key = prepared.sample.id, prepared.shuffled
-        if key not in known:
-            if len(known) >= _REMEMBERED:
-                del known[next(iter(known))]
-            known[key] = compute(prepared)
-        return known[key]
-
-    return value
+        return _ONE
+    return order_met(job.bank, fills.sketches, prepared.sample, prepared.region, job.fills_met)
 
 
 def order_met(bank: Bank, regions: Annotated[Float32, "f s s"], sample: Sample, region: Region, count: int) -> Int64:
@@ -111,7 +87,7 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
         some = backend.submit(clean_rows(job.perturbation, chosen)).wait()
         parts.append({name: values[: size - start] for name, values in some.items()})
     logits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Fills(fills_key(job, first), logits, np.stack(regions))
+    return Fills(first, fills_key(job, first), logits, np.stack(regions))
 
 
 def own_mean(pixels: Pixels) -> Pixels:

@@ -8,19 +8,16 @@ from functools import cached_property
 import numpy as np
 
 from rate.config import FILLS_OF_MAPS, Measurement
+from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.verdicts.fills import FillOrder, remembered
+from rate.engine.verdicts.fills import Fills, fills_met
 from rate.engine.verdicts.prediction import Prediction, Reader
-from rate.engine.verdicts.stopping import Stopping, rows_before_masks, stopping_for
-from rate.engine.verdicts.verdict import OWN_MEAN, Answers, MapResult, PerturbedRows, Verdict
+from rate.engine.verdicts.stopping import rows_before_masks
+from rate.engine.verdicts.verdict import Answers, MapResult, Verdict
 from rate.errors import SampleError
-from rate.kernels.saliency import Bounds, Masks, Method, evidence
-from rate.kernels.separable import Perturbation
+from rate.kernels.saliency import Bounds, Masks, evidence
 from rate.statistics.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
-from rate.types import Float64, HeadValues, Int64, Prepared, Scores, SoftRegion
-
-_SAMPLES_WITH_MASKS = 64
-"""The latest samples whose masks are kept; those of others are drawn again."""
+from rate.types import GRID, Float64, HeadValues, Int64, Prepared, Rows, Scores
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
@@ -35,65 +32,69 @@ not drawn further.
 class MapInstrument:
     """Masks of a saliency method, folded into maps; see `rate.engine.verdicts.verdict.Instrument`."""
 
-    def __init__(self, method: Method, measurement: Measurement, reader: Reader, order: FillOrder) -> None:
-        self._method, self._measurement, self._reader, self._order = method, measurement, reader, order
-        self._drawn: dict[str, Masks] = {}
-        self._bounds = remembered(lambda prepared: stored_bounds(method.bounds(prepared.region)))
-        self._before = rows_before_masks(measurement, method)
-        self.stopping: Stopping = stopping_for(measurement, method)
+    def __init__(self, job: Job, reader: Reader, fills: Fills, to_mean: int) -> None:
+        """Take the number of slots from an image to its mean colour, ``to_mean``."""
+        self.job, self.reader, self.fills, self.to_mean = job, reader, fills, to_mean
+        self.method = job.method
+        self.before = rows_before_masks(job.measurement, self.method)
 
-    @property
-    def perturbation(self) -> Perturbation:
+    def begin(self, prepared: Prepared, slot: int) -> MaskedSample:
         """See `Instrument`."""
-        return self._method.perturbation
+        return MaskedSample(self, prepared, slot)
 
-    def region(self, prepared: Prepared) -> SoftRegion | None:
-        """See `Instrument`."""
-        return None
 
-    def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
-        """See `Instrument`."""
-        first = max(start - self._before, 0)
-        masks = self._masks(prepared.sample.id, max(stop - self._before, first))[first:]
+class MaskedSample:
+    """A sample under masks; see `PerturbedSample`."""
+
+    cut = None
+
+    def __init__(self, instrument: MapInstrument, prepared: Prepared, slot: int) -> None:
+        self.measurement, self.method, self.before = instrument.job.measurement, instrument.method, instrument.before
+        self.prepared, self._slot, self._instrument = prepared, slot, instrument
+        self._drawn = self.method.draw(prepared.sample.id, 0, 0)
+        self._met = fills_met(instrument.job, instrument.fills, prepared)[:FILLS_OF_MAPS]
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """What relevance masses can be, in the stored precision."""
+        return stored_bounds(self.method.bounds(self.prepared.region))
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """See `PerturbedSample`."""
+        first = max(start - self.before, 0)
+        masks = self._masks(max(stop - self.before, first))[first:]
         hidden = stop - start - len(masks)  # rows before the masks show nothing of the image
-        return PerturbedRows(
+        own = self.measurement.fill == "own"
+        return Rows(
+            slot=np.full(stop - start, self._slot, np.int64),
             grid=np.concatenate([np.zeros((hidden, *masks.grid.shape[1:]), np.float32), masks.grid]),
             offset=np.concatenate([np.zeros((hidden, 2), np.int64), masks.offset]),
-            side=np.zeros(stop - start, np.int64),
-            fill=self._fills(prepared, np.arange(start, stop) - self._before),
+            fill=np.full(stop - start, self._slot + self._instrument.to_mean)
+            if own
+            else self._instrument.fills.first + self._fills(np.arange(start, stop) - self.before),
+            side=np.full(stop - start, GRID, np.int64),
         )
 
-    def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
-        """See `Instrument`."""
-        scores = answers.scores[:, self._before :]
-        if self._before:
+    def evidence(self, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
+        """See `PerturbedSample`."""
+        scores = answers.scores[:, self.before :]
+        if self.before:
             nothing = answers.scores[:, 0]
             predictions = tuple(replace(p, effect=p.score - n) for p, n in zip(predictions, nothing, strict=True))
         else:
-            met = self._fills(prepared, np.arange(scores.shape[1]))
-            nothing = self._reader.scores_of_nothing(predictions)[:, met].mean(axis=1)
-        masks = self._masks(prepared.sample.id, scores.shape[1])
-        bounds = self._bounds(prepared)
-        return MapEvidence(self._method, self._measurement, prepared, predictions, nothing, scores, masks, bounds)
+            met = self._fills(np.arange(scores.shape[1]))
+            nothing = self._instrument.reader.scores_of_nothing(predictions)[:, met].mean(axis=1)
+        return MapEvidence(self, predictions, nothing, scores, self._masks(scores.shape[1]))
 
-    def _masks(self, sample_id: str, stop: int) -> Masks:
-        """Return the first masks of a sample; they are drawn once, since every checkpoint needs all before it."""
-        drawn = self._drawn.pop(sample_id, None)
-        if drawn is None:
-            drawn = self._method.draw(sample_id, 0, stop)
-        elif len(drawn) < stop:
-            drawn = drawn.followed_by(self._method.draw(sample_id, len(drawn), stop))
-        self._drawn[sample_id] = drawn  # the sample is now the latest
-        if len(self._drawn) > _SAMPLES_WITH_MASKS:
-            del self._drawn[next(iter(self._drawn))]
-        return drawn[:stop]
+    def _masks(self, stop: int) -> Masks:
+        """Return the first masks; they are drawn once, since every checkpoint needs all before it."""
+        if len(self._drawn) < stop:
+            self._drawn = self._drawn.followed_by(self.method.draw(self.prepared.sample.id, len(self._drawn), stop))
+        return self._drawn[:stop]
 
-    def _fills(self, prepared: Prepared, masks: Int64) -> Int64:
+    def _fills(self, masks: Int64) -> Int64:
         """Choose the fill of each mask; pictures take turns, each behind one mask of every share of kept cells."""
-        if self._measurement.fill == "own":
-            return np.full(len(masks), OWN_MEAN)
-        order = self._order(prepared)[:FILLS_OF_MAPS]
-        return np.asarray(order[masks // len(self._measurement.shares) % len(order)])
+        return np.asarray(self._met[masks // len(self.measurement.shares) % len(self._met)])
 
 
 class MapEvidence:
@@ -101,38 +102,34 @@ class MapEvidence:
 
     def __init__(
         self,
-        method: Method,
-        measurement: Measurement,
-        prepared: Prepared,
+        sample: MaskedSample,
         predictions: tuple[Prediction, ...],
         nothing: HeadValues,
         scores: Scores,
         masks: Masks,
-        bounds: Bounds,
     ) -> None:
-        """Take scores [k,n] under ``masks``, those of what stands where pixels are hidden, and `stored_bounds`."""
-        self._method, self._measurement = method, measurement
-        self._prepared, self._predictions, self._scores = prepared, predictions, scores
-        self._masks, self._bounds = masks, bounds
-        self._maps = method.maps(np.array([p.score for p in predictions]), nothing, scores, self._masks)
+        """Take scores [k,n] under ``masks``, and those of what stands where pixels are hidden."""
+        self._sample, self._method, self._measurement = sample, sample.method, sample.measurement
+        self._predictions, self._scores, self._masks = predictions, scores, masks
+        self._maps = self._method.maps(np.array([p.score for p in predictions]), nothing, scores, masks)
         if not np.isfinite(self._maps.constant).all():
             raise SampleError("the scores of what stands where pixels are hidden are not finite (NaN or infinity)")
-        self._strength = method.strength(scores, self._masks, self._maps)
-        self._area = float(prepared.region.mean())
+        self._strength = self._method.strength(scores, masks, self._maps)
 
     @cached_property
     def clearance(self) -> list[float | None]:
         """See `SampleEvidence`."""
-        ceiling, floor = self._bounds.ceiling, self._bounds.floor
-        if undefined_reason(self._area, 0.0, ceiling, floor, above_noise=True) is not None:
+        region, bounds = self._sample.prepared.region, self._sample.bounds
+        ceiling, floor = bounds.ceiling, bounds.floor
+        if undefined_reason(float(region.mean()), 0.0, ceiling, floor, above_noise=True) is not None:
             return [None] * len(self._predictions)
         needed = threshold(ceiling, floor, self._measurement.valid, self._measurement.tau)
-        distances = self._method.clearance(self._scores, self._masks, self._maps, self._prepared.region, needed)
+        distances = self._method.clearance(self._scores, self._masks, self._maps, region, needed)
         return clearances(distances, self._strength, self._method.count / self._scores.shape[1])
 
     @cached_property
     def _errors(self) -> Float64 | None:
-        return self._method.standard_error(self._scores, self._masks, self._maps, self._prepared.region)
+        return self._method.standard_error(self._scores, self._masks, self._maps, self._sample.prepared.region)
 
     @cached_property
     def _evidence(self) -> dict[str, Float64]:
@@ -142,13 +139,13 @@ class MapEvidence:
         """See `SampleEvidence`."""
         head_evidence = HeadEvidence(
             evidence={kind: maps[k] for kind, maps in self._evidence.items()},
-            bounds=self._bounds,
-            forwards=CLEAN_ROWS + rows_before_masks(self._measurement, self._method) + self._scores.shape[1],
+            bounds=self._sample.bounds,
+            forwards=CLEAN_ROWS + self._sample.before + self._scores.shape[1],
             settled=settled,
             above_noise=bool(self._strength[k] >= 1.0),
             standard_error=None if self._errors is None else float(self._errors[k]),
         )
-        return verdict_on(head_evidence, self._prepared, self._predictions[k], self._measurement)
+        return verdict_on(head_evidence, self._sample.prepared, self._predictions[k], self._measurement)
 
 
 def clearances(distances: HeadValues, strength: HeadValues, ahead: float) -> list[float | None]:

@@ -7,53 +7,63 @@ from typing import Annotated
 
 import numpy as np
 
-from rate.config import FEWEST_FILLS, Measurement
+from rate.config import FEWEST_FILLS
+from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.verdicts.fills import FillOrder, remembered
+from rate.engine.verdicts.fills import Fills, fills_met
 from rate.engine.verdicts.prediction import Prediction, Reader
-from rate.engine.verdicts.stopping import Stopping
-from rate.engine.verdicts.verdict import Answers, PerturbedRows, SwapResult, Verdict
+from rate.engine.verdicts.verdict import Answers, SwapResult, Verdict
 from rate.errors import SampleError
 from rate.kernels.region import cut_of_swaps
-from rate.kernels.separable import Perturbation
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
-from rate.types import HeadValues, Int64, Prepared, Scores, SoftRegion
+from rate.types import HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
 
 
 class SwapInstrument:
     """Swaps of region and rest; see `rate.engine.verdicts.verdict.Instrument`."""
 
-    def __init__(
-        self, perturbation: Perturbation, measurement: Measurement, reader: Reader, order: FillOrder, stopping: Stopping
-    ) -> None:
-        self.perturbation, self.stopping = perturbation, stopping
-        self._measurement, self._reader, self._order = measurement, reader, order
-        self._covers = remembered(lambda prepared: bool(np.asarray(self.region(prepared)).min() >= 1.0))
+    def __init__(self, job: Job, reader: Reader, fills: Fills) -> None:
+        self.job, self.reader, self.fills = job, reader, fills
+        self.clean = job.perturbation.clean  # the only grid
 
-    def region(self, prepared: Prepared) -> SoftRegion | None:
+    def begin(self, prepared: Prepared, slot: int) -> SwappedSample:
         """See `Instrument`."""
+        return SwappedSample(self, prepared, slot)
+
+
+class SwappedSample:
+    """A sample whose region and rest are swapped with other pictures; see `PerturbedSample`."""
+
+    def __init__(self, instrument: SwapInstrument, prepared: Prepared, slot: int) -> None:
+        self.measurement = instrument.job.measurement
+        self.prepared, self._slot, self._instrument = prepared, slot, instrument
         boxed = prepared.sample.boxes is not None
-        return cut_of_swaps(prepared.region, boxed, self._measurement.margin, self._measurement.ramp)
+        self.cut: SoftRegion = cut_of_swaps(prepared.region, boxed, self.measurement.margin, self.measurement.ramp)
+        self.area = float(prepared.region.mean())
+        self.reason = _region_reason(self.area, covers=bool(self.cut.min() >= 1.0))
+        self._met = fills_met(instrument.job, instrument.fills, prepared)
 
-    def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
-        """See `Instrument`."""
+    def rows(self, start: int, stop: int) -> Rows:
+        """See `PerturbedSample`."""
         count, rows = stop - start, np.arange(start, stop)
-        return PerturbedRows(
-            grid=np.repeat(self.perturbation.clean[None], count, axis=0),
+        return Rows(
+            slot=np.full(count, self._slot, np.int64),
+            grid=np.repeat(self._instrument.clean[None], count, axis=0),
             offset=np.zeros((count, 2), np.int64),
+            fill=np.asarray(self._instrument.fills.first + self._met[rows // ROWS_PER_FILL]),
             side=1 + rows % ROWS_PER_FILL,
-            fill=np.asarray(self._order(prepared)[rows // ROWS_PER_FILL]),
         )
 
-    def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> SwapEvidence:
-        """See `Instrument`."""
-        fills = answers.scores.shape[1] // ROWS_PER_FILL
-        nothing = self._reader.scores_of_nothing(predictions)[:, self._order(prepared)[:fills]]
+    def evidence(self, predictions: tuple[Prediction, ...], answers: Answers) -> SwapEvidence:
+        """See `PerturbedSample`."""
+        reader, met = self._instrument.reader, self._met[: answers.scores.shape[1] // ROWS_PER_FILL]
+        nothing = reader.scores_of_nothing(predictions)[:, met]
         if not np.isfinite(nothing).all():
             raise SampleError("the scores of a picture of the bank are not finite (NaN or infinity)")
-        columns = [self._reader.columns(prediction.head) for prediction in predictions]
-        wanted = np.array([[c[p.name], c[prepared.sample.label]] for p, c in zip(predictions, columns, strict=True)])
-        return SwapEvidence(self._measurement, prepared, predictions, answers, nothing, wanted, self._covers(prepared))
+        columns = [reader.columns(prediction.head) for prediction in predictions]
+        label = self.prepared.sample.label
+        wanted = np.array([[c[p.name], c[label]] for p, c in zip(predictions, columns, strict=True)])
+        return SwapEvidence(self, predictions, answers, nothing, wanted)
 
 
 class SwapEvidence:
@@ -61,45 +71,42 @@ class SwapEvidence:
 
     def __init__(
         self,
-        measurement: Measurement,
-        prepared: Prepared,
+        sample: SwappedSample,
         predictions: tuple[Prediction, ...],
         answers: Answers,
         nothing: Scores,
         wanted: Annotated[Int64, "k 2"],
-        covers: bool,
     ) -> None:
-        """Take scores [k,n] of the fills, indices of prediction and label, and whether the grown region covers all."""
-        self._prepared, self._predictions, self._tau = prepared, predictions, measurement.tau
+        """Take the scores [k,n] of the fills by themselves, and the indices of prediction and label."""
+        self._sample, self._predictions, self._tau = sample, predictions, sample.measurement.tau
         self._whole = np.array([prediction.score for prediction in predictions])
         self._inside, self._outside = answers.scores[:, 0::2], answers.scores[:, 1::2]
         self._nothing, self._wanted = nothing, wanted
         # Fills until a verdict is clear end where they favour one side, so their predictions do, too; the first do not.
-        self._counted = answers.predicted[:, : ROWS_PER_FILL * FEWEST_FILLS if measurement.fills == "auto" else None]
-        self._area = float(prepared.region.mean())
-        self._reason = _region_reason(self._area, covers)
+        counted = ROWS_PER_FILL * FEWEST_FILLS if sample.measurement.fills == "auto" else None
+        self._counted = answers.predicted[:, :counted]
         self._values = shapley_values(self._whole, self._inside, self._outside, nothing)
 
     @cached_property
     def clearance(self) -> list[float | None]:
         """See `SampleEvidence`."""
-        if self._reason is not None:
+        if self._sample.reason is not None:
             return [None] * len(self._predictions)
         distances = clearance(self._whole, self._inside, self._outside, self._nothing, self._tau)
         return [float(value) for value in np.where(self._values.has_evidence, distances, 0.0)]
 
     def verdict(self, k: int, settled: str) -> Verdict:
         """See `SampleEvidence`."""
-        values, reason = self._values, self._reason
+        values, reason = self._values, self._sample.reason
         if reason is None and not values.has_evidence[k]:
             reason = "no-evidence"
         share = _stored(values.share[k])
         alone, without = (_shares(self._counted[k, first::ROWS_PER_FILL], self._wanted[k]) for first in (0, 1))
         return Verdict(
-            sample=self._prepared.sample,
+            sample=self._sample.prepared.sample,
             prediction=self._predictions[k],
-            area=self._area,
-            region=self._prepared.region,
+            area=self._sample.area,
+            region=self._sample.prepared.region,
             reason=reason,
             valid=None if reason is not None or share is None else share >= self._tau,
             forwards=CLEAN_ROWS + ROWS_PER_FILL * self._inside.shape[1],
@@ -121,7 +128,7 @@ class SwapEvidence:
 
     def _swapped(self, share: float) -> float | None:
         """Return a share of predictions; None if the region leaves nothing to swap."""
-        return None if self._reason is not None else float(share)
+        return None if self._sample.reason is not None else float(share)
 
 
 def _shares(predicted: Annotated[Int64, "n"], wanted: Annotated[Int64, "w"]) -> HeadValues:

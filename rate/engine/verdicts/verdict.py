@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from rate.engine.verdicts.prediction import Prediction
-from rate.engine.verdicts.stopping import Stopping
 from rate.kernels.saliency import Bounds
-from rate.kernels.separable import Perturbation
-from rate.types import Float32, Float64, Int64, Prepared, Region, Sample, Scores, SoftRegion
-
-OWN_MEAN = -1
-"""The number of a fill: the mean colour of the sample's own image."""
+from rate.types import Float64, Int64, Prepared, Region, Rows, Sample, Scores, SoftRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +65,6 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PerturbedRows:
-    """Consecutive perturbed rows of one sample, in the form that the graph takes."""
-
-    grid: Annotated[Float32, "n s s"]
-    offset: Annotated[Int64, "n 2"]
-    side: Annotated[Int64, "n"]  # 0 = the mask of the grid, 1 = inside the region, 2 = outside it
-    fill: Annotated[Int64, "n"]  # number of the fill, or `OWN_MEAN`
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Answers:
     """The answers of k heads to the first n perturbed rows of a sample."""
 
@@ -106,22 +91,26 @@ class SampleEvidence(Protocol):
         """Return the current verdict of head ``k``."""
 
 
+class PerturbedSample(Protocol):
+    """A sample in its slot of the backend: its perturbed rows, and what their answers mean."""
+
+    @property
+    def prepared(self) -> Prepared:
+        """The sample."""
+
+    @property
+    def cut(self) -> SoftRegion | None:
+        """The region along which the graph cuts; None if it cuts along none."""
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the perturbed rows ``start`` to ``stop`` - 1; beside slots they depend on (seed, id, row) alone."""
+
+    def evidence(self, predictions: tuple[Prediction, ...], answers: Answers) -> SampleEvidence:
+        """Compute the evidence in the answers to the first rows, for the head of each prediction."""
+
+
 class Instrument(Protocol):
     """A way from perturbed rows to verdicts. A verdict depends on its sample's rows alone."""
 
-    @property
-    def perturbation(self) -> Perturbation:
-        """The tables and constants of the masks."""
-
-    @property
-    def stopping(self) -> Stopping:
-        """The stopping rule of a sample; its checkpoints are numbers of perturbed rows."""
-
-    def region(self, prepared: Prepared) -> SoftRegion | None:
-        """Return the region along which the graph cuts; None if it cuts along none."""
-
-    def rows(self, prepared: Prepared, start: int, stop: int) -> PerturbedRows:
-        """Return the perturbed rows ``start`` to ``stop`` - 1 of a sample; they depend on (seed, id, row) alone."""
-
-    def evidence(self, prepared: Prepared, predictions: tuple[Prediction, ...], answers: Answers) -> SampleEvidence:
-        """Compute the evidence in the answers to a sample's first rows, for the head of each prediction."""
+    def begin(self, prepared: Prepared, slot: int) -> PerturbedSample:
+        """Begin with a sample whose image is in ``slot``."""

@@ -127,7 +127,7 @@ def test_a_run_that_was_given_up_leaves_a_pool_that_takes_the_next(image_set, tm
     manifest = image_set(24)
     spec, one = FakeSpec(light), job(manifest, workers=2)
     evaluate(job(manifest), spec, tmp_path / "alone")
-    with runner_on(lambda execution: partial(open_spec, spec), one.execution) as runner:
+    with divided(one.execution) as division, runner_on(division, partial(open_spec, spec)) as runner:
         next(iter(runner.run(one, one.samples)))
         run_on(one, runner, tmp_path / "run")
     assert rows_of(tmp_path / "run") == rows_of(tmp_path / "alone")
