@@ -52,7 +52,7 @@ class Bank:
             content.update(f"{picture.id}\0".encode() + (picture.content or b"").ljust(CONTENT_BYTES, b"\0"))
         return content.hexdigest()
 
-    @property
+    @cached_property
     def fewest(self) -> int:
         """The fewest pictures that a sample can meet: those that are not of the class with most pictures."""
         classes = Counter(picture.label for picture in self.pictures if picture.label)

@@ -107,11 +107,11 @@ class Engine:
             if isinstance(prepared, Outcome):
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
-            perturbed = self._instrument.begin(prepared, slot)
-            self._backend.put(slot, prepared.pixels, perturbed.cut)
+            cut = self._instrument.cut(prepared)
+            self._backend.put(slot, prepared.pixels, cut)
             if self._job.measurement.fill == "own":
                 self._backend.put(slot + self._to_mean, own_mean(prepared.pixels))
-            self._estimator.begin(ticket, perturbed)
+            self._estimator.begin(ticket, self._instrument.begin(prepared, slot, cut))
         return None
 
     def _fold(self, waiting: RunStats) -> Step:
@@ -149,7 +149,7 @@ class Engine:
     def usual_rows(self) -> Rows:
         """Make a batch of perturbed rows of one image, which resembles nearly all batches of a run."""
         count = min(self._job.execution.batch, self._job.stopping.most)
-        rows = self._instrument.begin(blank(self._job.geometry.size), self._first_slot).rows(0, count)
+        rows = self._instrument.begin(blank(self._job.geometry.size), self._first_slot, None).rows(0, count)
         return rows[np.resize(np.arange(count), self._job.execution.batch)]
 
 

@@ -17,7 +17,7 @@ from rate.engine.verdicts.verdict import Answers, MapResult, Verdict
 from rate.errors import SampleError
 from rate.kernels.saliency import Bounds, Masks, evidence
 from rate.statistics.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
-from rate.types import GRID, Float64, HeadValues, Int64, Prepared, Rows, Scores
+from rate.types import GRID, Float64, HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
@@ -38,15 +38,16 @@ class MapInstrument:
         self.method = job.method
         self.before = rows_before_masks(job.measurement, self.method)
 
-    def begin(self, prepared: Prepared, slot: int) -> MaskedSample:
+    def cut(self, prepared: Prepared) -> None:
+        """See `Instrument`."""
+
+    def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> MaskedSample:
         """See `Instrument`."""
         return MaskedSample(self, prepared, slot)
 
 
 class MaskedSample:
     """A sample under masks; see `PerturbedSample`."""
-
-    cut = None
 
     def __init__(self, instrument: MapInstrument, prepared: Prepared, slot: int) -> None:
         self.measurement, self.method, self.before = instrument.job.measurement, instrument.method, instrument.before

@@ -26,21 +26,25 @@ class SwapInstrument:
         self.job, self.reader, self.fills = job, reader, fills
         self.clean = job.perturbation.clean  # the only grid
 
-    def begin(self, prepared: Prepared, slot: int) -> SwappedSample:
+    def cut(self, prepared: Prepared) -> SoftRegion:
         """See `Instrument`."""
-        return SwappedSample(self, prepared, slot)
+        boxed, measurement = prepared.sample.boxes is not None, self.job.measurement
+        return cut_of_swaps(prepared.region, boxed, measurement.margin, measurement.ramp)
+
+    def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> SwappedSample:
+        """See `Instrument`."""
+        return SwappedSample(self, prepared, slot, covers=cut is not None and bool(cut.min() >= 1.0))
 
 
 class SwappedSample:
     """A sample whose region and rest are swapped with other pictures; see `PerturbedSample`."""
 
-    def __init__(self, instrument: SwapInstrument, prepared: Prepared, slot: int) -> None:
+    def __init__(self, instrument: SwapInstrument, prepared: Prepared, slot: int, covers: bool) -> None:
+        """Take whether the grown region covers the whole image."""
         self.measurement = instrument.job.measurement
         self.prepared, self._slot, self._instrument = prepared, slot, instrument
-        boxed = prepared.sample.boxes is not None
-        self.cut: SoftRegion = cut_of_swaps(prepared.region, boxed, self.measurement.margin, self.measurement.ramp)
         self.area = float(prepared.region.mean())
-        self.reason = _region_reason(self.area, covers=bool(self.cut.min() >= 1.0))
+        self.reason = _region_reason(self.area, covers)
         self._met = fills_met(instrument.job, instrument.fills, prepared)
 
     def rows(self, start: int, stop: int) -> Rows:

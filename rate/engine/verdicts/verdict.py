@@ -98,10 +98,6 @@ class PerturbedSample(Protocol):
     def prepared(self) -> Prepared:
         """The sample."""
 
-    @property
-    def cut(self) -> SoftRegion | None:
-        """The region along which the graph cuts; None if it cuts along none."""
-
     def rows(self, start: int, stop: int) -> Rows:
         """Return the perturbed rows ``start`` to ``stop`` - 1; beside slots they depend on (seed, id, row) alone."""
 
@@ -112,5 +108,8 @@ class PerturbedSample(Protocol):
 class Instrument(Protocol):
     """A way from perturbed rows to verdicts. A verdict depends on its sample's rows alone."""
 
-    def begin(self, prepared: Prepared, slot: int) -> PerturbedSample:
-        """Begin with a sample whose image is in ``slot``."""
+    def cut(self, prepared: Prepared) -> SoftRegion | None:
+        """Return the region along which the graph cuts; None if it cuts along none."""
+
+    def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> PerturbedSample:
+        """Begin with a sample whose image is in ``slot``, with the region of `cut`."""
