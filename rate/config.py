@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ON_CUDA = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 """Backends that need an NVIDIA GPU."""
 
+BATCH, GPU_BATCH = 32, 256
+"""The usual rows of a forward on a CPU and on a GPU, which smaller ones leave idle."""
+
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3}(,\d{1,3})*)?")
 
 
@@ -330,7 +333,7 @@ class Execution(Settings):
         choices=("auto", "tensorrt", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"),
     )
     precision: str = option("auto", choices=("auto", "f32", "fp16", "bf16", "int8"))
-    batch: int = option(32, "Rows a forward.", within=(1, 4096))
+    batch: int = option(0, f"Rows a forward; 0 = {BATCH}, on a GPU {GPU_BATCH}.", within=(0, 4096))
     threads: int = option(0, THREADS, within=(0, 1024))
     save_maps: int | str | None = option(
         "auto",
@@ -388,6 +391,10 @@ class Execution(Settings):
         """The backend on this device: onnxruntime and torch have separate backends for a GPU."""
         on_cuda = f"{self.backend}-cuda"
         return on_cuda if self.device.startswith("cuda") and on_cuda in ON_CUDA else self.backend
+
+    def batch_on(self, backend: str) -> int:
+        """Return the rows of a forward on a backend of that name."""
+        return self.batch or (GPU_BATCH if backend in ON_CUDA else BATCH)
 
     @property
     def in_one_process(self) -> Execution:

@@ -10,6 +10,7 @@
     │   └── MissingExtra      2  an optional package is not installed
     ├── SampleError           -  one sample; becomes a row with `error`, never stops a run
     ├── BackendError          4  a runtime failed, or fell back to another device
+    │   └── OutOfMemory       4  the device has no room; a smaller batch may fit
     ├── ParityError           4  an exported graph does not compute what the checkpoint computes
     ├── StorageError          4  a result could not be written: full disk, lost or read-only folder
     └── TooManyErrors         4  more sample errors than --max-errors
@@ -80,6 +81,10 @@ class SampleError(RateError):
 
 class BackendError(RateError):
     """A runtime failed, or did not run where it was asked to."""
+
+
+class OutOfMemory(BackendError):
+    """The device has no room for the model, the images or a batch; a smaller batch may fit."""
 
 
 class ParityError(RateError):

@@ -25,7 +25,7 @@ from rate.errors import ConfigError
         (Measurement, {"seed": -1}, "seed must be a whole number from 0"),
         (Measurement, {"evidence": "minmax"}, "add --valid absolute"),
         (Measurement, {"valid": "best"}, "valid must be one of midpoint, absolute"),
-        (Execution, {"batch": 0}, "batch must be a whole number from 1"),
+        (Execution, {"batch": -1}, "batch must be a whole number from 0"),
         (Execution, {"backend": "tpu"}, "backend must be one of auto, tensorrt, openvino, onnxruntime"),
         (Execution, {"limit": 0}, "limit must be a whole number from 1"),
         (Execution, {"max_errors": -1.0}, "max-errors must be a share below 1 or a number"),

@@ -6,13 +6,32 @@ Only the engine and the self-tests call these methods.
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rate.errors import BackendError, OutOfMemory
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows, SoftRegion
+
+_NO_ROOM = re.compile(r"out ?of ?memory|alloc_failed|bad.?alloc|(failed to|can't|cannot) allocate", re.IGNORECASE)
+"""What runtimes say where memory is missing: CUDA, cuBLAS, C++, PyTorch and the arenas of ONNX Runtime."""
+
+
+def runtime_failure(what: str, why: object, cure: str = "use another --backend, or see `rate doctor`") -> BackendError:
+    """Make the error of a runtime that failed; it is `OutOfMemory` if the runtime's own words ``why`` say so.
+
+    Args:
+        what: what failed, as the beginning of a sentence.
+        why: the exception or the message of the runtime.
+        cure: the cure of any other failure than missing memory.
+    """
+    if _NO_ROOM.search(str(why)):
+        return OutOfMemory(f"{what}: {why}; a smaller --batch needs less memory")
+    return BackendError(f"{what}: {why}; {cure}")
+
 
 Logits = dict[str, Float32]
 """Maps each head to logits [b,c] in the order of the submitted rows, logit scale included."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Done, Graph, Logits
+from rate.backends.base import Backend, Done, Graph, Logits, runtime_failure
 from rate.backends.batches import HostBackend, check_rows, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import join, split
@@ -123,8 +123,5 @@ class OrtBackend(HostBackend):
         try:
             outputs = self._session.run(self._outputs, self._resident | feeds)
         except Exception as error:  # its exception types share no base class
-            raise BackendError(
-                f"ONNX Runtime failed on a batch of {len(feeds['slot'])} rows: {error}; "
-                "a smaller --batch needs less memory"
-            ) from error
+            raise runtime_failure(f"ONNX Runtime failed on a batch of {len(feeds['slot'])} rows", error) from error
         return dict(zip(self._heads, outputs, strict=True))

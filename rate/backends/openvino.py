@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Graph, Logits, Pending
+from rate.backends.base import Backend, Graph, Logits, Pending, runtime_failure
 from rate.backends.batches import HostBackend, check_rows, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import SplitPending, split
@@ -116,5 +116,5 @@ class OpenVinoPending:
         try:
             self.request.wait()
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO failed in a batch: {error}") from error
+            raise runtime_failure("OpenVINO failed in a batch", error) from error
         return {head: np.array(self.request.get_tensor(f"logits_{head}").data) for head in self.heads}

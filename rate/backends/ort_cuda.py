@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rate.backends.base import Backend, Graph, Logits, Pending
+from rate.backends.base import Backend, Graph, Logits, Pending, runtime_failure
 from rate.backends.batches import check_fits, check_rows, perturbation_feeds, row_feeds
 from rate.backends.onnxruntime import session_options
 from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, ResidentImages
@@ -169,10 +169,7 @@ class OrtCudaBackend:
                 resident |= {"region": self._images.region}
                 resident |= {name: place.from_host(value) for name, value in perturbation_feeds(perturbation).items()}
         except RuntimeError as error:
-            raise BackendError(
-                f"{self.name} has no room for {slots} images of {perturbation.size} pixels: {error}; "
-                "a smaller --batch needs less memory"
-            ) from error
+            raise runtime_failure(f"{self.name} cannot put {slots} images on {self.device}", error) from error
         self._buffers = Buffers(self._session, resident, place, self.depth)
 
     def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
@@ -220,4 +217,4 @@ class OrtCudaPending:
 
 
 def _failed(rows: int, error: Exception) -> BackendError:
-    return BackendError(f"ONNX Runtime failed on a batch of {rows} rows: {error}; a smaller --batch needs less memory")
+    return runtime_failure(f"ONNX Runtime failed on a batch of {rows} rows", error)

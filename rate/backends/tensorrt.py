@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rate.backends.base import Backend, Graph
+from rate.backends.base import Backend, Graph, runtime_failure
 from rate.backends.batches import INPUTS, ROW_INPUTS
 from rate.backends.tensorrt_library import Gpu, Messages, load_tensorrt, open_gpu, open_log
 from rate.backends.torch import BackendFacts, TorchBackend
@@ -79,7 +79,7 @@ class LoadedPlan:
 
     def error(self, what: str, cure: str = _REBUILD) -> BackendError:
         """Make the error that names what failed, the library's reason, and the cure."""
-        return BackendError(f"{what} ({self.plan.name}: {self.log.take()}); {cure}")
+        return runtime_failure(what, f"{self.plan.name}, {self.log.take()}", cure)
 
     def dtype(self, name: str) -> Any:
         """Return torch's type of an input or output."""
@@ -195,7 +195,7 @@ class Context:
         strategy = loaded.library.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
         self._context = loaded.engine.create_execution_context(strategy)
         if self._context is None:
-            raise loaded.error("there is no room for an execution context", "use a smaller --plan-batch")
+            raise loaded.error("an execution context cannot be made")
         profile = loaded.profile_of(size)
         self._select(profile)
         rows = {name: loaded.zeros(name, (size, *inputs[name].shape[1:])) for name in ROW_INPUTS}
@@ -258,9 +258,7 @@ class Context:
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._loaded.gpu.stream()):
-            raise self._loaded.error(
-                f"TensorRT cannot run a batch of {self._size} rows", "free memory of the GPU, or build the plan again"
-            )
+            raise self._loaded.error(f"TensorRT cannot run a batch of {self._size} rows")
 
     def _captured(self) -> Callable[[], None]:
         try:

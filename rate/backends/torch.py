@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Logits, Pending
+from rate.backends.base import Backend, Logits, Pending, runtime_failure
 from rate.backends.batches import check_rows, check_slots, perturbation_feeds, row_feeds
 from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
@@ -99,8 +99,8 @@ class TorchBackend:
             with self._torch.cuda.stream(self._stream):
                 self._forward = load()
         except RuntimeError as error:
-            raise BackendError(
-                f"{self.name} cannot put the model on {facts.device}: {error}; free memory there, or use --device cpu"
+            raise runtime_failure(
+                f"{self.name} cannot put the model on {facts.device}", error, "free memory there, or use --device cpu"
             ) from error
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
@@ -111,15 +111,15 @@ class TorchBackend:
         check_slots(slots)
         self._perturbation, self._slots = perturbation, slots
         family = perturbation_feeds(perturbation).values()
+        if self._gpu:  # what other batches have left is in pieces of other sizes
+            self._torch.cuda.empty_cache()
         try:
             with self._torch.cuda.stream(self._stream):
                 self._pixels = self._torch.zeros((slots, 3, size, size), device=self.device)
                 self._region = self._torch.zeros((slots, size, size), device=self.device)
                 self._masks = [self._torch.tensor(value, device=self.device) for value in family]
         except RuntimeError as error:
-            raise BackendError(
-                f"{self.name} cannot put {slots} images on {self.device}: {error}; a smaller --batch needs less memory"
-            ) from error
+            raise runtime_failure(f"{self.name} cannot put {slots} images on {self.device}", error) from error
 
     def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
@@ -170,7 +170,7 @@ class TorchPending:
 
 
 def _failed(name: str, rows: int, error: Exception) -> BackendError:
-    return BackendError(f"{name} failed on a batch of {rows} rows: {error}; a smaller --batch needs less memory")
+    return runtime_failure(f"{name} failed on a batch of {rows} rows", error)
 
 
 @contextmanager

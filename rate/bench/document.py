@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
@@ -89,13 +89,40 @@ class Against(Record, frozen=True):
     compared: tuple[Change, ...]
 
 
-class BenchDocument(Document, frozen=True, kw_only=True, tag="rate.bench/3"):
+NEAR = 0.97
+"""The share of the highest throughput at which a smaller batch, which takes less memory, is as good."""
+
+
+class Recommended(Record, frozen=True):
+    """The options of `rate eval` that were the fastest here."""
+
+    backend: str
+    precision: str
+    batch: AtLeastOne
+    engine_forwards_per_s: Finite
+
+
+def recommended(rows: Sequence[Row]) -> Recommended:
+    """Return the fastest engine at the first number of masks, with the smallest batch that is within `NEAR` of it."""
+    alike = [row for row in rows if row.masks == rows[0].masks]
+    best = max(alike, key=_pace)
+    own = [row for row in alike if (row.backend, row.precision) == (best.backend, best.precision)]
+    one = min((row for row in own if _pace(row) >= NEAR * _pace(best)), key=lambda row: row.batch)
+    return Recommended(one.backend, one.precision, one.batch, _pace(one))
+
+
+def _pace(row: Row) -> float:
+    return row.engine_forwards_per_s.median
+
+
+class BenchDocument(Document, frozen=True, kw_only=True, tag="rate.bench/4"):
     """The document of `rate bench --json`."""
 
     machine: dict[str, str] = field(default_factory=describe)
     source: str  # of the artifact
     images: str  # description for display
     rows: Annotated[tuple[Row, ...], Meta(min_length=1)]
+    recommended: Recommended
     refused: tuple[Refused, ...]
     caveat: str = CAVEAT
     against: Against | None = None

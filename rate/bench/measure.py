@@ -20,6 +20,8 @@ from rate.bench.settings import BenchSettings
 from rate.config import Execution, Measurement
 from rate.engine.choose_backend import Say
 from rate.engine.engine import slots_of
+from rate.engine.job import Job
+from rate.errors import OutOfMemory
 
 
 @contextmanager
@@ -28,32 +30,52 @@ def warmed_up(
 ) -> Iterator[list[Meter]]:
     """Warm up all configurations on open ``backends``, each with its own slots.
 
+    A backend whose device has no room for a batch is measured at the smaller ones.
+
     Raises:
         BackendError: a runtime failed.
+        OutOfMemory: no backend has room for its smallest batch.
     """
-    jobs = [
+    with ExitStack() as stack:
+        stack.enter_context(one_blas_thread())
+        meters: list[Meter] = []
+        full: dict[str, OutOfMemory] = {}
+        for backend in backends:
+            jobs = _jobs(settings, images, backend)
+            slots = list(accumulate(map(slots_of, jobs), initial=0))
+            backend.bind(jobs[0].perturbation, slots[-1])
+            for job, first_slot in zip(jobs, slots, strict=False):
+                try:
+                    _warm_up(job, backend, first_slot, images)
+                except OutOfMemory as error:
+                    full[backend.name] = error
+                    say(f"{backend.name} {backend.precision} ends before a batch of {job.execution.batch}: {error}")
+                    break
+                meters.append(stack.enter_context(closing(Meter(job, backend, first_slot, images))))
+                say(f"{meters[-1].name}: about {meters[-1].aim(settings.seconds):.1f} forwards/s")
+        if not meters:
+            raise next(iter(full.values()))
+        yield meters
+
+
+def _warm_up(job: Job, backend: Backend, first_slot: int, images: Images) -> None:
+    """Evaluate one image with few masks, which fills caches and gives the runtime the batch's shape."""
+    masks, few = job.measurement.masks, max(2, job.execution.batch)
+    short = replace(job.measurement, masks=min(masks, few) if isinstance(masks, int) else few)
+    with closing(Meter(replace(job, measurement=short), backend, first_slot, images)) as meter:
+        meter.measure(1)
+
+
+def _jobs(settings: BenchSettings, images: Images, backend: Backend) -> list[Job]:
+    """Make a job for each batch and number of masks, in order; a larger batch comes later."""
+    return [
         replace(
             images.job,
             measurement=Measurement(verdict="map", masks=masks),
             execution=Execution(batch=batch, threads=settings.threads),
         )
-        for batch, masks in product(settings.batch, settings.masks)
+        for batch, masks in product(settings.batches_on(backend.name), settings.masks)
     ]
-    slots = list(accumulate(map(slots_of, jobs), initial=0))
-    with ExitStack() as stack:
-        stack.enter_context(one_blas_thread())
-        meters: list[Meter] = []
-        for backend in backends:
-            backend.bind(jobs[0].perturbation, slots[-1])
-            for job, first_slot in zip(jobs, slots, strict=False):
-                # One image with few masks fills caches and gives the runtime the batch's shape.
-                masks, few = job.measurement.masks, max(2, job.execution.batch)
-                short = replace(job.measurement, masks=min(masks, few) if isinstance(masks, int) else few)
-                with closing(Meter(replace(job, measurement=short), backend, first_slot, images)) as meter:
-                    meter.measure(1)
-                meters.append(stack.enter_context(closing(Meter(job, backend, first_slot, images))))
-                say(f"{meters[-1].name}: about {meters[-1].aim(settings.seconds):.1f} forwards/s")
-        yield meters
 
 
 def measure(

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from rate.config import THREADS, Execution, Measurement, number_or_word
+from rate.config import BATCH, ON_CUDA, THREADS, Execution, Measurement, number_or_word
 from rate.errors import ConfigError
 from rate.option import Settings, option, options_of, separated
 
+LADDER = (64, 128, 256, 512)
+"""The batches that are measured on a GPU if none is given."""
+
+_CLIMB = ", ".join(map(str, LADDER))
 _VALUES = "Values to measure, separated by commas"
 _WHOLE = "whole numbers separated by commas, as 8,32,64"
 
@@ -24,7 +28,11 @@ class BenchSettings(Settings):
     """The values to measure, with the number and length of the measurements, the images and the files of rows."""
 
     batch: tuple[int, ...] = option(
-        (32,), "Rows a forward: 8,32,64", panel=_VALUES, parse=separated(int), expected=_WHOLE
+        (0,),
+        f"Rows a forward: 8,32,64; 0 = {BATCH}, on a GPU {_CLIMB}",
+        panel=_VALUES,
+        parse=separated(int),
+        expected=_WHOLE,
     )
     masks: tuple[int | str, ...] = option(
         (256,), "Masks an image: 256,1000,auto", panel=_VALUES, parse=separated(number_or_word)
@@ -46,6 +54,11 @@ class BenchSettings(Settings):
     against: Path | None = option(
         None, "Compare with the last rows of the same configurations and machine in this --csv.", panel="Output"
     )
+
+    def batches_on(self, backend: str) -> tuple[int, ...]:
+        """Return the batches to measure on a backend of that name, in order."""
+        usual = LADDER if backend in ON_CUDA else (BATCH,)
+        return tuple(dict.fromkeys(rows for given in self.batch for rows in ((given,) if given else usual)))
 
     def __post_init__(self) -> None:
         self.check_options()

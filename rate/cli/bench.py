@@ -56,7 +56,7 @@ def bench(
 
 def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
     from rate.artifacts.artifact import load_artifact
-    from rate.bench.document import BenchDocument
+    from rate.bench.document import BenchDocument, recommended
     from rate.bench.measure import measure, warmed_up
     from rate.bench.plan import manifest_images, open_candidates, parity_images
 
@@ -64,9 +64,10 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
     data, split = settings.data, settings.split
     images = parity_images(artifact) if data is None else manifest_images(artifact, data, split, notice)
     with open_candidates(artifact, settings, notice) as (backends, refused):
+        batches = ", ".join(str(rows or "auto") for rows in settings.batch)
         notice(
             f"to measure: {', '.join(f'{backend.name} {backend.precision}' for backend in backends)}; "
-            f"batch {', '.join(map(str, settings.batch))}; masks {', '.join(map(str, settings.masks))}; "
+            f"batch {batches}; masks {', '.join(map(str, settings.masks))}; "
             f"{settings.rounds} rounds; images: {images.name}"
         )
         with (
@@ -74,4 +75,6 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
             Steps("bench", settings.rounds * len(meters), "measurements") as steps,
         ):
             rows = measure(meters, settings.rounds, steps.show)
-    return BenchDocument(source=artifact.source, images=images.name, rows=rows, refused=refused)
+    return BenchDocument(
+        source=artifact.source, images=images.name, rows=rows, recommended=recommended(rows), refused=refused
+    )

@@ -46,7 +46,7 @@ class Attention(Explainer):
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
         """See `Explainer`."""
         size, threads = job.geometry.size, job.execution.threads
-        batch = min(job.execution.batch, BATCH)
+        batch = min(job.execution.batch_on(self.backend), BATCH)
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
         with torch_threads(threads), Prefetch(samples, job.read, decode_threads(threads), 2 * batch) as source:
             while True:

@@ -16,6 +16,7 @@ from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.process import check_one_gpu, cuda_visible
+from rate.backends.tensorrt import TensorRtSpec
 from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, RateError, UsageError
 from rate.export.sources.torch_backend import spec_of_artifact
@@ -25,7 +26,6 @@ TORCH = "torch"
 
 PLAN = "tensorrt-"
 """The prefix of the entries of `offers` for TensorRT plans that fit this machine; a precision follows."""
-
 
 Say = Callable[[str], None]
 """Receives notices for the user, one sentence each."""
@@ -39,15 +39,16 @@ def open_backend(
 
     It is bound to the masks of that sample: `Backend.bind` gives it those of a job.
 
-    If a GPU is visible, ``auto`` tries the artifact's TensorRT plans, ONNX Runtime in the artifact's half precision and
-    in f32, and PyTorch; then OpenVINO in int8 if the artifact holds such a graph, in bf16 if the CPU computes in it, in
-    f32; ONNX Runtime in f32; PyTorch. A named backend, device or precision is used or refused, never replaced.
+    If a GPU is visible, ``auto`` tries halves first, which a GPU computes several times faster than f32: the artifact's
+    TensorRT plans, ONNX Runtime where the artifact holds a half graph, PyTorch; then the same in f32. On the CPU follow
+    OpenVINO in int8 if the artifact holds such a graph, in bf16 if the CPU computes in it, in f32; ONNX Runtime in f32;
+    PyTorch. A named backend, device or precision is used or refused, never replaced.
 
     Args:
         artifact: the artifact whose graph runs.
         execution: ``backend`` and ``precision``, each a name or ``auto``, and ``device``; see `on_one_gpu`.
         form: the form of the graph; see `Measurement.form`.
-        say: receives the reason for every skipped candidate.
+        say: receives the reason for every skipped candidate, and what keeps the chosen one slow.
 
     Raises:
         UsageError: no runtime is installed, the named one lacks the named precision, a GPU is requested and there is
@@ -93,8 +94,21 @@ def _first(
                 say(f"passed over: {str(error).partition(';')[0]}")
             else:
                 stack.push(own.pop_all())
+                _tell(spec, execution, say)
                 return backend
     raise AssertionError("the last candidate is returned or raises")
+
+
+def _tell(spec: BackendSpec, execution: Execution, say: Say) -> None:
+    """Say what keeps the chosen backend below what the GPU can do."""
+    rows = execution.batch_on(spec.name)
+    if isinstance(spec, TensorRtSpec) and rows > (most := spec.batch_sizes[-1]):
+        say(
+            f"a batch of {rows} rows is queued as {-(-rows // most)} of the plan's {most}; "
+            f"`--format tensorrt --plan-batch {rows}` builds a plan for it"
+        )
+    if spec.name in ON_CUDA and (spec.precision, execution.precision) == ("f32", "auto"):
+        say("the GPU computes in f32, several times slower than in halves; `rate export --precision fp16` adds them")
 
 
 def _without_gpu(error: RateError, execution: Execution) -> RateError:
@@ -132,10 +146,12 @@ def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tup
 
     ``offered``: see `offers`.
     """
-    pairs: list[tuple[str, str]] = []
-    for backend in (*_on_cuda(execution, offered), *_on_cpu(execution, offered)):
-        pairs += [(backend, precision) for precision in _precisions(backend, execution, offered)]
-    return pairs
+
+    def pairs(backends: list[str]) -> list[tuple[str, str]]:
+        return [(one, precision) for one in backends for precision in _precisions(one, execution, offered)]
+
+    on_cuda = sorted(pairs(_on_cuda(execution, offered)), key=lambda pair: pair[1] == "f32")  # keeps the order else
+    return [*on_cuda, *pairs(_on_cpu(execution, offered))]
 
 
 def _on_cuda(execution: Execution, offered: Collection[str]) -> list[str]:
@@ -184,6 +200,8 @@ def _usual(backend: str, offered: Collection[str]) -> list[str]:
         return plans or ["f32"]  # a named backend without a plan is tried, so that the message says so
     if backend == "onnxruntime-cuda":
         precisions = [precision for precision in ("fp16", "bf16") if precision in offered]
+    elif backend == "torch-cuda":
+        precisions = ["fp16", "bf16"]
     elif backend == "openvino":
         precisions = [*(["int8"] if "int8" in offered else []), *(["bf16"] if cpu_has_bf16() else [])]
     return [*precisions, "f32"]
@@ -196,7 +214,7 @@ def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution
     if backend == "tensorrt":
         if form != "pixels":
             raise UsageError(f"no TensorRT plan is built of {form} graphs; use another --backend, or --saliency rise")
-        return plan_spec(artifact, precision, execution.batch, device)
+        return plan_spec(artifact, precision, execution.batch_on(backend), device)
     if backend.startswith(TORCH):
         return spec_of_artifact(artifact, precision, device, threads=threads)
     if backend == "onnxruntime-cuda":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from rate.backends.base import Backend, Pending
 from rate.backends.batches import clean_rows
 from rate.backends.process import one_blas_thread, usable_cores
+from rate.engine.choose_backend import Say
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prefetch import Prefetch
@@ -26,13 +28,16 @@ from rate.engine.verdicts.prediction import Reader
 from rate.engine.verdicts.shuffle import Shuffle
 from rate.engine.verdicts.swap_verdict import SwapInstrument
 from rate.engine.verdicts.verdict import Instrument
-from rate.errors import RateError
+from rate.errors import OutOfMemory, RateError
 from rate.kernels.separable import Perturbation
 from rate.runs.rows import RunStats
 from rate.types import Prepared, Rows, Sample
 
 DEPTH = 3
 """The largest number of batches in flight; slots are provided for it."""
+
+SMALLER = 4
+"""The divisor of a batch that has no room on the device."""
 
 
 def slots_of(job: Job) -> int:
@@ -154,15 +159,44 @@ class Engine:
 
 
 class InProcess(Explainer):
-    """A runner on an open backend of this process."""
+    """A runner on an open backend of this process.
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend, self.precision, self._opened = backend.name, backend.precision, backend
+    Where the device has no room for a batch, a quarter of it is tried, once, and kept for all jobs that follow.
+    """
+
+    def __init__(self, backend: Backend, say: Say = lambda _: None) -> None:
+        self.backend, self.precision, self._opened, self._say = backend.name, backend.precision, backend, say
         self._bound: tuple[Perturbation | None, int] = None, 0
         self._fills: Fills | None = None
+        self._most: int | None = None  # rows of a batch that the device has room for, once a larger one had none
 
     def steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
         """See `Explainer`."""
+        unfinished = Unfinished(samples)
+        try:
+            yield from map(unfinished.seen, self._steps(job, unfinished))
+            return
+        except OutOfMemory as error:
+            if not self.shrink(job, error):
+                raise
+        # Outside of the handler, whose exception holds on to the memory of the engine that failed.
+        yield from self._steps(job, unfinished.again())
+
+    def shrink(self, job: Job, error: OutOfMemory) -> bool:
+        """Give the engines that follow smaller batches, and say so; False if that was done before, or cannot be."""
+        batch = self._fitting(job).execution.batch
+        if self._most is not None or batch < SMALLER:
+            return False
+        self._most, self._bound, self._fills = batch // SMALLER, (None, 0), None
+        self._say(f"no room for a batch of {batch} rows, so {self._most} from here on ({error})")
+        return True
+
+    def _fitting(self, job: Job) -> Job:
+        job = job.on_backend(self.backend)
+        most = job.execution.batch if self._most is None else min(job.execution.batch, self._most)
+        return replace(job, execution=replace(job.execution, batch=most))
+
+    def _steps(self, job: Job, samples: Iterable[Sample]) -> Iterator[Step]:
         rest = iter(samples)
         if (first := next(rest, None)) is None:
             return
@@ -176,6 +210,7 @@ class InProcess(Explainer):
 
     def engine(self, job: Job) -> Engine:
         """Make an engine for a job once the one before is drained; the fills of equal jobs are kept."""
+        job = self._fitting(job)
         self._bind(job.perturbation, slots_of(job))
         if self._fills is not None and self._fills.key != fills_key(job, image_slots(job)):
             self._fills = None
@@ -188,6 +223,29 @@ class InProcess(Explainer):
         if self._bound[0] is not perturbation or self._bound[1] != slots:
             self._opened.bind(perturbation, slots)
             self._bound, self._fills = (perturbation, slots), None
+
+
+class Unfinished:
+    """Samples on their way through an engine; those that it has taken and not yet returned can be taken again."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._rest = iter(samples)
+        self._taken: dict[str, Sample] = {}
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._rest:
+            self._taken[sample.id] = sample
+            yield sample
+
+    def seen(self, step: Step) -> Step:
+        """Return ``step``, whose samples are finished."""
+        for outcome in step.outcomes:
+            del self._taken[outcome.sample.id]
+        return step
+
+    def again(self) -> Iterator[Sample]:
+        """Return the samples without an outcome, those that were taken first."""
+        return chain(self._taken.values(), self._rest)
 
 
 def decode_threads(threads: int) -> int:

@@ -59,6 +59,7 @@ def evaluate(
         BackendError: the runtime failed; finished samples are stored.
         StorageError: a result could not be written; stored parts are whole.
     """
+    job = job.on_backend(runner.backend)
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
     kept = 0 if job.measurement.verdict == "swap" else job.save_maps
     with RunStore(out, key, about, kept, job.execution.repair, part_rows) as store:

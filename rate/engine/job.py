@@ -58,6 +58,10 @@ class Job:
     bank: Bank = NO_BANK  # the pictures that stand where a pixel is hidden, if the measurement asks for them
     shuffled: float = 0.0  # the share of the samples that are swapped along the region of another one, too
 
+    def on_backend(self, name: str) -> Job:
+        """The same with the rows of a forward that are usual on that backend, unless they are given."""
+        return replace(self, execution=replace(self.execution, batch=self.execution.batch_on(name)))
+
     @property
     def method(self) -> Method:
         """The saliency method at the model's size."""

@@ -105,7 +105,7 @@ def runner_on(division: Division, opener: Opener, say: Say = lambda _: None) -> 
     """Open the runner of a division, whose workers open their backends with ``opener``."""
     if division.make is None:
         with opener(say) as backend:
-            yield InProcess(backend)
+            yield InProcess(backend, say)
         return
     with Pool(division.make(opener), division.workers) as pool:
         for notice in pool.notices:

@@ -208,6 +208,7 @@ def _share(flips: Flips) -> float:
 
 
 def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
+    job = job.on_backend(spec.name)
     with spec.open(job.perturbation, slots_of(job)) as backend:
         return {
             (outcome.sample.id, verdict.prediction.head): verdict

@@ -7,13 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from rate.config import GPU_BATCH
 from rate.errors import ConfigError, UsageError
 from rate.files import read_text
 from rate.option import Settings, option, separated
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-PLAN_BATCH = (32, 256)
-"""The batch sizes of a plan: the usual one, and one that fills a GPU."""
+PLAN_BATCH = (64, GPU_BATCH)
+"""The batch sizes of a plan: the usual one of a GPU, and a quarter of it, which takes less memory."""
 
 _GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
 
@@ -30,9 +31,15 @@ class ExportOptions(Settings):
     templates: Path | None = option(None, 'Prompt templates, one a line, each with {}; "a photo of a {}" if not given.')
     heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
     precision: str = option(
-        "f32",
+        "auto",
         "A graph in that precision beside the f32 one",
-        choices={"f32": "", "fp16": "a GPU", "bf16": "a GPU", "int8": ""},
+        choices={
+            "f32": "",
+            "fp16": "a GPU",
+            "bf16": "a GPU",
+            "int8": "",
+            "auto": "fp16 with --format tensorrt, else f32",
+        },
     )
     format: str = option("onnx", choices={"onnx": "", "tensorrt": "also a plan for the GPU of this machine"})
     plan_batch: tuple[int, ...] = option(
@@ -62,6 +69,8 @@ class ExportOptions(Settings):
 
     def __post_init__(self) -> None:
         self.check_options()
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", "fp16" if self.format == "tensorrt" else "f32")
         self._check_int8()
         self._check_plan()
         if self.crop_pct is not None and not (math.isfinite(self.crop_pct) and 0.0 < self.crop_pct <= 1.0):

@@ -48,6 +48,7 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
     Raises:
         RunError: ``out`` belongs to a run with another key.
     """
+    job = job.on_backend(backend.name)
     key = job.key(backend.name, backend.precision)
     stored = _stored(out, key)
     todo = sum(sample.id not in stored for sample in job.samples) if len(stored) else len(job.samples)

@@ -240,7 +240,7 @@ class Curves:
 
     def __init__(self, job: Job, backend: Backend) -> None:
         """Take an open ``backend`` with the pixel graph."""
-        batch, size = job.execution.batch, job.geometry.size
+        batch, size = job.execution.batch_on(backend.name), job.geometry.size
         perturbation = rise(size, min(7, size))
         backend.bind(perturbation, batch)
         self._decode, self._backend, self._batch = job.decode, backend, batch

@@ -21,7 +21,7 @@ from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.tensorrt import TensorRtSpec, split_rows
 from rate.backends.tensorrt_library import INSTALL, load_tensorrt, open_gpu
-from rate.errors import BackendError, MissingExtra, UsageError
+from rate.errors import BackendError, MissingExtra, OutOfMemory, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import profiles_for
 from rate.kernels.separable import Perturbation, occlusion, rise
@@ -168,18 +168,19 @@ def test_it_says_what_it_is_and_works_with_both_versions(monkeypatch, graph, tmp
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("create_execution_context", r"no room for an execution context \(a.plan: Error Code 2: OutOfM.*--plan-batch"),
+        ("create_execution_context", r"an execution context cannot be made: a.plan, Error Code 2: OutOfM.*--batch"),
         ("set_optimization_profile_async", r"profile 0 cannot be selected: Error in set optim.*; build it again"),
         ("set_input_shape", r"pixels has the shape \(1, 3, 24, 24\), the plan takes \(1, 3, 24, 24\) to \(1024, 3"),
-        ("set_tensor_address", r"the address of pixels is refused .*; build it again"),
-        ("execute_async_v3", r"cannot run a batch of 4 rows \(a.plan: Error Code 1: Cuda Runtime .*; free memory"),
+        ("set_tensor_address", r"the address of pixels is refused: .*; build it again"),
+        ("execute_async_v3", r"cannot run a batch of 4 rows: a.plan, Error Code 1: Cuda Runtime .*--batch"),
     ],
 )
 def test_every_refusal_of_the_library_is_an_error_with_its_message_and_a_cure(standin, spec, call, message) -> None:
     standin.faults.calls.add(call)
     masks = rise(SIZE, 4)
-    with spec.open(masks, 1) as backend, pytest.raises(BackendError, match=message):
+    with spec.open(masks, 1) as backend, pytest.raises(BackendError, match=message) as caught:
         backend.submit(clean(masks))
+    assert isinstance(caught.value, OutOfMemory) == ("emory" in str(caught.value)), "told from other failures"
 
 
 def test_a_plan_that_cannot_be_captured_is_an_error(standin, spec) -> None:

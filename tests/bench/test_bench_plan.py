@@ -19,7 +19,7 @@ from rate.errors import ConfigError, DataError, ParityError
     [
         ({"rounds": 0}, "rounds must be a whole number from 1 to 1000, got 0"),
         ({"seconds": float("nan")}, "seconds must lie above 0"),
-        ({"batch": (8, 0)}, "batch must be a whole number from 1 to 4096, got 0"),
+        ({"batch": (8, -1)}, "batch must be a whole number from 0 to 4096, got -1"),
         ({"batch": ()}, "batch must name at least one value"),
         ({"masks": (1,)}, "masks must be"),
         ({"backend": ("cuda9",)}, "backend must be one of"),
@@ -30,6 +30,13 @@ from rate.errors import ConfigError, DataError, ParityError
 def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         BenchSettings(**changes)
+
+
+def test_a_gpu_is_measured_up_to_512_rows_and_a_cpu_as_usual() -> None:
+    assert BenchSettings().batches_on("tensorrt") == (64, 128, 256, 512)
+    assert BenchSettings().batches_on("openvino") == (32,)
+    assert BenchSettings(batch=(8, 64)).batches_on("onnxruntime-cuda") == (8, 64)
+    assert BenchSettings(batch=(16, 0)).batches_on("torch-cuda") == (16, 64, 128, 256, 512)
 
 
 def test_the_candidates_are_those_of_auto_in_its_order(trained) -> None:

@@ -30,7 +30,7 @@ def test_an_export_ends_in_a_plan(standin, source, tmp_path, capsys) -> None:
     assert run(["export", *source, "--out", str(out), "--format", "tensorrt", "--plan-batch", "8,32"]) == 0
     shown = capsys.readouterr()
     assert "head       native (linear)" in shown.out
-    assert "building a TensorRT 10.13.2.6 plan in f32 for NVIDIA Stand-in 1" in shown.err
+    assert "building a TensorRT 10.13.2.6 plan in fp16 for NVIDIA Stand-in 1" in shown.err, "half, if nothing is said"
     assert "plan: 100/100 %" in shown.err
     assert f"next: rate eval {out} DATA --out RUN" in shown.err
     [document] = (out / "plans").glob("*.json")
@@ -41,11 +41,13 @@ def test_a_plan_is_built_into_an_artifact(standin, source, tmp_path, capsys) -> 
     out = tmp_path / "artifact"
     assert run(["export", *source, "--out", str(out)]) == 0
     before = (out / "artifact.json").read_bytes()
-    assert run(["export", str(out), "--format", "tensorrt", "--json"]) == 0
+    assert run(["export", str(out), "--format", "tensorrt"]) == 2
+    assert "export it again with --precision fp16 --format tensorrt" in capsys.readouterr().err
+    assert run(["export", str(out), "--format", "tensorrt", "--precision", "f32", "--json"]) == 0
     assert len(list((out / "plans").glob("*.plan"))) == 1
     assert (out / "artifact.json").read_bytes() == before
     capsys.readouterr()
-    assert run(["export", str(out), "--format", "tensorrt"]) == 0
+    assert run(["export", str(out), "--format", "tensorrt", "--precision", "f32"]) == 0
     assert "is there already" in capsys.readouterr().err
     assert run(["export", str(out), "--format", "tensorrt", "--out", str(tmp_path / "b")]) == 2
     assert "its plan is built into it; leave --out" in capsys.readouterr().err
@@ -89,4 +91,4 @@ def test_inspect_tells_of_plans(standin, source, tmp_path, capsys) -> None:
     assert run(["export", *source, "--out", out, "--format", "tensorrt"]) == 0
     capsys.readouterr()
     assert run(["inspect", out]) == 0
-    assert "plan       tensorrt 10.13.2.6, f32, batches of 32, 256 rows, NVIDIA Stand-in 1" in capsys.readouterr().out
+    assert "plan       tensorrt 10.13.2.6, fp16, batches of 64, 256 rows, NVIDIA Stand-in 1" in capsys.readouterr().out

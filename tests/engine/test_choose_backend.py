@@ -79,9 +79,12 @@ def test_a_gpu_comes_first_in_the_half_that_the_artifact_holds(gpu) -> None:
     on_cuda = ["onnxruntime-cuda f32"]
     on_cpu = ["openvino f32", "onnxruntime f32"]
     assert names(preferences(Execution())) == on_cuda + on_cpu
-    whole = ["onnxruntime-cuda fp16", "onnxruntime-cuda bf16", *on_cuda, "torch-cuda f32"]
+    halves = [f"{backend} {half}" for backend in ("onnxruntime-cuda", "torch-cuda") for half in ("fp16", "bf16")]
+    whole = [*halves, *on_cuda, "torch-cuda f32"]
     assert names(preferences(Execution(), ALL)) == [*whole, "openvino int8", *on_cpu, "torch f32"]
     assert names(preferences(Execution(device="cuda:1"), ALL)) == whole
+    plans = preferences(Execution(device="cuda"), (*ALL, "tensorrt-f32", "tensorrt-bf16"))
+    assert names(plans) == ["tensorrt bf16", *halves, "tensorrt f32", *whole[4:]], "never an f32 plan before a half"
     assert names(preferences(Execution(device="cpu"), ALL)) == ["openvino int8", *on_cpu, "torch f32"]
 
 
@@ -104,6 +107,7 @@ def test_without_a_gpu_nothing_of_it_is_tried_or_asked(monkeypatch: pytest.Monke
         ({"backend": "torch", "device": "cuda:2", "precision": "fp16"}, ["torch-cuda fp16"]),
         ({"backend": "torch", "precision": "bf16"}, ["torch bf16"]),
         ({"backend": "torch"}, ["torch f32"]),
+        ({"backend": "torch", "device": "cuda"}, [f"torch-cuda {p}" for p in ("fp16", "bf16", "f32")]),
         ({"backend": "onnxruntime", "precision": "fp16"}, []),
     ],
 )

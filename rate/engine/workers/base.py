@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -116,7 +117,8 @@ class Worker:
 
     def _load(self) -> Ready:
         notices: list[str] = []
-        runner = InProcess(self._stack.enter_context(self._opener(notices.append)))
+        backend = self._stack.enter_context(self._opener(notices.append))
+        runner = InProcess(backend, logging.getLogger("rate").warning)
         self._stream = self._stack.enter_context(Stream(runner))
         return Ready(runner.backend, runner.precision, tuple(notices))
 

@@ -14,6 +14,7 @@ from rate.engine.engine import Engine, InProcess
 from rate.engine.job import Job
 from rate.engine.outcome import Recorder
 from rate.engine.prefetch import Prefetch
+from rate.errors import OutOfMemory
 from rate.runs.rows import Records, RunStats, SampleResult
 from rate.types import Sample
 
@@ -89,10 +90,15 @@ class Stream:
                     if self._open:
                         self._step()
                 except Exception as error:
-                    for chunk in {id(one): one for one in self._open.values()}.values():
+                    self._end_run()
+                    unfinished = list({id(one): one for one in self._open.values()}.values())
+                    if isinstance(error, OutOfMemory) and self._runner.shrink(unfinished[0].job, error):
+                        with self._change:
+                            self._given.extendleft(unfinished[::-1])
+                        continue
+                    for chunk in unfinished:
                         chunk.done.set_exception(error)
                     self._open = {}
-                    self._end_run()
 
     def _take(self) -> None:
         """Take the chunks that were given, and wait for one if there is nothing to do."""
@@ -100,12 +106,13 @@ class Stream:
             self._change.wait_for(lambda: self._given or self._open or self._closing)
             given, self._given = self._given, deque()
         for chunk in given:
-            self._open |= dict.fromkeys((sample.id for sample in chunk.samples), chunk)
+            finished = {result.id for result in chunk.results}  # of a chunk that is taken again
+            self._open |= {sample.id: chunk for sample in chunk.samples if sample.id not in finished}
         for chunk in given:
             if chunk.run != self._run:
                 self._end_run()
                 self._begin_run(chunk)
-            self._samples.arrived += chunk.samples
+            self._samples.arrived += (sample for sample in chunk.samples if self._open.get(sample.id) is chunk)
 
     def _begin_run(self, chunk: _Chunk) -> None:
         self._engine = self._runner.engine(chunk.job)

@@ -7,13 +7,15 @@ from bench.test_history import ROW
 from msgspec import structs
 from rich.console import Console
 
-from rate.bench.document import CAVEAT, BenchDocument, RoundValues
+from rate.bench.document import CAVEAT, BenchDocument, RoundValues, recommended
 from rate.bench.history import compare
 from rate.bench.plan import Refused
 from rate.report.tables.bench import bench_table, spread
 
 REFUSED = Refused("onnxruntime", "f32", "it does not reproduce the source model")
-BENCH = BenchDocument(source="timm:x", images="parity sample", rows=(ROW,), refused=(REFUSED,))
+BENCH = BenchDocument(
+    source="timm:x", images="parity sample", rows=(ROW,), recommended=recommended([ROW]), refused=(REFUSED,)
+)
 
 
 def printed(bench: BenchDocument) -> list[str]:
@@ -31,6 +33,20 @@ def test_the_table_has_every_figure_what_was_refused_and_what_it_means() -> None
     assert "refused: onnxruntime f32: it does not reproduce the source model" in lines
     assert "3 rounds: median (min - max); threads 2; images: parity sample" in lines
     assert CAVEAT in lines
+    assert any(
+        line.startswith("fastest here: --backend openvino --precision bf16 --batch 32, 10 for") for line in lines
+    )
+
+
+def test_the_smallest_batch_that_is_nearly_as_fast_is_recommended() -> None:
+    paces = {("a", 64): 700.0, ("a", 128): 972.0, ("a", 256): 1000.0, ("a", 512): 990.0, ("b", 64): 980.0}
+    rows = [
+        structs.replace(ROW, backend=name, batch=batch, engine_forwards_per_s=RoundValues.of([pace]))
+        for (name, batch), pace in paces.items()
+    ]
+    of_others = structs.replace(ROW, masks=5, engine_forwards_per_s=RoundValues.of([5000.0]))
+    found = recommended([*rows, of_others])
+    assert (found.backend, found.batch, found.engine_forwards_per_s) == ("a", 128, 972.0)
 
 
 def test_the_table_says_what_was_compared_and_flags_what_is_slower() -> None:
