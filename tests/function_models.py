@@ -151,7 +151,7 @@ def open_spec(spec: BackendSpec, say: Say = lambda _: None) -> AbstractContextMa
 
 
 def open_defective(*settings: object) -> AbstractContextManager[Backend]:
-    """In the place of `open_backend`, whatever the settings."""
+    """In the place of what opens a backend, whatever the settings."""
     return open_spec(FakeSpec(defective))
 
 

@@ -15,6 +15,7 @@ from rate.runs.parts import write_part
 from rate.runs.rows import SCHEMA, SKETCH
 from rate.runs.run_document import RunDocument
 from rate.types import Json
+from rate.version import NUMERICS
 
 FLOOR, CEILING = 0.2, 0.8
 MEASUREMENT = Measurement(masks=100)
@@ -22,6 +23,7 @@ FORWARDS = MEASUREMENT.masks + 1
 SWAP = Measurement(verdict="swap", fills=8)
 IDENTITY = {
     "schema": schema_id(RunDocument),
+    "numerics": NUMERICS,
     "weights": "w" * 64,
     "data": "d" * 64,
     "geometry": {"size": 224, "resize": 224, "mean": [0.5] * 3, "std": [0.25] * 3},

@@ -28,6 +28,7 @@ from rate.machine import COMPUTING, describe, versions
 from rate.records import plain, schema_id
 from rate.runs.run_document import RunDocument
 from rate.types import Json, Prepared, Sample, Samples
+from rate.version import NUMERICS
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -131,6 +132,7 @@ class Job:
         """Return everything that changes a result; a run folder with another identity is refused."""
         return {
             "schema": schema_id(RunDocument),
+            "numerics": NUMERICS,
             "weights": self.weights,
             "data": self.data,
             "geometry": plain(self.geometry),

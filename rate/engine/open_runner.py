@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from rate.artifacts.artifact import Artifact
+from msgspec import structs
+
+from rate.artifacts.artifact import Artifact, load_artifact
+from rate.backends.base import Backend
 from rate.backends.process import usable_cores, visible_gpu
 from rate.config import Execution
 from rate.engine.choose_backend import Say, open_backend
@@ -16,7 +19,7 @@ from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.engine.workers.base import Opener, Workers
 from rate.engine.workers.pool import Pool
-from rate.errors import UsageError
+from rate.errors import ArtifactError, UsageError
 
 THREADS = 4
 """The default number of threads of a worker on a cluster; more workers would each hold a copy of the model."""
@@ -95,7 +98,12 @@ def open_runner(artifact: Artifact, job: Job, say: Say = lambda _: None) -> Iter
         yield job.measurement.method.open_own_runner(artifact, job.execution)
         return
     with divided(job.execution, say) as division:
-        opener = partial(open_backend, artifact, division.execution, job.measurement.form)
+        opener = partial(
+            open_backend if division.make is None else open_verified,
+            structs.replace(artifact, path=artifact.path.absolute()),  # a worker may be in another folder
+            division.execution,
+            job.measurement.form,
+        )
         with runner_on(division, opener, say) as runner:
             yield runner
 
@@ -111,3 +119,20 @@ def runner_on(division: Division, opener: Opener, say: Say = lambda _: None) -> 
         for notice in pool.notices:
             say(notice)
         yield pool
+
+
+@contextmanager
+def open_verified(artifact: Artifact, execution: Execution, form: str, say: Say) -> Iterator[Backend]:
+    """Open a backend in a worker, which may be on a host with another artifact at that path.
+
+    Raises:
+        ArtifactError: the artifact there is missing, damaged, or not the one that the owner of the run has verified.
+    """
+    here = load_artifact(artifact.path).digest
+    if here != artifact.digest:
+        raise ArtifactError(
+            f"{artifact.path} is another artifact here: its digest is {here[:12]}, that of the run is "
+            f"{artifact.digest[:12]}; copy the artifact to this host"
+        )
+    with open_backend(artifact, execution, form, say) as backend:
+        yield backend

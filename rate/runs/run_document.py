@@ -20,6 +20,7 @@ class Identity(Record, frozen=True):
     """What changes a result beside the measurement."""
 
     schema: Annotated[str, Meta(description="of the run.json under which the identity was made")]
+    numerics: Annotated[int, Meta(description="version of the computation: equal inputs give equal rows")]
     weights: Annotated[str, Meta(description="digest of the artifact's computation")]
     data: Annotated[str, Meta(description="digest of the samples, independent of their order")]
     geometry: Geometry
@@ -115,7 +116,7 @@ class SampleCounts(Record, frozen=True):
     available: Count
 
 
-class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/4"):
+class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/5"):
     """run.json. Measurement and execution hold the settings by name; which there are depends on the method."""
 
     has_digest: ClassVar[bool] = True

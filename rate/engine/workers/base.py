@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -15,8 +16,10 @@ from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.workers.stream import Stream
 from rate.errors import RateError
+from rate.machine import versions
 from rate.runs.rows import Records
 from rate.types import Sample
+from rate.version import NUMERICS
 
 Opener = Callable[[Say], AbstractContextManager[Backend]]
 """Opens a backend, and reports why others were skipped. It is sent to the workers."""
@@ -36,11 +39,36 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What computes on a host: rows of one run come from equal versions."""
+
+    host: str
+    numerics: int  # see `rate.version.NUMERICS`
+    versions: dict[str, str]  # of `rate`, and of the installed libraries that affect the numbers
+
+    @staticmethod
+    def here() -> Setup:
+        """Describe this process."""
+        return Setup(socket.gethostname(), NUMERICS, versions())
+
+    def difference(self, other: Setup, backend: str) -> str | None:
+        """Say where ``other`` computes with other versions than this, of what ``backend`` needs; None if nowhere."""
+        if self.numerics != other.numerics:
+            return f"version {other.numerics} of the numerics instead of {self.numerics}"
+        runtime = backend.partition("-")[0]
+        needed = [name for name in other.versions if name in ("rate", "numpy", "pillow") or name.startswith(runtime)]
+        pairs = ((name, self.versions.get(name), other.versions[name]) for name in needed)
+        differing = [f"{name} {its} instead of {own}" for name, own, its in pairs if own not in (None, its)]
+        return " and ".join(differing) or None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has opened its backend and waits for chunks."""
+    """A worker has opened its backend, which passed its self-test there, and waits for chunks."""
 
     backend: str
     precision: str
+    setup: Setup
     notices: tuple[str, ...] = ()  # why other backends were skipped
 
 
@@ -57,6 +85,7 @@ class Failed:
     """A worker cannot continue, so the run ends."""
 
     error: Exception
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +149,15 @@ class Worker:
         backend = self._stack.enter_context(self._opener(notices.append))
         runner = InProcess(backend, logging.getLogger("rate").warning)
         self._stream = self._stack.enter_context(Stream(runner))
-        return Ready(runner.backend, runner.precision, tuple(notices))
+        return Ready(runner.backend, runner.precision, Setup.here(), tuple(notices))
 
 
 def _answered(act: Callable[[], Ready | Done]) -> Answer:
     try:
         return act()
     except RateError as error:
-        return Failed(error)
+        return Failed(error, socket.gethostname())
     except Exception as error:
         defect = Defect(f"{type(error).__name__} in a worker: {error}")
         defect.add_note(f"In the worker:\n{traceback.format_exc()}")
-        return Failed(defect)
+        return Failed(defect, socket.gethostname())

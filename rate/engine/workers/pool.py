@@ -6,14 +6,15 @@ Only the owner of the run writes, so a chunk that was evaluated twice is stored 
 from __future__ import annotations
 
 import itertools
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from rate.engine.job import Job
-from rate.engine.workers.base import IN_FLIGHT, Assignment, Done, Event, Failed, Lost, Ready, Workers
-from rate.errors import BackendError
+from rate.engine.workers.base import IN_FLIGHT, Assignment, Done, Event, Failed, Lost, Ready, Setup, Workers
+from rate.errors import BackendError, RateError, UsageError
 from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records, RunStats, SampleResult
 from rate.types import Sample, Samples
@@ -110,6 +111,7 @@ class Pool:
         self._numbers = itertools.count()
         self._runs = itertools.count()
         self._failed_loads = 0
+        self._setup = Setup.here()  # and the versions of the first ready worker that are not here
         self.backend, self.precision = "", ""  # of the first ready worker, and therefore of all
         self.notices: tuple[str, ...] = ()
 
@@ -180,7 +182,7 @@ class Pool:
         """
         worker, event = self._workers.wait()
         if isinstance(event, Failed):
-            raise event.error
+            raise _on_host(event)
         if isinstance(event, Lost):
             lost = self._flights.pop(worker, None)
             self._replace(worker, event, loading=lost is None)
@@ -206,7 +208,13 @@ class Pool:
 
     def _welcome(self, ready: Ready) -> None:
         chosen = self.backend, self.precision
+        if (said := self._setup.difference(ready.setup, ready.backend)) is not None:
+            raise UsageError(
+                f"the worker on {ready.setup.host} has {said}, and its rows would be others; install the versions of "
+                f"{self._setup.host} there"
+            )
         if not self.backend:
+            self._setup = replace(self._setup, versions=ready.setup.versions | self._setup.versions)
             self.backend, self.precision, self.notices = ready.backend, ready.precision, ready.notices
         elif chosen != (ready.backend, ready.precision):
             raise BackendError(
@@ -214,3 +222,10 @@ class Pool:
                 f"({'; '.join(ready.notices) or 'nothing was passed over'}); a run has one backend: name it with "
                 "--backend and --precision, or use fewer --workers"
             )
+
+
+def _on_host(failed: Failed) -> Exception:
+    """Name the host in an error of another one."""
+    if failed.host != socket.gethostname() and isinstance(failed.error, RateError):
+        return type(failed.error)(f"on {failed.host}: {failed.error}")
+    return failed.error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,18 +29,22 @@ from function_models import (
 )
 from PIL import Image
 
+from rate.artifacts.artifact import load_artifact
 from rate.backends import process
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
-from rate.config import Execution
+from rate.config import Execution, Measurement
 from rate.engine import open_runner
 from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
+from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import divided, runner_on
-from rate.engine.workers.base import Defect, Ready
-from rate.errors import BackendError, ConfigError, UsageError
+from rate.engine.workers.base import Answer, Assignment, Defect, Failed, Ready, Setup
+from rate.engine.workers.pool import Pool
+from rate.errors import ArtifactError, BackendError, ConfigError, UsageError
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
+from rate.version import NUMERICS
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -115,7 +121,7 @@ def test_a_defect_in_a_worker_ends_the_run_at_once_with_its_traceback(image_set,
 def test_the_command_calls_it_a_defect_once(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Exit 4, with the worker's traceback in the crash file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(open_runner, "open_backend", open_defective)
+    monkeypatch.setattr(open_runner, "open_verified", open_defective)
     command = ["eval", str(trained.artifact), str(trained.manifest), "--out", "run", "--workers", "2"]
     assert run([*command, "--split", "test", "--threads", "1"]) == 4
     assert capsys.readouterr().err.count("This is a defect of rate") == 1
@@ -215,7 +221,8 @@ def test_each_worker_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     with found.make(partial(open_spec, Telling(light))) as workers:
         for worker in range(found.workers):
             workers.start(worker)
-        assert {workers.wait() for _ in range(found.workers)} == {(k, Ready("fake", "f32")) for k in (0, 1)}
+        answers = dict(workers.wait() for _ in range(found.workers))
+    assert answers == dict.fromkeys((0, 1), Ready("fake", "f32", Setup.here()))
     assert {path.name for path in tmp_path.glob("sees-*")} == {"sees-4", "sees-MIG-11"}
 
 
@@ -227,4 +234,69 @@ def test_gpus_that_are_not_there_are_a_request_that_cannot_be_met(monkeypatch: p
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     told = r"cuda:2, and 2 are visible here \(CUDA_VISIBLE_DEVICES=4,5\); the last one is cuda:1"
     with pytest.raises(UsageError, match=told), divided(Execution(device="cuda:0,2")):
+        pass
+
+
+class Answering:
+    """Workers on hosts that nobody has, which answer as told when they are started."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = [*answers]
+
+    def __enter__(self) -> Answering:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def start(self, worker: int) -> None:
+        pass
+
+    def send(self, worker: int, assignment: Assignment) -> None:
+        raise AssertionError("nothing is to be sent")
+
+    def wait(self) -> tuple[int, Answer]:
+        return 0, self.answers.pop(0)
+
+
+def setup(host: str, numerics: int = NUMERICS, **changed: str) -> Setup:
+    """Of another host, where other versions are installed."""
+    here = Setup.here()
+    return Setup(host, numerics, {**here.versions, **{name.replace("_", "-"): own for name, own in changed.items()}})
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (setup("node7", numerics=NUMERICS + 1), "node7 has version .* of the numerics"),
+        (setup("node7", rate="0.0.9"), "node7 has rate 0.0.9 instead of"),
+        (setup("node7", onnxruntime="1.0.0", openvino="1.0.0"), "node7 has onnxruntime 1.0.0 instead of"),
+    ],
+)
+def test_a_worker_that_would_give_other_rows_is_refused_with_its_host(there: Setup, message: str) -> None:
+    with pytest.raises(UsageError, match=message), Pool(Answering(Ready("onnxruntime", "f32", there)), 1):
+        pass
+
+
+def test_a_library_that_the_backend_does_not_use_may_differ() -> None:
+    with Pool(Answering(Ready("onnxruntime", "f32", setup("node7", openvino="1.0.0"))), 1) as pool:
+        assert pool.backend == "onnxruntime"
+
+
+def test_an_error_of_another_host_names_it() -> None:
+    failed = Failed(BackendError("no memory"), "node7")
+    with pytest.raises(BackendError, match=r"^on node7: no memory"), Pool(Answering(failed), 1):
+        pass
+
+
+def test_a_worker_refuses_another_artifact_at_the_same_path(trained, tmp_path: Path) -> None:
+    """As on a node whose copy is of another day: the owner has verified its own."""
+    shutil.copytree(trained.artifact, tmp_path / "artifact")
+    artifact = load_artifact(tmp_path / "artifact")
+    other = json.loads((tmp_path / "artifact" / "artifact.json").read_text())
+    other["heads"][0]["classes"].reverse()
+    (tmp_path / "artifact" / "artifact.json").write_text(json.dumps(other))
+    execution = Execution(workers=2, threads=1, backend="onnxruntime")
+    one = job_from_artifact(artifact, trained.manifest, "test", Measurement(), execution)
+    with pytest.raises(ArtifactError, match="another artifact here"), open_runner.open_runner(artifact, one):
         pass
