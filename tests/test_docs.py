@@ -13,7 +13,7 @@ import pytest
 
 import rate
 from rate import errors
-from rate.artifacts.parity import COSINE, TOLERANCE
+from rate.artifacts.parity import ERROR, TOLERANCE
 from rate.cli.main import command
 from rate.config import Execution, Measurement
 from rate.data.formats.row_groups import GROUP_BYTES, HELD_BYTES
@@ -183,14 +183,15 @@ def test_the_table_of_limits_has_their_defaults() -> None:
         ("data.md", f"intervals and tests take a cluster as one unit, from {MIN_CLUSTERS} on"),
         ("gates.md", f"where {MIN_CLUSTERS} or more of them lie behind the share"),
         ("gates.md", f"below {MARKDOWN_BYTES // 1000} kB"),
-        ("gpu.md", f"cosine at least {COSINE:g}"),
-        ("models.md", f"a logit that differs by more than {TOLERANCE:.0e}".replace("e-0", "e-")),
+        ("gpu.md", f"an error of the scores of at most {ERROR:g} of their spread"),
+        ("models.md", f"a logit that differs by more than {TOLERANCE:.0e} of the largest".replace("e-0", "e-")),
         ("operations.md", f"at least every {PART_SECONDS:g} seconds"),
         ("operations.md", f"(a worker's chunk takes about {CHUNK_SECONDS:g})"),
         ("operations.md", f"URL of their own about {REMOTE_CHECKS} are read"),
         ("operations.md", f"a limit of {LARGEST_READ >> 20} MB and {MAX_DEPTH} levels"),
         ("operations.md", f"more than {SCANS} scans"),
         ("operations.md", f"cross {MOST_CROSSINGS // 10**6} million rows of pixels"),
+        ("runtimes.md", f"be {ERROR:g} of their spread"),
         ("sources.md", f"members over {MAX_BYTES >> 30} GiB"),
         ("sources.md", f"keeps up to {HELD_BYTES >> 20} MiB of them"),
         ("sources.md", f"decompresses to more than {GROUP_BYTES >> 30} GiB"),

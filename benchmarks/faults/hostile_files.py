@@ -183,7 +183,7 @@ def documents() -> list[bytes]:
         *(
             b'{"schema":"rate.run/2"}',
             b'{"schema":"rate.summary/2"}',
-            b'{"schema":"rate.artifact/3"}',
+            b'{"schema":"rate.artifact/4"}',
             b'{"schema":"rate.run/9"}',
         ),
         *(

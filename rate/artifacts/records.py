@@ -34,11 +34,13 @@ class HeadInfo(Record, frozen=True):
 
 
 class Parity(Record, frozen=True):
-    """The distance of a graph's logits from the source's, by head."""
+    """The distance of a graph's logits from the source's on the parity sample, by head."""
 
     max_abs: Annotated[PerHead, Meta(description="greatest difference of a logit")]
-    cosine: Annotated[PerHead, Meta(description="smallest cosine of a row of logits")]
-    top1: Annotated[dict[str, bool], Meta(description="same first class where the margin exceeds max_abs")]
+    allowed: Annotated[PerHead, Meta(description="of max_abs, in f32")]
+    error: Annotated[PerHead, Meta(description="of the scores, over their spread under masks of one picture")]
+    predictions: Annotated[dict[str, Count], Meta(description="clear in f32, that differ")]
+    verdicts: Annotated[dict[str, Count], Meta(description="clear in f32, that differ")]
     precision: str
     runtime: Name
 
@@ -53,26 +55,28 @@ class CalibrationData(Record, frozen=True):
 
 
 class Flips(Record, frozen=True):
-    """The differences of one head's rows between a lower precision and f32, under the same masks."""
+    """The differences of one head's rows between a lower precision and f32, under the same masks or fills."""
 
     head: str
     samples: Annotated[Count, Meta(description="with a prediction in f32")]
     predictions: Annotated[Count, Meta(description="that differ, or are missing")]
     verdicts: Annotated[Count, Meta(description="valid, not valid or undefined: that differ, or are missing")]
-    max_abs_rma: Annotated[float | None, Meta(description="largest difference of the positive relevance mass")]
+    max_abs_share: Annotated[
+        float | None,
+        Meta(description="largest difference of the share of the evidence on the region"),
+    ]
 
     def __str__(self) -> str:
         return (
             f"{self.head}: {self.verdicts} of {self.samples} verdicts and {self.predictions} predictions differ, "
-            f"relevance mass by at most {self.max_abs_rma or 0:.4f}"
+            f"the share of the region by at most {self.max_abs_share or 0:.4f}"
         )
 
 
 class Changes(Record, frozen=True):
-    """The changes from f32 to int8 under the same masks."""
+    """The changes from f32 to int8 in verdicts as a run reaches them by default."""
 
     images: AtLeastOne
-    masks: Annotated[AtLeastOne, Meta(description="an image")]
     allowed: Annotated[Share, Meta(description="of predictions or verdicts that may differ")]
     heads: tuple[Flips, ...]
 
@@ -93,7 +97,7 @@ class Request(Record, frozen=True):
     heads: tuple[Name, ...]
 
 
-class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/3"):
+class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/4"):
     """artifact.json: an exported model."""
 
     family: Name
@@ -161,13 +165,6 @@ class Facts(Record, frozen=True):
     flags: dict[str, Any]
 
 
-class Distance(Record, frozen=True):
-    """The distance of a plan's logits from the source's, by head."""
-
-    max_abs: PerHead
-    cosine: PerHead
-
-
 class Made(Record, frozen=True):
     """The build of a plan."""
 
@@ -176,7 +173,7 @@ class Made(Record, frozen=True):
     bytes: Annotated[Count, Meta(description="of the plan")]
 
 
-class PlanDocument(Document, frozen=True, kw_only=True, tag="rate.plan/2"):
+class PlanDocument(Document, frozen=True, kw_only=True, tag="rate.plan/3"):
     """plans/<key16>.json of an artifact: a TensorRT plan for one kind of machine."""
 
     key: Annotated[Sha256, Meta(description="digest of the facts; its first 16 digits name the files")]
@@ -184,5 +181,5 @@ class PlanDocument(Document, frozen=True, kw_only=True, tag="rate.plan/2"):
     batch_sizes: Annotated[tuple[AtLeastOne, ...], Meta(min_length=1, description="ascending")]
     sha256: Annotated[Sha256, Meta(description="of the plan")]
     capture: Annotated[bool, Meta(description="batches are replayed as CUDA graphs")]
-    parity: Annotated[dict[str, Distance], Meta(min_length=1, description="batch size -> distance from the source")]
+    parity: Annotated[dict[str, Parity], Meta(min_length=1, description="batch size -> distance from the source")]
     made: Made

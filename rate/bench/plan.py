@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import load_sample
+from rate.artifacts.parity_sample import load_sample
 from rate.backends.base import Backend
 from rate.bench.settings import BenchSettings
 from rate.config import ON_CUDA, Execution, Measurement

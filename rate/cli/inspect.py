@@ -51,9 +51,9 @@ def describe(artifact: Artifact) -> str:
             if form == "tokens"
         ),
         *(
-            (form.removeprefix("pixels-"), _half(parity))
+            (form.removeprefix("pixels-"), _lower(parity))
             for form, parity in artifact.parity.items()
-            if form.endswith(("fp16", "bf16"))
+            if parity.precision != "f32"
         ),
         *(("int8", text) for text in _int8(artifact)),
         *(("plan", text) for text in describe_plans(artifact)),
@@ -71,7 +71,7 @@ def _int8(artifact: Artifact) -> list[str]:
     return [
         f"calibrated on {int8.calibration.images} images, {int8.calibrated_on} of the {int8.changes.images} compared "
         "among them",
-        *(f"against f32 under {int8.changes.masks} masks, {flips}" for flips in int8.changes.heads),
+        *(f"against f32 by swaps, {flips}" for flips in int8.changes.heads),
     ]
 
 
@@ -87,17 +87,15 @@ def _input(geometry: Geometry) -> str:
 
 
 def _parity(parity: Parity) -> str:
-    from rate.artifacts.parity import TOLERANCE
-
-    worst = ", ".join(f"{head} {value:.1e}" for head, value in parity.max_abs.items())
-    return f"max abs of the logits: {worst} (allowed {TOLERANCE:g}, {parity.runtime})"
+    worst = ", ".join(f"{head} {value:.1e} of {parity.allowed[head]:.1e}" for head, value in parity.max_abs.items())
+    return f"max abs of the logits: {worst} allowed ({parity.runtime})"
 
 
-def _half(parity: Parity) -> str:
-    from rate.artifacts.parity import COSINE
+def _lower(parity: Parity) -> str:
+    from rate.artifacts.parity import ERROR
 
-    least = ", ".join(f"{head} {value:.6f}" for head, value in parity.cosine.items())
-    return f"cosine with the f32 logits: {least} (needed {COSINE:g}, {parity.runtime}, halves rounded)"
+    worst = ", ".join(f"{head} {value:.3f}" for head, value in parity.error.items())
+    return f"error of the scores over their spread: {worst} (allowed {ERROR:g}, {parity.runtime})"
 
 
 def doctor(

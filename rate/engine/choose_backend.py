@@ -8,7 +8,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import load_sample, self_test
+from rate.artifacts.parity import self_test
+from rate.artifacts.parity_sample import load_sample
 from rate.artifacts.plans import PRECISIONS, plan_spec, planned
 from rate.backends import ort_cuda
 from rate.backends.base import Backend, BackendSpec

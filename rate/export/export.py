@@ -1,11 +1,11 @@
 """The export from SOURCE to an artifact: open the source, write the graph, prove it, describe it, all or nothing.
 
-int8 is also compared with f32 by its verdicts, on the same samples under the same masks.
+int8 is also compared with f32 by its verdicts, on the same samples with the same fills.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,15 @@ from rate.artifacts.artifact import (
     write_artifact,
 )
 from rate.artifacts.folders import check_replaceable, digest_files, replacing
-from rate.artifacts.parity import judge, make_sample, make_token_sample, save_sample
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import make_sample, make_token_sample, save_sample
 from rate.artifacts.records import Changes, Flips, Parity
-from rate.backends.base import BackendSpec, Graph
+from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Execution, Measurement
-from rate.engine.engine import InProcess, slots_of
-from rate.engine.job import Job, job_of_samples
-from rate.engine.verdicts.verdict import Verdict
+from rate.data.bank import BankDraw
+from rate.engine.job import Job, bank_size, decoder, job_of_samples
 from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
 from rate.export.graph.token_graph import TokenSource, token_source
 from rate.export.options import ExportOptions as ExportOptions
@@ -44,18 +44,13 @@ from rate.export.sources.reopen import request_of
 from rate.export.sources.source_string import packages_of
 from rate.export.tensorrt import ObserveBuild, build_plan, planned_artifact
 from rate.machine import versions
-from rate.studies.precision import Answer, count_flips
+from rate.studies.flips import answers, flips_between
 from rate.types import Sample
 
 Notify = Callable[[str], None]
 
 _MAKERS = ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime")
 """The distributions that make a graph."""
-
-MASKS = 100
-"""The number of masks of an image. Maps of few masks are noisy, so more verdicts change than with many masks."""
-
-Verdicts = dict[tuple[str, str], Verdict]
 
 
 def export(
@@ -119,7 +114,7 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
             notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
             artifact = add_half(artifact, options.precision)
         if data is not None:
-            prove = partial(measure_flips, allowed=options.max_flips, say=notify)
+            prove = partial(measure_flips, pictures=data.samples, allowed=options.max_flips, say=notify)
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
             artifact = add_int8(artifact, data, model.logits, options, prove)
     return structs.replace(artifact, path=out)
@@ -131,7 +126,7 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, options: Exp
     notify("comparing its logits with the source model's")
     heads = tuple(info.name for info in model.infos)
     graph = Graph(folder / GRAPH, heads, model.geometry.size)
-    sample = make_sample(model.geometry.size, model.logits)
+    sample = make_sample(model.geometry, model.logits)
     parity = judge(sample, OrtSpec(graph))
     save_sample(sample, folder)
     proven = {"pixels": parity}
@@ -163,33 +158,39 @@ def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:
     """Write the token graph beside the graph ``pixels``, and compare it with torch on explicitly dropped patches."""
     graph = replace(pixels, path=pixels.path.with_name(TOKENS), patches=tokens.patches)
     tokens.write_graph(graph.path, pixels.path)
-    sample = make_token_sample(graph.size, tokens.patches, tokens.logits)
+    sample = make_token_sample(tokens.model.geometry, tokens.patches, tokens.logits)
     parity = judge(sample, OrtSpec(graph))
     save_sample(sample, graph.path.parent, PARITY_TOKENS)
     return parity
 
 
 def measure_flips(
-    artifact: Artifact, samples: tuple[Sample, ...], allowed: float, say: Notify = lambda _: None, masks: int = MASKS
+    artifact: Artifact,
+    samples: tuple[Sample, ...],
+    pictures: Iterable[Sample],
+    allowed: float,
+    say: Notify = lambda _: None,
 ) -> Changes:
     """Evaluate ``samples`` with the f32 and the int8 graph of ``artifact``; return the section of artifact.json.
+
+    Verdicts are reached as by default in a run, by swaps.
 
     Args:
         artifact: an artifact with an int8 graph.
         samples: their labels are classes of every head.
+        pictures: the set whose bank of pictures the samples meet.
         allowed: the largest share of a head's predictions, or of its verdicts, that may differ.
         say: receives the progress and the result.
-        masks: the number of RISE masks of an image.
 
     Raises:
         ParityError: a larger share differs.
-        DataError: no sample could be evaluated in both.
+        DataError: no sample could be evaluated in both, or there are too few pictures of other classes.
     """
-    job = job_of_samples(artifact, samples, Measurement(masks=masks), Execution(save_maps=0))
-    say(f"comparing int8 with f32: {len(samples)} images under {masks} masks each")
-    f32 = _verdicts(job, OpenVinoSpec(artifact.graph(), "f32"))
-    int8 = _verdicts(job, OpenVinoSpec(artifact.graph(precision="int8"), "int8"))
-    all_flips = [_flips(head.name, int8, f32) for head in job.heads]
+    job = _usual_job(artifact, samples, pictures)
+    say(f"comparing int8 with f32: the verdicts of {len(samples)} images by swaps")
+    f32 = answers(job, OpenVinoSpec(artifact.graph(), "f32"))
+    int8 = answers(job, OpenVinoSpec(artifact.graph(precision="int8"), "int8"))
+    all_flips = flips_between(job, int8, f32)
     if not all(flips.samples for flips in all_flips):
         raise DataError("none of the images to compare int8 with f32 on could be evaluated; see `rate data check`")
     for flips in all_flips:
@@ -200,30 +201,23 @@ def measure_flips(
             f"int8 changes too much against f32, {worst}: a share of {_share(worst):.3f}, allowed is "
             f"{allowed:g}; calibrate on more or other images, accept it with --max-flips, or use --precision f32"
         )
-    return Changes(all_flips[0].samples, masks, allowed, tuple(all_flips))
+    return Changes(all_flips[0].samples, allowed, tuple(all_flips))
 
 
 def _share(flips: Flips) -> float:
     return max(flips.predictions, flips.verdicts) / flips.samples
 
 
-def _verdicts(job: Job, spec: BackendSpec) -> Verdicts:
-    job = job.on_backend(spec.name)
-    with spec.open(job.perturbation, slots_of(job)) as backend:
-        return {
-            (outcome.sample.id, verdict.prediction.head): verdict
-            for step in InProcess(backend).steps(job, job.samples)
-            for outcome in step.outcomes
-            for verdict in outcome.verdicts
-        }
-
-
-def _flips(head: str, own: Verdicts, f32: Verdicts) -> Flips:
-    keys = [key for key in f32 if key[1] == head]
-    return count_flips(head, [(_answer(own.get(key)), _answer(f32[key])) for key in keys])
-
-
-def _answer(verdict: Verdict | None) -> Answer | None:
-    if verdict is None:
-        return None
-    return Answer(verdict.prediction.name, verdict.valid, verdict.saliency.mass["positive"])
+def _usual_job(artifact: Artifact, samples: tuple[Sample, ...], pictures: Iterable[Sample]) -> Job:
+    """Make the job of a run with the usual measurement on ``samples``, which meet a bank of ``pictures``."""
+    usual = Measurement()
+    draw = BankDraw(bank_size(usual), usual.seed)
+    for picture in pictures:
+        draw.add(picture)
+    bank = draw.bank(decoder(usual, artifact.geometry))
+    if bank.fewest < usual.fewest_fills:
+        raise DataError(
+            f"--calibrate: verdicts are compared by swaps with pictures of other classes, which are as few as "
+            f"{bank.fewest} of {len(bank)} that can be read, and {usual.fewest_fills} are needed; give a larger set"
+        )
+    return job_of_samples(artifact, samples, usual, Execution(save_maps=0), bank=bank)

@@ -24,7 +24,8 @@ from typing import Any
 
 from rate.artifacts.artifact import ARTIFACT, Artifact
 from rate.artifacts.folders import digest_file
-from rate.artifacts.parity import judge, load_sample
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import load_sample
 from rate.artifacts.plans import (
     Plan,
     facts_of,
@@ -36,7 +37,7 @@ from rate.artifacts.plans import (
     state_folder,
     write_plan,
 )
-from rate.artifacts.records import Distance, Made
+from rate.artifacts.records import Made, Parity
 from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
 from rate.errors import ArtifactError, BackendError, ParityError, StorageError, UsageError
@@ -302,7 +303,7 @@ def _kept(path: Path) -> Plan | None:
 
 def _check_plan(
     artifact: Artifact, spec: TensorRtSpec, content: bytes, notify: Notify
-) -> tuple[bool, dict[str, Distance]]:
+) -> tuple[bool, dict[str, Parity]]:
     """Write the plan and run it; return whether it can be captured, and the distance of its logits for every batch
     size.
     """
@@ -320,18 +321,17 @@ def _check_plan(
         raise
 
 
-def _judged(artifact: Artifact, spec: TensorRtSpec) -> dict[str, Distance]:
+def _judged(artifact: Artifact, spec: TensorRtSpec) -> dict[str, Parity]:
     """Map each batch size to the distance of the logits, since each profile has its own kernels."""
     sample = load_sample(artifact, "pixels", spec.precision)
-    distances: dict[str, Distance] = {}
+    distances: dict[str, Parity] = {}
     for size in spec.batch_sizes:
         try:
-            parity = judge(sample, replace(spec, batch_sizes=(size,)))
+            distances[str(size)] = judge(sample, replace(spec, batch_sizes=(size,)))
         except ParityError as error:
             raise ParityError(
                 f"the plan for batches of {size} rows is not kept: {str(error).partition('; use another')[0]}; fused "
                 "attention is known to go wrong silently on some GPUs: use another --precision, another version of "
                 "TensorRT, or --format onnx"
             ) from error
-        distances[str(size)] = Distance(parity.max_abs, parity.cosine)
     return distances

@@ -1,10 +1,10 @@
-"""The effect of a lower precision on verdicts: the same samples under the same masks, also in f32."""
+"""The effect of a lower precision on verdicts: the same samples under the same masks or fills, also in f32."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from rate.artifacts.records import Flips
@@ -15,6 +15,7 @@ from rate.engine.outcome import Runner
 from rate.records import Document, Record, write
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
+from rate.studies.flips import Answer, count_flips
 from rate.types import Json
 
 
@@ -25,39 +26,12 @@ class ReferenceBackend(Record, frozen=True):
     precision: str
 
 
-class PrecisionDocument(Document, frozen=True, tag="rate.precision/2"):
+class PrecisionDocument(Document, frozen=True, tag="rate.precision/3"):
     """precision.json: what the precision of a run changes."""
 
     precision: str
     reference: ReferenceBackend
     heads: dict[str, Flips]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The result of one precision for one sample."""
-
-    prediction: str
-    valid: bool | None  # None = there is no verdict
-    mass: float | None  # relevance mass of the positive evidence
-
-
-def count_flips(head: str, pairs: Sequence[tuple[Answer | None, Answer | None]]) -> Flips:
-    """Count the differences between the answers of a precision and those of f32, sample by sample.
-
-    A missing answer counts as a prediction and a verdict that differ, if f32 has one.
-    """
-    asked = [(own, f32) for own, f32 in pairs if f32 is not None]
-    both = [(own, f32) for own, f32 in asked if own is not None]
-    lost = len(asked) - len(both)
-    masses = [abs(a.mass - b.mass) for a, b in both if a.mass is not None and b.mass is not None]
-    return Flips(
-        head=head,
-        samples=len(asked),
-        predictions=lost + sum(a.prediction != b.prediction for a, b in both),
-        verdicts=lost + sum(a.valid != b.valid for a, b in both),
-        max_abs_rma=max(masses, default=None),
-    )
 
 
 def compare_precision(
@@ -96,7 +70,7 @@ RowsByKey = dict[tuple[str, str], Json]
 
 
 def _rows(run: Path, chosen: Collection[str]) -> RowsByKey:
-    columns = ["id", "head", "prediction", "valid", "rma_positive", "error"]
+    columns = ["id", "head", "prediction", "valid", "share", "rma_positive", "error"]
     rows = read_rows(run, read_run(run), columns).to_pylist()
     return {(row["id"], row["head"]): row for row in rows if row["id"] in chosen}
 
@@ -107,4 +81,7 @@ def _flips(head: str, own: RowsByKey, f32: RowsByKey) -> Flips:
 
 
 def _answer(row: Json) -> Answer | None:
-    return Answer(row["prediction"], row["valid"], row["rma_positive"]) if row["error"] is None else None
+    """Return the answer of a row; only one of the two shares is not null."""
+    if row["error"] is not None:
+        return None
+    return Answer(row["prediction"], row["valid"], row["rma_positive"] if row["share"] is None else row["share"])

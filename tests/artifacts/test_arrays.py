@@ -14,7 +14,7 @@ from msgspec import structs
 
 from rate.artifacts.arrays import read_arrays
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import load_sample
+from rate.artifacts.parity_sample import load_sample
 from rate.errors import ArtifactError
 
 EXPECTED = {"x": ("f", ("n", 2)), "y": ("i", ("n",)), "z": ("f", ())}
@@ -105,7 +105,7 @@ def test_rows_that_name_what_is_not_there_are_refused(shared_artifact: Artifact,
     artifact = structs.replace(shared_artifact, path=artifact_copy)
     with np.load(artifact_copy / "parity.npz") as arrays:
         whole = dict(arrays)
-    for name, value in (("slot", 99), ("slot", -1), ("fill", 4), ("side", 3), ("offset", 1 << 40), ("offset", -1)):
+    for name, value in (("slot", 99), ("slot", -1), ("fill", 5), ("side", 3), ("offset", 1 << 40), ("offset", -1)):
         np.savez(artifact_copy / "parity.npz", **(whole | {name: np.full_like(whole[name], value)}))
         with pytest.raises(ArtifactError, match=r"parity\.npz"):
             load_sample(artifact)

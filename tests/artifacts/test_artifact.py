@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from rate.artifacts import folders
 from rate.artifacts.artifact import Artifact, check_heads, load_artifact
-from rate.artifacts.parity import load_sample
+from rate.artifacts.parity_sample import load_sample
 from rate.artifacts.records import ArtifactDocument, HeadInfo
 from rate.errors import ArtifactError, UsageError
 from rate.files import MAX_BYTES
@@ -57,10 +57,10 @@ def test_a_changed_file_is_named(name, artifact_copy) -> None:
 HEAD = {"name": "x", "kind": "linear", "classes": ["cat", "dog"]}
 PIXELS = {"size": 24, "resize": 24, "mean": [0.5] * 3, "std": [0.5] * 3}
 MALFORMED = {
-    "schema": ({"schema": "rate.artifact/9"}, "'rate.artifact/9', expected 'rate.artifact/3'.*another version of rate"),
+    "schema": ({"schema": "rate.artifact/9"}, "'rate.artifact/9', expected 'rate.artifact/4'.*another version of rate"),
     "older": (
-        {"schema": "rate.artifact/2"},
-        "'rate.artifact/2', expected 'rate.artifact/3'.*; export the artifact again",
+        {"schema": "rate.artifact/3"},
+        "'rate.artifact/3', expected 'rate.artifact/4'.*; export the artifact again",
     ),
     "classes": ({"heads": [HEAD | {"classes": "cat"}]}, r"\$\.heads\[0\]\.classes`, got 'cat'"),
     "class names": ({"heads": [HEAD | {"classes": ["cat", 3]}]}, r"\$\.heads\[0\]\.classes\[1\]`, got 3"),

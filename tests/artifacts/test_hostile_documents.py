@@ -14,7 +14,7 @@ import pytest
 
 from rate.artifacts.artifact import load_artifact
 from rate.artifacts.checkpoint import load_checkpoint
-from rate.artifacts.parity import load_sample
+from rate.artifacts.parity_sample import load_sample
 from rate.cli.inspect import describe
 from rate.cli.main import run
 from rate.errors import RateError

@@ -311,7 +311,7 @@ def test_the_effect_of_a_precision_is_counted(
     assert found["heads"]["lp"]["samples"] == 5
     if precision == "f32":
         assert found["heads"]["lp"]["verdicts"] == 0
-        assert found["heads"]["lp"]["max_abs_rma"] < 1e-5
+        assert found["heads"]["lp"]["max_abs_share"] < 1e-5
     assert len(rows_of(out)) == 8
 
 

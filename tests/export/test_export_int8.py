@@ -25,7 +25,7 @@ from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
 from rate.config import Execution
 from rate.data.manifest import read_manifest
-from rate.errors import ParityError, UsageError
+from rate.errors import DataError, ParityError, UsageError
 from rate.export import export as export_module
 from rate.export.export import ExportOptions, measure_flips
 from rate.kernels.rise import Rise
@@ -78,7 +78,7 @@ def test_an_artifact_holds_both_graphs_and_says_what_int8_changes(artifact: Arti
     assert document["int8"]["calibration"]["images"] == 8
     (head,) = document["int8"]["changes"]["heads"]
     assert head["samples"] == 8
-    assert 0 < head["max_abs_rma"] < 0.2
+    assert 0 < head["max_abs_share"] < 0.2
     said_so = f"against f32, native: {head['verdicts']} of 8 verdicts and {head['predictions']} predictions differ"
     assert any(text.startswith(said_so) for text in said)
 
@@ -124,10 +124,10 @@ def test_an_int8_graph_that_changes_verdicts_is_refused(artifact: Artifact, mani
     """Logits in the other order stand for a quantization that went wrong."""
     samples = read_manifest(manifest).samples
     turned = _with_turned_head(artifact)
-    (flips,) = measure_flips(turned, samples, allowed=1.0, masks=10).heads
+    (flips,) = measure_flips(turned, samples, samples, allowed=1.0).heads
     assert (flips.head, flips.predictions) == ("native", len(samples))
     with pytest.raises(ParityError, match=r"a share of 1\.000, allowed is 0\.02; .*--max-flips"):
-        measure_flips(turned, samples, allowed=0.02, masks=10)
+        measure_flips(turned, samples, samples, allowed=0.02)
 
 
 def _with_turned_head(artifact: Artifact) -> Artifact:
@@ -174,15 +174,21 @@ def test_an_evaluation_in_int8_says_so(artifact: Artifact, manifest: Path, tmp_p
 
 
 def test_what_int8_cannot_answer_counts_as_changed(artifact: Artifact, manifest: Path, monkeypatch) -> None:
-    samples, whole = read_manifest(manifest).samples, export_module._verdicts
+    samples, whole = read_manifest(manifest).samples, export_module.answers
 
     def loses_most(job, spec):
         found = whole(job, spec)
         return found if spec.precision == "f32" else {key: found[key] for key in sorted(found)[:1]}
 
-    monkeypatch.setattr(export_module, "_verdicts", loses_most)
-    (flips,) = measure_flips(artifact, samples, allowed=1.0).heads
+    monkeypatch.setattr(export_module, "answers", loses_most)
+    (flips,) = measure_flips(artifact, samples, samples, allowed=1.0).heads
     assert flips.samples == len(samples)
     assert flips.predictions >= len(samples) - 1
     with pytest.raises(ParityError, match="int8 changes too much"):
-        measure_flips(artifact, samples, allowed=0.5)
+        measure_flips(artifact, samples, samples, allowed=0.5)
+
+
+def test_a_set_without_pictures_of_other_classes_is_refused_in_one_message(artifact: Artifact, manifest: Path) -> None:
+    samples = read_manifest(manifest).samples
+    with pytest.raises(DataError, match=r"--calibrate: .* as few as 0 of 4 .* and 4 are needed"):
+        measure_flips(artifact, samples, samples[::2], allowed=1.0)

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import structs
 
 from rate.artifacts.artifact import PARITY, PARITY_TOKENS, Artifact
-from rate.artifacts.parity import ParitySample, load_sample, save_sample
+from rate.artifacts.parity_sample import ParitySample, load_sample, save_sample
 from rate.backends.base import Logits
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError, need

@@ -15,7 +15,8 @@ from msgspec import structs
 
 from rate.artifacts.artifact import Artifact, write_artifact
 from rate.artifacts.folders import digest_files
-from rate.artifacts.parity import ParitySample, judge, load_sample
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import ParitySample, load_sample
 from rate.artifacts.records import Parity
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec

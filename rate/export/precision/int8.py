@@ -19,7 +19,8 @@ from msgspec import structs
 
 from rate.artifacts.artifact import INT8, PARITY_INT8, Artifact, write_artifact
 from rate.artifacts.folders import digest_files
-from rate.artifacts.parity import IMAGES, judge, make_sample, save_sample
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import PICTURES, make_sample, save_sample
 from rate.artifacts.records import CalibrationData, Changes, Int8
 from rate.backends.base import Logits
 from rate.backends.onnxruntime import OrtSpec
@@ -76,8 +77,8 @@ def add_int8(
     folder, geometry = artifact.path, artifact.geometry
     chosen = choose(data.samples, artifact.heads, options.calibration_images, str(options.calibrate))
     learn = readable(chosen.learn, geometry)
-    images = [prepare(sample, geometry).pixels for sample in readable(chosen.check, geometry, IMAGES)]
-    sample = make_sample(geometry.size, logits, np.stack([images[k % len(images)] for k in range(IMAGES)]))
+    shown = [prepare(sample, geometry) for sample in readable(chosen.check, geometry, PICTURES)]
+    sample = make_sample(geometry, logits, [(one.pixels, one.region.astype(np.float32)) for one in shown])
     quantize(folder / artifact.graphs["pixels"], folder / INT8, Feeds(learn, geometry))
     graph = replace(artifact.graph(), path=folder / INT8, precision="int8")
     judge(sample, OrtSpec(artifact.graph()))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import TOLERANCE, load_sample, perturbed
+from rate.artifacts.parity import tolerance
+from rate.artifacts.parity_sample import load_sample, perturbed
 from rate.artifacts.records import Request
 from rate.errors import ArtifactError, RateError, UsageError
 from rate.export.options import ExportOptions
@@ -72,9 +73,9 @@ def _prove(artifact: Artifact, model: SourceModel, again: str) -> None:
     logits = model.logits(perturbed(sample.perturbation, sample.images, sample.region, sample.rows))
     for name, expected in sample.logits.items():
         difference = float(np.abs(logits[name] - expected).max())
-        if not difference <= TOLERANCE:
+        if not difference <= (allowed := tolerance(expected)):
             raise ArtifactError(
                 f"head {name!r} of {artifact.source} no longer gives the logits that {artifact.path} was exported "
-                f"with: they differ by up to {difference:.2e}, allowed is {TOLERANCE:g}; put the old one back, or "
+                f"with: they differ by up to {difference:.2e}, allowed is {allowed:.3g}; put the old one back, or "
                 f"{again}"
             )

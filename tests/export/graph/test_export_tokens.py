@@ -19,7 +19,7 @@ from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
 from rate.artifacts.artifact import load_artifact
-from rate.artifacts.parity import load_sample
+from rate.artifacts.parity_sample import load_sample
 from rate.artifacts.records import ArtifactDocument
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec

@@ -11,7 +11,8 @@ from msgspec import structs
 from onnx import numpy_helper
 
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.artifacts.parity import check_parity, load_sample
+from rate.artifacts.parity import check_parity
+from rate.artifacts.parity_sample import load_sample
 from rate.backends.onnxruntime import OrtSpec
 from rate.errors import UsageError
 from rate.export.graph.randomized import randomize, randomized_artifact

@@ -1,0 +1,213 @@
+"""The fixed inputs on which runtimes and precisions are compared with the source, stored in `parity.npz`.
+
+They are pictures of objects, each unmasked, under a mask, and swapped with the other pictures along the object's
+region. So a graph's scores, predictions and verdicts on them mean what they mean in a run; on noise, a tower leaves the
+data that it knows, and bf16 is much less accurate there.
+
+The reference is independent of the perturbed graph: images are masked and pasted on each other here in numpy, and given
+to the bare model.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rate.artifacts.arrays import Expected, read_arrays
+from rate.artifacts.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
+from rate.backends.base import Logits
+from rate.data.images.geometry import Geometry
+from rate.data.make.synth import Synthetic, picture
+from rate.errors import ArtifactError
+from rate.kernels.region import soften_region
+from rate.kernels.rise import Rise
+from rate.kernels.separable import Perturbation
+from rate.kernels.tokens import RiseTokens
+from rate.types import GRID, INSIDE, OUTSIDE, Float32, Pixels, Rows, SoftRegion
+
+PICTURES = 4
+"""The number of pictures of a sample; the slot behind them holds zeros."""
+
+View = tuple[Pixels, SoftRegion]
+"""A picture in model pixels and the region along which it is swapped."""
+
+_SIDE = 7
+_TOKEN_MASKS = 3  # of a picture, in the sample of a token graph
+_EDGE = 0.05  # how far the region of a drawn object is grown, and how soft its edge is, as shares of the side
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParitySample:
+    """Fixed inputs with the logits of the bare source."""
+
+    perturbation: Perturbation
+    images: Float32  # [i,3,h,w] normalised; the last one is zeros
+    region: Float32  # [i,h,w] the region of each
+    rows: Rows  # those of one picture follow each other, the unmasked one first
+    logits: Logits  # head -> [b,c]
+
+
+def make_sample(
+    geometry: Geometry, logits: Callable[[Float32], Logits], pictures: Sequence[View] | None = None
+) -> ParitySample:
+    """Make the sample of a model.
+
+    Args:
+        geometry: the input of the model.
+        logits: the bare model, pixels [b,3,h,w] -> logits [b,c] per head.
+        pictures: photographs, for a graph calibrated on such; they are repeated if there are too few. None = drawn
+            ones.
+    """
+    method = Rise(geometry.size, min(_SIDE, geometry.size), (0.5,), "fixed", PICTURES, 0)
+    chosen = list(drawn_pictures(geometry)) if pictures is None else pictures
+    images, region = _slots([chosen[k % len(chosen)] for k in range(PICTURES)])
+    rows, perturbation = _swapped_rows(method), method.perturbation
+    return ParitySample(perturbation, images, region, rows, logits(perturbed(perturbation, images, region, rows)))
+
+
+def make_token_sample(geometry: Geometry, patches: int, logits: Callable[[Float32, Rows], Logits]) -> ParitySample:
+    """Make the sample of a token graph: unmasked images, and masks that keep half of the patches.
+
+    Args:
+        geometry: the input of the model.
+        patches: patches per side.
+        logits: the source on the kept patches: images [i,3,h,w] and rows -> logits [b,c] per head.
+    """
+    method = RiseTokens(geometry.size, patches, (0.5,), "fixed", PICTURES * _TOKEN_MASKS, 0)
+    images, region = _slots(list(drawn_pictures(geometry)))
+    rows = _token_rows(method)
+    return ParitySample(method.perturbation, images, region, rows, logits(images, rows))
+
+
+def drawn_pictures(geometry: Geometry) -> Iterator[View]:
+    """Draw `PICTURES` pictures of different objects in different scenes, as a model for this input sees them."""
+    side = min(max(geometry.size, 32), 2048)
+    for number in range(PICTURES):
+        drawn = picture(Synthetic(size=side, shortcut="none", smallest=0.1), "parity", number)
+        image = Image.fromarray((drawn.pixels * 255).round().astype(np.uint8))
+        edge = _EDGE * geometry.size
+        yield geometry.image_to_pixels(image), soften_region(geometry.region_from_mask(drawn.mask), edge, edge)
+
+
+def _slots(pictures: Sequence[View]) -> tuple[Float32, Float32]:
+    """Return images [i,3,h,w] and regions [i,h,w] of the slots: the pictures, then zeros."""
+    images, regions = (np.stack(arrays) for arrays in zip(*pictures, strict=True))
+    zeros = [np.zeros_like(array[:1]) for array in (images, regions)]
+    return np.concatenate([images, zeros[0]]), np.concatenate([regions, zeros[1]]).astype(np.float32)
+
+
+def _swapped_rows(method: Rise) -> Rows:
+    """Make the rows of every picture: unmasked, under a mask, and swapped with every other one along its region.
+
+    A masked row shows zeros or the next picture where pixels are hidden; that of the last picture hides all of them.
+    None is blank: no swap is, and a tower can be much less accurate there than on any picture. The rows of a region
+    carry the grid of a mask, too, so a graph that mixes up the sides is found.
+    """
+    drawn = method.draw("parity", 0, PICTURES)
+    clean, nothing = method.perturbation.clean, np.zeros(2, np.int64)
+    rows: list[tuple[Any, ...]] = []
+    for k in range(PICTURES):
+        rows.append((k, clean, nothing, PICTURES, GRID))
+        mask = np.zeros_like(clean) if k == PICTURES - 1 else drawn.grid[k]
+        rows.append((k, mask, drawn.offset[k], (k + 1) % PICTURES if k >= PICTURES // 2 else PICTURES, GRID))
+        for step in range(1, PICTURES):
+            other = (k + step) % PICTURES
+            rows += [(k, drawn.grid[k], drawn.offset[k], other, side) for side in (INSIDE, OUTSIDE)]
+    slot, grid, offset, fill, side = (np.array(values) for values in zip(*rows, strict=True))
+    return Rows(slot, grid.astype(np.float32), offset, fill, side)
+
+
+def _token_rows(method: RiseTokens) -> Rows:
+    drawn = method.draw("parity", 0, PICTURES * _TOKEN_MASKS)
+    clean, each = method.perturbation.clean[None], 1 + _TOKEN_MASKS
+    grids = [np.concatenate([clean, grid]) for grid in np.split(drawn.grid, PICTURES)]
+    offsets = [np.concatenate([np.zeros((1, 2), np.int64), offset]) for offset in np.split(drawn.offset, PICTURES)]
+    slot = np.repeat(np.arange(PICTURES, dtype=np.int64), each)
+    return Rows.under_masks(slot, np.concatenate(grids).astype(np.float32), np.concatenate(offsets), fill=PICTURES)
+
+
+def perturbed(perturbation: Perturbation, images: Float32, region: Float32, rows: Rows) -> Float32:
+    """Compute the image [3,h,w] of every row in full size: fill + kept * (image - fill), [b,3,h,w]."""
+    table = perturbation.table.astype(np.float64)
+    tall, wide = table[rows.offset[:, 0]], table[rows.offset[:, 1]]
+    masks = perturbation.a + perturbation.b * (tall @ rows.grid @ wide.transpose(0, 2, 1))
+    inside = region[rows.slot].astype(np.float64)
+    kept = np.choose(rows.side[:, None, None], [masks, inside, 1.0 - inside])[:, None]
+    fill = images[rows.fill].astype(np.float64)
+    return np.asarray(fill + kept * (images[rows.slot] - fill), np.float32)
+
+
+def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
+    """Write `parity.npz`, or another ``name``."""
+    rows, perturbation = sample.rows, sample.perturbation
+    arrays: dict[str, Any] = {
+        "images": sample.images,
+        "region": sample.region,
+        "slot": rows.slot,
+        "grid": rows.grid,
+        "offset": rows.offset,
+        "fill": rows.fill,
+        "side": rows.side,
+        "table": perturbation.table,
+        "a": np.float32(perturbation.a),
+        "b": np.float32(perturbation.b),
+        "clean": perturbation.clean,
+    }
+    arrays |= {f"logits_{head}": values for head, values in sample.logits.items()}
+    np.savez(folder / name, **arrays)
+
+
+def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32") -> ParitySample:
+    """Read the parity sample of an artifact's graph, of another form of it, or of its int8 graph.
+
+    Raises:
+        ArtifactError: an array is missing or malformed.
+    """
+    own = PARITY_INT8 if precision == "int8" else PARITY
+    path = artifact.path / (PARITY_TOKENS if form == "tokens" else own)
+    try:
+        arrays = read_arrays(path, _expected(artifact))
+        perturbation = Perturbation("parity", arrays["table"], float(arrays["a"]), float(arrays["b"]), arrays["clean"])
+        rows = Rows(*(arrays[name] for name in ("slot", "grid", "offset", "fill", "side")))
+        places = len(arrays["images"])
+        for values, count in (
+            (rows.slot, places),
+            (rows.fill, places),
+            (rows.side, OUTSIDE + 1),
+            (rows.offset, perturbation.offsets),
+        ):
+            if not len(rows) or values.min() < 0 or values.max() >= count:
+                raise ValueError(f"its rows name places outside the {count} there are")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
+    return ParitySample(
+        perturbation,
+        arrays["images"],
+        arrays["region"],
+        rows,
+        {head.name: arrays[head.output] for head in artifact.heads},
+    )
+
+
+def _expected(artifact: Artifact) -> dict[str, Expected]:
+    size = artifact.geometry.size
+    arrays: dict[str, Expected] = {
+        "images": ("f", ("i", 3, size, size)),
+        "region": ("f", ("i", size, size)),
+        "slot": ("i", ("b",)),
+        "fill": ("i", ("b",)),
+        "side": ("i", ("b",)),
+        "grid": ("f", ("b", "s", "s")),
+        "offset": ("i", ("b", 2)),
+        "table": ("f", ("t", size, "s")),
+        "clean": ("f", ("s", "s")),
+        "a": ("f", ()),
+        "b": ("f", ()),
+    }
+    return arrays | {head.output: ("f", ("b", len(head.classes))) for head in artifact.heads}
