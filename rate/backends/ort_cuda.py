@@ -7,21 +7,25 @@ and for every node that carries the arithmetic.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any
 
+import numpy as np
+
 from rate.backends.base import Backend, Graph, Logits, Pending, runtime_failure
-from rate.backends.batches import check_fits, check_rows, perturbation_feeds, row_feeds
+from rate.backends.batches import check_fits, check_rows, clean_rows, perturbation_feeds, row_feeds
 from rate.backends.onnxruntime import session_options
 from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, ResidentImages
 from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
-from rate.errors import BackendError, MissingExtra, UsageError, need
+from rate.errors import BackendError, MissingExtra, OutOfMemory, UsageError, first_line, need
 from rate.kernels.separable import Perturbation
 from rate.types import Float32, Rows, SoftRegion
 
@@ -61,13 +65,36 @@ class OrtCudaSpec:
 
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
-        """Load the graph onto the device; see `BackendSpec`."""
-        backend = OrtCudaBackend(open_session(self), self)
+        """Load the graph onto the device; see `BackendSpec`.
+
+        Batches are replayed as CUDA graphs if one can be recorded; a token graph has batches of too many shapes.
+        """
+        with ExitStack() as stack:
+            backend, why = None, ""
+            if self.graph.patches is None:
+                try:
+                    backend = self._bound(perturbation, slots, graphs=True)
+                except OutOfMemory:
+                    raise
+                except BackendError as error:
+                    why = first_line(error)
+            if backend is None:
+                backend = self._bound(perturbation, slots, graphs=False)
+            if why:
+                logging.getLogger("rate").warning("ONNX Runtime runs without CUDA graphs, and slower: %s", why)
+            stack.callback(backend.close)
+            yield backend
+
+    def _bound(self, perturbation: Perturbation, slots: int, graphs: bool) -> OrtCudaBackend:
+        backend = OrtCudaBackend(open_session(self, graphs), self, graphs)
         try:
             backend.bind(perturbation, slots)
-            yield backend
-        finally:
+            if graphs:
+                backend.submit(clean_rows(perturbation, np.zeros(1, np.int64))).wait()
+        except BaseException:
             backend.close()
+            raise
+        return backend
 
 
 def ready() -> bool:
@@ -80,8 +107,8 @@ def ready() -> bool:
         return False
 
 
-def open_session(spec: OrtCudaSpec) -> Any:
-    """Open a session on the device of ``spec``.
+def open_session(spec: OrtCudaSpec, graphs: bool = False) -> Any:
+    """Open a session on the device of ``spec``; with ``graphs`` it records the runs that have a "gpu_graph_id".
 
     Raises:
         MissingExtra: ONNX Runtime is not installed, or not the one with CUDA.
@@ -101,7 +128,7 @@ def open_session(spec: OrtCudaSpec) -> Any:
     if kind == "cuda":
         with contextlib.redirect_stdout(sys.stderr):  # it prints the names of missing libraries
             ort.preload_dlls()
-        settings = {"device_id": str(index), "use_tf32": "0"}
+        settings = {"device_id": str(index), "use_tf32": "0", "enable_cuda_graph": str(int(graphs))}
         # the few nodes that compute shapes run on the CPU
         providers = [(provider, settings), PROVIDERS["cpu"]]
     try:
@@ -149,13 +176,14 @@ class OrtCudaBackend:
 
     depth = 3  # one batch runs, one waits, and the host prepares the third
 
-    def __init__(self, session: Any, spec: OrtCudaSpec) -> None:
+    def __init__(self, session: Any, spec: OrtCudaSpec, graphs: bool = False) -> None:
         self.name, self.precision, self.device = spec.name, spec.precision, spec.device
         self.version = str(need("onnxruntime", "gpu").__version__)
         self._heads = tuple(output.name.removeprefix("logits_") for output in session.get_outputs())
         self._tokens = spec.graph.patches is not None
         self._session, self._graph, self._place = session, spec.graph, DeviceMemory(spec.device)
         self._buffers: Buffers | None = None
+        self._numbers: Iterator[int] = count(1) if graphs else repeat(-1)
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """See `Backend`."""
@@ -170,7 +198,7 @@ class OrtCudaBackend:
                 resident |= {name: place.from_host(value) for name, value in perturbation_feeds(perturbation).items()}
         except RuntimeError as error:
             raise runtime_failure(f"{self.name} cannot put {slots} images on {self.device}", error) from error
-        self._buffers = Buffers(self._session, resident, place, self.depth)
+        self._buffers = Buffers(self._session, resident, place, self.depth, self._numbers)
 
     def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
         """See `Backend`."""

@@ -21,7 +21,7 @@ from rate.backends import ort_binding, ort_cuda
 from rate.backends.batches import clean_rows, row_feeds
 from rate.backends.onnxruntime import OrtSpec, session_options
 from rate.backends.ort_cuda import OrtCudaSpec, check_runs_on, open_session, ready
-from rate.errors import BackendError, MissingExtra, UsageError
+from rate.errors import BackendError, MissingExtra, OutOfMemory, UsageError
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.separable import occlusion, rise
 from rate.types import Rows
@@ -107,9 +107,9 @@ def test_submit_returns_while_the_device_runs(artifact, monkeypatch: pytest.Monk
         assert release.wait(10)
         return run(buffers)
 
-    monkeypatch.setattr(ort_binding.StreamBuffers, "_run", slow)
     masks = rise(SIZE, 4)
     with on_cpu(artifact).open(masks, 1) as backend:
+        monkeypatch.setattr(ort_binding.StreamBuffers, "_run", slow)
         backend.put(0, perturbing.pictures(1, SIZE)[0])
         began = time.perf_counter()
         pending = [backend.submit(perturbing.draw(masks, 1, 4, seed)) for seed in range(2)]
@@ -119,6 +119,75 @@ def test_submit_returns_while_the_device_runs(artifact, monkeypatch: pytest.Monk
         assert [len(one.wait()["native"]) for one in pending] == [4, 4]
     assert len(seen) == 1
     assert threading.current_thread().name not in seen
+
+
+def test_nothing_is_copied_while_a_batch_is_recorded_and_each_buffer_has_a_graph_of_its_own(
+    artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU nothing is recorded, but the first run of every buffer has the numbers and the lock of a recording."""
+    runs: list[tuple[str, bool]] = []
+    run = ort_binding.StreamBuffers._run
+    made = ort_binding.StreamBuffers.__init__
+
+    def numbered(buffers, *arguments):
+        made(buffers, *arguments)
+        buffers._options = Options(str(arguments[-1]), buffers._options)
+        buffers._session = Session(buffers._session)
+
+    class Options:
+        def __init__(self, number: str, own: object) -> None:
+            self.number, self.own = number, own
+
+    class Session:
+        def __init__(self, own: object) -> None:
+            self.own = own
+
+        def run_with_iobinding(self, binding: object, options: Options) -> None:
+            runs.append((options.number, ort_binding._RECORDING.locked()))
+            self.own.run_with_iobinding(binding, options.own)
+
+    monkeypatch.setattr(ort_binding.StreamBuffers, "__init__", numbered)
+    masks = rise(SIZE, 4)
+    with on_cpu(artifact).open(masks, 1) as backend:
+        for _ in range(2 * backend.depth):
+            backend.submit(perturbing.draw(masks, 1, 4)).wait()
+        backend.bind(masks, 2)
+        backend.submit(perturbing.draw(masks, 1, 4)).wait()
+    assert ort_binding.StreamBuffers._run is run
+    assert runs[0] == ("1", True), "one row, when it is opened"
+    assert [locked for _, locked in runs[1:7]] == [True] * 3 + [False] * 3
+    first = [number for number, locked in runs if locked]
+    assert len(set(first)) == len(first) == 5, "the buffers of other images are recorded anew"
+    assert [number for number, _ in runs[4:7]] == [number for number, _ in runs[1:4]]
+
+
+@pytest.mark.parametrize("step", ["load", "run"])
+def test_where_no_graph_can_be_recorded_batches_run_without(
+    artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    load, run = ort_cuda.open_session, ort_binding.StreamBuffers._run
+
+    def refusing(spec: OrtCudaSpec, graphs: bool = False) -> object:
+        if graphs and step == "load":
+            raise BackendError("this session cannot use the graph capture feature")
+        return load(spec, graphs)
+
+    def failing(buffers: ort_binding.StreamBuffers) -> list[np.ndarray]:
+        if not buffers._recorded and step == "run":
+            raise RuntimeError("operation would make the legacy stream depend on a capturing stream")
+        return run(buffers)
+
+    monkeypatch.setattr(ort_cuda, "open_session", refusing)
+    monkeypatch.setattr(ort_binding.StreamBuffers, "_run", failing)
+    masks, images = rise(SIZE, 4), perturbing.pictures(2, SIZE)
+    rows = perturbing.draw(masks, 2, 6)
+    threads = threading.active_count()
+    found = perturbing.run(on_cpu(artifact), masks, images, rows)["native"]
+    assert threading.active_count() == threads
+    [record] = caplog.records
+    assert record.getMessage().startswith("ONNX Runtime runs without CUDA graphs, and slower: ")
+    expected = perturbing.run(OrtSpec(artifact.graph(), 1), masks, images, rows)["native"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_slot_is_replaced_alone(artifact) -> None:
@@ -161,6 +230,18 @@ class Cudart:
             self.calls.append("wait")
             return 0
 
+        def cudaMallocHost(pointer, size: int) -> int:
+            self.calls.append(f"pin {size}")
+            memory = self.pinned[len(self.pinned)] = ctypes.create_string_buffer(size)
+            pointer._obj.value = ctypes.addressof(memory)
+            return 2 if size > 1000 else 0
+
+        def cudaFreeHost(address: ctypes.c_void_p) -> int:
+            self.calls.append("unpin")
+            return 0
+
+        self.pinned: dict[int, object] = {}
+        self.cudaMallocHost, self.cudaFreeHost = cudaMallocHost, cudaFreeHost
         self.cudaSetDevice, self.cudaMemcpy = cudaSetDevice, cudaMemcpy
         self.cudaStreamSynchronize = cudaStreamSynchronize
 
@@ -175,6 +256,42 @@ def test_an_image_is_copied_to_its_gpu_and_waited_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ort_binding.ctypes, "CDLL", lambda name: Cudart(name, code=700))
     with pytest.raises(BackendError, match="could not copy 24 bytes to device 3: error 700"):
         ort_binding.CudaCopy(3).copy(target.ctypes.data, source.ctypes.data, source.nbytes)
+
+
+def test_outputs_come_through_pinned_memory_and_are_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Value:
+        """An output on the device: memory of the host here."""
+
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = array
+
+        def shape(self) -> list[int]:
+            return list(self.array.shape)
+
+        def data_ptr(self) -> int:
+            return self.array.ctypes.data
+
+    libraries: list[Cudart] = []
+
+    def load(name: str) -> Cudart:
+        libraries.append(Cudart(name))
+        return libraries[-1]
+
+    monkeypatch.setattr(ort_binding.ctypes, "CDLL", load)
+    values = [Value(np.arange(6, dtype=np.float32).reshape(2, 3)), Value(np.ones((2, 1), np.float32))]
+    fetch = ort_binding.DeviceMemory("cuda:1").to_host(values)
+    first = fetch()
+    values[0].array += 1
+    second = fetch()
+    np.testing.assert_array_equal(first[0], second[0] - 1)
+    np.testing.assert_array_equal(second[1], np.ones((2, 1)))
+    [library] = libraries
+    copies = ["device 1", "copy 24 2", "wait", "device 1", "copy 8 2", "wait"]
+    assert library.calls == ["pin 24", "pin 8", *copies, *copies], "2 is from device to host; nothing is pinned anew"
+    del fetch
+    assert library.calls[-2:] == ["unpin", "unpin"]
+    with pytest.raises(OutOfMemory, match="no 4000 bytes of pinned memory: error 2"):
+        ort_binding.CudaCopy(0).pinned((1000,))
 
 
 def test_without_a_cuda_runtime_there_is_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
