@@ -12,11 +12,11 @@ from benchmarks.planted import SIZE
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend, Pending
 from rate.backends.batches import clean_rows
-from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.make.synth import CLASSES
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
+from rate.execution import Execution
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
 from rate.types import Bool, Float32, Float64, Prepared, Rows

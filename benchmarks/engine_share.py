@@ -22,11 +22,12 @@ import numpy as np
 from benchmarks import photographs, record
 from rate.artifacts.artifact import Artifact
 from rate.backends.process import usable_cores
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.evaluate import evaluate
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.engine.outcome import Runner
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 
 

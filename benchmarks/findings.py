@@ -23,11 +23,12 @@ from benchmarks.graded_models import Recipe, adapted, data, trained
 from benchmarks.graded_scores import Scores, read
 from benchmarks.graded_truth import labelled, true_shares
 from rate.artifacts.artifact import Artifact
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.make.synth import CLASSES
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
+from rate.execution import Execution
 from rate.kernels.score import SCORES
 from rate.report.heads import HeadRun, load_heads
 from rate.runs.head_rows import states

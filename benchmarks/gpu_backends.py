@@ -13,11 +13,12 @@ from pathlib import Path
 from benchmarks import photographs
 from benchmarks.gpu_speed import Figures, Scale
 from rate.artifacts.artifact import Artifact
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.errors import RateError
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.tensorrt import build_plan
 

@@ -22,7 +22,7 @@ from benchmarks import record
 from rate.backends.base import Logits
 from rate.backends.batches import HostImages, check_rows
 from rate.backends.process import one_blas_thread
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.bank import NO_BANK, Bank
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import Engine, image_slots, slots_of
@@ -30,6 +30,7 @@ from rate.engine.job import Job, bank_size
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdicts.fills import Fills
 from rate.engine.verdicts.prediction import Head
+from rate.execution import Execution
 from rate.kernels.separable import Perturbation
 from rate.types import INSIDE, Float32, Pixels, Prepared, Region, Rows, Sample, SoftRegion
 

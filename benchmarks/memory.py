@@ -27,7 +27,8 @@ FEW_MASKS, FEW_SAMPLES = 10, 60
 RUN = """
 import re, sys
 from pathlib import Path
-from rate.config import Execution, Measurement
+from rate.config import Measurement
+from rate.execution import Execution
 from rate.engine.job import job_from_artifact
 from rate.engine.evaluate import evaluate
 from rate.engine.open_runner import open_runner

@@ -22,12 +22,13 @@ from benchmarks import planted, record
 from benchmarks.cases import Case, cases_of
 from benchmarks.validity import Judged, figures
 from rate.artifacts.artifact import Artifact
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import bank_size, decoder, job_of_samples
 from rate.engine.verdicts.verdict import Verdict
+from rate.execution import Execution
 from rate.types import Bool, Box, Sample
 
 INSTRUMENTS = {

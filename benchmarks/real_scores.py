@@ -20,10 +20,10 @@ from benchmarks.designs import Antithetic, Balanced, LowDiscrepancy
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Pending
 from rate.backends.batches import clean_rows
-from rate.config import Execution
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 from rate.kernels.rise import Rise
 from rate.methods import KEEP

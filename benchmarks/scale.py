@@ -20,17 +20,19 @@ from pathlib import Path
 
 from benchmarks import memory, photographs, record
 from rate.artifacts.artifact import Artifact
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 
 START = """
 import re, sys, time
 began = time.perf_counter()
 from pathlib import Path
-from rate.config import Execution, Measurement
+from rate.config import Measurement
+from rate.execution import Execution
 from rate.engine.job import job_from_artifact
 from rate.engine.evaluate import evaluate
 from rate.engine.open_runner import open_runner

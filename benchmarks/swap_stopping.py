@@ -25,11 +25,12 @@ from benchmarks.stopping import drawn_regions, share
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.backends.batches import clean_rows
-from rate.config import MOST_FILLS, Execution
+from rate.config import MOST_FILLS
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
 from rate.engine.verdicts.stopping import FILL_CHECKPOINTS, Stopping, stopping_of_swaps
+from rate.execution import Execution
 from rate.kernels.region import hidden_steps, sketch
 from rate.kernels.score import score
 from rate.kernels.separable import rise

@@ -19,10 +19,11 @@ from pathlib import Path
 from benchmarks import photographs, record
 from rate.artifacts.artifact import Artifact
 from rate.backends.process import usable_cores
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.evaluate import evaluate
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.open_runner import open_runner
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 
 FORMS = {"pixels": "rise", "tokens": "rise-tokens"}

@@ -12,10 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import photographs, record
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.lp import LpSettings, finetune_lp
 

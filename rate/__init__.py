@@ -18,15 +18,15 @@ if typing.TYPE_CHECKING:
     from rate.api import gate as gate
     from rate.api import load_run as load_run
     from rate.api import masks as masks
-    from rate.config import Execution as Execution
     from rate.config import Measurement as Measurement
     from rate.errors import RateError as RateError
+    from rate.execution import Execution as Execution
 else:
     from rate import export as export  # the package, which is callable; see `rate/export/__init__.py`
 
     def __getattr__(name: str) -> object:
         """Import a name when it is first used: the command takes signals in hand before it imports anything."""
-        homes = {"Execution": "rate.config", "Measurement": "rate.config", "RateError": "rate.errors"}
+        homes = {"Execution": "rate.execution", "Measurement": "rate.config", "RateError": "rate.errors"}
         if name not in __all__:
             raise AttributeError(f"module 'rate' has no attribute {name!r}; it has {', '.join(__all__)}")
         return getattr(importlib.import_module(homes.get(name, "rate.api")), name)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rate.config import FIXED_MASKS, Execution, Measurement
+from rate.config import FIXED_MASKS, Measurement
 from rate.errors import ConfigError
+from rate.execution import Execution
 from rate.methods import KEEP
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def evaluate(
 
     ``data`` is a manifest, Parquet files with images, or tar shards.
 
-    ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. Without ``out`` the run
+    ``settings`` are the fields of `rate.config.Measurement` and `rate.execution.Execution`. Without ``out`` the run
     folder is temporary and is deleted when the function returns.
 
     ``progress`` receives the state of the run after every batch: of its rows, then of the maps that are drawn where
@@ -139,7 +140,7 @@ def explain(
     pictures as ``fill``, swaps of the object and the rest with these decide, and the map is a picture alone.
     ``label`` is the class that is explained, by default the predicted one.
 
-    ``settings`` are the fields of `rate.config.Measurement` and `rate.config.Execution`. With ``out`` the picture is
+    ``settings`` are the fields of `rate.config.Measurement` and `rate.execution.Execution`. With ``out`` the picture is
     written there; `Explanation.document` has the figures, and `str` says them.
 
     Raises:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.process import usable_cores
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 from rate.finetune.contrastive import FlcpSettings, finetune_flcp
 from rate.finetune.lp import LpSettings, finetune_lp

@@ -21,9 +21,9 @@ from rate.artifacts.artifact import load_artifact
 from rate.backends.openvino import cpu_has_bf16
 from rate.backends.process import usable_cores
 from rate.backends.tensorrt_library import load_tensorrt
-from rate.config import ON_CUDA, Execution
 from rate.engine.choose_backend import open_backend, preferences
 from rate.errors import BackendError, MissingExtra, ParityError, UsageError
+from rate.execution import ON_CUDA, Execution
 from rate.machine import installed, processor
 from rate.records import Document, Record
 from rate.version import __version__

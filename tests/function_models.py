@@ -15,7 +15,7 @@ import numpy as np
 
 from rate.backends.base import Backend, BackendSpec
 from rate.backends.fake import FakeSpec
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.bank import NO_BANK, BankDraw
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.geometry import Geometry
@@ -25,6 +25,7 @@ from rate.engine.evaluate import evaluate as run
 from rate.engine.job import Job, bank_size, decoder, shuffled_share
 from rate.engine.open_runner import divided, runner_on
 from rate.engine.verdicts.prediction import Head
+from rate.execution import Execution
 from rate.kernels.separable import Perturbation, rise
 from rate.runs.summary import Summary
 from rate.types import Float32

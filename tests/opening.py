@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
-from rate.config import Execution
 from rate.engine.choose_backend import Say, open_backend
+from rate.execution import Execution
 
 
 def chosen(artifact: Artifact, execution: Execution, say: Say = lambda _: None, form: str = "pixels") -> Backend:

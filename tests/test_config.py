@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.errors import ConfigError
+from rate.execution import Execution
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import rate
 from rate import errors
 from rate.artifacts.parity import ERROR, TOLERANCE
 from rate.cli.main import command
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.formats.row_groups import GROUP_BYTES, HELD_BYTES
 from rate.data.images.drawn_masks import MOST_CROSSINGS
 from rate.data.images.prepare import SCANS
@@ -24,6 +24,7 @@ from rate.data.remaining import REMOTE_CHECKS
 from rate.data.storage.limits import MAX_BYTES, MAX_PIXELS, REMOTE_SECONDS
 from rate.data.storage.remote_cache import CACHE_BYTES
 from rate.engine.workers.pool import CHUNK_SECONDS
+from rate.execution import Execution
 from rate.export.options import PLAN_BATCH, ExportOptions
 from rate.files import MAX_BYTES as LARGEST_READ
 from rate.option import options_of

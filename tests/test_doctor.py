@@ -15,9 +15,9 @@ from rate import doctor
 from rate.artifacts.artifact import load_artifact
 from rate.backends.openvino import cpu_has_bf16
 from rate.cli.main import run
-from rate.config import Execution
 from rate.doctor import Driver, Finding, diagnose, driver_of, why_no_gpu
 from rate.errors import ArtifactError
+from rate.execution import Execution
 from rate.report.schemas import all_schemas
 
 

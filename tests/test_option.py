@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.errors import ConfigError
+from rate.execution import Execution
 from rate.export.options import ExportOptions
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
 from rate.option import Settings, check_range, option, options_of

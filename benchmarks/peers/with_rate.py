@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import worker
 
 from rate.artifacts.artifact import load_artifact
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.evaluate import evaluate
 from rate.engine.job import job_from_artifact
+from rate.execution import Execution
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.version import __version__

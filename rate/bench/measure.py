@@ -17,11 +17,12 @@ from rate.bench.document import Row
 from rate.bench.meter import Meter
 from rate.bench.plan import Images
 from rate.bench.settings import BenchSettings
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.choose_backend import Say
 from rate.engine.engine import slots_of
 from rate.engine.job import Job
 from rate.errors import OutOfMemory
+from rate.execution import Execution
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from rate.artifacts.artifact import Artifact
 from rate.artifacts.parity_sample import load_sample
 from rate.backends.base import Backend
 from rate.bench.settings import BenchSettings
-from rate.config import ON_CUDA, Execution, Measurement
+from rate.config import Measurement
 from rate.engine.choose_backend import Say, offers, on_one_gpu, open_backend, preferences
 from rate.engine.job import Job, job_from_artifact, job_of_samples
 from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError, DataError, MissingExtra, ParityError, RateError, SampleError, UsageError
+from rate.execution import ON_CUDA, Execution
 from rate.types import Prepared, Sample
 
 IMAGES = 64

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from rate.config import BATCH, ON_CUDA, THREADS, Execution, Measurement, number_or_word
+from rate.config import Measurement, number_or_word
 from rate.errors import ConfigError
+from rate.execution import BATCH, ON_CUDA, THREADS, Execution
 from rate.option import Settings, option, options_of, separated
 
 LADDER = (64, 128, 256, 512)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +13,10 @@ import typer
 from rate.cli.console import Steps, log_as_json, notice, print_json, say
 from rate.cli.options import Config, Shown, with_settings
 from rate.cli.runs import print_grid, print_run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.errors import ConfigError
+from rate.execution import Execution
+from rate.option import Settings, option
 from rate.runs.folder import refuse_foreign
 
 if TYPE_CHECKING:
@@ -26,6 +28,18 @@ if TYPE_CHECKING:
     from rate.studies.faithfulness import FaithfulnessDocument
 
 _MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards(Settings):
+    """What is asked about a run when it is complete."""
+
+    compare_precision: int = option(0, "Afterwards, this many samples once more in f32: what the precision changes.")
+    faithfulness: float = option(
+        0.0,
+        "Afterwards, on this share of the samples (from 1 on: a number): deletion, insertion, pointing game, "
+        "and the maps of a model with its weights in random order.",
+    )
 
 
 @with_settings
@@ -49,21 +63,7 @@ def evaluate(
         str | None, typer.Option(help="Of corruptions without one, 1,3,5; all five.", rich_help_panel=_MEASURE)
     ] = None,
     execution: Annotated[Execution, Shown(_EXECUTE)],
-    compare_precision: Annotated[
-        int,
-        typer.Option(
-            help="Afterwards, this many samples once more in f32: what the precision changes.",
-            rich_help_panel=_EXECUTE,
-        ),
-    ] = 0,
-    faithfulness: Annotated[
-        float,
-        typer.Option(
-            help="Afterwards, on this share of the samples (from 1 on: a number): deletion, insertion, pointing game, "
-            "and the maps of a model with its weights in random order.",
-            rich_help_panel=_EXECUTE,
-        ),
-    ] = 0.0,
+    afterwards: Annotated[Afterwards, Shown(_EXECUTE)],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate the cost, and stop.", rich_help_panel=_OUTPUT)
     ] = False,
@@ -87,33 +87,54 @@ def evaluate(
     """
     from rate.artifacts.artifact import load_artifact
     from rate.engine.job import job_from_artifact
-    from rate.studies.faithfulness import samples_for
 
-    if corruptions := _corruptions_of(corrupt, severities):
+    corruptions = _corruptions_of(corrupt, severities)
+    _check_together(measurement, corruptions, corrupt, afterwards, dry_run)
+    if corruptions:
         measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
-        if dry_run or compare_precision or faithfulness:
-            raise ConfigError(
-                "--dry-run, --compare-precision and --faithfulness are of one run, and --corrupt "
-                f"{corrupt} asks for {len(corruptions)}; name one, such as --corrupt fog:3"
-            )
-    if measurement.method.runner is not None and (dry_run or compare_precision):
+    loaded = load_artifact(artifact)
+    job = job_from_artifact(loaded, data, split, measurement, execution)
+    if corruptions:
+        print_grid(_run_grid(loaded, job, out, corruptions), as_json)
+    elif dry_run:
+        _dry_run(loaded, job, out, as_json)
+    else:
+        _run_and_ask(loaded, job, out, afterwards, as_json)
+
+
+def _check_together(
+    measurement: Measurement,
+    corruptions: tuple[str | None, ...],
+    corrupt: str | None,
+    afterwards: Afterwards,
+    dry_run: bool,
+) -> None:
+    """Refuse options that exclude each other.
+
+    Raises:
+        ConfigError: names them.
+    """
+    if corruptions and (dry_run or afterwards.compare_precision or afterwards.faithfulness):
+        raise ConfigError(
+            "--dry-run, --compare-precision and --faithfulness are of one run, and --corrupt "
+            f"{corrupt} asks for {len(corruptions)}; name one, such as --corrupt fog:3"
+        )
+    if measurement.method.runner is not None and (dry_run or afterwards.compare_precision):
         raise ConfigError(
             f"--saliency {measurement.saliency} has neither --dry-run nor --compare-precision; leave them out"
         )
-    loaded = load_artifact(artifact)
-    job = job_from_artifact(loaded, data, split, measurement, execution)
-    faithfulness_samples = samples_for(faithfulness, job) if faithfulness else 0
-    if corruptions:
-        print_grid(_run_grid(loaded, job, out, corruptions), as_json)
-        return
-    if dry_run:
-        _dry_run(loaded, job, out, as_json)
-        return
+
+
+def _run_and_ask(artifact: Artifact, job: Job, out: Path, afterwards: Afterwards, as_json: bool) -> None:
+    """Make one run, ask of it what is to be asked afterwards, and print both."""
+    from rate.studies.faithfulness import samples_for
+
+    samples = samples_for(afterwards.faithfulness, job) if afterwards.faithfulness else 0
     refuse_foreign(out)  # before the model is opened
-    summary = _run(loaded, job, out)
-    if compare_precision:
-        _compare(loaded, job, out, compare_precision)
-    faithful = _faithfulness(loaded, job, out, faithfulness_samples) if faithfulness_samples else None
+    summary = _run(artifact, job, out)
+    if afterwards.compare_precision:
+        _compare(artifact, job, out, afterwards.compare_precision)
+    faithful = _faithfulness(artifact, job, out, samples) if samples else None
     if as_json:
         print_json(summary.document)
     else:

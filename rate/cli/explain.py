@@ -10,8 +10,9 @@ import typer
 
 from rate.cli.console import Steps, notice, print_json, say
 from rate.cli.options import Shown, with_settings
-from rate.config import FIXED_MASKS, Execution, Measurement
+from rate.config import FIXED_MASKS, Measurement
 from rate.errors import ConfigError
+from rate.execution import Execution
 from rate.methods import DEFAULT, METHODS
 from rate.outputs import require_output
 

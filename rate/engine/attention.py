@@ -14,7 +14,7 @@ import numpy as np
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Logits
 from rate.backends.process import torch_threads
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.engine import decode_threads
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome, Step
@@ -23,6 +23,7 @@ from rate.engine.verdicts.map_verdict import EVIDENCE_KINDS, HeadEvidence, store
 from rate.engine.verdicts.prediction import Prediction, Reader
 from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, need
+from rate.execution import Execution
 from rate.kernels.relevance import bounds, upsample
 from rate.kernels.saliency import Maps, evidence
 from rate.runs.rows import RunStats

@@ -18,8 +18,8 @@ from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.process import check_one_gpu, cuda_visible
 from rate.backends.tensorrt import TensorRtSpec
-from rate.config import ON_CUDA, Execution
 from rate.errors import BackendError, ParityError, RateError, UsageError
+from rate.execution import ON_CUDA, Execution
 from rate.export.sources.torch_backend import spec_of_artifact
 
 TORCH = "torch"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.bank import NO_BANK, Bank, BankDraw, folder_bank
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
@@ -21,6 +21,7 @@ from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
 from rate.errors import DataError, SampleError
+from rate.execution import Execution
 from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.swap import ROWS_PER_FILL

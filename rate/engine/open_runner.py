@@ -12,7 +12,6 @@ from msgspec import structs
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.backends.base import Backend
 from rate.backends.process import usable_cores, visible_gpu
-from rate.config import Execution
 from rate.engine.choose_backend import Say, open_backend
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
@@ -20,6 +19,7 @@ from rate.engine.outcome import Runner
 from rate.engine.workers.base import Opener, Workers
 from rate.engine.workers.pool import Pool
 from rate.errors import ArtifactError, UsageError
+from rate.execution import Execution
 
 THREADS = 4
 """The default number of threads of a worker on a cluster; more workers would each hold a copy of the model."""

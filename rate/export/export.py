@@ -29,10 +29,11 @@ from rate.artifacts.records import Changes, Flips, Parity
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.engine.job import Job, bank_size, decoder, job_of_samples
 from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
+from rate.execution import Execution
 from rate.export.graph.token_graph import TokenSource, token_source
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rate.config import GPU_BATCH
 from rate.errors import ConfigError, UsageError
+from rate.execution import GPU_BATCH
 from rate.files import read_text
 from rate.option import Settings, option, separated
 

@@ -34,18 +34,12 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
 
     The loss is CLIP's, symmetric over the images and the texts of a batch. Rows of the same class are not negatives
     of each other: the target of a row is spread evenly over all rows of its class. The head of the checkpoint is the
-    zero-shot head of the trained text tower. Determinism and resumption are those of `finetune_ft`.
+    zero-shot head of the trained text tower. Determinism, resumption, errors and the other arguments are those of
+    `finetune_ft`; captions are not used.
 
     Args:
         source: `open_clip:NAME[:WEIGHTS]`, `openai:FILE`, `reference:FILE[:RESIZE]` of a CLIP, or a checkpoint folder
             that this recipe wrote.
-        data: a manifest; regions and captions are not used.
-        out: the checkpoint folder, written all or nothing.
-        settings: the recipe.
-        watch: receives notices and progress.
-
-    Raises:
-        UsageError: source, data or settings cannot be used, ``out`` may not be replaced, or the loss diverged.
     """
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)

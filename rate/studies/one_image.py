@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
-from rate.config import FEWEST_FILLS, Execution, Measurement
+from rate.config import FEWEST_FILLS, Measurement
 from rate.data.bank import Bank, folder_bank
 from rate.engine.engine import InProcess
 from rate.engine.job import Job, bank_size, decoder, heads_of, job_of_samples
@@ -17,6 +17,7 @@ from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import stopping_for
 from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, UsageError
+from rate.execution import Execution
 from rate.kernels.saliency import Method
 from rate.kernels.swap import ROWS_PER_FILL
 from rate.report.heatmap import levels

@@ -9,9 +9,9 @@ import pytest
 from rate.artifacts.artifact import load_artifact
 from rate.bench.plan import manifest_images, open_candidates, parity_images
 from rate.bench.settings import BenchSettings
-from rate.config import Execution
 from rate.engine.choose_backend import offers, preferences
 from rate.errors import ConfigError, DataError, ParityError
+from rate.execution import Execution
 
 
 @pytest.mark.parametrize(

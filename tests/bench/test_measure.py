@@ -18,12 +18,13 @@ from rate.bench.measure import measure, warmed_up
 from rate.bench.meter import Meter
 from rate.bench.plan import Images
 from rate.bench.settings import BenchSettings
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import slots_of
 from rate.engine.job import Job
 from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError
+from rate.execution import Execution
 from rate.types import Float32, Prepared, Rows, Sample, SoftRegion
 
 SIZE = 24

@@ -17,9 +17,10 @@ from PIL import Image
 
 from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine.job import job_from_artifact
 from rate.errors import ConfigError
+from rate.execution import Execution
 from rate.records import read
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run

@@ -11,9 +11,10 @@ import torch
 
 from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.job import job_from_artifact
+from rate.execution import Execution
 from rate.export.sources.reopen import reopen
 from rate.kernels.region import hidden_steps, sketch
 from rate.kernels.score import score

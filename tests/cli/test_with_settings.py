@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from rate.bench.settings import BenchSettings
 from rate.cli.main import command, run
 from rate.cli.options import Config, Shown, name_variables, with_settings
-from rate.config import Execution, Measurement
+from rate.config import Measurement
+from rate.execution import Execution
 from rate.export.options import ExportOptions
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
 from rate.option import Settings, option, options_of, separated

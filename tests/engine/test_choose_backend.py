@@ -14,11 +14,12 @@ from opening import chosen
 from rate.artifacts.artifact import load_artifact
 from rate.backends import ort_cuda
 from rate.backends.openvino import cpu_has_bf16
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine import choose_backend
 from rate.engine.choose_backend import preferences
 from rate.engine.job import job_from_artifact
 from rate.errors import ConfigError, MissingExtra, ParityError, UsageError
+from rate.execution import Execution
 
 
 @pytest.fixture(scope="module")

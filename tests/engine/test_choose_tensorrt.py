@@ -15,9 +15,9 @@ from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.plans import plan_spec
 from rate.bench.plan import open_candidates
 from rate.bench.settings import BenchSettings
-from rate.config import Execution
 from rate.engine import choose_backend
 from rate.errors import MissingExtra, ParityError, UsageError
+from rate.execution import Execution
 from rate.export.tensorrt import build_plan
 
 

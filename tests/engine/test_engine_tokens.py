@@ -12,13 +12,14 @@ import pytest
 import rate
 from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.choose_backend import open_backend
 from rate.engine.evaluate import evaluate
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.errors import ConfigError, UsageError
+from rate.execution import Execution
 from rate.export.graph.tokens import dropped_logits
 from rate.export.options import ExportOptions
 from rate.export.sources.families.vit import locate_cut

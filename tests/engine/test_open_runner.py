@@ -17,7 +17,7 @@ from rate.artifacts.artifact import load_artifact
 from rate.backends import onnxruntime as ort_backend
 from rate.backends import process
 from rate.cli.main import run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine import choose_backend
 from rate.engine import open_runner as opening
 from rate.engine.choose_backend import for_reference, open_backend
@@ -25,6 +25,7 @@ from rate.engine.evaluate import evaluate as run_on
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.errors import UsageError
+from rate.execution import Execution
 
 
 @pytest.fixture

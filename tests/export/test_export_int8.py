@@ -23,9 +23,9 @@ from rate.artifacts.records import ArtifactDocument
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.cli.main import run
-from rate.config import Execution
 from rate.data.manifest import read_manifest
 from rate.errors import DataError, ParityError, UsageError
+from rate.execution import Execution
 from rate.export import export as export_module
 from rate.export.export import ExportOptions, measure_flips
 from rate.kernels.rise import Rise

@@ -18,12 +18,13 @@ from PIL import Image
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.verdicts.prediction import Head
 from rate.errors import ConfigError
+from rate.execution import Execution
 from rate.kernels.faithfulness import STEPS, random_order
 from rate.records import plain
 from rate.report.schemas import all_schemas

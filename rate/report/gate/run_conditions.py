@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pyarrow.compute as pc
 
-from rate.config import Execution
 from rate.errors import RunError
+from rate.execution import Execution
 from rate.report.compare.compare import Pair
 from rate.report.heads import HeadRun
 

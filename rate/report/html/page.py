@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -15,26 +14,23 @@ import jinja2
 from markupsafe import Markup
 from msgspec import field
 
-from rate.credentials import storable, without_credentials
+from rate.credentials import without_credentials
 from rate.errors import ConfigError, UsageError
 from rate.outputs import is_stream, require_output, write_output
-from rate.records import Count, Document, plain
+from rate.records import Count, Document
 from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
+from rate.report.html.embedded import embedded_json, report_data
 from rate.report.html.gallery import Gallery, gallery_of
 from rate.report.html.pictures import Pictures
 from rate.report.html.record import data_name, failures, record, runs_of
 from rate.report.html.selection import GROUPS
 from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_words
 from rate.report.html.shift import Shift, shift_of
-from rate.report.html.slices import SLICE_COLUMNS, slice_rows
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
 from rate.report.tables.numbers import number
 from rate.runs.summary import HeadSummary
-from rate.types import Json
 from rate.version import __version__
-
-REPORT_SCHEMA_ID = "rate.report/1"
 
 MAX_SAMPLES = 200
 """The default number of samples."""
@@ -121,7 +117,7 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
         policy=content_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        data=embedded_json(_data(heads, names)),
+        data=embedded_json(report_data(heads, names)),
         heads=views,
         runs=runs,
         record=record(runs),
@@ -153,14 +149,6 @@ def titles(heads: Sequence[HeadRun]) -> list[str]:
     )
     one_run = len({head.folder for head in heads}) == 1
     return next((form for form in forms[0 if one_run else 1 :] if len(set(form)) == len(form)), forms[-1])
-
-
-def embedded_json(value: Any) -> Markup:
-    """Encode JSON for a script element, so that no value can end the element or start another."""
-    text = json.dumps(storable(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def content_policy(style: str, script: str) -> str:
@@ -214,19 +202,6 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
 def _faithful(head: HeadRun) -> list[Row]:
     measured = read_faithfulness(head.folder)
     return [] if measured is None or head.head not in measured.heads else rows_of(measured.heads[head.head])
-
-
-def _data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
-    return {
-        "schema": REPORT_SCHEMA_ID,
-        "rate": __version__,
-        "heads": [
-            {"name": name, "run": str(head.folder), "head": head.head, "status": head.status}
-            | {"summary": plain(head.summary.document)}
-            for name, head in zip(names, heads, strict=True)
-        ],
-        "slices": {"columns": SLICE_COLUMNS, "rows": slice_rows(heads)},
-    }
 
 
 def _template(name: str) -> str:

@@ -19,10 +19,10 @@ from function_models import KILL, SEEN, deadly, evaluate, job, light
 from test_pool import DRIVER, rows_of, run_and_kill
 
 from rate.backends.fake import FakeSpec
-from rate.config import Execution
 from rate.engine.open_runner import divided
 from rate.engine.workers.on_ray import Needs, connected, workers_that_fit
 from rate.errors import UsageError
+from rate.execution import Execution
 from rate.runs.run_document import read_run
 
 if find_spec("ray") is None:  # imported here, it would ask for no token

@@ -33,7 +33,7 @@ from rate.artifacts.artifact import load_artifact
 from rate.backends import process
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.engine import open_runner
 from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
@@ -42,6 +42,7 @@ from rate.engine.open_runner import divided, runner_on
 from rate.engine.workers.base import Answer, Assignment, Defect, Failed, Ready, Setup
 from rate.engine.workers.pool import Pool
 from rate.errors import ArtifactError, BackendError, ConfigError, UsageError
+from rate.execution import Execution
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.version import NUMERICS

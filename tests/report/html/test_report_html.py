@@ -28,7 +28,8 @@ from report_runs import Plan, write_run
 from rate.data.evaluation_set import read_evaluation_set
 from rate.errors import ConfigError, RunError, UsageError
 from rate.report.heads import load_heads
-from rate.report.html.page import Report, embedded_json, titles, write_report
+from rate.report.html.embedded import embedded_json
+from rate.report.html.page import Report, titles, write_report
 from rate.runs import run_document
 from rate.runs.parts import read_rows, write_part
 from rate.runs.run_document import read_run

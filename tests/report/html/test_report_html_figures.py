@@ -18,11 +18,11 @@ from report_runs import Plan, row, write_run
 
 from rate.report.heads import HeadRun, load_heads
 from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
+from rate.report.html.embedded import SLICE_COLUMNS, slice_rows
 from rate.report.html.gallery import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.sentences import answer, rule_in_words
-from rate.report.html.slices import SLICE_COLUMNS, slice_rows
 from rate.runs.parts import write_table
 from rate.runs.run_document import read_run
 

@@ -1,16 +1,47 @@
-"""The figures of every class and every group of a head."""
+"""The data that a page embeds: the summaries of its heads, and the figures of every class and group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
+from rate.credentials import storable
+from rate.records import plain
 from rate.report.heads import HeadRun
 from rate.runs.head_rows import clusters_of, slices, states
 from rate.statistics.metrics import Counts, Ratio, sample_ratio
+from rate.types import Json
+from rate.version import __version__
+
+REPORT_SCHEMA_ID = "rate.report/1"
 
 SLICE_COLUMNS = ("slice", "head", "name", "images", "errors", "undefined", "accuracy", "pt", "ir")
 """The columns of a row; the last three are [numerator, denominator, low, high]."""
+
+
+def report_data(heads: Sequence[HeadRun], names: Sequence[str]) -> Json:
+    """Return the data of a page whose heads have these ``names``."""
+    return {
+        "schema": REPORT_SCHEMA_ID,
+        "rate": __version__,
+        "heads": [
+            {"name": name, "run": str(head.folder), "head": head.head, "status": head.status}
+            | {"summary": plain(head.summary.document)}
+            for name, head in zip(names, heads, strict=True)
+        ],
+        "slices": {"columns": SLICE_COLUMNS, "rows": slice_rows(heads)},
+    }
+
+
+def embedded_json(value: Any) -> Markup:
+    """Encode JSON for a script element, so that no value can end the element or start another."""
+    text = json.dumps(storable(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
 
 
 def slice_rows(heads: Iterable[HeadRun]) -> list[list[Any]]:
