@@ -17,7 +17,8 @@ It mimics the return values that callers must handle, as they stand in NVIDIA's 
     ILogger.log                               errors arrive here, and nowhere else
 
 Version 11 lacks what its release removed (`BuilderFlag.FP16`, `NetworkDefinitionCreationFlag.EXPLICIT_BATCH`, ...), so
-code that works with both uses none of it. A plan here is JSON that names the ONNX file; an engine computes it with
+code that works with both uses none of it. `tests/backends/test_tensorrt_bindings.py` holds names, parameters and values
+against the real bindings. A plan here is JSON that names the ONNX file; an engine computes it with
 ONNX Runtime, on the addresses it was given.
 
 `HostGpu` is the GPU: its memory is torch's on the CPU, and its stream does its work at once. A capture records what is
@@ -42,7 +43,8 @@ import onnx
 import onnxruntime
 
 Severity = IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"], start=0)
-DataType = IntEnum("DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "FP8", "BF16", "INT64"], start=0)
+_DATA_TYPES = ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "FP8", "BF16", "INT64", "INT4", "FP4", "E8M0"]
+DataType = IntEnum("DataType", _DATA_TYPES, start=0)
 _ONNX_TYPES = {1: DataType.FLOAT, 10: DataType.HALF, 7: DataType.INT64, 6: DataType.INT32, 16: DataType.BF16}
 _NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.INT32: np.int32}
 
@@ -149,15 +151,15 @@ class Standin:
         """To be put into sys.modules as "tensorrt"."""
         found = types.ModuleType("tensorrt")
         new = int(self.version.split(".")[0]) >= 11
-        flags = ["TF32", "REFIT", "STRIP_PLAN"] + ([] if new else ["FP16", "BF16", "INT8"])
-        creation = {"STRONGLY_TYPED": 1} | ({} if new else {"EXPLICIT_BATCH": 0})
+        flags = {"REFIT": 4, "TF32": 6} | ({} if new else {"FP16": 0, "INT8": 1, "BF16": 17})
+        creation = {"STRONGLY_TYPED": 0} if new else {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
         names = {
             "__version__": self.version,
             "ILogger": ILogger,
             "IProgressMonitor": IProgressMonitor,
             "NetworkDefinitionCreationFlag": IntEnum("NetworkDefinitionCreationFlag", creation),
             "BuilderFlag": IntEnum("BuilderFlag", flags),
-            "MemoryPoolType": IntEnum("MemoryPoolType", ["WORKSPACE"]),
+            "MemoryPoolType": IntEnum("MemoryPoolType", ["WORKSPACE"], start=0),
             "ProfilingVerbosity": IntEnum("ProfilingVerbosity", ["LAYER_NAMES_ONLY", "NONE", "DETAILED"], start=0),
             "ExecutionContextAllocationStrategy": IntEnum(
                 "ExecutionContextAllocationStrategy", ["STATIC", "ON_PROFILE_CHANGE", "USER_MANAGED"], start=0
@@ -201,7 +203,7 @@ class Builder:
             return None
         for number, profile in enumerate(config.profiles):
             for tensor in network.inputs:
-                if -1 in tensor.shape and not profile.fits(tensor):
+                if -1 in tensor.shape and not profile._fits(tensor):
                     self.logger.log(Severity.ERROR, f"profile {number}: dynamic input {tensor.name} has no range")
                     return None
         if not config.profiles and any(-1 in tensor.shape for tensor in network.inputs):
@@ -337,12 +339,12 @@ class Profile:
     def __init__(self) -> None:
         self.shapes: dict[str, list[list[int]]] = {}
 
-    def set_shape(self, name: str, low: Any, usual: Any, high: Any) -> None:
-        if not all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)):
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        if not all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True)):
             raise RuntimeError("Shape provided for max is inconsistent with other shapes.")
-        self.shapes[name] = [list(low), list(usual), list(high)]
+        self.shapes[input] = [list(min), list(opt), list(max)]
 
-    def fits(self, tensor: Tensor) -> bool:
+    def _fits(self, tensor: Tensor) -> bool:
         ranges = self.shapes.get(tensor.name, [])
         return len(ranges) == 3 and all(
             len(shape) == len(tensor.shape)

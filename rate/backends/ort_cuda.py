@@ -128,9 +128,8 @@ def open_session(spec: OrtCudaSpec, graphs: bool = False) -> Any:
     if kind == "cuda":
         with contextlib.redirect_stdout(sys.stderr):  # it prints the names of missing libraries
             ort.preload_dlls()
-        settings = {"device_id": str(index), "use_tf32": "0", "enable_cuda_graph": str(int(graphs))}
         # the few nodes that compute shapes run on the CPU
-        providers = [(provider, settings), PROVIDERS["cpu"]]
+        providers = [(provider, cuda_settings(index, graphs)), PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(str(spec.graph.path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # its exception types share no base class
@@ -141,6 +140,11 @@ def open_session(spec: OrtCudaSpec, graphs: bool = False) -> Any:
     session.disable_fallback()
     check_runs_on(session, provider)
     return session
+
+
+def cuda_settings(index: int, graphs: bool) -> dict[str, str]:
+    """Return the options of the CUDA provider on the GPU ``index``; see `open_session`."""
+    return {"device_id": str(index), "use_tf32": "0", "enable_cuda_graph": str(int(graphs))}
 
 
 def check_runs_on(session: Any, provider: str) -> None:
