@@ -29,7 +29,7 @@ from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wan
 from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, write_part, write_table
 from rate.runs.recover import Recovery
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
-from rate.runs.run_document import ListedPart, RunDocument, is_unreadable, located, read_run, write_run
+from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
 from rate.types import Json
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -152,18 +152,16 @@ class RunStore:
         """Write the collected rows and list their part; they are kept until it is listed."""
         self._lock.check_is_here()
         self._opened = time.monotonic()
-        if self._rows and (part := self._write_part()) not in self._run.parts:
-            # An interrupt may have come just after it was listed.
-            self._change(parts=(*self._run.parts, part))
+        if self._rows:
+            if self._maps:
+                # Maps first: once the part is listed, its samples are not evaluated again.
+                kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
+                write_table(kept, self.folder / "maps" / part_name(self.key, (row["id"] for row in self._rows)))
+            part = write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
+            if part not in self._run.parts:  # an interrupt may have come just after it was listed
+                self._change(parts=(*self._run.parts, part))
         self._write_run()
         self._rows, self._maps = [], []
-
-    def _write_part(self) -> ListedPart:
-        if self._maps:
-            # Maps first: once the part is listed, its samples are not evaluated again.
-            kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
-            write_table(kept, self.folder / "maps" / part_name(self.key, (row["id"] for row in self._rows)))
-        return write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
 
     def _write_run(self) -> None:
         self._lock.check_is_here()

@@ -19,7 +19,7 @@ from rate.types import Bool, Float32, Float64, Int64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadLogits:
-    """The logits of one head on consecutive rows; a row that is not finite is zeros.
+    """The logits of one head on the rows of a batch; a row that is not finite is zeros.
 
     Rows may lie beyond the checkpoint that settles their sample, so only a checkpoint may report non-finite logits.
     """
@@ -35,10 +35,6 @@ class HeadLogits:
         logits = values.astype(np.float64)
         logits[~finite] = 0.0
         return cls(logits, finite, logits.argmax(axis=1))
-
-    def part(self, rows: slice) -> HeadLogits:
-        """Return some of the rows."""
-        return HeadLogits(self.logits[rows], self.finite[rows], self.predicted[rows])
 
 
 @dataclass(slots=True)
@@ -87,7 +83,7 @@ class Estimator:
             if sample is None:  # the sample is settled or failed; its other rows are ignored
                 continue
             try:
-                self._take(sample, span.start, {name: values.part(rows) for name, values in batch.items()})
+                self._take(sample, span.start, batch, rows)
                 self._settle(sample)
             except SampleError as error:
                 folded.settled[span.ticket] = sample.outcome(error=str(error))
@@ -100,20 +96,21 @@ class Estimator:
             del self._open[span.ticket]
         return folded
 
-    def _take(self, sample: _Open, start: int, rows: dict[str, HeadLogits]) -> None:
+    def _take(self, sample: _Open, start: int, batch: dict[str, HeadLogits], rows: slice) -> None:
+        """Take the answers in ``rows`` of a batch, which are the sample's rows from ``start`` on."""
         if start == 0:
-            for name, values in rows.items():
-                _check_finite(name, values.finite[:CLEAN_ROWS])
-            clean = {name: values.logits[0] for name, values in rows.items()}
+            for name, values in batch.items():
+                _check_finite(name, values.finite[rows.start])
+            clean = {name: values.logits[rows.start] for name, values in batch.items()}
             sample.predictions = self._reader.predictions(sample.perturbed.prepared.sample, clean)
-            rows = {name: values.part(slice(CLEAN_ROWS, None)) for name, values in rows.items()}
-        scores = self._reader.scores(sample.predictions, {name: values.logits for name, values in rows.items()})
+            rows = slice(rows.start + CLEAN_ROWS, rows.stop)
         first = max(start - CLEAN_ROWS, 0)
-        part = slice(first, first + scores.shape[1])
-        sample.answers.scores[:, part] = scores
+        part = slice(first, first + rows.stop - rows.start)
         for k, prediction in enumerate(sample.predictions):
-            sample.answers.predicted[k, part] = rows[prediction.head].predicted
-            sample.finite[k, part] = rows[prediction.head].finite
+            values = batch[prediction.head]
+            sample.answers.scores[k, part] = self._reader.scores(prediction, values.logits[rows])
+            sample.answers.predicted[k, part] = values.predicted[rows]
+            sample.finite[k, part] = values.finite[rows]
         sample.masks = part.stop
 
     def _settle(self, sample: _Open) -> None:

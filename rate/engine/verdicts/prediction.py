@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -74,9 +73,9 @@ class Reader:
         """Map the classes of a head to their indices in its logits."""
         return self._column[head]
 
-    def scores(self, predictions: tuple[Prediction, ...], logits: Mapping[str, Annotated[Float64, "n c"]]) -> Scores:
-        """Compute scores [k,n] of each head's explained class from its logits."""
-        return np.stack([self._score(logits[one.head], self.column(one)) for one in predictions])
+    def scores(self, prediction: Prediction, logits: Annotated[Float64, "n c"]) -> Annotated[Float64, "n"]:
+        """Compute scores [n] of the explained class from the logits of its head."""
+        return self._score(logits, self.column(prediction))
 
     def scores_of_nothing(self, predictions: tuple[Prediction, ...]) -> Scores:
         """Return scores [k,f] of each head's explained class on what stands where pixels are hidden."""
