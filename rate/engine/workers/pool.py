@@ -139,7 +139,7 @@ class Pool:
         """See `Runner`."""
         while any(self._flights.values()):  # with chunks of an abandoned run
             self._next()
-        least = -(-job.execution.batch // job.stopping.checkpoints[0])
+        least = -(-job.on_backend(self.backend).execution.batch // job.stopping.checkpoints[0])
         chunks = Chunks(samples, len(samples), self._count, least)
         assignment = Assignment(0, next(self._runs), replace(job, samples=()), ())
         heads = [head.name for head in job.heads]
