@@ -109,16 +109,9 @@ def evaluate(
     for text in job.notices:
         say(text)
     with open_runner(loaded, job, say) as runner, tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        latest: list[Progress] = []
-
-        def observe(now: Progress) -> None:
-            latest[:] = [now]
-            progress(now)
-
-        summary = run(job, runner, Path(folder) / "run" if out is None else Path(out), observe)
-    for drawing in (now.drawing for now in latest):
-        if drawing is not None and drawing.notice:
-            say(drawing.notice)
+        summary = run(job, runner, Path(folder) / "run" if out is None else Path(out), progress)
+    for text in summary.notices:
+        say(text)
     return dataclasses.replace(summary, notices=tuple(notices))
 
 

@@ -21,7 +21,7 @@ from rate.runs.folder import refuse_foreign
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
-    from rate.engine.evaluate import Drawing, Progress
+    from rate.engine.evaluate import Progress
     from rate.engine.job import Job
     from rate.runs.summary import Summary
     from rate.studies.corruption_grid import Grid
@@ -159,22 +159,18 @@ def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
     from rate.engine.evaluate import evaluate
     from rate.engine.open_runner import open_runner
 
-    drawing: Drawing | None = None
     with _resumable(job, out), open_runner(artifact, job, notice) as runner, Steps("eval", len(job.samples)) as steps:
 
         def observe(now: Progress) -> None:
-            nonlocal drawing
-            if drawing is None and now.drawing is not None:
-                steps.begin("maps", now.drawing.samples)
-            if (drawing := now.drawing) is not None:
-                steps.show(drawing.done)
+            if now.drawing is not None:
+                steps.stage("maps", now.drawing.samples, "images", now.drawing.done)
                 return
             pace = f"{now.forwards / now.seconds:.1f} forwards/s" if now.seconds else ""
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
         summary = evaluate(job, runner, out, observe)
-    if drawing is not None and drawing.notice:
-        notice(drawing.notice)
+    for text in summary.notices:
+        notice(text)
     return summary
 
 

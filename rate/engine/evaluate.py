@@ -82,7 +82,8 @@ def evaluate(
         errors.check()  # a run that has all samples keeps its status
         if job.measurement.verdict == "swap":
             with store.drawn_maps(job.save_maps) as maps:
-                draw_maps(job, runner, maps, lambda drawing: observe(replace(progress, drawing=drawing)))
+                drawing = draw_maps(job, runner, maps, lambda drawing: observe(replace(progress, drawing=drawing)))
+            summary = replace(summary, notices=drawing.notices)
     return summary
 
 
@@ -131,12 +132,12 @@ class Drawing:
     why: str = ""  # the first reason
 
     @property
-    def notice(self) -> str:
-        """What is to be said of samples that could not be drawn; empty if there are none."""
-        return f"{self.failed} of {self.samples} images have no map, such as: {self.why}" if self.failed else ""
+    def notices(self) -> tuple[str, ...]:
+        """What is to be said of samples that could not be drawn."""
+        return (f"{self.failed} of {self.samples} images have no map, such as: {self.why}",) if self.failed else ()
 
 
-def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Drawing], None]) -> None:
+def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Drawing], None]) -> Drawing:
     """Draw the wanted maps that a finished run of ``job`` lacks; a sample that cannot be drawn stays without.
 
     Args:
@@ -150,7 +151,7 @@ def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Draw
         StorageError: the maps could not be written.
     """
     if not (missing := maps.missing()):
-        return
+        return Drawing(0)
     chosen = tuple(sample for sample in job.samples if sample.id in missing)
     drawing = Drawing(len(chosen))
     observe(drawing)
@@ -164,3 +165,4 @@ def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Draw
             why=drawing.why or next(iter(errors), ""),
         )
         observe(drawing)
+    return drawing

@@ -163,12 +163,13 @@ def blind_when_masked(x: Float32) -> dict[str, Float32]:
 
 def test_what_cannot_be_drawn_is_counted_and_the_rest_is_drawn(image_set: Callable[..., Path], tmp_path: Path) -> None:
     manifest, seen = image_set(12), []
-    evaluate(swap(manifest), FakeSpec(blind_when_masked), tmp_path / "run", seen.append)
+    summary = evaluate(swap(manifest), FakeSpec(blind_when_masked), tmp_path / "run", seen.append)
     assert {row["error"] for row in rows_of(tmp_path / "run").values()} == {None}
     assert {identifier for identifier, _ in maps_of(tmp_path / "run")} == {f"s{k}" for k in range(1, 12, 2)}
     assert (seen[-1].drawing.failed, seen[-1].drawing.done) == (6, 12)
-    assert seen[-1].drawing.notice.startswith("6 of 12 images have no map, such as: ")
-    assert "not finite" in seen[-1].drawing.notice
+    [said] = summary.notices
+    assert said.startswith("6 of 12 images have no map, such as: ")
+    assert "not finite" in said
 
 
 @pytest.mark.parametrize(
