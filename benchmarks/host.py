@@ -92,6 +92,7 @@ class Answer:
 
     logits: Logits
     ends: float
+    idle_s: float = 0.0  # the device reports its own busy time
 
     def wait(self) -> Logits:
         """See `Pending`."""

@@ -6,8 +6,12 @@ Only the engine and the self-tests call these methods.
 
 from __future__ import annotations
 
+import math
 import re
-from contextlib import AbstractContextManager
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +56,12 @@ class Graph:
 class Pending(Protocol):
     """A submitted batch."""
 
+    @property
+    def idle_s(self) -> float:
+        """The seconds before the batch in which the device had nothing to compute, known after `wait`; 0 for the first
+        batch.
+        """
+
     def wait(self) -> Logits:
         """Block until the batch is done. The caller owns the returned arrays.
 
@@ -65,10 +75,40 @@ class Done:
     """A `Pending` batch that is done already."""
 
     logits: Logits
+    idle_s: float = 0.0
 
     def wait(self) -> Logits:
         """Return the logits; the caller owns them."""
         return self.logits
+
+
+class IdleClock:
+    """Measures for how long a device has no batch; threads may begin and end batches."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running, self._ended = 0, math.inf
+
+    @contextmanager
+    def batch(self) -> Iterator[float]:
+        """Compute a batch in the block; yields what `begin` returns."""
+        idle_s = self.begin()
+        try:
+            yield idle_s
+        finally:
+            self.end()
+
+    def begin(self) -> float:
+        """Begin a batch; return the seconds since the last one ended if none was running."""
+        with self._lock:
+            self._running += 1
+            return max(0.0, time.perf_counter() - self._ended) if self._running == 1 else 0.0
+
+    def end(self) -> None:
+        """End a batch."""
+        with self._lock:
+            self._running -= 1
+            self._ended = time.perf_counter()
 
 
 class Backend(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from rate.backends.base import Backend, Done, Logits
+from rate.backends.base import Backend, Done, IdleClock, Logits
 from rate.backends.batches import HostImages, check_rows
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation
@@ -45,6 +45,7 @@ class FakeBackend:
     precision: str = "f32"
     device: str = "cpu"
     version: str = "1"
+    clock: IdleClock = field(default_factory=IdleClock)
 
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """See `Backend`."""
@@ -57,5 +58,6 @@ class FakeBackend:
     def submit(self, rows: Rows) -> Done:
         """Perturb the images and compute the logits at once."""
         check_rows(rows, self.perturbation, len(self.images.pixels))
-        images = reference.perturb(self.images.pixels, self.images.region, rows, self.perturbation)
-        return Done(self.model(images.astype(np.float32)))
+        with self.clock.batch() as idle_s:
+            images = reference.perturb(self.images.pixels, self.images.region, rows, self.perturbation)
+            return Done(self.model(images.astype(np.float32)), idle_s)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Done, Graph, Logits, runtime_failure
+from rate.backends.base import Backend, Done, Graph, IdleClock, Logits, runtime_failure
 from rate.backends.batches import HostBackend, check_rows, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import join, split
@@ -109,15 +109,16 @@ class OrtBackend(HostBackend):
         super().__init__(spec.graph)
         self.name, self.precision, self.device = spec.name, spec.precision, "cpu"
         self.version = str(need("onnxruntime", "cpu").__version__)
-        self._session = session
+        self._session, self._clock = session, IdleClock()
         self._outputs = [f"logits_{head}" for head in self._heads]
 
     def submit(self, rows: Rows) -> Done:
         """Compute the logits of ``rows``; see `Backend`."""
         check_rows(rows, self._perturbation, self._slots)
-        if self._tokens:
-            return Done(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]))
-        return Done(self._run(row_feeds(rows)))
+        with self._clock.batch() as idle_s:
+            if self._tokens:
+                return Done(join(len(rows), [(part, self._run(part.feeds)) for part in split(rows, pad=False)]), idle_s)
+            return Done(self._run(row_feeds(rows)), idle_s)
 
     def _run(self, feeds: dict[str, np.ndarray]) -> Logits:
         try:

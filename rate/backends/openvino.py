@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Graph, Logits, Pending, runtime_failure
+from rate.backends.base import Backend, Graph, IdleClock, Logits, Pending, runtime_failure
 from rate.backends.batches import HostBackend, check_rows, row_feeds
 from rate.backends.process import usable_cores
 from rate.backends.tokens import SplitPending, split
@@ -82,6 +82,9 @@ class OpenVinoBackend(HostBackend):
         self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
         self._turn = 0
         self._aside = compiled.create_infer_request()  # for rows whose logits are needed at once
+        self._clock = IdleClock()
+        for request in (*self._requests, self._aside):
+            request.set_callback(lambda _: self._clock.end(), None)
 
     def submit(self, rows: Rows) -> Pending:
         """Start a batch on the next request, whose last batch must be done."""
@@ -95,12 +98,13 @@ class OpenVinoBackend(HostBackend):
         return SplitPending(len(rows), done, most, self._start(request, most.feeds))
 
     def _start(self, request: Any, inputs: dict[str, np.ndarray]) -> OpenVinoPending:
-        feeds = self._resident | inputs
+        feeds, idle_s = self._resident | inputs, self._clock.begin()
         try:
             request.start_async(feeds, share_inputs=True)
         except RuntimeError as error:
+            self._clock.end()
             raise BackendError(f"OpenVINO refused a batch of {len(inputs['slot'])} rows: {error}") from error
-        return OpenVinoPending(request, self._heads, feeds)
+        return OpenVinoPending(request, self._heads, feeds, idle_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class OpenVinoPending:
     request: Any
     heads: tuple[str, ...]
     feeds: dict[str, np.ndarray]
+    idle_s: float
 
     def wait(self) -> Logits:
         """Wait and copy the logits out of the request."""

@@ -15,10 +15,12 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from rate.backends.base import IdleClock
 from rate.backends.process import split_device
 from rate.errors import BackendError, OutOfMemory, need
 from rate.types import Float32, SoftRegion
@@ -39,6 +41,7 @@ class DeviceMemory:
     def __init__(self, device: str) -> None:
         self._ort = need("onnxruntime", "gpu")
         self.kind, self.index = split_device(device)
+        self.clock = IdleClock()
 
     def from_host(self, array: np.ndarray) -> Any:
         """Copy ``array`` to the device."""
@@ -153,6 +156,14 @@ class CudaCopy:
         return np.ctypeslib.as_array(memory).reshape(shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The result of a batch."""
+
+    outputs: list[Float32]  # on the host, in the order of the session; the caller owns them
+    idle_s: float  # seconds before it in which the device computed nothing
+
+
 class StreamBuffers:
     """Buffers at fixed addresses for one batch in flight."""
 
@@ -164,6 +175,7 @@ class StreamBuffers:
         self._options = need("onnxruntime", "gpu").RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", str(graph))
         self._recorded = graph < 0
+        self._clock = place.clock
         self._inputs = {name: place.from_host(array) for name, array in feeds.items()}
         for name, value in {**resident, **self._inputs}.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -172,13 +184,10 @@ class StreamBuffers:
         for output, value in zip(session.get_outputs(), self._outputs, strict=True):
             self._binding.bind_ortvalue_output(output.name, value)
         self._fetch = place.to_host(self._outputs)
-        self._running: Future[list[Float32]] | None = None
+        self._running: Future[Fetched] | None = None
 
-    def start(self, feeds: Feeds, worker: ThreadPoolExecutor) -> Future[list[Float32]]:
-        """Copy ``feeds`` to the device and run the graph, after the earlier work of ``worker``.
-
-        The result holds the outputs on the host, in the order of the session; the caller owns the arrays.
-        """
+    def start(self, feeds: Feeds, worker: ThreadPoolExecutor) -> Future[Fetched]:
+        """Copy ``feeds`` to the device and run the graph, after the earlier work of ``worker``."""
         if self._running is not None:
             wait([self._running])
         with _RECORDING:
@@ -187,11 +196,11 @@ class StreamBuffers:
         self._running = worker.submit(self._run)
         return self._running
 
-    def _run(self) -> list[Float32]:
-        with nullcontext() if self._recorded else _RECORDING:
+    def _run(self) -> Fetched:
+        with self._clock.batch() as idle_s, nullcontext() if self._recorded else _RECORDING:
             self._session.run_with_iobinding(self._binding, self._options)
         self._recorded = True
-        return self._fetch()
+        return Fetched(self._fetch(), idle_s)
 
 
 class Buffers:
@@ -210,7 +219,7 @@ class Buffers:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rate-device")
         self._of_shape: dict[tuple[tuple[int, ...], ...], list[StreamBuffers]] = {}
 
-    def start(self, feeds: Feeds) -> Future[list[Float32]]:
+    def start(self, feeds: Feeds) -> Future[Fetched]:
         """Start a batch; see `StreamBuffers.start`."""
         shape = tuple(array.shape for array in feeds.values())
         if shape not in self._of_shape:

@@ -22,7 +22,7 @@ import numpy as np
 from rate.backends.base import Backend, Graph, Logits, Pending, runtime_failure
 from rate.backends.batches import check_fits, check_rows, clean_rows, perturbation_feeds, row_feeds
 from rate.backends.onnxruntime import session_options
-from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, ResidentImages
+from rate.backends.ort_binding import Buffers, DeviceMemory, Feeds, Fetched, ResidentImages
 from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, OutOfMemory, UsageError, first_line, need
@@ -235,17 +235,22 @@ class OrtCudaBackend:
 class OrtCudaPending:
     """A batch in flight."""
 
-    future: Future[list[Float32]]
+    future: Future[Fetched]
     heads: tuple[str, ...]
     count: int
 
     def wait(self) -> Logits:
         """Wait for the batch; see `Pending`."""
         try:
-            outputs = self.future.result()
+            outputs = self.future.result().outputs
         except Exception as error:  # its exception types share no base class
             raise _failed(self.count, error) from error
         return dict(zip(self.heads, outputs, strict=True))
+
+    @property
+    def idle_s(self) -> float:
+        """See `Pending`."""
+        return self.future.result().idle_s
 
 
 def _failed(rows: int, error: Exception) -> BackendError:

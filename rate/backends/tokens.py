@@ -75,6 +75,11 @@ class SplitPending:
     part: SubBatch
     pending: Pending
 
+    @property
+    def idle_s(self) -> float:
+        """See `Pending`; that of the last part."""
+        return self.pending.idle_s
+
     def wait(self) -> Logits:
         """Wait for the last part; see `Pending`."""
         return join(self.rows, [*self.done, (self.part, self.pending.wait())])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rate.backends.base import Backend, Logits, Pending, runtime_failure
+from rate.backends.base import Backend, IdleClock, Logits, Pending, runtime_failure
 from rate.backends.batches import check_rows, check_slots, perturbation_feeds, row_feeds
 from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
@@ -95,6 +95,7 @@ class TorchBackend:
         self._gpu = facts.device != "cpu"
         self.depth = 3 if self._gpu else 1  # one batch runs, one waits, and the host prepares the third
         self._stream = self._torch.cuda.Stream(facts.device) if self._gpu else None
+        self._clock, self._ended = IdleClock(), None
         try:
             with self._torch.cuda.stream(self._stream):
                 self._forward = load()
@@ -134,15 +135,27 @@ class TorchBackend:
         """Start the forward of ``rows``; see `Backend`."""
         check_rows(rows, self._perturbation, self._slots)
         try:
-            with self._torch.cuda.stream(self._stream), self._torch.inference_mode(), _exact(self._torch):
+            with (
+                self._clock.batch() as idle_s,
+                self._torch.cuda.stream(self._stream),
+                self._torch.inference_mode(),
+                _exact(self._torch),
+            ):
                 bits = [self._host(array).to(self.device, non_blocking=self._gpu) for array in row_feeds(rows).values()]
+                began = self._event()
                 logits = self._forward(self._pixels, self._region, *bits, *self._masks)
+                gap, self._ended = (self._ended, began), self._event()
                 # on a GPU these are copies into pinned memory, complete once the event has passed
                 outputs = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
-            event = self._stream.record_event() if self._stream is not None else None
+                copied = self._event()
         except (RuntimeError, IndexError) as error:
             raise _failed(self.name, len(rows), error) from error
-        return TorchPending(self.name, dict(zip(self._heads, outputs, strict=True)), len(rows), event)
+        named = dict(zip(self._heads, outputs, strict=True))
+        return TorchPending(self.name, named, len(rows), copied, gap, idle_s)
+
+    def _event(self) -> Any:
+        """Record an event on the stream; None on the CPU."""
+        return None if self._stream is None else self._stream.record_event(self._torch.cuda.Event(enable_timing=True))
 
     def _host(self, array: np.ndarray) -> Tensor:
         """Convert ``array`` to a tensor; for a GPU in pinned memory, from which a copy does not block the host."""
@@ -158,6 +171,16 @@ class TorchPending:
     logits: dict[str, Tensor]
     count: int
     event: Any  # the stream's event after the copies to the host; None = the logits are on the host
+    gap: tuple[Any, Any]  # events at the end of the forward before and at the beginning of this one, None on the CPU
+    host_idle_s: float  # on the CPU, where `submit` computes
+
+    @property
+    def idle_s(self) -> float:
+        """See `Pending`; on a GPU the copies to it count as idle."""
+        before, began = self.gap
+        if began is None:
+            return self.host_idle_s
+        return 0.0 if before is None else max(0.0, before.elapsed_time(began) / 1e3)
 
     def wait(self) -> Logits:
         """Wait for the batch; see `Pending`."""

@@ -20,6 +20,7 @@ from rate.engine.choose_backend import Say
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prefetch import Prefetch
+from rate.engine.ranges import profiled
 from rate.engine.schedule import CLEAN_ROWS, BatchPlan, Scheduler, slots_for
 from rate.engine.verdicts.estimator import Estimator
 from rate.engine.verdicts.fills import Fills, blank, fills_key, load_fills, own_mean
@@ -82,13 +83,17 @@ class Engine:
         A sample that cannot be read is a separate step.
         """
         waited_s = source.waited_s
-        failed = self._admit(source)
+        with profiled("admit"):
+            failed = self._admit(source)
         waiting = RunStats(waiting_s=source.waited_s - waited_s)
         if failed is not None:
             return Step((failed,), waiting)
         plan = self._scheduler.schedule()
         if plan is not None:
-            self._in_flight.append((plan, self._backend.submit(self._stage(plan))))
+            with profiled("stage"):
+                rows = self._stage(plan)
+            with profiled("submit"):
+                self._in_flight.append((plan, self._backend.submit(rows)))
         if not self._in_flight:
             return None
         if plan is not None and len(self._in_flight) < self._backend.depth:
@@ -122,13 +127,17 @@ class Engine:
     def _fold(self, waiting: RunStats) -> Step:
         """Wait for the oldest batch, and collect the verdicts that are settled after it."""
         plan, pending = self._in_flight.popleft()
-        folded = self._estimator.fold(plan, pending.wait())
+        with profiled("wait"):
+            logits = pending.wait()
+        with profiled("fold"):
+            folded = self._estimator.fold(plan, logits)
         for ticket, rows in folded.wanted.items():
             self._scheduler.want(ticket, rows)
         self._scheduler.folded(plan, folded.settled)
         outcomes = tuple(self._shuffle.joined(folded.settled.values()))
         used = sum(max(verdict.forwards for verdict in one.verdicts) for one in outcomes if one.verdicts)
-        return Step(outcomes, waiting + RunStats(forwards=plan.filled, used=used, rows=self._rows(plan)))
+        stats = RunStats(forwards=plan.filled, used=used, rows=self._rows(plan), idle_s=pending.idle_s)
+        return Step(outcomes, waiting + stats)
 
     def _rows(self, plan: BatchPlan) -> int:
         """Return the number of rows of a batch: f32 leaves the last batch short, other precisions pad it.

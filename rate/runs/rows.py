@@ -104,6 +104,7 @@ class RunStats:
     seconds: float = 0.0
     waiting_s: float = 0.0  # seconds in which the device had no image
     samples: Count = 0
+    idle_s: float = 0.0  # seconds between the first and the last batch in which the device computed nothing
 
     def __add__(self, other: RunStats) -> RunStats:
         return RunStats(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))

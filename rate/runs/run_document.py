@@ -116,7 +116,7 @@ class SampleCounts(Record, frozen=True):
     available: Count
 
 
-class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/5"):
+class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/6"):
     """run.json. Measurement and execution hold the settings by name; which there are depends on the method."""
 
     has_digest: ClassVar[bool] = True

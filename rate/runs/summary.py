@@ -273,9 +273,9 @@ def _also(rows: HeadRows, rule: Rule) -> Iterable[Also]:
 
 
 def _throughput(sessions: Iterable[RunStats]) -> Throughput:
-    """Compute over all sessions: images and forwards per second, and two shares.
+    """Compute over all sessions: images and forwards per second, and three shares.
 
-    ``waiting_for_data``: of the time; ``batch_fill``: of the computed rows, those behind a verdict.
+    ``waiting_for_data`` and ``device_idle``: of the time; ``batch_fill``: of the computed rows, those behind a verdict.
     """
     total = sum(sessions, RunStats())
     seconds, rows = total.seconds, total.rows
@@ -283,5 +283,6 @@ def _throughput(sessions: Iterable[RunStats]) -> Throughput:
         images_per_s=total.samples / seconds if seconds else None,
         forwards_per_s=total.forwards / seconds if seconds else None,
         waiting_for_data=total.waiting_s / seconds if seconds else None,
+        device_idle=min(1.0, total.idle_s / seconds) if seconds else None,
         batch_fill=total.used / rows if rows and total.used else None,
     )

@@ -103,10 +103,11 @@ class Throughput(Record, frozen=True):
     images_per_s: float | None
     forwards_per_s: float | None
     waiting_for_data: Annotated[Share | None, Meta(description="of the time")]
+    device_idle: Annotated[Share | None, Meta(description="of the time: between batches, for data or for the host")]
     batch_fill: Annotated[Share | None, Meta(description="of the rows computed: those that a verdict was taken from")]
 
 
-class SummaryDocument(Document, frozen=True, tag="rate.summary/4"):
+class SummaryDocument(Document, frozen=True, tag="rate.summary/5"):
     """summary.json."""
 
     has_digest: ClassVar[bool] = True

@@ -96,6 +96,7 @@ class LazyPending:
     device: Lazy
     rows: Rows
     done: bool = False
+    idle_s: float = 0.0
 
     def wait(self) -> Logits:
         assert not self.done, "a request was waited for twice, and may be another batch's by now"

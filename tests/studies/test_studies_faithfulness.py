@@ -165,7 +165,7 @@ def test_a_run_carries_it_by_schema_and_shows_it(tiny_vit, tmp_path: Path, salie
     assert "insertion area, high is good" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
     assert run([*command, *settings, "--faithfulness", "2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/4"
+    assert json.loads(capsys.readouterr().out)["schema"] == "rate.summary/5"
     again = json.loads((tmp_path / "run" / "faithfulness.json").read_text())
     assert again == document, "the same samples give the same, run after run"
 

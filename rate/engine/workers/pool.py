@@ -154,8 +154,9 @@ class Pool:
             if isinstance(event, Done):
                 [flight] = ended
                 chunks.finished(flight.chunk, time.monotonic() - flight.began)
-                # The waiting time is that of the run, not the sum over the workers.
-                stats = replace(event.records.stats, waiting_s=event.records.stats.waiting_s / self._count)
+                # Times of waiting are those of the run, not sums over the workers.
+                stats = event.records.stats
+                stats = replace(stats, waiting_s=stats.waiting_s / self._count, idle_s=stats.idle_s / self._count)
                 yield replace(event.records, stats=stats)
             elif isinstance(event, Lost):
                 for flight in ended:

@@ -102,6 +102,7 @@ def _throughput(head: HeadRun) -> str:
         f"{pace.images_per_s:,.1f} images/s, {pace.forwards_per_s:,.0f} forwards/s"
         + (f", {mean:,.0f} forwards an image" if mean is not None else "")
         + f", waiting for data {100 * (pace.waiting_for_data or 0):.1f} %"
+        + f", device idle {100 * (pace.device_idle or 0):.1f} %"
         + f", batch fill {100 * (pace.batch_fill or 0):.1f} %"
     )
 

@@ -34,6 +34,7 @@ def pace(summary: Summary) -> str:
     return (
         f"{throughput.images_per_s:.3g} images/s, {throughput.forwards_per_s:.4g} forwards/s, "
         f"waiting for data {100 * throughput.waiting_for_data:.1f} % of the time"
+        + ("" if throughput.device_idle is None else f", device idle {100 * throughput.device_idle:.1f} %")
     )
 
 
