@@ -24,6 +24,9 @@ from rate.types import Int64, Prepared, Sample
 SPARE = 16
 """The number of further pictures that are remembered in case some of the bank cannot be read."""
 
+_THREADS = 2
+"""The number of threads that read the pictures of a bank."""
+
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -111,18 +114,18 @@ class BankDraw:
         elif len(self._kept) > self.size + SPARE:
             self._drop(-1)
 
-    def bank(self, decode: Callable[[Sample], Prepared], threads: int = 2) -> Bank:
+    def bank(self, decode: Callable[[Sample], Prepared]) -> Bank:
         """Read the pictures; one that cannot be read is replaced by the next one.
 
         ``decode`` gives the pixels of a sample and the digest of its content.
         """
-        return _read([sample for _, _, sample in self._kept], self.size, self.seed, decode, threads)
+        return _read([sample for _, _, sample in self._kept], self.size, self.seed, decode)
 
     def _drop(self, at: int) -> None:
         self._of_class[self._kept.pop(at)[2].label] -= 1
 
 
-def folder_bank(folder: Path, size: int, seed: int, decode: Callable[[Sample], Prepared], threads: int = 2) -> Bank:
+def folder_bank(folder: Path, size: int, seed: int, decode: Callable[[Sample], Prepared]) -> Bank:
     """Read the bank from the images in a folder and the folders below it; their classes are unknown.
 
     Raises:
@@ -135,10 +138,10 @@ def folder_bank(folder: Path, size: int, seed: int, decode: Callable[[Sample], P
         raise DataError(f"--fill {folder} has no image ({', '.join(_SUFFIXES)}); give a folder of pictures")
     samples = [Sample(path.relative_to(folder).as_posix(), "", str(path.resolve()), boxes=()) for path in paths]
     samples.sort(key=lambda sample: _digest(seed, sample.id))
-    return _read(samples, size, seed, decode, threads)
+    return _read(samples, size, seed, decode)
 
 
-def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Sample], Prepared], threads: int) -> Bank:
+def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Sample], Prepared]) -> Bank:
     pictures: list[Sample] = []
     skipped: list[str] = []
 
@@ -148,7 +151,7 @@ def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Samp
         except SampleError as error:
             return f"{sample.id}: {error}"
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(candidates), size):
             wanted = size - len(pictures)
             for read in pool.map(content, candidates[start : start + size] if wanted else ()):

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -20,7 +20,7 @@ class DaemonThreads:
 
     def __init__(self, count: int, name: str) -> None:
         """Start ``count`` threads; ``name`` is their name in debuggers."""
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[Any], Any], Any] | None] = queue.SimpleQueue()
         self._left = False
         self._threads = [threading.Thread(target=self._work, name=f"{name}-{k}", daemon=True) for k in range(count)]
         for thread in self._threads:
@@ -33,7 +33,7 @@ class DaemonThreads:
         self.close()
 
     def close(self) -> None:
-        """End the threads as soon as each is done with what it is at, without waiting for that."""
+        """Let every thread end after its current call, without waiting for it."""
         self._left = True
         for _ in self._threads:
             self._calls.put(None)
@@ -41,18 +41,7 @@ class DaemonThreads:
     def submit(self, function: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
         """Call ``function`` in one of the threads, in the order of submission."""
         future: Future[_Result] = Future()
-
-        def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = function(item)
-            except BaseException as error:  # the caller handles it, as in `concurrent.futures`
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._calls.put(call)
+        self._calls.put((future, function, item))
         return future
 
     def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
@@ -62,4 +51,12 @@ class DaemonThreads:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None and not self._left:
-            call()
+            future, function, item = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = function(item)
+            except BaseException as error:  # the caller handles it, as in `concurrent.futures`
+                future.set_exception(error)
+            else:
+                future.set_result(result)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from msgspec import structs
 from torch import nn
+from torch_specs import spec_of_module
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
@@ -25,7 +26,7 @@ from rate.export.export import ExportOptions, export_artifact
 from rate.export.precision.half_proof import add_half, write_rounded
 from rate.export.sources.half_torch import HalfTower
 from rate.export.sources.open_source import open_source
-from rate.export.sources.torch_backend import load_module, spec_of_artifact, spec_of_module
+from rate.export.sources.torch_backend import load_module, spec_of_artifact
 from rate.kernels.separable import occlusion, rise
 from rate.types import Rows
 
@@ -191,6 +192,8 @@ def test_a_finished_graph_has_no_model_behind_it(tmp_path: Path) -> None:
     assert TORCH not in offers(artifact)
     with pytest.raises(UsageError, match=r"made of a finished graph \(onnx:.*m.onnx\)"):
         spec_of_artifact(artifact)
+    with pytest.raises(UsageError, match="not in int8"):
+        spec_of_artifact(artifact, "int8")
 
 
 def test_what_the_process_had_set_is_left_as_it_was(live) -> None:
@@ -224,8 +227,6 @@ def test_bad_requests_are_refused(live) -> None:
                 backend.submit(replace(good, **{name: np.where(getattr(good, name) * 0 + [0, 1], value, 0)}))
     with pytest.raises(BackendError, match="takes 20 pixels, the masks are made for 32"), spec.open(rise(32, 3), 1):
         pass
-    with pytest.raises(UsageError, match="not in int8"):
-        spec_of_module(tower, heads, SIZE, "int8")
     with pytest.raises(UsageError, match="device must be"):
         replace(spec, device="tpu")
 

@@ -24,7 +24,6 @@ from PIL import Image
 from rate.data.make.synth import CLASSES, Scenery, Synthetic
 from rate.types import Float64
 
-PARTS = ("f11", "f10", "f01", "f00")
 GRADED = "graded.csv"
 RENDERINGS = 1 + 3 * (len(CLASSES) - 1)
 """The number of renderings of one picture."""

@@ -87,7 +87,7 @@ def container_stamp(location: str) -> Stamp | None:
         return None
     if stamp is None or "://" not in location:
         return stamp
-    return stamp._replace(version=path.name, changed_ns=stamp.modified_ns)  # fetched then; each use touches the copy
+    return stamp._replace(version=path.name, changed_ns=stamp.modified_ns)  # its ctime changes with every use
 
 
 def tar_bytes(offset: int, size: int, container: str, expected: Stamp | None = None) -> bytes:

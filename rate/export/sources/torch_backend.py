@@ -1,9 +1,8 @@
-"""A torch module as a backend with the perturbation of the exported graph: an artifact's source, or any module."""
+"""The model from which an artifact was exported as a backend, with the perturbation of the exported graph."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,8 @@ def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "
     Raises:
         UsageError: the source of the artifact was a finished graph, or PyTorch does not have the precision.
     """
-    _check(precision)
+    if precision not in _PRECISIONS:
+        raise UsageError(f"--backend torch computes in {', '.join(_PRECISIONS)}, not in {precision}; choose one")
     if artifact.family == "onnx":
         raise UsageError(
             f"{artifact.path} was made of a finished graph ({artifact.source}), there is no PyTorch model behind it; "
@@ -35,27 +35,6 @@ def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "
     load = partial(load_module, artifact, precision)
     heads = tuple(head.name for head in artifact.heads)
     return TorchSpec(load, heads, artifact.geometry.size, precision, device, threads)
-
-
-def spec_of_module(
-    tower: nn.Module, heads: Mapping[str, nn.Module], size: int, precision: str = "f32", device: str = "cpu"
-) -> TorchSpec:
-    """Describe a live model as a backend; opening the spec copies the model and never changes it.
-
-    Args:
-        tower: pixels [b,3,h,w] -> features [b,d].
-        heads: name -> module, features [b,d] -> logits [b,c].
-        size: side of the square input, pixels.
-        precision: f32 | fp16 | bf16.
-        device: cpu | cuda | cuda:N.
-
-    Raises:
-        UsageError: PyTorch does not have the precision.
-    """
-    _check(precision)
-    return TorchSpec(
-        partial(_perturbed, tower, tuple(heads.values()), precision), tuple(heads), size, precision, device
-    )
 
 
 def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
@@ -70,17 +49,13 @@ def load_module(artifact: Artifact, precision: str = "f32") -> Perturbed:
         raise UsageError(
             f"the model of {artifact.path} cannot be opened in PyTorch: {error}; or use another --backend"
         ) from error
-    return _perturbed(model.tower, tuple(head.module for head in model.heads), precision)
+    return perturbed_module(model.tower, tuple(head.module for head in model.heads), precision)
 
 
-def _perturbed(tower: nn.Module, heads: tuple[nn.Module, ...], precision: str) -> Perturbed:
+def perturbed_module(tower: nn.Module, heads: tuple[nn.Module, ...], precision: str) -> Perturbed:
+    """Copy a model in ``precision`` and put the perturbation in front of it."""
     from rate.export.graph.perturbed import Perturbed
     from rate.export.sources.half_torch import HalfTower
 
     own = copy.deepcopy(tower) if precision == "f32" else HalfTower(tower, precision)
     return Perturbed(own, copy.deepcopy(heads)).eval()
-
-
-def _check(precision: str) -> None:
-    if precision not in _PRECISIONS:
-        raise UsageError(f"--backend torch computes in {', '.join(_PRECISIONS)}, not in {precision}; choose one")

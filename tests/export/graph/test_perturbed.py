@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch_specs import spec_of_module
 
 from rate.backends.base import BackendSpec, Graph
 from rate.backends.batches import INPUTS, clean_rows
@@ -23,7 +24,6 @@ from rate.backends.ort_cuda import OrtCudaSpec
 from rate.export.graph.onnx_walk import shape
 from rate.export.graph.perturbed import bare_logits, dims
 from rate.export.graph.torch_to_onnx import export_graph
-from rate.export.sources.torch_backend import spec_of_module
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation, occlusion, rise
 from rate.types import INSIDE, OUTSIDE, Rows

@@ -329,7 +329,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             export(tmp_path / f"{name}.onnx", tmp_path)
-    with pytest.raises(UsageError, match="has no tower to stand on"):
+    with pytest.raises(UsageError, match="has no features for other heads"):
         export(Model(), tmp_path, heads=("lp=linear:x",))
 
 

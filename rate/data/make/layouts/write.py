@@ -109,7 +109,9 @@ class _LayoutWriter:
         elif all(_is_box(box) for box in entry.region):
             row["boxes"] = [list(box) for box in entry.region]
         else:
-            return LeftOut(entry.image, BROKEN, f"{entry.region} holds a box that is none")
+            return LeftOut(
+                entry.image, BROKEN, f"a box of {entry.region} has corners that are not finite or not in order"
+            )
         optional = {"split": entry.split, "cluster": entry.cluster}
         self.rows.append(row | {name: value for name, value in optional.items() if value is not None})
         return None

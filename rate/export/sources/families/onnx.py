@@ -58,7 +58,7 @@ class OnnxSource:
         """Put the perturbation in front of the graph, write it, and return the opset.
 
         Raises:
-            UsageError: the model is fixed to a batch size deeper than in its input.
+            UsageError: a node of the graph, not its input alone, fixes the batch size.
         """
         onnx = need("onnx", "export")
         model = onnx.ModelProto()
@@ -115,7 +115,7 @@ def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
     path = Path(reference.rest)
     if options.heads:
         raise UsageError(
-            f"--head {options.heads[0]}: an ONNX model has no tower to stand on; only its own output is exported"
+            f"--head {options.heads[0]}: an ONNX model has no features for other heads; only its output is exported"
         )
     model = read_model(path)
     output, softmax = _logits_output(model, path, options.output)
