@@ -89,6 +89,27 @@ class Against(Record, frozen=True):
     compared: tuple[Change, ...]
 
 
+class GpuState(Record, frozen=True):
+    """A GPU during the measurements."""
+
+    name: str
+    samples: Count
+    clock_mhz: Annotated[float, Meta(description="median of the SM clock")]
+    max_clock_mhz: float
+    power_w: Annotated[float, Meta(description="median")]
+    power_limit_w: float
+    temperature_c: Annotated[float, Meta(description="highest")]
+    slowed_by: Annotated[dict[str, float], Meta(description="reason -> share of the samples")]
+
+    def __str__(self) -> str:
+        """Format one line."""
+        slowed = ", ".join(f"{100 * share:.0f} % of the time by {why}" for why, share in self.slowed_by.items())
+        return (
+            f"{self.name}: {self.clock_mhz:.0f} of {self.max_clock_mhz:.0f} MHz, {self.power_w:.0f} of "
+            f"{self.power_limit_w:.0f} W, {self.temperature_c:.0f} °C; slowed {slowed or 'by nothing'}"
+        )
+
+
 NEAR = 0.97
 """The share of the highest throughput at which a smaller batch, which takes less memory, is as good."""
 
@@ -124,5 +145,6 @@ class BenchDocument(Document, frozen=True, kw_only=True, tag="rate.bench/4"):
     rows: Annotated[tuple[Row, ...], Meta(min_length=1)]
     recommended: Recommended
     refused: tuple[Refused, ...]
+    gpus: tuple[GpuState, ...] = ()
     caveat: str = CAVEAT
     against: Against | None = None

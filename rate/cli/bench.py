@@ -58,6 +58,7 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
     from rate.artifacts.artifact import load_artifact
     from rate.bench.document import BenchDocument, recommended
     from rate.bench.measure import measure, warmed_up
+    from rate.bench.nvml import Watch, on_gpus
     from rate.bench.plan import manifest_images, open_candidates, parity_images
 
     artifact = load_artifact(path)
@@ -73,8 +74,15 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
         with (
             warmed_up(settings, images, backends, notice) as meters,
             Steps("bench", settings.rounds * len(meters), "measurements") as steps,
+            (watch := Watch()).sampling(),
         ):
             rows = measure(meters, settings.rounds, steps.show)
+    rows = on_gpus(rows, watch.states)
     return BenchDocument(
-        source=artifact.source, images=images.name, rows=rows, recommended=recommended(rows), refused=refused
+        source=artifact.source,
+        images=images.name,
+        rows=rows,
+        recommended=recommended(rows),
+        refused=refused,
+        gpus=watch.states,
     )

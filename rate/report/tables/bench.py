@@ -50,6 +50,7 @@ def _notes(bench: BenchDocument) -> Iterator[Text]:
     yield Text(f"{rounds} rounds: median (min - max); threads {row.threads}; images: {bench.images}")
     yield Text(f"{row.machine}; {row.versions}")
     yield Text("raw: the open backend alone, clean rows. engine: draw, schedule, perturb, fold, verdict.")
+    yield from (Text(str(gpu)) for gpu in bench.gpus)
     best = bench.recommended
     yield Text(
         f"fastest here: --backend {best.backend} --precision {best.precision} --batch {best.batch}, "
