@@ -60,7 +60,9 @@ class Engine:
         self._job, self._backend, self._first_slot = job, backend, first_slot
         self._images = image_slots(job)
         self._to_mean = self._images + job.fills  # number of slots from an image to its mean colour
-        self._scheduler = Scheduler(job.execution.batch, self._images, first_slot)
+        # Below f32 a logit may depend on the size of its batch, and the rows of the last batch depend on the order.
+        padded = backend.precision != "f32"
+        self._scheduler = Scheduler(job.execution.batch, self._images, first_slot, padded)
         self.fills = load_fills(job, backend, first_slot + self._images) if fills is None else fills
         reader = Reader(job.heads, job.measurement, self.fills.logits)
         self._instrument: Instrument = (
@@ -130,25 +132,18 @@ class Engine:
         with profiled("wait"):
             logits = pending.wait()
         with profiled("fold"):
-            folded = self._estimator.fold(plan, logits)
-        for ticket, rows in folded.wanted.items():
+            settled, wanted = self._estimator.fold(plan, logits)
+        for ticket, rows in wanted.items():
             self._scheduler.want(ticket, rows)
-        self._scheduler.folded(plan, folded.settled)
-        outcomes = tuple(self._shuffle.joined(folded.settled.values()))
+        self._scheduler.folded(plan, settled)
+        outcomes = tuple(self._shuffle.joined(settled.values()))
         used = sum(max(verdict.forwards for verdict in one.verdicts) for one in outcomes if one.verdicts)
-        stats = RunStats(forwards=plan.filled, used=used, rows=self._rows(plan), idle_s=pending.idle_s)
+        stats = RunStats(forwards=plan.filled, used=used, rows=plan.batch, idle_s=pending.idle_s)
         return Step(outcomes, waiting + stats)
-
-    def _rows(self, plan: BatchPlan) -> int:
-        """Return the number of rows of a batch: f32 leaves the last batch short, other precisions pad it.
-
-        Below f32 a logit may depend on the size of its batch, and the rows of the last batch depend on the order.
-        """
-        return plan.filled if plan.spans and self._backend.precision == "f32" else plan.batch
 
     def _stage(self, plan: BatchPlan) -> Rows:
         """Make the rows of a batch: clean rows and padding use the clean grid, the others perturb."""
-        padding = np.full(self._rows(plan), self._first_slot, np.int64)
+        padding = np.full(plan.batch, self._first_slot, np.int64)
         rows, at = clean_rows(self._job.perturbation, padding), 0
         for span in plan.spans:
             clean = CLEAN_ROWS if span.start == 0 else 0

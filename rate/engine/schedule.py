@@ -48,8 +48,9 @@ class _Active:
 class Scheduler:
     """Assigns slots to samples and rows to batches, oldest sample first, so that all batches are full."""
 
-    def __init__(self, batch: int, slots: int, first_slot: int = 0) -> None:
-        self._batch = batch
+    def __init__(self, batch: int, slots: int, first_slot: int = 0, padded: bool = True) -> None:
+        """Schedule batches of ``batch`` rows; a last one that is not full is ``padded``, or short."""
+        self._batch, self._padded = batch, padded
         self._free = list(range(first_slot, first_slot + slots))[::-1]
         self._active: dict[int, _Active] = {}  # ticket -> state, in order of admission
         self._next_ticket = 0
@@ -88,7 +89,8 @@ class Scheduler:
                 sample.in_flight += ticket not in taken
                 sample.planned += take
                 taken[ticket] = Span(ticket, sample.slot, start, sample.planned)
-        return BatchPlan(tuple(taken.values()), self._batch) if taken else None
+        rows = self._batch if self._padded else self._batch - room
+        return BatchPlan(tuple(taken.values()), rows) if taken else None
 
     def folded(self, plan: BatchPlan, settled: Iterable[int]) -> None:
         """Record that the batch is done and the tickets ``settled`` need no more rows; unused slots become free."""

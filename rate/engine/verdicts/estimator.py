@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -37,14 +37,6 @@ class HeadLogits:
         return cls(logits, finite, logits.argmax(axis=1))
 
 
-@dataclass(slots=True)
-class Folded:
-    """The result of folding a batch."""
-
-    settled: dict[int, Outcome] = field(default_factory=dict)  # outcomes by ticket
-    wanted: dict[int, int] = field(default_factory=dict)  # ticket -> total rows that it needs until its next checkpoint
-
-
 class Estimator:
     """Turns rows into verdicts. A verdict depends on its sample's rows alone, in the order of its masks."""
 
@@ -73,28 +65,34 @@ class Estimator:
         """Return a sample whose rows are expected."""
         return self._open[ticket].perturbed
 
-    def fold(self, plan: BatchPlan, logits: Logits) -> Folded:
-        """Fold the logits of a batch."""
-        folded = Folded()
+    def fold(self, plan: BatchPlan, logits: Logits) -> tuple[dict[int, Outcome], dict[int, int]]:
+        """Fold the logits of a batch.
+
+        Returns:
+            Maps of tickets: to the outcomes of the samples that are settled, and to the rows that others need until
+            their next checkpoint, all before included.
+        """
+        settled: dict[int, Outcome] = {}
+        wanted: dict[int, int] = {}
         batch, at = {name: HeadLogits.of(values) for name, values in logits.items()}, 0
         for span in plan.spans:
             rows, at = slice(at, at + len(span)), at + len(span)
             sample = self._open.get(span.ticket)
             if sample is None:  # the sample is settled or failed; its other rows are ignored
                 continue
+            verdicts: tuple[Verdict, ...] = ()
+            error = None
             try:
                 self._take(sample, span.start, batch, rows)
-                self._settle(sample)
-            except SampleError as error:
-                folded.settled[span.ticket] = sample.outcome(error=str(error))
-            else:
-                verdicts = tuple(verdict for verdict in sample.verdicts if verdict is not None)
-                if len(verdicts) < len(sample.verdicts):
-                    folded.wanted[span.ticket] = CLEAN_ROWS + self._stopping.checkpoints[sample.passed]
-                    continue
-                folded.settled[span.ticket] = sample.outcome(verdicts)
-            del self._open[span.ticket]
-        return folded
+                verdicts = self._settle(sample)
+            except SampleError as raised:
+                error = str(raised)
+            if error is None and not verdicts:
+                wanted[span.ticket] = CLEAN_ROWS + self._stopping.checkpoints[sample.passed]
+                continue
+            prepared = self._open.pop(span.ticket).perturbed.prepared
+            settled[span.ticket] = Outcome(prepared.sample, verdicts, error, prepared.shuffled)
+        return settled, wanted
 
     def _take(self, sample: _Open, start: int, batch: dict[str, HeadLogits], rows: slice) -> None:
         """Take the answers in ``rows`` of a batch, which are the sample's rows from ``start`` on."""
@@ -113,8 +111,12 @@ class Estimator:
             sample.finite[k, part] = values.finite[rows]
         sample.masks = part.stop
 
-    def _settle(self, sample: _Open) -> None:
-        """Collect the verdicts that are clear at the checkpoints that the sample's masks have reached."""
+    def _settle(self, sample: _Open) -> tuple[Verdict, ...]:
+        """Collect the verdicts that are clear at the checkpoints that the sample's masks have reached.
+
+        Returns:
+            The verdicts of all heads; none while one of them is not clear.
+        """
         checkpoints = self._stopping.checkpoints
         while (
             sample.passed < len(checkpoints) and checkpoints[sample.passed] <= sample.masks and None in sample.verdicts
@@ -132,6 +134,8 @@ class Estimator:
             for at, k in enumerate(open_heads):
                 if (settled := self._stopping.settled(masks, clearance[at])) is not None:
                     sample.verdicts[k] = evidence.verdict(at, settled)
+        verdicts = tuple(verdict for verdict in sample.verdicts if verdict is not None)
+        return verdicts if len(verdicts) == len(sample.verdicts) else ()
 
 
 def _check_finite(head: str, finite: Bool) -> None:
@@ -150,8 +154,3 @@ class _Open:
     predictions: tuple[Prediction, ...] = ()
     masks: int = 0  # number of folded masks
     passed: int = 0  # number of passed checkpoints
-
-    def outcome(self, verdicts: tuple[Verdict, ...] = (), error: str | None = None) -> Outcome:
-        """Return the sample with its verdicts or its error."""
-        prepared = self.perturbed.prepared
-        return Outcome(prepared.sample, verdicts, error, prepared.shuffled)
