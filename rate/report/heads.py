@@ -10,8 +10,12 @@ import pyarrow.compute as pc
 
 from rate.errors import RunError, UsageError
 from rate.runs.parts import read_rows
+from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary import HeadSummary, Summary, load_summary
+
+VALUES = [field.name for field in SCHEMA if not pa.types.is_binary(field.type)]
+"""The columns of a row without its sketches, which are three quarters of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +25,7 @@ class HeadRun:
     folder: Path
     head: str
     run: RunDocument
-    rows: pa.Table  # `rate.runs.rows.SCHEMA`, one row per sample, in order of id
+    rows: pa.Table  # `VALUES` of `rate.runs.rows.SCHEMA`, one row per sample, in order of id
     whole: Summary  # summary of all heads of the folder
 
     @property
@@ -50,7 +54,7 @@ def load_heads(reference: str) -> list[HeadRun]:
     folder, _ = split_reference(reference)
     run, whole = read_run(folder), load_summary(folder)
     named = _named(whole, reference)
-    rows = read_rows(folder, run).sort_by("id")
+    rows = read_rows(folder, run, VALUES).sort_by("id")
     return [HeadRun(folder, name, run, rows.filter(pc.equal(rows["head"], name)), whole) for name in named]
 
 

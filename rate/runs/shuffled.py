@@ -26,7 +26,7 @@ _AT_ONCE = 256  # samples
 
 Sketches = npt.NDArray[Any]
 SKETCHES = ["id", "head", "evidence_sketch", "region_sketch"]
-"""The columns of a part that `take_sketches` needs."""
+"""The columns of a part that hold its sketches, and whose they are."""
 
 
 def ranks(identifiers: Iterable[str]) -> UInt64:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
 from rate.report.heads import HeadRun
+from rate.runs.head_rows import states
 from rate.runs.maps import read_maps
+from rate.runs.parts import iter_parts
 from rate.runs.rows import SKETCH
-from rate.statistics.metrics import QUADRANTS, UNDEFINED, quadrant_of
-from rate.types import Bool, Float64, Json
+from rate.runs.shuffled import SKETCHES
+from rate.statistics.metrics import QUADRANTS, STATES, UNDEFINED, quadrant_of
+from rate.types import Bool, Float64, Int64, Json
 
 GROUPS = (*QUADRANTS, UNDEFINED)
 """The groups of cards, in order."""
@@ -30,7 +34,7 @@ class ShownSample:
     head: int  # index among the heads of the report
     quadrant: str
     rank: int
-    row: Json  # `rate.runs.rows.SCHEMA`
+    row: Json  # `rate.report.heads.VALUES` and `SKETCHES`
     heat: Float64 | None  # [side,side] in [0, 1]
     coarse: bool  # whether the map is the row's sketch, because no map was saved
 
@@ -58,7 +62,7 @@ def select(heads: Sequence[HeadRun], most: int) -> list[ShownSample]:
     """
     strata: dict[tuple[int, str], list[ShownSample]] = {}
     for position, head in enumerate(heads):
-        for shown in _candidates(position, head):
+        for shown in _candidates(position, head, most):
             strata.setdefault((position, shown.quadrant), []).append(shown)
     queues = [
         sorted(strata.get((position, quadrant), ()), key=lambda shown: (shown.rank, shown.id))
@@ -74,16 +78,37 @@ def _order(shown: ShownSample) -> tuple[int, int, str, int]:
     return GROUPS.index(shown.quadrant), shown.rank, shown.id, shown.head
 
 
-def _candidates(position: int, head: HeadRun) -> Iterator[ShownSample]:
-    rows = {row["id"]: row for row in head.rows.to_pylist() if row["error"] is None}
-    maps = [saved for saved in _saved_maps(head) if saved["id"] in rows]
-    if not maps:
-        for name, row in rows.items():
-            heat = _heat(row["evidence_sketch"], SKETCH)
-            yield ShownSample(position, _group(row), fingerprint(name), row, heat, coarse=True)
-    for saved in maps:
-        row, heat = rows[saved["id"]], _heat(saved["map"], saved["side"])
-        yield ShownSample(position, _group(row), saved["rank"], row, heat, coarse=False)
+def _candidates(position: int, head: HeadRun, most: int) -> Iterator[ShownSample]:
+    """Yield the samples of a head that may be shown: at most ``most`` of a quadrant, or all with a saved map."""
+    predicted = head.rows.filter(pc.is_null(head.rows["error"]))
+    saved = {one["id"]: one for one in _saved_maps(head)}
+    chosen = predicted.filter(pc.is_in(predicted["id"], pa.array(saved, pa.string())))
+    coarse = not len(chosen)
+    if coarse:
+        chosen = predicted.take(_lowest(predicted, most))
+    sketches = _sketches(head, chosen["id"].combine_chunks())
+    for values in chosen.to_pylist():
+        row = values | sketches[values["id"]]
+        one = saved.get(row["id"])
+        heat = _heat(row["evidence_sketch"], SKETCH) if one is None else _heat(one["map"], one["side"])
+        rank = fingerprint(row["id"]) if one is None else one["rank"]
+        yield ShownSample(position, _group(row), rank, row, heat, coarse)
+
+
+def _lowest(rows: pa.Table, most: int) -> Int64:
+    """Return the positions of the ``most`` lowest ranks of every state; ``rows`` are in order of id."""
+    order = np.argsort(np.array([fingerprint(name) for name in rows["id"].to_pylist()], np.uint64), kind="stable")
+    codes = states(rows)[order]
+    return np.concatenate([order[codes == code][:most] for code in range(len(STATES))])
+
+
+def _sketches(head: HeadRun, ids: pa.StringArray) -> dict[str, Json]:
+    """Read the sketches of some samples of a head, part by part."""
+    found: dict[str, Json] = {}
+    for part in iter_parts(head.folder, head.run, SKETCHES):
+        own = part.filter(pc.and_(pc.equal(part["head"], head.head), pc.is_in(part["id"], ids)))
+        found |= {row["id"]: row for row in own.to_pylist()}
+    return found
 
 
 def _saved_maps(head: HeadRun) -> list[Json]:
