@@ -56,7 +56,7 @@ def head_run(
     """A head in memory with one row a state; ``changes`` are keys of run.json."""
     rows = list(rows_of("ft", found, labels, groups, clusters, start, verdict))
     run = record(RunDocument, run_json(["ft"], len(found), verdict, **changes))
-    whole = Summary(Path(name), run.status, Throughput(images_per_s, None, None, None), {})
+    whole = Summary(Path(name), run.status, Throughput(images_per_s, None, None, None, None), {})
     return HeadRun(Path(name), "ft", run, pa.Table.from_pylist(rows, SCHEMA), whole)
 
 

@@ -104,11 +104,11 @@ def _lowest(rows: pa.Table, most: int) -> Int64:
 
 def _sketches(head: HeadRun, ids: pa.StringArray) -> dict[str, Json]:
     """Read the sketches of some samples of a head, part by part."""
-    found: dict[str, Json] = {}
+    sketches: dict[str, Json] = {}
     for part in iter_parts(head.folder, head.run, SKETCHES):
         own = part.filter(pc.and_(pc.equal(part["head"], head.head), pc.is_in(part["id"], ids)))
-        found |= {row["id"]: row for row in own.to_pylist()}
-    return found
+        sketches |= {row["id"]: row for row in own.to_pylist()}
+    return sketches
 
 
 def _saved_maps(head: HeadRun) -> list[Json]:
