@@ -14,12 +14,11 @@ They add up to ``whole - nothing``. The share is ``phi_region+ / (phi_region+ + 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 
 from rate.kernels.saliency import RESOLUTION
-from rate.types import Float64, HeadFlags, HeadValues, Scores
+from rate.types import HeadFlags, HeadValues, Scores
 
 ROWS_PER_FILL = 2
 """A fill takes two forwards: the region on it, then it in the region."""
@@ -91,15 +90,6 @@ def clearance(whole: HeadValues, inside: Scores, outside: Scores, nothing: Score
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = mean / error
     return np.asarray(np.where(mean == 0.0, 0.0, statistic))
-
-
-def unchanged_share(logits: Annotated[Float64, "n c"], prediction: int) -> float:
-    """Compute the share of the fills under which class ``prediction`` stays the prediction.
-
-    >>> unchanged_share(np.array([[2.0, 1.0], [0.0, 1.0]]), prediction=0)
-    0.5
-    """
-    return float((logits.argmax(axis=1) == prediction).mean())
 
 
 def _by_fill(whole: HeadValues, inside: Scores, outside: Scores, nothing: Scores) -> tuple[Scores, Scores]:

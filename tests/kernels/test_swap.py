@@ -67,10 +67,6 @@ def test_a_model_that_sees_neither_has_no_evidence() -> None:
     assert not swap.shapley_values(np.zeros(1), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 4))).has_evidence[0]
 
 
-def test_kept_counts_the_fills_under_which_the_prediction_stays() -> None:
-    assert swap.unchanged_share(np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0], [0.5, 0.1]]), 0) == 0.75
-
-
 def test_swapping_both_ways_puts_every_pixel_of_both_pictures_somewhere() -> None:
     rng = np.random.default_rng(4)
     x, b, r = rng.normal(size=(3, 8, 8)), rng.normal(size=(3, 8, 8)), rng.random((8, 8))

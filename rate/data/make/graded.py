@@ -25,9 +25,6 @@ from rate.data.make.synth import CLASSES, Scenery, Synthetic
 from rate.types import Float64
 
 GRADED = "graded.csv"
-RENDERINGS = 1 + 3 * (len(CLASSES) - 1)
-"""The number of renderings of one picture."""
-
 RENDERING_COLUMNS = ("id", "part", "image", "object", "scene")
 
 
@@ -35,7 +32,7 @@ def renderings(settings: Synthetic, split: str, number: int) -> Iterator[tuple[s
     """Yield (part, class of the object, class that the scene's shortcut names, pixels [h,w,3] in [0, 1]) of one
     picture.
 
-    Every other class replaces the object and the scene once: there are `RENDERINGS` of them.
+    Every other class replaces the object, the scene and both once, so n classes give 1 + 3 (n - 1) renderings.
     """
     own = Scenery(settings, split, number)
     count = len(CLASSES)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rate.data.make.graded import PARTS, renderings, write_graded
+from rate.data.make.graded import renderings, write_graded
 from rate.data.make.synth import CLASSES, Synthetic, picture, write_set
 from rate.kernels.swap import shapley_values
+
+PARTS = ("f11", "f10", "f01", "f00")
 
 
 @pytest.mark.parametrize("shortcut", ["scene", "tag", "none"])
