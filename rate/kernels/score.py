@@ -12,6 +12,9 @@ import numpy as np
 
 from rate.types import Float64
 
+SCORES = ("logit", "centred", "log-odds", "probability")
+"""The kinds of score."""
+
 
 def score(logits: Annotated[Float64, "... c"], column: int, kind: str) -> Annotated[Float64, "..."]:
     """Compute the score of the class at ``column``.
