@@ -14,6 +14,7 @@ import pytest
 import rate
 from rate import errors
 from rate.artifacts.parity import ERROR, TOLERANCE
+from rate.bench.settings import LADDER
 from rate.cli.main import command
 from rate.config import Measurement
 from rate.data.formats.row_groups import GROUP_BYTES, HELD_BYTES
@@ -24,7 +25,7 @@ from rate.data.remaining import REMOTE_CHECKS
 from rate.data.storage.limits import MAX_BYTES, MAX_PIXELS, REMOTE_SECONDS
 from rate.data.storage.remote_cache import CACHE_BYTES
 from rate.engine.workers.pool import CHUNK_SECONDS
-from rate.execution import Execution
+from rate.execution import BATCH, GPU_BATCH, Execution
 from rate.export.options import PLAN_BATCH, ExportOptions
 from rate.files import MAX_BYTES as LARGEST_READ
 from rate.option import options_of
@@ -184,6 +185,11 @@ def test_the_table_of_limits_has_their_defaults() -> None:
         ("data.md", f"intervals and tests take a cluster as one unit, from {MIN_CLUSTERS} on"),
         ("gates.md", f"where {MIN_CLUSTERS} or more of them lie behind the share"),
         ("gates.md", f"below {MARKDOWN_BYTES // 1000} kB"),
+        (
+            "gpu.md",
+            f"**{GPU_BATCH} rows a forward**, where a CPU has {BATCH}",
+        ),
+        ("gpu.md", f"`rate bench` climbs to {LADDER[-1]}"),
         ("gpu.md", f"an error of the scores of at most {ERROR:g} of their spread"),
         ("models.md", f"a logit that differs by more than {TOLERANCE:.0e} of the largest".replace("e-0", "e-")),
         ("operations.md", f"at least every {PART_SECONDS:g} seconds"),
