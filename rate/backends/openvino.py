@@ -82,9 +82,10 @@ class OpenVinoBackend(HostBackend):
         self._requests = [compiled.create_infer_request() for _ in range(self.depth)]
         self._turn = 0
         self._aside = compiled.create_infer_request()  # for rows whose logits are needed at once
-        self._clock = IdleClock()
+        self._clock = clock = IdleClock()
         for request in (*self._requests, self._aside):
-            request.set_callback(lambda _: self._clock.end(), None)
+            # Of the clock alone: a request that holds the backend would keep the model in memory for ever.
+            request.set_callback(lambda _: clock.end(), None)
 
     def submit(self, rows: Rows) -> Pending:
         """Start a batch on the next request, whose last batch must be done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +76,16 @@ def test_what_does_not_fit_is_refused(artifact) -> None:
             backend.bind(masks, 0)
         with pytest.raises(BackendError, match="the masks are made for 9"):
             backend.bind(rise(9, 4), 1)
+
+
+def test_a_backend_that_is_left_is_gone_with_its_model(artifact) -> None:
+    """Callbacks of the runtime are references that no collector sees."""
+    masks = rise(artifact.geometry.size, 4)
+    with OpenVinoSpec(artifact.graph(), "f32").open(masks, 1) as backend:
+        backend.submit(clean_rows(masks, np.zeros(2, np.int64))).wait()
+        left = weakref.ref(backend)
+    del backend
+    assert left() is None
 
 
 def test_a_graph_that_is_none_is_refused(artifact, tmp_path) -> None:
