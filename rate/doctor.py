@@ -45,6 +45,8 @@ _PACKAGES = (
     "onnxscript",
     "nncf",
     "ray",
+    "nvtx",
+    "nvidia-ml-py",
 )
 
 _TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")

@@ -95,21 +95,26 @@ def _first(
                 say(f"passed over: {str(error).partition(';')[0]}")
             else:
                 stack.push(own.pop_all())
-                _tell(spec, execution, say)
+                _tell(spec, choices, execution, say)
                 return backend
     raise AssertionError("the last candidate is returned or raises")
 
 
-def _tell(spec: BackendSpec, execution: Execution, say: Say) -> None:
-    """Say what keeps the chosen backend below what the GPU can do."""
+def _tell(spec: BackendSpec, choices: list[tuple[str, str]], execution: Execution, say: Say) -> None:
+    """Say what keeps the chosen one of ``choices`` below what the GPU can do."""
     rows = execution.batch_on(spec.name)
     if isinstance(spec, TensorRtSpec) and rows > (most := spec.batch_sizes[-1]):
         say(
             f"a batch of {rows} rows is queued as {-(-rows // most)} of the plan's {most}; "
             f"`--format tensorrt --plan-batch {rows}` builds a plan for it"
         )
-    if spec.name in ON_CUDA and (spec.precision, execution.precision) == ("f32", "auto"):
-        say("the GPU computes in f32, several times slower than in halves; `rate export --precision fp16` adds them")
+    in_halves = {precision for backend, precision in choices if backend in ON_CUDA and backend != "torch-cuda"} - {
+        "f32"
+    }
+    if spec.name in ON_CUDA and spec.precision == "f32" and execution.precision == "auto" and not in_halves:
+        say(
+            "the GPU computes in f32, in which it is slower than in halves; `rate export --precision fp16` adds a graph"
+        )
 
 
 def _without_gpu(error: RateError, execution: Execution) -> RateError:

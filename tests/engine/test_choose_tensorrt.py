@@ -42,7 +42,7 @@ def test_auto_takes_the_plan_first(standin, artifact) -> None:
     assert said[0].startswith(
         "a batch of 256 rows is queued as 32 of the plan's 8; `--format tensorrt --plan-batch 256`"
     )
-    assert said[1].startswith("the GPU computes in f32, several times slower than in halves")
+    assert said[1].startswith("the GPU computes in f32, in which it is slower than in halves")
     said.clear()
     chosen(artifact, Execution(precision="f32", batch=8, threads=1), said.append)
     assert said == [], "what was asked for needs no notice"
