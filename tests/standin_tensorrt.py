@@ -121,6 +121,7 @@ class Faults:
     calls: set[str] = field(default_factory=set)
     logits: float = 0.0  # added to them: a kernel that is silently wrong
     logits_rows: int | None = None  # only in batches of this many rows
+    fused: bool = True  # whether attentions become one kernel
     host_input: str = ""  # an input whose values make a shape
     phases: tuple[tuple[str, str | None, int], ...] = (("Building", None, 2), ("Tactics", "Building", 3))
 
@@ -165,6 +166,7 @@ class Standin:
                 "ExecutionContextAllocationStrategy", ["STATIC", "ON_PROFILE_CHANGE", "USER_MANAGED"], start=0
             ),
             "TensorIOMode": IntEnum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"], start=0),
+            "LayerInformationFormat": IntEnum("LayerInformationFormat", ["ONELINE", "JSON"], start=0),
             "float32": DataType.FLOAT,
             "float16": DataType.HALF,
             "bfloat16": DataType.BF16,
@@ -454,11 +456,36 @@ class Engine:
     def is_shape_inference_io(self, name: str) -> bool:
         return name == self.standin.faults.host_input
 
+    def create_engine_inspector(self) -> Inspector:
+        return Inspector(self)
+
     def create_execution_context(self, strategy: int) -> Context | None:
         if self.standin.fails("create_execution_context"):
             self.logger.log(Severity.ERROR, "Error Code 2: OutOfMemory (requested size was 1073741824 bytes)")
             return None
         return Context(self)
+
+
+class Inspector:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def get_engine_information(self, format: int) -> str:
+        """Layers as in NVIDIA/TensorRT issue 4397; those of other profiles have the number in their names."""
+        assert format == 1
+        model = onnx.load(self.engine.plan["onnx"], load_external_data=False)
+        fused = {node.output[0] for node in model.graph.node if node.op_type in ("Attention", "Softmax")}
+        tactics = {True: "_gemm_mha_v2_0x957a2fe283f77dcf35c142c1390a3e6a", False: "__myl_AddMul_0x1f"}
+        layers = [
+            {
+                "Name": f"{node.name}_myl0_{number}" + (f" [profile {profile}]" if profile else ""),
+                "LayerType": "kgen",
+                "TacticName": tactics[self.engine.standin.faults.fused and node.output[0] in fused],
+            }
+            for profile in range(self.engine.num_optimization_profiles)
+            for number, node in enumerate(model.graph.node)
+        ]
+        return json.dumps({"Layers": layers, "Bindings": []})
 
 
 class Context:

@@ -194,6 +194,7 @@ def describe_plans(artifact: Artifact) -> list[str]:
         rows = ", ".join(map(str, plan.batch_sizes))
         lines.append(
             f"tensorrt {plan.facts.tensorrt}, {plan.precision}, batches of {rows} rows, {plan.facts.gpu}"
+            + ("" if plan.attentions is None else f", {plan.attentions} fused attentions")
             + ("" if plan.capture else ", without CUDA graphs")
         )
     return lines

@@ -173,7 +173,7 @@ class Made(Record, frozen=True):
     bytes: Annotated[Count, Meta(description="of the plan")]
 
 
-class PlanDocument(Document, frozen=True, kw_only=True, tag="rate.plan/3"):
+class PlanDocument(Document, frozen=True, kw_only=True, tag="rate.plan/4"):
     """plans/<key16>.json of an artifact: a TensorRT plan for one kind of machine."""
 
     key: Annotated[Sha256, Meta(description="digest of the facts; its first 16 digits name the files")]
@@ -182,4 +182,7 @@ class PlanDocument(Document, frozen=True, kw_only=True, tag="rate.plan/3"):
     sha256: Annotated[Sha256, Meta(description="of the plan")]
     capture: Annotated[bool, Meta(description="batches are replayed as CUDA graphs")]
     parity: Annotated[dict[str, Parity], Meta(min_length=1, description="batch size -> distance from the source")]
+    attentions: Annotated[
+        Count | None, Meta(description="fused, in the kernels of the batch size with the fewest; null: not told")
+    ]
     made: Made

@@ -55,6 +55,7 @@ def describe(artifact: Artifact) -> str:
             for form, parity in artifact.parity.items()
             if parity.precision != "f32"
         ),
+        *(("attention", text) for text in _attention(artifact)),
         *(("int8", text) for text in _int8(artifact)),
         *(("plan", text) for text in describe_plans(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),
@@ -73,6 +74,17 @@ def _int8(artifact: Artifact) -> list[str]:
         "among them",
         *(f"against f32 by swaps, {flips}" for flips in int8.changes.heads),
     ]
+
+
+def _attention(artifact: Artifact) -> list[str]:
+    """Say of each half graph which form its attentions have; nothing where onnx is not installed to read them."""
+    from rate.export.precision.attention import forms_of
+    from rate.machine import installed
+
+    halves = [form for form, parity in artifact.parity.items() if parity.precision in ("fp16", "bf16")]
+    if not (halves and installed("onnx")):
+        return []
+    return [f"{form.removeprefix('pixels-')}: {forms_of(artifact.path / artifact.graphs[form])}" for form in halves]
 
 
 def _classes(names: tuple[str, ...]) -> str:

@@ -113,7 +113,7 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
         artifact = _build(model, tokens, draft, options, notify)
         if options.precision in KINDS:
             notify(f"writing the graph in {options.precision}, and comparing its logits with every half rounded")
-            artifact = add_half(artifact, options.precision)
+            artifact = add_half(artifact, options.precision, options.forms)
         if data is not None:
             prove = partial(measure_flips, pictures=data.samples, allowed=options.max_flips, say=notify)
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")

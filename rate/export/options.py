@@ -41,6 +41,16 @@ class ExportOptions(Settings):
             "auto": "fp16 with --format tensorrt, else f32",
         },
     )
+    attention: str = option(
+        "auto",
+        "Form of attention in a graph in fp16 or bf16",
+        choices={
+            "auto": "the fastest that passes the proof",
+            "operation": "one operation of opset 23",
+            "half": "a softmax in half",
+            "f32": "a softmax in f32",
+        },
+    )
     format: str = option("onnx", choices={"onnx": "", "tensorrt": "also a plan for the GPU of this machine"})
     plan_batch: tuple[int, ...] = option(
         PLAN_BATCH,
@@ -72,6 +82,7 @@ class ExportOptions(Settings):
         if self.precision == "auto":
             object.__setattr__(self, "precision", "fp16" if self.format == "tensorrt" else "f32")
         self._check_int8()
+        self._check_half()
         self._check_plan()
         if self.crop_pct is not None and not (math.isfinite(self.crop_pct) and 0.0 < self.crop_pct <= 1.0):
             raise ConfigError(f"--crop-pct must lie in (0, 1], got {self.crop_pct}; 0.875 is usual")
@@ -87,6 +98,17 @@ class ExportOptions(Settings):
             raise ConfigError(f"--plan-batch must be numbers of rows from 1 to 4096, got {list(self.plan_batch)}")
         if self.format != "tensorrt" and self.plan_batch != PLAN_BATCH:
             raise ConfigError("--plan-batch is for --format tensorrt; leave it out, or add it")
+
+    def _check_half(self) -> None:
+        if self.attention != "auto" and self.precision not in ("fp16", "bf16"):
+            raise ConfigError(
+                f"--attention {self.attention} is for --precision fp16 and bf16; leave it out, or add one"
+            )
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms of attention to try, in order."""
+        return ("operation", "half", "f32") if self.attention == "auto" else (self.attention,)
 
     def _check_int8(self) -> None:
         if self.precision == "int8" and self.calibrate is None:

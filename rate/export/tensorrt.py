@@ -38,10 +38,13 @@ from rate.artifacts.plans import (
     write_plan,
 )
 from rate.artifacts.records import Made, Parity
+from rate.backends.base import Graph
 from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
 from rate.errors import ArtifactError, BackendError, ParityError, StorageError, UsageError
 from rate.export.options import ExportOptions
+from rate.export.plan_layers import fused_attentions
+from rate.export.precision.attention import forms_of
 from rate.files import remove_leftovers, try_writing, write_atomically
 from rate.types import Json
 from rate.version import __version__
@@ -62,7 +65,10 @@ _VOLUME = 2**31 - 1  # largest number of elements of a tensor
 _IMAGES, _SIDE = 1024, 64  # largest number of image slots, and largest grid side
 _USUAL_IMAGES, _USUAL_SIDE = 8, 7  # sizes for which the kernels are chosen
 
-_ELSEWHERE = "use --format onnx and another --backend, or report the model"
+_ELSEWHERE = (
+    "use --format onnx and another --backend, or report the model; for TensorRT before 10.14, which "
+    "has no operation for attention, export with --attention half"
+)
 
 
 def planned_artifact(source: str, out: Path | None, options: ExportOptions) -> Path | None:
@@ -123,6 +129,7 @@ def build_plan(
     made = Made(__version__, round(time.monotonic() - began, 1), len(content))
     spec = TensorRtSpec(graph, path, hashlib.sha256(content).hexdigest(), sizes)
     capture, parity = _check_plan(artifact, spec, content, notify)
+    attentions = _fused(library, graph, content, notify)
     plan = Plan(
         path=path,
         key=key_of(facts),
@@ -131,6 +138,7 @@ def build_plan(
         sha256=spec.sha256,
         capture=capture,
         parity=parity,
+        attentions=attentions,
         made=made,
     )
     write_plan(plan)
@@ -278,6 +286,18 @@ class BuildProgress:
                 self._observe(self._done / self._outer[1], phase)
             except BaseException as error:
                 self.failure = error
+
+
+def _fused(library: Any, graph: Graph, content: bytes, notify: Notify) -> int | None:
+    """Count the fused attentions of a plan, and tell if they are fewer than those of its graph."""
+    fused, held = fused_attentions(library, open_log(library), content), forms_of(graph.path).total
+    if fused is not None and fused < held:
+        notify(
+            f"TensorRT fused {fused} of {held} attentions, the others are slower; try another --attention, "
+            + ("--precision fp16, " if graph.precision == "f32" else "")
+            + "or a newer TensorRT"
+        )
+    return fused
 
 
 def _make_folder(folder: Path) -> None:

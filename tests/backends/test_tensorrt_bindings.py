@@ -27,6 +27,7 @@ CLASSES = {
     standin.Config: "IBuilderConfig",
     standin.Context: "IExecutionContext",
     standin.Engine: "ICudaEngine",
+    standin.Inspector: "EngineInspector",
     standin.ILogger: "ILogger",
     standin.IProgressMonitor: "IProgressMonitor",
     standin.Network: "INetworkDefinition",

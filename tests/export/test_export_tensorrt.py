@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from standin_tensorrt import Standin
 
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.parity import check_parity
-from rate.artifacts.plans import Plan, key_of, plan_spec, planned, read_plan
+from rate.artifacts.plans import Plan, describe_plans, key_of, plan_spec, planned, read_plan
 from rate.artifacts.records import PlanDocument
 from rate.backends.batches import INPUTS, ROW_INPUTS
 from rate.backends.tensorrt import TensorRtSpec
@@ -390,3 +391,14 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], mess
 
 def test_the_sample_model_has_the_size_that_these_tests_assume(artifact) -> None:
     assert artifact.geometry.size == onnx_models.SIZE == 24
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_fused_attentions_are_counted_and_missing_ones_told(standin, tiny_vit, tmp_path: Path, fused: bool) -> None:
+    artifact = load_artifact(Path(shutil.copytree(tiny_vit.artifact, tmp_path / "vit")))
+    standin.faults.fused = fused
+    said: list[str] = []
+    plan = build_plan(artifact, "f32", (4, 16), said.append)
+    assert plan.attentions == (2 if fused else 0)
+    assert any("TensorRT fused 0 of 2 attentions" in text for text in said) != fused
+    assert f"{plan.attentions} fused attentions" in describe_plans(artifact)[0]

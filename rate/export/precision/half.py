@@ -1,8 +1,10 @@
 """fp16 and bf16: the tower of the perturbed graph in half precision, in a separate graph beside the f32 one.
 
-Operations that need more precision stay in f32: the mask and what it makes of the pixels, norms, softmax, sums, powers
-and roots (including the L2 norm), and every head from its matrix product to the logits. Inputs and outputs of the graph
-stay f32. The precision is part of the graph, so every runtime computes the same.
+Operations that need more precision stay in f32: the mask and what it makes of the pixels, norms, sums, powers and roots
+(including the L2 norm), and every head from its matrix product to the logits. Inputs and outputs of the graph stay f32.
+The precision is part of the graph, so every runtime computes the same.
+
+Attention has three forms, of which the fastest that passes the proof is kept (`rate.export.precision.half_proof`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from rate.errors import RateError, need
 from rate.export.graph.onnx_walk import reads, save
+from rate.export.precision.attention import attentions, fuse
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -47,16 +50,28 @@ _LARGEST = {"fp16": 65504.0, "bf16": 3.3895314e38}
 _IMAGE = "pixels"
 
 
-def halve(graph: Path, out: Path, precision: str) -> None:
+FORMS = ("operation", "half", "f32")
+"""The forms of attention, the fastest first: one operation, a softmax in half, and a softmax in f32 between casts."""
+
+
+def halve(graph: Path, out: Path, precision: str, form: str = "f32") -> bool:
     """Write the f32 perturbed ``graph`` in ``precision`` to ``out`` and its weights to ``out`` + ".data".
+
+    ``form``: one of `FORMS`. Returns False, and writes nothing, if the graph has no attention to write in that form.
 
     Raises:
         RateError: no part of the model can be computed in that precision.
     """
     onnx = need("onnx", "export")
-    types = element_types(onnx.load(str(graph), load_external_data=False))
-    model = onnx.load(str(graph))
-    plan = make_plan(model, types, precision)
+    bare, model = onnx.load(str(graph), load_external_data=False), onnx.load(str(graph))
+    if form == "operation":
+        axes = tensor_axes(bare)
+        if not (fuse(bare, axes) and fuse(model, axes)):
+            return False
+    elif form == "half" and not any(attentions(bare)):
+        return False
+    types = element_types(bare)
+    plan = make_plan(model, types, precision, form == "half")
     if not any(model.graph.node[index].op_type in PRODUCTS for index in plan.nodes):
         raise RateError(
             f"no matrix product or convolution of this model can be computed in {precision} at opset "
@@ -64,6 +79,7 @@ def halve(graph: Path, out: Path, precision: str) -> None:
         )
     _Writer(model, plan, precision).rewrite()
     save(model, out)
+    return True
 
 
 def element_types(model: ModelProto) -> dict[str, int]:
@@ -72,6 +88,14 @@ def element_types(model: ModelProto) -> dict[str, int]:
     graph = inferred.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+def tensor_axes(model: ModelProto) -> dict[str, int]:
+    """Map each tensor name to its number of axes, as far as it is known without running the model."""
+    inferred: ModelProto = need("onnx", "export").shape_inference.infer_shapes(model)
+    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    shaped = (value for value in values if value.type.tensor_type.HasField("shape"))
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in shaped}
 
 
 @dataclass(slots=True)
@@ -84,9 +108,10 @@ class HalfPlan:
     tensors: dict[str, bool] = field(default_factory=dict)
 
 
-def make_plan(model: ModelProto, types: dict[str, int], precision: str) -> HalfPlan:
-    """Decide the precision of every node of a perturbed ``model``; see the module's docstring."""
+def make_plan(model: ModelProto, types: dict[str, int], precision: str, soft: bool = False) -> HalfPlan:
+    """Decide the precision of every node of a perturbed ``model``; ``soft``: the softmax of attention is half, too."""
     plan, opset = HalfPlan(types), _opset(model)
+    halved = {one.softmax for one in attentions(model)} if soft else set()
     heads, seen = _heads(model), {_IMAGE}
     for index, node in enumerate(model.graph.node):
         inputs = set(reads(node))
@@ -97,7 +122,7 @@ def make_plan(model: ModelProto, types: dict[str, int], precision: str) -> HalfP
         if not (behind or product):
             continue
         able = index not in heads and _exists(node, types, opset, precision)
-        if able and (product or (node.op_type in _FOLLOWING and all(behind))):
+        if able and (product or ((node.op_type in _FOLLOWING or index in halved) and all(behind))):
             plan.nodes.add(index)
         small = index not in heads and (index in plan.nodes or product or node.op_type in NORMS)
         plan.tensors |= {name: small for name in node.output if types.get(name) == FLOAT}

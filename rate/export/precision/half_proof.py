@@ -7,6 +7,7 @@ result of a device with f32 accumulators.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,9 @@ from rate.artifacts.parity_sample import ParitySample, load_sample
 from rate.artifacts.records import Parity
 from rate.backends.base import Graph
 from rate.backends.onnxruntime import OrtSpec
-from rate.errors import need
+from rate.errors import BackendError, ParityError, RateError, UsageError, need
 from rate.export.graph.share_weights import share_weights
-from rate.export.precision.half import FLOAT, KINDS, element_types, halve
+from rate.export.precision.half import FLOAT, FORMS, KINDS, element_types, halve
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 _TRIAL = "rounded.onnx"
 
 
-def add_half(artifact: Artifact, precision: str) -> Artifact:
+def add_half(artifact: Artifact, precision: str, forms: Sequence[str] = FORMS) -> Artifact:
     """Write every graph of ``artifact`` also in ``precision`` into the artifact's folder, after a proof.
 
     Args:
         artifact: complete, in f32.
         precision: fp16 | bf16.
+        forms: the forms of attention to try, in order; the first one that the proof accepts is kept.
 
     Raises:
         ParityError: the half graph is too far from the source: its activations need the range or digits of an f32.
@@ -45,11 +47,9 @@ def add_half(artifact: Artifact, precision: str) -> Artifact:
     for form in artifact.graphs:
         name = f"{form}-{precision}"
         graph = replace(artifact.graph(form), path=folder / f"{name}.onnx", precision=precision)
-        halve(artifact.graph(form).path, graph.path, precision)
-        if form != "pixels":
-            share_weights(graph.path, folder / graphs[f"pixels-{precision}"])
+        first = None if form == "pixels" else folder / graphs[f"pixels-{precision}"]
+        proven[name] = _write_proven(artifact.graph(form).path, graph, first, load_sample(artifact, form), forms)
         graphs[name] = graph.path.name
-        proven[name] = prove(graph, load_sample(artifact, form))
     written = [path.name for name in graphs.values() for path in folder.glob(f"{name}*")]
     whole = structs.replace(
         artifact,
@@ -60,6 +60,24 @@ def add_half(artifact: Artifact, precision: str) -> Artifact:
     )
     write_artifact(whole)
     return whole
+
+
+def _write_proven(f32: Path, graph: Graph, first: Path | None, sample: ParitySample, forms: Sequence[str]) -> Parity:
+    """Write ``graph`` in the first of ``forms`` that passes; ``first``: a graph whose weights it shares."""
+    refused: RateError | None = None
+    for form in forms:
+        # What has no attention is the same in every form, and is written in the last one.
+        if not halve(f32, graph.path, graph.precision, form):
+            continue
+        if first is not None:
+            share_weights(graph.path, first)
+        try:
+            return prove(graph, sample)
+        except (ParityError, BackendError) as error:
+            refused = error
+    if refused is None:
+        raise UsageError(f"{f32} has no attention to write as {' or '.join(forms)}; leave --attention out")
+    raise refused
 
 
 def prove(graph: Graph, sample: ParitySample) -> Parity:
