@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from rate.engine.choose_backend import open_backend
 from rate.execution import Execution
 from rate.kernels.rise import Rise
 from rate.kernels.saliency import Method
-from rate.types import Bool, Float32, Float64, Prepared, Rows
+from rate.types import OUTSIDE, Bool, Float32, Float64, Prepared, Rows
 
 TAG = round(SIZE * 0.14)
 BATCH = 50
@@ -47,16 +47,16 @@ def cases_of(artifact: Artifact, data: Path, shortcut: str, kind: str) -> list[C
     """Every picture of the split test, for a model of one ``kind``: object, or the name of the shortcut."""
     found = []
     with open_backend(artifact, Execution()) as backend:
-        backend.bind(_PLAIN, 1)
+        backend.bind(_PLAIN, 2)
         for sample in read_manifest(data, split="test").samples:
             prepared = prepare(sample, artifact.geometry)
             label = artifact.heads[0].classes.index(sample.label)
             regions = _regions(prepared.region, shortcut)
             hole = _grown(regions["box"], 3)
             away = _tag_block(TAG + 2) if shortcut == "tag" else ~hole
-            pixels = prepared.pixels
+            everything = np.ones_like(hole)
             clean, nothing, no_object, no_shortcut = (
-                _forward(backend, image) for image in (pixels, 0 * pixels, pixels * ~hole, pixels * ~away)
+                _without(backend, prepared, gone) for gone in (~everything, everything, hole, away)
             )
             own, other = (no_object, no_shortcut) if kind == "object" else (no_shortcut, no_object)
             planted_so = own.argmax() != label and other.argmax() == label
@@ -87,9 +87,11 @@ def _grown(region: Bool, by: int) -> Bool:
     return grown
 
 
-def _forward(backend: Backend, pixels: Float32) -> Float64:
-    backend.put(0, pixels.astype(np.float32))
-    [logits] = backend.submit(clean_rows(_PLAIN, np.zeros(1, np.int64))).wait().values()
+def _without(backend: Backend, prepared: Prepared, gone: Bool) -> Float64:
+    """Logits [c] of a picture with the mean colour, which is in slot 1, in the place of some pixels."""
+    backend.put(0, prepared.picture, gone * np.uint8(255))
+    rows = replace(clean_rows(_PLAIN, np.zeros(1, np.int64)), fill=np.ones(1, np.int64), side=np.full(1, OUTSIDE))
+    [logits] = backend.submit(rows).wait().values()
     return logits[0].astype(np.float64)
 
 
@@ -101,9 +103,9 @@ def logits_of(work: Path, artifact: Artifact, who: str, name: str, method: Metho
     found = np.empty((len(cases), method.count, len(CLASSES)), np.float32)
     waiting: deque[tuple[int, slice, Pending]] = deque()
     with open_backend(artifact, Execution()) as backend:
-        backend.bind(method.perturbation, SLOTS + 1)  # the last one holds zeros
+        backend.bind(method.perturbation, SLOTS + 1)  # the last one is the mean colour
         for k, case in enumerate(cases):
-            backend.put(k % SLOTS, case.prepared.pixels)
+            backend.put(k % SLOTS, case.prepared.picture)
             masks = method.draw(case.prepared.sample.id, 0, method.count)
             for start in range(0, method.count, BATCH):
                 part = slice(start, min(start + BATCH, method.count))

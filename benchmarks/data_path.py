@@ -1,9 +1,10 @@
-"""Images/s of decoding and geometry with the region, by threads, against torchvision's bare decode and resize.
+"""Images/s a core from files to what a device is given, by stage, and how many cores a fast device then takes.
 
-Both read the same JPEGs from memory-cached files. The bare form stops at 8-bit pixels of the resized image; `prepare`
-also crops, normalises and makes the region. Rounds are interleaved in one process. Target: 0.9.
+All times are CPU seconds of one thread, so other work on the machine does not count. Files are in the memory of the
+system. Photographs are made unless a manifest of real ones is named; one set has boxes, one has masks.
+The engine's own share is that of `benchmarks.host` under swaps until clear.
 
-    python -m benchmarks.data_path [--images 200] [--rounds 5] [--manifest FILE]
+    python -m benchmarks.data_path [--images 100] [--rounds 5] [--manifest FILE] [--name data_path]
 """
 
 from __future__ import annotations
@@ -12,54 +13,120 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from benchmarks import photographs, record
+import numpy as np
+from PIL import Image
+
+from benchmarks import host, photographs, record
+from rate.config import Measurement
 from rate.data.images.geometry import Geometry
-from rate.data.images.prepare import pixel_path, prepare
+from rate.data.images.prepare import decoded, pixel_path, prepare, upright_rgb
 from rate.data.manifest import read_manifest
+from rate.data.storage.location import read_bytes
+from rate.kernels.region import cut_of_swaps
 from rate.types import Sample
 
 GEOMETRY = Geometry(224, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-THREADS = (1, 2)
+FORWARDS = 17
+"""Forwards of an image under swaps until clear: eight pictures twice, and itself."""
+
+DEVICES = (1_000, 10_000, 20_000)
+"""Forwards a second of a device."""
+
+TARGET = 1.5
+"""Cores for a device of 10,000 forwards a second."""
+
+Samples = tuple[Sample, ...]
+T = TypeVar("T")
 
 
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--manifest", type=Path, help="real photographs; synthetic ones of their size if not given")
+    parser.add_argument("--manifest", type=Path, help="real photographs with boxes, too")
+    parser.add_argument("--name", default="data_path", help="of the record")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        data = arguments.manifest or photographs.write(Path(folder), arguments.images, 10)[0]
-        samples = read_manifest(data).samples[: arguments.images]
-        contestants = {"prepare": partial(prepare, geometry=GEOMETRY), "torchvision": bare_torchvision()}
-        rates: dict[str, list[float]] = {}
-        for _ in range(arguments.rounds + 1):
-            for name, work in contestants.items():
-                for threads in THREADS:
-                    rates.setdefault(f"{name}_{threads}", []).append(images_per_s(work, samples, threads))
-    measured = {name: values[1:] for name, values in rates.items()}  # the first round warms up
+        sets = sets_of(Path(folder), arguments.images, arguments.manifest)
+        forwards = float(str(host.measured("swap auto", 1, 256, None, 4.0)["forwards_per_cpu_s"]))
+        measured = {name: figures(samples, arguments.rounds, forwards) for name, samples in sets.items()}
     record.write(
-        "data_path",
+        arguments.name,
         {
             "pixel_path": pixel_path(),
-            "photographs": "real" if arguments.manifest else "synthetic, 500x375",
-            "images": len(samples),
+            "images": arguments.images,
             "rounds": arguments.rounds,
-            "images_per_s": {name: round(statistics.median(values), 1) for name, values in measured.items()},
-            "prepare_over_torchvision": {
-                str(threads): ratio(measured[f"prepare_{threads}"], measured[f"torchvision_{threads}"])
-                for threads in THREADS
-            },
-            "two_threads_over_one": ratio(measured["prepare_2"], measured["prepare_1"]),
-            "target": 0.9,
+            "forwards_an_image": FORWARDS,
+            "engine_forwards_per_cpu_s": forwards,
+            "target_cores_at_10000": TARGET,
+            "sets": measured,
         },
     )
+
+
+def sets_of(folder: Path, images: int, manifest: Path | None) -> dict[str, Samples]:
+    """The samples of every set by its name."""
+    data, _ = photographs.write(folder, images, 10)
+    made = read_manifest(data).samples
+    masked = folder / "masked.csv"
+    rows, columns = np.mgrid[:375, :500]
+    disc = (rows - 190) ** 2 / 110**2 + (columns - 240) ** 2 / 120**2 < 1
+    Image.fromarray(disc.astype(np.uint8) * 255).save(folder / "mask.png")
+    masked.write_text("image,label,mask\n" + "".join(f"{k}.jpg,a,mask.png\n" for k in range(images)))
+    found = {"500x375, boxes": made, "500x375, masks": read_manifest(masked).samples}
+    return found | ({} if manifest is None else {f"{manifest.parent.name}": read_manifest(manifest).samples[:images]})
+
+
+def figures(samples: Samples, rounds: int, forwards_per_cpu_s: float) -> dict[str, object]:
+    """Images a CPU second of every way to read a set, CPU milliseconds of every stage of the usual one, and cores."""
+    ways = {"prepare": partial(prepare, geometry=GEOMETRY), "bare torchvision": bare_torchvision()}
+    whole = {name: milliseconds(way, samples, rounds) for name, way in ways.items()}
+    parts = stages(samples, rounds)
+    return {
+        "images_per_cpu_s": {name: round(1e3 / took, 1) for name, took in whole.items()},
+        "stages_ms": {name: round(took, 3) for name, took in parts.items()},
+        "bytes_an_image": uploaded(samples[0]),
+        "cores": cores(whole["prepare"], parts["cut of swaps"], forwards_per_cpu_s),
+    }
+
+
+def stages(samples: Samples, rounds: int) -> dict[str, float]:
+    """CPU milliseconds an image of each stage, from the results of the one before; the region is in the rest."""
+    data = [read_bytes(sample.image, sample.image_stamp) for sample in samples]
+    images = [decoded(one, "", upright_rgb) for one in data]
+    crops = [GEOMETRY.image_to_crop(image) for image in images]
+    regions = [prepare(sample, GEOMETRY).region for sample in samples]
+    boxed, usual = samples[0].boxes is not None, Measurement()
+    return {
+        "read": milliseconds(lambda sample: read_bytes(sample.image, sample.image_stamp), samples, rounds),
+        "decode": milliseconds(lambda one: decoded(one, "", upright_rgb), data, rounds),
+        "resize and crop": milliseconds(GEOMETRY.image_to_crop, images, rounds),
+        "pixels": milliseconds(GEOMETRY.crop_to_picture, crops, rounds),
+        "cut of swaps": milliseconds(lambda one: cut_of_swaps(one, boxed, usual.margin, usual.ramp), regions, rounds),
+    }
+
+
+def uploaded(sample: Sample) -> int:
+    """Bytes that a device is given for an image and its region."""
+    ready, usual = prepare(sample, GEOMETRY), Measurement()
+    cut = cut_of_swaps(ready.region, sample.boxes is not None, usual.margin, usual.ramp)
+    return sum(array.nbytes for array in (ready.picture.levels, ready.picture.zero, ready.picture.scale, cut))
+
+
+def cores(prepare_ms: float, cut_ms: float, forwards_per_cpu_s: float) -> dict[str, dict[str, float]]:
+    """Cores that a device of so many forwards a second takes for reading, for the engine, and together."""
+    found = {}
+    for device in DEVICES:
+        read = device / FORWARDS * (prepare_ms + cut_ms) / 1e3
+        engine = device / forwards_per_cpu_s
+        found[str(device)] = {"read": round(read, 2), "engine": round(engine, 2), "all": round(read + engine, 2)}
+    return found
 
 
 def bare_torchvision() -> Callable[[Sample], object]:
@@ -78,18 +145,15 @@ def bare_torchvision() -> Callable[[Sample], object]:
     return work
 
 
-def images_per_s(work: Callable[[Sample], object], samples: tuple[Sample, ...], threads: int) -> float:
-    """Over all samples, in that many threads."""
-    with ThreadPoolExecutor(threads) as pool:
-        began = time.perf_counter()
-        for _ in pool.map(work, samples):
-            pass
-        return len(samples) / (time.perf_counter() - began)
-
-
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    """Median over the rounds."""
-    return round(statistics.median(one / other for one, other in zip(ours, theirs, strict=True)), 3)
+def milliseconds(work: Callable[[T], object], items: Sequence[T], rounds: int) -> float:
+    """CPU time of one call, the median of the rounds; the first one warms up."""
+    took = []
+    for _ in range(rounds + 1):
+        began = time.process_time()
+        for item in items:
+            work(item)
+        took.append((time.process_time() - began) / len(items) * 1e3)
+    return statistics.median(took[1:])
 
 
 if __name__ == "__main__":

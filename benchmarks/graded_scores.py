@@ -15,6 +15,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
+from rate.data.images.geometry import Geometry
 from rate.data.make.synth import CLASSES
 from rate.kernels.region import soften_region
 from rate.kernels.rise import Rise
@@ -24,6 +25,9 @@ BATCH = 64
 FILLS = 16
 FEW = 8
 POOL = 128
+GEOMETRY = Geometry(64, 64, (0.5,) * 3, (0.25,) * 3)
+"""As the encoders of the study are given pictures."""
+
 CHOSEN = ("pictures", "covered", "covered quarter", "most covered")
 METHOD = Rise(64, 7, (0.1, 0.3, 0.5, 0.7, 0.9), "fixed", 512, 0)
 
@@ -57,7 +61,7 @@ class Pictures:
             rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
             region = np.zeros_like(region)
             region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-        return soften_region(region, by, soft)
+        return soften_region(region, by, soft) / np.float32(255)
 
     @cached_property
     def order(self) -> Int64:
@@ -180,11 +184,11 @@ class Scores:
 
 
 def _forward(backend: Backend, images: Float32) -> dict[str, Float32]:
-    """Logits [m,c] of pictures [m,3,h,w] as they are."""
+    """Logits [m,c] of pictures [m,3,h,w], rounded to levels."""
     parts = []
     for start in range(0, len(images), BATCH):
         some = images[start : start + BATCH].astype(np.float32)
         for slot, pixels in enumerate(some):
-            backend.put(slot, pixels)
+            backend.put(slot, GEOMETRY.picture(np.rint(255 * (pixels * 0.25 + 0.5)).clip(0, 255).astype(np.uint8)))
         parts.append(backend.submit(clean_rows(METHOD.perturbation, np.arange(len(some)))).wait())
     return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}

@@ -32,9 +32,10 @@ from rate.engine.verdicts.fills import Fills
 from rate.engine.verdicts.prediction import Head
 from rate.execution import Execution
 from rate.kernels.separable import Perturbation
-from rate.types import INSIDE, Float32, Pixels, Prepared, Region, Rows, Sample, SoftRegion
+from rate.types import INSIDE, Picture, Prepared, Region, Rows, Sample, SoftRegion
 
 CLASSES, SIZE, IMAGES = 1000, 224, 16
+GEOMETRY = Geometry(SIZE, SIZE, (0.0,) * 3, (1.0,) * 3)
 POOL = 64
 """Batches of logits that take turns."""
 
@@ -70,13 +71,13 @@ class Device:
         """See `Backend`."""
         self._perturbation, self._images = perturbation, HostImages(slots, perturbation.size)
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
-        self._images.put(slot, pixels, region)
+        self._images.put(slot, picture, region)
 
     def submit(self, rows: Rows) -> Answer:
         """Queue a batch behind those before it."""
-        check_rows(rows, self._perturbation, len(self._images.pixels))
+        check_rows(rows, self._perturbation, len(self._images.levels))
         if self._pace is not None:
             took = len(rows) / self._pace
             self._ends = max(self._ends, time.perf_counter()) + took
@@ -149,15 +150,15 @@ def run(engine: Engine, source: Prefetch, seconds: float) -> tuple[int, float]:
     return forwards, wall
 
 
-def images() -> dict[str, tuple[Pixels, Region]]:
-    """Pixels and a region of every image."""
+def images() -> dict[str, tuple[Picture, Region]]:
+    """A picture and a region of every image."""
     rng = np.random.default_rng(1)
     found = {}
     for k in range(IMAGES):
         region = np.zeros((SIZE, SIZE), np.bool_)
         top, left = rng.integers(0, SIZE // 2, 2)
         region[top : top + SIZE // 3, left : left + SIZE // 3] = True
-        found[str(k)] = rng.standard_normal((3, SIZE, SIZE), np.float32), region
+        found[str(k)] = GEOMETRY.picture(rng.integers(0, 256, (3, SIZE, SIZE)).astype(np.uint8)), region
     return found
 
 
@@ -174,7 +175,7 @@ def job_of(measurement: Measurement, heads: int, batch: int) -> Job:
     )
     return Job(
         heads=tuple(Head(str(k), names) for k in range(heads)),
-        geometry=Geometry(SIZE, SIZE, (0.0,) * 3, (1.0,) * 3),
+        geometry=GEOMETRY,
         samples=(),
         measurement=measurement,
         execution=Execution(batch=batch),

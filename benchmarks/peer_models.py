@@ -152,15 +152,13 @@ class Forms:
     def pixels(self) -> Path:
         """f32 [k,3,h,w] of the images."""
         path = (self.folder / "pixels.npy").resolve()
-        np.save(path, np.stack([one.pixels for one in self._prepared()]))
+        np.save(path, np.stack([one.picture.pixels for one in self._prepared()]))
         return path
 
     def pictures(self) -> Path:
         """u8 [k,h,w,3] of the images."""
-        path, geometry = (self.folder / "pictures.npy").resolve(), self._loaded.geometry
-        mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (geometry.mean, geometry.std))
-        levels = [255.0 * (one.pixels * std + mean) for one in self._prepared()]
-        np.save(path, np.stack([np.rint(one).clip(0, 255).astype(np.uint8).transpose(1, 2, 0) for one in levels]))
+        path = (self.folder / "pictures.npy").resolve()
+        np.save(path, np.stack([one.picture.view for one in self._prepared()]))
         return path
 
     def onnx(self) -> Path:

@@ -109,8 +109,8 @@ def _logits(artifact: Artifact, prepared: Prepared, design: Rise, threads: int) 
         out[part] = pending.wait()[head.name][:, best]
 
     with open_backend(artifact, Execution(threads=threads)) as backend:
-        backend.bind(design.perturbation, SLOTS + 1)  # the last one holds zeros
-        backend.put(0, prepared.pixels)
+        backend.bind(design.perturbation, SLOTS + 1)  # the last one is the mean colour
+        backend.put(0, prepared.picture)
         plain = clean_rows(design.perturbation, np.array([0, SLOTS]))
         logits = backend.submit(plain).wait()[head.name]
         best = int(logits[0].argmax())

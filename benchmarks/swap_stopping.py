@@ -139,11 +139,11 @@ class Photograph:
     def __init__(self, artifact: Artifact, backend: Backend, sample: Sample, others: list[Sample]) -> None:
         self._backend, self._head = backend, artifact.heads[0].name
         self.prepared: Prepared = prepare(sample, artifact.geometry)
-        backend.put(0, self.prepared.pixels)
+        backend.put(0, self.prepared.picture)
         sketches = []
         for slot, other in enumerate(others, 1):
             fill = prepare(other, artifact.geometry)
-            backend.put(slot, fill.pixels)
+            backend.put(slot, fill.picture)
             sketches.append(sketch(fill.region))
         self._sketches = np.stack(sketches)
         slots = np.arange(1 + len(others))
@@ -161,7 +161,7 @@ class Photograph:
 
     def case(self, photograph: int, region: Bool, own: bool) -> Case:
         """Swap one region: the reference, then the run until every rule has ended it."""
-        self._backend.put(0, self.prepared.pixels, region.astype(np.float32))
+        self._backend.put(0, self.prepared.picture, region * np.uint8(255))
         half = len(self._sketches) // 2
         reference = self._reference(self._order(region, slice(half, None)))
         met, both = self._order(region, slice(half)), np.empty((ROWS_PER_FILL, 0))

@@ -34,8 +34,8 @@ Pixels: TypeAlias = Annotated[Float32, "3 h w"]
 """A normalised image: 0 is the channel mean."""
 Region: TypeAlias = Annotated[Bool, "h w"]
 """True where a pixel is valid evidence."""
-SoftRegion: TypeAlias = Annotated[Float32, "h w"]
-"""A region with weights in [0, 1]."""
+SoftRegion: TypeAlias = Annotated[UInt8, "h w"]
+"""A region with weights in 255ths: 255 = inside, 0 = outside."""
 Grids: TypeAlias = Annotated[Float32, "n s s"]
 """The grids of masks; see `rate.kernels.separable`."""
 Offsets: TypeAlias = Annotated[Int64, "n 2"]
@@ -106,11 +106,39 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An image as a device holds it: 8-bit levels, of which a model sees (levels - zero) * scale."""
+
+    levels: Annotated[UInt8, "3 h w"]
+    zero: Annotated[Float32, "3"]  # the level of each channel that the model sees as 0
+    scale: Annotated[Float32, "3"]  # what the model sees of one level
+
+    @classmethod
+    def of_colour(cls, colour: Annotated[Float32, "3"], size: int) -> Picture:
+        """Make a picture [3,size,size] of one normalised colour, which the model sees exactly.
+
+        >>> Picture.of_colour(np.array([0.1, -0.2, 0.0], np.float32), 1).pixels.ravel().tolist()
+        [0.10000000149011612, -0.20000000298023224, 0.0]
+        """
+        return cls(np.zeros((3, size, size), np.uint8), np.full(3, -1.0, np.float32), colour.astype(np.float32))
+
+    @property
+    def view(self) -> Annotated[UInt8, "h w 3"]:
+        """The levels as an image file has them."""
+        return self.levels.transpose(1, 2, 0)
+
+    @property
+    def pixels(self) -> Pixels:
+        """What a model sees."""
+        return np.asarray((self.levels - self.zero[:, None, None]) * self.scale[:, None, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A decoded sample in model pixels."""
+    """A decoded sample in the size of the model."""
 
     sample: Sample
-    pixels: Pixels
+    picture: Picture
     region: Region
     shuffled: bool = False  # whether boxes, mask and region are those of another sample
 

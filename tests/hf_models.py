@@ -13,6 +13,7 @@ from PIL import Image
 from rate.artifacts.artifact import Artifact
 from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
+from rate.data.images.geometry import Geometry
 from rate.kernels.separable import rise
 from rate.types import Float32
 
@@ -126,11 +127,21 @@ def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def noise(geometry: Geometry, count: int = 2) -> Float32:
+    """Pixels [count,3,h,w] of pictures of noise."""
+    shape = count, 3, geometry.size, geometry.size
+    levels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    return np.stack([geometry.picture(one).pixels for one in levels])
+
+
 def exported_logits(artifact: Artifact, images: Float32) -> dict[str, Float32]:
-    """Clean logits of the exported graph in ONNX Runtime for pixels [n,3,h,w]."""
-    perturbation = rise(artifact.geometry.size, 7)
+    """Clean logits of the exported graph in ONNX Runtime for the pixels [n,3,h,w] of pictures."""
+    geometry, perturbation = artifact.geometry, rise(artifact.geometry.size, 7)
+    zero, scale = (np.reshape(one, (3, 1, 1)) for one in (geometry.mean, geometry.std))
     with OrtSpec(artifact.graph()).open(perturbation, len(images)) as backend:
         for slot, pixels in enumerate(images):
-            backend.put(slot, pixels)
+            picture = geometry.picture(np.rint(255 * (pixels * scale + zero)).astype(np.uint8))
+            np.testing.assert_allclose(picture.pixels, pixels, atol=1e-5)
+            backend.put(slot, picture)
         rows = clean_rows(perturbation, np.arange(len(images)))
         return {name: values.copy() for name, values in backend.submit(rows).wait().items()}

@@ -3,7 +3,7 @@
 It mimics the return values that callers must handle, as they stand in NVIDIA's documentation and Python bindings
 (python/src/infer/pyCore.cpp and python/src/parsers/pyOnnx.cpp of the TensorRT repository):
 
-    OnnxParser.parse_from_file       bool; errors are objects whose facts are methods: node(), node_name(), desc(), ...
+    OnnxParser.parse                 bool; errors are objects whose facts are methods: node(), node_name(), desc(), ...
     IOptimizationProfile.set_shape   raises RuntimeError where min <= opt <= max does not hold
     IBuilderConfig.add_optimization_profile   index, -1 on failure
     IBuilderConfig.create_timing_cache        an ITimingCache; set_timing_cache(cache, ignore_mismatch) -> bool
@@ -18,7 +18,7 @@ It mimics the return values that callers must handle, as they stand in NVIDIA's 
 
 Version 11 lacks what its release removed (`BuilderFlag.FP16`, `NetworkDefinitionCreationFlag.EXPLICIT_BATCH`, ...), so
 code that works with both uses none of it. `tests/backends/test_tensorrt_bindings.py` holds names, parameters and values
-against the real bindings. A plan here is JSON that names the ONNX file; an engine computes it with
+against the real bindings. A plan here is JSON with the ONNX graph; an engine computes it with
 ONNX Runtime, on the addresses it was given.
 
 `HostGpu` is the GPU: its memory is torch's on the CPU, and its stream does its work at once. A capture records what is
@@ -28,6 +28,7 @@ demand.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import sys
@@ -45,7 +46,8 @@ import onnxruntime
 Severity = IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"], start=0)
 _DATA_TYPES = ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "FP8", "BF16", "INT64", "INT4", "FP4", "E8M0"]
 DataType = IntEnum("DataType", _DATA_TYPES, start=0)
-_ONNX_TYPES = {1: DataType.FLOAT, 10: DataType.HALF, 7: DataType.INT64, 6: DataType.INT32, 16: DataType.BF16}
+_ONNX_TYPES = {1: DataType.FLOAT, 2: DataType.UINT8, 6: DataType.INT32, 7: DataType.INT64, 10: DataType.HALF}
+_ONNX_TYPES[16] = DataType.BF16
 _NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.INT32: np.int32}
 
 
@@ -217,7 +219,8 @@ class Builder:
         plan = {
             "version": self.standin.version,
             "gpu": self.standin.gpu.name,
-            "onnx": str(network.path),
+            "onnx": base64.b64encode(network.content).decode(),
+            "folder": str(network.path.parent),
             "strongly_typed": network.strongly_typed,
             "profiles": [profile.shapes for profile in config.profiles],
             "cleared": [flag.name for flag in config.cleared],
@@ -264,6 +267,7 @@ class Network:
     strongly_typed: bool
     inputs: list[Tensor] = field(default_factory=list)
     path: Path = Path()
+    content: bytes = b""
 
     @property
     def num_inputs(self) -> int:
@@ -321,19 +325,23 @@ class Parser:
     def get_error(self, index: int) -> ParserError:
         return self.errors[index]
 
-    def parse_from_file(self, path: str) -> bool:
-        if not isinstance(path, str):
-            raise TypeError("parse_from_file(): incompatible function arguments")
+    def parse(self, model: bytes, path: str | None = None) -> bool:
+        if not isinstance(model, bytes) or not isinstance(path, str):
+            raise TypeError("parse(): incompatible function arguments")
+        self.network.content = model
         try:
-            model = onnx.load(path)
+            loaded = onnx.load_from_string(model)
         except Exception as error:
             self.errors.append(ParserError(-1, "", "", f"Failed to parse the ONNX model: {error}"))
             return False
-        for number, node in enumerate(model.graph.node):
-            if node.op_type in self.UNSUPPORTED:
-                text = "No converter registered for op type"
+        self.network.inputs, self.network.path = tensors(loaded.graph.input), Path(path)
+        octets = {tensor.name for tensor in self.network.inputs if tensor.kind == DataType.UINT8}
+        for number, node in enumerate(loaded.graph.node):
+            text = "No converter registered for op type" if node.op_type in self.UNSUPPORTED else ""
+            if octets & {*node.input} and node.op_type != "Cast":
+                text = "UINT8 is only supported as network input or output"
+            if text:
                 self.errors.append(ParserError(number, node.name, node.op_type, text))
-        self.network.inputs, self.network.path = tensors(model.graph.input), Path(path)
         return not self.errors
 
 
@@ -419,13 +427,15 @@ class Runtime:
 class Engine:
     def __init__(self, standin: Standin, plan: dict[str, Any], logger: Any) -> None:
         self.standin, self.plan, self.logger = standin, plan, logger
-        model = onnx.load(plan["onnx"], load_external_data=False)
+        content = base64.b64decode(plan["onnx"])
+        model = onnx.load_from_string(content)
         self.inputs, self.outputs = tensors(model.graph.input), tensors(model.graph.output)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         # its later optimisations crash the process on graphs in f16
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        self.session = onnxruntime.InferenceSession(plan["onnx"], options, providers=["CPUExecutionProvider"])
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", plan["folder"])
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def _tensor(self, name: str) -> Tensor:
         return next(tensor for tensor in self.inputs + self.outputs if tensor.name == name)

@@ -10,9 +10,9 @@ from typing import IO, Any
 
 import numpy as np
 
-_SIZES = {"f": 4, "i": 8}
+_SIZES = {"f": 4, "i": 8, "u": 1}
 Expected = tuple[str, tuple[str | int, ...]]
-"""Kind, "f" = float32 or "i" = int64, and shape; an axis with a name has one size in all arrays."""
+"""Kind, "f" = float32, "i" = int64 or "u" = uint8, and shape; an axis with a name has one size in all arrays."""
 
 
 def read_arrays(path: Path, expected: Mapping[str, Expected]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None)
 
 def measure(sample: ParitySample, spec: BackendSpec, precision: str | None = None) -> Parity:
     """Do as `judge`, and refuse nothing."""
-    images, count, spare = len(sample.images), len(sample.rows), 2
+    images, count, spare = len(sample.pictures), len(sample.rows), 2
     references = _references(sample)
     with spec.open(sample.perturbation, images) as backend:
         _put(backend, sample, 0)
@@ -218,8 +218,8 @@ def _references(sample: ParitySample) -> dict[str, _Reference]:
 
 
 def _put(backend: Backend, sample: ParitySample, first: int) -> None:
-    for slot, (pixels, region) in enumerate(zip(sample.images, sample.region, strict=True), first):
-        backend.put(slot, pixels, region)
+    for slot, (picture, region) in enumerate(zip(sample.pictures, sample.region, strict=True), first):
+        backend.put(slot, picture, region)
 
 
 def _compared(

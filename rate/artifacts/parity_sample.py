@@ -29,15 +29,16 @@ from rate.kernels.region import soften_region
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation
 from rate.kernels.tokens import RiseTokens
-from rate.types import GRID, INSIDE, OUTSIDE, Float32, Pixels, Rows, SoftRegion
+from rate.types import GRID, INSIDE, OUTSIDE, Float32, Picture, Rows, SoftRegion, UInt8
 
 PICTURES = 4
-"""The number of pictures of a sample; the slot behind them holds zeros."""
+"""The number of pictures of a sample; the slot behind them holds the mean colour."""
 
-View = tuple[Pixels, SoftRegion]
-"""A picture in model pixels and the region along which it is swapped."""
+View = tuple[Picture, SoftRegion]
+"""A picture in the size of the model and the region along which it is swapped."""
 
 _SIDE = 7
+_PICTURE = ("levels", "zero", "scale")
 _TOKEN_MASKS = 3  # of a picture, in the sample of a token graph
 _EDGE = 0.05  # how far the region of a drawn object is grown, and how soft its edge is, as shares of the side
 
@@ -47,10 +48,15 @@ class ParitySample:
     """Fixed inputs with the logits of the bare source."""
 
     perturbation: Perturbation
-    images: Float32  # [i,3,h,w] normalised; the last one is zeros
-    region: Float32  # [i,h,w] the region of each
+    pictures: tuple[Picture, ...]  # the last one is of the mean colour
+    region: UInt8  # [i,h,w] the region of each
     rows: Rows  # those of one picture follow each other, the unmasked one first
     logits: Logits  # head -> [b,c]
+
+    @property
+    def images(self) -> Float32:
+        """What a model sees of the pictures, [i,3,h,w]."""
+        return _images(self.pictures)
 
 
 def make_sample(
@@ -66,9 +72,11 @@ def make_sample(
     """
     method = Rise(geometry.size, min(_SIDE, geometry.size), (0.5,), "fixed", PICTURES, 0)
     chosen = list(drawn_pictures(geometry)) if pictures is None else pictures
-    images, region = _slots([chosen[k % len(chosen)] for k in range(PICTURES)])
+    shown, region = _slots([chosen[k % len(chosen)] for k in range(PICTURES)])
     rows, perturbation = _swapped_rows(method), method.perturbation
-    return ParitySample(perturbation, images, region, rows, logits(perturbed(perturbation, images, region, rows)))
+    return ParitySample(
+        perturbation, shown, region, rows, logits(perturbed(perturbation, _images(shown), region, rows))
+    )
 
 
 def make_token_sample(geometry: Geometry, patches: int, logits: Callable[[Float32, Rows], Logits]) -> ParitySample:
@@ -80,9 +88,9 @@ def make_token_sample(geometry: Geometry, patches: int, logits: Callable[[Float3
         logits: the source on the kept patches: images [i,3,h,w] and rows -> logits [b,c] per head.
     """
     method = RiseTokens(geometry.size, patches, (0.5,), "fixed", PICTURES * _TOKEN_MASKS, 0)
-    images, region = _slots(list(drawn_pictures(geometry)))
+    shown, region = _slots(list(drawn_pictures(geometry)))
     rows = _token_rows(method)
-    return ParitySample(method.perturbation, images, region, rows, logits(images, rows))
+    return ParitySample(method.perturbation, shown, region, rows, logits(_images(shown), rows))
 
 
 def drawn_pictures(geometry: Geometry) -> Iterator[View]:
@@ -92,14 +100,18 @@ def drawn_pictures(geometry: Geometry) -> Iterator[View]:
         drawn = picture(Synthetic(size=side, shortcut="none", smallest=0.1), "parity", number)
         image = Image.fromarray((drawn.pixels * 255).round().astype(np.uint8))
         edge = _EDGE * geometry.size
-        yield geometry.image_to_pixels(image), soften_region(geometry.region_from_mask(drawn.mask), edge, edge)
+        yield geometry.image_to_picture(image), soften_region(geometry.region_from_mask(drawn.mask), edge, edge)
 
 
-def _slots(pictures: Sequence[View]) -> tuple[Float32, Float32]:
-    """Return images [i,3,h,w] and regions [i,h,w] of the slots: the pictures, then zeros."""
-    images, regions = (np.stack(arrays) for arrays in zip(*pictures, strict=True))
-    zeros = [np.zeros_like(array[:1]) for array in (images, regions)]
-    return np.concatenate([images, zeros[0]]), np.concatenate([regions, zeros[1]]).astype(np.float32)
+def _slots(views: Sequence[View]) -> tuple[tuple[Picture, ...], UInt8]:
+    """Return what the slots hold: the pictures, then the mean colour, which has no region; regions are [i,h,w]."""
+    pictures, regions = zip(*views, strict=True)
+    mean = Picture.of_colour(np.zeros(3, np.float32), len(regions[0]))
+    return (*pictures, mean), np.stack([*regions, np.zeros_like(regions[0])])
+
+
+def _images(pictures: Sequence[Picture]) -> Float32:
+    return np.stack([picture.pixels for picture in pictures])
 
 
 def _swapped_rows(method: Rise) -> Rows:
@@ -132,12 +144,12 @@ def _token_rows(method: RiseTokens) -> Rows:
     return Rows.under_masks(slot, np.concatenate(grids).astype(np.float32), np.concatenate(offsets), fill=PICTURES)
 
 
-def perturbed(perturbation: Perturbation, images: Float32, region: Float32, rows: Rows) -> Float32:
+def perturbed(perturbation: Perturbation, images: Float32, region: UInt8, rows: Rows) -> Float32:
     """Compute the image [3,h,w] of every row in full size: fill + kept * (image - fill), [b,3,h,w]."""
     table = perturbation.table.astype(np.float64)
     tall, wide = table[rows.offset[:, 0]], table[rows.offset[:, 1]]
     masks = perturbation.a + perturbation.b * (tall @ rows.grid @ wide.transpose(0, 2, 1))
-    inside = region[rows.slot].astype(np.float64)
+    inside = region[rows.slot] / 255.0
     kept = np.choose(rows.side[:, None, None], [masks, inside, 1.0 - inside])[:, None]
     fill = images[rows.fill].astype(np.float64)
     return np.asarray(fill + kept * (images[rows.slot] - fill), np.float32)
@@ -147,7 +159,7 @@ def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
     """Write `parity.npz`, or another ``name``."""
     rows, perturbation = sample.rows, sample.perturbation
     arrays: dict[str, Any] = {
-        "images": sample.images,
+        **{name: np.stack([getattr(one, name) for one in sample.pictures]) for name in _PICTURE},
         "region": sample.region,
         "slot": rows.slot,
         "grid": rows.grid,
@@ -175,7 +187,8 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
         arrays = read_arrays(path, _expected(artifact))
         perturbation = Perturbation("parity", arrays["table"], float(arrays["a"]), float(arrays["b"]), arrays["clean"])
         rows = Rows(*(arrays[name] for name in ("slot", "grid", "offset", "fill", "side")))
-        places = len(arrays["images"])
+        pictures = tuple(Picture(*one) for one in zip(*(arrays[name] for name in _PICTURE), strict=True))
+        places = len(pictures)
         for values, count in (
             (rows.slot, places),
             (rows.fill, places),
@@ -188,7 +201,7 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
         raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
     return ParitySample(
         perturbation,
-        arrays["images"],
+        pictures,
         arrays["region"],
         rows,
         {head.name: arrays[head.output] for head in artifact.heads},
@@ -198,8 +211,10 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
 def _expected(artifact: Artifact) -> dict[str, Expected]:
     size = artifact.geometry.size
     arrays: dict[str, Expected] = {
-        "images": ("f", ("i", 3, size, size)),
-        "region": ("f", ("i", size, size)),
+        "levels": ("u", ("i", 3, size, size)),
+        "zero": ("f", ("i", 3)),
+        "scale": ("f", ("i", 3)),
+        "region": ("u", ("i", size, size)),
         "slot": ("i", ("b",)),
         "fill": ("i", ("b",)),
         "side": ("i", ("b",)),

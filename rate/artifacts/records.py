@@ -97,7 +97,7 @@ class Request(Record, frozen=True):
     heads: tuple[Name, ...]
 
 
-class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/4"):
+class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/5"):
     """artifact.json: an exported model."""
 
     family: Name

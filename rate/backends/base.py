@@ -18,7 +18,7 @@ from typing import Protocol
 
 from rate.errors import BackendError, OutOfMemory
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Float32, Picture, Rows, SoftRegion
 
 _NO_ROOM = re.compile(r"out ?of ?memory|alloc_failed|bad.?alloc|(failed to|can't|cannot) allocate", re.IGNORECASE)
 """What runtimes say where memory is missing: CUDA, cuBLAS, C++, PyTorch and the arenas of ONNX Runtime."""
@@ -123,21 +123,21 @@ class Backend(Protocol):
     def bind(self, perturbation: Perturbation, slots: int) -> None:
         """Take the table of ``perturbation`` and make room for ``slots`` images, in the place of those before.
 
-        Every slot then holds zeros, the mean colour of normalised pixels, and an empty region. The graph stays loaded.
+        Every slot then holds the mean colour, which a model sees as 0, and an empty region. The graph stays loaded.
         Nothing may be in flight.
 
         Raises:
             BackendError: the graph cannot take such masks, or there is no room.
         """
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
-        """Copy ``pixels`` and ``region`` into ``slot``; without a region the slot's is empty.
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
+        """Copy ``picture`` and ``region`` into ``slot``; without a region the slot's is empty.
 
         No submitted batch may still use that slot, neither as an image nor as a fill.
         """
 
     def submit(self, rows: Rows) -> Pending:
-        """Start the forward of ``rows``: mask * pixels[slot] + (1 - mask) * pixels[fill] through tower and heads.
+        """Start the forward of ``rows``: mask * picture[slot] + (1 - mask) * picture[fill] through tower and heads.
 
         The mask of a row is that of its grid, the region of its slot, or one less that region, as its side says.
 

@@ -11,27 +11,42 @@ from rate.backends.base import Graph
 from rate.backends.tokens import check_patches
 from rate.errors import BackendError
 from rate.kernels.separable import Perturbation
-from rate.types import GRID, OUTSIDE, Float32, Int64, Rows, SoftRegion
+from rate.types import GRID, OUTSIDE, Float32, Int64, Picture, Rows, SoftRegion, UInt8
 
 ROW_INPUTS = ("slot", "fill", "side", "grid", "offset")
 """The inputs that change with every batch; their values are the fields of `Rows`."""
 
-INPUTS = ("pixels", "region", *ROW_INPUTS, "table", "a", "b")
+PICTURES = ("pixels", "zero", "scale")
+"""The inputs that hold the pictures of the slots: the fields of `Picture`."""
+
+INPUTS = (*PICTURES, "region", *ROW_INPUTS, "table", "a", "b")
 """All inputs in order; `rate.export.graph.perturbed` states their shapes and meaning."""
 
 
 class HostImages:
-    """The images and regions of the slots in the memory of the host."""
+    """The pictures and regions of the slots in the memory of the host."""
 
     def __init__(self, slots: int, size: int) -> None:
-        """Make ``slots`` slots of zeros for images of ``size`` x ``size`` pixels."""
-        self.pixels: Float32 = np.zeros((slots, 3, size, size), np.float32)
-        self.region: Float32 = np.zeros((slots, size, size), np.float32)
+        """Make ``slots`` slots for images of ``size`` x ``size`` pixels; without a scale they are the mean colour."""
+        self.levels: UInt8 = np.zeros((slots, 3, size, size), np.uint8)
+        self.zero: Float32 = np.zeros((slots, 3), np.float32)
+        self.scale: Float32 = np.zeros((slots, 3), np.float32)
+        self.region: UInt8 = np.zeros((slots, size, size), np.uint8)
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None) -> None:
-        """Copy an image and its region; see `Backend.put`."""
-        self.pixels[slot] = pixels
-        self.region[slot] = 0.0 if region is None else region
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None) -> None:
+        """Copy a picture and its region; see `Backend.put`."""
+        self.levels[slot], self.zero[slot], self.scale[slot] = picture.levels, picture.zero, picture.scale
+        self.region[slot] = 0 if region is None else region
+
+    @property
+    def feeds(self) -> dict[str, np.ndarray]:
+        """Map `PICTURES` and the region to their values."""
+        return dict(zip((*PICTURES, "region"), (self.levels, self.zero, self.scale, self.region), strict=True))
+
+    @property
+    def pixels(self) -> Float32:
+        """What a model sees of each slot, [i,3,h,w]."""
+        return np.asarray((self.levels - self.zero[:, :, None, None]) * self.scale[:, :, None, None])
 
 
 class HostBackend:
@@ -45,13 +60,15 @@ class HostBackend:
         check_fits(self._graph, perturbation, slots)
         self._perturbation, self._slots = perturbation, slots
         self._images = HostImages(slots, perturbation.size)
-        self._resident: dict[str, np.ndarray] = {"pixels": self._images.pixels}
-        if not self._tokens:
-            self._resident |= {"region": self._images.region, **perturbation_feeds(perturbation)}
+        self._resident = self._images.feeds
+        if self._tokens:
+            del self._resident["region"]
+        else:
+            self._resident |= perturbation_feeds(perturbation)
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
-        self._images.put(slot, pixels, region)
+        self._images.put(slot, picture, region)
 
 
 def row_feeds(rows: Rows) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from rate.backends.base import Backend, Done, IdleClock, Logits
 from rate.backends.batches import HostImages, check_rows
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Float32, Picture, Rows, SoftRegion
 
 Model = Callable[[Float32], Logits]
 """Maps masked images [b,3,h,w] to logits [b,c] of each head."""
@@ -51,13 +51,13 @@ class FakeBackend:
         """See `Backend`."""
         self.perturbation, self.images = perturbation, HostImages(slots, perturbation.size)
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
-        self.images.put(slot, pixels, region)
+        self.images.put(slot, picture, region)
 
     def submit(self, rows: Rows) -> Done:
         """Perturb the images and compute the logits at once."""
-        check_rows(rows, self.perturbation, len(self.images.pixels))
+        check_rows(rows, self.perturbation, len(self.images.levels))
         with self.clock.batch() as idle_s:
             images = reference.perturb(self.images.pixels, self.images.region, rows, self.perturbation)
             return Done(self.model(images.astype(np.float32)), idle_s)

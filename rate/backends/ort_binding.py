@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from rate.backends.base import IdleClock
+from rate.backends.batches import HostImages
 from rate.backends.process import split_device
 from rate.errors import BackendError, OutOfMemory, need
-from rate.types import Float32, SoftRegion
+from rate.types import Float32, Picture, SoftRegion
 
 Feeds = Mapping[str, np.ndarray]
 """Maps each graph input to its value."""
@@ -70,34 +71,35 @@ class DeviceMemory:
 
 
 class ResidentImages:
-    """The images [i,3,h,w] and their regions [i,h,w] on the device; `put` writes one slot."""
+    """The pictures of the slots and their regions [i,h,w] on the device; `put` writes one slot."""
 
     def __init__(self, place: DeviceMemory, slots: int, size: int) -> None:
-        self.pixels = place.from_host(np.zeros((slots, 3, size, size), np.float32))
-        self.region = place.from_host(np.zeros((slots, size, size), np.float32))
-        self._shape = (3, size, size)
-        self._slots = slots
+        empty, self._slots = HostImages(slots, size), slots
+        host = empty.feeds
+        self.feeds = {name: place.from_host(array) for name, array in host.items()}
+        self._one = [(name, array.shape[1:], array.dtype) for name, array in host.items()]
         self._cuda = CudaCopy(place.index) if place.kind == "cuda" else None
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None) -> None:
-        """Copy an image and its region into ``slot``, and wait for the copies; see `Backend.put`.
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None) -> None:
+        """Copy a picture and its region into ``slot``, and wait for the copies; see `Backend.put`.
 
         The runtime can only replace a value as a whole, which would send all images for each new one.
 
         Raises:
-            BackendError: the slot does not exist, or the image or the region has another size.
+            BackendError: the slot does not exist, or the picture or the region has another size or type.
         """
-        weights = np.zeros(self._shape[1:], np.float32) if region is None else region
-        for value, given, shape in ((self.pixels, pixels, self._shape), (self.region, weights, self._shape[1:])):
-            source = np.ascontiguousarray(given, np.float32)
-            if source.shape != shape or not 0 <= slot < self._slots:
+        weights = np.zeros_like(picture.levels[0]) if region is None else region
+        given = (picture.levels, picture.zero, picture.scale, weights)
+        for (name, shape, kind), array in zip(self._one, given, strict=True):
+            if array.shape != shape or array.dtype != kind or not 0 <= slot < self._slots:
                 raise BackendError(
-                    f"slot {slot} of {self._slots} takes pixels {self._shape} and a region {self._shape[1:]}, got "
-                    f"{source.shape}: the image is malformed"
+                    f"slot {slot} of {self._slots} takes {name} {kind} {shape}, got {array.dtype} {array.shape}: "
+                    "the image is malformed"
                 )
-            self._copy(value.data_ptr() + slot * source.nbytes, source)
+            source = np.ascontiguousarray(array)
+            self._copy(self.feeds[name].data_ptr() + slot * source.nbytes, source)
 
-    def _copy(self, target: int, source: Float32) -> None:
+    def _copy(self, target: int, source: np.ndarray) -> None:
         if self._cuda is None:
             ctypes.memmove(target, source.ctypes.data, source.nbytes)
         else:

@@ -27,7 +27,7 @@ from rate.backends.process import cuda_visible, split_device
 from rate.backends.tokens import SplitPending, split
 from rate.errors import BackendError, MissingExtra, OutOfMemory, UsageError, first_line, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Picture, Rows, SoftRegion
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _HEAVY = ("MatMul", "Gemm", "Conv", "Attention", "Einsum")
@@ -196,17 +196,18 @@ class OrtCudaBackend:
         place, self._perturbation, self._slots = self._place, perturbation, slots
         try:
             self._images = ResidentImages(place, slots, perturbation.size)
-            resident = {"pixels": self._images.pixels}
-            if not self._tokens:
-                resident |= {"region": self._images.region}
+            resident = dict(self._images.feeds)
+            if self._tokens:
+                del resident["region"]
+            else:
                 resident |= {name: place.from_host(value) for name, value in perturbation_feeds(perturbation).items()}
         except RuntimeError as error:
             raise runtime_failure(f"{self.name} cannot put {slots} images on {self.device}", error) from error
         self._buffers = Buffers(self._session, resident, place, self.depth, self._numbers)
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
-        self._images.put(slot, pixels, region)
+        self._images.put(slot, picture, region)
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``; see `Backend`."""

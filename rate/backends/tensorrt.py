@@ -30,7 +30,11 @@ _REBUILD = "build it again on this machine: rate export ARTIFACT --format tensor
 
 @dataclass(frozen=True, slots=True)
 class TensorRtSpec:
-    """A plan of a graph that masks pixels. `rate.artifacts.plans` locates it and checks that it fits this machine."""
+    """A plan of a graph that masks pixels. `rate.artifacts.plans` locates it and checks that it fits this machine.
+
+    TensorRT gathers no 8-bit integers, so the plan takes levels and weights as floats: they are sent as 8 bits and
+    widened on the GPU, once an image.
+    """
 
     graph: Graph  # the graph of which the plan was built
     plan: Path
@@ -58,7 +62,13 @@ class TensorRtSpec:
         gpu = open_gpu(self.device)  # torch must be imported first; see `load_tensorrt`
         library = load_tensorrt()
         facts = BackendFacts(
-            self.name, self.precision, gpu.device, str(library.__version__), self.graph.heads, self.graph.size
+            self.name,
+            self.precision,
+            gpu.device,
+            str(library.__version__),
+            self.graph.heads,
+            self.graph.size,
+            "float32",
         )
         backend = TorchBackend(lambda: PlanForward(_load(self, gpu, library), self), facts)
         backend.bind(perturbation, slots)

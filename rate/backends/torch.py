@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from rate.backends.batches import check_rows, check_slots, perturbation_feeds, r
 from rate.backends.process import split_device
 from rate.errors import BackendError, UsageError, need
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Picture, Rows, SoftRegion
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,6 +75,7 @@ class BackendFacts:
     version: str
     heads: tuple[str, ...]
     size: int  # side of the square input, pixels
+    levels: str = "uint8"  # torch's name of the type in which pictures and regions are kept
 
 
 class TorchBackend:
@@ -92,6 +94,7 @@ class TorchBackend:
         self._torch = need("torch", "train")
         self.name, self.precision, self.device = facts.name, facts.precision, facts.device
         self.version, self._heads, self._size = facts.version, facts.heads, facts.size
+        self._levels = getattr(self._torch, facts.levels)
         self._gpu = facts.device != "cpu"
         self.depth = 3 if self._gpu else 1  # one batch runs, one waits, and the host prepares the third
         self._stream = self._torch.cuda.Stream(facts.device) if self._gpu else None
@@ -116,20 +119,23 @@ class TorchBackend:
             self._torch.cuda.empty_cache()
         try:
             with self._torch.cuda.stream(self._stream):
-                self._pixels = self._torch.zeros((slots, 3, size, size), device=self.device)
-                self._region = self._torch.zeros((slots, size, size), device=self.device)
+                zeros = partial(self._torch.zeros, device=self.device)
+                self._pictures = zeros((slots, 3, size, size), dtype=self._levels), zeros((slots, 3)), zeros((slots, 3))
+                self._region = zeros((slots, size, size), dtype=self._levels)
                 self._masks = [self._torch.tensor(value, device=self.device) for value in family]
         except RuntimeError as error:
             raise runtime_failure(f"{self.name} cannot put {slots} images on {self.device}", error) from error
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
         with self._torch.cuda.stream(self._stream):
-            self._pixels[slot].copy_(self._host(pixels), non_blocking=self._gpu)
+            given: tuple[np.ndarray, ...] = (picture.levels, picture.zero, picture.scale)
+            for kept, array in zip(self._pictures, given, strict=True):
+                kept[slot].copy_(self._sent(array))
             if region is None:
                 self._region[slot].zero_()
             else:
-                self._region[slot].copy_(self._host(region), non_blocking=self._gpu)
+                self._region[slot].copy_(self._sent(region))
 
     def submit(self, rows: Rows) -> Pending:
         """Start the forward of ``rows``; see `Backend`."""
@@ -141,9 +147,9 @@ class TorchBackend:
                 self._torch.inference_mode(),
                 _exact(self._torch),
             ):
-                bits = [self._host(array).to(self.device, non_blocking=self._gpu) for array in row_feeds(rows).values()]
+                bits = [self._sent(array) for array in row_feeds(rows).values()]
                 began = self._event()
-                logits = self._forward(self._pixels, self._region, *bits, *self._masks)
+                logits = self._forward(*self._pictures, self._region, *bits, *self._masks)
                 gap, self._ended = (self._ended, began), self._event()
                 # on a GPU these are copies into pinned memory, complete once the event has passed
                 outputs = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
@@ -157,10 +163,13 @@ class TorchBackend:
         """Record an event on the stream; None on the CPU."""
         return None if self._stream is None else self._stream.record_event(self._torch.cuda.Event(enable_timing=True))
 
-    def _host(self, array: np.ndarray) -> Tensor:
-        """Convert ``array`` to a tensor; for a GPU in pinned memory, from which a copy does not block the host."""
-        tensor: Tensor = self._torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory() if self._gpu else tensor
+    def _sent(self, array: np.ndarray) -> Tensor:
+        """Copy ``array`` to a tensor of its type on the device, for a GPU from pinned memory without blocking the host.
+
+        A slot of another type is filled from there, so that the bytes on the way are those of the array.
+        """
+        tensor: Tensor = self._torch.tensor(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self._gpu else tensor
 
 
 @dataclass(frozen=True, slots=True)

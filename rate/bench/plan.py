@@ -90,14 +90,14 @@ def parity_images(artifact: Artifact) -> Images:
 
     Classes are numbers here, so that heads of different classes share a label.
     """
-    pixels = load_sample(artifact).images[:-1]  # the last one is zeros, of which a mask hides nothing
+    pictures = load_sample(artifact).pictures[:-1]  # the last one is of the mean colour, of which a mask hides nothing
     size = artifact.geometry.size
     region = np.zeros((size, size), np.bool_)
     region[size // 4 : -(-3 * size // 4), size // 4 : -(-3 * size // 4)] = True
-    samples = tuple(Sample(id=str(k), label="0", image="") for k in range(len(pixels)))
+    samples = tuple(Sample(id=str(k), label="0", image="") for k in range(len(pictures)))
     heads = tuple(Head(head.name, tuple(map(str, range(len(head.classes))))) for head in artifact.heads)
     job = replace(job_of_samples(artifact, samples, Measurement(verdict="map"), Execution(), heads), data=PARITY)
-    return Images(PARITY, job, lambda one: Prepared(one, pixels[int(one.id)], region))
+    return Images(PARITY, job, lambda one: Prepared(one, pictures[int(one.id)], region))
 
 
 def manifest_images(artifact: Artifact, data: Path, split: str | None, say: Say = lambda _: None) -> Images:

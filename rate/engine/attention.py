@@ -69,7 +69,9 @@ class Attention(Explainer):
             columns = [[reader.column(prediction) for prediction in one] for one in predictions]
             return {head.name: np.array(columns, np.int64)[:, k] for k, head in enumerate(job.heads)}
 
-        logits, maps = self._model.explain(np.stack([one.pixels for one in ready]), choose, job.measurement.score)
+        logits, maps = self._model.explain(
+            np.stack([one.picture.pixels for one in ready]), choose, job.measurement.score
+        )
         for i, prepared in enumerate(ready):
             checked = (logits,) if _is_as_published(job.measurement) else (logits, maps)
             broken = [

@@ -87,7 +87,7 @@ def _first(
             try:
                 spec = _spec(artifact, form, *choice, execution)
                 sample = load_sample(artifact, form, spec.precision)
-                backend = own.enter_context(spec.open(sample.perturbation, len(sample.images)))
+                backend = own.enter_context(spec.open(sample.perturbation, len(sample.pictures)))
                 self_test(sample, backend)
             except (UsageError, ParityError, BackendError) as error:
                 if choice == choices[-1]:

@@ -120,9 +120,9 @@ class Engine:
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
             cut = self._instrument.cut(prepared)
-            self._backend.put(slot, prepared.pixels, cut)
+            self._backend.put(slot, prepared.picture, cut)
             if self._job.measurement.fill == "own":
-                self._backend.put(slot + self._to_mean, own_mean(prepared.pixels))
+                self._backend.put(slot + self._to_mean, own_mean(prepared.picture))
             self._estimator.begin(ticket, self._instrument.begin(prepared, slot, cut))
         return None
 

@@ -42,6 +42,7 @@ from rate.backends.base import Graph
 from rate.backends.tensorrt import TensorRtSpec
 from rate.backends.tensorrt_library import load_tensorrt, open_gpu, open_log
 from rate.errors import ArtifactError, BackendError, ParityError, StorageError, UsageError
+from rate.export.graph.onnx_walk import with_float_inputs
 from rate.export.options import ExportOptions
 from rate.export.plan_layers import fused_attentions
 from rate.export.precision.attention import forms_of
@@ -195,7 +196,7 @@ def serialize(
     # required by 10.x; 11 accepts it and has no other mode
     network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = library.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx)):
+    if not parser.parse(with_float_inputs(onnx), str(onnx)):
         raise BackendError(f"TensorRT cannot parse {onnx}: {_parser_errors(parser, log)}; {_ELSEWHERE}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, WORKSPACE)

@@ -63,7 +63,7 @@ def extract(
                 failed.append((prepared.sample.id, str(prepared.error)))
             else:
                 labels.append(prepared.sample.label)
-                pixels.append(prepared.pixels)
+                pixels.append(prepared.picture.pixels)
             if len(pixels) == FORWARD_BATCH or (done == len(samples) and pixels):
                 values.append(_forward(model, pixels))
                 pixels = []

@@ -108,13 +108,11 @@ def roomy(geometry: Geometry) -> Convert:
 
 def exact(geometry: Geometry) -> Convert:
     """Make a decoder of an evaluation's pixels, [3,size,size], before normalisation."""
-    plain = structs.replace(geometry, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def convert(sample: Sample) -> UInt8:
         image = load_image(sample.image)
-        check_resize(sample, plain, image.size)
-        levels: UInt8 = np.rint(plain.image_to_pixels(image) * 255.0).astype(np.uint8)
-        return levels
+        check_resize(sample, geometry, image.size)
+        return geometry.image_to_picture(image).levels
 
     return convert
 

@@ -1,7 +1,7 @@
 """Deletion and insertion (Petsiuk, Das, Saenko 2018) measure whether the score follows the map.
 
 Deletion removes pixels in the order of the map, and insertion adds them to an empty image, both in equal steps. The
-score of a faithful map changes early. A removed pixel has the channel mean, 0 in normalised pixels, in both; the
+score of a faithful map changes early. A removed pixel has the mean colour, which a model sees as 0, in both; the
 authors' code inserts into a blurred image instead.
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from rate.types import Float64, HeatMap, Int64, Pixels
+from rate.types import Bool, Float64, HeatMap, Int64
 
 STEPS = 48
 """Number of equal steps from the whole image to an empty one. The authors' code takes 224, of 224 pixels each."""
@@ -40,18 +40,16 @@ def random_order(sample_id: str, pixels: int) -> Annotated[Int64, "h*w"]:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))).permutation(pixels)
 
 
-def remove_pixels(image: Pixels, order: Annotated[Int64, "h*w"], step: int, keep: bool = False) -> Pixels:
-    """Remove the first ``step`` of `STEPS` parts of ``order`` from an image; with ``keep``, remove all other pixels.
+def kept_pixels(order: Annotated[Int64, "h*w"], step: int, keep: bool = False) -> Annotated[Bool, "h*w"]:
+    """Mark the pixels that are left without the first ``step`` of `STEPS` parts of ``order``; ``keep`` marks the parts.
 
-    >>> image = np.ones((3, 1, 2), np.float32)
-    >>> remove_pixels(image, np.array([1, 0]), STEPS // 2)[0]
-    array([[1., 0.]], dtype=float32)
-    >>> remove_pixels(image, np.array([1, 0]), STEPS // 2, keep=True)[0]
-    array([[0., 1.]], dtype=float32)
+    >>> order = np.array([1, 0])
+    >>> kept_pixels(order, STEPS // 2).tolist(), kept_pixels(order, STEPS // 2, keep=True).tolist()
+    ([True, False], [False, True])
     """
-    chosen = np.zeros(order.size, np.bool_)
-    chosen[order[: round(step * order.size / STEPS)]] = True
-    return np.where(chosen.reshape(image.shape[1:]) == keep, image, np.float32(0))
+    kept = np.full(order.size, not keep)
+    kept[order[: round(step * order.size / STEPS)]] = keep
+    return kept
 
 
 def area_under_curve(curve: Annotated[Float64, "STEPS+1"]) -> float:

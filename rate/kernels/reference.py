@@ -25,6 +25,7 @@ from rate.types import (
     Rows,
     Scores,
     SoftRegion,
+    UInt8,
 )
 
 
@@ -84,20 +85,23 @@ def patch_mask(bits: Annotated[Float32, "s s"], size: int) -> HeatMap:
 
 def perturb(
     pixels: Annotated[Float32, "i 3 h w"],
-    region: Annotated[Float32, "i h w"],
+    region: Annotated[UInt8, "i h w"],
     rows: Rows,
     perturbation: Perturbation,
 ) -> Annotated[Float64, "b 3 h w"]:
-    """Compute the image of every row, one after the other: its kept part is pasted on its fill."""
+    """Compute the image of every row, one after the other: its kept part is pasted on its fill.
+
+    ``region`` is in 255ths.
+    """
     images = []
     for k in range(len(rows)):
         picture, fill = (pixels[slot].astype(np.float64) for slot in (rows.slot[k], rows.fill[k]))
         if rows.side[k] == GRID:
             kept = mask(perturbation, rows.grid[k], rows.offset[k])
         elif rows.side[k] == INSIDE:
-            kept = region[rows.slot[k]].astype(np.float64)
+            kept = region[rows.slot[k]] / 255.0
         else:
-            kept = 1.0 - region[rows.slot[k]].astype(np.float64)
+            kept = 1.0 - region[rows.slot[k]] / 255.0
         images.append(fill + kept * (picture - fill))
     return np.stack(images)
 
@@ -217,5 +221,5 @@ def swap(
     pixels: Pixels, region: SoftRegion, fill: Pixels
 ) -> tuple[Annotated[Float64, "3 h w"], Annotated[Float64, "3 h w"]]:
     """Put the picture's region on a fill, and the fill's region into the picture."""
-    x, b, r = pixels.astype(np.float64), fill.astype(np.float64), region.astype(np.float64)
+    x, b, r = pixels.astype(np.float64), fill.astype(np.float64), region / 255.0
     return b + r * (x - b), x + r * (b - x)

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import numpy as np
 
-from rate.types import Float32, Int64, Region, SoftRegion
+from rate.types import Bool, Float32, Int64, Region, SoftRegion, UInt8
 
 
 def cut_of_swaps(region: Region, boxed: bool, margin: float, ramp: float) -> SoftRegion:
     """Return the region along which swaps cut a picture: a mask is grown, since its edge draws the object's outline.
 
     >>> region = np.eye(8, dtype=bool)
-    >>> float(cut_of_swaps(region, True, 0.125, 0).sum()), float(cut_of_swaps(region, False, 0.125, 0).sum())
-    (8.0, 22.0)
+    >>> [int((cut_of_swaps(region, boxed, 0.125, 0) == 255).sum()) for boxed in (True, False)]
+    [8, 22]
 
     Args:
         region: [h,w].
@@ -24,25 +24,44 @@ def cut_of_swaps(region: Region, boxed: bool, margin: float, ramp: float) -> Sof
         ramp: likewise.
     """
     side = len(region)
-    return region.astype(np.float32) if boxed else soften_region(region, margin * side, ramp * side)
+    return region * np.uint8(255) if boxed else soften_region(region, margin * side, ramp * side)
 
 
 def soften_region(region: Region, margin: float, ramp: float) -> SoftRegion:
     """Weight pixels by their distance to a region: 1 up to ``margin`` pixels, then a linear fall to 0 over ``ramp``.
 
     Distances are Euclidean, in pixels, between the centres of pixels. Where both lengths are 0 the region is unchanged.
+    Weights are rounded to 255ths, as devices hold them.
 
     >>> soften_region(np.array([[True, False, False, False]]), margin=1, ramp=2)
-    array([[1. , 1. , 0.5, 0. ]], dtype=float32)
+    array([[255, 255, 128,   0]], dtype=uint8)
     """
     radius = int(np.ceil(margin + ramp))
     if radius <= 0 or not region.any():
-        return region.astype(np.float32)
-    squared = _squared_distance(region, radius)
-    distance = np.sqrt(squared)
-    if ramp <= 0:
-        return (distance <= margin).astype(np.float32)
-    return np.clip((margin + ramp - distance) / ramp, 0.0, 1.0).astype(np.float32)
+        return region * np.uint8(255)
+    weights = np.zeros(region.shape, np.uint8)
+    near = tuple(_reached(np.asarray(region.any(axis=axis)), radius) for axis in (1, 0))
+    weights[near] = _weights(margin, ramp, radius)[_squared_distance(region[near], radius)]
+    return weights
+
+
+def _reached(along: Annotated[Bool, "n"], radius: int) -> slice:
+    """Return the part of an axis that is within ``radius`` pixels of a region, of which ``along`` marks the extent."""
+    at = np.flatnonzero(along)
+    return slice(max(int(at[0]) - radius, 0), int(at[-1]) + 1 + radius)
+
+
+@lru_cache(maxsize=8)
+def _weights(margin: float, ramp: float, radius: int) -> Annotated[UInt8, "d"]:
+    """Compute the weight of every squared distance that `_squared_distance` returns."""
+    distance = np.sqrt(np.arange(2 * _far(radius) + 1))
+    weights = np.clip((margin + ramp - distance) / ramp, 0.0, 1.0) if ramp > 0 else distance <= margin
+    return np.rint(255.0 * weights).astype(np.uint8)
+
+
+def _far(radius: int) -> int:
+    """Return a squared distance that stands for all beyond ``radius`` along both axes."""
+    return 2 * (radius + 1) ** 2
 
 
 SKETCH = 32
@@ -88,21 +107,20 @@ def hidden_steps(others: Annotated[Float32, "f s s"], region: Annotated[Float32,
     return np.asarray(np.floor(shares * HIDDEN_STEPS + 1e-4), np.int64)
 
 
-def _squared_distance(region: Region, radius: int) -> Annotated[Float32, "h w"]:
+def _squared_distance(region: Region, radius: int) -> Annotated[Int64, "h w"]:
     """Square the distance to the nearest pixel of the region; beyond ``radius`` pixels the value is merely larger.
 
-    The minimum is taken over one axis after the other, which is exact and costs little where the radius is small.
+    The minimum is taken over one axis after the other, which is exact, in the shortest integers that hold it.
     """
-    distance = np.where(region, np.float32(0), np.float32((radius + 1) ** 2 * 2))
-    for axis in (0, 1):
+    kind = np.int16 if 2 * _far(radius) <= np.iinfo(np.int16).max else np.int32
+    distance = np.where(region, kind(0), kind(_far(radius)))
+    for axis in (1, 0):
         nearest = distance.copy()
-        for step in range(1, radius + 1):
-            cost = np.float32(step * step)
+        for step in range(1, min(radius, distance.shape[axis] - 1) + 1):
+            cost = distance + kind(step * step)
             ahead = tuple(slice(step, None) if k == axis else slice(None) for k in (0, 1))
             behind = tuple(slice(None, -step) if k == axis else slice(None) for k in (0, 1))
-            if distance[ahead].size == 0:
-                break
-            np.minimum(nearest[behind], distance[ahead] + cost, out=nearest[behind])
-            np.minimum(nearest[ahead], distance[behind] + cost, out=nearest[ahead])
+            np.minimum(nearest[behind], cost[ahead], out=nearest[behind])
+            np.minimum(nearest[ahead], cost[behind], out=nearest[ahead])
         distance = nearest
-    return distance
+    return np.asarray(distance)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from rate.data.images.geometry import Geometry
-from rate.types import Bool, Float32, Float64, SoftRegion, UInt8
+from rate.types import Bool, Float64, SoftRegion, UInt8
 
 _RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
 """Anchors of a dark-to-light ramp that is monotonic in grey and for colour-blind readers."""
@@ -16,17 +15,15 @@ _RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 
 _OUTLINE = (0, 255, 190)
 
 
-def picture(pixels: Float32, evidence: Float64, region: Bool, geometry: Geometry, side: int = 448) -> Image.Image:
+def picture(view: UInt8, evidence: Float64, region: Bool, side: int = 448) -> Image.Image:
     """Draw two panels with the outline of the region: the model's view, and the same with its evidence.
 
     Args:
-        pixels: [3,h,w] normalised model input.
+        view: [h,w,3] the model's input before its normalisation.
         evidence: [h,w] >= 0; its maximum is drawn at full intensity.
         region: [h,w]; an empty region draws no outline.
-        geometry: the geometry whose normalisation is undone.
         side: the side of a panel, pixels.
     """
-    view = levels(pixels, geometry)
     peak = evidence.max()
     strength = evidence / peak if peak > 0 else np.zeros_like(evidence)
     opacity = 0.25 + 0.55 * strength[..., None]
@@ -43,13 +40,6 @@ def colour(strength: Float64) -> Float64:
     """Map intensities [h,w] in [0, 1] to colours [h,w,3] in [0, 255]."""
     anchors = np.linspace(0, 1, len(_RAMP))
     return np.stack([np.interp(strength, anchors, _RAMP[:, channel]) for channel in range(3)], axis=-1)
-
-
-def levels(pixels: Float32, geometry: Geometry) -> UInt8:
-    """Convert model input [3,h,w] to an image [h,w,3] without its normalisation."""
-    mean, std = np.array(geometry.mean), np.array(geometry.std)
-    unit = pixels.transpose(1, 2, 0) * std + mean
-    return np.asarray((unit.clip(0, 1) * 255).round(), np.uint8)
 
 
 def _outline(region: Bool, side: int) -> Bool:
@@ -69,10 +59,10 @@ def swapped(view: UInt8, other: UInt8, region: SoftRegion) -> tuple[UInt8, UInt8
     """Compose two pictures [h,w,3]: ``view`` in the region with ``other`` around it, and ``other`` in the region.
 
     >>> view, other = np.full((1, 1, 3), 200, np.uint8), np.full((1, 1, 3), 100, np.uint8)
-    >>> [int(one[0, 0, 0]) for one in swapped(view, other, np.full((1, 1), 0.75, np.float32))]
-    [175, 125]
+    >>> [int(one[0, 0, 0]) for one in swapped(view, other, np.full((1, 1), 204, np.uint8))]
+    [180, 120]
     """
-    weight = region[..., None].astype(np.float64)
+    weight = region[..., None] / 255.0
     inside = weight * view + (1.0 - weight) * other
     outside = (1.0 - weight) * view + weight * other
     return inside.round().astype(np.uint8), outside.round().astype(np.uint8)

@@ -10,13 +10,12 @@ from typing import Literal
 from PIL import Image
 
 from rate.config import Measurement
-from rate.data.images.geometry import Geometry
 from rate.engine.verdicts.verdict import MapResult, SwapResult, Verdict
 from rate.errors import ConfigError
 from rate.kernels.region import cut_of_swaps
 from rate.outputs import is_stream, write_output
 from rate.records import AtLeastOne, Document, Record, Share, record
-from rate.report.heatmap import GAP, beneath, levels, picture, swap_sheet
+from rate.report.heatmap import GAP, beneath, picture, swap_sheet
 from rate.types import Prepared, UInt8
 
 _FORMS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -75,7 +74,6 @@ class Explanation:
     verdict: Verdict  # by swaps, if there were other pictures
     drawn: Verdict  # of the map; the same one, if the map decides
     prepared: Prepared
-    geometry: Geometry
     measurement: Measurement
     others: tuple[UInt8, ...] = ()  # [h,w,3] the first `SWAPS_SHOWN` pictures that the image met
 
@@ -96,13 +94,13 @@ class Explanation:
 
     def picture(self) -> Image.Image:
         """Draw the image, its map beside it and, if swaps decided, some of them below both."""
-        drawn = picture(self.prepared.pixels, self.map.evidence, self.prepared.region, self.geometry, _SIDE)
+        drawn = picture(self.prepared.picture.view, self.map.evidence, self.prepared.region, _SIDE)
         if not self.others:
             return drawn
         boxed = self.prepared.sample.boxes is not None
         cut = cut_of_swaps(self.prepared.region, boxed, self.measurement.margin, self.measurement.ramp)
         width = (2 * _SIDE + GAP) // SWAPS_SHOWN - GAP
-        return beneath(drawn, swap_sheet(levels(self.prepared.pixels, self.geometry), self.others, cut, width))
+        return beneath(drawn, swap_sheet(self.prepared.picture.view, self.others, cut, width))
 
     def document(self, picture: Path | None = None) -> ExplanationDocument:
         """Return its figures, with the file of its picture."""

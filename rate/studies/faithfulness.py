@@ -29,7 +29,7 @@ from rate.engine.verdicts.rows import map_from_verdict
 from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError
 from rate.export.graph.randomized import randomized_artifact
-from rate.kernels.faithfulness import STEPS, area_under_curve, pixel_order, random_order, remove_pixels
+from rate.kernels.faithfulness import STEPS, area_under_curve, kept_pixels, pixel_order, random_order
 from rate.kernels.score import softmax
 from rate.kernels.separable import rise
 from rate.records import Count, Document, Record, record, write
@@ -37,7 +37,7 @@ from rate.runs.summary import ratio_json
 from rate.runs.summary_document import BesideUniform
 from rate.statistics.intervals import Z95
 from rate.statistics.metrics import Ratio, rank_correlation
-from rate.types import Float32, Float64, Int64, Sample
+from rate.types import INSIDE, Float64, Int64, Picture, Sample
 
 FAITHFULNESS = "faithfulness.json"
 CURVES = ("deletion", "insertion", "random")
@@ -242,9 +242,10 @@ class Curves:
         """Take an open ``backend`` with the pixel graph."""
         batch, size = job.execution.batch_on(backend.name), job.geometry.size
         perturbation = rise(size, min(7, size))
-        backend.bind(perturbation, batch)
+        backend.bind(perturbation, batch + 1)  # the last slot is the mean colour, which stands for removed pixels
         self._decode, self._backend, self._batch = job.decode, backend, batch
-        self._rows = clean_rows(perturbation, np.arange(batch))
+        clean = clean_rows(perturbation, np.arange(batch))
+        self._rows = replace(clean, fill=np.full(batch, batch), side=np.full(batch, INSIDE))
         self._columns = {head.name: head.classes.index for head in job.heads}
 
     def areas(self, sample: Sample, verdicts: Sequence[Verdict]) -> Iterator[tuple[float, ...]]:
@@ -253,8 +254,8 @@ class Curves:
         """
         if not verdicts:
             return
-        image = self._decode(sample).pixels
-        chance = random_order(f"random {sample.id}", image[0].size)
+        image = self._decode(sample).picture
+        chance = random_order(f"random {sample.id}", image.levels[0].size)
         for verdict in verdicts:
             order = pixel_order(verdict.saliency.evidence, sample.id)
             orders = (order, False), (order, True), (chance, False)
@@ -262,14 +263,15 @@ class Curves:
             scores = self._scores(image, list(steps), verdict.prediction)
             yield tuple(area_under_curve(curve) for curve in scores.reshape(len(CURVES), STEPS + 1))
 
-    def _scores(self, image: Float32, steps: list[tuple[Int64, bool, int]], prediction: Prediction) -> Float64:
-        """Compute the probability of the explained class for every (order, keep, step) of `remove_pixels`."""
+    def _scores(self, image: Picture, steps: list[tuple[Int64, bool, int]], prediction: Prediction) -> Float64:
+        """Compute the probability of the explained class for every (order, keep, step) of `kept_pixels`."""
         column = self._columns[prediction.head](prediction.explained)
         probabilities = []
         for start in range(0, len(steps), self._batch):
             some = steps[start : start + self._batch]
             for slot, (order, keep, step) in enumerate(some):
-                self._backend.put(slot, remove_pixels(image, order, step, keep))
+                region = kept_pixels(order, step, keep).reshape(image.levels.shape[1:])
+                self._backend.put(slot, image, region * np.uint8(255))
             logits = self._backend.submit(self._rows).wait()[prediction.head][: len(some)]
             probabilities.append(softmax(logits.astype(np.float64))[:, column])
         return np.concatenate(probabilities)

@@ -20,7 +20,6 @@ from rate.errors import ConfigError, UsageError
 from rate.execution import Execution
 from rate.kernels.saliency import Method
 from rate.kernels.swap import ROWS_PER_FILL
-from rate.report.heatmap import levels
 from rate.runs.rows import RunStats
 from rate.studies.explanation import SWAPS_SHOWN, Explanation
 from rate.types import Box, Sample, UInt8
@@ -122,7 +121,7 @@ def explain(
     swaps = _rows_of_swaps(measurement)
     drawn = _verdict(runner, job.of_map, lambda forwards: tick(swaps + forwards)) if verdict.swap else verdict
     others = () if verdict.swap is None else _met(job, sample, verdict.swap.fills)
-    return Explanation(verdict, drawn, job.decode(sample), artifact.geometry, explained, others)
+    return Explanation(verdict, drawn, job.decode(sample), explained, others)
 
 
 def choose_head(artifact: Artifact, name: str | None) -> Head:
@@ -178,4 +177,4 @@ def _other_pictures(artifact: Artifact, sample: Sample, measurement: Measurement
 def _met(job: Job, sample: Sample, fills: int) -> tuple[UInt8, ...]:
     """Return the first pictures that the image met; those of a folder have no region, so chance alone orders them."""
     numbers = job.bank.order(sample)[: min(SWAPS_SHOWN, fills)].tolist()
-    return tuple(levels(job.decode(job.bank.pictures[number]).pixels, job.geometry) for number in numbers)
+    return tuple(job.decode(job.bank.pictures[number]).picture.view for number in numbers)

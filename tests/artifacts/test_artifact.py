@@ -224,9 +224,9 @@ def test_a_parity_sample_is_never_unpickled(shared_artifact, artifact_copy, tmp_
     """Arrays of objects would be: what they hold is code."""
     with np.load(artifact_copy / "parity.npz") as arrays:
         found = dict(arrays)
-    found["images"] = np.array([Trap(tmp_path / "sprung")], object)
+    found["levels"] = np.array([Trap(tmp_path / "sprung")], object)
     np.savez(artifact_copy / "parity.npz", **found)
-    with pytest.raises(ArtifactError, match="'images' holds object"):
+    with pytest.raises(ArtifactError, match="'levels' holds object"):
         load_sample(replace(shared_artifact, path=artifact_copy))
     assert not (tmp_path / "sprung").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
@@ -23,6 +24,7 @@ from rate.backends.tensorrt import TensorRtSpec, split_rows
 from rate.backends.tensorrt_library import INSTALL, load_tensorrt, open_gpu
 from rate.errors import BackendError, MissingExtra, OutOfMemory, UsageError
 from rate.export.export import ExportOptions, export_artifact
+from rate.export.graph.onnx_walk import with_float_inputs
 from rate.export.tensorrt import profiles_for
 from rate.kernels.separable import Perturbation, occlusion, rise
 from rate.types import Rows
@@ -50,7 +52,8 @@ def planned(standin: Standin, graph: Graph, folder: Path, sizes: tuple[int, ...]
         {
             "version": standin.version,
             "gpu": standin.gpu.name,
-            "onnx": str(graph.path),
+            "onnx": base64.b64encode(with_float_inputs(graph.path)).decode(),
+            "folder": str(graph.path.parent),
             "profiles": profiles_for(SIZE, sizes),
         }
     ).encode()
@@ -99,8 +102,14 @@ def test_the_calls_of_a_context_in_their_order(standin, spec) -> None:
             backend.submit(clean(masks)).wait()
         assert standin.calls(0) == first, "later batches are replays, and nothing is set again"
     names = [call[0] for call in first]
-    dynamic = {"pixels": (3, 3, SIZE, SIZE), "region": (3, SIZE, SIZE), "table": (4, SIZE, 7)}
-    dynamic |= {"slot": (4,), "fill": (4,), "side": (4,), "grid": (4, 7, 7), "offset": (4, 2)}
+    dynamic = {
+        "pixels": (3, 3, SIZE, SIZE),
+        "zero": (3, 3),
+        "scale": (3, 3),
+        "region": (3, SIZE, SIZE),
+        "table": (4, SIZE, 7),
+    }
+    dynamic |= {"table": (4, SIZE, 7), "slot": (4,), "fill": (4,), "side": (4,), "grid": (4, 7, 7), "offset": (4, 2)}
     assert names[:2] == ["context", "set_optimization_profile_async"]
     assert first[1] == ("set_optimization_profile_async", 0)
     assert {call[1]: call[2] for call in first if call[0] == "set_input_shape"} == dynamic

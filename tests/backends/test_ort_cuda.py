@@ -197,11 +197,12 @@ def test_a_slot_is_replaced_alone(artifact) -> None:
         for slot in range(3):
             backend.put(slot, images[slot])
         before = backend.submit(rows).wait()["native"]
-        backend.put(1, np.asfortranarray(images[3]))
+        backend.put(1, replace(images[3], levels=np.asfortranarray(images[3].levels)))
         after = backend.submit(rows).wait()["native"]
-        for slot, pixels in ((3, images[0]), (-1, images[0]), (0, images[0, :, 1:])):
-            with pytest.raises(BackendError, match=r"takes pixels \(3, 24, 24\)"):
-                backend.put(slot, pixels)
+        cut, wide = (replace(images[0], levels=levels) for levels in (images[0].levels[:, 1:], images[0].pixels))
+        for slot, picture in ((3, images[0]), (-1, images[0]), (0, cut), (0, wide)):
+            with pytest.raises(BackendError, match=r"takes pixels uint8 \(3, 24, 24\)"):
+                backend.put(slot, picture)
     np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
     alone = perturbing.run(OrtSpec(artifact.graph(), 1), masks, images[3:], clean_rows(masks, np.zeros(1, np.int64)))[
         "native"

@@ -66,7 +66,7 @@ def test_the_parity_sample_needs_no_data_and_has_a_label_for_every_head(trained)
     found = parity_images(load_artifact(trained.artifact))
     assert all(sample.label in head.classes for sample in found.job.samples for head in found.job.heads)
     prepared = found.decode(found.job.samples[1])
-    assert prepared.pixels.shape == (3, *prepared.region.shape)
+    assert prepared.picture.pixels.shape == (3, *prepared.region.shape)
     assert 0.2 < prepared.region.mean() < 0.3
 
 

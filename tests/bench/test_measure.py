@@ -25,7 +25,7 @@ from rate.engine.job import Job
 from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError
 from rate.execution import Execution
-from rate.types import Float32, Prepared, Rows, Sample, SoftRegion
+from rate.types import Float32, Picture, Prepared, Rows, Sample, SoftRegion
 
 SIZE = 24
 HEADS = (Head("a", ("0", "1")), Head("b", ("0", "1", "2")))
@@ -38,16 +38,17 @@ def model(x: Float32) -> Logits:
 
 def images() -> Images:
     rng = np.random.default_rng(0)
-    pixels = rng.normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
+    geometry = Geometry(SIZE, SIZE, (0.5,) * 3, (0.25,) * 3)
+    levels = rng.integers(0, 256, (3, 3, SIZE, SIZE)).astype(np.uint8)
     region = np.zeros((SIZE, SIZE), np.bool_)
     region[6:18, 6:18] = True
 
     def decode(sample: Sample) -> Prepared:
-        return Prepared(sample, pixels[int(sample.id)], region)
+        return Prepared(sample, geometry.picture(levels[int(sample.id)]), region)
 
     job = Job(
         heads=HEADS,
-        geometry=Geometry(SIZE, SIZE, (0.5,) * 3, (0.25,) * 3),
+        geometry=geometry,
         samples=tuple(Sample(id=str(k), label="0", image="") for k in range(3)),
         measurement=Measurement(verdict="map"),
         execution=Execution(),
@@ -81,8 +82,8 @@ class Lazy:
     def sizes(self) -> list[int]:
         return [len(rows) for rows in self.rows]
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
-        self.backend.put(slot, pixels, region)
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
+        self.backend.put(slot, picture, region)
 
     def submit(self, rows: Rows) -> Pending:
         self.rows.append(rows)

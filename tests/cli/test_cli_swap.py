@@ -71,10 +71,10 @@ def test_shares_are_those_of_torch_and_numpy(trained, twenty: Path, tmp_path: Pa
         order = job.bank.order(sample)
         hidden = hidden_steps(regions[order], sketch(prepared.region))
         most_hidden = np.sort(np.argsort(-hidden, kind="stable")[:6])
-        met = [pictures[k].pixels for k in order[most_hidden]]
-        whole = scores([prepared.pixels], column)[0]
-        alone = scores([np.where(prepared.region, prepared.pixels, fill) for fill in met], column).mean()
-        without = scores([np.where(prepared.region, fill, prepared.pixels) for fill in met], column).mean()
+        met = [pictures[k].picture.pixels for k in order[most_hidden]]
+        whole = scores([prepared.picture.pixels], column)[0]
+        alone = scores([np.where(prepared.region, prepared.picture.pixels, fill) for fill in met], column).mean()
+        without = scores([np.where(prepared.region, fill, prepared.picture.pixels) for fill in met], column).mean()
         nothing = scores(met, column).mean()
         phi, rest = (whole - without + alone - nothing) / 2, (whole - alone + without - nothing) / 2
         assert row["phi_region"] == pytest.approx(phi, abs=1e-5)

@@ -14,9 +14,9 @@ from rate.data.bank import SPARE, Bank, BankDraw, folder_bank
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError
-from rate.types import Prepared, Sample
+from rate.types import Picture, Prepared, Sample
 
-BLANK = np.zeros((3, 1, 1), np.float32)
+BLANK = Picture.of_colour(np.zeros(3, np.float32), 1)
 
 
 def decode(sample: Sample) -> Prepared:

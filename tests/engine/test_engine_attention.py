@@ -52,7 +52,7 @@ def test_rows_hold_what_the_map_of_the_torch_model_says(tiny_vit, finished: Path
     for sample in read_manifest(tiny_vit.manifest).samples:
         row, prepared = rows[sample.id], prepare(sample, artifact.geometry)
         column = artifact.heads[0].classes.index(sample.label)
-        logits, maps = model.explain(prepared.pixels[None], lambda _, c=column: {"zs": np.array([c])}, "logit")
+        logits, maps = model.explain(prepared.picture.pixels[None], lambda _, c=column: {"zs": np.array([c])}, "logit")
         full = upsample(maps["zs"], 32)[0]
         shifted = (full - full.min()) / (full.max() - full.min())
         mass = {kind: one[prepared.region].sum() / one.sum() for kind, one in (("minmax", shifted), ("positive", full))}

@@ -75,10 +75,10 @@ def test_the_relevance_mass_is_that_of_the_slow_computation(tiny_vit, finished: 
         prepared = prepare(sample, one.geometry)
         masks = RiseTokens(32, 4, (0.5,), "fixed", MASKS, 0).draw(sample.id, 0, MASKS)
         staged = Rows.under_masks(np.zeros(MASKS, np.int64), masks.grid, masks.offset, fill=0)
-        logits = dropped_logits(source.tower, heads, cut, prepared.pixels[None], staged)["zs"].astype(float)
+        logits = dropped_logits(source.tower, heads, cut, prepared.picture.pixels[None], staged)["zs"].astype(float)
         scores = logits[:, ("dark", "light").index(sample.label)]
         full = np.stack([reference.patch_mask(grid, 32) for grid in masks.grid])
-        clean = source.logits(prepared.pixels[None])["zs"][0].astype(float)
+        clean = source.logits(prepared.picture.pixels[None])["zs"][0].astype(float)
         whole = (clean[("dark", "light").index(sample.label)] - scores.mean()) / 0.5
         evidence = np.maximum(reference.contributions(scores, full, masks.level, (0.5,), cells=16) + whole / 16, 0)
         row = rows[sample.id]

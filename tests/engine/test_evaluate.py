@@ -48,8 +48,8 @@ def test_every_head_and_sample_has_one_row_with_the_verdict_of_the_slow_computat
         prepared = prepare(sample, GEOMETRY)
         masks = one.method.draw(sample.id, 0, 40)
         full = reference.masks(one.method.perturbation, masks.grid, masks.offset)
-        logits = model(prepared.pixels[None] * full[:, None].astype(np.float32))
-        clean, nothing = model(prepared.pixels[None]), model(np.zeros((1, 3, SIZE, SIZE), np.float32))
+        logits = model(prepared.picture.pixels[None] * full[:, None].astype(np.float32))
+        clean, nothing = model(prepared.picture.pixels[None]), model(np.zeros((1, 3, SIZE, SIZE), np.float32))
         for head in HEADS:
             row, column = rows[sample.id, head.name], head.classes.index(sample.label)
             scores = logits[head.name][:, column].astype(np.float64)
@@ -212,7 +212,7 @@ def test_bad_samples_are_rows_and_the_rest_is_evaluated(image_set, tmp_path: Pat
 def clean_spread(sample) -> float:
     from rate.data.images.prepare import prepare
 
-    return float(prepare(sample, GEOMETRY).pixels.std())
+    return float(prepare(sample, GEOMETRY).picture.pixels.std())
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -26,11 +26,11 @@ MASKS = 40
 def fills_of(one: Job, own: Prepared, decoded: dict[str, Prepared]) -> np.ndarray:
     """The fills [n,3,h,w] behind the masks of a sample, by their definition."""
     if one.measurement.fill == "mean":
-        fills = [np.zeros_like(own.pixels)]
+        fills = [np.zeros_like(own.picture.pixels)]
     elif one.measurement.fill == "own":
-        fills = [np.broadcast_to(own.pixels.mean(axis=(1, 2), keepdims=True), own.pixels.shape)]
+        fills = [np.broadcast_to(own.picture.pixels.mean(axis=(1, 2), keepdims=True), own.picture.pixels.shape)]
     else:
-        fills = [other.pixels for other in met_by(one, own, decoded)[:FILLS_OF_MAPS]]
+        fills = [other.picture.pixels for other in met_by(one, own, decoded)[:FILLS_OF_MAPS]]
     shares = len(one.measurement.shares)
     return np.stack([fills[n // shares % len(fills)] for n in range(MASKS)])
 
@@ -47,7 +47,8 @@ def test_a_map_is_that_of_the_slow_computation(image_set, tmp_path: Path, fill: 
         masks, behind = one.method.draw(name, 0, MASKS), fills_of(one, own, decoded)
         full = reference.masks(one.method.perturbation, masks.grid, masks.offset)
         kept = full[:, None].astype(np.float32)
-        seen, clean, nothing = model(kept * own.pixels + (1 - kept) * behind), model(own.pixels[None]), model(behind)
+        pixels = own.picture.pixels
+        seen, clean, nothing = model(kept * pixels + (1 - kept) * behind), model(pixels[None]), model(behind)
         for head in HEADS:
             row, column = rows[name, head.name], head.classes.index(own.sample.label)
             scores = seen[head.name][:, column].astype(np.float64)

@@ -11,7 +11,7 @@ import pytest
 from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
 from rate.errors import SampleError
-from rate.types import Prepared, Sample
+from rate.types import Picture, Prepared, Sample
 
 SAMPLES = [Sample(str(k), "x", f"/{k}", boxes=()) for k in range(20)]
 
@@ -20,7 +20,7 @@ def prepared(sample: Sample) -> Prepared:
     time.sleep(0.001 * (int(sample.id) % 3))
     if sample.id == "7":
         raise SampleError("seven is broken")
-    return Prepared(sample, np.zeros((3, 2, 2), np.float32), np.zeros((2, 2), bool))
+    return Prepared(sample, Picture.of_colour(np.zeros(3, np.float32), 2), np.zeros((2, 2), bool))
 
 
 @pytest.mark.parametrize("threads", [1, 4])

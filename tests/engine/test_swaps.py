@@ -45,8 +45,8 @@ def test_the_slow_computation_pastes_pictures_and_gives_the_same(image_set, tmp_
     decoded = {sample.id: one.decode(sample) for sample in one.samples}
     assert len(rows) == 2 * len(decoded) == 40
     for sample in one.samples:
-        x, region = decoded[sample.id].pixels, decoded[sample.id].region
-        met = [other.pixels for other in met_by(one, decoded[sample.id], decoded)[:5]]
+        x, region = decoded[sample.id].picture.pixels, decoded[sample.id].region
+        met = [other.picture.pixels for other in met_by(one, decoded[sample.id], decoded)[:5]]
         inside = np.stack([np.where(region, x, fill) for fill in met])
         outside = np.stack([np.where(region, fill, x) for fill in met])
         for head in HEADS:
@@ -127,11 +127,11 @@ def test_the_first_fills_alone_say_what_is_predicted_where_a_clear_verdict_ends_
     rows, decoded = rows_of(tmp_path / "run"), {sample.id: one.decode(sample) for sample in one.samples}
     assert len({row["fills"] for row in rows.values()}) > 1
     for name, own in decoded.items():
-        met = np.stack([other.pixels for other in met_by(one, own, decoded)[:FEWEST_FILLS]])
-        alone, without = (noisy(np.where(inside, own.pixels, met)) for inside in (own.region, ~own.region))
+        met = np.stack([other.picture.pixels for other in met_by(one, own, decoded)[:FEWEST_FILLS]])
+        alone, without = (noisy(np.where(inside, own.picture.pixels, met)) for inside in (own.region, ~own.region))
         for head in HEADS:
             row, label = rows[name, head.name], head.classes.index(own.sample.label)
-            predicted = int(noisy(own.pixels[None])[head.name].argmax())
+            predicted = int(noisy(own.picture.pixels[None])[head.name].argmax())
             for column, wanted, answers in (
                 ("object_only", label, alone),
                 ("background_only", label, without),

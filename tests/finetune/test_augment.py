@@ -95,7 +95,7 @@ def test_images_come_in_order_with_and_without_memory(crop, tmp_path) -> None:
         assert [id for id, _ in images.failed] == ["lost"]
         assert [sample.id for sample in images.samples] == [f"s{k}" for k in range(5)]
         for batch, found in zip(batches, images.stream(batches), strict=True):
-            expected = np.stack([prepare(images.samples[k], geometry).pixels for k in batch])
+            expected = np.stack([prepare(images.samples[k], geometry).picture.pixels for k in batch])
             torch.testing.assert_close(plain(found, geometry), torch.from_numpy(expected), atol=1e-6, rtol=0)
     (wide,) = next(images.converted(roomy(geometry)).stream([[0]]))
     assert wide.shape == ((3, 19, 25) if crop == "center" else (3, 19, 19))

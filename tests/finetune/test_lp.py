@@ -66,7 +66,7 @@ def test_the_checkpoint_opens_as_a_source_with_the_trained_head(image_set: Image
     finetune_lp(SOURCE, manifest, tmp_path / "lp", settings())
     model = open_source(str(tmp_path / "lp"), ExportOptions())
     samples = read_manifest(manifest).samples
-    pixels = np.stack([prepare(sample, model.geometry).pixels for sample in samples])
+    pixels = np.stack([prepare(sample, model.geometry).picture.pixels for sample in samples])
     predicted = [model.infos[0].classes[k] for k in model.logits(pixels)["lp"].argmax(axis=1)]
     assert predicted == [sample.label for sample in samples]
     assert model.weights == open_tower(SOURCE).weights  # the tower is frozen
@@ -114,7 +114,7 @@ def test_features_are_the_tower_s_row_by_row_across_batches(image_set: ImageSet)
     assert torch.get_num_threads() == threads
     assert found.labels == tuple(sample.label for sample in samples)
     for k in (0, FORWARD_BATCH - 1, FORWARD_BATCH, FORWARD_BATCH + 2):
-        pixels = torch.from_numpy(prepare(samples[k], model.geometry).pixels[None])
+        pixels = torch.from_numpy(prepare(samples[k], model.geometry).picture.pixels[None])
         with torch.inference_mode():
             torch.testing.assert_close(found.values[k], model.tower(pixels)[0], atol=1e-5, rtol=1e-5)
 

@@ -17,7 +17,7 @@ from rate.kernels.region import hidden_steps, sketch, soften_region
     st.just(0.0) | st.floats(0.1, 5),
 )
 def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: float) -> None:
-    found = soften_region(region, by, soft)
+    found = soften_region(region, by, soft) / 255
     if not region.any():
         assert not found.any()
         return
@@ -28,13 +28,13 @@ def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: 
         near = np.abs(distance - by) < 1e-5
         np.testing.assert_array_equal(found[~near], (distance <= by)[~near])
     else:
-        np.testing.assert_allclose(found, np.clip((by + soft - distance) / soft, 0, 1), atol=1e-4)
+        np.testing.assert_allclose(found, np.clip((by + soft - distance) / soft, 0, 1), atol=0.5001 / 255)
 
 
 def test_a_region_is_part_of_what_it_grows_to() -> None:
     region = np.zeros((30, 30), np.bool_)
     region[10:14, 8:20] = True
-    assert (soften_region(region, 3, 2)[region] == 1).all()
+    assert (soften_region(region, 3, 2)[region] == 255).all()
     assert (soften_region(region, 3, 2) >= soften_region(region, 2, 2)).all()
 
 

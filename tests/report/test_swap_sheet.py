@@ -23,7 +23,7 @@ def test_a_swap_is_the_picture_that_a_backend_is_given() -> None:
     region = np.zeros((SIDE, SIDE), np.bool_)
     region[4:10, 6:15] = True
     cut = cut_of_swaps(region, boxed=False, margin=0.1, ramp=0.2)
-    assert ((cut > 0) & (cut < 1)).any()
+    assert ((cut > 0) & (cut < 255)).any()
     slots = np.stack([one.transpose(2, 0, 1) for one in (view, other)]).astype(np.float32)
     perturbation, one = rise(SIDE, 2), np.ones(2, np.int64)
     grid, offset = np.repeat(perturbation.clean[None], 2, axis=0), np.zeros((2, 2), np.int64)
@@ -44,8 +44,8 @@ def test_boxes_are_cut_as_they_are() -> None:
 
 def test_the_sheet_has_a_column_for_each_other_picture() -> None:
     view, *others = pictures(4)
-    cut = np.zeros((SIDE, SIDE), np.float32)
-    cut[:12] = 1
+    cut = np.zeros((SIDE, SIDE), np.uint8)
+    cut[:12] = 255
     sheet = np.asarray(swap_sheet(view, others, cut, SIDE))
     assert sheet.shape == (2 * SIDE + GAP, 3 * SIDE + 2 * GAP, 4)
     for column, other in enumerate(others):

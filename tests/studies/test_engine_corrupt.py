@@ -78,10 +78,10 @@ def test_the_region_stays_and_the_crop_is_what_is_corrupted(image_set) -> None:
     for sample in read_manifest(manifest).samples:
         clean, found = prepare(sample, geometry), one.decode(sample)
         crop = geometry.image_to_crop(load_image(sample.image))
-        expected = geometry.crop_to_pixels(corrupted(crop, Corruption("shot_noise", 2), sample.id))
-        assert np.array_equal(found.pixels, expected)
+        expected = geometry.crop_to_picture(corrupted(crop, Corruption("shot_noise", 2), sample.id)).pixels
+        assert np.array_equal(found.picture.pixels, expected)
         assert np.array_equal(found.region, clean.region)
-        assert not np.array_equal(found.pixels, clean.pixels)
+        assert not np.array_equal(found.picture.pixels, clean.picture.pixels)
 
 
 def test_order_threads_and_workers_change_nothing(image_set, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rate.data.images.prepare import prepare
 from rate.errors import ConfigError, UsageError
 from rate.kernels.region import cut_of_swaps
 from rate.records import plain
-from rate.report.heatmap import GAP, levels, swapped
+from rate.report.heatmap import GAP, swapped
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.studies.explanation import Explanation
@@ -105,7 +105,7 @@ def test_the_picture_shows_the_swaps_below_image_and_map(
             continue
         distances = []
         for picture in pictures:
-            inside, _ = swapped(levels(x.pixels, geometry), levels(picture.pixels, geometry), cut)
+            inside, _ = swapped(x.picture.view, picture.picture.view, cut)
             small = Image.fromarray(inside).resize((side, side), Image.Resampling.LANCZOS)
             distances.append(np.abs(np.asarray(small, np.float64) - below).max())
         assert min(distances) == 0.0

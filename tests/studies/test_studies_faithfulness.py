@@ -111,7 +111,7 @@ def test_the_curve_is_that_of_the_probability_of_the_explained_class(job: Job) -
     [areas] = found_by(job, weights(), weights(5), 1).areas
     candidates = []
     for sample in job.samples:
-        image, order = prepare(sample, job.geometry).pixels.copy(), random_order(f"random {sample.id}", SIZE**2)
+        image, order = prepare(sample, job.geometry).picture.pixels.copy(), random_order(f"random {sample.id}", SIZE**2)
         curve, gone = [], 0
         for step in range(STEPS + 1):
             while gone < round(step * SIZE**2 / STEPS):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from rate.errors import ConfigError
 from rate.records import Record
-from rate.types import Bool, Box, Float32, Float64, Int64
+from rate.types import Bool, Box, Float32, Float64, Int64, Picture, UInt8
 
 CROPS = ("center", "squash")
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -67,12 +67,9 @@ class Geometry(Record, frozen=True):
         longer = int(self.resize * max(width, height) / min(width, height))
         return (self.resize, longer) if width <= height else (longer, self.resize)
 
-    def image_to_pixels(self, image: Image.Image) -> Float32:
-        """Convert an image to [3,h,w] contiguous and normalised: resize, centre crop, / 255, - mean, / std.
-
-        EXIF is ignored.
-        """
-        return self.crop_to_pixels(self.image_to_crop(image))
+    def image_to_picture(self, image: Image.Image) -> Picture:
+        """Resize and crop an image to [3,h,w]; EXIF is ignored."""
+        return self.crop_to_picture(self.image_to_crop(image))
 
     def image_to_crop(self, image: Image.Image) -> Image.Image:
         """Resize and crop an image to size x size in mode RGB."""
@@ -87,13 +84,13 @@ class Geometry(Record, frozen=True):
         down = columns.resize((self.size, height), _FILTERS[self.interpolation])
         return down.crop((0, top, self.size, top + self.size))
 
-    def crop_to_pixels(self, crop: Image.Image) -> Float32:
-        """Convert the result of `image_to_crop` to [3,h,w], contiguous and normalised."""
-        pixels = np.array(np.asarray(crop).transpose(2, 0, 1), dtype=np.float32, order="C")
-        pixels /= np.float32(255.0)
-        pixels -= np.array(self.mean, np.float32)[:, None, None]
-        pixels /= np.array(self.std, np.float32)[:, None, None]
-        return pixels
+    def crop_to_picture(self, crop: Image.Image) -> Picture:
+        """Convert the result of `image_to_crop` to contiguous levels [3,h,w]; a device normalises them."""
+        return self.picture(np.ascontiguousarray(np.asarray(crop).transpose(2, 0, 1)))
+
+    def picture(self, levels: Annotated[UInt8, "3 h w"]) -> Picture:
+        """Return levels with their normalisation: of (levels / 255 - mean) / std."""
+        return Picture(levels, *_normalisation(self))
 
     def boxes_in_crop(self, boxes: Sequence[Box], image_size_wh: tuple[int, int]) -> tuple[Box, ...]:
         """Convert boxes of the original image to pixels of its crop, cut at the border; boxes outside are dropped."""
@@ -141,6 +138,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
         # A direct conversion of a palette with alpha makes Pillow warn; through RGBA the colours are the same.
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _normalisation(geometry: Geometry) -> tuple[Float32, Float32]:
+    """Compute zero and scale of a `Picture`; all callers share the arrays."""
+    zero, scale = 255.0 * np.array(geometry.mean), 1.0 / (255.0 * np.array(geometry.std))
+    made = zero.astype(np.float32), scale.astype(np.float32)
+    for array in made:
+        array.setflags(write=False)
+    return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""The conversion of a sample to model pixels and region: read, decode, turn upright, resize and crop.
+"""The conversion of a sample to a picture for the model and its region: read, decode, turn upright, resize and crop.
 
 All functions are deterministic and thread-safe; the only state is Pillow's table of decoders.
 """
@@ -83,10 +83,10 @@ def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None) -> P
         return geometry.image_to_crop(upright), upright.size
 
     crop, size = decoded(data, sample.image, cut)
-    pixels = geometry.crop_to_pixels(crop if alter is None else alter(crop, sample.id))
+    picture = geometry.crop_to_picture(crop if alter is None else alter(crop, sample.id))
     mask = None if sample.mask is None else read_bytes(sample.mask, sample.mask_stamp)
     read = replace(sample, content=content_of(data, mask))
-    return Prepared(read, pixels, _region(sample, mask, geometry, size))
+    return Prepared(read, picture, _region(sample, mask, geometry, size))
 
 
 def content_of(image: bytes, mask: bytes | None) -> bytes:

@@ -15,7 +15,7 @@ from rate.data.bank import Bank
 from rate.engine.job import Job
 from rate.errors import SampleError, SetChanged
 from rate.kernels.region import hidden_steps, sketch
-from rate.types import Bool, Float32, Int64, Pixels, Prepared, Region, Sample
+from rate.types import Bool, Float32, Int64, Picture, Prepared, Region, Sample
 
 _ONE = np.zeros(1, np.int64)
 
@@ -76,7 +76,7 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
     """
     regions = []
     for number, fill in enumerate(_fills(job)):
-        backend.put(first + number, fill.pixels)
+        backend.put(first + number, fill.picture)
         regions.append(fill.region)
     size, batch = job.fills, job.execution.batch
     parts = []
@@ -90,9 +90,10 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
     return Fills(first, fills_key(job, first), logits, np.stack(regions))
 
 
-def own_mean(pixels: Pixels) -> Pixels:
-    """Return an image of the mean colour of ``pixels``."""
-    return np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float32), pixels.shape).copy()
+def own_mean(picture: Picture) -> Picture:
+    """Return a picture of the mean colour of ``picture``, which is not rounded to a level."""
+    colour = (picture.levels.mean(axis=(1, 2)) - picture.zero) * picture.scale
+    return Picture.of_colour(colour, picture.levels.shape[-1])
 
 
 def _fills(job: Job) -> Iterator[Prepared]:
@@ -114,4 +115,6 @@ def _fills(job: Job) -> Iterator[Prepared]:
 
 def blank(size: int) -> Prepared:
     """Make a picture of the mean colour without a region."""
-    return Prepared(Sample("", "", ""), np.zeros((3, size, size), np.float32), np.zeros((size, size), np.bool_))
+    return Prepared(
+        Sample("", "", ""), Picture.of_colour(np.zeros(3, np.float32), size), np.zeros((size, size), np.bool_)
+    )

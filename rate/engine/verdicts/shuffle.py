@@ -57,7 +57,7 @@ class Shuffle:
         self._twice.add(prepared.sample.id)
         lender = self._bank.pictures[partner]
         sample = replace(prepared.sample, boxes=lender.boxes, mask=lender.mask)
-        return Prepared(sample, prepared.pixels, self._regions[partner], shuffled=True)
+        return Prepared(sample, prepared.picture, self._regions[partner], shuffled=True)
 
 
 def _joined(own: Outcome, shuffled: Outcome) -> Outcome:

@@ -33,7 +33,7 @@ class SwapInstrument:
 
     def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> SwappedSample:
         """See `Instrument`."""
-        return SwappedSample(self, prepared, slot, covers=cut is not None and bool(cut.min() >= 1.0))
+        return SwappedSample(self, prepared, slot, covers=cut is not None and bool(cut.min() == 255))
 
 
 class SwappedSample:

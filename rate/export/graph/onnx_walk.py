@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rate.errors import BackendError, need
+
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
@@ -110,3 +112,23 @@ def save(model: ModelProto, path: Path) -> None:
     if empty:
         data.unlink()
     path.write_bytes(model.SerializeToString())
+
+
+def with_float_inputs(graph: Path) -> bytes:
+    """Return a graph whose 8-bit inputs are f32 instead, for a library that gathers no 8-bit integers.
+
+    Its weights stay in their file. The casts behind those inputs then change nothing.
+
+    Raises:
+        BackendError: the file cannot be read.
+    """
+    onnx = need("onnx", "export")
+    try:
+        model = onnx.load(str(graph), load_external_data=False)
+    except Exception as error:  # protobuf's decoding errors have no public type
+        raise BackendError(f"{graph} cannot be read as an ONNX model ({error}); export the artifact again") from error
+    for value in model.graph.input:
+        if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    del model.graph.value_info[:]
+    return bytes(model.SerializeToString())

@@ -2,8 +2,10 @@
 
 One graph serves every separable perturbation, every fill, and the swap of a region. Its contract with the backends:
 
-    pixels  f32 [i,3,h,w]   resident images, normalised
-    region  f32 [i,h,w]     weight in [0, 1] of each pixel of an image's region
+    pixels  u8  [i,3,h,w]   levels of the resident pictures
+    zero    f32 [i,3]       level that the tower sees as 0
+    scale   f32 [i,3]       what it sees of one level
+    region  u8  [i,h,w]     weight of each pixel of a picture's region, in 255ths
     slot    i64 [b]         resident image of each row
     fill    i64 [b]         resident image that stands where a pixel is hidden
     side    i64 [b]         0 = the mask of the grid, 1 = inside the region of the slot, 2 = outside it
@@ -12,8 +14,9 @@ One graph serves every separable perturbation, every fill, and the swap of a reg
     table   f32 [t,h,s]
     a, b    f32 []          mask of the grid = a + b * (table[oy] @ grid @ table[ox]^T)
 
-The tower sees ``mask * pixels[slot] + (1 - mask) * pixels[fill]``: exactly the image where its mask is 1, and exactly
-the fill where it is 0.
+With ``picture = (pixels - zero) * scale`` the tower sees ``mask * picture[slot] + (1 - mask) * picture[fill]``: exactly
+the image where its mask is 1, and exactly the fill where it is 0. Pixels are gathered first and converted
+then, so that a runtime touches those of the rows alone and not all resident ones.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ def dims(size: int) -> dict[str, tuple[str | int, ...]]:
     """Map each input name to its shape in a graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
     return {
         "pixels": ("I", 3, size, size),
+        "zero": ("I", 3),
+        "scale": ("I", 3),
         "region": ("I", size, size),
         "slot": ("B",),
         "fill": ("B",),
@@ -43,6 +48,15 @@ def dims(size: int) -> dict[str, tuple[str | int, ...]]:
         "a": (),
         "b": (),
     }
+
+
+BYTES = ("pixels", "region")
+"""The inputs that are unsigned 8-bit integers."""
+
+
+def seen(pixels: Tensor, zero: Tensor, scale: Tensor) -> Tensor:
+    """Convert levels [n,3,h,w] of pictures to what a tower sees of them; zero and scale are [n,3]."""
+    return (pixels.float() - zero[:, :, None, None]) * scale[:, :, None, None]
 
 
 class Perturbed(nn.Module):
@@ -59,6 +73,8 @@ class Perturbed(nn.Module):
     def forward(
         self,
         pixels: Tensor,
+        zero: Tensor,
+        scale: Tensor,
         region: Tensor,
         slot: Tensor,
         fill: Tensor,
@@ -70,15 +86,17 @@ class Perturbed(nn.Module):
         b: Tensor,
     ) -> tuple[Tensor, ...]:
         """Compute the logits; the module's docstring has the shapes."""
-        assert region.shape[0] == pixels.shape[0]  # tells the exporter that the two axes are one
+        # tells the exporter that these axes are one
+        assert region.shape[0] == zero.shape[0] == scale.shape[0] == pixels.shape[0]
         # index_select becomes a plain Gather along axis 0, which every runtime implements
         tall = table.index_select(0, offset[:, 0])
         wide = table.index_select(0, offset[:, 1])
         of_grid, of_region, of_one = (weights.index_select(0, side)[:, None, None] for weights in self.sides)
         # The side weighs the small grid instead of the full-size mask.
         mask = (of_grid * a + of_one) + b * (tall @ (of_grid * grid) @ wide.transpose(1, 2))
-        mask = (mask + of_region * region.index_select(0, slot))[:, None]
-        features = self.tower(mask * pixels.index_select(0, slot) + (1.0 - mask) * pixels.index_select(0, fill))
+        mask = (mask + of_region * (region.index_select(0, slot).float() / 255.0))[:, None]
+        image, other = (seen(*(one.index_select(0, at) for one in (pixels, zero, scale))) for at in (slot, fill))
+        features = self.tower(mask * image + (1.0 - mask) * other)
         return tuple(head(features) for head in self.heads)
 
 
@@ -86,8 +104,10 @@ def sample_inputs(size: int) -> tuple[Tensor, ...]:
     """Make inputs for tracing: I, B, s and T differ from each other and from likely constants of a model."""
     images, rows, side, offsets = 5, 6, 11, 13
     return (
-        torch.zeros(images, 3, size, size),
-        torch.zeros(images, size, size),
+        torch.zeros(images, 3, size, size, dtype=torch.uint8),
+        torch.zeros(images, 3),
+        torch.ones(images, 3),
+        torch.zeros(images, size, size, dtype=torch.uint8),
         torch.zeros(rows, dtype=torch.int64),
         torch.zeros(rows, dtype=torch.int64),
         torch.zeros(rows, dtype=torch.int64),

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rate.artifacts.records import HeadInfo
-from rate.backends.batches import INPUTS
+from rate.backends.batches import INPUTS, PICTURES
 from rate.errors import need
 from rate.export.graph.onnx_walk import graphs, reads
-from rate.export.graph.perturbed import SIDES, dims
+from rate.export.graph.perturbed import BYTES, SIDES, dims
 
 OLDEST_OPSET = 7
 """Add and Mul do not broadcast as required in older versions."""
@@ -81,8 +81,9 @@ def perturb(model: Any, image: str, size: int, head: HeadInfo) -> None:
 
 def _inputs(size: int) -> list[Any]:
     onnx = need("onnx", "export")
-    whole = {"slot", "fill", "side", "offset"}
-    kinds = {name: onnx.TensorProto.INT64 if name in whole else onnx.TensorProto.FLOAT for name in INPUTS}
+    types = onnx.TensorProto
+    kinds = dict.fromkeys(INPUTS, types.FLOAT)
+    kinds |= dict.fromkeys(("slot", "fill", "side", "offset"), types.INT64) | dict.fromkeys(BYTES, types.UINT8)
     return [onnx.helper.make_tensor_value_info(name, kinds[name], list(axes)) for name, axes in dims(size).items()]
 
 
@@ -104,6 +105,17 @@ def _mask_nodes(image: str, version: int) -> list[Any]:
             return [node("Unsqueeze", [given], output, axes=axes)]
         named = f"{output.removeprefix(_PREFIX)}_axes"
         return [constant(named, axes, [len(axes)], types.INT64), node("Unsqueeze", [given, p(named)], output)]
+
+    def seen(row: str, output: str) -> list[Any]:
+        """Gather the pictures that ``row`` names and convert them to what the model sees."""
+        return [
+            *(node("Gather", [name, row], p(f"{name}_of_{row}"), axis=0) for name in PICTURES),
+            *unsqueeze(p(f"zero_of_{row}"), p(f"zeros_of_{row}"), [2, 3]),
+            *unsqueeze(p(f"scale_of_{row}"), p(f"scales_of_{row}"), [2, 3]),
+            node("Cast", [p(f"pixels_of_{row}")], p(f"levels_of_{row}"), to=types.FLOAT),
+            node("Sub", [p(f"levels_of_{row}"), p(f"zeros_of_{row}")], p(f"above_zero_of_{row}")),
+            node("Mul", [p(f"above_zero_of_{row}"), p(f"scales_of_{row}")], p(output)),
+        ]
 
     sides = [
         each
@@ -130,14 +142,17 @@ def _mask_nodes(image: str, version: int) -> list[Any]:
         node("Mul", ["a", p("of_grid")], p("level")),
         node("Add", [p("level"), p("of_one")], p("base")),
         node("Add", [p("scaled"), p("base")], p("without_region")),
-        node("Gather", ["region", "slot"], p("region_of_row"), axis=0),
+        node("Gather", ["region", "slot"], p("weights_of_row"), axis=0),
+        node("Cast", [p("weights_of_row")], p("levels_of_region"), to=types.FLOAT),
+        constant("most", [255.0], []),
+        node("Div", [p("levels_of_region"), p("most")], p("region_of_row")),
         node("Mul", [p("region_of_row"), p("of_region")], p("signed_region")),
         node("Add", [p("without_region"), p("signed_region")], p("mask")),
         *unsqueeze(p("mask"), p("shown"), [1]),
         constant("one", [1.0], []),
         node("Sub", [p("one"), p("shown")], p("hidden")),
-        node("Gather", ["pixels", "slot"], p("images"), axis=0),
-        node("Gather", ["pixels", "fill"], p("fills"), axis=0),
+        *seen("slot", "images"),
+        *seen("fill", "fills"),
         node("Mul", [p("images"), p("shown")], p("kept")),
         node("Mul", [p("fills"), p("hidden")], p("filled")),
         node("Add", [p("kept"), p("filled")], image),

@@ -74,7 +74,7 @@ def _shuffled(values: Float32, rng: np.random.Generator) -> Float32:
 
 
 def _logits(spec: OrtSpec, sample: ParitySample) -> Logits:
-    with spec.open(sample.perturbation, len(sample.images)) as backend:
-        for slot, (pixels, region) in enumerate(zip(sample.images, sample.region, strict=True)):
-            backend.put(slot, pixels, region)
+    with spec.open(sample.perturbation, len(sample.pictures)) as backend:
+        for slot, (picture, region) in enumerate(zip(sample.pictures, sample.region, strict=True)):
+            backend.put(slot, picture, region)
         return backend.submit(sample.rows).wait()

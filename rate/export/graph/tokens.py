@@ -3,7 +3,9 @@
 The cost of a forward is then that of its kept patches, and the model does not see squares of the mean colour, which it
 would take for an object ("missingness bias", Jain et al. 2022). The graph's contract with the backends:
 
-    pixels  f32 [i,3,h,w]   images in slots, normalised; each is embedded once per batch
+    pixels  u8  [i,3,h,w]   levels of the pictures in slots; each is embedded once per batch
+    zero    f32 [i,3]       level that the tower sees as 0
+    scale   f32 [i,3]       what it sees of one level
     slot    i64 [b]         image slot of each row
     kept    i64 [b,k]       kept patches of each row, row-major, ascending; k is the same for the whole batch
 """
@@ -19,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rate.export.graph.perturbed import bare_logits
+from rate.export.graph.perturbed import bare_logits, seen
 from rate.types import Float32, Rows
 
 
@@ -78,24 +80,27 @@ class TokenForm(nn.Module):
         self.tower = tower
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, pixels: Tensor, slot: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, pixels: Tensor, zero: Tensor, scale: Tensor, slot: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         """Compute the logits. The tower starts with i images and continues with b rows."""
+        assert zero.shape[0] == scale.shape[0] == pixels.shape[0]  # tells the exporter that these axes are one
         self.gather.wanted[:] = [slot, kept]
-        features = self.tower(pixels)
+        features = self.tower(seen(pixels, zero, scale))
         self.gather.wanted.clear()
         return tuple(head(features) for head in self.heads)
 
 
 def dims(size: int) -> dict[str, tuple[str | int, ...]]:
     """Map each input name to its shape in a token graph for ``size`` x ``size`` pixels; a string is a dynamic axis."""
-    return {"pixels": ("I", 3, size, size), "slot": ("B",), "kept": ("B", "K")}
+    return {"pixels": ("I", 3, size, size), "zero": ("I", 3), "scale": ("I", 3), "slot": ("B",), "kept": ("B", "K")}
 
 
 def sample_inputs(size: int) -> tuple[Tensor, ...]:
     """Make inputs for tracing: I, B and K differ from each other."""
     images, rows, kept = 5, 6, 3
     return (
-        torch.zeros(images, 3, size, size),
+        torch.zeros(images, 3, size, size, dtype=torch.uint8),
+        torch.zeros(images, 3),
+        torch.ones(images, 3),
         torch.zeros(rows, dtype=torch.int64),
         torch.arange(kept).expand(rows, -1).contiguous(),
     )

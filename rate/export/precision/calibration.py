@@ -15,7 +15,7 @@ from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.errors import DataError, SampleError
 from rate.kernels.rise import Rise
-from rate.types import GRID, INSIDE, OUTSIDE, Float32, Prepared, Rows, Sample
+from rate.types import GRID, INSIDE, OUTSIDE, Picture, Prepared, Rows, Sample
 
 CHECKED = 100
 """The number of images whose verdicts are compared."""
@@ -78,17 +78,17 @@ class Feeds:
         return len(self._samples)
 
     def __iter__(self) -> Iterator[Feed]:
-        before = prepare(self._samples[-1], self._geometry).pixels
+        before = prepare(self._samples[-1], self._geometry).picture
         for sample in self._samples:
             prepared = prepare(sample, self._geometry)
             yield self._feed(prepared, before)
-            before = prepared.pixels
+            before = prepared.picture
 
-    def _feed(self, prepared: Prepared, other: Float32) -> Feed:
+    def _feed(self, prepared: Prepared, other: Picture) -> Feed:
         perturbation, count = self._method.perturbation, self._method.count
         drawn = self._method.draw(prepared.sample.id, 0, count)
         clean, last = perturbation.clean[None], np.full(3, count - 1)
-        # the slots hold the image, the other one, and zeros
+        # the slots hold the image, the other one, and the mean colour
         rows = Rows(
             slot=np.zeros(count + 5, np.int64),
             grid=np.concatenate([clean, np.zeros_like(clean), drawn.grid, drawn.grid[last]]).astype(np.float32),
@@ -97,11 +97,10 @@ class Feeds:
             side=np.repeat(np.array([GRID, INSIDE, OUTSIDE], np.int64), [count + 3, 1, 1]),
         )
         images = HostImages(3, perturbation.size)
-        images.put(0, prepared.pixels, prepared.region.astype(np.float32))
+        images.put(0, prepared.picture, prepared.region * np.uint8(255))
         images.put(1, other, None)
         return {
-            "pixels": images.pixels,
-            "region": images.region,
+            **images.feeds,
             **row_feeds(rows),
             **perturbation_feeds(perturbation),
         }

@@ -78,7 +78,7 @@ def add_int8(
     chosen = choose(data.samples, artifact.heads, options.calibration_images, str(options.calibrate))
     learn = readable(chosen.learn, geometry)
     shown = [prepare(sample, geometry) for sample in readable(chosen.check, geometry, PICTURES)]
-    sample = make_sample(geometry, logits, [(one.pixels, one.region.astype(np.float32)) for one in shown])
+    sample = make_sample(geometry, logits, [(one.picture, one.region * np.uint8(255)) for one in shown])
     quantize(folder / artifact.graphs["pixels"], folder / INT8, Feeds(learn, geometry))
     graph = replace(artifact.graph(), path=folder / INT8, precision="int8")
     judge(sample, OrtSpec(artifact.graph()))
@@ -141,8 +141,8 @@ def unquantized_nodes(model: Any) -> set[str]:
         sources = {value.get_node().get_friendly_name() for value in node.input_values()}
         if mixed := sources & images:
             images.add(name)
-            # images meet masks and each other until the tower takes what they make
-            if mixed <= blend | {pixels} and (len(mixed) > 1 or sources & masks):
+            # levels become floats, and images meet masks and each other, until the tower takes what they make
+            if mixed <= blend | {pixels} and (len(mixed) > 1 or sources & masks or _is(node, "Convert")):
                 blend.add(name)
         elif sources & masks:
             masks.add(name)

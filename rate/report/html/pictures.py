@@ -25,7 +25,6 @@ from rate.engine.verdicts.fills import order_met
 from rate.errors import DataError, SampleError, UsageError
 from rate.kernels.region import sketch
 from rate.report.heads import HeadRun
-from rate.report.heatmap import levels
 from rate.runs.run_document import RunDocument, data_of
 from rate.types import Bool, Float32, Prepared, Sample, UInt8
 
@@ -74,7 +73,7 @@ def recorded_bank(
         except (SampleError, UsageError) as error:
             raise DataError(str(error)) from error
         pictures.append(prepared.sample)
-        views.append(levels(prepared.pixels, run.identity.geometry))
+        views.append(prepared.picture.view)
         regions.append(sketch(prepared.region))
     bank = Bank(tuple(pictures), seed)
     if not pictures or bank.digest != run.identity.bank:
@@ -204,7 +203,6 @@ class Pictures:
         self._notices.append(f"{said}; pictures are matched by id")
 
     def _read(self, sample: Sample, run: RunDocument) -> View | None:
-        geometry = run.identity.geometry
         try:
             if self.data is None and "://" in f"{sample.image} {sample.mask}":
                 raise SampleError(f"{sample.id} is remote, and is fetched only where --data names its set")
@@ -212,7 +210,7 @@ class Pictures:
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None
-        return View(Image.fromarray(levels(prepared.pixels, geometry)), prepared.region, sample.boxes is not None)
+        return View(Image.fromarray(prepared.picture.view), prepared.region, sample.boxes is not None)
 
 
 def _decoder(run: RunDocument) -> Callable[[Sample], Prepared]:

@@ -86,7 +86,7 @@ def test_packed_samples_are_the_same_samples(folder, table, samples, size, suffi
             assert getattr(one.sample, field) == getattr(other.sample, field)
         assert read_bytes(one.sample.image) == read_bytes(other.sample.image)
         first, second = prepare(one.sample, GEOMETRY), prepare(other.sample, GEOMETRY)
-        np.testing.assert_array_equal(first.pixels, second.pixels)
+        np.testing.assert_array_equal(first.picture.pixels, second.picture.pixels)
         np.testing.assert_array_equal(first.region, second.region)
 
 

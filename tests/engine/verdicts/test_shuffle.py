@@ -65,10 +65,10 @@ def test_the_slow_computation_takes_the_region_of_another_sample(manifest: Path,
             continue
         lender = one.bank.pictures[borrowed[name]]
         assert lender.id != name
-        region = decoded[lender.id].region
+        x, region = own.picture.pixels, decoded[lender.id].region
         others += (region != own.region).any()
         met = order_met(one.bank, sketches, own.sample, region, one.fills_met)[:5]
-        fills = np.stack([decoded[one.bank.pictures[k].id].pixels for k in met])
+        fills = np.stack([decoded[one.bank.pictures[k].id].picture.pixels for k in met])
         for head in HEADS:
             row, column = rows[name, head.name], head.classes.index(own.sample.label)
 
@@ -76,7 +76,7 @@ def test_the_slow_computation_takes_the_region_of_another_sample(manifest: Path,
                 return score(model(pixels)[name].astype(np.float64), column, "centred")[None]
 
             values = shapley_values(
-                f(own.pixels[None])[0], f(np.where(region, own.pixels, fills)), f(np.where(region, fills, own.pixels)),
+                f(x[None])[0], f(np.where(region, x, fills)), f(np.where(region, fills, x)),
                 f(fills),
             )  # fmt: skip
             expected = bool(values.share[0] >= 0.5) if values.has_evidence[0] else None
@@ -147,7 +147,7 @@ def test_scores_that_are_not_finite_along_the_other_region_leave_the_verdict_as_
     own, region = decoded[name], decoded[one.bank.pictures[partner].id].region
     sketches = np.stack([sketch(decoded[picture.id].region) for picture in one.bank.pictures])
     met = order_met(one.bank, sketches, own.sample, region, one.fills_met)[0]
-    broken = np.where(region, own.pixels, decoded[one.bank.pictures[met].id].pixels)
+    broken = np.where(region, own.picture.pixels, decoded[one.bank.pictures[met].id].picture.pixels)
 
     def breaking(x: Float32) -> dict[str, Float32]:
         hit = np.abs(x - broken).max(axis=(1, 2, 3)) < 1e-4
@@ -196,5 +196,5 @@ def test_the_region_is_cut_as_that_of_the_lender_is(manifest: Path) -> None:
     assert isinstance(own, Prepared)
     assert isinstance(again, Prepared)
     assert (own.shuffled, again.shuffled) == (False, True)
-    assert again.pixels is own.pixels
+    assert again.picture is own.picture
     assert again.sample == replace(own.sample, boxes=None, mask="m.png")

@@ -126,7 +126,9 @@ def test_dropped_patches_leave_the_forward_of_the_kept_ones(name: str) -> None:
     make, slow = TOWERS[name]
     tower = shaken(make())
     cut = locate_cut(tower, SIZE, name)
-    images, head = perturbing.pictures(3, SIZE), nn.Identity()
+    pictures, head = perturbing.pictures(3, SIZE), nn.Identity()
+    images = perturbing.pixels(pictures)
+    resident = [np.stack([getattr(one, name) for one in pictures]) for name in ("levels", "zero", "scale")]
     form = TokenForm(tower, [head], cut).eval()
     for count in (1, 5, SIDE**2):
         masks = np.stack([np.random.default_rng(k).permutation(SIDE**2) < count for k in range(4)])
@@ -138,7 +140,7 @@ def test_dropped_patches_leave_the_forward_of_the_kept_ones(name: str) -> None:
             pairs = zip(slot, kept, strict=True)
             expected = np.stack([slow(tower, torch.tensor(images[s]), torch.tensor(k)).numpy() for s, k in pairs])
             with cut.replaced(form.gather):
-                [fast] = form(*(torch.from_numpy(array) for array in (images, slot, kept)))
+                [fast] = form(*(torch.from_numpy(array) for array in (*resident, slot, kept)))
         np.testing.assert_allclose(fast.numpy(), expected, atol=1e-5)
         np.testing.assert_allclose(dropped_logits(tower, {"f": head}, cut, images, rows)["f"], expected, atol=1e-5)
         if count == SIDE**2:
@@ -182,7 +184,7 @@ def test_the_graph_takes_any_number_of_patches_and_rows(exported: Exported, runt
         grid[0] = 1.0
         rows = Rows.under_masks(np.arange(count) % 4, grid, masks.offset, fill=0)
         found = perturbing.run(spec, patches(SIZE, SIDE), images, rows)["a"]
-        expected = dropped_logits(tower, {"a": head}, cut, images, rows)["a"]
+        expected = dropped_logits(tower, {"a": head}, cut, perturbing.pixels(images), rows)["a"]
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

@@ -26,7 +26,7 @@ from rate.export.graph.perturbed import bare_logits, dims
 from rate.export.graph.torch_to_onnx import export_graph
 from rate.kernels import reference
 from rate.kernels.separable import Perturbation, occlusion, rise
-from rate.types import INSIDE, OUTSIDE, Rows
+from rate.types import INSIDE, OUTSIDE, Picture, Rows
 
 SIZE = 20
 HEADS = {"a": nn.Linear(8, 5), "b": nn.Linear(8, 3)}
@@ -84,12 +84,12 @@ def test_every_side_and_fill_is_what_the_slow_form_pastes(tower, graph, make, pe
 def test_a_slot_has_the_region_it_was_given_last_and_none_without(tower, graph, make) -> None:
     masks, [image, fill] = rise(SIZE, 4), perturbing.pictures(2, SIZE)
     inside = replace(clean_rows(masks, np.zeros(1, np.int64)), fill=np.ones(1, np.int64), side=np.array([INSIDE]))
-    left = np.zeros((SIZE, SIZE), np.float32)
-    left[:, : SIZE // 2] = 1.0
+    left = np.zeros((SIZE, SIZE), np.uint8)
+    left[:, : SIZE // 2] = 255
     found = []
     with make(tower, graph).open(masks, 2) as backend:
         backend.put(1, fill)
-        for region in (left, 1.0 - left, None):
+        for region in (left, 255 - left, None):
             backend.put(0, image, region)
             found.append(backend.submit(inside).wait()["a"][0])
         backend.put(0, image, left)
@@ -97,7 +97,8 @@ def test_a_slot_has_the_region_it_was_given_last_and_none_without(tower, graph, 
         backend.put(0, image)
         backend.put(1, fill)
         found.append(backend.submit(inside).wait()["a"][0])
-    whole = np.where(left, image, fill), np.where(left, fill, image), fill, fill
+    [one, other] = perturbing.pixels([image, fill])
+    whole = np.where(left, one, other), np.where(left, other, one), other, other
     np.testing.assert_allclose(found, bare_logits(tower, HEADS, np.stack(whole))["a"], atol=1e-4)
 
 
@@ -155,11 +156,11 @@ def product(tower: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 @pytest.mark.parametrize("perturbation", FAMILIES, ids=lambda family: f"{family.name} {family.side}")
 def test_on_zeros_no_bit_differs_from_the_product_of_image_and_mask(graph, product, perturbation) -> None:
-    images = np.concatenate([perturbing.pictures(4, SIZE), np.zeros((1, 3, SIZE, SIZE), np.float32)])
+    images = [*perturbing.pictures(4, SIZE), Picture.of_colour(np.zeros(3, np.float32), SIZE)]
     drawn = perturbing.draw(perturbation, 4, 33)
     rows = Rows.under_masks(drawn.slot, drawn.grid, drawn.offset, fill=4)
     found = perturbing.run(OrtSpec(graph, 1), perturbation, images, rows)
-    for name, expected in zip(HEADS, product(images, rows, perturbation), strict=True):
+    for name, expected in zip(HEADS, product(perturbing.pixels(images), rows, perturbation), strict=True):
         np.testing.assert_array_equal(found[name], expected)
 
 
@@ -169,8 +170,8 @@ def test_a_whole_picture_is_itself_to_the_last_bit_whatever_stands_behind_it(gra
     behind = replace(plain, fill=(plain.slot + 1) % 3)
     weight = np.array([0.0, 1.0, 1.0], np.float32)
     with OrtSpec(graph, 1).open(masks, 3) as backend:
-        for slot, pixels in enumerate(images):
-            backend.put(slot, pixels, np.full((SIZE, SIZE), weight[slot], np.float32))
+        for slot, picture in enumerate(images):
+            backend.put(slot, picture, np.full((SIZE, SIZE), 255 * weight[slot], np.uint8))
         expected = backend.submit(plain).wait()["a"]
         np.testing.assert_array_equal(backend.submit(behind).wait()["a"], expected)
         for side, share in ((INSIDE, weight), (OUTSIDE, 1.0 - weight)):
@@ -183,8 +184,9 @@ def test_a_whole_picture_is_itself_to_the_last_bit_whatever_stands_behind_it(gra
 def test_the_slow_form_swaps_as_the_slow_form_of_a_swap_does(seed: int) -> None:
     masks, images, regions = rise(8, 3), perturbing.pictures(3, 8, seed), perturbing.regions(3, 8)
     both = replace(perturbing.draw(masks, 3, 2, seed), slot=np.zeros(2, np.int64), fill=np.full(2, 2))
-    found = reference.perturb(images, regions, replace(both, side=np.array([INSIDE, OUTSIDE])), masks)
-    np.testing.assert_allclose(found, reference.swap(images[0], regions[0], images[2]), atol=1e-12)
+    both = replace(both, side=np.array([INSIDE, OUTSIDE]))
+    found = reference.perturb(perturbing.pixels(images), regions, both, masks)
+    np.testing.assert_allclose(found, reference.swap(images[0].pixels, regions[0], images[2].pixels), atol=1e-12)
 
 
 def test_a_token_graph_has_no_use_for_fills_and_sides(tiny_vit) -> None:

@@ -70,7 +70,8 @@ def test_feeds_are_what_a_run_feeds(image_set: Callable[..., Path]) -> None:
         np.testing.assert_array_equal(feed["pixels"][1], before["pixels"][0], "the image before stands in for a fill")
         assert not feed["pixels"][2].any()
         assert set(zip(feed["fill"].tolist(), feed["side"].tolist(), strict=True)) == {(2, 0), (1, 0), (1, 1), (1, 2)}
-        assert 0.0 < feed["region"][0].mean() < 1.0
+        assert set(np.unique(feed["region"][0])) == {0, 255}
+        assert not feed["scale"][2].any(), "the mean colour"
 
 
 def test_unreadable_images_are_left_out_and_none_left_is_refused(image_set: Callable[..., Path]) -> None:

@@ -40,7 +40,7 @@ def test_clip_gives_the_logits_of_its_own_forward(clip: Path, classes: Path, tmp
     assert (artifact.geometry.size, artifact.geometry.resize, artifact.geometry.crop) == (32, 36, "center")
     model = transformers.CLIPModel.from_pretrained(clip).eval()
     tokens = transformers.AutoTokenizer.from_pretrained(clip)(PROMPTS, padding=True, return_tensors="pt")
-    pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    pixels = torch.from_numpy(hf_models.noise(artifact.geometry, 3))
     with torch.inference_mode():
         expected = model(pixel_values=pixels, **tokens).logits_per_image.numpy()
     assert np.ptp(expected) > 1  # not the same whatever is shown
@@ -63,7 +63,7 @@ def test_siglip_adds_its_bias_and_squashes(classes: Path, tmp_path: Path) -> Non
     found = hf_models.exported_logits(artifact, inputs["pixel_values"].numpy())["zs"]
     np.testing.assert_allclose(found, expected, atol=1e-4)
     level = 2.1 / 255 / 0.5
-    ours = np.stack([geometry.image_to_pixels(image) for image in shown])
+    ours = np.stack([geometry.image_to_picture(image).pixels for image in shown])
     np.testing.assert_allclose(ours, inputs["pixel_values"].numpy(), atol=level)
 
 
@@ -83,7 +83,7 @@ def test_naflex_reads_square_images_as_its_own_forward_does(classes: Path, tmp_p
     pixels = patches.permute(0, 5, 1, 3, 2, 4).reshape(3, 3, 32, 32).numpy()
     found = hf_models.exported_logits(artifact, pixels)["zs"]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    ours = np.stack([artifact.geometry.image_to_pixels(image) for image in shown])
+    ours = np.stack([artifact.geometry.image_to_picture(image).pixels for image in shown])
     np.testing.assert_allclose(ours, pixels, atol=2.1 / 255 / 0.5)
     with pytest.raises(UsageError, match="up to 25 patches of 8 pixels, where the model has 16 positions"):
         open_source(changed(folder, tmp_path / "other", PROCESSOR, max_num_patches=25), ExportOptions(classes=classes))
@@ -109,7 +109,7 @@ def test_blip_compares_by_its_contrastive_projections(name: str, classes: Path, 
     assert np.ptp(expected) > 0.1
     pixels = inputs["pixel_values"].numpy()
     np.testing.assert_allclose(source.logits(pixels)["zs"], expected, atol=1e-4)
-    ours = np.stack([source.geometry.image_to_pixels(image) for image in shown])
+    ours = np.stack([source.geometry.image_to_picture(image).pixels for image in shown])
     np.testing.assert_allclose(ours, pixels, atol=2.1 / 255 / min(source.geometry.std))
     if name == "BlipModel":  # whose tower is the other's
         artifact = export_artifact(f"hf:{folder}", tmp_path / "artifact", ExportOptions(classes=classes))
@@ -137,7 +137,7 @@ def test_pixels_are_those_of_the_familys_processor(clip: Path, classes: Path) ->
         photograph = hf_models.photograph(*size)
         expected = processor(images=photograph, return_tensors="np")["pixel_values"][0]
         level = 1 / 255 / min(geometry.std)
-        np.testing.assert_allclose(geometry.image_to_pixels(photograph), expected, atol=2.1 * level)
+        np.testing.assert_allclose(geometry.image_to_picture(photograph).pixels, expected, atol=2.1 * level)
 
 
 def test_templates_are_averaged_as_unit_vectors(clip: Path, classes: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_real_zero_shot_predictions_are_those_of_open_clip(shared_data: Path, tm
     with OrtSpec(artifact.graph()).open(perturbation, len(rows)) as backend:
         for slot, row in enumerate(rows):
             sample = Sample(row["image"], row["label"], str(data / row["image"]), boxes=())
-            backend.put(slot, prepare(sample, artifact.geometry).pixels)
+            backend.put(slot, prepare(sample, artifact.geometry).picture)
         ours = backend.submit(clean_rows(perturbation, np.arange(len(rows)))).wait()["zs"]
     with torch.inference_mode():
         text = model.encode_text(tokenizer([f"a photo of a {names[label]}" for label in labels]), normalize=True)

@@ -283,7 +283,7 @@ def test_real_weights_recognise_real_dalmatians(shared_data, tmp_path) -> None:
     artifact = export_artifact(source, tmp_path / "artifact", ExportOptions())
     samples = read_manifest(shared_data / "caltech101-boxes/annotations.csv", split="test").samples
     dogs = [sample for sample in samples if sample.label == "dalmatian"][:8]
-    images = np.stack([prepare(sample, artifact.geometry).pixels for sample in dogs])
+    images = [prepare(sample, artifact.geometry).picture for sample in dogs]
     masks = rise(artifact.geometry.size, 7)
     clean = clean_rows(masks, np.arange(len(images)))
     logits = perturbing.run(OrtSpec(artifact.graph()), masks, images, clean)["native"]

@@ -22,7 +22,7 @@ from rate.engine.job import Job, bank_size
 from rate.engine.verdicts.fills import order_met
 from rate.kernels.region import cut_of_swaps, sketch
 from rate.report.heads import load_heads
-from rate.report.heatmap import GAP, levels, swap_sheet
+from rate.report.heatmap import GAP, swap_sheet
 from rate.report.html.gallery import PICTURE_BYTES, SHEET_BYTES, SWAP_SIDE
 from rate.report.html.page import Report, write_report
 from rate.runs.run_document import read_run, write_run
@@ -88,7 +88,7 @@ def expected_sheets(one: Job) -> dict[str, np.ndarray]:
     """The swaps of each sample with the first three that its row met, along the edge of the run."""
 
     def view(sample: Any) -> np.ndarray:
-        return levels(one.decode(sample).pixels, one.geometry)
+        return one.decode(sample).picture.view
 
     sheets, regions = {}, [sketch(one.decode(picture).region) for picture in one.bank.pictures]
     for sample in one.samples:

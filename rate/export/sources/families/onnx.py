@@ -26,7 +26,7 @@ from rate.export.graph.torch_to_onnx import check_inputs
 from rate.export.options import ExportOptions, read_classes
 from rate.export.sources.source_string import Reference
 from rate.kernels.separable import rise
-from rate.types import Float32
+from rate.types import Float32, Picture
 
 HEAD = "native"
 _USUAL: dict[str, object] = {
@@ -83,14 +83,17 @@ class OnnxSource:
     def _check_any_batch(self, path: Path) -> None:
         """Check that a batch of three images gives the logits of the single images."""
         size = self.geometry.size
-        images = np.linspace(-1, 1, 3 * 3 * size * size, dtype=np.float32).reshape(3, 3, size, size)
+        levels = np.linspace(0, 255, 3 * 3 * size * size).astype(np.uint8).reshape(3, 3, size, size)
+        half = np.full(3, 127.5, np.float32)
+        pictures = [Picture(one, half, np.float32(1) / half) for one in levels]
+        images = np.stack([picture.pixels for picture in pictures])
         masks = rise(size, 2)
         rows = clean_rows(masks, np.arange(3))
         expected = self.logits(images)[HEAD]
         try:
             with OrtSpec(Graph(path, (HEAD,), size)).open(masks, 3) as backend:
-                for slot, pixels in enumerate(images):
-                    backend.put(slot, pixels)
+                for slot, picture in enumerate(pictures):
+                    backend.put(slot, picture)
                 logits = backend.submit(rows).wait()[HEAD]
         except BackendError as error:
             raise UsageError(self._fixed(str(error))) from error
