@@ -31,6 +31,7 @@ from rate.kernels.region import cut_of_swaps
 from rate.types import Sample
 
 GEOMETRY = Geometry(224, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PATHS = ("pillow", "torchvision")
 FORWARDS = 17
 """Forwards of an image under swaps until clear: eight pictures twice, and itself."""
 
@@ -59,7 +60,7 @@ def main() -> None:
     record.write(
         arguments.name,
         {
-            "pixel_path": pixel_path(),
+            "pixel_paths": [pixel_path(library=name) for name in PATHS],
             "images": arguments.images,
             "rounds": arguments.rounds,
             "forwards_an_image": FORWARDS,
@@ -85,15 +86,29 @@ def sets_of(folder: Path, images: int, manifest: Path | None) -> dict[str, Sampl
 
 def figures(samples: Samples, rounds: int, forwards_per_cpu_s: float) -> dict[str, object]:
     """Images a CPU second of every way to read a set, CPU milliseconds of every stage of the usual one, and cores."""
-    ways = {"prepare": partial(prepare, geometry=GEOMETRY), "bare torchvision": bare_torchvision()}
-    whole = {name: milliseconds(way, samples, rounds) for name, way in ways.items()}
+    ways = {name: partial(prepare, geometry=GEOMETRY, library=name) for name in PATHS}
+    whole = {
+        name: milliseconds(way, samples, rounds)
+        for name, way in {**ways, "bare torchvision": bare_torchvision()}.items()
+    }
     parts = stages(samples, rounds)
     return {
         "images_per_cpu_s": {name: round(1e3 / took, 1) for name, took in whole.items()},
         "stages_ms": {name: round(took, 3) for name, took in parts.items()},
         "bytes_an_image": uploaded(samples[0]),
-        "cores": cores(whole["prepare"], parts["cut of swaps"], forwards_per_cpu_s),
+        "levels_that_differ": difference(samples),
+        "cores": {name: cores(whole[name], parts["cut of swaps"], forwards_per_cpu_s) for name in PATHS},
     }
+
+
+def difference(samples: Samples) -> dict[str, float]:
+    """The share of levels in which the two paths differ, and by how much at most."""
+    apart = [
+        np.abs(np.subtract(*(prepare(sample, GEOMETRY, library=name).picture.levels.astype(int) for name in PATHS)))
+        for sample in samples
+    ]
+    share = statistics.mean(float((one > 0).mean()) for one in apart)
+    return {"share": round(share, 5), "most": max(int(one.max()) for one in apart)}
 
 
 def stages(samples: Samples, rounds: int) -> dict[str, float]:

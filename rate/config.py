@@ -119,6 +119,11 @@ class Measurement(Settings):
         },
     )
     seed: int = option(0, "Of the masks.", within=(0, 2**63 - 1))
+    pixel_path: str = option(
+        "pillow",
+        "Decodes and resizes",
+        choices={"pillow": "", "torchvision": "faster, other pixels by a level: never mix the two"},
+    )
     corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, applied to the model's crop of every image
     corrupt_seed: int = option(0, "Of what is chance in a corruption.", within=(0, 2**63 - 1))
 
@@ -264,7 +269,7 @@ class Measurement(Settings):
             unused |= {*(() if self.masks == "auto" else _AUTO)}
             if self.with_pictures:
                 unused.discard("seed")
-        unused |= {*(() if self.corrupt else _CORRUPT)}
+        unused |= {"pixel_path", *(() if self.corrupt else _CORRUPT)}  # the identity of a run holds the former
         return {name: value for name, value in settings.items() if name not in unused}
 
     @property

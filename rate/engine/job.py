@@ -20,7 +20,7 @@ from rate.data.set_faults import CURE as LABEL_CURE
 from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
-from rate.errors import DataError, SampleError
+from rate.errors import DataError, SampleError, need
 from rate.execution import Execution
 from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
@@ -137,7 +137,7 @@ class Job:
             "weights": self.weights,
             "data": self.data,
             "geometry": plain(self.geometry),
-            "pixel_path": pixel_path(self.geometry.interpolation),
+            "pixel_path": pixel_path(self.geometry.interpolation, self.measurement.pixel_path),
             "backend": backend,
             "precision": precision,
             "bank": self.bank.digest,
@@ -175,9 +175,15 @@ class Job:
 
 
 def decoder(measurement: Measurement, geometry: Geometry) -> Callable[[Sample], Prepared]:
-    """Return the function from a sample to its pixels, corrupted if ``measurement`` says so, and its region."""
+    """Return the function from a sample to its pixels, corrupted if ``measurement`` says so, and its region.
+
+    Raises:
+        MissingExtra: the library of the measurement's pixel path, or of its corruption, is not installed.
+    """
     alter = corruption_function(measurement.corrupt, measurement.corrupt_seed)
-    return partial(prepare, geometry=geometry, alter=alter)
+    if measurement.pixel_path == "torchvision":
+        need("torchvision", "train")
+    return partial(prepare, geometry=geometry, alter=alter, library=measurement.pixel_path)
 
 
 def job_from_artifact(

@@ -57,10 +57,10 @@ def test_a_changed_file_is_named(name, artifact_copy) -> None:
 HEAD = {"name": "x", "kind": "linear", "classes": ["cat", "dog"]}
 PIXELS = {"size": 24, "resize": 24, "mean": [0.5] * 3, "std": [0.5] * 3}
 MALFORMED = {
-    "schema": ({"schema": "rate.artifact/9"}, "'rate.artifact/9', expected 'rate.artifact/4'.*another version of rate"),
+    "schema": ({"schema": "rate.artifact/9"}, "'rate.artifact/9', expected 'rate.artifact/5'.*another version of rate"),
     "older": (
-        {"schema": "rate.artifact/3"},
-        "'rate.artifact/3', expected 'rate.artifact/4'.*; export the artifact again",
+        {"schema": "rate.artifact/4"},
+        "'rate.artifact/4', expected 'rate.artifact/5'.*; export the artifact again",
     ),
     "classes": ({"heads": [HEAD | {"classes": "cat"}]}, r"\$\.heads\[0\]\.classes`, got 'cat'"),
     "class names": ({"heads": [HEAD | {"classes": ["cat", 3]}]}, r"\$\.heads\[0\]\.classes\[1\]`, got 3"),

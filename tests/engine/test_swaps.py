@@ -189,6 +189,20 @@ def test_another_bank_is_another_run(image_set, tmp_path: Path) -> None:
     assert recorded == tuple(picture.id for picture in one.bank.pictures)
 
 
+def test_pixels_of_another_library_are_another_run(image_set, tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="the other library")
+    manifest = image_set(12)
+    one, other = swap(manifest), swap(manifest, pixel_path="torchvision")
+    assert one.identity("fake", "f32")["pixel_path"] == "pillow-bicubic/2"
+    assert other.identity("fake", "f32")["pixel_path"] == "torchvision-bicubic/1"
+    assert one.settings == other.settings, "the identity alone tells them apart"
+    assert one.key("fake", "f32") != other.key("fake", "f32")
+    evaluate(one, FakeSpec(model), tmp_path / "run")
+    with pytest.raises(RunError, match="pixel_path"):
+        evaluate(other, FakeSpec(model), tmp_path / "run")
+    assert evaluate(other, FakeSpec(model), tmp_path / "other").status == "complete"
+
+
 def test_too_few_pictures_are_refused_with_their_numbers(image_set: Callable[..., Path]) -> None:
     few = swap(image_set(6))
     with pytest.raises(DataError, match=r"3 of 6 .* 4 are needed"):

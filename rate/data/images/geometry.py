@@ -67,6 +67,10 @@ class Geometry(Record, frozen=True):
         longer = int(self.resize * max(width, height) / min(width, height))
         return (self.resize, longer) if width <= height else (longer, self.resize)
 
+    def crop_corner(self, width: int, height: int) -> tuple[int, int]:
+        """Compute the first column and row of the crop of a resized image of ``width`` x ``height`` pixels."""
+        return _crop_start(width, self.size), _crop_start(height, self.size)
+
     def image_to_picture(self, image: Image.Image) -> Picture:
         """Resize and crop an image to [3,h,w]; EXIF is ignored."""
         return self.crop_to_picture(self.image_to_crop(image))
@@ -75,7 +79,7 @@ class Geometry(Record, frozen=True):
         """Resize and crop an image to size x size in mode RGB."""
         rgb = to_rgb(image)
         width, height = self.resized(*rgb.size)
-        left, top = _crop_start(width, self.size), _crop_start(height, self.size)
+        left, top = self.crop_corner(width, height)
         # The axes are resized one at a time, x first. For both at once Pillow's order depends on shape and version,
         # which
         # changes a bicubic pixel at a hard edge by 20 levels. Rows outside the crop are not resized along y.
@@ -96,7 +100,7 @@ class Geometry(Record, frozen=True):
         """Convert boxes of the original image to pixels of its crop, cut at the border; boxes outside are dropped."""
         resized = self.resized(*image_size_wh)
         scales = [new / old for new, old in zip(resized, image_size_wh, strict=True)]
-        left, top = (_crop_start(side, self.size) for side in resized)
+        left, top = self.crop_corner(*resized)
         kept = []
         for x0, y0, x1, y1 in boxes:
             across = [min(max(x * scales[0] - left, 0.0), self.size) for x in (x0, x1)]

@@ -65,7 +65,9 @@ def order_met(bank: Bank, regions: Annotated[Float32, "f s s"], sample: Sample, 
 
 def fills_key(job: Job, first: int) -> tuple[object, ...]:
     """Return what decides the content of the slots from ``first`` on."""
-    return (job.bank.digest, job.geometry, job.measurement.corrupt, job.measurement.corrupt_seed, first)
+    measurement = job.measurement
+    altered = measurement.pixel_path, measurement.corrupt, measurement.corrupt_seed
+    return (job.bank.digest, job.geometry, *altered, first)
 
 
 def load_fills(job: Job, backend: Backend, first: int) -> Fills:
