@@ -73,7 +73,7 @@ def test_only_torch_models_have_a_tower_to_train() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"precision": "fp8"}, "f32, fp16, bf16, int8; got .fp8"),
+        ({"precision": "fp8"}, "f32, fp16, bf16, int8, auto; got .fp8"),
         ({"format": "openvino"}, "onnx, tensorrt; got .openvino"),
         ({"crop_pct": 0.0}, "--crop-pct must lie in"),
         ({"crop_pct": float("nan")}, "--crop-pct must lie in"),
