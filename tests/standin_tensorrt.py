@@ -483,7 +483,7 @@ class Inspector:
     def get_engine_information(self, format: int) -> str:
         """Layers as in NVIDIA/TensorRT issue 4397; those of other profiles have the number in their names."""
         assert format == 1
-        model = onnx.load(self.engine.plan["onnx"], load_external_data=False)
+        model = onnx.load_from_string(base64.b64decode(self.engine.plan["onnx"]))
         fused = {node.output[0] for node in model.graph.node if node.op_type in ("Attention", "Softmax")}
         tactics = {True: "_gemm_mha_v2_0x957a2fe283f77dcf35c142c1390a3e6a", False: "__myl_AddMul_0x1f"}
         layers = [
