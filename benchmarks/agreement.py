@@ -6,7 +6,7 @@ often gives the class away. The demo's own tower is a ResNet, which has no atten
 transformer in its place. Every model is measured by RISE under the default rule, by RISE under the paper's, and by
 attention under the paper's.
 
-    python -m benchmarks.agreement [--work build/agreement] [--planted build/validity] [--images 160]
+    python -m benchmarks.agreement [--work build/agreement] [--planted build/planted] [--images 160]
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/agreement"))
-    parser.add_argument("--planted", type=Path, default=Path("build/validity"), help="what benchmarks.validity left")
+    parser.add_argument("--planted", type=Path, default=Path("build/planted"), help="what benchmarks.planted_runs left")
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--train", type=int, default=4000, help="pictures for the CLIP")
     parser.add_argument("--epochs", type=int, default=20)

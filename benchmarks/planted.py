@@ -54,7 +54,7 @@ class Course:
 
 COURSES = {
     ("cnn", "object"): Course(4000, 6, 1e-3),
-    ("vit", "object"): Course(8000, 10, 7e-4),
+    ("vit", "object"): Course(8000, 4, 7e-4),
     ("contour", "object"): Course(16000, 5, 1e-3),
     ("contour", "tag"): Course(2000, 6, 1e-3),
     ("contour", "scene"): Course(2000, 6, 1e-3),
@@ -63,7 +63,7 @@ COURSES = {
     ("cnn", "scene"): Course(2000, 6, 1e-3),
     ("vit", "scene"): Course(2000, 8, 7e-4),
 }
-"""(tower, what it learns) -> course. Each is long enough for the model to be right; see `validity`'s table."""
+"""(tower, what it learns) -> course. Each is long enough for the model to be right."""
 
 
 def independent(folder: Path, tower: str, shortcut: str, images: int) -> Path:
