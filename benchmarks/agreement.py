@@ -1,10 +1,10 @@
-"""Do masks and the paper's own explainer, gradient-weighted attention, give the same verdicts?
+"""Do swaps, masks and the paper's own explainer, gradient-weighted attention, give the same verdicts?
 
 Three vision transformers: two whose reasons are planted (`benchmarks.planted`: one can only use the object, one only
 the tag in the corner, so PT should be 1 and 0), and a small CLIP trained on the demo's pictures, in which the scene
 often gives the class away. The demo's own tower is a ResNet, which has no attention to read, so the CLIP here has a
-transformer in its place. Every model is measured by RISE under the default rule, by RISE under the paper's, and by
-attention under the paper's.
+transformer in its place. Every model is measured by swaps, by RISE under its default rule and under the paper's,
+and by attention under the paper's.
 
     python -m benchmarks.agreement [--work build/agreement] [--planted build/planted] [--images 160]
 """
@@ -30,11 +30,18 @@ from rate.report.compare.agreement import agreement
 from rate.report.heads import HeadRun, load_head
 
 MEASURED: dict[str, dict[str, Any]] = {
-    "rise": {},
+    "swap": {},
+    "rise": {"verdict": "map"},
     "rise-paper-rule": {"masks": 500, "evidence": "minmax", "valid": "absolute"},
     "attention": {"saliency": "attention"},
 }
-PAIRS = (("rise", "attention"), ("rise-paper-rule", "attention"), ("rise", "rise-paper-rule"))
+PAIRS = (
+    ("swap", "rise"),
+    ("swap", "attention"),
+    ("rise", "attention"),
+    ("rise-paper-rule", "attention"),
+    ("rise", "rise-paper-rule"),
+)
 
 TOWER = {"image_size": SIZE, "layers": 4, "width": 96, "head_width": 32, "patch_size": 8}
 """64 patches and a class token."""
@@ -96,7 +103,7 @@ def measured(artifact: Artifact, data: Path, out: Path, images: int) -> dict[str
 
 
 def held(first: HeadRun, second: HeadRun) -> dict[str, Any]:
-    """Equal verdicts with their interval, kappa, and the rank correlation of the relevance masses."""
+    """Equal verdicts with their interval, kappa, and the rank correlation of shares or relevance masses."""
     whole = plain(agreement(first, second))
     return {name: whole[name] for name in ("judged", "table", "equal", "kappa", "rank_correlation")}
 

@@ -1,10 +1,9 @@
 """ZS, LP, FT and FLCP of a real dual encoder, clean and under three corruptions; and what `--corrupt all` costs.
 
 The models are those of `benchmarks.caltech`, made first where --work does not hold them (minutes that are not counted).
-Half of the test photographs (--shard 1/2, by their ids) under 50 masks each: a full run takes under a quarter of an
-hour on one core. Few masks make verdicts noisy: read a difference by its interval, and beside `noise`.
+All test photographs, by swaps.
 
-    RATE_TEST_DATA=FOLDER python -m benchmarks.shifts [--work build/caltech] [--masks 50] [--shard 1/2]
+    RATE_TEST_DATA=FOLDER python -m benchmarks.shifts [--work build/caltech]
 """
 
 from __future__ import annotations
@@ -38,14 +37,12 @@ def main() -> None:
     """Run and record."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/caltech"))
-    parser.add_argument("--masks", type=int, default=50)
-    parser.add_argument("--shard", default="1/2")
     arguments = parser.parse_args()
     work = arguments.work
     transcript = Transcript({os.environ["RATE_TEST_DATA"]: "DATA", f"{work}/": ""})
     if not all((work / name / "artifact.json").exists() for name in ARTIFACTS):
         models(Transcript({}), work, epochs=4)
-    settings = f"--split test --shard {arguments.shard} --masks {arguments.masks} --threads 1"
+    settings = "--split test --threads 1"
     asked = ",".join(name.replace("-", ":") for name in SHIFTS)
     for name in ARTIFACTS:
         out = f"{work}/shifts/{name}"
@@ -67,7 +64,7 @@ def main() -> None:
 
 
 def heads(work: Path) -> dict[str, Any]:
-    """Head -> shift -> its numbers, with intervals, uniform maps and the noise of the masks."""
+    """Head -> shift -> its numbers, with intervals, uniform verdicts and the noise of its verdicts."""
     found: dict[str, Any] = {}
     for name in ARTIFACTS:
         for run in json.loads((work / "shifts" / name / "grid.json").read_text())["runs"]:
