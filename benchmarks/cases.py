@@ -48,9 +48,7 @@ def cases_of(artifact: Artifact, data: Path, shortcut: str, kind: str) -> list[C
             hole = _grown(regions["box"], 3)
             away = _tag_block(TAG + 2) if shortcut == "tag" else ~hole
             nowhere = np.zeros_like(hole)
-            clean, no_object, no_shortcut = (
-                _answer(backend, prepared, gone) for gone in (nowhere, hole, away)
-            )
+            clean, no_object, no_shortcut = (_answer(backend, prepared, gone) for gone in (nowhere, hole, away))
             own, other = (no_object, no_shortcut) if kind == "object" else (no_shortcut, no_object)
             found.append(Case(prepared, regions, clean == label, own != label and other == label))
     return found
