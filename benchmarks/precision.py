@@ -35,12 +35,13 @@ from rate.backends.base import BackendSpec
 from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
-from rate.config import Execution, Measurement
+from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.engine.job import Job, bank_size, decoder, job_of_samples
 from rate.errors import ParityError, RateError
+from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.precision.half import halve
 from rate.export.precision.half_proof import write_rounded
@@ -175,9 +176,9 @@ class Trial:
         taken: dict[str, list[float]] = {}
         for _ in range(ROUNDS + 1):
             for precision, spec in specs.items():
-                with spec.open(self._sample.perturbation, len(self._sample.images)) as backend:
-                    for slot, pixels in enumerate(self._sample.images):
-                        backend.put(slot, pixels, self._sample.region[slot])
+                with spec.open(self._sample.perturbation, len(self._sample.pictures)) as backend:
+                    for slot, picture in enumerate(self._sample.pictures):
+                        backend.put(slot, picture, self._sample.region[slot])
                     backend.submit(rows).wait()
                     began = time.perf_counter()
                     for _ in range(BATCHES):
@@ -243,7 +244,7 @@ class Trial:
         names = []
         with OrtSpec(self._artifact.graph(), self._threads).open(sample.perturbation, 1) as backend:
             for one in samples:
-                backend.put(0, prepare(one, self._artifact.geometry).pixels)
+                backend.put(0, prepare(one, self._artifact.geometry).picture)
                 logits = backend.submit(clean_rows(sample.perturbation, np.zeros(1, np.int64))).wait()
                 names.append(head.classes[int(logits[head.name][0].argmax())])
         return names

@@ -14,7 +14,7 @@ from rate.backends.base import Backend, BackendSpec, Done, Logits, Pending
 from rate.backends.fake import FakeSpec
 from rate.data.images.geometry import Geometry
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Rows, SoftRegion
+from rate.types import Float32, Picture, Rows, SoftRegion
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class NoisyBackend:
         """See `Backend`."""
         self._backend.bind(perturbation, slots)
 
-    def put(self, slot: int, pixels: Float32, region: SoftRegion | None = None) -> None:
+    def put(self, slot: int, picture: Picture, region: SoftRegion | None = None) -> None:
         """See `Backend`."""
-        self._backend.put(slot, pixels, region)
+        self._backend.put(slot, picture, region)
 
     def submit(self, rows: Rows) -> Pending:
         """Compute the logits at once, and add the noise."""
