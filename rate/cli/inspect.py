@@ -55,7 +55,7 @@ def describe(artifact: Artifact) -> str:
             for form, parity in artifact.parity.items()
             if parity.precision != "f32"
         ),
-        *(("attention", text) for text in _attention(artifact)),
+        *(("attentions", text) for text in _attention(artifact)),
         *(("int8", text) for text in _int8(artifact)),
         *(("plan", text) for text in describe_plans(artifact)),
         *(("file", f"{name} {(artifact.path / name).stat().st_size:,} bytes") for name in artifact.files),

@@ -133,9 +133,10 @@ class RunStore:
         if self.stored and self._count("errors") == self.stored:
             status = "failed"
         samples = structs.replace(self._run.samples, available=available)
-        self._change(status=status, samples=samples, finished=_now())
-        self._write_run()
-        return self._run
+        run = structs.replace(self._run, status=status, samples=samples, finished=_now())
+        write_run(self.folder, run)
+        self._run = run  # not before: an interrupt while it is written leaves the run to `__exit__`
+        return run
 
     def drawn_maps(self, keep: int | None) -> DrawnMaps:
         """Return the drawn maps of a finished run with ``keep`` per head and quadrant; None = all."""

@@ -90,9 +90,10 @@ def test_trtexec_gets_the_plan_with_zeros_and_is_read(
     assert gpu_ceilings.trtexec(plan, 16, 5.0)["why"] != "no plan"
     folder = tmp_path / "bin"
     folder.mkdir()
-    program = folder / "trtexec"
-    program.write_text(
-        f"""#!{sys.executable}
+    program, script = folder / "trtexec", tmp_path / "script.py"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{script}' \"$@\"\n")  # a path may hold spaces
+    script.write_text(
+        """
 import math, sys
 from pathlib import Path
 given = dict(argument[2:].partition("=")[::2] for argument in sys.argv[1:])
@@ -113,5 +114,5 @@ print("[I] Throughput: 12.5 qps")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     found = gpu_ceilings.trtexec(plan, 16, 60.0)
     assert (found.get("forwards_per_s"), found.get("fused_attention_names")) == (200.0, 2), found
-    program.write_text(f"#!{sys.executable}\nimport sys; sys.exit('no such engine')\n")
+    script.write_text("import sys; sys.exit('no such engine')\n")
     assert gpu_ceilings.trtexec(plan, 16, 60.0)["why"] == "no such engine"

@@ -154,7 +154,10 @@ def test_a_misspelt_option_is_answered_with_the_one_that_is_meant(capsys: pytest
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("rate eval a b --evidence m", ["minmax"]), ("rate export x --precision ", ["f32", "fp16", "bf16", "int8"])],
+    [
+        ("rate eval a b --evidence m", ["minmax"]),
+        ("rate export x --precision ", ["f32", "fp16", "bf16", "int8", "auto"]),
+    ],
 )
 def test_the_shell_completes_choices(typed: str, offered: list[str]) -> None:
     words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1), "_RATE_COMPLETE": "complete_bash"}

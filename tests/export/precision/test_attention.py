@@ -52,9 +52,9 @@ def test_every_form_is_written_as_asked_and_passes_the_proof(artifact: Artifact,
 
 def test_the_fastest_form_that_passes_is_kept_and_shown(artifact: Artifact) -> None:
     shown = {form: describe(add_half(artifact, "fp16", (form,))) for form in FORMS}
-    assert "attention  fp16: 2 as operations that can be fused" in shown["operation"]
-    assert "attention  fp16: 2 as a softmax between products, that TensorRT can fuse" in shown["half"]
-    assert "attention  fp16: 2 with a softmax in f32 between casts, that nothing fuses" in shown["f32"]
+    assert "attentions fp16: 2 as operations that can be fused" in shown["operation"]
+    assert "attentions fp16: 2 as a softmax between products, that TensorRT can fuse" in shown["half"]
+    assert "attentions fp16: 2 with a softmax in f32 between casts, that nothing fuses" in shown["f32"]
     assert "fp16: 2 as operations" in describe(add_half(artifact, "fp16"))
 
 
@@ -139,7 +139,7 @@ def test_a_model_without_attention_is_refused_by_name_where_a_form_is_asked(trai
     copied = structs.replace(whole, path=Path(shutil.copytree(whole.path, tmp_path / "artifact")))
     with pytest.raises(UsageError, match="has no attention to write as operation; leave --attention out"):
         add_half(copied, "fp16", ("operation",))
-    assert "attention  fp16: none" in describe(add_half(copied, "fp16"))
+    assert "attentions fp16: none" in describe(add_half(copied, "fp16"))
 
 
 def test_the_form_of_attention_is_for_halves() -> None:
