@@ -93,7 +93,7 @@ def main() -> None:
 
 def pace(artifact: Artifact, data: Path, masks: int, execution: Execution, out: Path) -> float:
     """Images/s of a whole evaluation, the loading of models included."""
-    job = job_from_artifact(artifact, data, None, Measurement(masks=masks), execution)
+    job = job_from_artifact(artifact, data, None, Measurement(verdict="map", masks=masks), execution)
     began = time.perf_counter()
     with open_runner(artifact, job) as runner:
         evaluate(job, runner, out)
