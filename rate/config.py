@@ -122,7 +122,7 @@ class Measurement(Settings):
     pixel_path: str = option(
         "pillow",
         "Decodes and resizes",
-        choices={"pillow": "", "torchvision": "faster, other pixels by a level: never mix the two"},
+        choices={"pillow": "", "torchvision": "faster, other pixels by two levels at most: never mix the two"},
     )
     corrupt: str | None = None  # TYPE:SEVERITY of ImageNet-C, applied to the model's crop of every image
     corrupt_seed: int = option(0, "Of what is chance in a corruption.", within=(0, 2**63 - 1))
