@@ -73,7 +73,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Evaluated:
     """The chunk of an assignment is evaluated."""
 
     number: int
@@ -95,7 +95,7 @@ class Lost:
     why: str  # the text continues "the worker"
 
 
-Answer = Ready | Done | Failed
+Answer = Ready | Evaluated | Failed
 Event = Answer | Lost
 
 
@@ -138,7 +138,7 @@ class Worker:
         """Evaluate a chunk; other threads may evaluate others meanwhile."""
         assert self._stream is not None, "a worker loads before its first chunk"
         records = self._stream.submit(assignment.run, assignment.job, assignment.samples)
-        return _answered(lambda: Done(assignment.number, records.result()))
+        return _answered(lambda: Evaluated(assignment.number, records.result()))
 
     def close(self) -> None:
         """Close the backend."""
@@ -152,7 +152,7 @@ class Worker:
         return Ready(runner.backend, runner.precision, Setup.here(), tuple(notices))
 
 
-def _answered(act: Callable[[], Ready | Done]) -> Answer:
+def _answered(act: Callable[[], Ready | Evaluated]) -> Answer:
     try:
         return act()
     except RateError as error:

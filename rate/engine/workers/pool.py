@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from rate.engine.job import Job
-from rate.engine.workers.base import IN_FLIGHT, Assignment, Done, Event, Failed, Lost, Ready, Setup, Workers
+from rate.engine.workers.base import IN_FLIGHT, Assignment, Evaluated, Event, Failed, Lost, Ready, Setup, Workers
 from rate.errors import BackendError, RateError, UsageError
 from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records, RunStats, SampleResult
@@ -151,7 +151,7 @@ class Pool:
             if self._flights and not any(self._flights.values()):  # a worker is idle and there is no chunk
                 return
             ended, event = self._next()
-            if isinstance(event, Done):
+            if isinstance(event, Evaluated):
                 [flight] = ended
                 chunks.finished(flight.chunk, time.monotonic() - flight.began)
                 # Times of waiting are those of the run, not sums over the workers.

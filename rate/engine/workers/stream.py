@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from rate.backends.process import one_blas_thread
@@ -90,7 +90,8 @@ class Stream:
                     if self._open:
                         self._step()
                 except Exception as error:
-                    self._end_run()
+                    with suppress(Exception):  # batches in flight may fail, too; whoever waits is told of the first
+                        self._end_run()
                     unfinished = list({id(one): one for one in self._open.values()}.values())
                     if isinstance(error, OutOfMemory) and self._runner.shrink(unfinished[0].job, error):
                         with self._change:

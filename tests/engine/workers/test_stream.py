@@ -8,7 +8,7 @@ import pytest
 from function_models import defective, job, light, open_spec
 
 from rate.backends.fake import FakeSpec
-from rate.engine.engine import InProcess
+from rate.engine.engine import Engine, InProcess
 from rate.engine.workers.stream import Stream
 from rate.runs.rows import Records
 
@@ -73,3 +73,17 @@ def test_a_stream_that_is_closed_ends_with_chunks_unfinished(image_set) -> None:
         with Stream(InProcess(backend)) as stream:
             stream.submit(0, one, list(one.samples))
         assert not stream.running
+
+
+def test_batches_that_fail_while_they_are_dropped_leave_nobody_waiting(image_set, monkeypatch) -> None:
+    one = job(image_set(4))
+
+    def failing(engine: Engine) -> None:
+        raise ValueError("a batch in flight fails, too")
+
+    monkeypatch.setattr(Engine, "drain", failing)
+    with open_spec(FakeSpec(defective), lambda _: None) as backend, Stream(InProcess(backend)) as stream:
+        with pytest.raises(ZeroDivisionError):
+            stream.submit(0, one, list(one.samples)).result(60)
+        assert stream.running
+        monkeypatch.undo()
