@@ -1,7 +1,7 @@
 """The opt-in pixel path: torchvision decodes JPEGs, and torch resizes 8-bit pixels, several times as fast as Pillow.
 
-The antialiased resize has weights of 16 bits, so a level differs by one here and there. What is no plain JPEG is
-decoded by Pillow.
+The antialiased resize has weights of 16 bits, so here and there a level differs by one or two. What is no plain JPEG
+is decoded by Pillow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pixel path of torchvision: the pixels of Pillow within a level, and the same refusals."""
+"""The pixel path of torchvision: the pixels of Pillow within two levels, and the same refusals."""
 
 from __future__ import annotations
 
