@@ -5,13 +5,16 @@ in a share of them. Zero-shot (ZS) and the three are asked, by every score, what
 on: by renderings of the test pictures, which is the truth (`benchmarks.graded_truth`), by swaps as `rate eval` does
 them, and by maps. Every difference is paired with ZS by sample. A claim is a difference whose interval leaves out 0.
 
-    python -m benchmarks.findings [--work build/findings] [--seeds 3] [--test 240] [--masks 256]
+Rows of recipes that a call does not ask for stay in the table as they are.
+
+    python -m benchmarks.findings [--work build/findings] [--befores 0.7] [--seeds 3] [--test 240] [--masks 256]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,7 @@ BEFORE_AND_AFTER = ((1 / len(CLASSES), 0.9), (0.5, 0.9), (0.7, 0.7), (0.9, 0.9))
 With the first, it names it by chance."""
 
 METRICS = ("accuracy", "pt", "ir")
+TABLE = record.RESULTS / "findings.csv"
 BROKEN = "swap, broken"
 TRUTH = {"swap": "truth", "map": "truth, mapped"}
 """Instrument -> the truth of the same pictures."""
@@ -54,16 +58,21 @@ def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/findings"))
+    parser.add_argument(
+        "--befores", nargs="+", type=float, default=[round(before, 3) for before, _ in BEFORE_AND_AFTER]
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", type=int, default=240)
     parser.add_argument("--mapped", type=int, default=80, help="pictures that maps are drawn of: they cost more")
     parser.add_argument("--masks", type=int, default=256)
     parser.add_argument("--trained", action="store_true", help="only models that an earlier call has trained")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    heads: dict[str, list[HeadRun]] = {"swap": [], "map": [], BROKEN: []}
+    rows, engine = _kept()
     for before, after in BEFORE_AND_AFTER:
+        if round(before, 3) not in arguments.befores:
+            continue
         found = []
+        heads: dict[str, list[HeadRun]] = {"swap": [], "map": [], BROKEN: []}
         for seed in range(arguments.seeds):
             recipe = Recipe("resnet", "scene", after, seed, None if before == after else before)
             if arguments.trained and not trained(arguments.work, recipe):
@@ -73,14 +82,30 @@ def main() -> None:
             for instrument, runs in models.heads.items():
                 heads[instrument] += runs
         if found:
-            rows += ({"before": round(before, 3), "after": after, "of": len(found), **row} for row in _rows(found))
-    with (record.RESULTS / "findings.csv").open("w", newline="", encoding="utf-8") as file:
+            recipe_is = {"before": round(before, 3), "after": after}
+            rows = [row for row in rows if not recipe_is.items() <= row.items()]
+            rows += ({**recipe_is, "of": len(found), **row} for row in _rows(found))
+            engine = [one for one in engine if not recipe_is.items() <= one.items()] + [recipe_is | _engine(heads)]
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     figures = {"test": arguments.test, "mapped": arguments.mapped, "seeds": arguments.seeds}
-    figures |= {"masks": arguments.masks, "engine": _engine(heads), "claims": list(claims(rows))}
+    figures |= {"masks": arguments.masks, "engine": engine, "claims": list(claims(rows))}
     record.write("findings", figures)
+
+
+def _kept() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of earlier calls, and what their runs took."""
+    if not TABLE.exists():
+        return [], []
+    words = ("instrument", "score", "method", "metric", "seeds")
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        rows = [
+            {name: text if name in words else json.loads(text or "null") for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return rows, json.loads((record.RESULTS / "findings.json").read_text())["figures"]["engine"]
 
 
 class _Models:
