@@ -3,7 +3,7 @@
 Of each tower and precision: the error of the scores over their spread and what the gate says, on the parity sample; the
 predictions and verdicts by swaps of photographs that differ from f32's; forwards/s over f32's in the same runtime,
 rounds interleaved. Halves of a GPU graph are rounded in f32, which has no speed. Then noise on f32 logits, in steps of
-the spread, and the noise that a cosine of logits lets pass.
+the spread, and the noise that a cosine of logits lets pass. Rows of towers that are not named stay as they were recorded.
 
 RATE_TEST_DATA=FOLDER python -m benchmarks.precision [--towers NAME ...] [--images 50] [--threads 1]
 """
@@ -87,7 +87,7 @@ def main() -> None:
     if not photographs.is_file():
         raise SystemExit("RATE_TEST_DATA must name a folder with caltech101-boxes; see CONTRIBUTING.md")
     figures: dict[str, Any] = {"images": arguments.images, "threads": arguments.threads, "allowed_error": ERROR}
-    figures |= {"noise_that_a_cosine_lets_pass": list(unseen_noise()), "noise_on_f32": [], "rows": []}
+    figures |= {"noise_that_a_cosine_lets_pass": list(unseen_noise()), **rows_of_others(arguments.towers)}
     for name in arguments.towers:
         with tempfile.TemporaryDirectory() as folder:
             trial = Trial(name, known[name], photographs, Path(folder), arguments.images, arguments.threads)
@@ -95,6 +95,14 @@ def main() -> None:
             if known[name].trained:
                 figures["noise_on_f32"] += trial.noises()
         record.write("precision", figures)  # after every tower, since all of them take long
+
+
+def rows_of_others(towers: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The recorded rows of towers that are not measured now."""
+    path = record.RESULTS / "precision.json"
+    recorded = json.loads(path.read_text())["figures"] if path.is_file() else {}
+    kinds = ("noise_on_f32", "rows")
+    return {kind: [row for row in recorded.get(kind, []) if row["tower"] not in towers] for kind in kinds}
 
 
 class Trial:
