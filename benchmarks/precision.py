@@ -3,7 +3,8 @@
 Of each tower and precision: the error of the scores over their spread and what the gate says, on the parity sample; the
 predictions and verdicts by swaps of photographs that differ from f32's; forwards/s over f32's in the same runtime,
 rounds interleaved. Halves of a GPU graph are rounded in f32, which has no speed. Then noise on f32 logits, in steps of
-the spread, and the noise that a cosine of logits lets pass. Rows of towers that are not named stay as they were recorded.
+the spread, and the noise that a cosine of logits lets pass. Rows of other towers than
+those that are named stay as they were recorded.
 
 RATE_TEST_DATA=FOLDER python -m benchmarks.precision [--towers NAME ...] [--images 50] [--threads 1]
 """

@@ -117,6 +117,12 @@ class Job:
         return self.decode(sample)
 
     @property
+    def libraries(self) -> tuple[str, ...]:
+        """The distributions that affect the pixels of this job beside numpy and Pillow."""
+        reading = ("torch", "torchvision") if self.measurement.pixel_path == "torchvision" else ()
+        return (*reading, *(LIBRARIES if self.measurement.corrupt else ()))
+
+    @property
     def stopping(self) -> Stopping:
         """The stopping rule of a sample."""
         if self.measurement.verdict == "swap":
@@ -163,7 +169,7 @@ class Job:
                 "met": self.fills_met,
             },
             "samples": {"planned": len(self.samples), "available": self.available},
-            "versions": versions((*COMPUTING, *(LIBRARIES if self.measurement.corrupt else ()))),
+            "versions": versions((*COMPUTING, *self.libraries)),
             "machine": describe(),
         }
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
 from rate.backends.base import Backend
+from rate.data.images import corrupt
 from rate.engine.choose_backend import Say
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
 from rate.engine.workers.stream import Stream
 from rate.errors import RateError
-from rate.machine import versions
+from rate.machine import COMPUTING, versions
 from rate.runs.rows import Records
 from rate.types import Sample
 from rate.version import NUMERICS
@@ -44,19 +45,22 @@ class Setup:
 
     host: str
     numerics: int  # see `rate.version.NUMERICS`
-    versions: dict[str, str]  # of `rate`, and of the installed libraries that affect the numbers
+    versions: dict[str, str]  # of `rate`, and of the installed libraries that affect the numbers of any job
 
     @staticmethod
     def here() -> Setup:
         """Describe this process."""
-        return Setup(socket.gethostname(), NUMERICS, versions())
+        return Setup(socket.gethostname(), NUMERICS, versions((*COMPUTING, "torchvision", *corrupt.LIBRARIES)))
 
-    def difference(self, other: Setup, backend: str) -> str | None:
-        """Say where ``other`` computes with other versions than this, of what ``backend`` needs; None if nowhere."""
+    def difference(self, other: Setup, backend: str, libraries: Collection[str] = ()) -> str | None:
+        """Say where ``other`` computes with other versions than this; None if nowhere.
+
+        Those of `rate`, numpy, Pillow, the runtime of ``backend`` and ``libraries`` count; see `Job.libraries`.
+        """
         if self.numerics != other.numerics:
             return f"version {other.numerics} of the numerics instead of {self.numerics}"
-        runtime = backend.partition("-")[0]
-        needed = [name for name in other.versions if name in ("rate", "numpy", "pillow") or name.startswith(runtime)]
+        runtime, always = backend.partition("-")[0], ("rate", "numpy", "pillow", *libraries)
+        needed = [name for name in other.versions if name in always or name.partition("-")[0] == runtime]
         pairs = ((name, self.versions.get(name), other.versions[name]) for name in needed)
         differing = [f"{name} {its} instead of {own}" for name, own, its in pairs if own not in (None, its)]
         return " and ".join(differing) or None

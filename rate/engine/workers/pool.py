@@ -112,6 +112,8 @@ class Pool:
         self._runs = itertools.count()
         self._failed_loads = 0
         self._setup = Setup.here()  # and the versions of the first ready worker that are not here
+        self._setups: dict[str, Setup] = {}  # of the workers that were ready, by host
+        self._libraries: tuple[str, ...] = ()  # that the present job needs
         self.backend, self.precision = "", ""  # of the first ready worker, and therefore of all
         self.notices: tuple[str, ...] = ()
 
@@ -139,6 +141,9 @@ class Pool:
         """See `Runner`."""
         while any(self._flights.values()):  # with chunks of an abandoned run
             self._next()
+        self._libraries = job.libraries
+        for there in self._setups.values():
+            self._check(there)
         least = -(-job.on_backend(self.backend).execution.batch // job.stopping.checkpoints[0])
         chunks = Chunks(samples, len(samples), self._count, least)
         assignment = Assignment(0, next(self._runs), replace(job, samples=()), ())
@@ -208,20 +213,24 @@ class Pool:
         self._workers.start(worker)
 
     def _welcome(self, ready: Ready) -> None:
-        chosen = self.backend, self.precision
-        if (said := self._setup.difference(ready.setup, ready.backend)) is not None:
-            raise UsageError(
-                f"the worker on {ready.setup.host} has {said}, and its rows would be others; install the versions of "
-                f"{self._setup.host} there"
-            )
         if not self.backend:
-            self._setup = replace(self._setup, versions=ready.setup.versions | self._setup.versions)
             self.backend, self.precision, self.notices = ready.backend, ready.precision, ready.notices
-        elif chosen != (ready.backend, ready.precision):
+            self._setup = replace(self._setup, versions=ready.setup.versions | self._setup.versions)
+        self._check(ready.setup)
+        self._setups[ready.setup.host] = ready.setup
+        if (self.backend, self.precision) != (ready.backend, ready.precision):
             raise BackendError(
-                f"one worker opened {' '.join(chosen)} and another {ready.backend} {ready.precision} "
+                f"one worker opened {self.backend} {self.precision} and another {ready.backend} {ready.precision} "
                 f"({'; '.join(ready.notices) or 'nothing was passed over'}); a run has one backend: name it with "
                 "--backend and --precision, or use fewer --workers"
+            )
+
+    def _check(self, there: Setup) -> None:
+        """Refuse a host whose rows of the present job would be others."""
+        if (said := self._setup.difference(there, self.backend, self._libraries)) is not None:
+            raise UsageError(
+                f"the worker on {there.host} has {said}, and its rows would be others; install the versions of "
+                f"{self._setup.host} there"
             )
 
 

@@ -279,9 +279,18 @@ def test_a_worker_that_would_give_other_rows_is_refused_with_its_host(there: Set
         pass
 
 
-def test_a_library_that_the_backend_does_not_use_may_differ() -> None:
-    with Pool(Answering(Ready("onnxruntime", "f32", setup("node7", openvino="1.0.0"))), 1) as pool:
-        assert pool.backend == "onnxruntime"
+@pytest.mark.parametrize(("backend", "unused"), [("onnxruntime", "openvino"), ("torch-cuda", "torchvision")])
+def test_a_library_that_the_backend_does_not_use_may_differ(backend: str, unused: str) -> None:
+    with Pool(Answering(Ready(backend, "f32", setup("node7", **{unused: "1.0.0"}))), 1) as pool:
+        assert pool.backend == backend
+
+
+def test_libraries_that_read_images_are_compared_when_a_job_uses_them(image_set) -> None:
+    manifest, there = image_set(1), Ready("onnxruntime", "f32", setup("node7", torchvision="0.1.0", scipy="0.1.0"))
+    for changes, library in (({"pixel_path": "torchvision"}, "torchvision"), ({"corrupt": "fog:1"}, "scipy")):
+        asked = job(manifest, **changes)
+        with Pool(Answering(there), 1) as pool, pytest.raises(UsageError, match=f"node7 has {library} 0.1.0 instead"):
+            next(pool.run(asked, asked.samples))
 
 
 def test_an_error_of_another_host_names_it() -> None:
