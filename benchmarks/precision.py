@@ -186,8 +186,7 @@ class Trial:
         for _ in range(ROUNDS + 1):
             for precision, spec in specs.items():
                 with spec.open(self._sample.perturbation, len(self._sample.pictures)) as backend:
-                    for slot, picture in enumerate(self._sample.pictures):
-                        backend.put(slot, picture, self._sample.region[slot])
+                    self._sample.put(backend)
                     backend.submit(rows).wait()
                     began = time.perf_counter()
                     for _ in range(BATCHES):

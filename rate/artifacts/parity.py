@@ -82,12 +82,12 @@ def measure(sample: ParitySample, spec: BackendSpec, precision: str | None = Non
     images, count, spare = len(sample.pictures), len(sample.rows), 2
     references = _references(sample)
     with spec.open(sample.perturbation, images) as backend:
-        _put(backend, sample, 0)
+        sample.put(backend)
         measured = [
             _compared(backend, sample, references, rows, 0) for rows in (np.arange(count), np.arange(count)[-1:])
         ]
         backend.bind(sample.perturbation, images + spare)
-        _put(backend, sample, spare)
+        sample.put(backend, spare)
         measured.append(_compared(backend, sample, references, np.arange(count + 4) % count, spare))
         return _worst(measured, references, precision or spec.precision, backend)
 
@@ -100,7 +100,7 @@ def self_test(sample: ParitySample, backend: Backend) -> Parity:
         BackendError: it failed.
     """
     references = _references(sample)
-    _put(backend, sample, 0)
+    sample.put(backend)
     measured = _compared(backend, sample, references, np.arange(len(sample.rows)), 0)
     parity = _worst([measured], references, backend.precision, backend)
     _refuse(parity, backend.name)
@@ -215,11 +215,6 @@ def _spread(scores: Float64, pictures: Int64) -> float:
 
 def _references(sample: ParitySample) -> dict[str, _Reference]:
     return {head: _Reference(sample, logits) for head, logits in sample.logits.items()}
-
-
-def _put(backend: Backend, sample: ParitySample, first: int) -> None:
-    for slot, (picture, region) in enumerate(zip(sample.pictures, sample.region, strict=True), first):
-        backend.put(slot, picture, region)
 
 
 def _compared(

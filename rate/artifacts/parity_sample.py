@@ -21,7 +21,7 @@ from PIL import Image
 
 from rate.artifacts.arrays import Expected, read_arrays
 from rate.artifacts.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
-from rate.backends.base import Logits
+from rate.backends.base import Backend, Logits
 from rate.data.images.geometry import Geometry
 from rate.data.make.synth import Synthetic, picture
 from rate.errors import ArtifactError
@@ -57,6 +57,11 @@ class ParitySample:
     def images(self) -> Float32:
         """What a model sees of the pictures, [i,3,h,w]."""
         return _images(self.pictures)
+
+    def put(self, backend: Backend, first: int = 0) -> None:
+        """Put the pictures and their regions into the slots of ``backend`` from the ``first`` one on."""
+        for slot, (shown, region) in enumerate(zip(self.pictures, self.region, strict=True), first):
+            backend.put(slot, shown, region)
 
 
 def make_sample(

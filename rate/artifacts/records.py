@@ -87,6 +87,15 @@ class Int8(Record, frozen=True):
     calibration: CalibrationData
     changes: Changes
     calibrated_on: Annotated[Count, Meta(description="of the images compared: those that it was calibrated on, too")]
+    speed: Annotated[
+        dict[str, float],
+        Meta(description="forwards/s over those of another precision, by its name, where it was exported"),
+    ] = field(default_factory=dict)
+
+    @property
+    def pace(self) -> str:
+        """The speed in words; empty if it was not measured."""
+        return " and ".join(f"{ratio:.2f} times the forwards/s of {name}" for name, ratio in self.speed.items())
 
 
 class Request(Record, frozen=True):

@@ -65,7 +65,7 @@ def describe(artifact: Artifact) -> str:
 
 
 def _int8(artifact: Artifact) -> list[str]:
-    """Format the calibration and the changes of the int8 graph; the list is empty without one."""
+    """Format the calibration, the changes and the speed of the int8 graph; the list is empty without one."""
     if artifact.int8 is None:
         return []
     int8 = artifact.int8
@@ -73,6 +73,7 @@ def _int8(artifact: Artifact) -> list[str]:
         f"calibrated on {int8.calibration.images} images, {int8.calibrated_on} of the {int8.changes.images} compared "
         "among them",
         *(f"against f32 by swaps, {flips}" for flips in int8.changes.heads),
+        *([f"{int8.pace} where it was exported"] if int8.speed else []),
     ]
 
 

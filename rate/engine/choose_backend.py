@@ -28,6 +28,9 @@ TORCH = "torch"
 PLAN = "tensorrt-"
 """The prefix of the entries of `offers` for TensorRT plans that fit this machine; a precision follows."""
 
+FASTER = "faster-"
+"""The prefix of the entries of `offers` for precisions that were faster than int8 where the artifact was exported."""
+
 Say = Callable[[str], None]
 """Receives notices for the user, one sentence each."""
 
@@ -43,7 +46,8 @@ def open_backend(
     If a GPU is visible, ``auto`` tries halves first, which a GPU computes several times faster than f32: the artifact's
     TensorRT plans, ONNX Runtime where the artifact holds a half graph, PyTorch; then the same in f32. On the CPU follow
     OpenVINO in int8 if the artifact holds such a graph, in bf16 if the CPU computes in it, in f32; ONNX Runtime in f32;
-    PyTorch. A named backend, device or precision is used or refused, never replaced.
+    PyTorch. What was faster than int8 at the export comes before it; timed here, the workers of a run could choose
+    differently, and a run and its resumption. A named backend, device or precision is used or refused, never replaced.
 
     Args:
         artifact: the artifact whose graph runs.
@@ -140,11 +144,13 @@ def for_reference(artifact: Artifact, execution: Execution) -> Execution:
 
 
 def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
-    """List what an artifact has beside its f32 graph: precisions, `TORCH`, and `PLAN` with a precision."""
+    """List what an artifact has beside its f32 graph: precisions, `TORCH`, and `PLAN` and `FASTER` with a precision."""
     plans = {PLAN + precision for precision in planned(artifact)} if form == "pixels" else set()
     held = {precision for precision in ("fp16", "bf16", "int8") if f"{form}-{precision}" in artifact.graphs}
     model = form == "pixels" and artifact.family != "onnx" and find_spec("torch") is not None
-    return frozenset(held | plans | ({TORCH} if model else set()))
+    speed = {} if artifact.int8 is None else artifact.int8.speed
+    faster = {FASTER + precision for precision, pace in speed.items() if pace < 1}
+    return frozenset(held | plans | faster | ({TORCH} if model else set()))
 
 
 def preferences(execution: Execution, offered: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -209,8 +215,12 @@ def _usual(backend: str, offered: Collection[str]) -> list[str]:
     elif backend == "torch-cuda":
         precisions = ["fp16", "bf16"]
     elif backend == "openvino":
-        precisions = [*(["int8"] if "int8" in offered else []), *(["bf16"] if cpu_has_bf16() else [])]
-    return [*precisions, "f32"]
+        precisions = ["bf16"] if cpu_has_bf16() else []
+    precisions.append("f32")
+    if backend == "openvino" and "int8" in offered:
+        faster = [place for place, precision in enumerate(precisions, 1) if FASTER + precision in offered]
+        precisions.insert(max(faster, default=0), "int8")
+    return precisions
 
 
 def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution: Execution) -> BackendSpec:

@@ -117,7 +117,7 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
         if data is not None:
             prove = partial(measure_flips, pictures=data.samples, allowed=options.max_flips, say=notify)
             notify(f"calibrating int8 on up to {options.calibration_images} images of {options.calibrate}")
-            artifact = add_int8(artifact, data, model.logits, options, prove)
+            artifact = add_int8(artifact, data, model.logits, options, prove, notify)
     return structs.replace(artifact, path=out)
 
 

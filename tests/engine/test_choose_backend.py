@@ -89,6 +89,25 @@ def test_a_gpu_comes_first_in_the_half_that_the_artifact_holds(gpu) -> None:
     assert names(preferences(Execution(device="cpu"), ALL)) == ["openvino int8", *on_cpu, "torch f32"]
 
 
+@pytest.mark.parametrize(
+    ("bf16", "faster", "expected"),
+    [
+        (True, (), ["int8", "bf16", "f32"]),
+        (True, ("bf16",), ["bf16", "int8", "f32"]),
+        (True, ("f32",), ["bf16", "f32", "int8"]),
+        (False, ("bf16",), ["int8", "f32"]),
+        (False, ("f32",), ["f32", "int8"]),
+    ],
+)
+def test_what_was_faster_than_int8_at_the_export_comes_before_it(
+    monkeypatch: pytest.MonkeyPatch, bf16: bool, faster: tuple[str, ...], expected: list[str]
+) -> None:
+    monkeypatch.setattr(choose_backend, "cpu_has_bf16", lambda: bf16)
+    offered = ("int8", *(choose_backend.FASTER + precision for precision in faster))
+    order = preferences(Execution(backend="openvino"), offered)
+    assert [precision for _, precision in order] == expected
+
+
 def test_without_a_gpu_nothing_of_it_is_tried_or_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose_backend, "cuda_visible", lambda: False)
     monkeypatch.setattr(choose_backend.ort_cuda, "ready", lambda: pytest.fail("a runtime was asked"))

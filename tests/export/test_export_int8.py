@@ -21,7 +21,7 @@ from PIL import Image
 from rate.artifacts.artifact import Artifact, load_artifact
 from rate.artifacts.records import ArtifactDocument
 from rate.backends.onnxruntime import OrtSpec
-from rate.backends.openvino import OpenVinoSpec
+from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.cli.main import run
 from rate.data.manifest import read_manifest
 from rate.errors import DataError, ParityError, UsageError
@@ -98,9 +98,14 @@ def test_int8_is_int8_and_near_f32(artifact: Artifact) -> None:
     assert 0 < np.abs(f32 - int8).max() < 0.5 * np.abs(f32).max()
 
 
-def test_auto_takes_int8_first_and_a_precision_by_name_is_used(artifact: Artifact) -> None:
+def test_auto_takes_the_faster_one_and_a_precision_by_name_is_used(artifact: Artifact, said: list[str]) -> None:
+    [(other, ratio)] = artifact.int8.speed.items()
+    assert other == ("bf16" if cpu_has_bf16() else "f32")
+    assert any(text.startswith(f"int8 makes {ratio:.2f} times the forwards/s of {other} here") for text in said)
     passed_over: list[str] = []
-    assert chosen(artifact, Execution(threads=1), passed_over.append).precision == "int8"
+    for speed, expected in ((1.1, "int8"), (0.9, other)):
+        timed = structs.replace(artifact, int8=structs.replace(artifact.int8, speed={other: speed}))
+        assert chosen(timed, Execution(threads=1), passed_over.append).precision == expected
     assert passed_over == []
     for precision in ("f32", "int8"):
         assert chosen(artifact, Execution(precision=precision, threads=1)).precision == precision
