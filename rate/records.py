@@ -82,11 +82,26 @@ def written(value: object, as_ascii: bool = False) -> str:
 
 def write(path: Path, document: object, digest: bool = False) -> None:
     """Write a document atomically; ``digest``: with the digest of its values as `DIGEST`."""
-    value = storable(plain(document))
-    if digest:
-        value = value | {DIGEST: _digest(value)}
-    content = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    content = json.dumps(_storable(document, digest), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(content.encode()))
+
+
+def as_line(document: Document) -> bytes:
+    """Format a document with its digest as one line of JSON, to be appended to a file."""
+    value = _storable(document, digest=True)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def from_line(line: bytes, kind: type[D]) -> D:
+    """Read the document of this kind that `as_line` wrote.
+
+    Raises:
+        ValueError: it is not what was written, or of another schema.
+    """
+    value = _decoded(line)
+    if not (isinstance(value, dict) and DIGEST in value):
+        raise ValueError(f"it has no `{DIGEST}`")
+    return msgspec.convert(_checked(value, kind), kind)
 
 
 def read(path: Path, kind: type[D], error: type[RateError], cure: str) -> D:
@@ -135,8 +150,12 @@ def read_json(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is no regular file, too large, nested too deeply, or not JSON (NaN and infinities are not).
     """
+    return _decoded(read_whole(path))
+
+
+def _decoded(content: bytes) -> Any:
     try:
-        value = msgspec.json.decode(read_whole(path))
+        value = msgspec.json.decode(content)
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:
@@ -157,6 +176,11 @@ def schema_of(kind: type[Document]) -> Json:
     if kind.has_digest:
         whole["properties"][DIGEST] = {"type": "string", "description": "of the document without this key"}
     return about | whole | {"$defs": definitions}
+
+
+def _storable(document: object, digest: bool) -> Json:
+    value: Json = storable(plain(document))
+    return value | {DIGEST: _digest(value)} if digest else value
 
 
 def _digest(value: Json) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from rate.config import Measurement
 from rate.records import schema_id, write
+from rate.runs.part_list import PartLog
 from rate.runs.parts import write_part
 from rate.runs.rows import SCHEMA, SKETCH
 from rate.runs.run_document import RunDocument
@@ -121,7 +122,7 @@ def run_json(heads: Sequence[str], count: int, verdict: str = "map", **changes: 
         "heads": [{"name": head, "classes": 2} for head in heads],
         "samples": {"planned": count, "available": count},
         "sessions": [{**forwards, "seconds": 2.0, "waiting_s": 0.0, "samples": count}],
-        "parts": [],
+        "rows": 0,
     } | changes
 
 
@@ -130,5 +131,6 @@ def write_parts(folder: Path, document: Json, parts: Iterable[list[Json]]) -> Pa
     (folder / "samples").mkdir(parents=True)
     tables = (pa.Table.from_pylist(rows, SCHEMA) for rows in parts if rows)
     listed = [write_part(folder, document["key"], table) for table in tables]
-    write(folder / "run.json", document | {"parts": listed})
+    PartLog(folder).replace(listed)
+    write(folder / "run.json", document | {"rows": sum(part.rows for part in listed)})
     return folder

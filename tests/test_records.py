@@ -17,6 +17,7 @@ from run_rows import run_json
 from rate.artifacts.records import ArtifactDocument, CheckpointDocument
 from rate.errors import ArtifactError, RateError
 from rate.records import Document, Record, plain, read, read_json, record, schema_of, write, written
+from rate.runs.part_list import ListedPart
 from rate.runs.run_document import RunDocument
 from rate.types import Json
 
@@ -91,8 +92,11 @@ def test_a_reader_of_models_accepts_what_the_schema_accepts(kind: type[Document]
 
 
 def test_a_reader_of_runs_accepts_what_the_schema_accepts(tmp_path: Path) -> None:
-    run = run_json(["zs", "lp"], 3, parts=[{"name": "part-0a.parquet", "rows": 6}])
-    check_agreement(RunDocument, run, tmp_path / "x.json")
+    check_agreement(RunDocument, run_json(["zs", "lp"], 3), tmp_path / "x.json")
+    failure = {"reason": "broken", "count": 1, "example": "s1", "message": "s1: broken"}
+    part = {"name": "part-0a.parquet", "rows": 6, "errors": 2, "settled": {"fixed": 4}, "failures": [failure]}
+    stats = dict.fromkeys(("forwards", "used", "rows", "samples"), 3) | dict.fromkeys(("seconds", "idle_s"), 2.0)
+    check_agreement(ListedPart, {"schema": "rate.part/1", **part, "session": 1, "stats": stats}, tmp_path / "x.json")
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

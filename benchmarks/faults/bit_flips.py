@@ -20,7 +20,7 @@ READERS = {
 REPORTED = (2, 4)
 EVERY = {"report": 10, "repair": 5}
 """These are slower: on every tenth and every fifth flip."""
-FLIPS = {"parts": 2000, "maps": 1400, "run.json": 1000, "summary.json": 600}
+FLIPS = {"parts": 2000, "maps": 1400, "run.json": 700, "parts.jsonl": 300, "summary.json": 600}
 
 
 def said(reader: str, folder: Path) -> tuple[Ended, str]:

@@ -152,8 +152,8 @@ class Sets:
             if ended.code:
                 raise SystemExit(f"rate {ended.command} ended with {ended.code}: {ended.said}")
             done = operations(work.with_name("work-process") / "operations")
-            listed = [k for k, what in enumerate(done, 1) if what.startswith("rename") and what.endswith("run.json")]
-            self.whole[data] = {"/".join(key): row for key, row in rows.rows(work / "run").items()}, listed[2]
+            listed = [k for k, what in enumerate(done, 1) if what == "open run/parts.jsonl"]
+            self.whole[data] = {"/".join(key): row for key, row in rows.rows(work / "run").items()}, listed[1]
         return self.whole[data]
 
 

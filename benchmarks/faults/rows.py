@@ -18,12 +18,12 @@ TOLERANCE = 1e-5
 
 
 def rows(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """(id, head) -> row, of the parts that run.json lists.
+    """(id, head) -> row, of the listed parts.
 
     Raises:
         Failure: a sample is stored twice.
     """
-    parts = json.loads((run / "run.json").read_text())["parts"]
+    parts = map(json.loads, (run / "parts.jsonl").read_text().split("\n")[:-1])
     found = [
         row
         for part in parts

@@ -16,7 +16,7 @@ from rate.engine.outcome import Runner
 from rate.errors import TooManyErrors
 from rate.runs.failures import FailureCounts
 from rate.runs.maps import DrawnMaps
-from rate.runs.parts import PART_ROWS
+from rate.runs.parts import JOINED_ROWS, PART_ROWS
 from rate.runs.rows import Records
 from rate.runs.store import RunStore
 from rate.runs.summary import Summary, summarize, write_summary
@@ -38,7 +38,12 @@ Observe = Callable[[Progress], None]
 
 
 def evaluate(
-    job: Job, runner: Runner, out: Path, observe: Observe = lambda _: None, part_rows: int = PART_ROWS
+    job: Job,
+    runner: Runner,
+    out: Path,
+    observe: Observe = lambda _: None,
+    part_rows: int = PART_ROWS,
+    joined_rows: int = JOINED_ROWS,
 ) -> Summary:
     """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
 
@@ -51,6 +56,7 @@ def evaluate(
         out: the run folder.
         observe: receives the progress.
         part_rows: the rows at which a part of the run is closed.
+        joined_rows: parts of the finished run with fewer rows are joined.
 
     Raises:
         RunError: ``out`` belongs to other settings, or another process writes to it.
@@ -62,7 +68,7 @@ def evaluate(
     job = job.on_backend(runner.backend)
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
     kept = 0 if job.measurement.verdict == "swap" else job.save_maps
-    with RunStore(out, key, about, kept, job.execution.repair, part_rows) as store:
+    with RunStore(out, key, about, kept, job.execution.repair, part_rows, joined_rows=joined_rows) as store:
         began, errors = time.monotonic(), Errors(job, out, store.failed)
         progress = Progress(len(store.done), 0, 0, 0, 0.0)
         left = Remaining(job.samples, store.done, store.started_ns)

@@ -14,6 +14,7 @@ from rate.report.compare.document import ComparisonDocument
 from rate.report.gate.document import GateDocument
 from rate.report.html.page import Report
 from rate.report.tables.samples import SampleListDocument
+from rate.runs.part_list import ListedPart
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.status import Status
@@ -30,6 +31,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "checkpoint": CheckpointDocument,
     "plan": PlanDocument,
     "run": RunDocument,
+    "part": ListedPart,
     "summary": SummaryDocument,
     "precision": PrecisionDocument,
     "faithfulness": FaithfulnessDocument,

@@ -33,10 +33,13 @@ class FailureCounts:
 
     def take(self, identifier: str, error: str) -> None:
         """Count one failed sample."""
-        reason = reason_of(identifier, error)
-        count, *first = self._seen.get(reason, (0, identifier, error))
-        example, message = min((first[0], first[1]), (identifier, error))
-        self._seen[reason] = count + 1, example, message
+        self.add(Failure(reason_of(identifier, error), 1, identifier, error))
+
+    def add(self, failure: Failure) -> None:
+        """Count the samples of one reason."""
+        new = failure.example, failure.message
+        count, *first = self._seen.get(failure.reason, (0, *new))
+        self._seen[failure.reason] = count + failure.count, *min((first[0], first[1]), new)
 
     def commonest(self, most: int = SHOWN) -> tuple[Failure, ...]:
         """Return the reasons with the most samples, the commonest first."""

@@ -18,6 +18,9 @@ SAVED = "maps.parquet"
 """The name of the file of the saved maps."""
 
 LOCK_ATTEMPTS = 5
+LIST = "parts.jsonl"
+"""The name of the list of parts."""
+
 _MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", "grid.json")
 
 
@@ -75,7 +78,7 @@ def is_part_name(name: str) -> bool:
 
 
 def part_files(folder: Path) -> list[str]:
-    """List the names of the parts in a run folder, listed in run.json or not, in order."""
+    """List the names of the parts in a run folder, listed or not, in order."""
     return sorted(path.name for path in (folder / "samples").glob("part-*") if is_part_name(path.name))
 
 
@@ -102,8 +105,8 @@ def _is_of_a_run(path: Path, has_parts: bool) -> bool:
         return False
     if path.name in ("samples", "maps"):
         return path.is_dir() and all(_is_inside_a_run(inside.name) for inside in path.iterdir())
-    if path.name == "lock":
-        return path.is_file() and not path.stat().st_size
+    if path.name in ("lock", LIST):
+        return path.is_file() and (not path.stat().st_size or (has_parts and path.name == LIST))
     return is_temporary(path.name) or (has_parts and path.name in _MADE_LATER)
 
 

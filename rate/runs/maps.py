@@ -18,9 +18,9 @@ import pyarrow as pa
 from rate.data.digests import fingerprint
 from rate.errors import RunError, StorageError
 from rate.runs.folder import SAVED, is_part_name
+from rate.runs.part_list import ListedPart
 from rate.runs.parts import DamagedTableError, read_part, read_table, write_table
 from rate.runs.rows import MAP_SCHEMA
-from rate.runs.run_document import ListedPart
 from rate.statistics.metrics import quadrant_of
 from rate.types import Json
 

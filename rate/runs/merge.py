@@ -13,9 +13,11 @@ from rate.data.digests import fingerprint
 from rate.errors import RunError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
-from rate.runs.folder import SAVED
+from rate.runs.folder import SAVED, drop_unlisted
+from rate.runs.join_parts import join_parts
 from rate.runs.maps import lowest_in
-from rate.runs.parts import ids_of, iter_parts, write_table
+from rate.runs.part_list import ListedPart, PartLog, read_list
+from rate.runs.parts import JOINED_ROWS, ids_of, iter_parts, write_table
 from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
 from rate.types import UInt64
@@ -39,9 +41,9 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     _check_apart(folders, runs)
     require_new_folder("a merge writes a new run: --out", out)
     with new_folder(out) as made:
-        _copy_parts(folders, runs, made)
+        parts = _copy_parts(folders, runs, made)
         _merge_maps(folders, made, runs[0].execution.get("save_maps"))
-        merged = _merged(folders, runs, out)
+        merged = _merged(folders, runs, parts, out)
         write_run(made, merged)
         write_summary(made, summarize(made, merged))
     return load_summary(out)
@@ -84,13 +86,18 @@ def _fingerprints(folder: Path, run: RunDocument) -> UInt64:
     return np.fromiter((fingerprint(one) for part in ids for one in part), np.uint64)
 
 
-def _copy_parts(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> None:
+def _copy_parts(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> list[ListedPart]:
     (out / "samples").mkdir()
     (out / "maps").mkdir()
+    copied: list[ListedPart] = []
     for folder, run in zip(folders, runs, strict=True):
-        for part in run.parts:
-            source = folder / "samples" / part.name
-            shutil.copyfile(source, out / "samples" / part.name)
+        for part in read_list(folder, run.rows):
+            shutil.copyfile(folder / "samples" / part.name, out / "samples" / part.name)
+            copied.append(part)
+    parts = join_parts(out, runs[0].key, copied, JOINED_ROWS)
+    PartLog(out).replace(parts)
+    drop_unlisted(out, {part.name for part in parts})
+    return parts
 
 
 def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
@@ -99,9 +106,11 @@ def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:
         write_table(kept, out / "maps" / SAVED)
 
 
-def _merged(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> RunDocument:
-    """Make run.json of all: that of the first, with the sessions and parts of all runs."""
-    first, parts = runs[0], tuple(part for run in runs for part in run.parts)
+def _merged(
+    folders: Sequence[Path], runs: Sequence[RunDocument], parts: Sequence[ListedPart], out: Path
+) -> RunDocument:
+    """Make run.json of all: that of the first, with the sessions of all runs."""
+    first = runs[0]
     available, started = first.samples.available, [run.started for run in runs if run.started is not None]
     stored = sum(part.rows for part in parts) // len(first.heads)
     failed = sum(part.errors for part in parts) // len(first.heads)
@@ -115,5 +124,5 @@ def _merged(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> 
         started=min(started) if len(started) == len(runs) else None,
         finished=max((run.finished for run in runs if run.finished), default=None),
         sessions=tuple(session for run in runs for session in run.sessions),
-        parts=parts,
+        rows=sum(part.rows for part in parts),
     )

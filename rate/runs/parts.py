@@ -1,4 +1,4 @@
-"""Parts of a run: files that are written all or nothing, and count once run.json lists them.
+"""Parts of a run: files that are written all or nothing, and count once they are listed.
 
 Every reader checks that the list is consistent: each sample once, with a row of every head. A file holds a digest of
 every column that every reader checks. The checksums of Parquet cover the pages alone; the digests in the file's own
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,23 +20,30 @@ import pyarrow.parquet as pq
 
 from rate.errors import RunError
 from rate.files import write_atomically
-from rate.runs.folder import part_name
+from rate.runs.failures import FailureCounts
+from rate.runs.folder import LIST, part_name
+from rate.runs.part_list import RELIST, ListedPart, read_list
 from rate.runs.rows import SCHEMA
-from rate.runs.run_document import ListedPart, RunDocument
+from rate.runs.run_document import RunDocument
 
 PART_ROWS = 256
 PART_SECONDS = 30.0
+
+JOINED_ROWS = 16 * PART_ROWS
+"""The least number of rows of the parts of a finished run, but of the last."""
+
+KEPT_FAILURES = 20
+"""The most reasons of failures in the list for a part; the reasons of a run are far fewer."""
 
 KEY = "rate.key"
 """The metadata key under which a part stores the run's key."""
 
 CURE = "`rate eval ... --repair`, with the arguments of the run, evaluates its samples again"
-_RELIST = "`rate eval ... --repair`, with the arguments of the run, makes the list again from the parts that are there"
 _DIGEST_BYTES = 16
 
 
 def write_part(folder: Path, key: str, rows: pa.Table) -> ListedPart:
-    """Write rows of a run as a part, and return its entry in run.json.
+    """Write rows of a run as a part, and return its entry in the list.
 
     Raises:
         StorageError: it cannot be written.
@@ -48,8 +54,20 @@ def write_part(folder: Path, key: str, rows: pa.Table) -> ListedPart:
 
 
 def entry(name: str, rows: pa.Table) -> ListedPart:
-    """Return the entry in run.json of a part with these rows."""
-    return ListedPart(name, len(rows), len(rows) - rows["error"].null_count)
+    """Return the entry in the list of a part with these rows."""
+    failed = rows.filter(pc.is_valid(rows["error"]))
+    settled = pc.value_counts(rows.filter(pc.is_null(rows["error"]))["settled"]).to_pylist()
+    failures = FailureCounts()
+    one_head = failed.filter(pc.equal(failed["head"], rows["head"][0])) if len(rows) else failed  # all of them failed
+    for identifier, error in zip(one_head["id"].to_pylist(), one_head["error"].to_pylist(), strict=True):
+        failures.take(identifier, error)
+    return ListedPart(
+        name=name,
+        rows=len(rows),
+        errors=len(failed),
+        settled={one["values"]: one["counts"] for one in settled},
+        failures=failures.commonest(KEPT_FAILURES),
+    )
 
 
 def read_part(folder: Path, part: ListedPart, columns: list[str] | None = None) -> pa.Table:
@@ -62,21 +80,26 @@ def read_part(folder: Path, part: ListedPart, columns: list[str] | None = None) 
     try:
         table = read_table(path, SCHEMA, columns)
     except DamagedTableError as error:
-        raise RunError(f"{path} is listed in run.json and {error}; {CURE}") from error
+        raise RunError(f"{path} is listed in {LIST} and {error}; {CURE}") from error
     if len(table) != part.rows:
-        raise RunError(f"{path} holds {len(table)} rows, run.json says {part.rows}: the part was changed; {CURE}")
+        raise RunError(f"{path} holds {len(table)} rows, {LIST} says {part.rows}: the part was changed; {CURE}")
     return table
 
 
-def iter_parts(folder: Path, run: RunDocument, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of the listed parts, part by part, and check them against the list. Unlisted files are ignored.
+def iter_parts(
+    folder: Path,
+    run: RunDocument,
+    columns: list[str] | None = None,
+    parts: Iterable[ListedPart] | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the rows of ``parts``, part by part, and check that they make a run; None = the listed parts.
 
     Raises:
         RunError: a listed part is missing or damaged, the list names a sample twice, or it is inconsistent.
     """
     read = None if columns is None else list(dict.fromkeys(["id", "head", *columns]))
     check = ListCheck(folder, run)
-    for part in run.parts:
+    for part in read_list(folder, run.rows) if parts is None else parts:
         table = read_part(folder, part, read)
         check.take(part, table)
         yield table if columns is None else table.select(columns)
@@ -94,13 +117,13 @@ def read_rows(folder: Path, run: RunDocument, columns: list[str] | None = None) 
     return pa.concat_tables([SCHEMA.empty_table().select(names), *tables])
 
 
-def contents_of(folder: Path, run: RunDocument) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the id of every sample in the listed parts, with the digest of the files of which it was computed.
+def contents_of(folder: Path, run: RunDocument, parts: Iterable[ListedPart]) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the id of every sample in ``parts`` of the run, with the digest of the files of which it was computed.
 
     Raises:
         RunError: as `iter_parts`.
     """
-    for table in iter_parts(folder, run, ["id", "content"]):
+    for table in iter_parts(folder, run, ["id", "content"], parts):
         yield from dict(zip(table["id"].to_pylist(), table["content"].to_pylist(), strict=True)).items()
 
 
@@ -135,17 +158,10 @@ class ListCheck:
     """Compares the parts of a run with its list while they are read, in 16 bytes for each sample."""
 
     def __init__(self, folder: Path, run: RunDocument) -> None:
-        """Check the list alone.
-
-        Raises:
-            RunError: it names a part twice.
-        """
+        """Begin with no part."""
         self._folder, self._run = folder, run
         self._heads = [head.name for head in run.heads]
         self._digests = bytearray()
-        counted = Counter(part.name for part in run.parts)
-        if twice := next((name for name, count in counted.items() if count > 1), None):
-            raise RunError(f"{folder / 'run.json'} lists {twice} {counted[twice]} times; {_RELIST}")
 
     def take(self, part: ListedPart, table: pa.Table) -> None:
         """Check one part, of which at least ``id`` and ``head`` were read.
@@ -165,16 +181,17 @@ class ListCheck:
             RunError: two of them hold the same sample, there are more samples than the data set has, or fewer although
                 the run is complete.
         """
-        place, available = self._folder / "run.json", self._run.samples.available
+        place, available = self._folder / LIST, self._run.samples.available
         stored = len(self._digests) // _DIGEST_BYTES
         once = len(np.unique(np.frombuffer(self._digests, f"S{_DIGEST_BYTES}")))
         if once < stored:
-            raise RunError(f"the parts that {place} lists hold {stored - once} samples twice; {_RELIST}")
+            raise RunError(f"the parts that {place} lists hold {stored - once} samples twice; {RELIST}")
         if stored > available:
-            raise RunError(f"the parts that {place} lists hold {stored} of {available} samples; {_RELIST}")
+            raise RunError(f"the parts that {place} lists hold {stored} of {available} samples; {RELIST}")
         if stored < available and self._run.status == "complete":
             raise RunError(
-                f"{place} says complete, and the parts that it lists hold {stored} of {available} samples; {_RELIST}"
+                f"{self._folder / 'run.json'} says complete, and the parts that {LIST} lists hold {stored} of "
+                f"{available} samples; {RELIST}"
             )
 
 

@@ -13,6 +13,7 @@ from rate.data.digests import IdSet, fingerprint
 from rate.errors import RunError
 from rate.runs.folder import SAVED, part_name
 from rate.runs.maps import MapKey, is_damaged, keys_of, read_maps, wanted_maps
+from rate.runs.part_list import ListedPart
 from rate.runs.parts import (
     CURE,
     KEY,
@@ -26,7 +27,6 @@ from rate.runs.parts import (
     write_table,
 )
 from rate.runs.rows import SCHEMA
-from rate.runs.run_document import ListedPart
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Recovery:
     heads: list[str]
 
     def whole_parts(self, names: Iterable[str], known: IdSet, *, strict: bool = False) -> list[ListedPart]:
-        """Make entries of run.json for the named parts that are whole and hold no sample that another or ``known`` has.
+        """Make entries of the list for the named parts that are whole and hold no sample that another or ``known`` has.
 
         Args:
             names: the names of files in ``samples/``.
@@ -80,7 +80,7 @@ class Recovery:
         """Return the parts without failed samples and samples whose saved maps are damaged or missing.
 
         A part that loses some of its rows is written again under another name. No file is removed here; files are
-        removed once run.json no longer lists them.
+        removed once they are listed no more.
         """
         parts = list(parts)
         lost = {identifier for identifier, _ in self._lost_maps(parts, keep_maps)}

@@ -1,4 +1,4 @@
-"""run.json: what was asked, by what, and which parts count."""
+"""run.json: what was asked, by what, and how it ended. Its size does not depend on that of the set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rate.data.images.geometry import Geometry
 from rate.errors import RunError
 from rate.records import Count, Document, Record, RunStatus, Sha256, fits, plain, read, read_json, schema_id, write
 from rate.runs.folder import part_files
+from rate.runs.part_list import latest_session
 from rate.runs.rows import RunStats
 from rate.types import Json
 
@@ -94,14 +95,6 @@ class RecordedBank(Record, frozen=True):
     met: Count  # largest number of them that a sample meets
 
 
-class ListedPart(Record, frozen=True):
-    """A part that counts. It has a name and no path: it is read and, when it is listed no more, deleted."""
-
-    name: Annotated[str, Meta(pattern=r"^part-[0-9a-f]+\.parquet$")]
-    rows: Count
-    errors: Annotated[Count, Meta(description="rows of samples that failed")] = 0
-
-
 class ListedHead(Record, frozen=True):
     """A head of the model."""
 
@@ -116,7 +109,7 @@ class SampleCounts(Record, frozen=True):
     available: Count
 
 
-class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/6"):
+class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/7"):
     """run.json. Measurement and execution hold the settings by name; which there are depends on the method."""
 
     has_digest: ClassVar[bool] = True
@@ -136,7 +129,7 @@ class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/6"):
     started: Annotated[str | None, Meta(description="null: run.json was lost and made again")]
     finished: str | None
     sessions: tuple[RunStats, ...]
-    parts: tuple[ListedPart, ...]
+    rows: Annotated[Count | None, Meta(description="that parts.jsonl lists; null: a process writes, or was killed")]
 
 
 def write_run(folder: Path, run: RunDocument) -> None:
@@ -151,7 +144,7 @@ def write_run(folder: Path, run: RunDocument) -> None:
 
 
 def read_run(folder: Path) -> RunDocument:
-    """Read run.json of a run folder.
+    """Read run.json of a run folder; the session of a process that writes, or was killed, is that of its latest part.
 
     Raises:
         RunError: there is none, it is damaged, or it is of another origin.
@@ -166,7 +159,11 @@ def read_run(folder: Path) -> RunDocument:
         if inside and not part_files(folder):
             raise RunError(f"{folder} is not a run, it holds runs; name one, such as {folder / inside[0]}")
         raise RunError(f"{folder} is not a run folder: it has no run.json; {cure}")
-    return read(path, RunDocument, RunError, cure)
+    run = read(path, RunDocument, RunError, cure)
+    latest = latest_session(folder) if run.rows is None else None
+    if latest is None or latest.session != len(run.sessions):
+        return run
+    return structs.replace(run, sessions=(*run.sessions[:-1], latest.stats))
 
 
 def is_unreadable(path: Path) -> bool:

@@ -6,11 +6,9 @@ import fcntl
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from rate.records import Count, Document
 from rate.runs.failures import Failure, FailureCounts
-from rate.runs.parts import iter_parts
+from rate.runs.part_list import read_list
 from rate.runs.rows import RunStats
 from rate.runs.run_document import read_run
 
@@ -30,24 +28,21 @@ class Status(Document, frozen=True, tag="rate.status/1"):
 
 
 def read_status(folder: Path) -> Status:
-    """Read a run folder without disturbing its owner.
+    """Read run.json and the list of a run folder, and none of its parts, without disturbing its owner.
 
     Raises:
-        RunError: it is no run folder, or a listed part is missing or damaged.
+        RunError: it is no run folder, or one of them is damaged.
     """
     run = read_run(folder)
     rows = errors = 0
     settled: Counter[str] = Counter()
     failures = FailureCounts()
-    for table in iter_parts(folder, run, ["id", "head", "settled", "error"]):
-        rows += len(table)
-        good = table.filter(pc.is_null(table["error"]))
-        errors += len(table) - len(good)
-        settled.update(good["settled"].to_pylist())
-        # A failed sample fails under every head.
-        failed = table.filter(pc.and_(pc.is_valid(table["error"]), pc.equal(table["head"], run.heads[0].name)))
-        for identifier, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):
-            failures.take(identifier, error)
+    for part in read_list(folder, run.rows):
+        rows += part.rows
+        errors += part.errors
+        settled.update(part.settled)
+        for failure in part.failures:
+            failures.add(failure)
     heads, planned = len(run.heads), run.samples.planned
     session = run.sessions[-1] if run.sessions else RunStats()
     pace = session.samples / session.seconds if session.seconds and session.samples else None

@@ -1,7 +1,8 @@
 """A run folder: parts that are written all or nothing, a list of the parts that count, a lock, and resume by id.
 
-run.json                    what was asked, by what, and which parts count
-samples/part-<key>.parquet  rows; closed at 256 rows or 30 s
+run.json                    what was asked, by what, and how it ended; written when a session begins and ends
+parts.jsonl                 which parts count; a line is appended for every part
+samples/part-<key>.parquet  rows; closed at 256 rows or 30 s, and joined at the end
 maps/part-<key>.parquet     candidates for the saved maps, until the run is complete
 maps/maps.parquet           the saved maps; beside swaps they are drawn after the rows, and written as they come
 summary.json                written last
@@ -24,9 +25,11 @@ from msgspec import structs
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
 from rate.records import plain, record
-from rate.runs.folder import SAVED, FolderLock, drop_unlisted, part_files, part_name, refuse_foreign
+from rate.runs.folder import LIST, SAVED, FolderLock, drop_unlisted, part_files, part_name, refuse_foreign
+from rate.runs.join_parts import join_parts
 from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wanted_maps
-from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, write_part, write_table
+from rate.runs.part_list import ListedPart, PartLog, read_list
+from rate.runs.parts import JOINED_ROWS, PART_ROWS, PART_SECONDS, contents_of, write_part, write_table
 from rate.runs.recover import Recovery
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
 from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
@@ -46,10 +49,12 @@ class RunStore:
     repair: bool = False  # evaluate damaged, missing and failed samples again
     part_rows: int = PART_ROWS  # a part is closed at so many rows,
     part_seconds: float = PART_SECONDS  # or so long after the one before it
+    joined_rows: int = JOINED_ROWS  # parts of a finished run with fewer rows are joined
     stats: RunStats = field(default_factory=RunStats)  # of this session
     done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
     failed: int = 0  # number of those without a verdict
     _run: RunDocument = field(init=False, repr=False)
+    _log: PartLog = field(init=False, repr=False)
     _lock: FolderLock = field(init=False, repr=False)
     _rows: list[Json] = field(default_factory=list, repr=False)  # of the next part
     _maps: list[Json] = field(default_factory=list, repr=False)
@@ -76,7 +81,7 @@ class RunStore:
             self.failed = self._count("errors")
             self._change(status="running", sessions=(*self._run.sessions, self.stats))
             self._opened = time.monotonic()
-            self._write_run()
+            self._write_lists()
             self._drop_unlisted()
         except BaseException:
             self._lock.release()
@@ -89,6 +94,8 @@ class RunStore:
                 self._change(status="partial" if not issubclass(kind, Exception) else "failed")
                 with contextlib.suppress(StorageError):  # the first error is being raised
                     self._close_part()
+                    self._change(rows=sum(part.rows for part in self._log.parts))
+                    self._write_run()
         finally:
             self._lock.release()
 
@@ -123,27 +130,34 @@ class RunStore:
                 self._close_part()
 
     def finish(self, available: int) -> RunDocument:
-        """Close the last part, select the maps, and return the current run.json.
+        """Close the last part, select the maps, join small parts, and return the current run.json.
 
         The run is ``complete`` if it has all existing samples, and ``failed`` if none of them was evaluated.
         """
         self._close_part()
-        select_maps(self.folder, (part.name for part in self._run.parts), self.keep_maps)
+        select_maps(self.folder, (part.name for part in self._log.parts), self.keep_maps)
+        joined = join_parts(self.folder, self.key, self._log.parts, self.joined_rows)
+        if len(joined) < len(self._log.parts):
+            self._lock.check_is_here()
+            self._log.replace(map(self._of_this_session, joined))
+            self._drop_unlisted()
         status = "complete" if self.stored == available else "partial"
         if self.stored and self._count("errors") == self.stored:
             status = "failed"
+        self._change(sessions=(*self._run.sessions[:-1], self.stats))
         samples = structs.replace(self._run.samples, available=available)
-        run = structs.replace(self._run, status=status, samples=samples, finished=_now())
+        rows = sum(part.rows for part in self._log.parts)
+        run = structs.replace(self._run, status=status, samples=samples, finished=_now(), rows=rows)
         write_run(self.folder, run)
         self._run = run  # not before: an interrupt while it is written leaves the run to `__exit__`
         return run
 
     def drawn_maps(self, keep: int | None) -> DrawnMaps:
         """Return the drawn maps of a finished run with ``keep`` per head and quadrant; None = all."""
-        return DrawnMaps(self.folder, wanted_maps(self.folder, self._run.parts, keep), self._lock.check_is_here)
+        return DrawnMaps(self.folder, wanted_maps(self.folder, self._log.parts, keep), self._lock.check_is_here)
 
     def _count(self, what: str) -> int:
-        rows: int = sum(getattr(part, what) for part in self._run.parts)
+        rows: int = sum(getattr(part, what) for part in self._log.parts)
         return rows // len(self._run.heads)
 
     def _change(self, **fields: Any) -> None:
@@ -159,10 +173,19 @@ class RunStore:
                 kept = lowest_ranks(pa.Table.from_pylist(self._maps, MAP_SCHEMA), self.keep_maps)
                 write_table(kept, self.folder / "maps" / part_name(self.key, (row["id"] for row in self._rows)))
             part = write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
-            if part not in self._run.parts:  # an interrupt may have come just after it was listed
-                self._change(parts=(*self._run.parts, part))
-        self._write_run()
+            self._lock.check_is_here()
+            self._log.append(self._of_this_session(part))
         self._rows, self._maps = [], []
+
+    def _of_this_session(self, part: ListedPart) -> ListedPart:
+        return structs.replace(part, session=len(self._run.sessions), stats=self.stats)
+
+    def _write_lists(self) -> None:
+        """Write run.json and the list. run.json is never there without a list, and says first that it may change."""
+        if not (self.folder / LIST).exists():
+            PartLog(self.folder).replace(())
+        self._write_run()
+        self._log.replace(self._log.parts)
 
     def _write_run(self) -> None:
         self._lock.check_is_here()
@@ -178,8 +201,9 @@ class RunStore:
                 raise RunError(_other_key(self.folder, run, self.about))
             if run.execution.get("maps") != self.about["execution"].get("maps"):
                 (self.folder / "maps" / SAVED).unlink(missing_ok=True)  # drawn with other settings
-        listed = () if run is None else run.parts
-        self.done = ContentTable() if run is None or self.repair else ContentTable(contents_of(self.folder, run))
+        listed = () if run is None or self.repair else read_list(self.folder, run.rows)
+        if run is not None and not self.repair:
+            self.done = ContentTable(contents_of(self.folder, run, listed))
         self._run = self._described(run)
         recovery = Recovery(self.folder, self.key, [head.name for head in self._run.heads])
         on_disk = part_files(self.folder)
@@ -190,24 +214,24 @@ class RunStore:
         else:
             unlisted = sorted(set(on_disk) - {part.name for part in listed})
             parts = [*listed, *recovery.whole_parts(unlisted, self.done, strict=run is None)]
-        self._change(parts=tuple(parts))
+        self._log = PartLog(self.folder, parts)
         if run is None and parts:
             self._change(started=None)  # unknown, so all files of stored rows are compared
-        if self.repair or self._run.parts != listed:
-            self.done = ContentTable(contents_of(self.folder, self._run))
+        if self.repair or self._log.parts != listed:
+            self.done = ContentTable(contents_of(self.folder, self._run, parts))
 
     def _described(self, before: RunDocument | None) -> RunDocument:
         """Continue run.json of earlier sessions; its description, such as the machine, is that of the latest one."""
-        first = {"started": _now(), "finished": None, "sessions": (), "parts": ()}
+        first = {"started": _now(), "finished": None, "sessions": ()}
         known = first if before is None else {name: getattr(before, name) for name in first}
-        run = record(RunDocument, self.about | {"status": "running", "key": self.key} | known)
+        run = record(RunDocument, self.about | {"status": "running", "key": self.key, "rows": None} | known)
         return structs.replace(run, origin=located(run.origin, self.folder))
 
     def _drop_unlisted(self) -> None:
         """Delete parts that do not count, whose samples are evaluated again."""
         if self.repair and is_damaged(self.folder / "maps" / SAVED):
             (self.folder / "maps" / SAVED).unlink()
-        drop_unlisted(self.folder, {part.name for part in self._run.parts})
+        drop_unlisted(self.folder, {part.name for part in self._log.parts})
 
 
 def _other_key(folder: Path, run: RunDocument, about: Json) -> str:

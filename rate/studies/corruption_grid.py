@@ -28,6 +28,7 @@ from rate.errors import RunError
 from rate.files import remove_leftovers
 from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
 from rate.runs.folder import part_files
+from rate.runs.part_list import read_list
 from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary import load_summary
 from rate.runs.summary_document import HeadRecord, MetricRecord, SummaryDocument
@@ -235,21 +236,20 @@ def _cell(folder: Path, run: RunDocument) -> CellRecord:
 
 
 def _heads(folder: Path, run: RunDocument) -> dict[str, HeadRecord]:
-    """Return the written numbers if they cover all parts that run.json lists; otherwise compute them."""
+    """Return the written numbers if they cover all listed parts; otherwise compute them."""
     if run.status == "complete":
         with suppress(RunError):  # absent or damaged
             stored = read(folder / "summary.json", SummaryDocument, RunError, "").heads
-            if _is_usable(stored, run):
+            if _is_usable(folder, stored, run):
                 return stored
     return load_summary(folder).document.heads
 
 
-def _is_usable(stored: dict[str, HeadRecord], run: RunDocument) -> bool:
-    """Tell whether a summary has as many samples as run.json lists and the set has."""
+def _is_usable(folder: Path, stored: dict[str, HeadRecord], run: RunDocument) -> bool:
+    """Tell whether a summary has as many samples as the list and the set have."""
     heads, available = [head.name for head in run.heads], run.samples.available
-    listed = {part.name: part.rows for part in run.parts}
-    adds_up = len(listed) == len(run.parts) and sum(listed.values()) == available * len(heads)
-    return adds_up and all(name in stored and stored[name].n == available for name in heads)
+    listed = sum(part.rows for part in read_list(folder, run.rows))
+    return listed == available * len(heads) and all(name in stored and stored[name].n == available for name in heads)
 
 
 def _check_alike(folder: Path, runs: Sequence[tuple[Path, RunDocument]]) -> None:

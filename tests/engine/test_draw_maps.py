@@ -19,6 +19,7 @@ from rate.engine.evaluate import Progress
 from rate.engine.job import Job
 from rate.errors import ConfigError, RunError
 from rate.runs.merge import merge
+from rate.runs.part_list import read_list
 from rate.runs.run_document import read_run
 from rate.statistics.metrics import quadrant_of
 from rate.types import Float32, Json
@@ -136,12 +137,12 @@ def test_a_repair_draws_lost_maps_and_evaluates_nothing_again(image_set: Callabl
     manifest, saved = image_set(12), tmp_path / "run" / "maps" / "maps.parquet"
     evaluate(swap(manifest), FakeSpec(model), tmp_path / "run")
     before = maps_of(tmp_path / "run")
-    parts = read_run(tmp_path / "run").parts
+    parts = [part.name for part in read_list(tmp_path / "run")]
     saved.write_bytes(saved.read_bytes()[:100])
     with pytest.raises(RunError, match=r"maps\.parquet"):
         evaluate(swap(manifest), FakeSpec(model), tmp_path / "run")
     evaluate(swap(manifest, repair=True), FakeSpec(model), tmp_path / "run")
-    assert read_run(tmp_path / "run").parts == parts
+    assert [part.name for part in read_list(tmp_path / "run")] == parts
     assert_same_maps(before, maps_of(tmp_path / "run"))
 
 

@@ -25,4 +25,6 @@ def undisturbed(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def parts_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes the command close a part at so many rows."""
-    return lambda rows: monkeypatch.setattr("rate.engine.evaluate.evaluate", partial(evaluate, part_rows=rows))
+    return lambda rows: monkeypatch.setattr(
+        "rate.engine.evaluate.evaluate", partial(evaluate, part_rows=rows, joined_rows=rows)
+    )

@@ -121,7 +121,8 @@ def stored_run(folder: Path, labels: list[str]) -> Path:
     (folder / "samples").mkdir(parents=True)
     held = [{"id": f"s{k}", "head": "native", "label": label, "error": None} for k, label in enumerate(labels)]
     pq.write_table(pa.Table.from_pylist(held), folder / "samples" / "part-1.parquet")
-    (folder / "run.json").write_text(json.dumps({"status": "complete", "parts": [{"name": "part-1.parquet"}]}))
+    (folder / "run.json").write_text(json.dumps({"status": "complete"}))
+    (folder / "parts.jsonl").write_text(json.dumps({"name": "part-1.parquet"}) + "\n")
     return folder
 
 

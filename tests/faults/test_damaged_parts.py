@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from eval_command import arguments
+from msgspec import structs
 from stored_rows import differences, stored
 
-from rate import records
 from rate.cli.main import run
+from rate.runs.part_list import PartLog, read_list
 from rate.runs.run_document import read_run
 
 
@@ -24,12 +25,12 @@ def out(trained, tmp_path: Path, parts_of: Callable[[int], None]) -> Path:
     """A finished run of 3 parts."""
     parts_of(3)
     assert run(arguments(trained, tmp_path / "run")) == 0
-    assert len(read_run(tmp_path / "run").parts) == 3
+    assert len(read_list(tmp_path / "run")) == 3
     return tmp_path / "run"
 
 
 def first(out: Path) -> Path:
-    return out / "samples" / read_run(out).parts[0].name
+    return out / "samples" / read_list(out)[0].name
 
 
 def truncated(out: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_damaged_part_is_named_and_repaired(
     assert not differences(undisturbed, out).any
     record = read_run(out)
     assert record.status == "complete"
-    assert {path.name for path in (out / "samples").iterdir()} == {part.name for part in record.parts}
+    assert {path.name for path in (out / "samples").iterdir()} == {part.name for part in read_list(out)}
     assert record.sessions[-1].samples == 3, "the other parts are kept"
 
 
@@ -151,9 +152,8 @@ def test_a_flipped_bit_in_the_name_of_a_column_is_repaired(trained, undisturbed:
 
 
 def test_a_run_lists_names_and_no_paths(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = records.plain(read_run(out))
+    listed = read_list(out)
     for name in ("../../etc/x.parquet", "/etc/x.parquet"):
-        record["parts"][0]["name"] = name
-        records.write(out / "run.json", record, digest=True)
+        PartLog(out).replace([structs.replace(listed[0], name=name), *listed[1:]])
         assert run(["show", str(out)]) == 2
-        assert "at `$.parts[0].name`" in capsys.readouterr().err
+        assert "parts.jsonl, line 1: Expected `str` matching regex" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from eval_command import arguments
 from stored_rows import differences
 
 from rate.cli.main import run
+from rate.runs.part_list import read_list
 from rate.runs.run_document import read_run
 
 FAULTY = Path(__file__).with_name("faulty_eval.py")
@@ -29,7 +30,7 @@ def begin(command: list[str], **fault: object) -> subprocess.Popen[str]:
 def wait_for_parts(process: subprocess.Popen[str], out: Path, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if (out / "run.json").exists() and len(read_run(out).parts) >= count:
+        if (out / "run.json").exists() and len(read_list(out)) >= count:
             return
         time.sleep(0.005)
     pytest.fail(f"ended before it had {count} parts: {process.communicate()}")

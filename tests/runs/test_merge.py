@@ -19,6 +19,7 @@ from rate.errors import RunError, TooManyErrors, UsageError
 from rate.records import written
 from rate.runs import parts as part_reader
 from rate.runs.merge import left_behind, merge
+from rate.runs.part_list import read_list
 from rate.runs.parts import read_rows
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import read_run
@@ -67,7 +68,7 @@ def test_what_does_not_belong_together_is_refused_and_nothing_is_left(shards, tm
     evaluate(job(image_set(4, folder="others")), FakeSpec(light), tmp_path / "other")
     with pytest.raises(RunError, match="have other settings"):
         merge([runs[0], tmp_path / "other"], tmp_path / "merged")
-    damaged = runs[1] / "samples" / read_run(runs[1]).parts[0].name
+    damaged = runs[1] / "samples" / read_list(runs[1])[0].name
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(RunError, match=r"cannot be read.*--repair"):
         merge(runs, tmp_path / "merged")
@@ -96,7 +97,7 @@ def test_every_shard_is_read_once_whatever_their_number(
     merge(runs, tmp_path / "merged")
     of_shards = Counter(path for path in opened if not path.is_relative_to(tmp_path / "merged"))
     of_shards = Counter({path: count for path, count in of_shards.items() if path.parent.parent in runs})
-    listed = {run / "samples" / part.name for run in runs for part in read_run(run).parts}
+    listed = {run / "samples" / part.name for run in runs for part in read_list(run)}
     assert of_shards == dict.fromkeys(listed, 1)
 
 
@@ -143,7 +144,7 @@ def test_what_a_killed_merge_left_is_removed_by_the_next(shards, tmp_path: Path)
 def test_a_damaged_column_of_a_shard_is_refused(shards, tmp_path: Path) -> None:
     """Also one that no number is computed from: the merged run would be damaged from its beginning."""
     _, runs = shards
-    path = runs[1] / "samples" / read_run(runs[1]).parts[0].name
+    path = runs[1] / "samples" / read_list(runs[1])[0].name
     data = bytearray(path.read_bytes())
     column = pq.ParquetFile(path).metadata.row_group(0).column(SCHEMA.get_field_index("explained"))
     data[column.data_page_offset + column.total_compressed_size - 2] ^= 1

@@ -19,6 +19,7 @@ from rate.report.heads import load_heads
 from rate.report.html.selection import select
 from rate.runs import parts
 from rate.runs.merge import merge
+from rate.runs.part_list import PartLog, read_list
 from rate.runs.parts import KEY, read_rows, read_table, write_table
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import read_run
@@ -26,7 +27,7 @@ from rate.runs.status import read_status
 from rate.runs.summary import load_summary
 
 COUNT = 8
-evaluate = partial(evaluate_in_parts, part_rows=4)
+evaluate = partial(evaluate_in_parts, part_rows=4, joined_rows=4)
 """A sample has two rows, a part two samples."""
 
 
@@ -113,8 +114,8 @@ def test_a_damaged_record_is_refused_with_the_cure_and_repaired(
 
 
 def test_a_record_that_lacks_something_is_repaired(manifest: Path, run: Path) -> None:
-    change(run, lambda document: document.pop("parts"))
-    with pytest.raises(RunError, match=r"parts.*--repair"):
+    change(run, lambda document: document.pop("heads"))
+    with pytest.raises(RunError, match=r"heads.*--repair"):
         again(manifest, run)
     assert again(manifest, run, repair=True) == 0
 
@@ -133,7 +134,7 @@ def test_parts_of_another_run_are_refused_and_stay(manifest: Path, run: Path, im
 
 def test_a_damaged_part_of_a_lost_record_is_refused_until_repair(manifest: Path, run: Path) -> None:
     before = rows_of(run)
-    name = read_run(run).parts[0].name
+    name = read_list(run)[0].name
     path = run / "samples" / name
     path.write_bytes(path.read_bytes()[:-100])
     (run / "run.json").unlink()
@@ -144,27 +145,31 @@ def test_a_damaged_part_of_a_lost_record_is_refused_until_repair(manifest: Path,
     assert rows_of(run) == before
 
 
-def listed_twice(document: dict) -> None:
-    document["parts"].append(document["parts"][0])
+def listed_twice(lines: list[bytes]) -> list[bytes]:
+    return [*lines, lines[0]]
 
 
-def dropped(document: dict) -> None:
-    del document["parts"][1:]
+def dropped(lines: list[bytes]) -> list[bytes]:
+    return lines[:1]
 
 
-def too_many(document: dict) -> None:
-    document["samples"]["available"] = COUNT - 1
+def torn(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:-1], lines[-1][:-1]]
 
 
-LISTS = {"a part listed twice": listed_twice, "parts dropped": dropped, "more than there are": too_many}
+def changed(lines: list[bytes]) -> list[bytes]:
+    return [lines[0].replace(b'"rows":4', b'"rows":5'), *lines[1:]]
+
+
+LISTS = {"a part listed twice": listed_twice, "parts dropped": dropped, "cut": torn, "a changed value": changed}
 
 
 @pytest.mark.parametrize("edit", LISTS.values(), ids=LISTS)
 def test_a_list_that_does_not_add_up_is_refused_by_all_and_repaired(
-    manifest: Path, run: Path, edit: Callable[[dict], None]
+    manifest: Path, run: Path, edit: Callable[[list[bytes]], list[bytes]]
 ) -> None:
-    before = rows_of(run)
-    change(run, edit)
+    before, path = rows_of(run), run / "parts.jsonl"
+    path.write_bytes(b"".join(edit(path.read_bytes().splitlines(keepends=True))))
     for reader in READERS.values():
         with pytest.raises(RunError, match="--repair"):
             reader(run)
@@ -173,11 +178,11 @@ def test_a_list_that_does_not_add_up_is_refused_by_all_and_repaired(
 
 
 def test_a_sample_in_two_parts_is_refused_and_stored_once_after_repair(manifest: Path, run: Path) -> None:
-    before, record = rows_of(run), read_run(run)
-    table = parts.read_part(run, record.parts[0])
+    before, listed = rows_of(run), read_list(run)
+    table = parts.read_part(run, listed[0])
     half = table.filter([one == table["id"][0].as_py() for one in table["id"].to_pylist()])
-    change(run, lambda document: document["parts"].append(parts.write_part(run, record.key, half)))
-    for reader in READERS.values():
+    PartLog(run).replace([*listed, parts.write_part(run, read_run(run).key, half)])
+    for reader in set(READERS.values()) - {read_status}:
         with pytest.raises(RunError, match=r"twice.*--repair"):
             reader(run)
     again(manifest, run, repair=True)
@@ -185,11 +190,12 @@ def test_a_sample_in_two_parts_is_refused_and_stored_once_after_repair(manifest:
 
 
 def test_a_part_without_the_rows_of_one_head_is_refused(manifest: Path, run: Path) -> None:
-    before, record = rows_of(run), read_run(run)
-    table = parts.read_part(run, record.parts[0])
+    before, listed = rows_of(run), read_list(run)
+    table = parts.read_part(run, listed[0])
     one_head = table.filter([head == "a" for head in table["head"].to_pylist()])
-    written = parts.write_part(run, record.key, one_head)
-    change(run, lambda document: document["parts"].__setitem__(0, written))
+    written = parts.write_part(run, read_run(run).key, one_head)
+    PartLog(run).replace([written, *listed[1:]])
+    change(run, lambda document: document.update(rows=14))
     with pytest.raises(RunError, match=rf"{written.name}.*--repair"):
         load_summary(run)
     assert again(manifest, run, repair=True) == 2
@@ -199,7 +205,7 @@ def test_a_part_without_the_rows_of_one_head_is_refused(manifest: Path, run: Pat
 def test_a_part_of_another_run_that_lies_in_a_run_is_never_deleted(manifest: Path, run: Path, image_set) -> None:
     other = run.with_name("other")
     evaluate(job(image_set(2, folder="others")), FakeSpec(light), other)
-    [part] = read_run(other).parts
+    [part] = read_list(other)
     stray = run / "samples" / part.name
     shutil.copyfile(other / "samples" / part.name, stray)
     for repair in (False, True):
@@ -241,7 +247,7 @@ def test_a_folder_that_was_moved_under_its_process_gets_no_more_parts(manifest: 
     run, moved = tmp_path / "run", tmp_path / "moved"
 
     def move(_: object) -> None:
-        if not moved.exists() and read_run(run).parts:
+        if not moved.exists() and read_list(run):
             run.rename(moved)
             (run / "samples").mkdir(parents=True)
             (run / "maps").mkdir()
@@ -265,7 +271,7 @@ def test_a_pipe_in_the_place_of_the_record_is_refused(run: Path) -> None:
 
 def test_a_part_whose_stored_key_is_damaged_is_evaluated_again(manifest: Path, run: Path) -> None:
     before, record = rows_of(run), read_run(run)
-    path = run / "samples" / record.parts[0].name
+    path = run / "samples" / read_list(run)[0].name
     rows = read_table(path, SCHEMA).replace_schema_metadata(SCHEMA.metadata)
     write_table(rows, path, {KEY: record.key[::-1]})
     with pytest.raises(RunError, match="--repair"):

@@ -54,5 +54,5 @@ def test_a_finished_run_says_what_became_of_every_sample(seen) -> None:
 
 
 def test_a_run_whose_process_is_gone_is_interrupted(seen) -> None:
-    write_run(seen[0], structs.replace(read_run(seen[0]), status="running"))
+    write_run(seen[0], structs.replace(read_run(seen[0]), status="running", rows=None))
     assert read_status(seen[0]).status == "interrupted"

@@ -11,10 +11,10 @@ from msgspec import structs
 from run_rows import IDENTITY, run_json
 
 from rate.errors import RunError
-from rate.runs import store as store_module
+from rate.runs.part_list import ListedPart, PartLog, read_list
 from rate.runs.parts import read_rows
 from rate.runs.rows import Records, RunStats, SampleResult
-from rate.runs.run_document import RunDocument, read_run, write_run
+from rate.runs.run_document import read_run, write_run
 from rate.runs.store import RunStore
 from rate.types import Sample
 
@@ -47,7 +47,7 @@ def ids(folder: Path) -> list[str]:
 def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path) -> None:
     with opened(tmp_path / "run", available=7, part_rows=3) as store:
         add(store, *range(7))
-        assert [part.rows for part in read_run(tmp_path / "run").parts] == [3, 3]
+        assert [part.rows for part in read_list(tmp_path / "run")] == [3, 3]
         store.finish(7)
     assert ids(tmp_path / "run") == [f"s{k}" for k in range(7)]
     assert read_run(tmp_path / "run").status == "failed", "not one sample was evaluated"
@@ -56,17 +56,17 @@ def test_parts_close_at_their_size_and_at_the_end(tmp_path: Path) -> None:
 def test_parts_close_after_their_time(tmp_path: Path) -> None:
     with opened(tmp_path / "run", part_seconds=0.0) as store:
         add(store, 1)
-        assert len(read_run(tmp_path / "run").parts) == 1
+        assert len(read_list(tmp_path / "run")) == 1
         store.finish(1)
 
 
 def test_a_part_that_was_written_but_not_listed_counts_when_the_run_goes_on(tmp_path: Path) -> None:
-    """The process died between the rename of the part and the rename of run.json."""
+    """The process died between the rename of the part and the line in the list."""
     with pytest.raises(KeyboardInterrupt):
         break_off(tmp_path / "run", KeyboardInterrupt)
-    run = read_run(tmp_path / "run")
-    [part] = run.parts
-    write_run(tmp_path / "run", structs.replace(run, parts=(), status="running"))
+    [part] = read_list(tmp_path / "run")
+    PartLog(tmp_path / "run").replace(())
+    write_run(tmp_path / "run", structs.replace(read_run(tmp_path / "run"), rows=None, status="running"))
     (tmp_path / "run" / "samples" / f".part-{ZEROS}.parquet.rate-{'1' * 16}.tmp").write_bytes(b"torn")
     with opened(tmp_path / "run") as store:
         assert len(store.done) == 2
@@ -117,15 +117,17 @@ def test_a_process_killed_while_it_wrote_the_first_record_leaves_a_usable_folder
 def test_a_part_is_listed_once_when_the_interrupt_comes_just_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_and_interrupt(folder: Path, run: RunDocument) -> None:
-        write_run(folder, run)
+    append = PartLog.append
+
+    def append_and_interrupt(log: PartLog, part: ListedPart) -> None:
+        append(log, part)
         monkeypatch.undo()
         raise KeyboardInterrupt
 
     def broken_off() -> None:
         with opened(tmp_path / "run") as store:
             add(store, 1, 2)
-            monkeypatch.setattr(store_module, "write_run", write_and_interrupt)
+            monkeypatch.setattr(PartLog, "append", append_and_interrupt)
             store.finish(2)
 
     with pytest.raises(KeyboardInterrupt):

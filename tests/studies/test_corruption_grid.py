@@ -165,8 +165,7 @@ def test_a_damaged_summary_in_a_grid_is_computed_again(grid: Grid, text: str) ->
 
 
 def test_a_grid_does_not_trust_the_summary_of_a_run_that_lost_parts(grid: Grid) -> None:
-    place = grid.folder / "contrast-1" / "run.json"
-    place.write_text(json.dumps(json.loads(place.read_text()) | {"parts": []}))
+    (grid.folder / "contrast-1" / "parts.jsonl").write_text("")
     with pytest.raises(RunError, match=r"contrast-1.*--repair"):
         load_grid(grid.folder)
 

@@ -15,6 +15,7 @@ from rate.data.digests import fingerprint
 from rate.report.heads import HeadRun
 from rate.runs.head_rows import states
 from rate.runs.maps import read_maps
+from rate.runs.part_list import read_list
 from rate.runs.parts import iter_parts
 from rate.runs.rows import SKETCH
 from rate.runs.shuffled import SKETCHES
@@ -114,7 +115,7 @@ def _sketches(head: HeadRun, ids: pa.StringArray) -> dict[str, Json]:
 def _saved_maps(head: HeadRun) -> list[Json]:
     """Return the saved maps of a head; of an interrupted run, those of its listed parts."""
     folder = head.folder / "maps"
-    names = ["maps.parquet", *(part.name for part in head.run.parts)]
+    names = ["maps.parquet", *(part.name for part in read_list(head.folder))]
     maps = {
         saved["id"]: saved
         for path in (folder / name for name in names)

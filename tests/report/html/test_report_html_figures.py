@@ -23,8 +23,8 @@ from rate.report.html.gallery import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.outline import border, reduced
 from rate.report.html.selection import select
 from rate.report.html.sentences import answer, rule_in_words
+from rate.runs.part_list import read_list
 from rate.runs.parts import write_table
-from rate.runs.run_document import read_run
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
@@ -112,7 +112,7 @@ def test_maps_of_another_size_than_they_say_are_left_out(tmp_path: Path) -> None
 
 def test_maps_of_a_broken_off_run_are_found_in_its_parts(tmp_path: Path) -> None:
     folder = write_run(tmp_path, Plan(count=4, status="partial"))
-    [part] = read_run(folder).parts
+    [part] = read_list(folder)
     (folder / "maps" / "maps.parquet").rename(folder / "maps" / part.name)
     assert not any(shown.coarse for shown in select(load_heads(str(folder)), 10))
 
