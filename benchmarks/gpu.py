@@ -176,9 +176,8 @@ def checks(artifact: Artifact, scale: Scale, left: Callable[[], float]) -> Itera
 
 def bench(artifact: Artifact, scale: Scale) -> BenchDocument:
     """`rate bench` of the runtimes in one precision, in rounds that take turns."""
-    from rate.bench.document import BenchDocument, recommended
-    from rate.bench.measure import measure, warmed_up
-    from rate.bench.nvml import Watch, on_gpus
+    from rate.bench.measure import document_of, measure, warmed_up
+    from rate.bench.nvml import GpuSampler
     from rate.bench.plan import open_candidates, parity_images
     from rate.bench.settings import BenchSettings
 
@@ -191,21 +190,14 @@ def bench(artifact: Artifact, scale: Scale) -> BenchDocument:
         rounds=scale.rounds,
         seconds=scale.seconds,
     )
-    images, watch = parity_images(artifact), Watch()
+    images, sampler = parity_images(artifact), GpuSampler()
     with (
         open_candidates(artifact, settings, announce) as (backends, refused),
         warmed_up(settings, images, backends, announce) as meters,
-        watch.sampling(),
+        sampler.sampling(),
     ):
-        rows = on_gpus(measure(meters, settings.rounds), watch.states)
-    return BenchDocument(
-        source=artifact.source,
-        images=images.name,
-        rows=rows,
-        recommended=recommended(rows),
-        refused=refused,
-        gpus=watch.states,
-    )
+        rows = measure(meters, settings.rounds)
+    return document_of(artifact, images, rows, refused, sampler.states)
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:

@@ -14,8 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity_sample import PICTURES, ParitySample, load_sample
+from rate.artifacts.parity_sample import PICTURES, ParitySample
 from rate.artifacts.records import Parity
 from rate.backends.base import Backend, BackendSpec
 from rate.errors import ParityError
@@ -54,23 +53,14 @@ def problems(parity: Parity) -> list[str]:
     return failed
 
 
-def check_parity(artifact: Artifact, spec: BackendSpec, form: str = "pixels") -> Parity:
-    """Run `judge` on an artifact's own sample; ``form`` is that of the graph of ``spec``.
-
-    Raises:
-        ParityError: the backend is too far from the source for its precision.
-        BackendError: the backend failed.
-    """
-    return judge(load_sample(artifact, form, spec.precision), spec)
-
-
 def judge(sample: ParitySample, spec: BackendSpec, precision: str | None = None) -> Parity:
     """Run ``spec`` on the sample: unchanged, one row alone, and in other slots with another batch size.
 
     ``precision``: the precision whose limits apply; None = that of ``spec``.
 
     Raises:
-        ParityError: see `check_parity`.
+        ParityError: it is too far from the source for its precision.
+        BackendError: it failed.
     """
     parity = measure(sample, spec, precision)
     _refuse(parity, spec.name)

@@ -11,11 +11,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import accumulate, chain, product
 
+from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.backends.process import one_blas_thread
-from rate.bench.document import Row
+from rate.bench.document import BenchDocument, GpuState, Row, recommended
 from rate.bench.meter import Meter
-from rate.bench.plan import Images
+from rate.bench.nvml import on_gpus
+from rate.bench.plan import Images, Refused
 from rate.bench.settings import BenchSettings
 from rate.config import Measurement
 from rate.engine.choose_backend import Say
@@ -97,3 +99,22 @@ def measure(
         meter.round()
         observe(done, meter.name)
     return tuple(meter.row() for meter in meters)
+
+
+def document_of(
+    artifact: Artifact,
+    images: Images,
+    rows: tuple[Row, ...],
+    refused: tuple[Refused, ...],
+    gpus: tuple[GpuState, ...],
+) -> BenchDocument:
+    """Make the document of measured ``rows``, with the backends that were refused and the GPUs that were sampled."""
+    named = on_gpus(rows, gpus)
+    return BenchDocument(
+        source=artifact.source,
+        images=images.name,
+        rows=named,
+        recommended=recommended(named),
+        refused=refused,
+        gpus=gpus,
+    )

@@ -58,7 +58,7 @@ class _Gpu:
         )
 
 
-class Watch:
+class GpuSampler:
     """The GPUs that this process sees, sampled by a thread; there are none where NVML cannot be asked."""
 
     def __init__(self) -> None:

@@ -56,9 +56,8 @@ def bench(
 
 def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
     from rate.artifacts.artifact import load_artifact
-    from rate.bench.document import BenchDocument, recommended
-    from rate.bench.measure import measure, warmed_up
-    from rate.bench.nvml import Watch, on_gpus
+    from rate.bench.measure import document_of, measure, warmed_up
+    from rate.bench.nvml import GpuSampler
     from rate.bench.plan import manifest_images, open_candidates, parity_images
 
     artifact = load_artifact(path)
@@ -74,15 +73,7 @@ def _measured(path: Path, settings: BenchSettings) -> BenchDocument:
         with (
             warmed_up(settings, images, backends, notice) as meters,
             Steps("bench", settings.rounds * len(meters), "measurements") as steps,
-            (watch := Watch()).sampling(),
+            (sampler := GpuSampler()).sampling(),
         ):
             rows = measure(meters, settings.rounds, steps.show)
-    rows = on_gpus(rows, watch.states)
-    return BenchDocument(
-        source=artifact.source,
-        images=images.name,
-        rows=rows,
-        recommended=recommended(rows),
-        refused=refused,
-        gpus=watch.states,
-    )
+    return document_of(artifact, images, rows, refused, sampler.states)

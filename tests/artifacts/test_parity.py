@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from rate.artifacts.parity import ERROR, check_parity, judge, measure
+from rate.artifacts.parity import ERROR, judge, measure
 from rate.artifacts.parity_sample import PICTURES, ParitySample, load_sample, make_sample, perturbed
 from rate.backends.fake import FakeSpec
 from rate.backends.onnxruntime import OrtSpec
@@ -251,7 +251,7 @@ def test_a_backend_with_classes_missing_is_found() -> None:
 
 
 def test_an_artifact_s_own_sample_serves_any_backend(shared_artifact) -> None:
-    parity = check_parity(shared_artifact, OrtSpec(shared_artifact.graph(), threads=1))
+    parity = judge(load_sample(shared_artifact), OrtSpec(shared_artifact.graph(), threads=1))
     assert parity.max_abs["native"] <= 1e-4
     assert shared_artifact.parity["pixels"].max_abs["native"] <= 1e-4
     stored = load_sample(shared_artifact)

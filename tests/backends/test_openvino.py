@@ -10,7 +10,8 @@ import perturbing
 import pytest
 
 from rate.artifacts.artifact import load_artifact
-from rate.artifacts.parity import check_parity
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import load_sample
 from rate.backends.batches import clean_rows
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
@@ -45,7 +46,7 @@ def test_logits_equal_those_of_onnxruntime_with_batches_in_flight(artifact, kind
 
 
 def test_f32_passes_the_self_test(artifact) -> None:
-    parity = check_parity(artifact, OpenVinoSpec(artifact.graph(), "f32"))
+    parity = judge(load_sample(artifact), OpenVinoSpec(artifact.graph(), "f32"))
     assert max(parity.max_abs.values()) < 1e-4
 
 

@@ -16,7 +16,8 @@ import perturbing
 import pytest
 
 from rate.artifacts.artifact import Artifact
-from rate.artifacts.parity import check_parity
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import load_sample
 from rate.backends import ort_binding, ort_cuda
 from rate.backends.batches import clean_rows, row_feeds
 from rate.backends.onnxruntime import OrtSpec, session_options
@@ -306,10 +307,10 @@ def test_without_a_cuda_runtime_there_is_a_cure(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_half_graph_runs_on_the_cpu_and_is_half(artifact) -> None:
     spec = on_cpu(artifact, "fp16")
-    parity = check_parity(artifact, spec)
+    parity = judge(load_sample(artifact), spec)
     assert parity.precision == spec.precision == "fp16"
     assert 1e-6 < parity.max_abs["native"] < 0.1
-    assert check_parity(artifact, on_cpu(artifact)).max_abs["native"] <= 1e-4
+    assert judge(load_sample(artifact), on_cpu(artifact)).max_abs["native"] <= 1e-4
 
 
 def test_a_half_graph_is_never_optimized_for_the_cpu_alone() -> None:
@@ -328,9 +329,9 @@ def test_a_whole_vision_transformer_in_fp16_does_not_end_the_process(tmp_path: P
         "import sys; from pathlib import Path\n"
         "from rate.backends.ort_cuda import OrtCudaSpec\n"
         "from rate.export.export import ExportOptions, export_artifact\n"
-        "from rate.artifacts.parity import check_parity\n"
+        "from rate.artifacts.parity import judge\nfrom rate.artifacts.parity_sample import load_sample\n"
         "made = export_artifact('timm:vit_base_patch32_224', Path(sys.argv[1]), ExportOptions(precision='fp16'))\n"
-        "check_parity(made, OrtCudaSpec(made.graph('pixels', 'fp16'), device='cpu'))\n"
+        "judge(load_sample(made), OrtCudaSpec(made.graph('pixels', 'fp16'), device='cpu'))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=False
@@ -343,7 +344,7 @@ def test_tokens_are_split_as_everywhere(tiny_vit) -> None:
 
     graph = load_artifact(tiny_vit.artifact).graph("tokens")
     spec = OrtCudaSpec(graph, device="cpu", threads=1)
-    assert check_parity(load_artifact(tiny_vit.artifact), spec, form="tokens").max_abs["zs"] <= 1e-4
+    assert judge(load_sample(load_artifact(tiny_vit.artifact), "tokens"), spec).max_abs["zs"] <= 1e-4
 
 
 def test_cuda_on_a_runtime_without_it_is_refused_with_the_cure(artifact) -> None:

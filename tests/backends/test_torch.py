@@ -16,7 +16,8 @@ from torch import nn
 from torch_specs import spec_of_module
 
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.artifacts.parity import check_parity
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import load_sample
 from rate.artifacts.records import Request
 from rate.backends.onnxruntime import OrtSpec
 from rate.backends.torch import TorchSpec
@@ -118,7 +119,7 @@ def test_an_artifact_finds_its_model_again(request: pytest.FixtureRequest, which
     """A checkpoint with a linear head, and a zero-shot head that is made of class names."""
     artifact = load_artifact(request.getfixturevalue(which).artifact)
     spec = spec_of_artifact(artifact, precision, threads=1)
-    parity = check_parity(artifact, spec)
+    parity = judge(load_sample(artifact), spec)
     assert (spec.name, spec.precision, parity.precision) == ("torch", precision, precision)
     if precision == "f32":
         assert max(parity.max_abs.values()) <= 1e-4
@@ -158,7 +159,7 @@ def test_a_source_that_is_gone_is_refused_with_the_cure(movable) -> None:
     load_module(artifact)
     shutil.rmtree(checkpoint)
     with pytest.raises(UsageError, match=r"cannot be opened in PyTorch: .*SOURCE .*lp.* or use another --backend"):
-        check_parity(artifact, spec_of_artifact(artifact))
+        judge(load_sample(artifact), spec_of_artifact(artifact))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_heads_are_asked_for_again_as_they_were(trained, tmp_path: Path) -> None
     artifact = export_artifact(str(trained.checkpoint), tmp_path / "artifact", options)
     assert artifact.request == Request(None, None, options.heads)
     assert load_artifact(artifact.path).request == artifact.request
-    assert set(check_parity(artifact, spec_of_artifact(artifact, threads=1)).max_abs) == {"lp", "again"}
+    assert set(judge(load_sample(artifact), spec_of_artifact(artifact, threads=1)).max_abs) == {"lp", "again"}
     assert len(open_source(artifact.source, ExportOptions()).infos) == 1
 
 

@@ -12,7 +12,7 @@ from bench.test_history import ROW
 from msgspec import structs
 
 from rate.backends import process
-from rate.bench.nvml import SLOWED_BY, Watch, on_gpus
+from rate.bench.nvml import SLOWED_BY, GpuSampler, on_gpus
 
 
 class Error(Exception):
@@ -75,12 +75,12 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Nvml:
 
 
 def test_the_gpus_that_this_process_sees_are_sampled(library: Nvml) -> None:
-    watch = Watch()
+    sampler = GpuSampler()
     assert library.asked == [2, "GPU-8f2a"]
-    assert watch.states == ()
-    with watch.sampling(period_s=0.001):
+    assert sampler.states == ()
+    with sampler.sampling(period_s=0.001):
         time.sleep(0.2)
-    cool, hot = watch.states
+    cool, hot = sampler.states
     assert (cool.name, cool.clock_mhz, cool.max_clock_mhz, cool.power_w) == ("GPU 2", 1502, 1980, 612.3)
     assert (hot.temperature_c, hot.power_limit_w) == (80, 700)
     assert hot.slowed_by["power limit"] == pytest.approx(0.5, abs=0.3)
@@ -91,10 +91,10 @@ def test_the_gpus_that_this_process_sees_are_sampled(library: Nvml) -> None:
 
 
 def test_rows_of_a_gpu_are_of_its_machine(library: Nvml) -> None:
-    with (watch := Watch()).sampling():
+    with (sampler := GpuSampler()).sampling():
         pass
     on_gpu = structs.replace(ROW, backend="tensorrt")
-    assert [row.machine for row in on_gpus([ROW, on_gpu], watch.states)] == [
+    assert [row.machine for row in on_gpus([ROW, on_gpu], sampler.states)] == [
         ROW.machine,
         f"{ROW.machine}, GPU 2, GPU 1",
     ]
@@ -106,20 +106,20 @@ def test_without_nvml_nothing_is_sampled(library: Nvml, monkeypatch: pytest.Monk
     library.broken = missing == "driver"
     if missing == "package":
         monkeypatch.setitem(sys.modules, "pynvml", None)
-    with (watch := Watch()).sampling():
+    with (sampler := GpuSampler()).sampling():
         pass
-    assert watch.states == ()
+    assert sampler.states == ()
 
 
 def test_a_driver_that_fails_later_ends_the_samples_and_not_the_bench(library: Nvml) -> None:
     def lost(handle: int) -> int:
         raise Error("GPU is lost")
 
-    watch = Watch()
+    sampler = GpuSampler()
     library.nvmlDeviceGetPowerUsage = lost
-    with watch.sampling():
+    with sampler.sampling():
         pass
-    assert watch.states == ()
+    assert sampler.states == ()
 
 
 def test_the_real_package_has_these_names() -> None:

@@ -17,7 +17,8 @@ from onnx import helper
 from standin_tensorrt import Standin
 
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.artifacts.parity import check_parity
+from rate.artifacts.parity import judge
+from rate.artifacts.parity_sample import load_sample
 from rate.artifacts.plans import Plan, describe_plans, key_of, plan_spec, planned, read_plan
 from rate.artifacts.records import PlanDocument
 from rate.backends.batches import INPUTS, ROW_INPUTS
@@ -89,7 +90,7 @@ def test_a_plan_is_strongly_typed_exact_and_described(monkeypatch, artifact, tmp
 
 def test_the_plan_passes_the_whole_self_test(standin, artifact) -> None:
     build_plan(artifact, "f32", (4, 16))
-    parity = check_parity(artifact, plan_spec(artifact, "f32", 16))
+    parity = judge(load_sample(artifact), plan_spec(artifact, "f32", 16))
     assert max(parity.max_abs.values()) < 1e-4
 
 

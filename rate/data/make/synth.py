@@ -63,7 +63,7 @@ class Synthetic:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class SyntheticImage:
     """One image of the set."""
 
     pixels: Float64  # [h,w,3] in [0, 1]
@@ -102,7 +102,7 @@ def write_set(
     return out / "manifest.csv"
 
 
-def picture(settings: Synthetic, split: str, number: int) -> Picture:
+def picture(settings: Synthetic, split: str, number: int) -> SyntheticImage:
     """Draw image ``number`` of a split, which depends on settings, split and number alone."""
     return Scenery(settings, split, number).picture()
 
@@ -123,10 +123,10 @@ class Scenery:
         self._pose = _pose(settings, CLASSES[self.label], self._forbidden, rng)
         self._paint = _paint(settings.size, float(luminance(self.scene).mean()), rng)
 
-    def picture(self) -> Picture:
+    def picture(self) -> SyntheticImage:
         """Draw the picture."""
         coverage = self._coverage(self.label)
-        return Picture(
+        return SyntheticImage(
             pixels=self.with_object(self.label),
             mask=coverage >= 0.5,
             label=CLASSES[self.label],
@@ -242,6 +242,6 @@ def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def pictures(settings: Synthetic, split: str, count: int) -> Iterator[Picture]:
+def pictures(settings: Synthetic, split: str, count: int) -> Iterator[SyntheticImage]:
     """Yield the first ``count`` pictures of a split, without writing files."""
     return (picture(settings, split, number) for number in range(count))

@@ -31,7 +31,7 @@ _SWAP_LAST = [0, 1, 3, 2]
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class SoftmaxAttention:
     """A softmax between two products, with what stands between them."""
 
     scores: int  # index of the product of queries and keys
@@ -72,7 +72,7 @@ def forms_of(graph: Path) -> Forms:
     return Forms(operations, patterns[False], patterns[True])
 
 
-def attentions(model: ModelProto) -> Iterator[Attention]:
+def attentions(model: ModelProto) -> Iterator[SoftmaxAttention]:
     """Yield every softmax along the last axis of a product, perhaps scaled, whose output only another product reads."""
     nodes = model.graph.node
     makers = {name: index for index, node in enumerate(nodes) for name in node.output}
@@ -105,7 +105,7 @@ def attentions(model: ModelProto) -> Iterator[Attention]:
             and [(nodes[k].op_type, nodes[k].input[0]) for k in products] == [("MatMul", after)]
         ):
             casts = sum(nodes[k].op_type == "Cast" for k in between)
-            yield Attention(scores, tuple(between), softmax, products[0], scale, casts)
+            yield SoftmaxAttention(scores, tuple(between), softmax, products[0], scale, casts)
 
 
 def _numbers(model: ModelProto) -> dict[str, float]:
@@ -144,7 +144,7 @@ def fuse(model: ModelProto, axes: Mapping[str, int]) -> int:
     return len(chosen)
 
 
-def _operation(model: ModelProto, attention: Attention, axes: Mapping[str, int]) -> list[NodeProto]:
+def _operation(model: ModelProto, attention: SoftmaxAttention, axes: Mapping[str, int]) -> list[NodeProto]:
     """Make the nodes for one attention: keys with their axes as the operation takes them, and the operation."""
     helper = need("onnx", "export").helper
     scores, product = model.graph.node[attention.scores], model.graph.node[attention.product]
