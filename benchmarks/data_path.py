@@ -2,9 +2,10 @@
 
 All times are CPU seconds of one thread, so other work on the machine does not count. Files are in the memory of the
 system. Photographs are made unless a manifest of real ones is named; one set has boxes, one has masks.
-The engine's own share is that of `benchmarks.host` under swaps until clear.
+The engine's own share is that of `benchmarks.host` under swaps until clear. `--threads` measures two threads beside one
+instead, into a record of its own.
 
-    python -m benchmarks.data_path [--images 100] [--rounds 5] [--manifest FILE] [--name data_path]
+    python -m benchmarks.data_path [--images 100] [--rounds 5] [--manifest FILE] [--name data_path] [--threads]
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -52,9 +55,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--manifest", type=Path, help="real photographs with boxes, too")
     parser.add_argument("--name", default="data_path", help="of the record")
+    parser.add_argument("--threads", action="store_true", help="measure two threads beside one instead")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sets = sets_of(Path(folder), arguments.images, arguments.manifest)
+        if arguments.threads:
+            torch_alone()
+            found = {
+                name: {library: scaling(library, samples, arguments.rounds) for library in PATHS}
+                for name, samples in sets.items()
+            }
+            record.write(f"{arguments.name}_threads", {"images": arguments.images, "sets": found})
+            return
         forwards = float(str(host.measured("swap auto", 1, 256, None, 4.0)["forwards_per_cpu_s"]))
         measured = {name: figures(samples, arguments.rounds, forwards) for name, samples in sets.items()}
     record.write(
@@ -99,6 +111,41 @@ def figures(samples: Samples, rounds: int, forwards_per_cpu_s: float) -> dict[st
         "levels_that_differ": difference(samples),
         "cores": {name: cores(whole[name], parts["cut of swaps"], forwards_per_cpu_s) for name in PATHS},
     }
+
+
+def scaling(library: str, samples: Samples, rounds: int) -> dict[str, float]:
+    """Images a second of two threads over those of one, and the share of time in which they wait for each other.
+
+    Seconds in which a thread waits for a core do not count; Linux tells them.
+    """
+    found = [[reading(library, samples, count) for count in (1, 2)] for _ in range(rounds + 1)][1:]
+    over = statistics.median(2 * one[0] / two[0] for one, two in found)
+    waiting = statistics.median(1 - computing / own for _, (own, computing) in found)
+    return {"two_over_one": round(over, 3), "waiting": round(waiting, 3)}
+
+
+def reading(library: str, samples: Samples, threads: int) -> tuple[float, float]:
+    """Seconds of threads that read all samples each, without those in which they wait for a core, and CPU seconds."""
+    together = threading.Barrier(threads)
+
+    def read(_: int) -> tuple[float, float]:
+        prepare(samples[0], GEOMETRY, library=library)
+        together.wait()
+        began, (computed, queued) = time.perf_counter(), scheduled()
+        for sample in samples:
+            prepare(sample, GEOMETRY, library=library)
+        took, (computing, queuing) = time.perf_counter() - began, scheduled()
+        return took - (queuing - queued), computing - computed
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = [*pool.map(read, range(threads))]
+    return statistics.mean(took for took, _ in found), statistics.mean(computing for _, computing in found)
+
+
+def scheduled() -> tuple[float, float]:
+    """Seconds for which this thread has had a core, and has waited for one."""
+    computing, queuing, _ = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
+    return int(computing) / 1e9, int(queuing) / 1e9
 
 
 def difference(samples: Samples) -> dict[str, float]:
@@ -146,18 +193,24 @@ def cores(prepare_ms: float, cut_ms: float, forwards_per_cpu_s: float) -> dict[s
 
 def bare_torchvision() -> Callable[[Sample], object]:
     """Decode a JPEG and resize its 8-bit pixels, antialiased and bicubic, as a loader would."""
-    import torch
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2.functional import resize
 
-    torch.set_num_threads(1)
+    torch_alone()
 
     def work(sample: Sample) -> object:
         pixels = decode_jpeg(read_file(sample.image), mode=ImageReadMode.RGB)
         return resize(pixels, [GEOMETRY.resize], InterpolationMode.BICUBIC, antialias=True)
 
     return work
+
+
+def torch_alone() -> None:
+    """Keep torch from threads of its own."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def milliseconds(work: Callable[[T], object], items: Sequence[T], rounds: int) -> float:
