@@ -87,7 +87,7 @@ def main() -> None:
     photographs = Path(os.environ.get("RATE_TEST_DATA", "")) / "caltech101-boxes" / "annotations.csv"
     if not photographs.is_file():
         raise SystemExit("RATE_TEST_DATA must name a folder with caltech101-boxes; see CONTRIBUTING.md")
-    figures: dict[str, Any] = {"images": arguments.images, "threads": arguments.threads, "allowed_error": ERROR}
+    figures: dict[str, Any] = {"threads": arguments.threads, "allowed_error": ERROR}
     figures |= {"noise_that_a_cosine_lets_pass": list(unseen_noise()), **rows_of_others(arguments.towers)}
     for name in arguments.towers:
         with tempfile.TemporaryDirectory() as folder:
