@@ -96,6 +96,12 @@ class Sample:
         default=None, compare=False, repr=False
     )  # digest of image and mask, once they are read
 
+    @property
+    def version(self) -> str | None:
+        """The versions of the image and the mask in a remote storage; None = there are none."""
+        stamps = (self.image_stamp, self.mask_stamp)
+        return " ".join(stamp.version for stamp in stamps if stamp and stamp.version) or None
+
 
 class Samples(Protocol):
     """The samples of a run. Every iteration yields the same samples in the same order."""

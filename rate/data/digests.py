@@ -37,13 +37,14 @@ class SetDigest:
 
 
 def sample_digest(sample: Sample, folder: Folder) -> bytes:
-    """Compute the sha256 of a sample's id, label, image, region and group.
+    """Compute the sha256 of a sample's id, label, image, region and group, and of the versions of remote objects.
 
     Files count by their paths relative to ``folder``.
     """
     mask = None if sample.mask is None else _place(sample.mask, folder)
     image = _place(sample.image, folder)
-    line = ascii((sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster))
+    versions = tuple((one.size, one.version) for one in (sample.image_stamp, sample.mask_stamp) if one and one.version)
+    line = ascii((sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster, *versions))
     return hashlib.sha256(line.encode("ascii")).digest()
 
 

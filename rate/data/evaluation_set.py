@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rate.data.digests import SetDigest, fingerprint, sample_digest
 from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
 from rate.data.open_data import folder_of, open_rows
+from rate.data.pins import Pin, is_unpinned, pin_of, pinned, unpinned_notice, with_pin
 from rate.data.set_faults import BoxUnits
 from rate.data.storage.local_file import CURE
 from rate.errors import ConfigError, DataError, SetChanged
@@ -24,20 +25,30 @@ _WORD = (1 << 64) - 1
 
 @dataclass(slots=True)
 class FirstReading:
-    """The used rows of a set in order, by which a later reading detects changes: id, content, files; 24 bytes each."""
+    """The used rows of a set in order, by which a later reading detects changes: id, content, files; 24 bytes each.
+
+    The versions of remote objects take about 200 bytes more for each sample that has any.
+    """
 
     _ids: array[int] = field(default_factory=lambda: array("Q"))
     _rows: array[int] = field(default_factory=lambda: array("Q"))
     _files: array[int] = field(default_factory=lambda: array("Q"))
+    _pins: dict[int, Pin] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def add(self, sample: Sample, name: int, digest: bytes) -> None:
         """Record a row; ``name`` is the `fingerprint` of its id, ``digest`` its `sample_digest`."""
+        if (pin := pin_of(sample)) is not None:
+            self._pins[len(self)] = pin
         self._ids.append(name)
         self._rows.append(int.from_bytes(digest[:8], "little"))
         self._files.append(_files(sample))
+
+    def pinned(self, number: int, sample: Sample) -> Sample:
+        """Return the sample with the versions of remote objects that the row ``number`` of the first reading had."""
+        return with_pin(sample, self._pins.get(number))
 
     def check(self, number: int, data: str, parsed: ParsedRow, digest: bytes | None) -> None:
         """Check that a row of a later reading equals the row ``number`` of the first one, counted from 0.
@@ -160,6 +171,9 @@ class EvaluationSet:
                 continue
             if number == self.limit:
                 return
+            if sample is not None:
+                sample = self._first.pinned(number, sample)
+                parsed = replace(parsed, sample=sample)
             self._first.check(number, self.data, parsed, None if sample is None else sample_digest(sample, folder))
             number += 1
             if sample is not None and self.shard.holds(sample.id):
@@ -189,30 +203,24 @@ def read_evaluation_set(
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
     totals, first, total, folder, units = _Totals(), FirstReading(), SetDigest(), folder_of(data), BoxUnits()
-    taken = available = size = 0
     labels: set[str] = set()
-    for parsed in open_rows(data):
-        name = totals.add(parsed)
-        if parsed.sample is None or split not in (None, parsed.split):
-            continue
-        available += 1
-        if limit is not None and taken >= limit:
-            continue
-        taken += 1
-        labels.add(parsed.sample.label)
+    size = unpinned = 0
+    for sample in pinned(totals.chosen(open_rows(data), split, limit)):
+        labels.add(sample.label)
         if draw is not None:
-            draw.add(parsed.sample)
-        digest = sample_digest(parsed.sample, folder)
+            draw.add(sample)
+        digest = sample_digest(sample, folder)
         total.add(digest)
-        units.add(parsed.sample)
-        first.add(parsed.sample, name, digest)
-        size += shard.holds(parsed.sample.id)
+        units.add(sample)
+        first.add(sample, fingerprint(sample.id), digest)
+        size += shard.holds(sample.id)
+        unpinned += is_unpinned(sample)
     totals.check(data)
     check_split(data, totals.splits, split)
     if wrong := units.problem():
         raise DataError(f"{data}: {wrong}")
-    notices = notices_of(data, totals.splits, split)
-    chosen = (split, limit, shard, size, available)
+    notices = notices_of(data, totals.splits, split) + unpinned_notice(data, unpinned, len(first))
+    chosen = (split, limit, shard, size, totals.available)
     return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, first)
 
 
@@ -223,16 +231,20 @@ class _Totals:
     splits: Counter[str | None] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     ids: array[int] = field(default_factory=lambda: array("Q"))  # fingerprints, 8 bytes each
+    available: int = 0  # number of samples of the split
 
-    def add(self, parsed: ParsedRow) -> int:
-        """Count a row; return the fingerprint of its sample's id, or 0 without an id."""
-        self.splits[parsed.split] += 1
-        if parsed.sample is None:
-            self.problems.extend(parsed.problems)
-            return 0
-        name = fingerprint(parsed.sample.id)
-        self.ids.append(name)
-        return name
+    def chosen(self, rows: Iterable[ParsedRow], split: str | None, limit: int | None) -> Iterator[Sample]:
+        """Count all rows, and yield the samples of the split up to the limit."""
+        for parsed in rows:
+            self.splits[parsed.split] += 1
+            if parsed.sample is None:
+                self.problems.extend(parsed.problems)
+                continue
+            self.ids.append(fingerprint(parsed.sample.id))
+            if split in (None, parsed.split):
+                self.available += 1
+                if limit is None or self.available <= limit:
+                    yield parsed.sample
 
     def check(self, data: str) -> None:
         """Refuse the source for the problems of its rows; a second reading names duplicate ids."""

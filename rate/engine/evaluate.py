@@ -68,7 +68,9 @@ def evaluate(
     job = job.on_backend(runner.backend)
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
     kept = 0 if job.measurement.verdict == "swap" else job.save_maps
-    with RunStore(out, key, about, kept, job.execution.repair, part_rows, joined_rows=joined_rows) as store:
+    with RunStore(
+        out, key, about, kept, job.execution.repair, part_rows, joined_rows=joined_rows, samples=job.samples
+    ) as store:
         began, errors = time.monotonic(), Errors(job, out, store.failed)
         progress = Progress(len(store.done), 0, 0, 0, 0.0)
         left = Remaining(job.samples, store.done, store.started_ns)

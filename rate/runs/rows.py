@@ -60,8 +60,9 @@ SCHEMA = pa.schema(
         pa.field("evidence_sketch", pa.binary()),  # f16 [14,14]: share of the evidence in each block
         pa.field("region_sketch", pa.binary()),  # u8 [14,14]: share of each block inside the region, in 255ths
         pa.field("content", pa.binary()),  # digest of the bytes of image and mask of which the row was computed
+        pa.field("version", pa.string()),  # of image and mask in a remote storage, if it has versions
     ],
-    metadata={"schema": "rate.samples/4"},
+    metadata={"schema": "rate.samples/5"},
 )
 
 MAP_SCHEMA = pa.schema(

@@ -15,6 +15,7 @@ import calendar
 import contextlib
 import errno
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ from rate.runs.folder import LIST, SAVED, FolderLock, drop_unlisted, part_files,
 from rate.runs.join_parts import join_parts
 from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wanted_maps
 from rate.runs.part_list import ListedPart, PartLog, read_list
-from rate.runs.parts import JOINED_ROWS, PART_ROWS, PART_SECONDS, contents_of, write_part, write_table
+from rate.runs.parts import JOINED_ROWS, PART_ROWS, PART_SECONDS, contents_of, iter_parts, write_part, write_table
 from rate.runs.recover import Recovery
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
 from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
-from rate.types import Json
+from rate.types import Json, Sample
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -50,6 +51,7 @@ class RunStore:
     part_rows: int = PART_ROWS  # a part is closed at so many rows,
     part_seconds: float = PART_SECONDS  # or so long after the one before it
     joined_rows: int = JOINED_ROWS  # parts of a finished run with fewer rows are joined
+    samples: Iterable[Sample] = ()  # of the set; a refusal names those that are no longer what was evaluated
     stats: RunStats = field(default_factory=RunStats)  # of this session
     done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
     failed: int = 0  # number of those without a verdict
@@ -198,7 +200,7 @@ class RunStore:
         if place.exists() and not (self.repair and is_unreadable(place)):
             run = read_run(self.folder)
             if run.key != self.key:
-                raise RunError(_other_key(self.folder, run, self.about))
+                raise RunError(_other_key(self.folder, run, self.about, self.samples))
             if run.execution.get("maps") != self.about["execution"].get("maps"):
                 (self.folder / "maps" / SAVED).unlink(missing_ok=True)  # drawn with other settings
         listed = () if run is None or self.repair else read_list(self.folder, run.rows)
@@ -234,7 +236,7 @@ class RunStore:
         drop_unlisted(self.folder, {part.name for part in self._log.parts})
 
 
-def _other_key(folder: Path, run: RunDocument, about: Json) -> str:
+def _other_key(folder: Path, run: RunDocument, about: Json, samples: Iterable[Sample]) -> str:
     there = {"measurement": run.measurement, "identity": plain(run.identity)}
     differing = [
         f"{section}.{name}: {known.get(name)!r} there, {value!r} now"
@@ -242,8 +244,24 @@ def _other_key(folder: Path, run: RunDocument, about: Json) -> str:
         for name, value in about[section].items()
         if known.get(name) != value
     ]
+    moved = _moved(folder, run, samples) if run.identity.data != about["identity"]["data"] else ""
+    what = "; ".join(differing) or "another version"
+    return f"{folder} holds a run with other settings ({what}){moved}; choose another --out"
+
+
+def _moved(folder: Path, run: RunDocument, samples: Iterable[Sample]) -> str:
+    """Name a stored sample that was computed from another version of its remote objects than the set has now."""
+    stored: dict[str, str | None] = {}
+    for table in iter_parts(folder, run, ["id", "version"]):
+        stored |= dict(zip(table["id"].to_pylist(), table["version"].to_pylist(), strict=True))
+    moved = [one for one in samples if stored.get(one.id) not in (None, one.version)]
+    if not moved:
+        return ""
+    first = moved[0]
     return (
-        f"{folder} holds a run with other settings ({'; '.join(differing) or 'another version'}); choose another --out"
+        f". {len(moved)} of the {len(stored)} stored samples are of other objects than the set has now, such as "
+        f"{first.id!r}: {first.image} was in the version {stored[first.id]}, and now {first.version or 'has none'}. "
+        "Put back what was there to go on"
     )
 
 

@@ -18,7 +18,7 @@ from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.storage import remote_cache
+from rate.data.storage import remote_cache, retries
 from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 
@@ -67,7 +67,7 @@ class Shaky(MemoryFileSystem):
 
 @pytest.fixture(autouse=True)
 def shaky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shaky]:
-    monkeypatch.setattr(remote_cache._Storage, "failures", 0)
+    monkeypatch.setattr(retries._Storage, "failures", 0)
     monkeypatch.setenv("RATE_REMOTE_SECONDS", str(SILENCE_S))
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote_cache, "_known", {})
@@ -172,7 +172,7 @@ def test_a_storage_that_is_gone_costs_the_waits_of_a_few_images_only(shaky: Shak
         with pytest.raises(SampleError, match="cannot be fetched"):
             read_bytes(f"shaky://never/{k}.png")
     tries = sum(shaky.tries.values())
-    assert tries == 4 * remote_cache.IN_A_ROW + (20 - remote_cache.IN_A_ROW)
+    assert tries == 4 * retries.IN_A_ROW + (20 - retries.IN_A_ROW)
     shaky.pipe("/plain/a.png", b"here")
     assert read_bytes("shaky://plain/a.png") == b"here"
     with pytest.raises(SampleError, match="4 tries"):

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rate.data.storage.local_file import check_same, stamp_of
+from rate.data.storage.objects import version_stamp
 from rate.data.storage.remote_cache import fetched
 from rate.types import Stamp
 
@@ -85,9 +86,7 @@ def container_stamp(location: str) -> Stamp | None:
         stamp = stamp_of(path.stat())
     except FileNotFoundError:
         return None
-    if stamp is None or "://" not in location:
-        return stamp
-    return stamp._replace(version=path.name, changed_ns=stamp.modified_ns)  # its ctime changes with every use
+    return stamp if stamp is None or "://" not in location else version_stamp(stamp.size, path.name)
 
 
 def tar_bytes(offset: int, size: int, container: str, expected: Stamp | None = None) -> bytes:

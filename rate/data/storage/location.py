@@ -13,11 +13,11 @@ from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_p
 from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
 from rate.data.storage.local_file import check_length, local_bytes, stamp_of
-from rate.data.storage.remote_cache import uncached, with_retries
+from rate.data.storage.objects import object_bytes
+from rate.data.storage.retries import with_retries
 from rate.errors import ConfigError, DataError, SampleError
 from rate.types import Stamp
 
-_BLOCK = 1 << 20  # bytes
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
 
@@ -151,22 +151,8 @@ def _bytes(location: str, limit: int, expected: Stamp | None) -> bytes:
         check_length(location, len(data), limit)
         return data
     if "://" in location:
-        return with_retries(location, lambda: _remote_bytes(location, limit))
+        return with_retries(location, lambda: object_bytes(location, limit, expected))
     return local_bytes(location, limit, expected)
-
-
-def _remote_bytes(location: str, limit: int) -> bytes:
-    import fsspec
-
-    with fsspec.open(uncached(location), "rb") as stream:
-        size = getattr(stream, "size", None) or 0
-        check_length(location, size, limit)
-        data = bytearray(stream.read(size + 1) if size else b"")
-        # A server may not announce the length, and reading up to the limit at once would allocate the limit.
-        while len(data) <= limit and (block := stream.read(_BLOCK)):
-            data += block
-    check_length(location, len(data), limit)
-    return bytes(data)
 
 
 def _check_url(url: str) -> None:

@@ -1,8 +1,7 @@
-"""Local copies of remote containers, fetched as a whole into a bounded folder, and retries of all remote storage.
+"""Local copies of remote containers, fetched as a whole into a bounded folder.
 
 Range requests are not used: the headers of a shard are a few dozen kB apart at one round trip each, and an evaluation
-reads every byte between them afterwards. Storage fails and hangs: there are a few tries with waits between them, each
-of bounded time.
+reads every byte between them afterwards.
 """
 
 from __future__ import annotations
@@ -10,25 +9,24 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import queue
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rate.credentials import without_credentials
-from rate.data.storage.limits import remote_seconds
-from rate.errors import ConfigError, RateError
+from rate.data.storage.local_file import CURE
+from rate.data.storage.objects import storage, version_of
+from rate.data.storage.retries import with_retries
+from rate.errors import ConfigError, SetChanged
 from rate.files import placed, remove_leftovers
 
 CACHE_BYTES = 64 << 30
 """The size limit of the folder, bytes; the least recently used copies are deleted. RATE_CACHE_BYTES changes it."""
 
-_CACHES = ("simplecache", "filecache", "blockcache", "cached")
 _BLOCK = 1 << 20  # bytes
 
 _COPY = re.compile(r"[0-9a-f]{40}")
@@ -49,9 +47,10 @@ def cache_folder() -> Path:
 def fetched(url: str) -> Path:
     """Return the local copy of a remote file, and fetch it if there is none of this version.
 
-    A copy is identified by the URL and the storage's version: its length, its ETag or time.
+    A copy is identified by the URL and the storage's version of the file; its name is the digest of both.
 
     Raises:
+        SetChanged: the file was replaced while it was fetched.
         FileNotFoundError: the file does not exist.
         OSError: it could not be fetched in several tries, see `with_retries`.
     """
@@ -62,11 +61,11 @@ def fetched(url: str) -> Path:
 
 
 def _copy(url: str) -> Path:
-    import fsspec
-
     def locate() -> tuple[Any, str, int | None, str]:
-        filesystem, name = fsspec.core.url_to_fs(uncached(url))
-        return filesystem, name, filesystem.info(name).get("size"), str(filesystem.ukey(name))
+        filesystem, name = storage(url)
+        filesystem.invalidate_cache()  # of listings, whose versions may be old
+        info = filesystem.info(name)
+        return filesystem, name, info.get("size"), version_of(info) or str(filesystem.ukey(name))
 
     filesystem, name, size, version = with_retries(url, locate)
     folder = cache_folder() / "shards"
@@ -77,13 +76,17 @@ def _copy(url: str) -> Path:
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
     with _alone(folder / f"{digest}.lock"):  # other threads and processes wait for the one that fetches
         if not path.exists():
-            with_retries(url, lambda: _fetch(filesystem, name, size, path), lambda: _bytes_so_far(folder, digest))
+
+            def fetch() -> None:
+                _fetch(filesystem, name, size, path, lambda: locate()[2:] == (size, version))
+
+            with_retries(url, fetch, lambda: _bytes_so_far(folder, digest))
             _make_room(folder, path)
     os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now, fetched when it was
     return path
 
 
-def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
+def _fetch(filesystem: Any, name: str, size: int | None, path: Path, is_same: Callable[[], bool]) -> None:
     remove_leftovers(path.parent, of=path.name)
     # Every try has its own temporary name, since an abandoned try may still be writing.
     with placed(path) as temporary:
@@ -91,6 +94,8 @@ def _fetch(filesystem: Any, name: str, size: int | None, path: Path) -> None:
         received = temporary.stat().st_size
         if size is not None and received != size:
             raise OSError(f"{received} of {size} bytes came")
+        if not is_same():
+            raise SetChanged(f"{name} was replaced while it was fetched; {CURE}")
 
 
 def _fill(filesystem: Any, name: str, size: int | None, temporary: Path) -> None:
@@ -114,11 +119,6 @@ def _fill(filesystem: Any, name: str, size: int | None, temporary: Path) -> None
             came += len(block)
             check(came)
             file.write(block)
-
-
-def uncached(url: str) -> str:
-    """Remove links that keep copies of whole files of any length from a URL (`simplecache::https://...`)."""
-    return "::".join(link for link in url.split("::") if link not in _CACHES)
 
 
 def _bytes_so_far(folder: Path, digest: str) -> int:
@@ -157,80 +157,3 @@ def _limit() -> int:
     if not written.isdecimal():
         raise ConfigError(f"RATE_CACHE_BYTES must be a whole number of bytes, got {written!r}")
     return int(written)
-
-
-WAITS = (1 / 120, 1 / 30, 2 / 15)
-"""The waits before each further try, as shares of the longest silence: of 60 seconds, 0.5, 2 and 8."""
-
-IN_A_ROW = 8
-"""The number of consecutive failures of all tries after which the next access gets one try only, until a success.
-Without this limit an unreachable storage would cost the waits for every image of the set.
-"""
-
-_Result = TypeVar("_Result")
-
-
-class _Storage:
-    """The state of remote storage in this process."""
-
-    failures = 0  # consecutive failures; a race between threads does no harm
-
-
-def with_retries(url: str, work: Callable[[], _Result], progress: Callable[[], int] = lambda: 0) -> _Result:
-    """Call ``work``, and again after a wait if it failed or hung; permanent errors are raised at once.
-
-    Args:
-        url: the subject of the work, for the message.
-        work: a call that may be abandoned in a thread when it hangs, and may run twice at once.
-        progress: returns a number that changes with progress; without it the whole work has the time limit.
-
-    Raises:
-        OSError: no try succeeded.
-    """
-    seconds = remote_seconds()
-    waits = WAITS if _Storage.failures < IN_A_ROW else ()
-    tries = len(waits) + 1
-    for wait in (*waits, None):
-        try:
-            result = _in_time(seconds, work, progress)
-        except (FileNotFoundError, PermissionError, ImportError, ValueError, RateError):
-            _Storage.failures = 0  # a success ends the series
-            raise
-        except Exception as error:  # each fsspec backend has its own exceptions
-            if wait is None:
-                _Storage.failures += 1
-                count = "1 try, as those before it failed" if tries == 1 < len(WAITS) + 1 else f"{tries} tries"
-                said = f"{url} cannot be fetched ({count}): {type(error).__name__}: {error}"
-                raise OSError(without_credentials(said, known=url)) from error
-        else:
-            _Storage.failures = 0
-            return result
-        time.sleep(wait * seconds)
-    raise AssertionError("the last try returns or raises")
-
-
-def _in_time(seconds: float, work: Callable[[], _Result], progress: Callable[[], int]) -> _Result:
-    """Run ``work`` in its own thread. A thread cannot be ended; a hanging one is abandoned until the process ends."""
-    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put((work(), None))
-        except BaseException as error:  # the caller handles it
-            answers.put((None, error))
-
-    threading.Thread(target=run, name="rate-remote", daemon=True).start()
-    before = progress()
-    while True:
-        try:
-            result, error = answers.get(timeout=seconds)
-        except queue.Empty:
-            if (now := progress()) == before:
-                cure = "RATE_REMOTE_SECONDS allows more"
-                raise TimeoutError(f"the storage was silent for {seconds:g} s; {cure}") from None
-            before = now
-            continue
-        if error is not None:
-            raise error
-        done: _Result = result
-        return done

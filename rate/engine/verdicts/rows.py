@@ -18,7 +18,7 @@ def row_from_verdict(verdict: Verdict) -> Json:
     prediction = verdict.prediction
     return {
         **dict.fromkeys(SCHEMA.names),
-        **{name: getattr(verdict.sample, name) for name in ("id", "label", "group", "cluster", "content")},
+        **{name: getattr(verdict.sample, name) for name in ("id", "label", "group", "cluster", "content", "version")},
         "head": prediction.head,
         "prediction": prediction.name,
         "probability": prediction.probability,

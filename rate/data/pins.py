@@ -1,0 +1,80 @@
+"""The versions of the remote objects of a set, so that every read of a run is of the set as it was first read.
+
+Listings tell the versions of S3 objects before anything is read, at a request for up to a thousand of them: a million
+images cost a thousand requests instead of a million, and the digest of the set, a resumed run, a shard and a worker
+elsewhere all have the same versions. Versions that are known only once an object is read would leave the rest of the
+set free to change while a run rests. Of other storages (HTTP has no listing) only the content of what was read is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import TypeAlias
+
+from rate.credentials import without_credentials
+from rate.data.storage.listing import Listing
+from rate.data.storage.location import in_container
+from rate.errors import DataError
+from rate.types import Sample, Stamp
+
+BLOCK = 1 << 14
+"""The number of samples whose objects are listed together."""
+
+Pin: TypeAlias = tuple[Stamp | None, Stamp | None]
+"""The stamps of the remote image and the remote mask of a sample."""
+
+
+def pinned(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Yield the samples; those with S3 objects that can be listed get the versions of these.
+
+    Raises:
+        DataError: the storage cannot be reached.
+    """
+    listing, samples = Listing(), iter(samples)
+    while block := list(islice(samples, BLOCK)):
+        urls = {url for sample in block for url in _separate(sample)}
+        try:
+            stamps = listing.stamps(urls) if urls else {}
+        except OSError as error:
+            raise DataError(f"the versions of the images cannot be listed: {error}") from error
+        for sample in block:
+            yield with_pin(sample, (stamps.get(sample.image), stamps.get(sample.mask or ""))) if stamps else sample
+
+
+def pin_of(sample: Sample) -> Pin | None:
+    """Return the stamps of a sample's remote objects; None = it has none, or they come with its container."""
+    return (sample.image_stamp, sample.mask_stamp) if _separate(sample) and not is_unpinned(sample) else None
+
+
+def with_pin(sample: Sample, pin: Pin | None) -> Sample:
+    """Return the sample with the stamps of its remote objects."""
+    image, mask = pin or (None, None)
+    if image is None and mask is None:
+        return sample
+    return replace(sample, image_stamp=image or sample.image_stamp, mask_stamp=mask or sample.mask_stamp)
+
+
+def is_unpinned(sample: Sample) -> bool:
+    """Tell whether a sample has a remote object whose version is not known before it is read."""
+    stamps = {sample.image: sample.image_stamp, sample.mask: sample.mask_stamp}
+    return any(stamps[url] is None for url in _separate(sample))
+
+
+def unpinned_notice(data: str, unpinned: int, samples: int) -> tuple[str, ...]:
+    """Return a notice if objects of some samples have no version before they are read."""
+    if not unpinned:
+        return ()
+    what = "are missing, or lie where no listing tells their versions (it does on S3, to whoever may list the bucket)"
+    return (
+        f"the images of {unpinned} of {samples} samples in {without_credentials(data)} {what}: their content is "
+        "recorded when they are read, and a resumed run compares some of them",
+    )
+
+
+def _separate(sample: Sample) -> tuple[str, ...]:
+    """Return the URLs of objects that hold one image or mask."""
+    if "://" not in sample.image and (sample.mask is None or "://" not in sample.mask):
+        return ()
+    return tuple(url for url in (sample.image, sample.mask) if url and "://" in url and not in_container(url))
