@@ -44,6 +44,7 @@ class Execution(Settings):
     precision: str = option("auto", choices=("auto", "f32", "fp16", "bf16", "int8"))
     batch: int = option(0, f"Rows a forward; 0 = {BATCH}, on a GPU {GPU_BATCH}.", within=(0, 4096))
     threads: int = option(0, THREADS, within=(0, 1024))
+    io: int = option(0, "Reads of images at once; 0 = few of local files, 32 of remote ones.", within=(0, 256))
     save_maps: int | str | None = option(
         "auto",
         f"Maps kept per head and quadrant: none | K | all; auto: {MAPS_KEPT}, or {MAPS_DRAWN} where swaps decide; "

@@ -18,14 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from rate.data.digests import CONTENT_BYTES
+from rate.data.pins import is_remote
+from rate.data.storage.limits import REMOTE_READS
 from rate.errors import DataError, SampleError
 from rate.types import Int64, Prepared, Sample
 
 SPARE = 16
 """The number of further pictures that are remembered in case some of the bank cannot be read."""
 
-_THREADS = 2
-"""The number of threads that read the pictures of a bank."""
+READS = 2
+"""The number of pictures of a bank that are read at once; of remote ones it is `REMOTE_READS`."""
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -114,12 +116,15 @@ class BankDraw:
         elif len(self._kept) > self.size + SPARE:
             self._drop(-1)
 
-    def bank(self, decode: Callable[[Sample], Prepared]) -> Bank:
+    def bank(self, decode: Callable[[Sample], Prepared], io: int = 0) -> Bank:
         """Read the pictures; one that cannot be read is replaced by the next one.
 
-        ``decode`` gives the pixels of a sample and the digest of its content.
+        Args:
+            decode: gives the pixels of a sample and the digest of its content.
+            io: the number of reads at once; 0 = `READS`, or `REMOTE_READS` of remote objects.
         """
-        return _read([sample for _, _, sample in self._kept], self.size, self.seed, decode)
+        samples = [sample for _, _, sample in self._kept]
+        return _read(samples, self.size, self.seed, decode, io or (REMOTE_READS if any(map(is_remote, samples)) else 0))
 
     def _drop(self, at: int) -> None:
         self._of_class[self._kept.pop(at)[2].label] -= 1
@@ -141,7 +146,7 @@ def folder_bank(folder: Path, size: int, seed: int, decode: Callable[[Sample], P
     return _read(samples, size, seed, decode)
 
 
-def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Sample], Prepared]) -> Bank:
+def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Sample], Prepared], reads: int = 0) -> Bank:
     pictures: list[Sample] = []
     skipped: list[str] = []
 
@@ -151,7 +156,7 @@ def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Samp
         except SampleError as error:
             return f"{sample.id}: {error}"
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(reads or READS) as pool:
         for start in range(0, len(candidates), size):
             wanted = size - len(pictures)
             for read in pool.map(content, candidates[start : start + size] if wanted else ()):

@@ -22,9 +22,9 @@ class DaemonThreads:
         """Start ``count`` threads; ``name`` is their name in debuggers."""
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[Any], Any], Any] | None] = queue.SimpleQueue()
         self._left = False
-        self._threads = [threading.Thread(target=self._work, name=f"{name}-{k}", daemon=True) for k in range(count)]
-        for thread in self._threads:
-            thread.start()
+        self._name = name
+        self._threads: list[threading.Thread] = []
+        self.grow(count)
 
     def __enter__(self) -> DaemonThreads:
         return self
@@ -37,6 +37,13 @@ class DaemonThreads:
         self._left = True
         for _ in self._threads:
             self._calls.put(None)
+
+    def grow(self, count: int) -> None:
+        """Start threads until there are ``count``."""
+        while len(self._threads) < count:
+            number = len(self._threads)
+            self._threads.append(threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True))
+            self._threads[-1].start()
 
     def submit(self, function: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
         """Call ``function`` in one of the threads, in the order of submission."""

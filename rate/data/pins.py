@@ -34,7 +34,7 @@ def pinned(samples: Iterable[Sample]) -> Iterator[Sample]:
     """
     listing, samples = Listing(), iter(samples)
     while block := list(islice(samples, BLOCK)):
-        urls = {url for sample in block for url in _separate(sample)}
+        urls = {url for sample in block for url in objects_of(sample)}
         try:
             stamps = listing.stamps(urls) if urls else {}
         except OSError as error:
@@ -45,7 +45,7 @@ def pinned(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 def pin_of(sample: Sample) -> Pin | None:
     """Return the stamps of a sample's remote objects; None = it has none, or they come with its container."""
-    return (sample.image_stamp, sample.mask_stamp) if _separate(sample) and not is_unpinned(sample) else None
+    return (sample.image_stamp, sample.mask_stamp) if objects_of(sample) and not is_unpinned(sample) else None
 
 
 def with_pin(sample: Sample, pin: Pin | None) -> Sample:
@@ -59,7 +59,7 @@ def with_pin(sample: Sample, pin: Pin | None) -> Sample:
 def is_unpinned(sample: Sample) -> bool:
     """Tell whether a sample has a remote object whose version is not known before it is read."""
     stamps = {sample.image: sample.image_stamp, sample.mask: sample.mask_stamp}
-    return any(stamps[url] is None for url in _separate(sample))
+    return any(stamps[url] is None for url in objects_of(sample))
 
 
 def unpinned_notice(data: str, unpinned: int, samples: int) -> tuple[str, ...]:
@@ -73,7 +73,12 @@ def unpinned_notice(data: str, unpinned: int, samples: int) -> tuple[str, ...]:
     )
 
 
-def _separate(sample: Sample) -> tuple[str, ...]:
+def is_remote(sample: Sample) -> bool:
+    """Tell whether reading a sample takes requests of its own; a shard is fetched as a whole."""
+    return bool(objects_of(sample))
+
+
+def objects_of(sample: Sample) -> tuple[str, ...]:
     """Return the URLs of objects that hold one image or mask."""
     if "://" not in sample.image and (sample.mask is None or "://" not in sample.mask):
         return ()

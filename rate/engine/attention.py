@@ -49,7 +49,8 @@ class Attention(Explainer):
         size, threads = job.geometry.size, job.execution.threads
         batch = min(job.execution.batch_on(self.backend), BATCH)
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
-        with torch_threads(threads), Prefetch(samples, job.read, decode_threads(threads), 2 * batch) as source:
+        source = Prefetch(samples, job.read, decode_threads(threads), 2 * batch, job.execution.io)
+        with torch_threads(threads), source:
             while True:
                 waited_s, ready, failed = source.waited_s, list[Prepared](), list[Outcome]()
                 while len(ready) + len(failed) < batch and (one := source.next()) is not None:

@@ -76,8 +76,9 @@ class Engine:
 
     def reading(self, samples: Iterable[Sample], read: Callable[[Sample], Prepared] | None = None) -> Prefetch:
         """Read the samples ahead of the device; ``read`` is the source of their pixels instead of their files."""
-        threads = decode_threads(self._job.execution.threads)
-        return Prefetch(samples, read or self._job.read, threads, ahead=2 * self._images)
+        execution = self._job.execution
+        threads = decode_threads(execution.threads)
+        return Prefetch(samples, read or self._job.read, threads, ahead=2 * self._images, io=execution.io)
 
     def step(self, source: Prefetch) -> Step | None:
         """Admit, schedule, submit, fold; return None when the source is exhausted and nothing is in flight.

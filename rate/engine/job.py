@@ -210,7 +210,7 @@ def job_from_artifact(
     heads = heads_of(artifact)
     said += _check_labels(chosen.labels, heads, data)
     origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
-    bank = _bank(measurement, artifact.geometry, draw)
+    bank = _bank(measurement, artifact.geometry, draw, execution.io)
     return Job(
         heads=heads,
         geometry=artifact.geometry,
@@ -243,13 +243,13 @@ def bank_size(measurement: Measurement) -> int:
     return 8 * measurement.most_fills
 
 
-def _bank(measurement: Measurement, geometry: Geometry, draw: BankDraw) -> Bank:
+def _bank(measurement: Measurement, geometry: Geometry, draw: BankDraw, io: int) -> Bank:
     """Read the bank that the measurement asks for: from a folder, or from the samples that were offered to ``draw``."""
     if not measurement.with_pictures:
         return NO_BANK
     decode = decoder(measurement, geometry)
     if measurement.fill == "pictures":
-        bank = draw.bank(decode)
+        bank = draw.bank(decode, io)
     else:
         bank = folder_bank(Path(measurement.fill), draw.size, measurement.seed, decode)
     check_bank(bank, measurement)
@@ -287,7 +287,8 @@ def job_of_samples(
         DataError: the measurement needs more pictures than the folder of its fill has; the samples are no bank.
     """
     if bank is None:
-        bank = _bank(measurement, artifact.geometry, BankDraw(bank_size(measurement), measurement.seed))
+        draw = BankDraw(bank_size(measurement), measurement.seed)
+        bank = _bank(measurement, artifact.geometry, draw, execution.io)
     return Job(
         heads=heads or heads_of(artifact),
         geometry=artifact.geometry,

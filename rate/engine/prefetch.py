@@ -1,4 +1,7 @@
-"""Threads that decode ahead of the device, in order and within a bounded number of images."""
+"""Threads that read and decode ahead of the device, in order and within a bounded number of images.
+
+A local file takes a decoder's time and few threads; a remote object takes a round trip, during which a thread waits.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 from rate.data.daemon_threads import DaemonThreads
+from rate.data.pins import is_remote
+from rate.data.storage.limits import REMOTE_READS
 from rate.engine.outcome import Outcome
 from rate.errors import SampleError
 from rate.types import Prepared, Sample
@@ -17,14 +22,23 @@ class Prefetch:
     """The samples in order, each prepared or with its error."""
 
     def __init__(
-        self, samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], threads: int, ahead: int
+        self, samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], threads: int, ahead: int, io: int = 0
     ) -> None:
-        """Start the threads; ``ahead`` bounds the images that are decoded or being decoded, and so the memory."""
+        """Start the threads.
+
+        Args:
+            samples: the samples in their order.
+            prepare: reads and decodes one of them.
+            threads: the number of reads at once while all files are local.
+            ahead: bounds the images that are decoded or being decoded, and so the memory.
+            io: the number of reads at once, whatever is read; 0 = ``threads``, and `REMOTE_READS` of remote objects.
+        """
         self._samples = iter(samples)
         self._prepare = prepare
-        self._threads = DaemonThreads(threads, "rate-decode")
+        self._threads = DaemonThreads(io or threads, "rate-decode")
         self._queue: deque[tuple[Sample, Future[Prepared]]] = deque()
         self._ahead = ahead
+        self._remote_reads = io or REMOTE_READS
         self.waited_s = 0.0  # seconds for which `next` has blocked and the device was idle
 
     def __enter__(self) -> Prefetch:
@@ -56,4 +70,7 @@ class Prefetch:
 
     def _refill(self) -> None:
         while len(self._queue) < self._ahead and (sample := next(self._samples, None)) is not None:
+            if is_remote(sample):
+                self._threads.grow(self._remote_reads)
+                self._ahead = max(self._ahead, self._remote_reads)
             self._queue.append((sample, self._threads.submit(self._prepare, sample)))

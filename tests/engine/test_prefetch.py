@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,20 @@ def test_no_more_than_the_bound_is_started() -> None:
         source.next()
         time.sleep(0.05)
         assert len(started) == 4
+
+
+@pytest.mark.parametrize(("folder", "io", "at_once"), [("s3://b", 0, 32), ("s3://b", 6, 6), ("", 6, 6), ("", 0, 2)])
+def test_remote_objects_are_read_many_at_once(folder: str, io: int, at_once: int) -> None:
+    together = threading.Barrier(at_once, timeout=20)
+    samples = [replace(sample, image=f"{folder}/{k}") for k in range(4) for sample in SAMPLES][: 2 * at_once]
+
+    def waiting(sample: Sample) -> Prepared:
+        together.wait()
+        return prepared(replace(sample, id="0"))
+
+    with Prefetch(samples, waiting, 2, ahead=6, io=io) as source:
+        while source.next() is not None:
+            pass
 
 
 def test_waiting_is_measured() -> None:

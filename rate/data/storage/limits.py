@@ -28,6 +28,9 @@ MAX_PIXELS = 178_956_970
 REMOTE_SECONDS = 60.0
 """The longest time of an image's read, or of a shard's download without progress."""
 
+REMOTE_READS = 32
+"""The usual number of reads of remote objects at once: a read is a round trip, in which its thread only waits."""
+
 LINE_CHARS = 16 << 20
 """The longest line of a manifest, enough for a million boxes. Python's reader limits CSV cells further."""
 
@@ -73,24 +76,32 @@ def _positive(name: str, default: float, kind: type[int] | type[float] = int) ->
     return value
 
 
+DECODERS = 4
+"""The largest number of images that are decoded at once: threads that wait for a storage may be many more."""
+
+
 class PixelBudget:
-    """A budget of pixels; a thread waits until the others leave room for its image."""
+    """A budget of pixels and of images; a thread waits until the others leave room for its image."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._taken = 0
+        self._taken = self._images = 0
 
     @contextmanager
     def taken(self, pixels: int, limit: int) -> Iterator[None]:
         """Reserve ``pixels`` of ``limit`` while the block runs. A larger image is decoded alone."""
         with self._changed:
-            self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= limit)
+            self._changed.wait_for(
+                lambda: not self._images or (self._images < DECODERS and self._taken + pixels <= limit)
+            )
             self._taken += pixels
+            self._images += 1
         try:
             yield
         finally:
             with self._changed:
                 self._taken -= pixels
+                self._images -= 1
                 self._changed.notify_all()
 
 

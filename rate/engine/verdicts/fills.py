@@ -11,11 +11,16 @@ import numpy as np
 
 from rate.backends.base import Backend, Logits
 from rate.backends.batches import clean_rows
-from rate.data.bank import Bank
+from rate.data.bank import READS, Bank
 from rate.engine.job import Job
-from rate.errors import SampleError, SetChanged
+from rate.engine.outcome import Outcome
+from rate.engine.prefetch import Prefetch
+from rate.errors import SetChanged
 from rate.kernels.region import hidden_steps, sketch
 from rate.types import Bool, Float32, Int64, Picture, Prepared, Region, Sample
+
+READ_AHEAD = 8
+"""The number of pictures that are read before they are put on the device."""
 
 _ONE = np.zeros(1, np.int64)
 
@@ -102,17 +107,18 @@ def _fills(job: Job) -> Iterator[Prepared]:
     if not job.measurement.with_pictures:
         yield blank(job.geometry.size)
         return
-    for picture in job.bank.pictures:
-        try:
-            fill = job.decode(picture)
-        except SampleError as error:
-            raise SetChanged(f"a picture of the bank, {picture.id}, can no longer be read: {error}") from error
-        if fill.sample.content != picture.content:
-            raise SetChanged(
-                f"a picture of the bank, {picture.id}, has changed since the run began: {picture.image}; "
-                "put it back, or choose another --out"
-            )
-        yield fill
+    with Prefetch(job.bank.pictures, job.decode, READS, READ_AHEAD, job.execution.io) as source:
+        for picture in job.bank.pictures:
+            fill = source.next()
+            assert fill is not None, "every picture is prepared or has its error"
+            if isinstance(fill, Outcome):
+                raise SetChanged(f"a picture of the bank, {picture.id}, can no longer be read: {fill.error}")
+            if fill.sample.content != picture.content:
+                raise SetChanged(
+                    f"a picture of the bank, {picture.id}, has changed since the run began: {picture.image}; "
+                    "put it back, or choose another --out"
+                )
+            yield fill
 
 
 def blank(size: int) -> Prepared:

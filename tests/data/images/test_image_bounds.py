@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from rate.data.images.prepare import SCANS, load_image
-from rate.data.storage.limits import PixelBudget
+from rate.data.storage.limits import DECODERS, PixelBudget
 from rate.errors import SampleError
 
 
@@ -81,6 +81,27 @@ def test_an_image_beyond_the_budget_goes_alone_and_an_error_gives_back_what_it_t
         raise ValueError("broken")
     with budget.taken(100, 100):
         pass
+
+
+def test_many_threads_that_read_do_not_all_decode_at_once() -> None:
+    budget, lock, now, most = PixelBudget(), threading.Lock(), 0, 0
+
+    def work() -> None:
+        nonlocal now, most
+        with budget.taken(1, 100):
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.01)
+            with lock:
+                now -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert most == DECODERS
 
 
 PEAK = """
