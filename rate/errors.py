@@ -13,6 +13,7 @@
     │   └── OutOfMemory       4  the device has no room; a smaller batch may fit
     ├── ParityError           4  an exported graph does not compute what the checkpoint computes
     ├── StorageError          4  a result could not be written: full disk, lost or read-only folder
+    ├── CredentialsError      4  a remote storage no longer accepts the credentials
     └── TooManyErrors         4  more sample errors than --max-errors
 
 Interruption (Ctrl-C) is exit code 130. Any other exception is a defect: exit code 4, with its traceback in a file.
@@ -93,6 +94,10 @@ class ParityError(RateError):
 
 class StorageError(RateError):
     """A result could not be written; what was stored before is whole."""
+
+
+class CredentialsError(RateError):
+    """A remote storage refuses the credentials; what was stored before is right."""
 
 
 class TooManyErrors(RateError):

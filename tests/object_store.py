@@ -25,6 +25,7 @@ class ObjectStore:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []  # method and path
         self.delay_s = 0.0  # before each answer
+        self.key = ""  # the access key that is not refused as expired; empty = any is accepted
         self.refuse: Callable[[str, str], Answer | None] = lambda method, path: None
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, True, request_handler=MotoRequestHandler)
@@ -44,7 +45,9 @@ class ObjectStore:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.asked.append((method, path))
         time.sleep(self.delay_s)
-        if (refused := self.refuse(method, path)) is not None:
+        expired = self.key and f"Credential={self.key}/" not in environ.get("HTTP_AUTHORIZATION", "")
+        refused = ("400 Bad Request", "ExpiredToken") if expired else self.refuse(method, path)
+        if refused is not None:
             status, code = refused
             start(status, [("Content-Type", "application/xml")])
             return [f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode() * (method != "HEAD")]

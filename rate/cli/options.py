@@ -21,7 +21,14 @@ from rate.files import read_toml
 from rate.option import Option, Settings, options_of
 
 _PREFIX = "RATE_"
-_NO_OPTIONS = ("RATE_CACHE", "RATE_CACHE_BYTES", "RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS")
+_NO_OPTIONS = (
+    "RATE_ACCESS_SECONDS",
+    "RATE_CACHE",
+    "RATE_CACHE_BYTES",
+    "RATE_MAX_BYTES",
+    "RATE_MAX_PIXELS",
+    "RATE_REMOTE_SECONDS",
+)
 """The variables that `rate.data.storage` reads."""
 
 _OF_TESTS = ("RATE_TEST_", "RATE_FAULTS_")

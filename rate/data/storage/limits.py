@@ -5,6 +5,7 @@ Environment variables change them for every command.
     RATE_MAX_BYTES        largest image file that is read, bytes
     RATE_MAX_PIXELS       largest image that is decoded, or made by the resize, pixels
     RATE_REMOTE_SECONDS   longest silence of a remote storage, seconds
+    RATE_ACCESS_SECONDS   longest wait for credentials that a remote storage accepts, seconds
 
 Workers on other machines read the environment of their machine.
 """
@@ -27,6 +28,9 @@ MAX_PIXELS = 178_956_970
 
 REMOTE_SECONDS = 60.0
 """The longest time of an image's read, or of a shard's download without progress."""
+
+ACCESS_SECONDS = 300.0
+"""The time for which credentials that have expired may be renewed before a run ends."""
 
 REMOTE_READS = 32
 """The usual number of reads of remote objects at once: a read is a round trip, in which its thread only waits."""
@@ -60,6 +64,15 @@ def remote_seconds() -> float:
         ConfigError: RATE_REMOTE_SECONDS is no positive number.
     """
     return _positive("RATE_REMOTE_SECONDS", REMOTE_SECONDS, float)
+
+
+def access_seconds() -> float:
+    """Return the longest wait for credentials that a remote storage accepts, seconds.
+
+    Raises:
+        ConfigError: RATE_ACCESS_SECONDS is no positive number.
+    """
+    return _positive("RATE_ACCESS_SECONDS", ACCESS_SECONDS, float)
 
 
 def _positive(name: str, default: float, kind: type[int] | type[float] = int) -> float:

@@ -15,7 +15,7 @@ from rate.data.storage.limits import max_bytes
 from rate.data.storage.local_file import check_length, local_bytes, stamp_of
 from rate.data.storage.objects import object_bytes
 from rate.data.storage.retries import with_retries
-from rate.errors import ConfigError, DataError, SampleError
+from rate.errors import RateError, SampleError
 from rate.types import Stamp
 
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
@@ -125,12 +125,13 @@ def read_bytes(location: str, expected: Stamp | None = None) -> bytes:
     Raises:
         SampleError: missing, not a file, empty, larger than `max_bytes`, or the storage failed.
         SetChanged: the file differs from ``expected``.
+        CredentialsError: the storage refuses the credentials.
         ConfigError: RATE_MAX_BYTES is invalid.
     """
     limit = max_bytes()
     try:
         data = _bytes(location, limit, expected)
-    except (SampleError, ConfigError, DataError):
+    except RateError:
         raise
     except FileNotFoundError as error:
         raise SampleError(f"{location}: no such file") from error

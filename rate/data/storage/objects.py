@@ -5,9 +5,11 @@ The version of an S3 object comes with its bytes, so a read of a pinned object c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from rate.credentials import without_credentials
 from rate.data.storage.local_file import check_length, check_same
 from rate.types import Stamp
 
@@ -16,6 +18,12 @@ CONNECTIONS = 256
 
 _VERSIONS = ("ETag", "etag", "Content-MD5", "Digest", "Last-Modified")
 """Names under which fsspec's file systems report something that changes with the content, the best first."""
+
+_REFUSED = {
+    *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken"),
+    *("RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "400"),
+}
+"""Codes of S3 for credentials that are no longer valid; a HEAD, whose answer has no code, says 400."""
 
 _CACHES = ("simplecache", "filecache", "blockcache", "cached")
 _BLOCK = 1 << 20  # bytes
@@ -31,6 +39,31 @@ def storage(url: str) -> tuple[Any, str]:
         options["config_kwargs"] = {"max_pool_connections": CONNECTIONS} | given
     filesystem, name = fsspec.core.url_to_fs(plain, **options)
     return filesystem, name
+
+
+def refused_credentials(error: BaseException, url: str) -> str | None:
+    """Return the storage's word for credentials that it refuses; None = the error is another one.
+
+    An object that these credentials may not read is another error, unless the URL itself is signed.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        answer = getattr(seen, "response", None)
+        code = answer.get("Error", {}).get("Code", "") if isinstance(answer, dict) else ""
+        status = getattr(seen, "status", None)
+        if code in _REFUSED:
+            return str(code)
+        if status == 401 or (status == 403 and without_credentials(url) != url):
+            return f"HTTP {status}"
+        if type(seen).__module__.startswith("botocore.") and re.search("Credential|Token", type(seen).__name__):
+            return type(seen).__name__
+        seen = seen.__cause__
+    return None
+
+
+def forget_credentials(url: str) -> None:
+    """Let the next use of the storage find its credentials anew, as those of a file that was renewed."""
+    type(storage(url)[0]).clear_instance_cache()
 
 
 def is_s3(url: str) -> bool:

@@ -61,13 +61,13 @@ def fetched(url: str) -> Path:
 
 
 def _copy(url: str) -> Path:
-    def locate() -> tuple[Any, str, int | None, str]:
+    def locate() -> tuple[str, int | None, str]:
         filesystem, name = storage(url)
         filesystem.invalidate_cache()  # of listings, whose versions may be old
         info = filesystem.info(name)
-        return filesystem, name, info.get("size"), version_of(info) or str(filesystem.ukey(name))
+        return name, info.get("size"), version_of(info) or str(filesystem.ukey(name))
 
-    filesystem, name, size, version = with_retries(url, locate)
+    name, size, version = with_retries(url, locate)
     folder = cache_folder() / "shards"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256(repr((without_credentials(url), size, version)).encode()).hexdigest()[:40]
@@ -78,7 +78,7 @@ def _copy(url: str) -> Path:
         if not path.exists():
 
             def fetch() -> None:
-                _fetch(filesystem, name, size, path, lambda: locate()[2:] == (size, version))
+                _fetch(storage(url)[0], name, size, path, lambda: locate()[1:] == (size, version))
 
             with_retries(url, fetch, lambda: _bytes_so_far(folder, digest))
             _make_room(folder, path)

@@ -25,7 +25,7 @@ from rate.errors import UsageError, need
 OBJECT_STORE_BYTES = 100 << 20
 """The object store of the embedded Ray, bytes; it holds very little."""
 
-LIMITS = ("RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS", "RATE_CACHE_BYTES")
+LIMITS = ("RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS", "RATE_ACCESS_SECONDS", "RATE_CACHE_BYTES")
 """Environment settings that the workers take from the owner of the run."""
 
 ANSWER_S = 10.0
