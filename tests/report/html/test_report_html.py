@@ -31,6 +31,7 @@ from rate.report.heads import load_heads
 from rate.report.html.embedded import embedded_json
 from rate.report.html.page import Report, titles, write_report
 from rate.runs import run_document
+from rate.runs.part_list import PartLog
 from rate.runs.parts import read_rows, write_part
 from rate.runs.run_document import read_run
 
@@ -369,7 +370,8 @@ def test_a_run_without_any_prediction_has_a_report(tmp_path: Path, kept: str) ->
     rows = read_rows(folder, run)
     rows = rows.filter(pc.is_valid(rows["error"])) if kept == "errors" else rows.slice(0, 0)
     parts = [write_part(folder, run.key, rows)] if len(rows) else []
-    run_document.write_run(folder, structs.replace(run, sessions=(), parts=tuple(parts)))
+    PartLog(folder).replace(parts)
+    run_document.write_run(folder, structs.replace(run, sessions=(), rows=len(rows)))
     report = write_report(load_heads(str(folder)), tmp_path / "report.html")
     words = Elements(report.path.read_text()).words
     assert report.samples == 0
