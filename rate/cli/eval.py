@@ -239,16 +239,17 @@ def _run_grid(artifact: Artifact, job: Job, out: Path, corruptions: tuple[str | 
     from rate.engine.open_runner import open_runner
     from rate.studies.corruption_grid import evaluate_grid, folder_of
 
-    each = len(job.samples)
+    done = [0] * len(corruptions)
     with (
         _resumable(job, out),
         open_runner(artifact, job, notice) as runner,
-        Steps("eval", each * len(corruptions)) as steps,
+        Steps("eval", len(job.samples) * len(corruptions)) as steps,
     ):
 
         def observe(number: int, now: Progress) -> None:
             maps = "" if now.drawing is None else f", maps {now.drawing.done}/{now.drawing.samples}"
-            steps.show(each * number + now.stored + now.done, folder_of(corruptions[number]) + maps)
+            done[number] = now.stored + now.done
+            steps.show(sum(done), folder_of(corruptions[number]) + maps)
 
         return evaluate_grid(job, runner, out, corruptions, observe)
 

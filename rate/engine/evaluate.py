@@ -6,13 +6,15 @@ Where swaps decide, the maps of saved samples are drawn afterwards; they show wi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rate.data.remaining import Remaining, check_planned
 from rate.engine.job import Job
-from rate.engine.outcome import Runner
+from rate.engine.outcome import Runner, Work
 from rate.errors import TooManyErrors
 from rate.runs.failures import FailureCounts
 from rate.runs.maps import DrawnMaps
@@ -35,6 +37,10 @@ class Progress:
 
 
 Observe = Callable[[Progress], None]
+
+
+Evaluation = Generator[Work, Records | None, Summary]
+"""An evaluation in steps: it yields a work until that is done, and is sent each of its results, then None."""
 
 
 def evaluate(
@@ -65,6 +71,59 @@ def evaluate(
         BackendError: the runtime failed; finished samples are stored.
         StorageError: a result could not be written; stored parts are whole.
     """
+    [summary] = evaluate_each([evaluation(job, runner, out, observe, part_rows, joined_rows)], runner)
+    return summary
+
+
+def evaluate_each(evaluations: Iterable[Evaluation], runner: Runner) -> list[Summary]:
+    """Carry out several evaluations with the workers of one runner, which go from one to the next without a pause.
+
+    First come the rows of all, then the maps that are drawn beside them: a device is prepared once for either.
+
+    Raises:
+        RateError: see `evaluate`; what is done of every evaluation is stored.
+    """
+    coming, later = iter(evaluations), deque[Work]()
+    begun: dict[Work, Evaluation] = {}
+    summaries: list[Summary] = []
+
+    def step(one: Evaluation, done: Records | None) -> Work | None:
+        try:
+            work = one.send(done)
+        except StopIteration as stop:
+            summaries.append(stop.value)
+            return None
+        begun[work] = one
+        return work
+
+    def following() -> Work | None:
+        for one in coming:
+            return step(one, None)
+        return later.popleft() if later else None
+
+    try:
+        for work, done in runner.run_each(following):
+            if done is not None:
+                begun[work].send(done)
+            elif (following_work := step(begun.pop(work), None)) is not None:
+                later.append(following_work)
+    except BaseException as error:
+        for one in begun.values():
+            with suppress(BaseException):  # the first error is told
+                one.throw(error)
+        raise
+    return summaries
+
+
+def evaluation(
+    job: Job,
+    runner: Runner,
+    out: Path,
+    observe: Observe = lambda _: None,
+    part_rows: int = PART_ROWS,
+    joined_rows: int = JOINED_ROWS,
+) -> Evaluation:
+    """Prepare an evaluation; see `evaluate`."""
     job = job.on_backend(runner.backend)
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
     kept = 0 if job.measurement.verdict == "swap" else job.save_maps
@@ -76,7 +135,8 @@ def evaluate(
         left = Remaining(job.samples, store.done, store.started_ns)
         if len(left):
             errors.check()
-        for done in runner.run(job, left):
+        work = Work(job, left)
+        while (done := (yield work)) is not None:
             store.add(done, time.monotonic() - began)
             errors.count(done)
             stats = store.stats
@@ -90,7 +150,7 @@ def evaluate(
         errors.check()  # a run that has all samples keeps its status
         if job.measurement.verdict == "swap":
             with store.drawn_maps(job.save_maps) as maps:
-                drawing = draw_maps(job, runner, maps, lambda drawing: observe(replace(progress, drawing=drawing)))
+                drawing = yield from draw_maps(job, maps, lambda drawing: observe(replace(progress, drawing=drawing)))
             summary = replace(summary, notices=drawing.notices)
     return summary
 
@@ -145,12 +205,13 @@ class Drawing:
         return (f"{self.failed} of {self.samples} images have no map, such as: {self.why}",) if self.failed else ()
 
 
-def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Drawing], None]) -> Drawing:
+def draw_maps(
+    job: Job, maps: DrawnMaps, observe: Callable[[Drawing], None]
+) -> Generator[Work, Records | None, Drawing]:
     """Draw the wanted maps that a finished run of ``job`` lacks; a sample that cannot be drawn stays without.
 
     Args:
         job: the job of the run.
-        runner: its runner, whose open model draws.
         maps: the maps of the run.
         observe: receives the progress.
 
@@ -163,7 +224,8 @@ def draw_maps(job: Job, runner: Runner, maps: DrawnMaps, observe: Callable[[Draw
     chosen = tuple(sample for sample in job.samples if sample.id in missing)
     drawing = Drawing(len(chosen))
     observe(drawing)
-    for done in runner.run(job.of_map, chosen):
+    work = Work(job.of_map, chosen)
+    while (done := (yield work)) is not None:
         maps.add(saved for one in done.records for saved in one.maps)
         errors = [one.error for one in done.records if one.error is not None]
         drawing = replace(

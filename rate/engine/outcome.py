@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -34,8 +34,16 @@ class Step:
     stats: RunStats
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """Samples that a runner evaluates with the settings of a job."""
+
+    job: Job
+    samples: Samples
+
+
 class Runner(Protocol):
-    """Evaluates the samples of one job after another. The choice of runner changes no verdict."""
+    """Evaluates the samples of jobs. The choice of runner changes no verdict."""
 
     @property
     def backend(self) -> str:
@@ -50,6 +58,15 @@ class Runner(Protocol):
 
         Raises:
             RateError: the runtime failed, or the samples could not be read.
+        """
+
+    def run_each(self, following: Callable[[], Work | None]) -> Iterator[tuple[Work, Records | None]]:
+        """Yield the results of one work after another, each with its work; None in their place ends a work.
+
+        Works may overlap: ``following`` is called when something has nothing to do; None = there is no work at present.
+
+        Raises:
+            RateError: see `run`.
         """
 
 
@@ -68,6 +85,13 @@ class Explainer(ABC):
         recorder = Recorder(tuple(head.name for head in job.heads), job.save_maps)
         for step in self.steps(job, samples):
             yield Records(tuple(map(recorder.record, step.outcomes)), replace(step.stats, samples=len(step.outcomes)))
+
+    def run_each(self, following: Callable[[], Work | None]) -> Iterator[tuple[Work, Records | None]]:
+        """See `Runner`."""
+        while (work := following()) is not None:
+            for done in self.run(work.job, work.samples):
+                yield work, done
+            yield work, None
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from rate.data.images.corrupt import CLEAN, TYPES
-from rate.engine.evaluate import Progress, evaluate
+from rate.engine.evaluate import Progress, evaluate_each, evaluation
 from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import RunError
@@ -177,7 +177,7 @@ def evaluate_grid(
 
     Args:
         job: the evaluation; its own corruption is ignored.
-        runner: the runner; the model stays open from run to run.
+        runner: the runner; its workers and their models go from run to run.
         out: the folder of runs.
         corruptions: the conditions from `rate.data.images.corrupt.parse_grid`.
         observe: receives the number of the run, from 0, and its progress.
@@ -189,9 +189,18 @@ def evaluate_grid(
     if (out / "run.json").exists() or part_files(out):
         raise RunError(f"{out} is one run, and several are to be written; choose another --out")
     _check_own(out / GRID)
-    for number, corruption in enumerate(corruptions):
-        one = replace(job, measurement=replace(job.measurement, corrupt=corruption))
-        evaluate(one, runner, out / folder_of(corruption), partial(observe, number))
+    evaluate_each(
+        (
+            evaluation(
+                replace(job, measurement=replace(job.measurement, corrupt=corruption)),
+                runner,
+                out / folder_of(corruption),
+                partial(observe, number),
+            )
+            for number, corruption in enumerate(corruptions)
+        ),
+        runner,
+    )
     grid = load_grid(out)
     write(out / GRID, grid.document)
     return grid

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import function_models
@@ -19,6 +20,7 @@ from rate.data.images.corrupt import SEVERITIES, TYPES, parse_grid
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import InProcess
 from rate.engine.job import Job
+from rate.engine.open_runner import divided, runner_on
 from rate.engine.verdicts.prediction import Head
 from rate.errors import ConfigError, RunError
 from rate.records import written as written_json
@@ -94,6 +96,23 @@ def test_every_run_is_what_it_is_alone_and_the_model_is_opened_once(image_set, t
         assert read_run(tmp_path / "grid" / name).key == read_run(tmp_path / name).key
         one, two = (read_rows(folder / name, read_run(folder / name)) for folder in (tmp_path / "grid", tmp_path))
         assert one.sort_by("id").drop_columns("evidence_sketch") == two.sort_by("id").drop_columns("evidence_sketch")
+
+
+def test_workers_open_their_model_once_for_all_runs(image_set, tmp_path: Path) -> None:
+    one, opened = job(image_set(6, 70), verdict="swap"), tmp_path / "opened"
+    opened.mkdir()
+    spec = function_models.Counted(function_models.light, folder=str(opened))
+    shared = replace(one, execution=replace(one.execution, workers=2, save_maps=1))
+    with divided(shared.execution) as division, runner_on(division, partial(function_models.open_spec, spec)) as runner:
+        evaluate_grid(shared, runner, tmp_path / "shared", ASKED)
+    assert len({path.name.partition("-")[0] for path in opened.iterdir()}) == len([*opened.iterdir()]) == 2
+    grid_of(shared, tmp_path / "alone", spec)
+    for name in ("clean", "contrast-1", "contrast-4", "pixelate-2"):
+        two, alone = (tmp_path / folder / name for folder in ("shared", "alone"))
+        assert read_run(two).status == "complete"
+        assert (two / "maps" / "maps.parquet").exists()
+        rows = [read_rows(folder, read_run(folder)).sort_by("id") for folder in (two, alone)]
+        assert rows[0] == rows[1]
 
 
 def test_means_are_over_runs_and_the_file_follows_its_schema(image_set, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import itertools
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from rate.engine.job import Job
+from rate.engine.outcome import Work
 from rate.engine.workers.base import IN_FLIGHT, Assignment, Evaluated, Event, Failed, Lost, Ready, Setup, Workers
 from rate.errors import BackendError, RateError, UsageError
 from rate.runs.parts import PART_ROWS
@@ -52,6 +53,8 @@ class Chunks:
         """
         self._samples, self._left, self._workers, self._least = iter(samples), total, workers, least
         self._again: deque[Chunk] = deque()
+        self._out = 0  # chunks that are with workers
+        self._ended = False  # whether the samples have
         self._seconds = 0.0
         self._done = 0
 
@@ -60,21 +63,32 @@ class Chunks:
         """Whether the next chunk must have a worker of its own."""
         return bool(self._again)
 
+    @property
+    def are_done(self) -> bool:
+        """Whether `next` has returned all samples and none is left with a worker."""
+        return self._ended and not self._again and not self._out
+
     def next(self) -> Chunk | None:
         """Return the next chunk, lost ones first; None = there is none at the moment."""
         if self._again:
-            return self._again.popleft()
-        taken = tuple(itertools.islice(self._samples, self._size()))
-        self._left -= len(taken)
-        return Chunk(taken) if taken else None
+            chunk = self._again.popleft()
+        else:
+            taken = tuple(itertools.islice(self._samples, self._size()))
+            self._left -= len(taken)
+            self._ended = not taken
+            chunk = Chunk(taken)
+        self._out += bool(chunk.samples)
+        return chunk if chunk.samples else None
 
     def finished(self, chunk: Chunk, seconds: float) -> None:
         """Update the time of a sample with that of a chunk."""
+        self._out -= 1
         self._done += len(chunk.samples)
         self._seconds += seconds
 
     def lost(self, chunk: Chunk) -> Sample | None:
         """Take back a chunk whose worker died; return the sample to give up, if any."""
+        self._out -= 1
         attempts = chunk.attempts + 1
         if attempts < ATTEMPTS:
             self._again.append(Chunk(chunk.samples, attempts, alone=True))
@@ -92,8 +106,17 @@ class Chunks:
         return min(max(self._least, min(fitting, shrinking)), PART_ROWS)
 
 
+@dataclass(slots=True, eq=False)
+class _Run:
+    work: Work
+    number: int
+    job: Job  # without its samples, as workers get it
+    chunks: Chunks
+
+
 @dataclass(slots=True)
 class _Flight:
+    run: _Run
     chunk: Chunk
     began: float  # when the worker could begin with it
 
@@ -113,7 +136,7 @@ class Pool:
         self._failed_loads = 0
         self._setup = Setup.here()  # and the versions of the first ready worker that are not here
         self._setups: dict[str, Setup] = {}  # of the workers that were ready, by host
-        self._libraries: tuple[str, ...] = ()  # that the present job needs
+        self._libraries: set[str] = set()  # that the jobs so far need
         self.backend, self.precision = "", ""  # of the first ready worker, and therefore of all
         self.notices: tuple[str, ...] = ()
 
@@ -139,41 +162,72 @@ class Pool:
 
     def run(self, job: Job, samples: Samples) -> Iterator[Records]:
         """See `Runner`."""
-        while any(self._flights.values()):  # with chunks of an abandoned run
-            self._next()
-        self._libraries = job.libraries
+        works = iter([Work(job, samples)])
+        return (done for _, done in self.run_each(lambda: next(works, None)) if done is not None)
+
+    def run_each(self, following: Callable[[], Work | None]) -> Iterator[tuple[Work, Records | None]]:
+        """See `Runner`. The next work begins when a worker is idle; chunks of the earlier ones go first."""
+        runs: list[_Run] = []
+        while True:
+            while self._hand_out(runs, following):
+                pass
+            if done := next((run for run in runs if run.chunks.are_done), None):
+                runs.remove(done)
+                yield done.work, None
+                continue
+            if not runs and self._flights:  # a worker is idle, and there is no work
+                return
+            ended, event = self._next()
+            for flight in ended:
+                if flight.run in runs and (records := self._records(flight, event)) is not None:
+                    yield flight.run.work, records
+
+    def _hand_out(self, runs: list[_Run], following: Callable[[], Work | None]) -> bool:
+        """Send the next chunk to a worker; False = no worker is free, or there is no chunk."""
+        for run in runs:
+            if (worker := self._free(run.chunks)) is None:
+                return False
+            if (chunk := run.chunks.next()) is not None:
+                number = next(self._numbers)
+                self._flights[worker][number] = _Flight(run, chunk, time.monotonic())
+                self._workers.send(worker, Assignment(number, run.number, run.job, chunk.samples))
+                return True
+        if self._free() is None or (work := following()) is None:
+            return False
+        runs.append(self._run_of(work))
+        return True
+
+    def _run_of(self, work: Work) -> _Run:
+        job = work.job
+        self._libraries |= {*job.libraries}
         for there in self._setups.values():
             self._check(there)
         least = -(-job.on_backend(self.backend).execution.batch // job.stopping.checkpoints[0])
-        chunks = Chunks(samples, len(samples), self._count, least)
-        assignment = Assignment(0, next(self._runs), replace(job, samples=()), ())
-        heads = [head.name for head in job.heads]
-        while True:
-            while (worker := self._free(chunks)) is not None and (chunk := chunks.next()) is not None:
-                number = next(self._numbers)
-                self._flights[worker][number] = _Flight(chunk, time.monotonic())
-                self._workers.send(worker, replace(assignment, number=number, samples=chunk.samples))
-            if self._flights and not any(self._flights.values()):  # a worker is idle and there is no chunk
-                return
-            ended, event = self._next()
-            if isinstance(event, Evaluated):
-                [flight] = ended
-                chunks.finished(flight.chunk, time.monotonic() - flight.began)
-                # Times of waiting are those of the run, not sums over the workers.
-                stats = event.records.stats
-                stats = replace(stats, waiting_s=stats.waiting_s / self._count, idle_s=stats.idle_s / self._count)
-                yield replace(event.records, stats=stats)
-            elif isinstance(event, Lost):
-                for flight in ended:
-                    if (sample := chunks.lost(flight.chunk)) is not None:
-                        why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {event.why}"
-                        yield Records((SampleResult.of_error(sample, heads, why),), RunStats(samples=1))
+        chunks = Chunks(work.samples, len(work.samples), self._count, least)
+        return _Run(work, next(self._runs), replace(job, samples=()), chunks)
 
-    def _free(self, chunks: Chunks) -> int | None:
+    def _records(self, flight: _Flight, event: Event) -> Records | None:
+        """Return the results of a chunk that has ended; None = it goes to another worker."""
+        chunks, job = flight.run.chunks, flight.run.job
+        if isinstance(event, Evaluated):
+            chunks.finished(flight.chunk, time.monotonic() - flight.began)
+            # Times of waiting are those of the run, not sums over the workers.
+            stats = event.records.stats
+            stats = replace(stats, waiting_s=stats.waiting_s / self._count, idle_s=stats.idle_s / self._count)
+            return replace(event.records, stats=stats)
+        assert isinstance(event, Lost), "no other event ends chunks"
+        if (sample := chunks.lost(flight.chunk)) is None:
+            return None
+        why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {event.why}"
+        failed = SampleResult.of_error(sample, [head.name for head in job.heads], why)
+        return Records((failed,), RunStats(samples=1))
+
+    def _free(self, chunks: Chunks | None = None) -> int | None:
         """Return the worker with the fewest chunks that can take the next one, if any."""
 
         def allowed(flights: dict[int, _Flight]) -> bool:
-            shared = chunks.next_alone or any(flight.chunk.alone for flight in flights.values())
+            alone = chunks is not None and chunks.next_alone
+            shared = alone or any(flight.chunk.alone for flight in flights.values())
             return len(flights) < (1 if shared else IN_FLIGHT)
 
         free = [worker for worker, flights in self._flights.items() if allowed(flights)]
@@ -226,7 +280,7 @@ class Pool:
             )
 
     def _check(self, there: Setup) -> None:
-        """Refuse a host whose rows of the present job would be others."""
+        """Refuse a host whose rows of the jobs so far would be others."""
         if (said := self._setup.difference(there, self.backend, self._libraries)) is not None:
             raise UsageError(
                 f"the worker on {there.host} has {said}, and its rows would be others; install the versions of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -93,19 +94,22 @@ class Stream:
                     with suppress(Exception):  # batches in flight may fail, too; whoever waits is told of the first
                         self._end_run()
                     unfinished = list({id(one): one for one in self._open.values()}.values())
+                    self._open = {}
                     if isinstance(error, OutOfMemory) and self._runner.shrink(unfinished[0].job, error):
                         with self._change:
                             self._given.extendleft(unfinished[::-1])
                         continue
                     for chunk in unfinished:
                         chunk.done.set_exception(error)
-                    self._open = {}
 
     def _take(self) -> None:
-        """Take the chunks that were given, and wait for one if there is nothing to do."""
+        """Take the chunks of this run that were given, or of another if nothing is open; wait if nothing is to do."""
         with self._change:
             self._change.wait_for(lambda: self._given or self._open or self._closing)
-            given, self._given = self._given, deque()
+            run = self._given[0].run if self._given and not self._open else self._run
+            given = list(itertools.takewhile(lambda chunk: chunk.run == run, self._given))
+            for _ in given:
+                self._given.popleft()
         for chunk in given:
             finished = {result.id for result in chunk.results}  # of a chunk that is taken again
             self._open |= {sample.id: chunk for sample in chunk.samples if sample.id not in finished}

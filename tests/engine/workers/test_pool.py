@@ -39,12 +39,14 @@ from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
 from rate.engine.job import job_from_artifact
 from rate.engine.open_runner import divided, runner_on
-from rate.engine.workers.base import Answer, Assignment, Defect, Failed, Ready, Setup
+from rate.engine.outcome import Work
+from rate.engine.workers.base import Answer, Assignment, Defect, Evaluated, Failed, Ready, Setup
 from rate.engine.workers.pool import Pool
 from rate.errors import ArtifactError, BackendError, ConfigError, UsageError
 from rate.execution import Execution
 from rate.runs.part_list import read_list
 from rate.runs.parts import read_rows
+from rate.runs.rows import Records, RunStats
 from rate.runs.run_document import read_run
 from rate.version import NUMERICS
 
@@ -259,6 +261,29 @@ class Answering:
 
     def wait(self) -> tuple[int, Answer]:
         return 0, self.answers.pop(0)
+
+
+class Idle(Answering):
+    """One worker that answers a chunk only when nothing else is to be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(Ready("fake", "f32", Setup.here()))
+        self.sent: list[Assignment] = []
+
+    def send(self, worker: int, assignment: Assignment) -> None:
+        self.sent.append(assignment)
+        self.answers.append(Evaluated(assignment.number, Records((), RunStats())))
+
+
+def test_a_worker_begins_the_next_run_before_the_last_samples_of_one_are_done(image_set) -> None:
+    one, workers = job(image_set(1)), Idle()
+    works = [Work(one, one.samples) for _ in range(3)]
+    coming = iter(works)
+    with Pool(workers, 1) as pool:
+        results = pool.run_each(lambda: next(coming, None))
+        assert next(results)[0] is works[0]
+        assert [assignment.run for assignment in workers.sent] == [0, 1]
+        assert [work for work, done in results if done is None] == works
 
 
 def setup(host: str, numerics: int = NUMERICS, **changed: str) -> Setup:

@@ -55,6 +55,19 @@ def test_runs_follow_each_other(image_set) -> None:
     assert second != first
 
 
+def test_chunks_of_two_runs_that_are_given_in_turn_have_the_rows_of_each(image_set) -> None:
+    manifest = image_set(6)
+    one, other = job(manifest), job(manifest, seed=5)
+    samples = list(one.samples)
+    with open_spec(FakeSpec(light), lambda _: None) as backend, Stream(InProcess(backend)) as stream:
+        alone = [results([stream.submit(n, job, samples)]) for n, job in enumerate((one, other))]
+        turns = [(n, samples[k : k + 2]) for k in (0, 2, 4) for n in (2, 3)]
+        futures = [(n, stream.submit(n, (one, other)[n - 2], chunk)) for n, chunk in turns]
+        found = [results([future for n, future in futures if n == run]) for run in (2, 3)]
+    assert found == alone
+    assert alone[0] != alone[1]
+
+
 def test_an_error_ends_all_chunks_and_not_the_stream(image_set) -> None:
     one = job(image_set(4))
     with open_spec(FakeSpec(defective), lambda _: None) as backend, Stream(InProcess(backend)) as stream:
