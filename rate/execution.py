@@ -18,6 +18,8 @@ BATCH, GPU_BATCH = 32, 256
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3}(,\d{1,3})*)?")
 
+_RUNNER = re.compile(r"local|ray|ray:auto|ray:[^/\s]+:\d{1,5}")
+
 THREADS = "Threads of the runtime; 0 = all this process may use."
 """The help of every option of that name."""
 
@@ -57,19 +59,28 @@ class Execution(Settings):
     limit: int | None = option(None, "Only the first rows; the run is then partial.", within=(1, 10**12))
     shard: str = option("1/1", "NUMBER/OF: only this part of the samples; see `rate merge`.")
     repair: bool = option(False, "Evaluate again what is damaged, missing or failed in the run.")
-    runner: str = option("local", "local | ray | ray://ADDRESS of a cluster")
+    runner: str = option("local", "local | ray: of RAY_ADDRESS, or of this machine alone | ray:HOST:PORT | ray:auto")
     workers: int = option(0, "Processes that share the work; 0 = one, or on Ray as many as fit.", within=(0, 10_000))
     device: str = option("auto", "auto: a GPU if there is one | cpu | cuda | cuda:N | cuda:N,M,..: a worker on each")
 
     def __post_init__(self) -> None:
         self.check_options()
-        if self.runner not in ("local", "ray") and not self.runner.startswith("ray://"):
-            raise ConfigError(f"runner must be local, ray, or ray://ADDRESS of a cluster; got {self.runner!r}")
+        self._check_runner()
         if self.save_maps not in (None, "auto"):
             check_range("save-maps", self.save_maps, 0, 10_000_000)
         self._check_device()
         if not (math.isfinite(self.max_errors) and self.max_errors >= 0):
             raise ConfigError(f"max-errors must be a share below 1 or a number of samples, got {self.max_errors}")
+
+    def _check_runner(self) -> None:
+        if self.runner.startswith("ray://"):
+            raise ConfigError(
+                f"runner {self.runner} is an address of Ray's client, and actors are started from within the cluster; "
+                "give ray:HOST:PORT of its head, whose port is 6379 by default, or submit the command with "
+                "`ray job submit`"
+            )
+        if not _RUNNER.fullmatch(self.runner):
+            raise ConfigError(f"runner must be local, ray, ray:HOST:PORT or ray:auto, got {self.runner!r}")
 
     def _check_device(self) -> None:
         if not _DEVICE.fullmatch(self.device):

@@ -24,7 +24,7 @@ from rate.data.make.coco import MAX_JSON_BYTES
 from rate.data.remaining import REMOTE_CHECKS
 from rate.data.storage.limits import ACCESS_SECONDS, MAX_BYTES, MAX_PIXELS, REMOTE_SECONDS
 from rate.data.storage.remote_cache import CACHE_BYTES
-from rate.engine.workers.pool import CHUNK_SECONDS
+from rate.engine.workers.chunks import CHUNK_SECONDS
 from rate.execution import BATCH, GPU_BATCH, Execution
 from rate.export.options import PLAN_BATCH, ExportOptions
 from rate.files import MAX_BYTES as LARGEST_READ
@@ -131,6 +131,7 @@ def test_every_schema_variable_extra_and_function_exists(name: str) -> None:
     assert set(re.findall(r"\brate\.\w+/\d+", text)) <= {schema.get("$id") for schema in schemas.values()}
     known = {option.envvar for one in verbs() for option in options(one).values()} | {"RATE_CACHE", "RATE_TEST_DATA"}
     limits = {"RATE_CACHE_BYTES", "RATE_MAX_BYTES", "RATE_MAX_PIXELS", "RATE_REMOTE_SECONDS", "RATE_ACCESS_SECONDS"}
+    limits |= {"RATE_RAY_SECONDS"}
     assert set(re.findall(r"RATE_[A-Z_]*[A-Z]", text)) <= known | limits
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {extra for named in re.findall(r"(?:rate-engine|`)\[([a-z0-9,]+)\]", text) for extra in named.split(",")}

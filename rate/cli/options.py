@@ -28,8 +28,9 @@ _NO_OPTIONS = (
     "RATE_MAX_BYTES",
     "RATE_MAX_PIXELS",
     "RATE_REMOTE_SECONDS",
+    "RATE_RAY_SECONDS",
 )
-"""The variables that `rate.data.storage` reads."""
+"""The variables that `rate.data.storage` and `rate.engine.workers` read."""
 
 _OF_TESTS = ("RATE_TEST_", "RATE_FAULTS_")
 _SHOWN = 3

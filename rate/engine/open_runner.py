@@ -18,11 +18,15 @@ from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.engine.workers.base import Opener, Workers
 from rate.engine.workers.pool import Pool
-from rate.errors import ArtifactError, UsageError
-from rate.execution import Execution
+from rate.errors import ArtifactError
+from rate.execution import ON_CUDA, Execution
 
 THREADS = 4
 """The default number of threads of a worker on a cluster; more workers would each hold a copy of the model."""
+
+
+PROCESS_BYTES = 512 << 20
+"""The memory of a worker beside the weights of its model, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +39,48 @@ class Division:
 
 
 @contextmanager
-def divided(execution: Execution, say: Say = lambda _: None) -> Iterator[Division]:
+def divided(execution: Execution, say: Say = lambda _: None, memory: int = 0) -> Iterator[Division]:
     """Yield the division of the settings; on Ray it is valid while the connection lasts.
+
+    ``memory`` is what each worker on Ray reserves, bytes.
 
     Raises:
         MissingExtra: Ray is requested and not installed.
-        UsageError: the cluster does not exist, or cannot hold a single worker; or a GPU is not visible here.
+        UsageError: the cluster does not exist, or no node could hold a worker; or a GPU is not visible here.
     """
     if execution.runner == "local":
         yield _local(execution)
         return
-    from rate.engine.workers.on_ray import Needs, RayWorkers, connected, workers_that_fit
+    from rate.engine.workers import on_ray, ray_cluster
 
-    with connected(execution.runner.partition("ray://")[2] or None, say) as ray:
-        resources = ray.cluster_resources()
-        cores = int(resources.get("CPU", 0))
-        threads = execution.threads or max(1, cores // execution.workers if execution.workers else min(THREADS, cores))
-        needs = Needs(cpus=threads, gpus=float(execution.device.startswith("cuda")))
-        fitting = workers_that_fit(resources, needs)
-        if execution.workers > fitting:
-            raise UsageError(
-                f"--workers {execution.workers} with {threads} threads each need "
-                f"{execution.workers * threads} cores, the cluster has {cores}; use fewer of either"
-            )
-        yield Division(execution.workers or fitting, _alone(execution, threads), partial(RayWorkers, ray, needs))
+    with ray_cluster.connected(ray_cluster.address_of(execution.runner), say) as (ray, joined):
+        nodes = on_ray.nodes_of(ray)
+        cores = [int(node.get("CPU", 0)) for node in nodes]
+        share = sum(cores) // execution.workers if execution.workers else THREADS
+        threads = execution.threads or max(1, min(share, max(cores, default=0) or THREADS))
+        needs = on_ray.Needs(threads, _gpus(execution, nodes), memory)
+        on_ray.check_feasible(ray, needs)
+        fitting = sum(map(needs.places_on, nodes))
+        workers = execution.workers or max(1, fitting)
+        if fitting < workers:
+            say(f"{fitting} of {workers} workers have a place now; others begin when there is room")
+        make = partial(
+            on_ray.RayWorkers,
+            ray,
+            needs,
+            say=say,
+            joined=joined,
+            grows=joined and not execution.workers,
+        )
+        yield Division(workers, _alone(execution, threads), make)
+
+
+def _gpus(execution: Execution, nodes: list[dict[str, float]]) -> float:
+    """Choose the number of GPUs of a worker: `auto` takes one wherever the cluster has any."""
+    if execution.device.startswith("cuda") or execution.runtime in ON_CUDA:
+        return 1.0
+    either = execution.device == execution.backend == "auto"
+    return float(either and any(node.get("GPU") for node in nodes))
 
 
 def _local(execution: Execution) -> Division:
@@ -97,7 +119,7 @@ def open_runner(artifact: Artifact, job: Job, say: Say = lambda _: None) -> Iter
     if job.measurement.method.runner is not None:
         yield job.measurement.method.open_own_runner(artifact, job.execution)
         return
-    with divided(job.execution, say) as division:
+    with divided(job.execution, say, memory_of(artifact)) as division:
         opener = partial(
             open_backend if division.make is None else open_verified,
             structs.replace(artifact, path=artifact.path.absolute()),  # a worker may be in another folder
@@ -115,10 +137,16 @@ def runner_on(division: Division, opener: Opener, say: Say = lambda _: None) -> 
         with opener(say) as backend:
             yield InProcess(backend, say)
         return
-    with Pool(division.make(opener), division.workers) as pool:
+    with Pool(division.make(opener), division.workers, say) as pool:
         for notice in pool.notices:
             say(notice)
         yield pool
+
+
+def memory_of(artifact: Artifact) -> int:
+    """Estimate the memory of a worker, bytes: a runtime holds the largest weights up to three times while it loads."""
+    sizes = (file.stat().st_size for file in artifact.path.iterdir() if file.is_file())
+    return PROCESS_BYTES + 3 * max(sizes, default=0)
 
 
 @contextmanager

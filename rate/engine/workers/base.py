@@ -48,9 +48,10 @@ class Setup:
     versions: dict[str, str]  # of `rate`, and of the installed libraries that affect the numbers of any job
 
     @staticmethod
-    def here() -> Setup:
-        """Describe this process."""
-        return Setup(socket.gethostname(), NUMERICS, versions((*COMPUTING, "torchvision", *corrupt.LIBRARIES)))
+    def here(host: str | None = None) -> Setup:
+        """Describe this process, on ``host`` if that is named."""
+        installed = versions((*COMPUTING, "torchvision", *corrupt.LIBRARIES))
+        return Setup(host or socket.gethostname(), NUMERICS, installed)
 
     def difference(self, other: Setup, backend: str, libraries: Collection[str] = ()) -> str | None:
         """Say where ``other`` computes with other versions than this; None if nowhere.
@@ -97,6 +98,7 @@ class Lost:
     """A worker died; its chunks are unfinished."""
 
     why: str  # the text continues "the worker"
+    with_node: bool = False  # its machine was lost, and it has not died of its work
 
 
 Answer = Ready | Evaluated | Failed
@@ -120,7 +122,17 @@ class Workers(Protocol):
         """Send a chunk to a worker that has fewer than `IN_FLIGHT`."""
 
     def wait(self) -> tuple[int, Event]:
-        """Wait until a worker answers or dies."""
+        """Wait until a worker answers or dies.
+
+        Raises:
+            BackendError: for a long time no worker has found a place, or nothing is left that could answer.
+        """
+
+    def away(self) -> Collection[int]:
+        """Return the workers that have a place on a host that may not be this one."""
+
+    def room(self) -> int:
+        """Return how many more workers to start when all that were started are ready."""
 
 
 class Defect(Exception):
@@ -130,19 +142,20 @@ class Defect(Exception):
 class Worker:
     """Evaluates chunks, also several at once. An error is an answer, which the owner of the run raises."""
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, host: str | None = None) -> None:
         self._opener, self._stack = opener, ExitStack()
+        self._host = host or socket.gethostname()
         self._stream: Stream | None = None
 
     def load(self) -> Answer:
         """Open the backend."""
-        return _answered(self._load)
+        return self._answered(self._load)
 
     def evaluate(self, assignment: Assignment) -> Answer:
         """Evaluate a chunk; other threads may evaluate others meanwhile."""
         assert self._stream is not None, "a worker loads before its first chunk"
         records = self._stream.submit(assignment.run, assignment.job, assignment.samples)
-        return _answered(lambda: Evaluated(assignment.number, records.result()))
+        return self._answered(lambda: Evaluated(assignment.number, records.result()))
 
     def close(self) -> None:
         """Close the backend."""
@@ -153,15 +166,14 @@ class Worker:
         backend = self._stack.enter_context(self._opener(notices.append))
         runner = InProcess(backend, logging.getLogger("rate").warning)
         self._stream = self._stack.enter_context(Stream(runner))
-        return Ready(runner.backend, runner.precision, Setup.here(), tuple(notices))
+        return Ready(runner.backend, runner.precision, Setup.here(self._host), tuple(notices))
 
-
-def _answered(act: Callable[[], Ready | Evaluated]) -> Answer:
-    try:
-        return act()
-    except RateError as error:
-        return Failed(error, socket.gethostname())
-    except Exception as error:
-        defect = Defect(f"{type(error).__name__} in a worker: {error}")
-        defect.add_note(f"In the worker:\n{traceback.format_exc()}")
-        return Failed(defect, socket.gethostname())
+    def _answered(self, act: Callable[[], Ready | Evaluated]) -> Answer:
+        try:
+            return act()
+        except RateError as error:
+            return Failed(error, self._host)
+        except Exception as error:
+            defect = Defect(f"{type(error).__name__} in a worker: {error}")
+            defect.add_note(f"In the worker:\n{traceback.format_exc()}")
+            return Failed(defect, self._host)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -68,6 +68,14 @@ class Processes:
         except (EOFError, OSError):
             return worker, self._lost(worker)
         return worker, answer
+
+    def away(self) -> Collection[int]:
+        """See `Workers`."""
+        return ()
+
+    def room(self) -> int:
+        """See `Workers`."""
+        return 0
 
     def _lost(self, worker: int) -> Lost:
         process, connection = self._running.pop(worker)

@@ -1,6 +1,8 @@
 """The division of a run's samples among workers: chunks are sent, records are returned, and lost chunks are sent again.
 
 Only the owner of the run writes, so a chunk that was evaluated twice is stored once, even if a worker died in between.
+A sample that fails on one host is evaluated on another one before it counts as failed, and a host where samples fail
+that others evaluate is left out.
 """
 
 from __future__ import annotations
@@ -8,102 +10,35 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from rate.engine.choose_backend import Say
 from rate.engine.job import Job
 from rate.engine.outcome import Work
-from rate.engine.workers.base import IN_FLIGHT, Assignment, Evaluated, Event, Failed, Lost, Ready, Setup, Workers
+from rate.engine.workers.base import (
+    IN_FLIGHT,
+    Answer,
+    Assignment,
+    Evaluated,
+    Event,
+    Failed,
+    Lost,
+    Ready,
+    Setup,
+    Workers,
+)
+from rate.engine.workers.chunks import ATTEMPTS, Chunk, Chunks
 from rate.errors import BackendError, RateError, UsageError
-from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records, RunStats, SampleResult
-from rate.types import Sample, Samples
+from rate.types import Samples
 
-CHUNK_SECONDS = 10.0
-"""The target time of a chunk: a lost worker loses up to `IN_FLIGHT` of them."""
+LOADS = 3
+"""The number of consecutive workers that may die while loading the model before the run ends."""
 
-FIRST = 4
-"""The number of samples of a chunk until the time of a sample is known."""
-
-ATTEMPTS = 2
-"""The number of workers that may die with a chunk before it is halved, or before a single sample is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Samples that one worker evaluates and whose records are stored together."""
-
-    samples: tuple[Sample, ...]
-    attempts: int = 0  # number of workers that died with it
-    alone: bool = False  # a worker died with it, so it shares none: the next death is its own
-
-
-class Chunks:
-    """Divides samples into chunks of about equal time."""
-
-    def __init__(self, samples: Iterable[Sample], total: int, workers: int, least: int = 1) -> None:
-        """Divide ``total`` samples; the number may be approximate and only shapes the last chunks.
-
-        Args:
-            samples: the samples in their order.
-            total: how many they are.
-            workers: the number of workers.
-            least: the samples that a worker needs at once to fill its batches.
-        """
-        self._samples, self._left, self._workers, self._least = iter(samples), total, workers, least
-        self._again: deque[Chunk] = deque()
-        self._out = 0  # chunks that are with workers
-        self._ended = False  # whether the samples have
-        self._seconds = 0.0
-        self._done = 0
-
-    @property
-    def next_alone(self) -> bool:
-        """Whether the next chunk must have a worker of its own."""
-        return bool(self._again)
-
-    @property
-    def are_done(self) -> bool:
-        """Whether `next` has returned all samples and none is left with a worker."""
-        return self._ended and not self._again and not self._out
-
-    def next(self) -> Chunk | None:
-        """Return the next chunk, lost ones first; None = there is none at the moment."""
-        if self._again:
-            chunk = self._again.popleft()
-        else:
-            taken = tuple(itertools.islice(self._samples, self._size()))
-            self._left -= len(taken)
-            self._ended = not taken
-            chunk = Chunk(taken)
-        self._out += bool(chunk.samples)
-        return chunk if chunk.samples else None
-
-    def finished(self, chunk: Chunk, seconds: float) -> None:
-        """Update the time of a sample with that of a chunk."""
-        self._out -= 1
-        self._done += len(chunk.samples)
-        self._seconds += seconds
-
-    def lost(self, chunk: Chunk) -> Sample | None:
-        """Take back a chunk whose worker died; return the sample to give up, if any."""
-        self._out -= 1
-        attempts = chunk.attempts + 1
-        if attempts < ATTEMPTS:
-            self._again.append(Chunk(chunk.samples, attempts, alone=True))
-        elif len(chunk.samples) == 1:
-            return chunk.samples[0]
-        else:
-            middle = len(chunk.samples) // 2
-            self._again += [Chunk(half, alone=True) for half in (chunk.samples[:middle], chunk.samples[middle:])]
-        return None
-
-    def _size(self) -> int:
-        fitting = round(CHUNK_SECONDS * self._done / self._seconds) if self._seconds > 0 else FIRST
-        # Chunks shrink towards the end, so that no worker is left with long last ones.
-        shrinking = self._left // (2 * IN_FLIGHT * self._workers)
-        return min(max(self._least, min(fitting, shrinking)), PART_ROWS)
+FAILURES = 8
+"""A host is left out after so many failed samples in a row, once another host has evaluated one of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -121,16 +56,17 @@ class _Flight:
     began: float  # when the worker could begin with it
 
 
-LOADS = 3
-"""The number of consecutive workers that may die while loading the model before the run ends."""
-
-
 class Pool:
     """A `rate.engine.outcome.Runner` over several workers. Entering it waits until the first one is ready."""
 
-    def __init__(self, workers: Workers, count: int) -> None:
-        self._workers, self._count = workers, count
+    def __init__(self, workers: Workers, count: int, say: Say = lambda _: None) -> None:
+        """Prepare ``count`` workers; later ones are started as there is room. ``say`` is told of hosts left out."""
+        self._workers, self._count, self._say = workers, count, say
+        self._loading: set[int] = set()
         self._flights: dict[int, dict[int, _Flight]] = {}  # worker that is ready -> number -> chunk
+        self._hosts: dict[int, str] = {}  # of the workers that were ready
+        self._failures = Counter[str]()  # failed samples of a host since its last good one
+        self._left_out: set[str] = set()  # hosts
         self._numbers = itertools.count()
         self._runs = itertools.count()
         self._failed_loads = 0
@@ -149,7 +85,7 @@ class Pool:
         self._workers.__enter__()
         try:
             for worker in range(self._count):
-                self._workers.start(worker)
+                self._start(worker)
             while not self._flights:
                 self._next()
         except BaseException as error:
@@ -177,16 +113,19 @@ class Pool:
                 continue
             if not runs and self._flights:  # a worker is idle, and there is no work
                 return
-            ended, event = self._next()
+            worker, ended, event = self._next()
             for flight in ended:
-                if flight.run in runs and (records := self._records(flight, event)) is not None:
-                    yield flight.run.work, records
+                if flight.run in runs:  # not of an abandoned run
+                    records = self._settled(flight, event, self._hosts[worker])
+                    if records.records or records.stats.rows:
+                        yield flight.run.work, records
 
     def _hand_out(self, runs: list[_Run], following: Callable[[], Work | None]) -> bool:
         """Send the next chunk to a worker; False = no worker is free, or there is no chunk."""
         for run in runs:
-            if (worker := self._free(run.chunks)) is None:
+            if (worker := self._free(run.chunks.returned)) is None:
                 return False
+            run.chunks.workers = len(self._flights)
             if (chunk := run.chunks.next()) is not None:
                 number = next(self._numbers)
                 self._flights[worker][number] = _Flight(run, chunk, time.monotonic())
@@ -194,94 +133,150 @@ class Pool:
                 return True
         if self._free() is None or (work := following()) is None:
             return False
-        runs.append(self._run_of(work))
+        self._libraries |= {*work.job.libraries}
+        for there in self._setups.values():
+            self._check(there, self.backend)
+        least = -(-work.job.on_backend(self.backend).execution.batch // work.job.stopping.checkpoints[0])
+        chunks = Chunks(work.samples, len(work.samples), least=least)
+        runs.append(_Run(work, next(self._runs), replace(work.job, samples=()), chunks))
         return True
 
-    def _run_of(self, work: Work) -> _Run:
-        job = work.job
-        self._libraries |= {*job.libraries}
-        for there in self._setups.values():
-            self._check(there)
-        least = -(-job.on_backend(self.backend).execution.batch // job.stopping.checkpoints[0])
-        chunks = Chunks(work.samples, len(work.samples), self._count, least)
-        return _Run(work, next(self._runs), replace(job, samples=()), chunks)
+    def _free(self, chunk: Chunk | None = None) -> int | None:
+        """Return the worker with the fewest chunks that can take ``chunk``, None = one of new samples, if any."""
+        hosts = self._ready_hosts()
+        allowed = hosts - self._left_out or hosts
+        if chunk is not None and chunk.failed_on is not None and (others := self._others(chunk.failed_on)) is not None:
+            allowed = others
 
-    def _records(self, flight: _Flight, event: Event) -> Records | None:
-        """Return the results of a chunk that has ended; None = it goes to another worker."""
-        chunks, job = flight.run.chunks, flight.run.job
+        def takes(worker: int) -> bool:
+            flights = self._flights[worker].values()
+            alone = (chunk is not None and chunk.alone) or any(flight.chunk.alone for flight in flights)
+            return self._hosts[worker] in allowed and len(flights) < (1 if alone else IN_FLIGHT)
+
+        return min(filter(takes, self._flights), key=lambda worker: len(self._flights[worker]), default=None)
+
+    def _ready_hosts(self) -> set[str]:
+        return {self._hosts[worker] for worker in self._flights}
+
+    def _others(self, host: str) -> set[str] | None:
+        """Return the ready hosts that can try what failed on ``host``; if there are none and none comes, None."""
+        coming = self._loading & {*self._workers.away()}
+        return self._ready_hosts() - self._left_out - {host} or (set() if coming else None)
+
+    def _settled(self, flight: _Flight, event: Event, host: str) -> Records:
+        """Return the results of a chunk that has ended; its other samples go to another worker."""
+        chunks, chunk = flight.run.chunks, flight.chunk
         if isinstance(event, Evaluated):
-            chunks.finished(flight.chunk, time.monotonic() - flight.began)
+            chunks.finished(chunk, time.monotonic() - flight.began)
+            kept = event.records.records
+            self._judge(host, chunk, kept)
+            if chunk.failed_on is None and self._others(host) is not None:
+                failed = {one.id for one in kept if one.error is not None}
+                chunks.failed((sample for sample in chunk.samples if sample.id in failed), host)
+                kept = tuple(one for one in kept if one.error is None)
             # Times of waiting are those of the run, not sums over the workers.
-            stats = event.records.stats
-            stats = replace(stats, waiting_s=stats.waiting_s / self._count, idle_s=stats.idle_s / self._count)
-            return replace(event.records, stats=stats)
+            stats, count = event.records.stats, max(1, len(self._flights))
+            stats = replace(stats, waiting_s=stats.waiting_s / count, idle_s=stats.idle_s / count)
+            return Records(kept, replace(stats, samples=len(kept)))
         assert isinstance(event, Lost), "no other event ends chunks"
-        if (sample := chunks.lost(flight.chunk)) is None:
-            return None
-        why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one: {event.why}"
-        failed = SampleResult.of_error(sample, [head.name for head in job.heads], why)
-        return Records((failed,), RunStats(samples=1))
+        if (sample := chunks.lost(chunk, event.with_node)) is None:
+            return Records((), RunStats())
+        why = f"{ATTEMPTS} workers died while they evaluated this sample, the last one on {host}: {event.why}"
+        failed_sample = SampleResult.of_error(sample, [head.name for head in flight.run.job.heads], why)
+        return Records((failed_sample,), RunStats(samples=1))
 
-    def _free(self, chunks: Chunks | None = None) -> int | None:
-        """Return the worker with the fewest chunks that can take the next one, if any."""
+    def _judge(self, host: str, chunk: Chunk, results: tuple[SampleResult, ...]) -> None:
+        """Count the failures of a host, and leave one out whose failures another host has not."""
+        for result in results:
+            self._failures[host] = self._failures[host] + 1 if result.error is not None else 0
+        suspect = chunk.failed_on
+        if suspect is None or suspect in self._left_out or self._failures[suspect] < FAILURES:
+            return
+        if any(result.error is None for result in results):
+            self._leave_out(suspect, f"{self._failures[suspect]} samples in a row failed there, and not on {host}")
 
-        def allowed(flights: dict[int, _Flight]) -> bool:
-            alone = chunks is not None and chunks.next_alone
-            shared = alone or any(flight.chunk.alone for flight in flights.values())
-            return len(flights) < (1 if shared else IN_FLIGHT)
+    def _leave_out(self, host: str, why: str) -> None:
+        """Give a host nothing more. Its workers stay, since another one would be started in their place."""
+        self._left_out.add(host)
+        self._setups.pop(host, None)
+        self._say(f"{host} is left out: {why}")
 
-        free = [worker for worker, flights in self._flights.items() if allowed(flights)]
-        return min(free, key=lambda worker: len(self._flights[worker]), default=None)
-
-    def _next(self) -> tuple[list[_Flight], Event]:
-        """Wait for the next event; return it with the chunks that end with it.
+    def _next(self) -> tuple[int, list[_Flight], Event]:
+        """Wait for the next event; return its worker and the chunks that end with it.
 
         Raises:
             RateError: a worker cannot continue, or no worker can be started.
             Defect: a worker raised an unexpected exception.
         """
         worker, event = self._workers.wait()
-        if isinstance(event, Failed):
-            raise _on_host(event)
         if isinstance(event, Lost):
             lost = self._flights.pop(worker, None)
             self._replace(worker, event, loading=lost is None)
-            return list((lost or {}).values()), event
+            return worker, list((lost or {}).values()), event
+        if worker in self._loading:
+            self._loaded(worker, event)
+            return worker, [], event
+        if isinstance(event, Failed):
+            raise _on_host(event)
+        assert isinstance(event, Evaluated), "a worker loads once"
         self._failed_loads = 0  # only consecutive load failures count
-        if isinstance(event, Ready):
-            self._welcome(event)
-            self._flights[worker] = {}
-            return [], event
         ended = self._flights[worker].pop(event.number)
         for flight in self._flights[worker].values():  # the worker continues with them
             flight.began = time.monotonic()
-        return [ended], event
+        return worker, [ended], event
+
+    def _loaded(self, worker: int, event: Answer) -> None:
+        """Take in a worker that is ready; its host is left out if it cannot take part and others can, or still may."""
+        self._loading.discard(worker)
+        assert not isinstance(event, Evaluated), "a worker loads before its first chunk"
+        try:
+            if isinstance(event, Failed):
+                raise _on_host(event)
+            self._welcome(event)
+        except RateError as error:
+            host = event.host if isinstance(event, Failed) else event.setup.host
+            if not (self._flights or self._loading) or host == socket.gethostname():
+                raise
+            self._leave_out(host, str(error))
+            return
+        assert isinstance(event, Ready)
+        self._failed_loads = 0
+        self._flights[worker], self._hosts[worker] = {}, event.setup.host
+        for _ in range(0 if self._loading else self._workers.room()):
+            self._start(self._count)
+            self._count += 1
+
+    def _start(self, worker: int) -> None:
+        self._loading.add(worker)
+        self._workers.start(worker)
 
     def _replace(self, worker: int, lost: Lost, loading: bool) -> None:
-        self._failed_loads += loading
+        self._failed_loads += loading and not lost.with_node
         if self._failed_loads >= LOADS:
             raise BackendError(
                 f"{LOADS} workers died while they loaded the model, the last one {lost.why}; "
                 f"{self._count} of them may need more memory than there is: use fewer --workers"
             )
-        self._workers.start(worker)
+        self._say(f"a worker {lost.why}; another one is started")
+        self._start(worker)
 
     def _welcome(self, ready: Ready) -> None:
+        chosen = (self.backend, self.precision) if self.backend else (ready.backend, ready.precision)
+        self._check(ready.setup, chosen[0])
+        if chosen != (ready.backend, ready.precision):
+            raise BackendError(
+                f"one worker opened {' '.join(chosen)} and another, on {ready.setup.host}, {ready.backend} "
+                f"{ready.precision} ({'; '.join(ready.notices) or 'nothing was passed over'}); a run has one backend: "
+                "name it with --backend and --precision, or use fewer --workers"
+            )
         if not self.backend:
             self.backend, self.precision, self.notices = ready.backend, ready.precision, ready.notices
             self._setup = replace(self._setup, versions=ready.setup.versions | self._setup.versions)
-        self._check(ready.setup)
         self._setups[ready.setup.host] = ready.setup
-        if (self.backend, self.precision) != (ready.backend, ready.precision):
-            raise BackendError(
-                f"one worker opened {self.backend} {self.precision} and another {ready.backend} {ready.precision} "
-                f"({'; '.join(ready.notices) or 'nothing was passed over'}); a run has one backend: name it with "
-                "--backend and --precision, or use fewer --workers"
-            )
 
-    def _check(self, there: Setup) -> None:
+    def _check(self, there: Setup, backend: str) -> None:
         """Refuse a host whose rows of the jobs so far would be others."""
-        if (said := self._setup.difference(there, self.backend, self._libraries)) is not None:
+        if (said := self._setup.difference(there, backend, self._libraries)) is not None:
             raise UsageError(
                 f"the worker on {there.host} has {said}, and its rows would be others; install the versions of "
                 f"{self._setup.host} there"

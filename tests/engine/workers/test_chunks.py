@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rate.engine.workers.pool import Chunk, Chunks
+from rate.engine.workers.chunks import Chunk, Chunks
 from rate.runs.parts import PART_ROWS
 from rate.types import Sample
 
@@ -60,9 +60,30 @@ def test_a_chunk_that_shared_its_worker_is_not_blamed_for_the_death() -> None:
     chunks = Chunks(samples(2), 2, 1)
     both = [chunks.next(), chunks.next()]
     assert [chunks.lost(chunk) for chunk in both if chunk] == [None, None]
-    assert chunks.next_alone
+    assert chunks.returned
     again = [chunks.next(), chunks.next()]
     assert all(chunk is not None and chunk.alone for chunk in again)
+
+
+def test_a_chunk_whose_node_was_lost_is_as_good_as_new() -> None:
+    chunks = Chunks(samples(1), 1)
+    for _ in range(5):
+        chunk = chunks.next()
+        assert chunk is not None
+        assert chunks.lost(chunk, with_node=True) is None
+    assert chunks.returned == chunk
+    assert not chunk.alone
+
+
+def test_samples_that_failed_come_back_with_their_host() -> None:
+    chunks = Chunks(samples(3), 3, least=3)
+    chunk = chunks.next()
+    assert chunk is not None
+    chunks.finished(chunk, 1.0)
+    chunks.failed(chunk.samples[1:], "node7")
+    assert chunks.next() == Chunk(chunk.samples[1:], failed_on="node7")
+    assert chunks.next() is None
+    assert not chunks.are_done
 
 
 def test_chunks_take_about_their_time_and_shrink_towards_the_end() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +22,9 @@ from test_pool import DRIVER, rows_of, run_and_kill
 
 from rate.backends.fake import FakeSpec
 from rate.engine.open_runner import divided
-from rate.engine.workers.on_ray import Needs, connected, workers_that_fit
-from rate.errors import UsageError
+from rate.engine.workers.on_ray import Needs, largest
+from rate.engine.workers.ray_cluster import ADDRESS, address_of, connected
+from rate.errors import ConfigError, UsageError
 from rate.execution import Execution
 from rate.runs.run_document import read_run
 
@@ -59,18 +62,18 @@ def test_actors_and_drivers_that_are_killed_lose_nothing(
 
 
 def test_the_embedded_one_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It listens on loopback, asks for a token, and joins no cluster that only the environment names."""
-    monkeypatch.setenv("RAY_ADDRESS", "203.0.113.7:6379")
-    said: list[str] = []
-    with connected(None, said.append) as found:
+    """It listens on loopback, asks for a token, and refuses a worker for which this machine is too small."""
+    monkeypatch.delenv(ADDRESS, raising=False)
+    with connected(None) as (found, joined):
+        assert not joined
         assert [node["NodeManagerAddress"] for node in found.nodes()] == ["127.0.0.1"]
         sockets = list(listening(os.getpid()))
         assert len(sockets) >= 3, "those of Ray are found"
         assert {address for address in sockets if not address.is_loopback} == set()
         assert os.environ["RAY_AUTH_MODE"] == "token"
-        assert "RAY_ADDRESS" not in os.environ
-    assert os.environ["RAY_ADDRESS"] == "203.0.113.7:6379"
-    assert "--runner ray://203.0.113.7:6379" in said[0]
+        refused = r"a worker needs 1000 CPU, and no node has that; the largest of 1 has \d+ CPU and .* GiB of memory"
+        with pytest.raises(UsageError, match=refused), divided(Execution(runner="ray", threads=1000)):
+            pass
 
 
 def listening(owner: int) -> Iterator[IPv4Address | IPv6Address]:
@@ -105,14 +108,55 @@ def stats() -> Iterator[Path]:
 
 
 @pytest.mark.slow
+def test_a_signal_ends_the_command_with_its_own_code_and_its_own_lines(trained, tmp_path: Path) -> None:
+    """Ray has a handler of its own for SIGTERM, and prints of lost workers."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), "--split", "test"]
+    command += ["--masks", "100000", "--out", str(out), "--runner", "ray", "--workers", "1", "--log-json"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ended:
+        while not (out / "run.json").exists():
+            assert ended.poll() is None
+            time.sleep(0.1)
+        ended.send_signal(signal.SIGTERM)
+        shown, said = ended.communicate(timeout=60)
+    assert ended.returncode == 130, said
+    assert not shown
+    assert [json.loads(line)["message"] for line in said.splitlines()][-1] == "interrupted"
+    assert read_run(out).status == "partial"
+
+
+@pytest.mark.slow
+def test_a_head_that_is_lost_ends_the_command_with_its_code(trained, tmp_path: Path) -> None:
+    """Ray itself would end the process with code 1 after 60 seconds."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "rate", "eval", str(trained.artifact), str(trained.manifest), "--split", "test"]
+    command += ["--masks", "100000", "--out", str(out), "--workers", "1", "--threads", "1", "--runner"]
+    with (
+        tempfile.TemporaryDirectory(prefix="r") as folder,
+        foreign_head(Path(folder), tmp_path) as (address, environment),
+        subprocess.Popen([*command, f"ray:{address}"], env=environment, stderr=subprocess.PIPE, text=True) as ended,
+    ):
+        while not (out / "run.json").exists():
+            assert ended.poll() is None
+            time.sleep(0.1)
+        [head] = [path.parent for path in stats() if is_named(path.parent, "gcs_server", folder)]
+        os.kill(int(head.name), signal.SIGKILL)
+        _, said = ended.communicate(timeout=200)
+    assert ended.returncode == 4, said
+    assert "the head of the Ray cluster at " in said
+    assert "run the same command again" in said
+
+
+@pytest.mark.slow
 def test_a_foreign_cluster_is_joined_when_it_is_named_and_left_alone_otherwise(image_set, tmp_path: Path) -> None:
     manifest, seen = image_set(12), tmp_path / "seen"
     seen.mkdir()
     evaluate(job(manifest), FakeSpec(light), tmp_path / "alone")
     # A folder with a short name: Ray puts sockets there.
     with tempfile.TemporaryDirectory(prefix="r") as folder, foreign_head(Path(folder), seen) as (address, environment):
-        [raylet] = [path.parent.name for path in stats() if is_raylet(path.parent, folder)]
-        for name, runner, joins in (("private", "ray", False), ("joined", f"ray://{address}", True)):
+        [raylet] = [path.parent.name for path in stats() if is_named(path.parent, "raylet", folder)]
+        for name, runner, joins in (("private", "ray", False), ("joined", f"ray:{address}", True)):
             drive(manifest, tmp_path / name, runner, environment)
             assert rows_of(tmp_path / name) == rows_of(tmp_path / "alone")
             assert (seen / f"child-of-{raylet}").exists() == joins
@@ -121,28 +165,34 @@ def test_a_foreign_cluster_is_joined_when_it_is_named_and_left_alone_otherwise(i
         )
 
 
-def is_raylet(process: Path, folder: str) -> bool:
+def is_named(process: Path, name: str, folder: str) -> bool:
     with suppress(OSError):
-        return folder in (process / "cmdline").read_text() and (process / "comm").read_text().strip() == "raylet"
+        return folder in (process / "cmdline").read_text() and (process / "comm").read_text().strip() == name
     return False
 
 
+def nodes_in(folder: Path) -> int:
+    """The number of raylets that have a socket in the folder of a cluster of this machine."""
+    return len(list(folder.glob("session_2*/sockets/raylet*")))
+
+
 @contextmanager
-def foreign_head(folder: Path, seen: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def foreign_head(folder: Path, seen: Path, cpus: int = 2) -> Iterator[tuple[str, dict[str, str]]]:
     """The address of a cluster that somebody else has started, and the environment that it was started in."""
     paths = [str(Path(__file__).parents[k]) for k in (2, 3)] + [os.environ.get("PYTHONPATH", "")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
     environment |= {"RAY_AUTH_MODE": "disabled", SEEN: str(seen), "PYTHONPATH": os.pathsep.join(paths)}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-    options = ["--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}", "--num-cpus=2"]
+    options = ["--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}", f"--num-cpus={cpus}"]
     options += ["--include-dashboard=false", f"--temp-dir={folder}", f"--object-store-memory={100 << 20}"]
     with subprocess.Popen([*command, *options], env=environment, stdout=subprocess.DEVNULL) as head:
         try:
             deadline = time.monotonic() + 120
-            while not list(folder.glob("session_2*/sockets/raylet")):
+            while not nodes_in(folder):
                 assert head.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
@@ -162,19 +212,51 @@ def drive(manifest: Path, out: Path, runner: str, environment: dict[str, str]) -
 def test_a_cluster_that_is_not_there_is_named_with_the_cure() -> None:
     with (
         pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:1.*ray start --head"),
-        divided(Execution(runner="ray://127.0.0.1:1")),
+        divided(Execution(runner="ray:127.0.0.1:1")),
     ):
         pass
 
 
 @pytest.mark.parametrize(
-    ("resources", "needs", "fitting"),
-    [({"CPU": 8.0}, Needs(2), 4), ({"CPU": 9.0, "GPU": 2.0}, Needs(1, 1), 2), ({"CPU": 1.0}, Needs(1), 1)],
+    ("node", "needs", "places"),
+    [
+        ({"CPU": 8.0}, Needs(2), 4),
+        ({"CPU": 9.0, "GPU": 2.0}, Needs(1, 1), 2),
+        ({"CPU": 1.0}, Needs(2), 0),
+        ({"CPU": 8.0, "memory": 5.0 * 2**30}, Needs(1, memory=2 << 30), 2),
+    ],
 )
-def test_as_many_workers_as_the_scarcest_resource_allows(resources: dict, needs: Needs, fitting: int) -> None:
-    assert workers_that_fit(resources, needs) == fitting
+def test_a_node_holds_as_many_workers_as_its_scarcest_resource_allows(node: dict, needs: Needs, places: int) -> None:
+    assert needs.places_on(node) == places
 
 
-def test_a_worker_that_fits_nowhere_is_refused_and_not_waited_for() -> None:
-    with pytest.raises(UsageError, match=r"needs \{'CPU': 4\} and the whole cluster has .*fewer --threads"):
-        workers_that_fit({"CPU": 2.0}, Needs(4))
+def test_the_largest_node_is_the_one_that_comes_nearest_to_a_worker() -> None:
+    few, many, gpu = {"CPU": 2.0}, {"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0}
+    assert largest([few, many, gpu], Needs(32)) is many
+    assert largest([few, many, gpu], Needs(8, 1)) is gpu
+
+
+@pytest.mark.parametrize(
+    ("runner", "variable", "address"),
+    [
+        ("ray", None, None),
+        ("ray", "head:6379", "head:6379"),
+        ("ray:auto", "head:6379", "auto"),
+        ("ray:10.0.0.5:6379", "head:6379", "10.0.0.5:6379"),
+    ],
+)
+def test_a_cluster_is_named_by_the_setting_or_by_the_variable(
+    runner: str, variable: str | None, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ADDRESS, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(ADDRESS, variable)
+    assert address_of(Execution(runner=runner).runner) == address
+
+
+def test_an_address_of_rays_client_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"ray://head:10001 is an address of Ray's client.*give ray:HOST:PORT"):
+        Execution(runner="ray://head:10001")
+    monkeypatch.setenv(ADDRESS, "http://head:8265")
+    with pytest.raises(UsageError, match=r"RAY_ADDRESS is http://head:8265.*ray job submit"):
+        address_of("ray")

@@ -37,16 +37,16 @@ from rate.config import Measurement
 from rate.engine import open_runner
 from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
-from rate.engine.job import job_from_artifact
+from rate.engine.job import Job, job_from_artifact
 from rate.engine.open_runner import divided, runner_on
 from rate.engine.outcome import Work
-from rate.engine.workers.base import Answer, Assignment, Defect, Evaluated, Failed, Ready, Setup
+from rate.engine.workers.base import Answer, Assignment, Defect, Evaluated, Event, Failed, Ready, Setup
 from rate.engine.workers.pool import Pool
 from rate.errors import ArtifactError, BackendError, ConfigError, UsageError
 from rate.execution import Execution
 from rate.runs.part_list import read_list
 from rate.runs.parts import read_rows
-from rate.runs.rows import Records, RunStats
+from rate.runs.rows import Records, RunStats, SampleResult
 from rate.runs.run_document import read_run
 from rate.version import NUMERICS
 
@@ -259,8 +259,14 @@ class Answering:
     def send(self, worker: int, assignment: Assignment) -> None:
         raise AssertionError("nothing is to be sent")
 
-    def wait(self) -> tuple[int, Answer]:
+    def wait(self) -> tuple[int, Event]:
         return 0, self.answers.pop(0)
+
+    def away(self) -> tuple[int, ...]:
+        return (0, 1)
+
+    def room(self) -> int:
+        return 0
 
 
 class Idle(Answering):
@@ -272,7 +278,7 @@ class Idle(Answering):
 
     def send(self, worker: int, assignment: Assignment) -> None:
         self.sent.append(assignment)
-        self.answers.append(Evaluated(assignment.number, Records((), RunStats())))
+        self.answers.append(Evaluated(assignment.number, Records((), RunStats(rows=1))))
 
 
 def test_a_worker_begins_the_next_run_before_the_last_samples_of_one_are_done(image_set) -> None:
@@ -317,6 +323,84 @@ def test_libraries_that_read_images_are_compared_when_a_job_uses_them(image_set)
         asked = job(manifest, **changes)
         with Pool(Answering(there), 1) as pool, pytest.raises(UsageError, match=f"node7 has {library} 0.1.0 instead"):
             next(pool.run(asked, asked.samples))
+
+
+class TwoHosts:
+    """A worker on each of two hosts; samples whose ids are ``failing`` fail there. The first one is the faster one."""
+
+    def __init__(self, *failing: set[str]) -> None:
+        self.failing, self.sent = failing, ([], [])
+        self.lead = 8  # samples of the first worker before the second one is ready
+        self.events: list[tuple[int, Event]] = [(k, Ready("fake", "f32", setup(f"node{k}"))) for k in range(2)]
+
+    def __enter__(self) -> TwoHosts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def start(self, worker: int) -> None:
+        pass
+
+    def away(self) -> tuple[int, ...]:
+        return (0, 1)
+
+    def room(self) -> int:
+        return 0
+
+    def send(self, worker: int, assignment: Assignment) -> None:
+        ids = [sample.id for sample in assignment.samples]
+        self.sent[worker].extend(ids)
+        rows = [{"id": one, "error": f"no {one}" if one in self.failing[worker] else None} for one in ids]
+        records = Records(tuple(SampleResult((row,)) for row in rows), RunStats(samples=len(rows), rows=len(rows)))
+        self.events.append((worker, Evaluated(assignment.number, records)))
+
+    def wait(self) -> tuple[int, Event]:
+        if len(self.events) > 1 and len(self.sent[0]) < self.lead:
+            return self.events.pop(next((k for k, event in enumerate(self.events) if event[0] == 0), 0))
+        return self.events.pop(0)
+
+
+def evaluated_by(workers: TwoHosts, one: Job, said: list[str]) -> dict[str, str | None]:
+    with Pool(workers, 2, said.append) as pool:
+        done = list(pool.run(one, one.samples))
+    results = [result for records in done for result in records.records]
+    assert sum(records.stats.samples for records in done) == len(results) == len({result.id for result in results})
+    return {result.id: result.error for result in results}
+
+
+def test_a_host_where_everything_fails_is_left_out_and_costs_nothing(image_set) -> None:
+    """As one without the images: failing fast, it takes most samples, and all of them are evaluated elsewhere."""
+    one, said = job(image_set(60)), list[str]()
+    ids = {sample.id for sample in one.samples}
+    workers = TwoHosts(ids, set())
+    assert evaluated_by(workers, one, said) == dict.fromkeys(ids)
+    [told] = said
+    assert "node0 is left out" in told
+    assert "in a row failed there, and not on node1" in told
+
+
+def test_samples_that_fail_on_every_host_have_failed(image_set) -> None:
+    one, said = job(image_set(60)), list[str]()
+    ids = {sample.id for sample in one.samples}
+    workers = TwoHosts(ids, ids)
+    assert evaluated_by(workers, one, said) == {name: f"no {name}" for name in ids}
+    assert sorted(workers.sent[0]) == sorted(workers.sent[1]) == sorted(ids), "each was tried once on each"
+    assert not said
+
+
+def test_a_host_that_fails_now_and_then_stays(image_set) -> None:
+    one, said = job(image_set(60)), list[str]()
+    assert not any(evaluated_by(TwoHosts({f"s{k}" for k in range(0, 60, 3)}, set()), one, said).values())
+    assert not said
+
+
+def test_a_host_that_cannot_take_part_is_left_out_if_another_can(image_set) -> None:
+    one, said, workers = job(image_set(4)), list[str](), TwoHosts(set(), set())
+    workers.events[0] = 0, Failed(ArtifactError("no artifact"), "node0")
+    assert len(evaluated_by(workers, one, said)) == 4
+    assert said == ["node0 is left out: on node0: no artifact"]
+    assert not workers.sent[0]
 
 
 def test_an_error_of_another_host_names_it() -> None:
