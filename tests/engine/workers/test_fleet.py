@@ -1,0 +1,132 @@
+"""Raylets of this machine as the nodes of a cluster: 2,000 samples, while actors, nodes and the driver are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from function_models import BAD, KILL, evaluate, job, light
+from test_on_ray import foreign_head, nodes_in, stats
+from test_pool import rows_of
+
+from rate.backends.fake import FakeSpec
+from rate.errors import RateError
+from rate.runs.run_document import read_run
+
+if find_spec("ray") is None:
+    pytest.skip("Ray is not installed: nothing of a cluster is tested", allow_module_level=True)
+
+DRIVER = """
+import sys
+from functools import partial
+from pathlib import Path
+from function_models import job, of_node, open_spec
+from rate.backends.fake import FakeSpec
+from rate.engine.evaluate import evaluate
+from rate.engine.open_runner import divided, runner_on
+
+if __name__ == "__main__":
+    manifest, out, runner = sys.argv[1:]
+    one, say = job(manifest, runner=runner, threads=1, masks=20), partial(print, file=sys.stderr, flush=True)
+    with divided(one.execution, say) as division:
+        with runner_on(division, partial(open_spec, FakeSpec(of_node)), say) as runner:
+            evaluate(one, runner, Path(out), part_rows=64)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_nodes_come_and_go_gives_the_rows_of_one_process(image_set, tmp_path: Path) -> None:
+    images, out, deaths = image_set(50), tmp_path / "run", tmp_path / "deaths"
+    lines = images.read_text().splitlines()
+    rows = [line.replace("s", f"s{k}-", 1) for k in range(40) for line in lines[1:]]
+    manifest = images.with_name("many.csv")
+    manifest.write_text("\n".join([lines[0], *rows]) + "\n")
+    deaths.mkdir()
+    evaluate(job(manifest, masks=20), FakeSpec(light), tmp_path / "alone")
+    with (
+        tempfile.TemporaryDirectory(prefix="r") as folder,
+        foreign_head(Path(folder), tmp_path, cpus=0) as (address, environment),
+        driver(manifest, out, address, environment) as (first, said),
+    ):
+        environment[KILL] = str(deaths)
+        until(lambda: "waiting for a worker" in said.read_text(), first)
+        with node(address, environment), node(address, environment) as lost:
+            until(lambda: parts(out) > 2, first)
+            (deaths / "once").touch()
+            until(lambda: not (deaths / "once").exists(), first)
+            before = parts(out)
+            kill(lost)
+            until(lambda: parts(out) > before + 1, first)
+            first.kill()
+            first.wait()
+            assert read_run(out).status == "running"
+            known = nodes_in(Path(folder))
+            with node(address, environment | {BAD: "1"}) as bad:
+                until(lambda: nodes_in(Path(folder)) > known, bad)
+                with driver(manifest, out, address, environment) as (second, told):
+                    assert second.wait(600) == 0
+    assert read_run(out).status == "complete"
+    assert rows_of(out) == rows_of(tmp_path / "alone")
+    assert "is left out: " in told.read_text()
+
+
+@contextmanager
+def driver(
+    manifest: Path, out: Path, address: str, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A run in a process of its own, and the file of what it says."""
+    script, said = out.parent / "driver.py", out.parent / f"said-{time.monotonic_ns()}"
+    script.write_text(DRIVER)
+    command = [sys.executable, str(script), str(manifest), str(out), f"ray:{address}"]
+    with said.open("wb") as file, subprocess.Popen(command, env=environment, stderr=file) as process:
+        try:
+            yield process, said
+        finally:
+            process.kill()
+
+
+@contextmanager
+def node(address: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A node of one core that joins the cluster."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    options = [f"--address={address}", "--num-cpus=1", f"--object-store-memory={100 << 20}", "--disable-usage-stats"]
+    command = [ray, "start", "--block", *options]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it has started, as when a machine is lost."""
+    parents = {int(path.parent.name): int(path.read_text().rpartition(")")[2].split()[1]) for path in stats()}
+    family = {process.pid}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def parts(out: Path) -> int:
+    with suppress(RateError, OSError):
+        return len(read_run(out).parts)
+    return 0
+
+
+def until(happened: Callable[[], bool], running: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 600
+    while not happened():
+        assert running.poll() is None, "it has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
