@@ -17,6 +17,7 @@ from rate.config import FIXED_MASKS, Measurement
 from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.methods import KEEP
+from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
@@ -64,7 +65,7 @@ def _lists_fields(*kinds: type[Any]) -> Callable[[F], F]:
     return listed
 
 
-@_lists_fields(Measurement, Execution)
+@_lists_fields(Reading, Measurement, Execution)
 def evaluate(
     artifact: str | Path,
     data: str | Path,
@@ -78,8 +79,8 @@ def evaluate(
 
     ``data`` is a manifest, Parquet files with images, or tar shards.
 
-    ``settings`` are the fields of `rate.config.Measurement` and `rate.execution.Execution`. Without ``out`` the run
-    folder is temporary and is deleted when the function returns.
+    ``settings`` are the fields of `rate.reading.Reading`, `rate.config.Measurement` and `rate.execution.Execution`.
+    Without ``out`` the run folder is temporary and is deleted when the function returns.
 
     ``progress`` receives the state of the run after every batch: of its rows, then of the maps that are drawn where
     swaps decide.
@@ -97,9 +98,9 @@ def evaluate(
     from rate.engine.job import job_from_artifact
     from rate.engine.open_runner import open_runner
 
-    execution, measurement = _divided(settings, Execution, Measurement)
+    execution, measurement, reading = _divided(settings, Execution, Measurement, Reading)
     loaded = load_artifact(Path(artifact))
-    job = job_from_artifact(loaded, data, split, measurement, execution)
+    job = job_from_artifact(loaded, data, split, measurement, execution, reading)
     notices: list[str] = []
 
     def say(text: str) -> None:
@@ -115,7 +116,7 @@ def evaluate(
     return dataclasses.replace(summary, notices=tuple(notices))
 
 
-@_lists_fields(Measurement, Execution)
+@_lists_fields(Reading, Measurement, Execution)
 def explain(
     artifact: str | Path,
     image: str | Path,
@@ -133,8 +134,8 @@ def explain(
     pictures as ``fill``, swaps of the object and the rest with these decide, and the map is a picture alone.
     ``label`` is the class that is explained, by default the predicted one.
 
-    ``settings`` are the fields of `rate.config.Measurement` and `rate.execution.Execution`. With ``out`` the picture is
-    written there; `Explanation.document` has the figures, and `str` says them.
+    ``settings`` are the fields of `rate.reading.Reading`, `rate.config.Measurement` and `rate.execution.Execution`.
+    With ``out`` the picture is written there; `Explanation.document` has the figures, and `str` says them.
 
     Raises:
         UsageError: the image or the other pictures cannot be used, or the artifact lacks the head or the class.
@@ -149,9 +150,10 @@ def explain(
         picture_form(Path(out))
     fill = str(settings.get("fill", "auto"))
     usual = {"masks": FIXED_MASKS, "verdict": one_image.usual_verdict(fill)}
-    execution, measurement = _divided(usual | settings | {"fill": fill}, Execution, Measurement)
+    execution, measurement, reading = _divided(usual | settings | {"fill": fill}, Execution, Measurement, Reading)
     asked = one_image.measurement_of_one(measurement)
-    question = one_image.Question(Path(image), tuple(boxes), None if mask is None else Path(mask), label, head)
+    where = None if mask is None else Path(mask)
+    question = one_image.Question(Path(image), tuple(boxes), where, label, head, reading)
     loaded = load_artifact(Path(artifact))
     with open_backend(loaded, execution, asked.form, logging.getLogger("rate").warning) as backend:
         explanation = one_image.explain(loaded, backend, question, asked, execution)

@@ -76,6 +76,15 @@ class Stamp(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class MaskValues:
+    """What the values of a mask mean for one class. A range (low, high) holds both of its ends."""
+
+    object: tuple[tuple[int, int], ...] | None = None  # None = every value but 0 and the ignored ones
+    ignored: tuple[tuple[int, int], ...] = ()  # of neither side
+    largest: bool = False  # the region is the largest connected part of the mask, or the largest box, instead of all
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One row of an evaluation set, not decoded yet.
 
@@ -86,7 +95,7 @@ class Sample:
     label: str
     image: str  # absolute path, fsspec URL, or a place in a container; see rate.data.storage.location
     boxes: tuple[Box, ...] | None = None
-    mask: str | None = None  # a location like that of the image; non-zero pixels are the object
+    mask: str | None = None  # a location like that of the image
     group: str | None = None  # the slice of the set for which metrics are reported and gated
     cluster: str | None = None  # samples of one cluster are similar, and one unit of intervals and tests
     row: int = 0  # 1-based data row of the manifest, for messages
@@ -95,6 +104,7 @@ class Sample:
     content: bytes | None = field(
         default=None, compare=False, repr=False
     )  # digest of image and mask, once they are read
+    values: MaskValues | None = None  # None: every pixel of a mask but 0 is the object, and every box
 
     @property
     def version(self) -> str | None:
@@ -146,7 +156,19 @@ class Prepared:
     sample: Sample
     picture: Picture
     region: Region
+    ignored: Region | None = None  # pixels of neither the region nor the rest; None = there are none
     shuffled: bool = False  # whether boxes, mask and region are those of another sample
+
+    @property
+    def counted(self) -> Region:
+        """The pixels of the region and the rest."""
+        return np.ones_like(self.region) if self.ignored is None else ~self.ignored
+
+    @property
+    def area(self) -> float:
+        """The share of the region in region and rest; 0 where all pixels are ignored."""
+        pixels = self.region.size if self.ignored is None else self.region.size - int(self.ignored.sum())
+        return int(self.region.sum()) / pixels if pixels else 0.0
 
 
 GRID, INSIDE, OUTSIDE = 0, 1, 2

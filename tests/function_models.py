@@ -27,6 +27,7 @@ from rate.engine.open_runner import divided, runner_on
 from rate.engine.verdicts.prediction import Head
 from rate.execution import Execution
 from rate.kernels.separable import Perturbation, rise
+from rate.reading import USUAL, Reading
 from rate.runs.summary import Summary
 from rate.types import Float32
 
@@ -132,13 +133,14 @@ def job(
     shard: str = "1/1",
     heads: tuple[Head, ...] = HEADS,
     geometry: Geometry = GEOMETRY,
+    reading: Reading = USUAL,
     **settings: object,
 ) -> Job:
     """All samples of a manifest, 40 masks each; ``settings`` are fields of `Measurement` and `Execution`."""
     given = {k: v for k, v in settings.items() if k in MEASURED}
     measurement = Measurement(**(given if "verdict" in given else {"masks": 40, "grid": 4} | given))
     draw = BankDraw(bank_size(measurement), measurement.seed)
-    found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard), draw)
+    found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard), draw, reading)
     executed = {"batch": 8, "limit": limit, "shard": shard, "max_errors": 1000.0}
     executed |= {"save_maps": 0} if measurement.verdict == "swap" else {}
     return Job(
@@ -152,6 +154,7 @@ def job(
         origin={"artifact": None, "data": str(manifest), "split": None, "limit": limit, "shard": shard},
         available=found.available,
         bank=draw.bank(decoder(measurement, geometry)) if measurement.with_pictures else NO_BANK,
+        ignoring=reading.mask_ignore is not None,
         shuffled=0.4 if shuffled_share(measurement, found.available) else 0.0,  # more than of a set of a usual size
     )
 

@@ -9,9 +9,11 @@ import typer
 
 from rate.backends.process import usable_cores
 from rate.cli.console import Steps, notice, print_json, say
+from rate.cli.options import Shown, with_settings
 from rate.errors import DataError
 from rate.files import read_text
 from rate.outputs import require_output, write_output
+from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.data.make.check import CheckReport
@@ -50,9 +52,12 @@ def pack(
 
 
 @app.command("check")
+@with_settings
 def check(
     data: Annotated[str, typer.Argument(help=_DATA)],
+    *,
     split: Annotated[str | None, typer.Option(help="Look at the files of this split only.")] = None,
+    reading: Annotated[Reading, Shown()],
     classes: Annotated[Path | None, typer.Option(help="Names that labels must be among, one a line.")] = None,
     no_decode: Annotated[
         bool, typer.Option("--no-decode", help="Only see that files are there, do not decode them.")
@@ -70,7 +75,7 @@ def check(
         require_output("--classes-out", classes_out)
 
     names = None if classes is None else _class_names(classes)
-    report = check_manifest(data, split=split, classes=names, decode=not no_decode, threads=threads)
+    report = check_manifest(data, split=split, classes=names, decode=not no_decode, reading=reading, threads=threads)
     if as_json:
         print_json(report)
     else:

@@ -17,6 +17,7 @@ from rate.config import Measurement
 from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.option import Settings, option
+from rate.reading import Reading
 from rate.runs.folder import refuse_foreign
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
 
-_MEASURE, _EXECUTE, _OUTPUT = "What is measured", "How it is carried out", "Output"
+_READ, _MEASURE = "How the set is read", "What is measured"
+_EXECUTE, _OUTPUT = "How it is carried out", "Output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run resumes in it.")],
     config: Config = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split.")] = None,
+    reading: Annotated[Reading, Shown(_READ)],
     measurement: Annotated[Measurement, Shown(_MEASURE)],
     corrupt: Annotated[
         str | None,
@@ -93,7 +96,7 @@ def evaluate(
     if corruptions:
         measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
     loaded = load_artifact(artifact)
-    job = job_from_artifact(loaded, data, split, measurement, execution)
+    job = job_from_artifact(loaded, data, split, measurement, execution, reading)
     if corruptions:
         print_grid(_run_grid(loaded, job, out, corruptions), as_json)
     elif dry_run:

@@ -15,6 +15,7 @@ from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.methods import DEFAULT, METHODS
 from rate.outputs import require_output
+from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.types import Box
@@ -43,6 +44,7 @@ def explain(
     ] = "auto",
     saliency: Annotated[str, typer.Option(help=_WITH_MASKS)] = DEFAULT,
     masks: Annotated[int, typer.Option(help="Masks of the map (rise, rise-tokens).")] = FIXED_MASKS,
+    reading: Annotated[Reading, Shown()],
     measurement: Annotated[Measurement, Shown(only=("fills", "seed"))],
     execution: Annotated[Execution, Shown(only=("threads", "device"))],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -57,7 +59,8 @@ def explain(
     picture_form(out)
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
-    question, asked = engine.Question(image, _boxes(boxes), mask, label, head), engine.measurement_of_one(measurement)
+    question = engine.Question(image, _boxes(boxes), mask, label, head, reading)
+    asked = engine.measurement_of_one(measurement)
     loaded = load_artifact(artifact)
     with (
         open_backend(loaded, execution, asked.form, notice) as backend,

@@ -10,7 +10,9 @@ import typer
 
 from rate.cli.console import notice, say
 from rate.cli.data import counted, counts_text
+from rate.cli.options import Shown, with_settings
 from rate.errors import ConfigError
+from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.data.make.index import ManifestReport
@@ -30,8 +32,10 @@ Synsets = Annotated[bool, typer.Option("--synsets", help="Name the classes by th
 
 
 @app.command("folder")
+@with_settings
 def index_folder(
     images: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.")],
+    *,
     out: Out,
     masks: Annotated[
         Path | None, typer.Option(help="Folder of masks in the same structure; not zero = object.")
@@ -40,11 +44,12 @@ def index_folder(
     mask_pattern: Annotated[
         str, typer.Option(help="Name of an image's mask: {stem} = its name without suffix, {name} = with it.")
     ] = "{stem}.png",
+    reading: Annotated[Reading, Shown()],
 ) -> None:
     """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks."""
     from rate.data.make import index
 
-    _say(index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits))
+    _say(index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits, reading=reading))
 
 
 @app.command("coco")

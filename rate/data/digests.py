@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +38,17 @@ class SetDigest:
 
 
 def sample_digest(sample: Sample, folder: Folder) -> bytes:
-    """Compute the sha256 of a sample's id, label, image, region and group, and of the versions of remote objects.
+    """Compute the sha256 of a sample: id, label, image, region, what its values mean, group, cluster, remote versions.
 
     Files count by their paths relative to ``folder``.
     """
     mask = None if sample.mask is None else _place(sample.mask, folder)
     image = _place(sample.image, folder)
     versions = tuple((one.size, one.version) for one in (sample.image_stamp, sample.mask_stamp) if one and one.version)
-    line = ascii((sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster, *versions))
+    meaning = () if sample.values is None else (astuple(sample.values),)  # absent, it leaves the digest as it was
+    line = ascii(
+        (sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster, *versions, *meaning)
+    )
     return hashlib.sha256(line.encode("ascii")).digest()
 
 

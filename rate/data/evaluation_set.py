@@ -18,6 +18,7 @@ from rate.data.pins import Pin, is_unpinned, pin_of, pinned, unpinned_notice, wi
 from rate.data.set_faults import BoxUnits
 from rate.data.storage.local_file import CURE
 from rate.errors import ConfigError, DataError, SetChanged
+from rate.reading import USUAL, Reading
 from rate.types import Sample
 
 _WORD = (1 << 64) - 1
@@ -145,6 +146,7 @@ class EvaluationSet:
     labels: frozenset[str]  # labels of all samples up to the limit
     digest: str  # order-independent digest of all samples up to the limit; see `SetDigest`
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
+    reading: Reading = USUAL
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -165,7 +167,7 @@ class EvaluationSet:
             SetChanged: a row is no longer what it was when it was first read.
         """
         folder, number = folder_of(self.data), 0
-        for parsed in open_rows(self.data):
+        for parsed in open_rows(self.data, self.reading):
             sample = parsed.sample
             if sample is not None and self.split not in (None, parsed.split):
                 continue
@@ -187,6 +189,7 @@ def read_evaluation_set(
     limit: int | None = None,
     shard: Shard = WHOLE,
     draw: BankDraw | None = None,
+    reading: Reading = USUAL,
 ) -> EvaluationSet:
     """Read and validate a whole source before any work; images and masks need not exist yet.
 
@@ -198,6 +201,7 @@ def read_evaluation_set(
         limit: use this number of first rows of the split.
         shard: use the rows of one part.
         draw: is offered every used row of all parts.
+        reading: what the values of masks mean.
 
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
@@ -205,7 +209,7 @@ def read_evaluation_set(
     totals, first, total, folder, units = _Totals(), FirstReading(), SetDigest(), folder_of(data), BoxUnits()
     labels: set[str] = set()
     size = unpinned = 0
-    for sample in pinned(totals.chosen(open_rows(data), split, limit)):
+    for sample in pinned(totals.chosen(open_rows(data, reading), split, limit)):
         labels.add(sample.label)
         if draw is not None:
             draw.add(sample)
@@ -221,7 +225,7 @@ def read_evaluation_set(
         raise DataError(f"{data}: {wrong}")
     notices = notices_of(data, totals.splits, split) + unpinned_notice(data, unpinned, len(first))
     chosen = (split, limit, shard, size, totals.available)
-    return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, first)
+    return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, reading, first)
 
 
 @dataclass(slots=True)

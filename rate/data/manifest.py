@@ -16,8 +16,10 @@ from pathlib import Path
 from rate.credentials import without_credentials
 from rate.data.digests import SetDigest, sample_digest
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, read_rows, short
+from rate.data.mask_table import with_mask_values
 from rate.data.storage.location import Folder
 from rate.errors import DataError
+from rate.reading import USUAL
 from rate.types import Box, Sample, Stamp
 
 SHOWN_PROBLEMS = 20
@@ -68,7 +70,7 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
     samples: list[Sample] = []
     problems: list[Problem] = []
     splits: Counter[str | None] = Counter()
-    for parsed in without_duplicates(parse_rows(path)):
+    for parsed in without_duplicates(with_mask_values(parse_rows(path), str(path), USUAL)):
         problems.extend(parsed.problems)
         splits[parsed.split] += 1
         if parsed.sample is not None and split in (None, parsed.split):

@@ -11,8 +11,10 @@ from rate.credentials import without_credentials
 from rate.data.formats.parquet_images import is_image_table, parquet_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
+from rate.data.mask_table import with_mask_values
 from rate.data.storage.location import Folder
 from rate.errors import DataError
+from rate.reading import USUAL, Reading
 
 MAX_CONTAINERS = 100_000
 """The largest number of files that a pattern may match."""
@@ -22,17 +24,23 @@ _MAGIC = re.compile(r"[*?\[]")
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4")
 
 
-def open_rows(data: str) -> Iterator[ParsedRow]:
+def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
     """Yield every row of DATA, valid or not, without keeping rows in memory.
 
     Args:
         data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet with image bytes): a path, a pattern
             (`shards/{000..099}.tar`, `shards/*.tar`), or an fsspec URL of either.
+        reading: what the values of masks mean.
 
     Raises:
         DataError: the source is missing, of another kind, or cannot be read as a whole. Problems of the name are raised
             at once, others during the iteration.
+        ConfigError: what should say which values of masks mean what does not.
     """
+    return with_mask_values(_rows(data), data, reading)
+
+
+def _rows(data: str) -> Iterator[ParsedRow]:
     files = expand(data)
     kind = _kind(data, files)
     if kind == ".tar":

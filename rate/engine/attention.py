@@ -120,7 +120,7 @@ def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Fl
     maps = Maps(full, np.zeros(1), lambda: full)
     head_evidence = HeadEvidence(
         evidence={kind: evidence(maps, kind)[0] for kind in EVIDENCE_KINDS},
-        bounds=stored_bounds(bounds(prepared.region, len(relevance))),
+        bounds=stored_bounds(bounds(prepared.region, len(relevance), prepared.ignored)),
         forwards=1,
         settled="fixed",
         as_published=_is_as_published(job.measurement),

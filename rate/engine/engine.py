@@ -42,9 +42,12 @@ SMALLER = 4
 
 
 def slots_of(job: Job) -> int:
-    """Return the number of slots that a job needs: for full batches of images, for fills, and for own mean colours."""
+    """Return the number of slots that a job needs: for full batches of images, for fills, and for what stands beside an
+    image, which is its own mean colour, or itself with the region that is taken from its rest.
+    """
     images = image_slots(job)
-    return images + job.fills + (images if job.measurement.fill == "own" else 0)
+    beside = job.measurement.fill == "own" or (job.ignoring and job.measurement.verdict == "swap")
+    return images + job.fills + (images if beside else 0)
 
 
 def image_slots(job: Job) -> int:
@@ -59,19 +62,19 @@ class Engine:
         """Take the slots from ``first_slot`` on, where engines share them; ``fills`` of None are loaded."""
         self._job, self._backend, self._first_slot = job, backend, first_slot
         self._images = image_slots(job)
-        self._to_mean = self._images + job.fills  # number of slots from an image to its mean colour
+        self._beside = self._images + job.fills  # number of slots from an image to what stands beside it
         # Below f32 a logit may depend on the size of its batch, and the rows of the last batch depend on the order.
         padded = backend.precision != "f32"
         self._scheduler = Scheduler(job.execution.batch, self._images, first_slot, padded)
         self.fills = load_fills(job, backend, first_slot + self._images) if fills is None else fills
         reader = Reader(job.heads, job.measurement, self.fills.logits)
         self._instrument: Instrument = (
-            SwapInstrument(job, reader, self.fills)
+            SwapInstrument(job, reader, self.fills, self._beside)
             if job.measurement.verdict == "swap"
-            else MapInstrument(job, reader, self.fills, self._to_mean)
+            else MapInstrument(job, reader, self.fills, self._beside)
         )
         self._estimator = Estimator(reader, job.stopping)
-        self._shuffle = Shuffle(job.bank, job.shuffled, self.fills.regions)
+        self._shuffle = Shuffle(job.bank, job.shuffled, self.fills)
         self._in_flight: deque[tuple[BatchPlan, Pending]] = deque()
 
     def reading(self, samples: Iterable[Sample], read: Callable[[Sample], Prepared] | None = None) -> Prefetch:
@@ -120,11 +123,13 @@ class Engine:
             if isinstance(prepared, Outcome):
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
-            cut = self._instrument.cut(prepared)
-            self._backend.put(slot, prepared.picture, cut)
+            cuts = self._instrument.cuts(prepared)
+            self._backend.put(slot, prepared.picture, cuts[0] if cuts else None)
             if self._job.measurement.fill == "own":
-                self._backend.put(slot + self._to_mean, own_mean(prepared.picture))
-            self._estimator.begin(ticket, self._instrument.begin(prepared, slot, cut))
+                self._backend.put(slot + self._beside, own_mean(prepared.picture))
+            for cut in cuts[1:]:
+                self._backend.put(slot + self._beside, prepared.picture, cut)
+            self._estimator.begin(ticket, self._instrument.begin(prepared, slot, cuts))
         return None
 
     def _fold(self, waiting: RunStats) -> Step:
@@ -159,7 +164,7 @@ class Engine:
     def usual_rows(self) -> Rows:
         """Make a batch of perturbed rows of one image, which resembles nearly all batches of a run."""
         count = min(self._job.execution.batch, self._job.stopping.most)
-        rows = self._instrument.begin(blank(self._job.geometry.size), self._first_slot, None).rows(0, count)
+        rows = self._instrument.begin(blank(self._job.geometry.size), self._first_slot, ()).rows(0, count)
         return rows[np.resize(np.arange(count), self._job.execution.batch)]
 
 

@@ -15,7 +15,8 @@ from rate.data.bank import NO_BANK, Bank, BankDraw, folder_bank
 from rate.data.evaluation_set import Shard, read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
 from rate.data.images.geometry import Geometry
-from rate.data.images.prepare import pixel_path, prepare
+from rate.data.images.prepare import check_first_masks, pixel_path, prepare
+from rate.data.mask_table import recorded
 from rate.data.set_faults import CURE as LABEL_CURE
 from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.engine.verdicts.prediction import Head
@@ -26,6 +27,7 @@ from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.swap import ROWS_PER_FILL
 from rate.machine import COMPUTING, describe, versions
+from rate.reading import USUAL, Reading
 from rate.records import plain, schema_id
 from rate.runs.run_document import RunDocument
 from rate.types import Json, Prepared, Sample, Samples
@@ -59,6 +61,7 @@ class Job:
     patches: int | None = None  # patches per side of the artifact's token graph; None = it has none
     bank: Bank = NO_BANK  # the pictures that stand where a pixel is hidden, if the measurement asks for them
     shuffled: float = 0.0  # the share of the samples that are swapped along the region of another one, too
+    ignoring: bool = False  # whether masks may have pixels of neither side
 
     def on_backend(self, name: str) -> Job:
         """The same with the rows of a forward that are usual on that backend, unless they are given."""
@@ -193,12 +196,18 @@ def decoder(measurement: Measurement, geometry: Geometry) -> Callable[[Sample], 
 
 
 def job_from_artifact(
-    artifact: Artifact, data: Path | str, split: str | None, measurement: Measurement, execution: Execution
+    artifact: Artifact,
+    data: Path | str,
+    split: str | None,
+    measurement: Measurement,
+    execution: Execution,
+    reading: Reading = USUAL,
 ) -> Job:
     """Read the samples once, and check that they fit the artifact.
 
     Raises:
-        DataError: the data cannot be used, or none of its labels is a class of the artifact.
+        DataError: the data cannot be used, none of its labels is a class of the artifact, or the first of its masks are
+            index maps without a word of what they mean.
         ConfigError: there are too few masks for any verdict, or the corruption is unknown.
         MissingExtra: a corruption is requested and its library is not installed.
     """
@@ -206,7 +215,9 @@ def job_from_artifact(
     said = _check_corruption(measurement, artifact.geometry)
     draw = BankDraw(bank_size(measurement), measurement.seed)
     offered = draw if measurement.fill == "pictures" else None
-    chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard), offered)
+    reading = recorded(str(data), reading)
+    chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard), offered, reading)
+    check_first_masks(chosen)
     heads = heads_of(artifact)
     said += _check_labels(chosen.labels, heads, data)
     origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
@@ -219,12 +230,13 @@ def job_from_artifact(
         execution=execution,
         weights=artifact.digest,
         data=chosen.digest,
-        origin=origin | {"shard": execution.shard},
+        origin=origin | {"shard": execution.shard, "reading": reading.to_json()},
         available=chosen.available,
         notices=chosen.notices + said + tuple(f"not in the bank of pictures: {text}" for text in bank.skipped),
         patches=artifact.patches,
         bank=bank,
         shuffled=shuffled_share(measurement, min(chosen.available, execution.limit or chosen.available)),
+        ignoring=reading.mask_ignore is not None,
     )
 
 
@@ -301,6 +313,7 @@ def job_of_samples(
         available=len(samples),
         patches=artifact.patches,
         bank=bank,
+        ignoring=any(sample.values is not None and sample.values.ignored for sample in samples),
     )
 
 

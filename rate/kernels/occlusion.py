@@ -11,7 +11,7 @@ import numpy as np
 
 from rate.config import Measurement
 from rate.kernels.fold import fold, project
-from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
+from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, bounds_of, evidence, rest_of
 from rate.kernels.separable import Perturbation, occlusion
 from rate.types import HeadMaps, HeadValues, Region, Scores
 
@@ -64,13 +64,13 @@ class Occlusion:
         covered = weights.sum(axis=1)[:, None, None] - fold(weights, masks.grid, masks.offset, self.perturbation)
         return np.asarray(covered[:-1] / covered[-1])
 
-    def bounds(self, region: Region) -> Bounds:
+    def bounds(self, region: Region, ignored: Region | None = None) -> Bounds:
         """Measure the relevance mass of observers of the region alone and of the rest alone, with these windows."""
         masks = self.draw("", 0, self.count)
-        observed = np.stack([region, ~region]).astype(np.float64)
+        observed = np.stack([region, rest_of(region, ignored)]).astype(np.float64)
         hidden = observed.sum(axis=(1, 2))[:, None] - project(observed, masks.grid, masks.offset, self.perturbation)
         inside, outside = self._mean_over_windows(hidden, masks)
-        return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
+        return bounds_of(inside, outside, region, ignored)
 
     def strength(self, scores: Scores, masks: Masks, maps: Maps) -> HeadValues:
         """Return infinity where the scores differ by more than float32 rounding; windows have no sampling noise."""

@@ -218,8 +218,9 @@ def shapley_values(
 
 
 def swap(
-    pixels: Pixels, region: SoftRegion, fill: Pixels
+    pixels: Pixels, region: SoftRegion, fill: Pixels, hidden: SoftRegion | None = None
 ) -> tuple[Annotated[Float64, "3 h w"], Annotated[Float64, "3 h w"]]:
-    """Put the picture's region on a fill, and the fill's region into the picture."""
+    """Put the picture's region on a fill, and the fill into the picture where it hides the region, or ``hidden``."""
     x, b, r = pixels.astype(np.float64), fill.astype(np.float64), region / 255.0
-    return b + r * (x - b), x + r * (b - x)
+    h = r if hidden is None else hidden / 255.0
+    return b + r * (x - b), x + h * (b - x)

@@ -27,6 +27,30 @@ def cut_of_swaps(region: Region, boxed: bool, margin: float, ramp: float) -> Sof
     return region * np.uint8(255) if boxed else soften_region(region, margin * side, ramp * side)
 
 
+def cuts_of_swaps(
+    region: Region, ignored: Region | None, boxed: bool, margin: float, ramp: float
+) -> tuple[SoftRegion, ...]:
+    """Return what swaps show of the region and, where pixels are ignored, what they hide of the rest.
+
+    A pixel is shown with the region, or with the rest, where it is that side's whether the ignored pixels are object or
+    not. So an ignored pixel within the margin of the region is cut with it, as a pixel of the rest there is, and one
+    beyond is shown with neither side.
+
+    >>> region, ignored = np.array([[True, False, False, False]]), np.array([[False, False, True, False]])
+    >>> [cut.tolist() for cut in cuts_of_swaps(region, ignored, boxed=False, margin=0, ramp=0)]
+    [[[255, 0, 0, 0]], [[255, 0, 255, 0]]]
+
+    Args:
+        region: [h,w].
+        ignored: pixels [h,w] of neither side; None = there are none.
+        boxed: see `cut_of_swaps`.
+        margin: likewise.
+        ramp: likewise.
+    """
+    sides = (region,) if ignored is None else (region, region | ignored)
+    return tuple(cut_of_swaps(side, boxed, margin, ramp) for side in sides)
+
+
 def soften_region(region: Region, margin: float, ramp: float) -> SoftRegion:
     """Weight pixels by their distance to a region: 1 up to ``margin`` pixels, then a linear fall to 0 over ``ramp``.
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import numpy as np
 
-from rate.kernels.saliency import Bounds, mass_inside
+from rate.kernels.saliency import Bounds, bounds_of, rest_of
 from rate.types import Float64, Region
 
 
@@ -59,16 +59,18 @@ def upsample(maps: Annotated[Float64, "b s s"], size: int) -> Annotated[Float64,
     return np.asarray(table @ maps @ table.T)
 
 
-def bounds(region: Region, side: int) -> Bounds:
+def bounds(region: Region, side: int, ignored: Region | None = None) -> Bounds:
     """Measure the relevance mass of observers of ``region`` and of the rest at a resolution of ``side`` patches.
+
+    ``ignored`` pixels are of neither; None = there are none.
 
     >>> bounds(np.array([[True, False], [True, False]]), side=2)
     Bounds(ceiling=1.0, floor=0.0)
     """
     patch = len(region) // side
-    shares = region.reshape(side, patch, side, patch).mean(axis=(1, 3))
-    inside, outside = upsample(np.stack([shares, 1.0 - shares]), len(region))
-    return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
+    seen = np.stack([region, rest_of(region, ignored)])
+    inside, outside = upsample(seen.reshape(2, side, patch, side, patch).mean(axis=(2, 4)), len(region))
+    return bounds_of(inside, outside, region, ignored)
 
 
 @lru_cache(maxsize=8)

@@ -26,7 +26,7 @@ import numpy as np
 from rate.config import Measurement
 from rate.errors import ConfigError
 from rate.kernels.fold import fold, project
-from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, evidence, mass_inside
+from rate.kernels.saliency import RESOLUTION, Bounds, Maps, Masks, bounds_of, evidence, rest_of
 from rate.kernels.separable import Perturbation, rise
 from rate.types import Bool, Float64, HeadMaps, HeadValues, Levels, Region, Scores
 
@@ -141,11 +141,11 @@ class Rise:
         scale = members / np.maximum(members - 1, 1) / spread / len(level)
         return np.asarray(centre_levels(scores, level) * scale[level])
 
-    def bounds(self, region: Region) -> Bounds:
-        """Measure the relevance mass of K R and of K (1 - R), the exact maps of observers of region and rest."""
-        kernel = self._moments.kernel
-        inside, outside = (kernel @ seen.astype(np.float64) @ kernel for seen in (region, ~region))
-        return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
+    def bounds(self, region: Region, ignored: Region | None = None) -> Bounds:
+        """Measure the relevance mass of K R and of K S, the exact maps of observers of region and rest S."""
+        kernel, seen = self._moments.kernel, (region, rest_of(region, ignored))
+        inside, outside = (kernel @ one.astype(np.float64) @ kernel for one in seen)
+        return bounds_of(inside, outside, region, ignored)
 
     @cached_property
     def _moments(self) -> Moments:

@@ -58,6 +58,11 @@ class Maps:
         """The method's own map S."""
         return self.draw_saliency()
 
+    def without(self, ignored: Region) -> Maps:
+        """Return the maps with nothing on ignored pixels."""
+        signal = np.where(ignored, 0.0, self.signal)
+        return Maps(signal, self.constant, lambda: np.where(ignored, 0.0, self.saliency))
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -95,8 +100,11 @@ class Method(Protocol):
         ``clean`` holds the scores of the unmasked image, ``nothing`` those of what stands where pixels are hidden.
         """
 
-    def bounds(self, region: Region) -> Bounds:
-        """Compute the bounds of ``region`` from the distribution of the masks, without a forward or sampling."""
+    def bounds(self, region: Region, ignored: Region | None = None) -> Bounds:
+        """Compute the bounds of ``region`` from the distribution of the masks, without a forward or sampling.
+
+        ``ignored`` pixels are of neither the region nor the rest; None = there are none.
+        """
 
     def strength(self, scores: Scores, masks: Masks, maps: Maps) -> HeadValues:
         """Measure how much evidence there is.
@@ -138,6 +146,18 @@ def evidence(maps: Maps, kind: str) -> HeadMaps:
     spread = maps.saliency.max(axis=(1, 2), keepdims=True) - low
     scaled: HeadMaps = np.divide(maps.saliency - low, spread, out=np.zeros_like(maps.saliency), where=spread > 0)
     return scaled
+
+
+def rest_of(region: Region, ignored: Region | None) -> Region:
+    """Return the pixels that are neither of the region nor ignored."""
+    return ~region if ignored is None else ~(region | ignored)
+
+
+def bounds_of(inside: HeatMap, outside: HeatMap, region: Region, ignored: Region | None) -> Bounds:
+    """Compute the bounds from the maps of the two observers; nothing counts on ignored pixels."""
+    if ignored is not None:
+        inside, outside = (np.where(ignored, 0.0, one) for one in (inside, outside))
+    return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))
 
 
 def mass_inside(weights: HeatMap, region: Region) -> float:

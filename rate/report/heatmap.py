@@ -55,28 +55,31 @@ GAP = 2
 """The pixels between two swaps; they are transparent."""
 
 
-def swapped(view: UInt8, other: UInt8, region: SoftRegion) -> tuple[UInt8, UInt8]:
+def swapped(view: UInt8, other: UInt8, region: SoftRegion, hidden: SoftRegion | None = None) -> tuple[UInt8, UInt8]:
     """Compose two pictures [h,w,3]: ``view`` in the region with ``other`` around it, and ``other`` in the region.
+
+    ``hidden`` is where the second one shows ``other``, if that is more than the region.
 
     >>> view, other = np.full((1, 1, 3), 200, np.uint8), np.full((1, 1, 3), 100, np.uint8)
     >>> [int(one[0, 0, 0]) for one in swapped(view, other, np.full((1, 1), 204, np.uint8))]
     [180, 120]
     """
-    weight = region[..., None] / 255.0
-    inside = weight * view + (1.0 - weight) * other
-    outside = (1.0 - weight) * view + weight * other
+    shown, taken = (one[..., None] / 255.0 for one in (region, region if hidden is None else hidden))
+    inside = shown * view + (1.0 - shown) * other
+    outside = (1.0 - taken) * view + taken * other
     return inside.round().astype(np.uint8), outside.round().astype(np.uint8)
 
 
-def swap_sheet(view: UInt8, others: Sequence[UInt8], region: SoftRegion, side: int) -> Image.Image:
+def swap_sheet(view: UInt8, others: Sequence[UInt8], cuts: Sequence[SoftRegion], side: int) -> Image.Image:
     """Draw the swaps of ``view`` [h,w,3] with each of the others: above, its region on them; below, them in its region.
 
-    Each swap has ``side`` pixels; there is a gap between them.
+    ``cuts`` are those of `rate.kernels.region.cuts_of_swaps`. Each swap has ``side`` pixels; there is a gap between
+    them.
     """
     step = side + GAP
     sheet = Image.new("RGBA", (step * len(others) - GAP, step * 2 - GAP))
     for column, other in enumerate(others):
-        for row, drawn in enumerate(swapped(view, other, region)):
+        for row, drawn in enumerate(swapped(view, other, *cuts)):
             small = Image.fromarray(drawn).resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(small, (column * step, row * step))
     return sheet

@@ -6,6 +6,7 @@ from rate.artifacts.records import ArtifactDocument, CheckpointDocument, PlanDoc
 from rate.bench.document import BenchDocument
 from rate.data.formats.pack import PackReport
 from rate.data.make.check import CheckReport
+from rate.data.mask_table import MaskDocument
 from rate.doctor import Diagnosis
 from rate.finetune.recipe import Finetuned
 from rate.records import DIALECT, Document, schema_of
@@ -45,6 +46,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "status": Status,
     "estimate": Estimate,
     "check": CheckReport,
+    "masks": MaskDocument,
     "pack": PackReport,
     "report": Report,
     "sample-list": SampleListDocument,

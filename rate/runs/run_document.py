@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, structs
+from msgspec import Meta, field, structs
 
 from rate.data.images.geometry import Geometry
 from rate.errors import RunError
@@ -39,6 +39,9 @@ class Origin(Record, frozen=True, omit_defaults=True):
     split: str | None
     limit: int | None
     shard: str | None
+    reading: Annotated[Json, Meta(description="what the values of masks mean, by the name of the setting")] = field(
+        default_factory=dict
+    )
     data_from_run: Annotated[str | None, Meta(description="path from the run folder; absent if data is no path")] = None
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from rate.config import Measurement
 from rate.engine.verdicts.verdict import MapResult, SwapResult, Verdict
 from rate.errors import ConfigError
-from rate.kernels.region import cut_of_swaps
+from rate.kernels.region import cuts_of_swaps
 from rate.outputs import is_stream, write_output
 from rate.records import AtLeastOne, Document, Record, Share, record
 from rate.report.heatmap import GAP, beneath, picture, swap_sheet
@@ -97,10 +97,10 @@ class Explanation:
         drawn = picture(self.prepared.picture.view, self.map.evidence, self.prepared.region, _SIDE)
         if not self.others:
             return drawn
-        boxed = self.prepared.sample.boxes is not None
-        cut = cut_of_swaps(self.prepared.region, boxed, self.measurement.margin, self.measurement.ramp)
+        shown, edge = self.prepared, (self.measurement.margin, self.measurement.ramp)
+        cuts = cuts_of_swaps(shown.region, shown.ignored, shown.sample.boxes is not None, *edge)
         width = (2 * _SIDE + GAP) // SWAPS_SHOWN - GAP
-        return beneath(drawn, swap_sheet(self.prepared.picture.view, self.others, cut, width))
+        return beneath(drawn, swap_sheet(shown.picture.view, self.others, cuts, width))
 
     def document(self, picture: Path | None = None) -> ExplanationDocument:
         """Return its figures, with the file of its picture."""

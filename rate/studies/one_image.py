@@ -10,6 +10,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.base import Backend
 from rate.config import FEWEST_FILLS, Measurement
 from rate.data.bank import Bank, folder_bank
+from rate.data.mask_table import mask_table
 from rate.engine.engine import InProcess
 from rate.engine.job import Job, bank_size, decoder, heads_of, job_of_samples
 from rate.engine.schedule import CLEAN_ROWS
@@ -20,6 +21,7 @@ from rate.errors import ConfigError, UsageError
 from rate.execution import Execution
 from rate.kernels.saliency import Method
 from rate.kernels.swap import ROWS_PER_FILL
+from rate.reading import USUAL, Reading
 from rate.runs.rows import RunStats
 from rate.studies.explanation import SWAPS_SHOWN, Explanation
 from rate.types import Box, Sample, UInt8
@@ -37,6 +39,7 @@ class Question:
     mask: Path | None = None  # mask of the object, instead of boxes
     label: str | None = None  # class to explain; None = the predicted one
     head: str | None = None  # None = the only head
+    reading: Reading = USUAL  # what the values of the mask mean
 
     @property
     def has_region(self) -> bool:
@@ -106,6 +109,7 @@ def explain(
         boxes=question.boxes if question.mask is None else None,
         mask=None if question.mask is None else str(question.mask.resolve()),
     )
+    sample = _explained_mask(sample, question)
     explained, bank = replace(measurement, explain="label" if question.label else "prediction"), None
     if measurement.verdict == "swap":
         if not question.has_region:
@@ -122,6 +126,19 @@ def explain(
     drawn = _verdict(runner, job.of_map, lambda forwards: tick(swaps + forwards)) if verdict.swap else verdict
     others = () if verdict.swap is None else _met(job, sample, verdict.swap.fills)
     return Explanation(verdict, drawn, job.decode(sample), explained, others)
+
+
+def _explained_mask(sample: Sample, question: Question) -> Sample:
+    """Return the sample with what its mask means, if the question says it."""
+    table = mask_table(None, question.reading)
+    if table is None:
+        return sample
+    if table.document.classes is not None and question.label is None:
+        raise UsageError("--mask-classes: which of the classes is the object? Add --class NAME, or give --mask-values")
+    explained = table.applied(sample)
+    if isinstance(explained, str):
+        raise UsageError(f"the mask {sample.mask} {explained}")
+    return explained
 
 
 def choose_head(artifact: Artifact, name: str | None) -> Head:

@@ -50,7 +50,7 @@ class Quarters:
         )
         return Maps(worth - worth.mean(axis=(1, 2), keepdims=True), np.zeros(len(scores)), lambda: worth)
 
-    def bounds(self, region: Bool) -> Bounds:
+    def bounds(self, region: Bool, ignored: Bool | None = None) -> Bounds:
         return Bounds(ceiling=1.0, floor=0.0)
 
     def strength(self, scores: Float64, masks: Masks, maps: Maps) -> Float64:

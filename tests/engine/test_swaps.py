@@ -32,7 +32,7 @@ def swap(manifest: Path, **settings: object) -> Job:
 def met_by(one: Job, prepared: Prepared, decoded: dict[str, Prepared]) -> list[Prepared]:
     """Those whose own region the sample's hides most, in eighths; their order, and which of equals, is the bank's."""
     others = [decoded[one.bank.pictures[k].id] for k in one.bank.order(prepared.sample)]
-    hidden = [(other.region & prepared.region).sum() / other.region.sum() for other in others]
+    hidden = [(other.region & prepared.region).sum() / max(other.region.sum(), 1) for other in others]
     most_hidden = sorted(range(len(others)), key=lambda k: -math.floor(8 * hidden[k] + 1e-4))[: one.fills_met]
     return [others[k] for k in sorted(most_hidden)]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from rate.kernels.region import hidden_steps, sketch, soften_region
+from rate.kernels.region import cut_of_swaps, cuts_of_swaps, hidden_steps, sketch, soften_region
 
 
 @given(
@@ -29,6 +29,26 @@ def test_the_weights_follow_the_distance_to_the_region(region, by: float, soft: 
         np.testing.assert_array_equal(found[~near], (distance <= by)[~near])
     else:
         np.testing.assert_allclose(found, np.clip((by + soft - distance) / soft, 0, 1), atol=0.5001 / 255)
+
+
+@given(arrays(np.int8, (17, 13), elements=st.integers(0, 2)), st.floats(0, 0.3), st.just(0.0) | st.floats(0.01, 0.2))
+def test_a_pixel_is_shown_with_a_side_that_is_its_own_whether_ignored_pixels_are_object_or_not(
+    parts, margin: float, ramp: float
+) -> None:
+    region, ignored = parts == 1, parts == 2
+    shown, hidden = cuts_of_swaps(region, ignored, False, margin, ramp)
+    readings = [cut_of_swaps(one, False, margin, ramp) for one in (region, region | ignored)]
+    np.testing.assert_array_equal(shown, np.minimum(*readings))
+    np.testing.assert_array_equal(255 - hidden, np.minimum(*(255 - one for one in readings)))
+    if margin == ramp == 0:
+        assert not shown[ignored].any()
+        assert (hidden[ignored] == 255).all()
+
+
+def test_without_ignored_pixels_there_is_one_cut() -> None:
+    region = np.eye(8, dtype=bool)
+    [cut] = cuts_of_swaps(region, None, False, 0.1, 0.1)
+    np.testing.assert_array_equal(cut, cut_of_swaps(region, False, 0.1, 0.1))
 
 
 def test_a_region_is_part_of_what_it_grows_to() -> None:

@@ -46,7 +46,7 @@ def test_the_sheet_has_a_column_for_each_other_picture() -> None:
     view, *others = pictures(4)
     cut = np.zeros((SIDE, SIDE), np.uint8)
     cut[:12] = 255
-    sheet = np.asarray(swap_sheet(view, others, cut, SIDE))
+    sheet = np.asarray(swap_sheet(view, others, [cut], SIDE))
     assert sheet.shape == (2 * SIDE + GAP, 3 * SIDE + 2 * GAP, 4)
     for column, other in enumerate(others):
         left = column * (SIDE + GAP)

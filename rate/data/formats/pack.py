@@ -8,16 +8,16 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.prepare import load_mask
+from rate.data.mask_table import OF_MADE_MASKS, mask_table, write_side_file
 from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
+from rate.reading import USUAL
 from rate.records import Count, Document
-from rate.types import Sample, Stamp
+from rate.types import Sample
 
 SHARD_BYTES = 256 << 20
 
@@ -53,8 +53,9 @@ def pack(
     """Write the samples of a source as tar shards ``out/000000.tar``, ... in the order of the source.
 
     A sample's members are neighbours, named by its number: the image's own bytes with a suffix by content; `.json` with
-    id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG. Equal samples give
-    equal bytes. The folder is written all or nothing.
+    id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG. Masks whose values
+    the side file of the source explains are drawn anew. Equal samples give equal bytes. The folder is written all or
+    nothing.
 
     Args:
         data: a source in a form of `open_rows`.
@@ -75,6 +76,8 @@ def pack(
     total = len(chosen)
     out = out.absolute()
     with new_folder(out) as draft, _Shards(draft, shard_bytes, shard_samples or total) as shards:
+        if mask_table(data, USUAL) is not None:
+            write_side_file(draft / "*.tar", OF_MADE_MASKS)
         for number, (sample, own_split) in enumerate(chosen.with_splits()):
             shards.add(_members(sample, own_split, f"{number:09d}"))
             tick(number + 1, total)
@@ -140,7 +143,7 @@ def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:
         image = read_bytes(sample.image, sample.image_stamp)
         members[f"{key}.{_suffix(image, sample.image)}"] = image
         if sample.mask is not None:
-            members[f"{key}.mask.png"] = _png_mask(sample.mask, sample.mask_stamp)
+            members[f"{key}.mask.png"] = _png_mask(sample)
     except SampleError as error:
         raise DataError(f"row {sample.row} cannot be packed: {error}; `rate data check` names all such rows") from error
     return members
@@ -164,10 +167,11 @@ def _suffix(image: bytes, location: str) -> str:
     raise SampleError(f"{location}: is not an image that can be read")
 
 
-def _png_mask(location: str, expected: Stamp | None) -> bytes:
-    data = read_bytes(location, expected)
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+def _png_mask(sample: Sample) -> bytes:
+    assert sample.mask is not None, "a sample with a mask"
+    data = read_bytes(sample.mask, sample.mask_stamp)
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and sample.values is None:
         return data
     stream = io.BytesIO()
-    Image.fromarray(load_mask(location)).convert("L").save(stream, "PNG")
+    load_mask(sample.mask, sample.mask_stamp, sample.values).drawn().save(stream, "PNG")
     return stream.getvalue()

@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 
 from rate.data.images.geometry import Geometry, to_rgb
-from rate.data.images.prepare import Alter, check_mask_size, load_mask
+from rate.data.images.masks import Mask
+from rate.data.images.prepare import Alter, load_mask, mask_in_crop
 from rate.errors import ConfigError, SampleError, need
-from rate.types import Bool, Sample
+from rate.types import Sample
 
 TYPES = (
     "gaussian_noise",
@@ -202,8 +203,8 @@ def corrupted(image: Image.Image, corruption: Corruption, key: str) -> Image.Ima
     return Image.fromarray(result)
 
 
-def region_in_crop(sample: Sample, size: tuple[int, int]) -> Bool:
-    """Compute the sample's mask [h,w] in pixels of CROP.
+def mask_of_crop(sample: Sample, size: tuple[int, int]) -> Mask:
+    """Compute the sample's mask in pixels of CROP.
 
     Args:
         sample: a sample with a mask.
@@ -214,9 +215,8 @@ def region_in_crop(sample: Sample, size: tuple[int, int]) -> Bool:
     """
     if sample.mask is None:
         raise SampleError(f"{sample.id}: has no mask")
-    mask = load_mask(sample.mask, sample.mask_stamp)
-    check_mask_size(sample, mask, size)
-    return CROP.region_from_mask(mask)
+    mask = load_mask(sample.mask, sample.mask_stamp, sample.values)
+    return Mask(*mask_in_crop(sample, mask, CROP, size))
 
 
 def _seed(corruption: Corruption, key: str) -> int:

@@ -9,9 +9,11 @@ import hashlib
 import io
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -19,11 +21,12 @@ from PIL import ExifTags, Image
 
 from rate.data.digests import CONTENT_BYTES
 from rate.data.images.geometry import Geometry, to_rgb
+from rate.data.images.masks import Mask, MaskMeaning, read_mask
 from rate.data.images.with_torchvision import picture_with_torchvision
 from rate.data.storage.limits import DECODING, max_pixels
 from rate.data.storage.location import read_bytes
-from rate.errors import SampleError
-from rate.types import Bool, Picture, Prepared, Sample, Stamp
+from rate.errors import DataError, SampleError
+from rate.types import Bool, Box, MaskValues, Picture, Prepared, Sample, Stamp
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """The formats that are decoded.
@@ -90,7 +93,33 @@ def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None, libr
         picture = geometry.crop_to_picture(alter(Image.fromarray(np.ascontiguousarray(picture.view)), sample.id))
     mask = None if sample.mask is None else read_bytes(sample.mask, sample.mask_stamp)
     read = replace(sample, content=content_of(data, mask))
-    return Prepared(read, picture, _region(sample, mask, geometry, size))
+    return Prepared(read, picture, *_region(sample, mask, geometry, size))
+
+
+FIRST_MASKS = 8
+"""The number of samples whose masks are looked at before a run."""
+
+
+def check_first_masks(samples: Iterable[Sample]) -> None:
+    """Refuse a set before a run if most of its first masks need a word of what their values mean.
+
+    Remote masks are not fetched for it, and masks that cannot be read become rows with an error.
+
+    Raises:
+        DataError: names the first of them.
+    """
+    first, looked_at, unclear = islice(samples, FIRST_MASKS), 0, list[MaskMeaning]()
+    for sample in first:
+        if sample.mask is None or "://" in sample.mask:
+            continue
+        with suppress(SampleError):
+            try:
+                load_mask(sample.mask, sample.mask_stamp, sample.values)
+            except MaskMeaning as error:
+                unclear.append(error)
+            looked_at += 1
+    if 2 * len(unclear) > looked_at:
+        raise DataError(str(unclear[0]))
 
 
 def content_of(image: bytes, mask: bytes | None) -> bytes:
@@ -111,18 +140,36 @@ def read_content(sample: Sample) -> bytes:
     return content_of(read_bytes(sample.image, sample.image_stamp), mask)
 
 
-def _region(sample: Sample, data: bytes | None, geometry: Geometry, size: tuple[int, int]) -> Bool:
+def _region(sample: Sample, data: bytes | None, geometry: Geometry, size: tuple[int, int]) -> tuple[Bool, Bool | None]:
+    """Return region and ignored pixels [h,w] of the model."""
     if sample.boxes is not None:
-        return geometry.region_from_boxes(sample.boxes, size)
+        return geometry.region_from_boxes(chosen_boxes(sample), size), None
     if sample.mask is None or data is None:
         raise SampleError(f"{sample.id}: has neither boxes nor a mask")
 
-    def cut(image: Image.Image) -> Bool:
-        mask = foreground(image)
-        check_mask_size(sample, mask, size)
-        return geometry.region_from_mask(mask)
+    def cut(image: Image.Image) -> tuple[Bool, Bool | None]:
+        return mask_in_crop(sample, read_mask(image, sample.values, str(sample.mask)), geometry, size)
 
     return decoded(data, sample.mask, cut)
+
+
+def chosen_boxes(sample: Sample) -> tuple[Box, ...]:
+    """Return the boxes of the region: all, or the largest one, the first of equals."""
+    boxes = sample.boxes or ()
+    if sample.values is None or not sample.values.largest or not boxes:
+        return boxes
+    return (max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])),)
+
+
+def mask_in_crop(sample: Sample, mask: Mask, geometry: Geometry, size: tuple[int, int]) -> tuple[Bool, Bool | None]:
+    """Return region and ignored pixels [h,w] of the model; ``size`` of the upright image.
+
+    Raises:
+        SampleError: the mask has another size.
+    """
+    check_mask_size(sample, mask.object, size)
+    ignored = None if mask.ignored is None else geometry.region_from_mask(mask.ignored)
+    return geometry.region_from_mask(mask.object), ignored if ignored is not None and ignored.any() else None
 
 
 def load_image(location: str, expected: Stamp | None = None) -> Image.Image:
@@ -134,16 +181,13 @@ def load_image(location: str, expected: Stamp | None = None) -> Image.Image:
     return read_image(location, upright_rgb, expected)
 
 
-def load_mask(location: str, expected: Stamp | None = None) -> Bool:
-    """Decode a mask [height,width]; an object pixel has a non-zero channel other than alpha, or a non-zero palette
-    index.
-
-    EXIF is not applied: a mask is drawn over the upright image.
+def load_mask(location: str, expected: Stamp | None = None, values: MaskValues | None = None) -> Mask:
+    """Decode a mask; see `read_mask`.
 
     Raises:
-        SampleError: as `load_image`.
+        SampleError: as `load_image`, or as `read_mask`.
     """
-    return read_image(location, foreground, expected)
+    return read_image(location, lambda image: read_mask(image, values, location), expected)
 
 
 def check_resize(sample: Sample, geometry: Geometry, size: tuple[int, int]) -> None:
@@ -236,15 +280,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     image.load()  # before the orientation is read: the TIFF decoder turns the image itself and removes the tag
     turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return to_rgb(image if turn is None else image.transpose(turn))
-
-
-def foreground(image: Image.Image) -> Bool:
-    """Mark [height,width] the pixels with a non-zero channel other than alpha, or a non-zero palette index."""
-    values = np.asarray(image)
-    if values.ndim == 2:  # the usual case, and several times as fast as the general one
-        return np.asarray(values != 0, np.bool_)
-    colours = [index for index, band in enumerate(image.getbands()) if band not in ("A", "a")]
-    return np.asarray((values[:, :, colours] != 0).any(axis=2), np.bool_)
 
 
 def _open(data: bytes) -> Image.Image | None:

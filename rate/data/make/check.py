@@ -14,13 +14,15 @@ import numpy as np
 from rate.data.daemon_threads import DaemonThreads
 from rate.data.formats.manifest_files import Problem
 from rate.data.images.geometry import Geometry
-from rate.data.images.prepare import check_mask_size, check_resize, foreground, read_image, upright_rgb
+from rate.data.images.masks import read_mask
+from rate.data.images.prepare import check_mask_size, check_resize, chosen_boxes, read_image, upright_rgb
 from rate.data.manifest import check_split, without_duplicates
 from rate.data.open_data import open_rows
 from rate.data.set_faults import BoxUnits, suggestion
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
 from rate.errors import ConfigError, DataError, SampleError
+from rate.reading import USUAL, Reading
 from rate.records import Count, Document
 from rate.statistics.intervals import MIN_CLUSTERS
 from rate.types import Bool, Box, Sample
@@ -50,6 +52,7 @@ def check_manifest(
     split: str | None = None,
     classes: Sequence[str] | None = None,
     decode: bool = True,
+    reading: Reading = USUAL,
     geometry: Geometry | None = None,
     threads: int = 2,
 ) -> CheckReport:
@@ -60,6 +63,7 @@ def check_manifest(
         split: check the files of this split only; rows are validated in all splits.
         classes: the allowed labels; None = any label.
         decode: whether to decode images and masks; False = only check that local files exist.
+        reading: what the values of masks mean.
         geometry: judge regions in the pixels of this model; None = in the image's own.
         threads: the number of decoding threads.
 
@@ -68,7 +72,7 @@ def check_manifest(
     """
     if threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
-    counter = _RowCounter(str(data), split)
+    counter = _RowCounter(str(data), split, reading)
     problems_of = partial(_decoded, geometry=geometry) if decode else _present
     known = None if classes is None else tuple(classes)
     with DaemonThreads(threads, "rate-check") as pool:
@@ -95,19 +99,19 @@ def check_manifest(
 class _RowCounter:
     """Counts streaming rows, keeps their problems and passes on their samples."""
 
-    def __init__(self, data: str, split: str | None) -> None:
+    def __init__(self, data: str, split: str | None, reading: Reading) -> None:
         self.splits: Counter[str | None] = Counter()  # rows
         self.labels: Counter[str] = Counter()  # samples of the split
         self.clusters: set[str] = set()  # clusters of the split, up to the number that is needed
         self.unclustered = 0
         self.problems: list[Problem] = []
         self._units = BoxUnits()
-        self._data, self._split = data, split
+        self._data, self._split, self._reading = data, split, reading
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples of the split; an error of the reading becomes a problem."""
         try:
-            for parsed in without_duplicates(open_rows(self._data)):
+            for parsed in without_duplicates(open_rows(self._data, self._reading)):
                 self.problems.extend(parsed.problems)
                 self.splits[parsed.split] += 1
                 if parsed.sample is not None and self._split in (None, parsed.split):
@@ -176,15 +180,17 @@ def _mask_problems(
     sample: Sample, location: str, size: tuple[int, int] | None, geometry: Geometry | None
 ) -> Iterator[Problem]:
     try:
-        mask, form = read_image(location, lambda image: (foreground(image), image.format))
+        mask, form = read_image(location, lambda image: (read_mask(image, sample.values, location), image.format))
         if size is not None:
-            check_mask_size(sample, mask, size)
+            check_mask_size(sample, mask.object, size)
     except SampleError as error:
         yield _problem(sample, "mask", str(error))
         return
     if form == "JPEG":
         yield _warning(sample, "mask", "is a JPEG: pixels round the object are not exactly 0; save masks as PNG")
-    yield from _area_problems(sample, "mask", mask if geometry is None else geometry.region_from_mask(mask))
+    counted = mask.object if mask.ignored is None else mask.object | mask.ignored
+    parts = (mask.object, counted) if geometry is None else map(geometry.region_from_mask, (mask.object, counted))
+    yield from _area_problems(sample, "mask", *parts)
 
 
 def _box_problems(
@@ -196,8 +202,9 @@ def _box_problems(
             yield _problem(
                 sample, None, f"{box} leaves {image}; boxes are x0, y0, x1, y1 in pixels of the upright image"
             )
-    region = _drawn(boxes, size) if geometry is None else geometry.region_from_boxes(boxes, size)
-    yield from _area_problems(sample, None, region)
+    chosen = chosen_boxes(sample)
+    region = _drawn(chosen, size) if geometry is None else geometry.region_from_boxes(chosen, size)
+    yield from _area_problems(sample, None, region, region)
 
 
 def _drawn(boxes: Sequence[Box], size: tuple[int, int]) -> Bool:
@@ -211,10 +218,10 @@ def _drawn(boxes: Sequence[Box], size: tuple[int, int]) -> Bool:
     return region
 
 
-def _area_problems(sample: Sample, column: str | None, region: Bool) -> Iterator[Problem]:
+def _area_problems(sample: Sample, column: str | None, region: Bool, all_but_rest: Bool) -> Iterator[Problem]:
     if not region.any():
         yield _warning(sample, column, "gives an empty region: the verdict will be undefined")
-    elif region.all():
+    elif all_but_rest.all():
         yield _warning(sample, column, "gives a region of the whole image: the verdict will be undefined")
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from rate.data.evaluation_set import read_evaluation_set
-from rate.data.formats.manifest_files import Raw, write_rows
-from rate.data.images.corrupt import CROP, Corruption, corrupted, region_in_crop
-from rate.data.images.prepare import check_resize, load_image
-from rate.data.make.layouts.write import grey_mask
+from rate.data.formats.manifest_files import Raw
+from rate.data.images.corrupt import CROP, Corruption, corrupted, mask_of_crop
+from rate.data.images.prepare import check_resize, chosen_boxes, load_image
+from rate.data.make.index import written
+from rate.data.mask_table import OF_MADE_MASKS
 from rate.data.storage.limits import LINE_CHARS
 from rate.errors import ConfigError, DataError, RateError, SampleError, UsageError, need
 from rate.files import remove_leftovers, storage_error, write_atomically
@@ -47,6 +48,7 @@ class _Done:
     region: Raw
     made: int
     error: str | None = None
+    ignoring: bool = False  # whether pixels of its mask are ignored
 
 
 def corrupt_set(
@@ -139,19 +141,22 @@ def _corrupt_one(sample: Sample, corruptions: Iterable[Corruption], out: Path) -
         image = load_image(sample.image, sample.image_stamp)
         check_resize(sample, CROP, image.size)
         crop = CROP.image_to_crop(image)
-        region = _region(sample, image.size, out)
+        region, ignoring = _region(sample, image.size, out)
         source = hashlib.blake2b(crop.tobytes(), digest_size=16).hexdigest()
-        return _Done(region, sum(_make(sample, crop, source, corruption, out) for corruption in corruptions))
+        made = sum(_make(sample, crop, source, corruption, out) for corruption in corruptions)
+        return _Done(region, made, ignoring=ignoring)
     except SampleError as error:
         return _Done({}, 0, str(error))
 
 
-def _region(sample: Sample, size: tuple[int, int], out: Path) -> Raw:
+def _region(sample: Sample, size: tuple[int, int], out: Path) -> tuple[Raw, bool]:
+    """Return the region's cells, and whether pixels of its mask are ignored."""
     if sample.boxes is not None:
-        return {"boxes": [list(box) for box in CROP.boxes_in_crop(sample.boxes, size)]}
+        return {"boxes": [list(box) for box in CROP.boxes_in_crop(chosen_boxes(sample), size)]}, False
     name = f"masks/{_file(sample)}"
-    _save(out / name, grey_mask(region_in_crop(sample, size)))
-    return {"mask": name}
+    mask = mask_of_crop(sample, size)
+    _save(out / name, mask.drawn())
+    return {"mask": name}, mask.ignored is not None
 
 
 def _make(sample: Sample, crop: Image.Image, source: str, corruption: Corruption, out: Path) -> bool:
@@ -202,5 +207,5 @@ def _write_manifest(
         row: Raw = {"id": sample.id, "image": image, "label": sample.label, **done.region}
         optional = {"split": splits[sample.id], "group": sample.group, "cluster": sample.cluster}
         rows.append(row | {name: value for name, value in optional.items() if value is not None})
-    write_rows(path, rows)
+    written(path, rows, OF_MADE_MASKS if any(done.ignoring for _, done in pairs) else None)
     return path

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.data.formats.manifest_files import Raw, read_rows, require_manifest, write_rows
+from rate.data.mask_table import MaskDocument, mask_table, write_side_file
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError
 from rate.files import folder_instead, new_folder
 from rate.outputs import require_new_folder
+from rate.reading import USUAL, Reading
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
@@ -76,7 +78,13 @@ class _Layout:
 
 
 def index_folder(
-    images: Path, out: Path, *, masks: Path | None = None, mask_pattern: str = "{stem}.png", splits: bool = False
+    images: Path,
+    out: Path,
+    *,
+    masks: Path | None = None,
+    mask_pattern: str = "{stem}.png",
+    splits: bool = False,
+    reading: Reading = USUAL,
 ) -> IndexReport:
     """Write a manifest of ``images/[split/]class/file`` with the masks at ``masks/[split/]class/<mask_pattern>``.
 
@@ -88,6 +96,7 @@ def index_folder(
         masks: a folder of the same structure.
         mask_pattern: a mask's name from its image's: ``{stem}`` (without suffix), ``{name}`` (with it).
         splits: whether the first level below ``images`` names splits.
+        reading: what the values of the masks mean, which the side file of the manifest then says.
 
     Raises:
         ConfigError: the pattern is invalid.
@@ -107,8 +116,9 @@ def index_folder(
     have = _with_mask(layout, [image for image in placed if image not in targets] or placed)
     rows = [_row(layout, image, folder, out) for image in have]
     named = {*have, *targets}
+    table = mask_table(None, reading)
     return IndexReport(
-        *written(out, rows),
+        *written(out, rows, None if table is None else table.document),
         without_mask=_relative(folder, (image for image in placed if image not in named)),
         without_image=_relative(folder, (mask for mask in image_files(masks) if mask not in named)),
         misplaced=_relative(folder, misplaced),
@@ -208,8 +218,12 @@ def _relative(folder: Folder, paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(folder.relative(str(path)) for path in paths)
 
 
-def written(out: Path, rows: Sequence[Raw]) -> tuple[Path, int, dict[str, int], dict[str, int]]:
-    """Write the manifest, and return the fields of its `ManifestReport`."""
+def written(
+    out: Path, rows: Sequence[Raw], masks: MaskDocument | None = None
+) -> tuple[Path, int, dict[str, int], dict[str, int]]:
+    """Write the manifest and, with ``masks``, its side file; return the fields of its `ManifestReport`."""
+    if masks is not None:
+        write_side_file(out, masks)
     write_rows(out, rows)
     return out, len(rows), _counts(rows, "label"), _counts(rows, "split")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
@@ -33,6 +33,7 @@ class Fills:
     key: tuple[object, ...]  # equal for jobs with the same fills in the same slots
     logits: Logits  # [f,c] of each by itself
     regions: Annotated[Bool, "f h w"]  # of each by itself
+    ignored: Mapping[int, Region] = field(default_factory=dict)  # of those that have ignored pixels, by number
 
     @cached_property
     def sketches(self) -> Annotated[Float32, "f s s"]:
@@ -81,10 +82,12 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
     Raises:
         SetChanged: a picture of the bank has changed, or can no longer be read.
     """
-    regions = []
+    regions, ignored = [], {}
     for number, fill in enumerate(_fills(job)):
         backend.put(first + number, fill.picture)
         regions.append(fill.region)
+        if fill.ignored is not None:
+            ignored[number] = fill.ignored
     size, batch = job.fills, job.execution.batch
     parts = []
     for start in range(0, size, batch):
@@ -94,7 +97,7 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
         some = backend.submit(clean_rows(job.perturbation, chosen)).wait()
         parts.append({name: values[: size - start] for name, values in some.items()})
     logits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Fills(first, fills_key(job, first), logits, np.stack(regions))
+    return Fills(first, fills_key(job, first), logits, np.stack(regions), ignored)
 
 
 def own_mean(picture: Picture) -> Picture:

@@ -38,10 +38,11 @@ class MapInstrument:
         self.method = job.method
         self.before = rows_before_masks(job.measurement, self.method)
 
-    def cut(self, prepared: Prepared) -> None:
+    def cuts(self, prepared: Prepared) -> tuple[SoftRegion, ...]:
         """See `Instrument`."""
+        return ()
 
-    def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> MaskedSample:
+    def begin(self, prepared: Prepared, slot: int, cuts: tuple[SoftRegion, ...]) -> MaskedSample:
         """See `Instrument`."""
         return MaskedSample(self, prepared, slot)
 
@@ -58,7 +59,7 @@ class MaskedSample:
     @cached_property
     def bounds(self) -> Bounds:
         """What relevance masses can be, in the stored precision."""
-        return stored_bounds(self.method.bounds(self.prepared.region))
+        return stored_bounds(self.method.bounds(self.prepared.region, self.prepared.ignored))
 
     def rows(self, start: int, stop: int) -> Rows:
         """See `PerturbedSample`."""
@@ -116,21 +117,23 @@ class MapEvidence:
         if not np.isfinite(self._maps.constant).all():
             raise SampleError("the scores of what stands where pixels are hidden are not finite (NaN or infinity)")
         self._strength = self._method.strength(scores, masks, self._maps)
+        ignored = sample.prepared.ignored
+        self._judged = self._maps if ignored is None else self._maps.without(ignored)
 
     @cached_property
     def clearance(self) -> list[float | None]:
         """See `SampleEvidence`."""
         region, bounds = self._sample.prepared.region, self._sample.bounds
         ceiling, floor = bounds.ceiling, bounds.floor
-        if undefined_reason(float(region.mean()), 0.0, ceiling, floor, above_noise=True) is not None:
+        if undefined_reason(self._sample.prepared.area, 0.0, ceiling, floor, above_noise=True) is not None:
             return [None] * len(self._predictions)
         needed = threshold(ceiling, floor, self._measurement.valid, self._measurement.tau)
-        distances = self._method.clearance(self._scores, self._masks, self._maps, region, needed)
+        distances = self._method.clearance(self._scores, self._masks, self._judged, region, needed)
         return clearances(distances, self._strength, self._method.count / self._scores.shape[1])
 
     @cached_property
     def _errors(self) -> Float64 | None:
-        return self._method.standard_error(self._scores, self._masks, self._maps, self._sample.prepared.region)
+        return self._method.standard_error(self._scores, self._masks, self._judged, self._sample.prepared.region)
 
     @cached_property
     def _evidence(self) -> dict[str, Float64]:
@@ -179,8 +182,9 @@ def verdict_on(
     head_evidence: HeadEvidence, prepared: Prepared, prediction: Prediction, measurement: Measurement
 ) -> Verdict:
     """Judge the evidence under the rule of ``measurement``, and under the other rules."""
-    region, area, bounds = prepared.region, float(prepared.region.mean()), head_evidence.bounds
-    mass = {kind: stored(relevance_mass(one, region)) for kind, one in head_evidence.evidence.items()}
+    region, area, bounds = prepared.region, prepared.area, head_evidence.bounds
+    judged_on = {kind: np.where(prepared.counted, one, 0.0) for kind, one in head_evidence.evidence.items()}
+    mass = {kind: stored(relevance_mass(one, region)) for kind, one in judged_on.items()}
     own, positive = mass[measurement.evidence], mass["positive"]
     usual = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
     reason = (NAN_MAP if own is None else None) if head_evidence.as_published else usual
@@ -204,7 +208,7 @@ def verdict_on(
             localization=None if positive is None else localization(positive, bounds.ceiling, bounds.floor),
             midpoint=judged(positive, "midpoint", usual),
             absolute=judged(own, "absolute"),
-            evidence=head_evidence.evidence[measurement.evidence],
+            evidence=judged_on[measurement.evidence],
         ),
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Annotated
 
 from rate.data.bank import Bank
 from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
+from rate.engine.verdicts.fills import Fills
 from rate.engine.verdicts.verdict import Verdict
-from rate.types import Bool, Prepared
+from rate.types import Prepared
 
 
 class Shuffle:
@@ -19,9 +19,9 @@ class Shuffle:
     Which samples, and whose region they borrow, depends on the seed and their ids alone; see `Bank.partner`.
     """
 
-    def __init__(self, bank: Bank, share: float, regions: Annotated[Bool, "f h w"]) -> None:
-        """Take the pictures of the bank with their regions."""
-        self._bank, self._share, self._regions = bank, share, regions
+    def __init__(self, bank: Bank, share: float, fills: Fills) -> None:
+        """Take the pictures of the bank, and ``fills`` for their regions."""
+        self._bank, self._share, self._fills = bank, share, fills
         self._again: Prepared | None = None  # the latest sample of the source with another's region
         self._twice: set[str] = set()  # ids of the samples of which one outcome is awaited, or both
         self._held: dict[str, Outcome] = {}
@@ -57,7 +57,8 @@ class Shuffle:
         self._twice.add(prepared.sample.id)
         lender = self._bank.pictures[partner]
         sample = replace(prepared.sample, boxes=lender.boxes, mask=lender.mask)
-        return Prepared(sample, prepared.picture, self._regions[partner], shuffled=True)
+        region, ignored = self._fills.regions[partner], self._fills.ignored.get(partner)
+        return Prepared(sample, prepared.picture, region, ignored, shuffled=True)
 
 
 def _joined(own: Outcome, shuffled: Outcome) -> Outcome:

@@ -14,7 +14,7 @@ from rate.engine.verdicts.fills import Fills, fills_met
 from rate.engine.verdicts.prediction import Prediction, Reader
 from rate.engine.verdicts.verdict import Answers, SwapResult, Verdict
 from rate.errors import SampleError
-from rate.kernels.region import cut_of_swaps
+from rate.kernels.region import cuts_of_swaps
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
 from rate.types import HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
 
@@ -22,28 +22,30 @@ from rate.types import HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
 class SwapInstrument:
     """Swaps of region and rest; see `rate.engine.verdicts.verdict.Instrument`."""
 
-    def __init__(self, job: Job, reader: Reader, fills: Fills) -> None:
-        self.job, self.reader, self.fills = job, reader, fills
+    def __init__(self, job: Job, reader: Reader, fills: Fills, to_second: int) -> None:
+        """Take the number of slots from an image to the same one with another region, ``to_second``."""
+        self.job, self.reader, self.fills, self.to_second = job, reader, fills, to_second
         self.clean = job.perturbation.clean  # the only grid
 
-    def cut(self, prepared: Prepared) -> SoftRegion:
+    def cuts(self, prepared: Prepared) -> tuple[SoftRegion, ...]:
         """See `Instrument`."""
         boxed, measurement = prepared.sample.boxes is not None, self.job.measurement
-        return cut_of_swaps(prepared.region, boxed, measurement.margin, measurement.ramp)
+        return cuts_of_swaps(prepared.region, prepared.ignored, boxed, measurement.margin, measurement.ramp)
 
-    def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> SwappedSample:
+    def begin(self, prepared: Prepared, slot: int, cuts: tuple[SoftRegion, ...]) -> SwappedSample:
         """See `Instrument`."""
-        return SwappedSample(self, prepared, slot, covers=cut is not None and bool(cut.min() == 255))
+        second = slot + self.to_second if len(cuts) > 1 else slot
+        return SwappedSample(self, prepared, (slot, second), covers=bool(cuts) and bool(cuts[-1].min() == 255))
 
 
 class SwappedSample:
     """A sample whose region and rest are swapped with other pictures; see `PerturbedSample`."""
 
-    def __init__(self, instrument: SwapInstrument, prepared: Prepared, slot: int, covers: bool) -> None:
-        """Take whether the grown region covers the whole image."""
+    def __init__(self, instrument: SwapInstrument, prepared: Prepared, slots: tuple[int, int], covers: bool) -> None:
+        """Take the slots for the region and for the rest, and whether the grown region leaves nothing of the rest."""
         self.measurement = instrument.job.measurement
-        self.prepared, self._slot, self._instrument = prepared, slot, instrument
-        self.area = float(prepared.region.mean())
+        self.prepared, self._slots, self._instrument = prepared, np.array(slots), instrument
+        self.area = prepared.area
         self.reason = _region_reason(self.area, covers)
         self._met = fills_met(instrument.job, instrument.fills, prepared)
 
@@ -51,7 +53,7 @@ class SwappedSample:
         """See `PerturbedSample`."""
         count, rows = stop - start, np.arange(start, stop)
         return Rows(
-            slot=np.full(count, self._slot, np.int64),
+            slot=self._slots[rows % ROWS_PER_FILL],
             grid=np.repeat(self._instrument.clean[None], count, axis=0),
             offset=np.zeros((count, 2), np.int64),
             fill=np.asarray(self._instrument.fills.first + self._met[rows // ROWS_PER_FILL]),

@@ -108,8 +108,8 @@ class PerturbedSample(Protocol):
 class Instrument(Protocol):
     """A way from perturbed rows to verdicts. A verdict depends on its sample's rows alone."""
 
-    def cut(self, prepared: Prepared) -> SoftRegion | None:
-        """Return the region along which the graph cuts; None if it cuts along none."""
+    def cuts(self, prepared: Prepared) -> tuple[SoftRegion, ...]:
+        """Return the regions along which the graph cuts: none, one, or one for the region and one for the rest."""
 
-    def begin(self, prepared: Prepared, slot: int, cut: SoftRegion | None) -> PerturbedSample:
-        """Begin with a sample whose image is in ``slot``, with the region of `cut`."""
+    def begin(self, prepared: Prepared, slot: int, cuts: tuple[SoftRegion, ...]) -> PerturbedSample:
+        """Begin with a sample whose image is in ``slot``, with the first of `cuts`, and beside it with the second."""

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from rate.kernels.region import cut_of_swaps
+from rate.kernels.region import cuts_of_swaps
 from rate.report.heads import HeadRun
 from rate.report.heatmap import colour, swap_sheet
 from rate.report.html.outline import border, reduced
@@ -129,8 +129,8 @@ def _swaps(pictures: Pictures, head: HeadRun, shown: ShownSample, view: View) ->
     if rule.verdict != "swap" or margin is None or ramp is None:
         return None
     others = pictures.met(head, shown.id, min(met, SWAPS_SHOWN))
-    cut = cut_of_swaps(view.region, view.boxed, margin, ramp)
-    return (swap_sheet(np.asarray(view.picture), others, cut, SWAP_SIDE), len(others)) if others else None
+    cuts = cuts_of_swaps(view.region, view.ignored, view.boxed, margin, ramp)
+    return (swap_sheet(np.asarray(view.picture), others, cuts, SWAP_SIDE), len(others)) if others else None
 
 
 def _card(shown: ShownSample, head: HeadRun, view: View | None, picture: int | None, swaps: Sheet | None) -> Card:

@@ -22,8 +22,9 @@ from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
 from rate.data.images.corrupt import corruption_function
 from rate.data.images.prepare import prepare
 from rate.engine.verdicts.fills import order_met
-from rate.errors import DataError, SampleError, UsageError
+from rate.errors import ConfigError, DataError, SampleError, UsageError
 from rate.kernels.region import sketch
+from rate.reading import Reading
 from rate.report.heads import HeadRun
 from rate.runs.run_document import RunDocument, data_of
 from rate.types import Bool, Float32, Prepared, Sample, UInt8
@@ -100,6 +101,7 @@ class View:
 
     picture: Image.Image
     region: Bool  # [h,w]
+    ignored: Bool | None  # pixels [h,w] of neither region nor rest
     boxed: bool  # whether the region is of boxes
 
 
@@ -186,7 +188,7 @@ class Pictures:
             try:
                 if self.data is None and "://" in place:
                     raise DataError(f"{place} is remote, and is fetched only where --data names it")
-                dataset = read_evaluation_set(place, split, head.run.origin.limit)
+                dataset = read_evaluation_set(place, split, head.run.origin.limit, reading=_reading(head.run))
                 self._compare(head, dataset)
             except DataError as error:
                 refused = error
@@ -210,7 +212,19 @@ class Pictures:
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None
-        return View(Image.fromarray(prepared.picture.view), prepared.region, sample.boxes is not None)
+        return View(Image.fromarray(prepared.picture.view), prepared.region, prepared.ignored, sample.boxes is not None)
+
+
+def _reading(run: RunDocument) -> Reading:
+    """Return how the run read its set.
+
+    Raises:
+        DataError: run.json says it in a form that cannot be.
+    """
+    try:
+        return Reading(**run.origin.reading)
+    except (ConfigError, TypeError) as error:
+        raise DataError(f"run.json says of the masks what cannot be: {error}") from error
 
 
 def _decoder(run: RunDocument) -> Callable[[Sample], Prepared]:

@@ -92,8 +92,8 @@ def test_masks_beside_boxes(tmp_path):
     columns = {"image": structs(*[picture()] * 3), "label": ["l"] * 3, "mask": masks, "boxes": [None, None, BOXES[0]]}
     first, second, third = rows(write(tmp_path / "d.parquet", columns))
     assert load_image(first.sample.image).size == (6, 4)
-    assert load_mask(first.sample.mask).all()
-    assert not load_mask(second.sample.mask).any()
+    assert load_mask(first.sample.mask).object.all()
+    assert not load_mask(second.sample.mask).object.any()
     assert (third.sample.mask, third.sample.boxes) == (None, ((0.0, 0.0, 1.0, 1.0),))
 
 

@@ -453,4 +453,4 @@ def test_a_picture_in_a_shard_is_a_picture(tmp_path):
 
     (row,) = rows(tmp_path, archive({"a.png": picture(), "a.mask.png": picture(255), "a.cls": b"dog"}))
     assert load_image(row.sample.image).size == (6, 4)
-    assert load_mask(row.sample.mask).all()
+    assert load_mask(row.sample.mask).object.all()

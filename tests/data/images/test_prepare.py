@@ -176,7 +176,7 @@ def mask_image(mode: str) -> Image.Image:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "I", "I;16", "RGB", "LA", "RGBA"])
 def test_masks_of_every_mode(tmp_path, mode):
     path = saved(mask_image(mode), tmp_path / ("mask.tif" if mode == "I" else "mask.png"))
-    np.testing.assert_array_equal(load_mask(path), OBJECT)
+    np.testing.assert_array_equal(load_mask(path).object, OBJECT)
 
 
 def test_a_mask_of_another_size(tmp_path):

@@ -133,7 +133,7 @@ def test_masks(tmp_path):
     path = coco(tmp_path)
     path.write_text(path.read_text().replace("P3`2", json.dumps(counts)[1:-1]))
     index_coco(path, tmp_path / "images", tmp_path / "m.csv", regions="masks")
-    cats, dogs, cat = (load_mask(sample.mask) for sample in read_manifest(tmp_path / "m.csv").samples)
+    cats, dogs, cat = (load_mask(sample.mask).object for sample in read_manifest(tmp_path / "m.csv").samples)
     expected = np.zeros((8, 12), np.bool_)
     expected[1:4, 2:6] = expected[0, 0] = expected[0:2, 8:10] = True
     np.testing.assert_array_equal(dogs, expected)

@@ -54,7 +54,8 @@ def test_images_regions_and_ids(manifest, tmp_path):
         SAME.region_from_boxes(boxed.boxes or (), (224, 224)), CROP.region_from_boxes(clean[0].boxes or (), (320, 240))
     )
     np.testing.assert_array_equal(
-        load_mask(masked.mask or ""), CROP.region_from_mask(load_mask(clean[1].mask or "").astype(np.uint8))
+        load_mask(masked.mask or "").object,
+        CROP.region_from_mask(load_mask(clean[1].mask or "").object.astype(np.uint8)),
     )
     assert [sample.id for sample in read_manifest(report.manifests[0], split="train").samples] == ["b.png"]
 

@@ -42,7 +42,7 @@ def test_a_folder_becomes_a_manifest_that_reads_back(root, suffix):
         "images/dog/b.jpg",
     ]
     assert [sample.label for sample in samples] == ["cat", "cat", "dog", "dog"]
-    assert all(Path(sample.image).is_file() and load_mask(sample.mask or "").all() for sample in samples)
+    assert all(Path(sample.image).is_file() and load_mask(sample.mask or "").object.all() for sample in samples)
     assert [path.name for path in root.iterdir() if path.is_file()] == [out.name]
 
 

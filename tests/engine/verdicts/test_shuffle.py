@@ -15,7 +15,7 @@ from rate.backends.fake import FakeSpec
 from rate.data.bank import NO_BANK
 from rate.engine.job import SHUFFLED_SHARE, SHUFFLED_SWAPS, Job, shuffled_share
 from rate.engine.prefetch import Prefetch
-from rate.engine.verdicts.fills import order_met
+from rate.engine.verdicts.fills import Fills, order_met
 from rate.engine.verdicts.shuffle import Shuffle
 from rate.kernels.region import sketch
 from rate.kernels.score import score
@@ -190,7 +190,8 @@ def test_the_region_is_cut_as_that_of_the_lender_is(manifest: Path) -> None:
     one = swap(manifest)
     masked = tuple(replace(picture, boxes=None, mask="m.png") for picture in one.bank.pictures)
     regions = np.stack([one.decode(picture).region for picture in one.bank.pictures])
-    shuffle = Shuffle(replace(one.bank, pictures=masked), 1.0, regions)
+    ignored = dict(enumerate(~regions))
+    shuffle = Shuffle(replace(one.bank, pictures=masked), 1.0, Fills(0, (), {}, regions, ignored))
     with Prefetch(iter(one.samples), one.decode, 1, 4) as source:
         own, again = shuffle.next(source), shuffle.next(source)
     assert isinstance(own, Prepared)
@@ -198,3 +199,5 @@ def test_the_region_is_cut_as_that_of_the_lender_is(manifest: Path) -> None:
     assert (own.shuffled, again.shuffled) == (False, True)
     assert again.picture is own.picture
     assert again.sample == replace(own.sample, boxes=None, mask="m.png")
+    assert again.ignored is not None
+    np.testing.assert_array_equal(again.ignored, ~again.region)

@@ -95,7 +95,7 @@ def expected_sheets(one: Job) -> dict[str, np.ndarray]:
         cut = cut_of_swaps(prepare(sample, one.geometry).region, False, one.measurement.margin, one.measurement.ramp)
         order = order_met(one.bank, np.stack(regions), sample, one.decode(sample).region, one.fills_met)
         met = [view(one.bank.pictures[k]) for k in order[:3]]
-        sheets[sample.id] = np.asarray(swap_sheet(view(sample), met, cut, SWAP_SIDE))
+        sheets[sample.id] = np.asarray(swap_sheet(view(sample), met, [cut], SWAP_SIDE))
     return sheets
 
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from rate.data.images.masks import Mask
 from rate.errors import DataError, MissingExtra, need
 from rate.files import read_text
-from rate.types import Bool, Box
+from rate.types import Box
 
 Size: TypeAlias = tuple[int, int]
 """Width and height, pixels."""
 
-Region: TypeAlias = tuple[Box, ...] | Callable[[Size], Bool]
-"""Boxes, or a function that makes the mask [height,width] for an image of that size; it may raise SampleError."""
+Region: TypeAlias = tuple[Box, ...] | Callable[[Size], Mask]
+"""Boxes, or a function that makes the mask for an image of that size; it may raise SampleError."""
 
 BROKEN = "have an annotation that cannot be used"
 MISSING = "have no annotation"

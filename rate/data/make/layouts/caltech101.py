@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rate.data.images.drawn_masks import polygon_mask
+from rate.data.images.masks import Mask
 from rate.data.make.index import image_files
-from rate.data.make.layouts.base import BROKEN, MISSING, Entry, LeftOut, Region, class_name, folder_of
+from rate.data.make.layouts.base import BROKEN, MISSING, Entry, LeftOut, Region, Size, class_name, folder_of
 from rate.data.make.layouts.mat import load_mat
 from rate.errors import SampleError, need
 from rate.types import Float64
@@ -76,7 +77,11 @@ def _region(path: Path, boxes: bool) -> Region:
     top, bottom, left, right = box[0].tolist()
     if boxes:
         return ((left - 1, top - 1, right, bottom),)
-    return partial(polygon_mask, contour.T + np.array([left, top]) - 0.5)
+    return partial(_inside, contour.T + np.array([left, top]) - 0.5)
+
+
+def _inside(corners: Float64, size: Size) -> Mask:
+    return Mask(polygon_mask(corners, size))
 
 
 def _numbers(path: Path, name: str, values: NDArray[Any]) -> Float64:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rate.data.images.masks import Mask
 from rate.data.images.prepare import read_image
 from rate.data.make.layouts.base import BROKEN, MISSING, Entry, LeftOut, Size, below, class_name, file_of, text_lines
 from rate.errors import DataError, SampleError
-from rate.types import Bool, Box
+from rate.types import Box
 
 MAJORITY = 128
 """The grey level from which a pixel is the bird: more than half of the annotators."""
@@ -91,8 +92,8 @@ def _box(written: str) -> Box | None:
     return x, y, x + width, y + height
 
 
-def _majority(path: Path, size: Size) -> Bool:
+def _majority(path: Path, size: Size) -> Mask:
     votes = read_image(str(path), lambda image: np.asarray(image.convert("L")))
     if votes.shape != size[::-1]:
         raise SampleError(f"{path} is {votes.shape[1]} x {votes.shape[0]} pixels, its image {size[0]} x {size[1]}")
-    return np.asarray(votes >= MAJORITY)
+    return Mask(np.asarray(votes >= MAJORITY))

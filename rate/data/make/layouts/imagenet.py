@@ -27,7 +27,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rate.data.images.corrupt import CROP, EXTRA, TYPES, Corruption, region_in_crop
+from rate.data.images.corrupt import CROP, EXTRA, TYPES, Corruption, mask_of_crop
+from rate.data.images.masks import Mask
 from rate.data.images.prepare import read_image
 from rate.data.make.index import image_files
 from rate.data.make.layouts.base import (
@@ -47,7 +48,7 @@ from rate.data.make.layouts.write import stored
 from rate.data.manifest import read_manifest
 from rate.errors import DataError, SampleError
 from rate.files import read_text
-from rate.types import Bool, Sample
+from rate.types import Sample
 
 NO_BOX = "have no box of their class"
 
@@ -200,17 +201,19 @@ def _clean_region(sample: Sample) -> Region:
     size, _ = stored(sample.image)
     if sample.boxes is not None:
         return CROP.boxes_in_crop(sample.boxes, size)
-    return lambda _: region_in_crop(sample, size)
+    return lambda _: mask_of_crop(sample, size)
 
 
 CLASSES = (50, 300, 919)
 """The numbers of classes of the three sets."""
 
+IGNORED_CLASS = 1000
+
 
 def read_imagenet_s(
     root: Path, *, split: str = "validation", categories: Path | None = None, names: Mapping[str, str] | None = None
 ) -> Iterator[Entry | LeftOut]:
-    """Yield every image of a split with the pixels of its class as the region, without ignored parts.
+    """Yield every image of a split with the pixels of its class as the region.
 
     Args:
         root: one of the folders `ImageNetS50`, `ImageNetS300`, `ImageNetS919`.
@@ -252,11 +255,12 @@ def _class_numbers(images: Path, categories: Path | None) -> dict[str, int]:
     return {synset: number for number, synset in enumerate(sorted(synsets), 1)}
 
 
-def _pixels(path: Path, number: int, size: Size) -> Bool:
+def _pixels(path: Path, number: int, size: Size) -> Mask:
     values = read_image(str(path), lambda image: np.asarray(image.convert("RGB")))
     if values.shape[:2] != size[::-1]:
         raise SampleError(f"{path} is {values.shape[1]} x {values.shape[0]} pixels, its image {size[0]} x {size[1]}")
-    mask = np.asarray(values[..., 0] + 256 * values[..., 1].astype(np.int64) == number)
-    if not mask.any():
+    classes = values[..., 0] + 256 * values[..., 1].astype(np.int64)
+    mask = Mask(np.asarray(classes == number), np.asarray(classes == IGNORED_CLASS))
+    if not mask.object.any():
         raise SampleError(f"{path} has no pixel of class {number}")
     return mask

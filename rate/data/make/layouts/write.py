@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from rate.data.formats.manifest_files import Raw, require_manifest
+from rate.data.images.masks import Mask
 from rate.data.images.prepare import read_image
 from rate.data.make.index import SHOWN, ManifestReport, check_below, masks_folder, named, plain, reachable, written
 from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
+from rate.data.mask_table import OF_MADE_MASKS
 from rate.data.storage.location import Folder
 from rate.errors import DataError, SampleError
-from rate.types import Bool, Box
+from rate.types import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
             reasons = "; ".join(f"{count} {why}" for why, count in writer.left_out.items()) or "no image found"
             raise DataError(f"{root} gives no row of a manifest: {reasons}")
     return LayoutReport(
-        *written(out, writer.rows),
+        *written(out, writer.rows, OF_MADE_MASKS if writer.ignoring else None),
         left_out={why: (count, tuple(writer.first[why])) for why, count in writer.left_out.items()},
     )
 
@@ -78,6 +79,7 @@ class _LayoutWriter:
     first: dict[str, list[str]] = field(default_factory=dict)  # up to SHOWN images for each reason
     masks: set[str] = field(default_factory=set)  # masks written so far
     draft: Path | None = None  # folder of masks under its temporary name
+    ignoring: bool = False  # whether pixels of a mask are ignored
 
     def add(self, item: Entry | LeftOut) -> None:
         """Add an item as a row, or count its reason."""
@@ -116,7 +118,7 @@ class _LayoutWriter:
         self.rows.append(row | {name: value for name, value in optional.items() if value is not None})
         return None
 
-    def _mask(self, entry: Entry, make: Callable[[], Bool]) -> str:
+    def _mask(self, entry: Entry, make: Callable[[], Mask]) -> str:
         name = entry.mask_name or f"{plain(entry.image).relative_to(self.root).as_posix()}.png"
         masks = self.out.parent / f"{self.out.stem}-masks"
         if self.draft is None:
@@ -124,7 +126,9 @@ class _LayoutWriter:
         if name not in self.masks:
             path = self.draft / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            grey_mask(make()).save(path, "PNG")
+            mask = make()
+            self.ignoring |= mask.ignored is not None and bool(mask.ignored.any())
+            mask.drawn().save(path, "PNG")
             self.masks.add(name)
         return self.folder.relative(str(masks / name))
 
@@ -141,8 +145,3 @@ def stored(image: str) -> tuple[Size, bool]:
         SampleError: the file cannot be opened.
     """
     return read_image(image, lambda opened: (opened.size, opened.getexif().get(ExifTags.Base.Orientation, 1) == 1))
-
-
-def grey_mask(mask: Bool) -> Image.Image:
-    """Convert a mask [height,width] to a grey image, 255 = object."""
-    return Image.fromarray(mask.astype(np.uint8) * 255)

@@ -44,7 +44,7 @@ def test_contours_become_masks(root):
     for sample in read_manifest(root / "m.csv").samples:
         expected = np.zeros((30, 40), bool)
         expected[3:9, 5:15] = True  # rows 4 to 9 and columns 6 to 15, counted from 1
-        np.testing.assert_array_equal(load_mask(sample.mask or ""), expected)
+        np.testing.assert_array_equal(load_mask(sample.mask or "").object, expected)
 
 
 def test_the_box_is_the_contours_frame(root):

@@ -52,7 +52,7 @@ def test_the_majority_of_the_annotators_decides(base):
     assert (report.splits, report.notices()) == ({"test": 1, "train": 1}, ())
     assert report.classes == {"Black footed Albatross": 1, "Laysan Albatross": 1}
     for sample in read_manifest(base.parent / "m.csv").samples:
-        np.testing.assert_array_equal(load_mask(sample.mask or ""), VOTES >= 3 * 51)
+        np.testing.assert_array_equal(load_mask(sample.mask or "").object, VOTES >= 3 * 51)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
@@ -60,7 +60,7 @@ def test_segmentations_with_more_channels(base, mode):
     segment(base, FILES[0], mode)
     write_layout(read_cub200(base), base, base.parent / "m.csv")
     sample = read_manifest(base.parent / "m.csv", split="test").samples[0]
-    np.testing.assert_array_equal(load_mask(sample.mask or ""), VOTES >= 3 * 51)
+    np.testing.assert_array_equal(load_mask(sample.mask or "").object, VOTES >= 3 * 51)
 
 
 def test_boxes_are_corners(base):

@@ -75,7 +75,7 @@ def test_masks_come_from_the_clean_set_and_are_written_once(root):
     samples = read_manifest(root.parent / "c.csv").samples
     assert len(samples) == 8
     assert {sample.mask for sample in samples} == {str(root.parent / f"c-masks/{name}.png") for name in (ONE, TWO)}
-    np.testing.assert_array_equal(load_mask(samples[0].mask or ""), CROP.region_from_mask(mask))
+    np.testing.assert_array_equal(load_mask(samples[0].mask or "").object, CROP.region_from_mask(mask))
 
 
 def test_some_corruptions_only(root):

@@ -43,14 +43,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_pixels_of_the_class_are_the_region(root):
+def test_the_pixels_of_the_class_are_the_region_and_ignored_ones_are_no_part(root):
     report = write_layout(read_imagenet_s(root), root, root / "m.csv")
     assert (report.rows, report.splits, report.notices()) == (3, {"validation": 3}, ())
     assert list(report.classes) == [SYNSETS[0], SYNSETS[299], SYNSETS[918]]
-    expected = np.zeros((30, 40), bool)
-    expected[:, 3:9] = True
     for sample in read_manifest(root / "m.csv").samples:
-        np.testing.assert_array_equal(load_mask(sample.mask or ""), expected)
+        mask = load_mask(sample.mask or "", values=sample.values)
+        assert np.nonzero(mask.object.all(axis=0))[0].tolist() == list(range(3, 9))
+        assert mask.ignored is not None
+        assert np.nonzero(mask.ignored.all(axis=0))[0].tolist() == list(range(20, 30))
 
 
 def test_a_part_of_the_folders_needs_the_list(root):

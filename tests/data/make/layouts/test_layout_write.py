@@ -9,6 +9,7 @@ import pytest
 from layout_files import picture
 from PIL import Image
 
+from rate.data.images.masks import Mask
 from rate.data.images.prepare import load_mask
 from rate.data.make.layouts.base import Entry, LeftOut, below
 from rate.data.make.layouts.write import write_layout
@@ -18,13 +19,13 @@ from rate.errors import DataError, SampleError
 BOX = ((1.0, 2.0, 30.0, 20.0),)
 
 
-def half(size: tuple[int, int]) -> np.ndarray:
+def half(size: tuple[int, int]) -> Mask:
     mask = np.zeros(size[::-1], bool)
     mask[:, : size[0] // 2] = True
-    return mask
+    return Mask(mask)
 
 
-def refuse(size: tuple[int, int]) -> np.ndarray:
+def refuse(size: tuple[int, int]) -> Mask:
     raise SampleError("torn")
 
 
@@ -40,7 +41,7 @@ def test_boxes_and_masks_read_back(tmp_path, suffix):
     first, second = read_manifest(tmp_path / f"m.{suffix}").samples
     assert (first.label, first.boxes, first.cluster) == ("cat", BOX, "c")
     assert second.mask == str(tmp_path / "m-masks/b/c.png.png")
-    np.testing.assert_array_equal(load_mask(second.mask), half((40, 30)))
+    np.testing.assert_array_equal(load_mask(second.mask).object, half((40, 30)).object)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -80,7 +81,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path):
 def test_a_shared_mask_is_written_once(tmp_path):
     calls = []
 
-    def mask(size: tuple[int, int]) -> np.ndarray:
+    def mask(size: tuple[int, int]) -> Mask:
         calls.append(size)
         return half(size)
 
