@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 
 from rate.errors import ConfigError
 from rate.option import Settings, option
@@ -16,12 +17,17 @@ _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?")
 
 @dataclass(frozen=True, slots=True)
 class Reading(Settings):
-    """What the values of masks mean. None = as the side file of the set says, and otherwise as usual.
+    """Where images lie, and what the values of masks mean.
+
+    None = as the side file of the set says, and otherwise as usual.
 
     >>> Reading(mask_values="1,3-5", mask_ignore=255).mask_ignore
     '255'
     """
 
+    root: tuple[str, ...] = option(
+        (), "FOLDER in which files of the manifest may lie, beside its own; absolute paths and file:// URLs too."
+    )
     mask_values: str | int | None = option(
         None, "Values of a mask that are the object, such as 1 or 1,3-5; all but 0 and the ignored ones."
     )
@@ -37,6 +43,8 @@ class Reading(Settings):
 
     def __post_init__(self) -> None:
         self.check_options()
+        roots = (self.root,) if isinstance(self.root, (str, PurePath)) else self.root
+        object.__setattr__(self, "root", tuple(map(str, roots)))
         for name in ("mask_values", "mask_ignore"):
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, str(given))  # one value may be a number in Python and TOML
@@ -49,7 +57,11 @@ class Reading(Settings):
     def to_json(self) -> dict[str, object]:
         """Return the settings that are not the usual ones, by name."""
         given = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items() if value}
+        return {name: _plain(value) for name, value in given.items() if value}
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
 
 
 USUAL = Reading()

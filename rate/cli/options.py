@@ -109,11 +109,12 @@ def _parameter(name: str, hint: Any, default: Any, one: Option, panel: str | Non
         if one.choices
         else None,
     )
+    several = one.parse is None and get_origin(hint) is tuple  # the option may be given several times
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if default is MISSING else default,
-        annotation=Annotated[str if one.parse else types[0], info],
+        default=inspect.Parameter.empty if default is MISSING else list(default) if several else default,
+        annotation=Annotated[str if one.parse else list[str] if several else types[0], info],
     )
 
 

@@ -188,6 +188,10 @@ def report(
     data: Annotated[
         str | None, typer.Option(help="Manifest or shards to take the pictures from, if the data is remote or moved.")
     ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="FOLDER of files outside the manifest's, as in `rate eval`, if it moved."),
+    ] = None,
     max_samples: Annotated[int, typer.Option(help="Samples shown over all heads; 0 = none.")] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
@@ -197,7 +201,7 @@ def report(
     from rate.report.html.page import write_report
 
     heads = {(head.folder.resolve(), head.head): head for run in runs for head in load_heads(run)}
-    written = write_report(list(heads.values()), out, data=data, max_samples=max_samples, force=force)
+    written = write_report(list(heads.values()), out, data=data, roots=root or (), max_samples=max_samples, force=force)
     for text in written.notices:
         notice(f"notice: {text}")
     if as_json:

@@ -166,7 +166,7 @@ class EvaluationSet:
         Raises:
             SetChanged: a row is no longer what it was when it was first read.
         """
-        folder, number = folder_of(self.data), 0
+        folder, number = folder_of(self.data, self.reading), 0
         for parsed in open_rows(self.data, self.reading):
             sample = parsed.sample
             if sample is not None and self.split not in (None, parsed.split):
@@ -201,12 +201,12 @@ def read_evaluation_set(
         limit: use this number of first rows of the split.
         shard: use the rows of one part.
         draw: is offered every used row of all parts.
-        reading: what the values of masks mean.
+        reading: where files may lie, and what the values of masks mean.
 
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
-    totals, first, total, folder, units = _Totals(), FirstReading(), SetDigest(), folder_of(data), BoxUnits()
+    totals, first, total, folder, units = _Totals(), FirstReading(), SetDigest(), folder_of(data, reading), BoxUnits()
     labels: set[str] = set()
     size = unpinned = 0
     for sample in pinned(totals.chosen(open_rows(data, reading), split, limit)):
@@ -219,7 +219,7 @@ def read_evaluation_set(
         first.add(sample, fingerprint(sample.id), digest)
         size += shard.holds(sample.id)
         unpinned += is_unpinned(sample)
-    totals.check(data)
+    totals.check(data, reading)
     check_split(data, totals.splits, split)
     if wrong := units.problem():
         raise DataError(f"{data}: {wrong}")
@@ -250,11 +250,11 @@ class _Totals:
                 if limit is None or self.available <= limit:
                     yield parsed.sample
 
-    def check(self, data: str) -> None:
+    def check(self, data: str, reading: Reading) -> None:
         """Refuse the source for the problems of its rows; a second reading names duplicate ids."""
         ordered = np.sort(np.frombuffer(self.ids, np.uint64)) if self.ids else np.empty(0, np.uint64)
         twice = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-        problems = self.problems + (list(_duplicates(open_rows(data), twice)) if twice else [])
+        problems = self.problems + (list(_duplicates(open_rows(data, reading), twice)) if twice else [])
         if problems:
             raise DataError(refusal(data, sorted(problems, key=lambda problem: problem.row)))
 

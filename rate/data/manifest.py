@@ -81,13 +81,15 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
     return Manifest(path.absolute(), tuple(samples), notices_of(path, splits, split))
 
 
-def parse_rows(path: Path) -> Iterator[ParsedRow]:
+def parse_rows(path: Path, roots: Sequence[Path] = ()) -> Iterator[ParsedRow]:
     """Yield every row of the file, valid or not; rows are validated independently.
+
+    ``roots`` are further folders in which its files may lie; see `Folder`.
 
     Raises:
         DataError: the file as a whole cannot be read, lacks a column, or has no rows.
     """
-    folder = Folder(path.parent)
+    folder = Folder(path.parent, roots)
     row = 0
     for item in read_rows(path):
         if isinstance(item, Problem):

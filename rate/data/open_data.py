@@ -37,10 +37,23 @@ def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
             at once, others during the iteration.
         ConfigError: what should say which values of masks mean what does not.
     """
-    return with_mask_values(_rows(data), data, reading)
+    return with_mask_values(_rows(data, roots_of(reading)), data, reading)
 
 
-def _rows(data: str) -> Iterator[ParsedRow]:
+def roots_of(reading: Reading) -> tuple[Path, ...]:
+    """Return the roots of a reading.
+
+    Raises:
+        DataError: one is no folder.
+    """
+    roots = tuple(map(Path, reading.root))
+    for root in roots:
+        if not root.is_dir():
+            raise DataError(f"--root {root} is no folder; name one in which images or masks of the manifest lie")
+    return roots
+
+
+def _rows(data: str, roots: tuple[Path, ...]) -> Iterator[ParsedRow]:
     files = expand(data)
     kind = _kind(data, files)
     if kind == ".tar":
@@ -50,17 +63,18 @@ def _rows(data: str) -> Iterator[ParsedRow]:
     if len(files) > 1 or "://" in files[0]:
         cure = "a manifest is one file on the local disk (its images may be URLs)"
         raise DataError(f"{data} names {len(files)} manifests or a remote one; {cure}")
-    return parse_rows(Path(files[0]))
+    return parse_rows(Path(files[0]), roots)
 
 
-def folder_of(data: str) -> Folder:
+def folder_of(data: str, reading: Reading = USUAL) -> Folder:
     """Return the folder to which the locations of DATA are relative; a set that moves as a whole stays the same set."""
+    roots = roots_of(reading)
     if "://" in data:
-        return Folder(Path())
+        return Folder(Path(), roots)
     literal = Path(data)
     while not literal.exists() and re.search(r"[*?\[{]", str(literal)):
         literal = literal.parent
-    return Folder(literal if literal.is_dir() else literal.parent)
+    return Folder(literal if literal.is_dir() else literal.parent, roots)
 
 
 def expand(data: str) -> list[str]:

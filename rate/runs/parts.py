@@ -117,8 +117,12 @@ def read_rows(folder: Path, run: RunDocument, columns: list[str] | None = None) 
     return pa.concat_tables([SCHEMA.empty_table().select(names), *tables])
 
 
-def contents_of(folder: Path, run: RunDocument, parts: Iterable[ListedPart]) -> Iterator[tuple[str, bytes | None]]:
+def contents_of(
+    folder: Path, run: RunDocument, parts: Iterable[ListedPart] | None = None
+) -> Iterator[tuple[str, bytes | None]]:
     """Yield the id of every sample in ``parts`` of the run, with the digest of the files of which it was computed.
+
+    None = the listed parts.
 
     Raises:
         RunError: as `iter_parts`.

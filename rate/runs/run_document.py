@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, field, structs
+from msgspec import Meta, structs
 
 from rate.data.images.geometry import Geometry
 from rate.errors import RunError
@@ -31,6 +31,16 @@ class Identity(Record, frozen=True):
     bank: Annotated[str, Meta(description="digest of the pictures that stand where a pixel is hidden")] = ""
 
 
+class RecordedReading(Record, frozen=True, omit_defaults=True):
+    """How the set was read, as `rate.reading.Reading` has it."""
+
+    root: Annotated[tuple[str, ...], Meta(description="as they were named")] = ()
+    mask_values: str | None = None
+    mask_ignore: str | None = None
+    mask_classes: dict[str, str | int] | None = None
+    instances: str | None = None
+
+
 class Origin(Record, frozen=True, omit_defaults=True):
     """Where the artifact and the data were, as they were named; for display, and to find the images again."""
 
@@ -39,10 +49,9 @@ class Origin(Record, frozen=True, omit_defaults=True):
     split: str | None
     limit: int | None
     shard: str | None
-    reading: Annotated[Json, Meta(description="what the values of masks mean, by the name of the setting")] = field(
-        default_factory=dict
-    )
+    reading: RecordedReading = RecordedReading()
     data_from_run: Annotated[str | None, Meta(description="path from the run folder; absent if data is no path")] = None
+    roots_from_run: Annotated[tuple[str, ...], Meta(description="paths from the run folder to the roots")] = ()
 
 
 class Rule(Record, frozen=True):
@@ -179,7 +188,9 @@ def is_unreadable(path: Path) -> bool:
 
 
 def located(origin: Origin, run: Path) -> Origin:
-    """Add the relative path from the run folder to its data, if the data is a path."""
+    """Add the relative paths from the run folder to its roots and to its data, if the data is a path."""
+    roots = tuple(os.path.relpath(Path(root).resolve(), run.resolve()) for root in origin.reading.root)
+    origin = structs.replace(origin, roots_from_run=roots)
     if not origin.data or "://" in origin.data:
         return origin
     # The last link is not resolved: images are relative to the folder of the given name, not of its target.
@@ -192,3 +203,9 @@ def data_of(origin: Origin, run: Path) -> list[str]:
     seen = origin.data_from_run
     from_run = [] if seen is None else [os.path.normpath(run.resolve() / seen)]
     return list(dict.fromkeys([*from_run, *([origin.data] if origin.data else [])]))
+
+
+def roots_of(origin: Origin, run: Path) -> list[str]:
+    """List the roots of a run's data: each relative to the run if it is there, and otherwise as it was named."""
+    here = [os.path.normpath(run.resolve() / seen) for seen in origin.roots_from_run]
+    return [seen if Path(seen).is_dir() else named for seen, named in zip(here, origin.reading.root, strict=False)]

@@ -332,7 +332,7 @@ def test_parquet_with_damaged_pages_names_the_row(tmp_path):
         ({"image": "a", "label": "l", "boxes": "[" * 100_000}, "row 2: boxes is not JSON"),
         ({"image": "../a", "label": "l", "mask": "m"}, "row 2: image '../a' leaves the manifest's folder"),
         ({"image": "a", "label": "l", "mask": "/m"}, "row 2: mask '/m' is an absolute path"),
-        ({"image": "file:///a", "label": "l", "mask": "m"}, "row 2: image 'file:///a' is a URL to the local disk"),
+        ({"image": "file:///a", "label": "l", "mask": "m"}, "row 2: image 'file:///a' is an absolute path"),
         ({"image": "good.jpg", "label": "l", "mask": "m"}, "row 2: id 'good.jpg' is already the id of row 1"),
         (
             {"id": "good.jpg", "image": "b", "label": "l", "mask": "m"},

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from rate.credentials import without_credentials
 from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
@@ -21,6 +23,9 @@ from rate.types import Stamp
 _LOCAL_SCHEMES = frozenset({"file", "local", "dir", "git", "dvc", "reference", "generic"})
 
 
+_LOCAL_FILE = re.compile(r"file://(/[^/].*|/)", re.IGNORECASE | re.DOTALL)
+"""A URL of an absolute path on this machine."""
+
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 _PART = r"(?!\.\.?(?:/|$))[^/\\]+"
 _PLAIN = re.compile(f"{_PART}(?:/{_PART})*", re.DOTALL)
@@ -28,12 +33,20 @@ _PLAIN = re.compile(f"{_PART}(?:/{_PART})*", re.DOTALL)
 
 
 class Folder:
-    """The folder of a manifest. Relative paths start there and may not leave it by `..` or by a symbolic link."""
+    """The folder of a manifest, and further folders in which its files may lie.
 
-    def __init__(self, path: Path) -> None:
+    A relative path starts at the manifest's folder or, where there is no such file, at the first of the roots that has
+    it. Neither `..`, an absolute path, nor a symbolic link leads out of all of them.
+    """
+
+    def __init__(self, path: Path, roots: Sequence[Path] = ()) -> None:
         self.path = os.path.normpath(path.absolute())
         self._prefix = self.path.rstrip(os.sep) + os.sep
         self._real_prefix = os.path.realpath(path).rstrip(os.sep) + os.sep
+        places = [(os.path.normpath(root.absolute()), os.path.realpath(root)) for root in roots]
+        self._roots = [one.rstrip(os.sep) + os.sep for one, _ in places]
+        self._real_roots = [one.rstrip(os.sep) + os.sep for _, one in places]
+        self._inside = (self._real_prefix, *self._real_roots)
         self._real_parents: dict[str, str] = {}  # resolves each folder once, as many images share few folders
 
     def locate(self, written: str) -> str:
@@ -53,23 +66,49 @@ class Folder:
             ValueError: as `locate`.
         """
         if "://" in written:
-            _check_url(written)
-            return written, None
+            if (path := _LOCAL_FILE.fullmatch(written)) is None:
+                _check_url(written)
+                return written, None
+            written = unquote(path[1])
         if "\0" in written:
             raise ValueError("holds a NUL character")
         plain = _PLAIN.fullmatch(written) is not None
         if not (plain and ":" not in written) and _ABSOLUTE.match(written):
-            raise ValueError("is an absolute path; write it relative to the manifest's folder")
+            return self._absolute(written)
         absolute = f"{self._prefix}{written}" if plain else os.path.normpath(self._prefix + written)
-        if not absolute.startswith(self._prefix):
-            raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
+        if not absolute.startswith((self._prefix, *self._roots)):
+            cure = "move the manifest to a folder above all its files, or name theirs with --root"
+            raise ValueError(f"leaves the manifest's folder; {cure}")
+        resolved, stamp = self._allowed(absolute)
+        for root in self._roots if stamp is None and plain else ():
+            other, there = self._allowed(f"{root}{written}")
+            if there is not None:
+                return other, there
+        return resolved, stamp
+
+    def _absolute(self, written: str) -> tuple[str, Stamp | None]:
+        path = os.path.normpath(written)
+        if not path.startswith((self._prefix, *self._roots, *self._inside)):
+            what = "is an absolute path" + (" outside every root" if self._roots else "")
+            raise ValueError(
+                f"{what}; name its folder with --root {Path(path).parent}, or write it relative to the "
+                "manifest's folder"
+            )
+        return self._allowed(path)
+
+    def _allowed(self, absolute: str) -> tuple[str, Stamp | None]:
+        """Resolve a path and check that no link leads out."""
         resolved, stamp = self._resolved(absolute)
-        if not resolved.startswith(self._real_prefix):
-            raise ValueError("is reached by a symbolic link out of the manifest's folder; copy the file instead")
+        if not resolved.startswith(self._inside):
+            raise ValueError(
+                "is reached by a symbolic link out of the manifest's folder"
+                f"{' and of every root' if self._roots else ''}; name the folder to which it leads, such as --root "
+                f"{Path(resolved).parent}"
+            )
         return resolved, stamp
 
     def relative(self, located: str) -> str:
-        """Return a result of `locate` relative to the folder, with forward slashes; URLs are unchanged."""
+        """Return a result of `locate` relative to the folder or its root, with forward slashes; URLs are unchanged."""
         if located.startswith(self._prefix):
             return located[len(self._prefix) :].replace(os.sep, "/")
         if place := TAR_PLACE.fullmatch(located):
@@ -78,8 +117,9 @@ class Folder:
             return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
         if "://" in located:
             return located
-        if located.startswith(self._real_prefix):
-            return located[len(self._real_prefix) :].replace(os.sep, "/")
+        for prefix in (*self._inside, *self._roots):
+            if located.startswith(prefix):
+                return located[len(prefix) :].replace(os.sep, "/")
         return Path(os.path.relpath(located, self.path)).as_posix()
 
     def _resolved(self, absolute: str) -> tuple[str, Stamp | None]:
@@ -163,7 +203,7 @@ def _check_url(url: str) -> None:
         if separator and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+._-]*", scheme):  # for example a place in a container
             raise ValueError("is neither a path nor a URL")
         if scheme.lower() in _LOCAL_SCHEMES or not (separator or re.fullmatch("[a-z]+", link)):
-            raise ValueError("is a URL to the local disk; write the path relative to the manifest's folder")
+            raise ValueError("is a URL to the local disk; write the path, or file:///PATH")
         reason = _unavailable(scheme)
         if reason:
             raise ValueError(f"is a URL that cannot be opened here ({reason})")

@@ -72,6 +72,7 @@ def write_report(
     out: Path,
     *,
     data: Path | str | None = None,
+    roots: Sequence[str] = (),
     max_samples: int = MAX_SAMPLES,
     force: bool = False,
 ) -> Report:
@@ -81,6 +82,7 @@ def write_report(
         heads: heads from `rate.report.heads.load_heads`; for incomparable ones the page states the reason.
         out: the .html file, written all or nothing.
         data: the source of the pictures, if the evaluated set has moved.
+        roots: the folders in which its files may lie, if these have moved.
         max_samples: the number of samples over all heads.
         force: whether to replace an existing ``out``.
 
@@ -90,7 +92,7 @@ def write_report(
         RunError: the saved maps of a run cannot be read.
     """
     _check(heads, out, max_samples, force)
-    pictures = Pictures(None if data is None else str(data))
+    pictures = Pictures(None if data is None else str(data), tuple(roots))
     gallery = gallery_of(heads, pictures, max_samples)
     page = render(heads, gallery).encode("utf-8")
     write_output(out, lambda file: file.write(page))

@@ -2,8 +2,8 @@
 
 A run folder may come from an untrusted source, which also controls its run.json. Of the files that run.json names, only
 local ones are read, and only if they are the evaluated set, by its digest, or the recorded pictures of a bank, by the
-digest of their contents: a report makes no network access and shows no other file of this machine. Files that the user
-names with ``data`` are read from any place.
+digest of their contents; so are files in roots that run.json names: a report makes no network access and shows no other
+file of this machine. Files that the user names with ``data`` or ``roots`` are read from any place.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
+from msgspec import structs
 from PIL import Image
 
 from rate.data.bank import Bank
+from rate.data.digests import ContentTable
 from rate.data.evaluation_set import EvaluationSet, read_evaluation_set
 from rate.data.images.corrupt import corruption_function
 from rate.data.images.prepare import prepare
@@ -26,7 +28,8 @@ from rate.errors import ConfigError, DataError, SampleError, UsageError
 from rate.kernels.region import sketch
 from rate.reading import Reading
 from rate.report.heads import HeadRun
-from rate.runs.run_document import RunDocument, data_of
+from rate.runs.parts import contents_of
+from rate.runs.run_document import RunDocument, data_of, roots_of
 from rate.types import Bool, Float32, Prepared, Sample, UInt8
 
 
@@ -110,10 +113,12 @@ class Pictures:
     """Reads the samples of a report. Unreadable and forbidden samples are left out, with one notice each."""
 
     data: str | None = None  # replaces the data that the runs name
+    roots: tuple[str, ...] = ()  # replace the roots that the runs name
     _wanted: frozenset[str] = frozenset()
     _samples_by_source: dict[Source, dict[str, Sample]] = field(default_factory=dict)
     _views: dict[tuple[Source, str, str, str], View | None] = field(default_factory=dict)
     _banks: dict[Path, BankPictures | None] = field(default_factory=dict)
+    _contents: dict[Path, ContentTable] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
     _missing: list[str] = field(default_factory=list)
 
@@ -126,7 +131,7 @@ class Pictures:
         key = self.key(head, identifier)
         if key not in self._views:
             sample = self._samples(head).get(identifier)
-            self._views[key] = None if sample is None else self._read(sample, head.run)
+            self._views[key] = None if sample is None else self._read(sample, head)
         return self._views[key]
 
     def met(self, head: HeadRun, identifier: str, most: int) -> list[UInt8]:
@@ -188,7 +193,8 @@ class Pictures:
             try:
                 if self.data is None and "://" in place:
                     raise DataError(f"{place} is remote, and is fetched only where --data names it")
-                dataset = read_evaluation_set(place, split, head.run.origin.limit, reading=_reading(head.run))
+                reading = _reading(head.run, self.roots or roots_of(head.run.origin, head.folder))
+                dataset = read_evaluation_set(place, split, head.run.origin.limit, reading=reading)
                 self._compare(head, dataset)
             except DataError as error:
                 refused = error
@@ -204,26 +210,33 @@ class Pictures:
             raise DataError(said)
         self._notices.append(f"{said}; pictures are matched by id")
 
-    def _read(self, sample: Sample, run: RunDocument) -> View | None:
+    def _read(self, sample: Sample, head: HeadRun) -> View | None:
         try:
             if self.data is None and "://" in f"{sample.image} {sample.mask}":
                 raise SampleError(f"{sample.id} is remote, and is fetched only where --data names its set")
-            prepared = _decoder(run)(sample)
+            prepared = _decoder(head.run)(sample)
+            if head.run.origin.reading.root and not (self.roots or self._is_evaluated(prepared.sample, head)):
+                raise SampleError(f"{sample.image} is not the file of the run, by its digest; --root says where it is")
         except (SampleError, UsageError) as error:
             self._missing.append(str(error))
             return None
         return View(Image.fromarray(prepared.picture.view), prepared.region, prepared.ignored, sample.boxes is not None)
 
+    def _is_evaluated(self, sample: Sample, head: HeadRun) -> bool:
+        if head.folder not in self._contents:
+            self._contents[head.folder] = ContentTable(contents_of(head.folder, head.run))
+        return sample.content == self._contents[head.folder].content(sample.id)
 
-def _reading(run: RunDocument) -> Reading:
-    """Return how the run read its set.
+
+def _reading(run: RunDocument, roots: Sequence[str]) -> Reading:
+    """Return how the run read its set, with the roots where they are now.
 
     Raises:
         DataError: run.json says it in a form that cannot be.
     """
     try:
-        return Reading(**run.origin.reading)
-    except (ConfigError, TypeError) as error:
+        return Reading(**structs.asdict(run.origin.reading) | {"root": tuple(roots)})
+    except ConfigError as error:
         raise DataError(f"run.json says of the masks what cannot be: {error}") from error
 
 

@@ -46,8 +46,10 @@ def test_what_does_not_exist_is_no_concern_yet(folder, written):
         ("C:\\Windows\\a.jpg", "absolute"),
         ("\\\\server\\share\\a.jpg", "absolute"),
         ("a\0.jpg", "NUL"),
-        ("file:///etc/passwd", "local disk"),
-        ("FILE:///etc/passwd", "local disk"),
+        ("file:///etc/passwd", "absolute path; name its folder with --root /etc"),
+        ("FILE:///etc/passwd", "absolute"),
+        ("file:///etc/%00passwd", "NUL"),
+        ("file://host/etc/passwd", "local disk"),
         ("local:///etc/passwd", "local disk"),
         ("zip://a.png::/etc/secret.zip", "local disk"),
         ("zip://a.png::file:///etc/secret.zip", "local disk"),
@@ -73,6 +75,64 @@ def test_a_link_out_of_the_folder_is_refused(folder):
     for written in ("link.jpg", "away/secret.jpg", "away/not-there.jpg"):
         with pytest.raises(ValueError, match="symbolic link"):
             Folder(folder).locate(written)
+
+
+@pytest.fixture
+def roots(folder: Path) -> list[Path]:
+    """Two further folders, the second by a link, with a file in each and a link from the first into the second."""
+    store, far = folder.parent / "store", folder.parent / "far"
+    for root in (store, far):
+        root.mkdir()
+        (root / f"{root.name}.jpg").write_bytes(root.name.encode())
+    (store / "linked").symlink_to(far, target_is_directory=True)
+    (folder.parent / "alias").symlink_to(far, target_is_directory=True)
+    return [store, folder.parent / "alias"]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("images/a.jpg", "a"),
+        ("store.jpg", "store"),
+        ("far.jpg", "far"),
+        ("../store/store.jpg", "store"),
+        ("linked/far.jpg", "far"),
+        ("{parent}/store/store.jpg", "store"),
+        ("{parent}/far/far.jpg", "far"),
+        ("{parent}/alias/far.jpg", "far"),
+        ("file://{parent}/store/../store/st%6Fre.jpg", "store"),
+        ("{parent}/set/images/a.jpg", "a"),
+    ],
+)
+def test_files_in_a_root_are_read_and_have_a_place_that_moves_with_it(folder, roots, written, name):
+    within = Folder(folder, roots)
+    located = within.locate(written.format(parent=folder.parent))
+    assert read_bytes(located) == name.encode()
+    assert within.relative(located) == {"a": "images/a.jpg"}.get(name, f"{name}.jpg")
+
+
+@pytest.mark.parametrize(
+    ("written", "cure"),
+    [
+        ("../secret.jpg", "--root"),
+        ("{parent}/secret.jpg", "outside every root; name its folder with --root {parent}"),
+        ("file://{parent}/secret.jpg", "outside every root"),
+        ("{parent}/store/../secret.jpg", "outside every root"),
+        ("out.jpg", "symbolic link out of the manifest's folder and of every root.*--root {parent}"),
+        ("{parent}/store/out.jpg", "symbolic link"),
+        ("{parent}/store2/a.jpg", "outside every root"),
+    ],
+)
+def test_nothing_leaves_the_roots(folder, roots, written, cure):
+    (roots[0] / "out.jpg").symlink_to(folder.parent / "secret.jpg")
+    with pytest.raises(ValueError, match=cure.format(parent=folder.parent)):
+        Folder(folder, roots).locate(written.format(parent=folder.parent))
+
+
+def test_a_file_of_the_manifests_folder_comes_first_and_what_is_missing_is_expected_there(folder, roots):
+    (folder / "store.jpg").write_bytes(b"own")
+    assert read_bytes(Folder(folder, roots).locate("store.jpg")) == b"own"
+    assert Folder(folder, roots).locate("missing.jpg") == str(folder / "missing.jpg")
 
 
 def test_a_link_inside_the_folder_is_followed(folder):
