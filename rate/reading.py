@@ -12,6 +12,9 @@ from rate.option import Settings, option
 
 UNION, LARGEST = "union", "largest"
 
+MASKS = ("mask_values", "mask_ignore", "mask_classes", "instances")
+"""The settings about masks."""
+
 _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?")
 
 

@@ -15,7 +15,7 @@ from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.methods import DEFAULT, METHODS
 from rate.outputs import require_output
-from rate.reading import Reading
+from rate.reading import MASKS, Reading
 
 if TYPE_CHECKING:
     from rate.types import Box
@@ -44,7 +44,7 @@ def explain(
     ] = "auto",
     saliency: Annotated[str, typer.Option(help=_WITH_MASKS)] = DEFAULT,
     masks: Annotated[int, typer.Option(help="Masks of the map (rise, rise-tokens).")] = FIXED_MASKS,
-    reading: Annotated[Reading, Shown()],
+    reading: Annotated[Reading, Shown(only=MASKS)],
     measurement: Annotated[Measurement, Shown(only=("fills", "seed"))],
     execution: Annotated[Execution, Shown(only=("threads", "device"))],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

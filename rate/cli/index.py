@@ -12,23 +12,23 @@ from rate.cli.console import notice, say
 from rate.cli.data import counted, counts_text
 from rate.cli.options import Shown, with_settings
 from rate.errors import ConfigError
-from rate.reading import Reading
+from rate.reading import MASKS, Reading
 
 if TYPE_CHECKING:
     from rate.data.make.index import ManifestReport
     from rate.data.make.layouts.base import Entry, LeftOut
+    from rate.data.mask_table import MaskDocument
 
 app = typer.Typer(help="Write a manifest for a data set as it lies on the disk.", no_args_is_help=True)
 
 Root = Annotated[Path, typer.Argument(help="Folder of the set, as its archives unpack.")]
 Out = Annotated[Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the images.")]
 Classes = Annotated[Path | None, typer.Option(help="Class names, a line `KEY NAME`: KEY is the class's folder.")]
-Boxes = Annotated[bool, typer.Option("--boxes", help="Take the boxes as regions, not the outlines.")]
-SynsetClasses = Annotated[
-    Path | None, typer.Option(help="Class names, a line `SYNSET NAME`; open_clip's names without it.")
+Columns = Annotated[
+    str | None, typer.Option(help="Columns of the table: image=picture,label=kind,x0=left; by their usual names.")
 ]
-DogClasses = Annotated[Path | None, typer.Option(help="Class names, a line `SYNSET NAME`; the folders' without it.")]
-Synsets = Annotated[bool, typer.Option("--synsets", help="Name the classes by their synsets.")]
+Shares = Annotated[bool, typer.Option("--shares", help="Coordinates are shares of the image, from 0 to 1.")]
+Boxes = Annotated[bool, typer.Option("--boxes", help="Take the boxes as regions, not the outlines.")]
 
 
 @app.command("folder")
@@ -44,12 +44,23 @@ def index_folder(
     mask_pattern: Annotated[
         str, typer.Option(help="Name of an image's mask: {stem} = its name without suffix, {name} = with it.")
     ] = "{stem}.png",
-    reading: Annotated[Reading, Shown()],
+    boxes: Annotated[Path | None, typer.Option(help="Table of boxes instead of masks, see `table`.")] = None,
+    columns: Columns = None,
+    shares: Shares = False,
+    reading: Annotated[Reading, Shown(only=MASKS)],
 ) -> None:
-    """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks."""
+    """Write a manifest for IMAGES/CLASS/FILE (or IMAGES/SPLIT/CLASS/FILE) and its masks or boxes."""
     from rate.data.make import index
+    from rate.data.make.layouts.box_tables import read_table
 
-    _say(index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits, reading=reading))
+    if boxes is not None and masks is not None:
+        raise ConfigError(f"--masks {masks} and --boxes {boxes} both give the regions; give one of them")
+    if boxes is not None:
+        entries = read_table(boxes, images, columns=columns, shares=shares, labelled=False, splits=splits)
+        write_entries(entries, images, out)
+        return
+
+    say_report(index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits, reading=reading))
 
 
 @app.command("coco")
@@ -67,107 +78,107 @@ def index_coco(
     """Write a manifest for a set in COCO's format: a row for each image and class in it."""
     from rate.data.make import coco
 
-    _say(coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes))
+    say_report(coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes))
 
 
-@app.command("caltech101")
-def caltech101(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
-    """Caltech-101, with its contours as masks."""
-    from rate.data.make.layouts.caltech101 import read_caltech101
+@app.command("voc")
+def voc(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
+    """Pascal VOC: a row for each image and class, with its pixels; the border of objects is ignored."""
+    from rate.data.make.layouts.pascal_voc import read_pascal_voc, voc_masks
 
-    _write(read_caltech101(root, boxes=boxes, names=_named(classes)), root, out)
-
-
-@app.command("cub200")
-def cub200(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
-    """CUB-200-2011, with the majority's segmentations as masks and the official split."""
-    from rate.data.make.layouts.cub200 import read_cub200
-
-    _write(read_cub200(root, boxes=boxes, names=_named(classes)), root, out)
+    names = named(classes)
+    write_entries(read_pascal_voc(root, boxes=boxes, names=names), root, out, None if boxes else voc_masks(names))
 
 
-@app.command("stanford-dogs")
-def stanford_dogs(root: Root, out: Out, classes: DogClasses = None) -> None:
-    """Stanford Dogs, with its boxes and the official split."""
-    from rate.data.make.layouts.stanford_dogs import read_stanford_dogs
-
-    _write(read_stanford_dogs(root, names=_named(classes)), root, out)
-
-
-@app.command("imagenet")
-def imagenet(
-    root: Root,
+@app.command("yolo")
+def yolo(
+    config: Annotated[Path, typer.Argument(help="YAML of the set: path, train, val, names.")],
     out: Out,
-    split: Annotated[str, typer.Option(help="val or train.")] = "val",
-    boxes: Annotated[
-        Path | None, typer.Option(help="LOC_val_solution.csv or a folder of Pascal VOC files; found in the set.")
-    ] = None,
-    classes: SynsetClasses = None,
-    synsets: Synsets = False,
+    images: Annotated[Path | None, typer.Option(help="Folder of images, instead of those that the YAML names.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of labels; beside that of the images.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test alone.")] = None,
+    boxes: Boxes = False,
 ) -> None:
-    """ImageNet-1K, with the boxes of each image's class."""
-    from rate.data.make.layouts.imagenet import read_imagenet
+    """YOLO's boxes, or outlines drawn as masks: a row for each image and class in it."""
+    from rate.data.make.layouts.yolo import read_yolo
 
-    _write(read_imagenet(root, split=split, boxes=boxes, names=_synset_names(classes, synsets)), root, out)
+    entries = read_yolo(config, images=images, labels=labels, split=split, boxes=boxes)
+    write_entries(entries, out.parent, out)
 
 
-@app.command("imagenet-c")
-def imagenet_c(
-    root: Root,
+@app.command("coco-panoptic")
+def coco_panoptic(
+    annotations: Annotated[Path, typer.Argument(help="COCO's panoptic JSON.")],
+    masks: Annotated[Path, typer.Option(help="Folder of its PNG files.")],
+    images: Annotated[Path, typer.Option(help="Folder that `file_name` of an image starts from.")],
     out: Out,
-    clean: Annotated[Path, typer.Option(help="Manifest of the clean images, as `rate data index imagenet` writes it.")],
-    corrupt: Annotated[list[str] | None, typer.Option(help="fog:3, fog, all:3; repeatable; all there is.")] = None,
+    stuff: Annotated[bool, typer.Option("--stuff", help="Also classes that are no things, such as sky.")] = False,
 ) -> None:
-    """ImageNet-C, with labels and regions from the clean images; its splits are called fog:3."""
-    from rate.data.images.corrupt import parse_corruption
-    from rate.data.make.layouts.imagenet import read_imagenet_c
+    """COCO panoptic: a row for each image and class, with its segments drawn; unlabelled pixels are ignored."""
+    from rate.data.make.layouts.panoptic import read_panoptic
 
-    wanted = None if corrupt is None else tuple(one for text in corrupt for one in parse_corruption(text))
-    _write(read_imagenet_c(root, clean=clean, corruptions=wanted), root, out)
+    write_entries(read_panoptic(annotations, masks, images, stuff=stuff), out.parent, out)
 
 
-@app.command("imagenet-s")
-def imagenet_s(
-    root: Root,
+@app.command("class-masks")
+def class_masks(
+    images: Annotated[Path, typer.Argument(help="Folder of images.")],
+    masks: Annotated[Path, typer.Option(help="Folder of the same structure; a pixel is the number of a class.")],
+    classes: Annotated[Path, typer.Option(help="Lines `VALUE CLASS`, or ADE20K's objectInfo150.txt.")],
     out: Out,
-    split: Annotated[str, typer.Option(help="validation or train-semi.")] = "validation",
-    categories: Annotated[
-        Path | None, typer.Option(help="ImageNetS_categories_im*.txt, where folders of classes are missing.")
-    ] = None,
-    classes: SynsetClasses = None,
-    synsets: Synsets = False,
+    mask_ignore: Annotated[str | None, typer.Option(help="Values that are neither object nor rest, as 255.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of all rows.")] = None,
 ) -> None:
-    """ImageNet-S, with the pixels of each image's class as masks."""
-    from rate.data.make.layouts.imagenet import read_imagenet_s
+    """ADE20K, COCO-Stuff, Cityscapes and the like: a row for each image and class in its mask."""
+    from rate.data.make.layouts.class_masks import read_class_masks, read_class_numbers
+    from rate.data.mask_table import MaskDocument
 
-    names = _synset_names(classes, synsets)
-    _write(read_imagenet_s(root, split=split, categories=categories, names=names), root, out)
+    numbers = read_class_numbers(classes)
+    document = MaskDocument(ignore=mask_ignore, classes={name: number for number, name in numbers.items()})
+    write_entries(read_class_masks(images, masks, numbers, ignore=mask_ignore, split=split), out.parent, out, document)
 
 
-def _named(classes: Path | None) -> Mapping[str, str] | None:
+@app.command("table")
+def table(
+    file: Annotated[Path, typer.Argument(metavar="TABLE", help="Text with a header: image, class and corners a row.")],
+    images: Annotated[Path, typer.Option(help="Folder of the images.")],
+    out: Out,
+    columns: Columns = None,
+    shares: Shares = False,
+) -> None:
+    """One table of boxes: columns as filename, class, xmin, ...; any separator."""
+    from rate.data.make.layouts.box_tables import read_table
+
+    write_entries(read_table(file, images, columns=columns, shares=shares), out.parent, out)
+
+
+def named(classes: Path | None) -> Mapping[str, str] | None:
+    """Read the class names of a file; None without one."""
     from rate.data.make.layouts.base import read_names
 
     return None if classes is None else read_names(classes)
 
 
-def _synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | None:
+def synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | None:
+    """Return the names of ImageNet's classes: of a file, open_clip's, or none where synsets are kept."""
     from rate.data.make.layouts.base import open_clip_names
 
     if synsets and classes is not None:
         raise ConfigError(f"--synsets and --classes {classes} name the classes twice; give one of them")
     if synsets:
         return None
-    return open_clip_names() if classes is None else _named(classes)
+    return open_clip_names() if classes is None else named(classes)
 
 
-def _write(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> None:
+def write_entries(entries: Iterable[Entry | LeftOut], root: Path, out: Path, masks: MaskDocument | None = None) -> None:
+    """Write the manifest of a set, and say what is in it and what was left out."""
     from rate.data.make.layouts.write import write_layout
 
-    _say(write_layout(entries, root, out))
+    say_report(write_layout(entries, root, out, masks))
 
 
-def _say(report: ManifestReport) -> None:
-
+def say_report(report: ManifestReport) -> None:
+    """Say what a manifest has, and what was left out."""
     for line in report.notices():
         notice(line)
     say("\n".join([f"{report.out}: {counted(report.rows, 'row')}", *counts_text(report.classes, report.splits)]))

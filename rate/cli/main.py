@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from rate.cli import data, finetune, index
+from rate.cli import data, finetune, index_sets
 from rate.cli.bench import bench
 from rate.cli.console import notice
 from rate.cli.demo import demo
@@ -55,7 +55,7 @@ app.command("inspect")(inspect)
 app.command("schema")(schema)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
-data.app.add_typer(index.app, name="index")
+data.app.add_typer(index_sets.app, name="index")
 app.add_typer(data.app, name="data")
 app.add_typer(finetune.app, name="finetune")
 

@@ -65,7 +65,9 @@ def test_zeros_are_kept_and_urls_stay_urls():
         ("{m,m}.csv", "a manifest is one file"),
         ("x.tar.gz", "is compressed, and images are read at random"),
         ("x.tgz", "is compressed"),
-        ("x.txt", "a manifest ends in .csv"),
+        ("x.txt", "a manifest ends in .csv.*rate data index yolo"),
+        ("x.yaml", "rate data index yolo"),
+        ("x.json", "rate data index coco"),
         ("s3://b/m.csv", "a manifest is one file on the local disk"),
         ("nosuch://b/*.tar", "cannot be looked up"),
         ("nosuch://b/0.tar", "the shard nosuch://b/0.tar cannot be read: Protocol not known"),
@@ -77,7 +79,7 @@ def test_zeros_are_kept_and_urls_stay_urls():
     ],
 )
 def test_what_is_refused(tmp_path, written, what):
-    for name in ("m.tar", "m.csv", "x.tar.gz", "x.tgz", "x.txt"):
+    for name in ("m.tar", "m.csv", "x.tar.gz", "x.tgz", "x.txt", "x.yaml", "x.json"):
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(DataError, match=what):

@@ -119,9 +119,21 @@ def require_manifest(out: Path) -> None:
     require_output("--out", out)
 
 
+_CURES = {
+    ".json": "; `rate data index coco` makes one of COCO's JSON, `coco-panoptic` of the panoptic one",
+    ".yaml": "; `rate data index yolo` makes one of the YAML of a YOLO set",
+    ".yml": "; `rate data index yolo` makes one of the YAML of a YOLO set",
+    ".txt": "; if it holds labels of YOLO, `rate data index yolo` makes one of the YAML of their set",
+    ".xml": "; `rate data index voc` makes one of a Pascal VOC set",
+    ".tsv": "; `rate data index table` makes one of a table of boxes",
+}
+"""What makes a manifest of a file that is none, by its suffix."""
+
+
 def _format(path: Path, known: dict[str, _T]) -> _T:
     if path.suffix.lower() not in known:
-        raise DataError(f"{path} ends in {path.suffix!r}; a manifest ends in {', '.join(known)}")
+        cure = _CURES.get(path.suffix.lower(), "")
+        raise DataError(f"{path} ends in {path.suffix!r}; a manifest ends in {', '.join(known)}{cure}")
     return known[path.suffix.lower()]
 
 
@@ -136,7 +148,8 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
     if 0 < len(corners) < 4:
         missing += [name for name in CORNERS if name not in names]
     if missing:
-        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {present}")
+        cure = "`rate data index table` reads a table with other names or separators"
+        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {present}; {cure}")
     if not corners and not {"mask", "boxes"} & set(names):
         raise DataError(f"{path}: no column gives the region; add `mask`, `boxes`, or x0, y0, x1, y1; {present}")
 

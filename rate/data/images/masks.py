@@ -56,7 +56,7 @@ def read_mask(image: Image.Image, values: MaskValues | None, location: str) -> M
     if values is None:
         _check_meaning(image, location)
         return Mask(foreground(image))
-    numbers = _numbers(image)
+    numbers = values_in(image)
     ignored = _within(numbers, values.ignored)
     if values.object is None:
         chosen = numbers != 0
@@ -81,7 +81,7 @@ def foreground(image: Image.Image) -> Bool:
     return np.asarray((values[:, :, colours] != 0).any(axis=2), np.bool_)
 
 
-def _numbers(image: Image.Image) -> NDArray[Any]:
+def values_in(image: Image.Image) -> NDArray[Any]:
     """Return the value [height,width] of every pixel: its level or palette index, or R + 256 G + 65536 B.
 
     A mask of three channels whose pixels are all grey has their level.
@@ -125,7 +125,7 @@ def _check_meaning(image: Image.Image, location: str) -> None:
     if image.mode == "P" or levels.ndim == 3:
         colours = np.asarray(to_rgb(image))
         if not _is_grey(colours):
-            several = [] if image.mode == "P" else np.unique(_numbers(image)).tolist()
+            several = [] if image.mode == "P" else np.unique(values_in(image)).tolist()
             used = [value for value in several or np.unique(levels).tolist() if value]
             if len(used) > 1:
                 raise _unclear(location, f"has a colour for each of several classes, {_some(used)}")

@@ -134,9 +134,11 @@ def _check_pattern(pattern: str) -> None:
 
 
 def check_below(folder: Folder, part: Path, out: Path) -> None:
-    """Refuse a path outside the manifest's folder."""
+    """Refuse a folder that is neither the manifest's nor below it."""
     if not part.is_dir():
         raise DataError(f"{part} is not a folder")
+    if str(plain(part)) == folder.path:
+        return
     try:
         folder.locate(folder.relative(str(part)))
     except ValueError as error:

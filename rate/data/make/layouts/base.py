@@ -20,8 +20,9 @@ from rate.types import Box
 Size: TypeAlias = tuple[int, int]
 """Width and height, pixels."""
 
-Region: TypeAlias = tuple[Box, ...] | Callable[[Size], Mask]
-"""Boxes, or a function that makes the mask for an image of that size; it may raise SampleError."""
+Region: TypeAlias = tuple[Box, ...] | Path | Callable[[Size], Mask | tuple[Box, ...]]
+"""Boxes, a file of the set that is the mask, or a function that makes either for an image of that size; it may raise
+SampleError."""
 
 BROKEN = "have an annotation that cannot be used"
 MISSING = "have no annotation"
@@ -38,6 +39,8 @@ class Entry:
     cluster: str | None = None
     annotated: Size | None = None  # the image size of the annotation; None = not stated
     mask_name: str | None = None  # name of a mask file that several images share; None = named by the image
+    group: str | None = None
+    of_several: bool = False  # whether the image has a row for each class in it: its id is then `image:label`
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from PIL import ExifTags
@@ -16,7 +15,7 @@ from rate.data.images.masks import Mask
 from rate.data.images.prepare import read_image
 from rate.data.make.index import SHOWN, ManifestReport, check_below, masks_folder, named, plain, reachable, written
 from rate.data.make.layouts.base import BROKEN, Entry, LeftOut, Size
-from rate.data.mask_table import OF_MADE_MASKS
+from rate.data.mask_table import OF_MADE_MASKS, MaskDocument
 from rate.data.storage.location import Folder
 from rate.errors import DataError, SampleError
 from rate.types import Box
@@ -36,7 +35,9 @@ class LayoutReport(ManifestReport):
         )
 
 
-def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> LayoutReport:
+def write_layout(
+    entries: Iterable[Entry | LeftOut], root: Path, out: Path, masks: MaskDocument | None = None
+) -> LayoutReport:
     """Write the entries of a set as a manifest; masks go to the folder `<name of the manifest>-masks` beside it.
 
     Every image is opened once; unreadable images and images of another size than the annotation's are left out and
@@ -46,6 +47,7 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
         entries: the entries of a layout's reader.
         root: the folder of the set: the folder of ``out`` or one below it.
         out: .csv, .jsonl or .parquet; replaced if it exists.
+        masks: what the values of masks mean that are files of the set.
 
     Raises:
         DataError: the set as a whole does not match its layout, or no image of it can be used.
@@ -53,8 +55,7 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
     require_manifest(out)
     root, out = plain(root), plain(out)
     folder = Folder(out.parent)
-    if root != out.parent:
-        check_below(folder, root, out)
+    check_below(folder, root, out)
     with ExitStack() as stack:
         writer = _LayoutWriter(root, out, folder, stack)
         for item in entries:
@@ -63,7 +64,7 @@ def write_layout(entries: Iterable[Entry | LeftOut], root: Path, out: Path) -> L
             reasons = "; ".join(f"{count} {why}" for why, count in writer.left_out.items()) or "no image found"
             raise DataError(f"{root} gives no row of a manifest: {reasons}")
     return LayoutReport(
-        *written(out, writer.rows, OF_MADE_MASKS if writer.ignoring else None),
+        *written(out, writer.rows, OF_MADE_MASKS if writer.ignoring else masks),
         left_out={why: (count, tuple(writer.first[why])) for why, count in writer.left_out.items()},
     )
 
@@ -80,6 +81,7 @@ class _LayoutWriter:
     masks: set[str] = field(default_factory=set)  # masks written so far
     draft: Path | None = None  # folder of masks under its temporary name
     ignoring: bool = False  # whether pixels of a mask are ignored
+    opened: tuple[str, tuple[Size, bool]] | None = None  # the latest image
 
     def add(self, item: Entry | LeftOut) -> None:
         """Add an item as a row, or count its reason."""
@@ -95,7 +97,7 @@ class _LayoutWriter:
     def _take(self, entry: Entry) -> LeftOut | None:
         """Add a row, or return the reason for none."""
         try:
-            size, upright = stored(str(entry.image))
+            size, upright = self._stored(str(entry.image))
         except SampleError as error:
             return LeftOut(entry.image, "cannot be opened", str(error))
         if not upright:  # no set documents whether its annotators used the turned or the stored pixels
@@ -103,34 +105,55 @@ class _LayoutWriter:
         if entry.annotated not in (None, size):
             return LeftOut(entry.image, "are not of the size that their annotation was drawn over")
         row: Raw = {"image": reachable(self.folder, plain(entry.image), self.out), "label": entry.label}
-        if callable(entry.region):
-            try:
-                row["mask"] = self._mask(entry, partial(entry.region, size))
-            except SampleError as error:
-                return LeftOut(entry.image, BROKEN, str(error))
-        elif all(_is_box(box) for box in entry.region):
-            row["boxes"] = [list(box) for box in entry.region]
-        else:
-            return LeftOut(
-                entry.image, BROKEN, f"a box of {entry.region} has corners that are not finite or not in order"
-            )
-        optional = {"split": entry.split, "cluster": entry.cluster}
+        try:
+            row |= self._region(entry, size)
+        except SampleError as error:
+            return LeftOut(entry.image, BROKEN, str(error))
+        cluster = entry.cluster
+        if entry.of_several:
+            row["id"], cluster = f"{row['image']}:{entry.label}", cluster or str(row["image"])
+        optional = {"split": entry.split, "group": entry.group, "cluster": cluster}
         self.rows.append(row | {name: value for name, value in optional.items() if value is not None})
         return None
 
-    def _mask(self, entry: Entry, make: Callable[[], Mask]) -> str:
+    def _stored(self, image: str) -> tuple[Size, bool]:
+        """Return `stored` of an image; several entries of one image follow each other."""
+        if self.opened is None or self.opened[0] != image:
+            self.opened = image, stored(image)
+        return self.opened[1]
+
+    def _region(self, entry: Entry, size: Size) -> Raw:
+        """Return the cell of a region.
+
+        Raises:
+            SampleError: it cannot be made, or a box of it is none.
+        """
+        region = entry.region
+        if isinstance(region, Path):
+            return {"mask": reachable(self.folder, plain(region), self.out)}
         name = entry.mask_name or f"{plain(entry.image).relative_to(self.root).as_posix()}.png"
+        if callable(region) and name in self.masks:
+            return {"mask": self._written(name)}
+        made = region(size) if callable(region) else region
+        if isinstance(made, Mask):
+            return {"mask": self._save(name, made)}
+        if not all(map(_is_box, made)):
+            raise SampleError(f"a box of {made} has corners that are not finite or not in order")
+        return {"boxes": [list(box) for box in made]}
+
+    def _written(self, name: str) -> str:
+        return self.folder.relative(str(self.out.parent / f"{self.out.stem}-masks" / name))
+
+    def _save(self, name: str, mask: Mask) -> str:
         masks = self.out.parent / f"{self.out.stem}-masks"
         if self.draft is None:
             self.draft = self.stack.enter_context(masks_folder(masks, self.out))
-        if name not in self.masks:
-            path = self.draft / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            mask = make()
-            self.ignoring |= mask.ignored is not None and bool(mask.ignored.any())
-            mask.drawn().save(path, "PNG")
-            self.masks.add(name)
-        return self.folder.relative(str(masks / name))
+        path = self.draft / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.ignoring |= mask.ignored is not None and bool(mask.ignored.any())
+        mask.drawn().save(path, "PNG")
+        self.masks.add(name)
+        return self._written(name)
 
 
 def _is_box(box: Box) -> bool:
