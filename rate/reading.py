@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
-from rate.errors import ConfigError
+from rate.errors import ConfigError, DataError
 from rate.option import Settings, option
 
 UNION, LARGEST = "union", "largest"
@@ -56,6 +56,19 @@ class Reading(Settings):
             raise ConfigError(
                 f"mask-values {self.mask_values} and mask-classes both say what the object is; give one of them"
             )
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders in which files may lie.
+
+        Raises:
+            DataError: one is no folder.
+        """
+        roots = tuple(map(Path, self.root))
+        for root in roots:
+            if not root.is_dir():
+                raise DataError(f"--root {root} is no folder; name one in which images or masks of the manifest lie")
+        return roots
 
     def to_json(self) -> dict[str, object]:
         """Return the settings that are not the usual ones, by name."""

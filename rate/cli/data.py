@@ -24,10 +24,13 @@ app = typer.Typer(help="Manifests: what is evaluated, with which labels and regi
 
 
 @app.command("pack")
+@with_settings
 def pack(
     data: Annotated[str, typer.Argument(help=_DATA)],
+    *,
     out: Annotated[Path, typer.Option(help="New folder for the shards 000000.tar, 000001.tar, ...")],
     split: Annotated[str | None, typer.Option(help="Pack the rows of this split only.")] = None,
+    reading: Annotated[Reading, Shown()],
     shard_bytes: Annotated[int, typer.Option(help="Largest shard, bytes.", min=1)] = 256 << 20,
     shard_samples: Annotated[int | None, typer.Option(help="Most samples of a shard.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -40,6 +43,7 @@ def pack(
             data,
             out,
             split=split,
+            reading=reading,
             shard_bytes=shard_bytes,
             shard_samples=shard_samples,
             tick=lambda done, total: steps.stage("pack", total, "images", done),
@@ -117,13 +121,16 @@ def synth(
 
 
 @app.command("corrupt")
+@with_settings
 def corrupt(
     manifest: Annotated[Path, typer.Argument(help="Manifest of the clean set.")],
+    *,
     corruption: Annotated[
         list[str], typer.Option("--corrupt", help="fog:3, fog (five severities), all:3, all; repeatable.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for images, masks and one manifest a corruption.")],
     split: Annotated[str | None, typer.Option(help="Rows of this split only.")] = None,
+    reading: Annotated[Reading, Shown()],
     seed: Annotated[int, typer.Option(help="Of everything that is chance.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; as many as there are cores.", min=1)] = None,
 ) -> None:
@@ -137,13 +144,14 @@ def corrupt(
     from rate.data.manifest import read_manifest
 
     wanted = tuple(dict.fromkeys(one for text in corruption for one in parse_corruption(text, seed)))
-    total = len(read_manifest(manifest, split=split).samples)
+    total = len(read_manifest(manifest, split=split, reading=reading).samples)
     with Steps("corrupt", total) as steps:
         report = corrupt_set(
             manifest,
             wanted,
             out,
             split=split,
+            reading=reading,
             workers=usable_cores() if workers is None else workers,
             tick=lambda done, total: steps.show(done),
         )

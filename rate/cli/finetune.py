@@ -12,6 +12,7 @@ from rate.cli.console import Steps, notice, print_json
 from rate.cli.options import with_settings
 from rate.errors import check_installed
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
+from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.finetune.recipe import Finetuned, Watch
@@ -55,29 +56,35 @@ def root() -> None:
 
 @app.command("lp")
 @with_settings
-def lp(source: _Source, data: _Data, out: _Out, settings: LpSettings, as_json: _AsJson = False) -> None:
+def lp(
+    source: _Source, data: _Data, out: _Out, settings: LpSettings, reading: Reading, as_json: _AsJson = False
+) -> None:
     """Linear probing: freeze the tower, train a linear classifier on its features."""
     from rate.finetune.lp import finetune_lp
 
-    _run_training(lambda watch: finetune_lp(source, data, out, settings, watch), settings.epochs, as_json)
+    _run_training(lambda watch: finetune_lp(source, data, out, settings, watch, reading), settings.epochs, as_json)
 
 
 @app.command("ft")
 @with_settings
-def ft(source: _Source, data: _Data, out: _Out, settings: FtSettings, as_json: _AsJson = False) -> None:
+def ft(
+    source: _Source, data: _Data, out: _Out, settings: FtSettings, reading: Reading, as_json: _AsJson = False
+) -> None:
     """Full fine-tuning: train the tower and a linear classifier on it. An interrupted training resumes."""
     from rate.finetune.full import finetune_ft
 
-    _run_training(lambda watch: finetune_ft(source, data, out, settings, watch), settings.epochs, as_json)
+    _run_training(lambda watch: finetune_ft(source, data, out, settings, watch, reading), settings.epochs, as_json)
 
 
 @app.command("flcp")
 @with_settings
-def flcp(source: _Encoder, data: _Data, out: _Out, settings: FlcpSettings, as_json: _AsJson = False) -> None:
+def flcp(
+    source: _Encoder, data: _Data, out: _Out, settings: FlcpSettings, reading: Reading, as_json: _AsJson = False
+) -> None:
     """Fine-tuning like CLIP's pre-training: train both towers on images and the prompts of their classes."""
     from rate.finetune.contrastive import finetune_flcp
 
-    _run_training(lambda watch: finetune_flcp(source, data, out, settings, watch), settings.epochs, as_json)
+    _run_training(lambda watch: finetune_flcp(source, data, out, settings, watch, reading), settings.epochs, as_json)
 
 
 def _run_training(work: Callable[[Watch], Finetuned], epochs: int, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, 
 from rate.data.mask_table import with_mask_values
 from rate.data.storage.location import Folder
 from rate.errors import DataError
-from rate.reading import USUAL
+from rate.reading import USUAL, Reading
 from rate.types import Box, Sample, Stamp
 
 SHOWN_PROBLEMS = 20
@@ -34,6 +34,7 @@ class Manifest:
     path: Path  # absolute
     samples: tuple[Sample, ...]
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
+    roots: tuple[Path, ...] = ()  # further folders in which its files may lie
 
     def digest(self) -> str:
         """Compute the sha256, hex, over each sample's id, label, image, region, group and cluster, in any order of
@@ -41,7 +42,7 @@ class Manifest:
 
         Paths count as written, relative to the manifest, so the set may move. The pixels are not read.
         """
-        digest, folder = SetDigest(), Folder(self.path.parent)
+        digest, folder = SetDigest(), Folder(self.path.parent, self.roots)
         for sample in self.samples:
             digest.add(sample_digest(sample, folder))
         return digest.hexdigest()
@@ -57,12 +58,13 @@ class ParsedRow:
     problems: tuple[Problem, ...]
 
 
-def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
+def read_manifest(path: Path, *, split: str | None = None, reading: Reading = USUAL) -> Manifest:
     """Read and validate a whole manifest before any work; images and masks need not exist yet.
 
     Args:
         path: .csv, .jsonl or .parquet.
         split: use the rows of this split; None = all rows.
+        reading: where files may lie, and what the values of masks mean.
 
     Raises:
         DataError: the file or a row of it is wrong (each is named), or ``split`` has no rows.
@@ -70,7 +72,7 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
     samples: list[Sample] = []
     problems: list[Problem] = []
     splits: Counter[str | None] = Counter()
-    for parsed in without_duplicates(with_mask_values(parse_rows(path), str(path), USUAL)):
+    for parsed in without_duplicates(with_mask_values(parse_rows(path, reading.roots), str(path), reading)):
         problems.extend(parsed.problems)
         splits[parsed.split] += 1
         if parsed.sample is not None and split in (None, parsed.split):
@@ -78,7 +80,7 @@ def read_manifest(path: Path, *, split: str | None = None) -> Manifest:
     if problems:
         raise DataError(refusal(path, problems))
     check_split(path, splits, split)
-    return Manifest(path.absolute(), tuple(samples), notices_of(path, splits, split))
+    return Manifest(path.absolute(), tuple(samples), notices_of(path, splits, split), reading.roots)
 
 
 def parse_rows(path: Path, roots: Sequence[Path] = ()) -> Iterator[ParsedRow]:

@@ -37,20 +37,7 @@ def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
             at once, others during the iteration.
         ConfigError: what should say which values of masks mean what does not.
     """
-    return with_mask_values(_rows(data, roots_of(reading)), data, reading)
-
-
-def roots_of(reading: Reading) -> tuple[Path, ...]:
-    """Return the roots of a reading.
-
-    Raises:
-        DataError: one is no folder.
-    """
-    roots = tuple(map(Path, reading.root))
-    for root in roots:
-        if not root.is_dir():
-            raise DataError(f"--root {root} is no folder; name one in which images or masks of the manifest lie")
-    return roots
+    return with_mask_values(_rows(data, reading.roots), data, reading)
 
 
 def _rows(data: str, roots: tuple[Path, ...]) -> Iterator[ParsedRow]:
@@ -68,7 +55,7 @@ def _rows(data: str, roots: tuple[Path, ...]) -> Iterator[ParsedRow]:
 
 def folder_of(data: str, reading: Reading = USUAL) -> Folder:
     """Return the folder to which the locations of DATA are relative; a set that moves as a whole stays the same set."""
-    roots = roots_of(reading)
+    roots = reading.roots
     if "://" in data:
         return Folder(Path(), roots)
     literal = Path(data)

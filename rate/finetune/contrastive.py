@@ -24,12 +24,20 @@ from rate.export.sources.source_string import FORMS, parse_source
 from rate.finetune.loop import train_checkpoint
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
 from rate.finetune.settings import FlcpSettings as FlcpSettings
+from rate.reading import USUAL, Reading
 
 _IMAGE = "visual."
 _LOADERS = {"open_clip": open_clip.load, "openai": openai.load, "reference": reference_checkpoint.load}
 
 
-def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, watch: Watch | None = None) -> Finetuned:
+def finetune_flcp(
+    source: str,
+    data: Path,
+    out: Path,
+    settings: FlcpSettings,
+    watch: Watch | None = None,
+    reading: Reading = USUAL,
+) -> Finetuned:
     """Train both towers of SOURCE on images and the prompts of their classes, and write a checkpoint folder.
 
     The loss is CLIP's, symmetric over the images and the texts of a batch. Rows of the same class are not negatives
@@ -45,7 +53,7 @@ def finetune_flcp(source: str, data: Path, out: Path, settings: FlcpSettings, wa
     check_replaceable(out, CHECKPOINT, settings.force)
     encoder = open_encoder(source)
     base = Base(source, state_digest(encoder.model.visual.state_dict()))
-    sets = read_sets(data, settings.split, settings.val_split)
+    sets = read_sets(data, settings.split, settings.val_split, reading)
     prompts = _prompts(settings, lambda: labels_of(sets.train))
     check_labels(sets, prompts.classes)
     for text in (*encoder.notices, *sets.train.notices):

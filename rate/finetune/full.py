@@ -14,9 +14,17 @@ from rate.finetune.loop import train_checkpoint
 from rate.finetune.lp import linear_checkpoint, sets_of_linear
 from rate.finetune.recipe import Finetuned, Watch
 from rate.finetune.settings import FtSettings as FtSettings
+from rate.reading import USUAL, Reading
 
 
-def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch: Watch | None = None) -> Finetuned:
+def finetune_ft(
+    source: str,
+    data: Path,
+    out: Path,
+    settings: FtSettings,
+    watch: Watch | None = None,
+    reading: Reading = USUAL,
+) -> Finetuned:
     """Train the tower of SOURCE with a linear head on it, Adam on the cross entropy, and write a checkpoint folder.
 
     The head of a checkpoint for the same classes is trained further; any other head starts at zero. On the CPU,
@@ -29,6 +37,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
         out: the checkpoint folder, written all or nothing.
         settings: the recipe.
         watch: receives notices and progress.
+        reading: where files may lie, and what the values of masks mean.
 
     Raises:
         UsageError: source, data or settings cannot be used, ``out`` may not be replaced, or the loss diverged.
@@ -36,7 +45,7 @@ def finetune_ft(source: str, data: Path, out: Path, settings: FtSettings, watch:
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)
     model = open_tower(source, keep_head=True)
-    sets, classes = sets_of_linear(data, model, settings, watch)
+    sets, classes = sets_of_linear(data, model, settings, watch, reading)
     draft = linear_checkpoint(out, model, classes, {"name": "ft", "optimizer": "adam", **settings.to_json()})
     return train_checkpoint(draft, _Classifier(model.tower, _first_head(model, classes, watch)), sets, settings, watch)
 

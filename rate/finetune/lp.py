@@ -17,10 +17,18 @@ from rate.export.sources.open_source import SourceModel, open_tower
 from rate.finetune.features import Features, extract
 from rate.finetune.recipe import FailedRow, Finetuned, Sets, Watch, check_labels, labels_of, read_sets, targets_of
 from rate.finetune.settings import LpSettings as LpSettings
+from rate.reading import USUAL, Reading
 from rate.types import Json
 
 
-def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch: Watch | None = None) -> Finetuned:
+def finetune_lp(
+    source: str,
+    data: Path,
+    out: Path,
+    settings: LpSettings,
+    watch: Watch | None = None,
+    reading: Reading = USUAL,
+) -> Finetuned:
     """Train a linear head on the frozen tower of SOURCE and write a checkpoint folder.
 
     Equal inputs, settings and thread counts give equal heads.
@@ -31,6 +39,7 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
         out: the checkpoint folder, written all or nothing.
         settings: the recipe.
         watch: receives notices and progress.
+        reading: where files may lie, and what the values of masks mean.
 
     Raises:
         UsageError: source, data or settings cannot be used, or ``out`` may not be replaced.
@@ -38,7 +47,7 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     watch = watch or Watch()
     check_replaceable(out, CHECKPOINT, settings.force)
     model = open_tower(source)
-    sets, classes = sets_of_linear(data, model, settings, watch)
+    sets, classes = sets_of_linear(data, model, settings, watch, reading)
     train = _extract(model, sets.train, settings, watch)
     with torch_threads(settings.threads):
         head = train_head(train.values, _targets(train, classes), len(classes), settings, watch)
@@ -57,14 +66,16 @@ def finetune_lp(source: str, data: Path, out: Path, settings: LpSettings, watch:
     return result
 
 
-def sets_of_linear(data: Path, model: SourceModel, settings: LpSettings, watch: Watch) -> tuple[Sets, tuple[str, ...]]:
+def sets_of_linear(
+    data: Path, model: SourceModel, settings: LpSettings, watch: Watch, reading: Reading
+) -> tuple[Sets, tuple[str, ...]]:
     """Read the rows and the classes of a recipe with a linear head, and pass the notices of model and data on.
 
     Raises:
         DataError: as `read_sets` and `check_labels`.
         UsageError: the file of classes cannot be used.
     """
-    sets = read_sets(data, settings.split, settings.val_split)
+    sets = read_sets(data, settings.split, settings.val_split, reading)
     classes = labels_of(sets.train) if settings.classes is None else read_classes(settings.classes, None)
     check_labels(sets, classes)
     for text in (*model.notices, *sets.train.notices):

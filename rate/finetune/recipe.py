@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rate.data.manifest import Manifest, read_manifest
 from rate.errors import DataError
+from rate.reading import Reading
 from rate.records import Count, Document, Record, Share
 from rate.types import Json
 
@@ -67,14 +68,14 @@ class Sets:
         return (self.train,) if self.val is None else (self.train, self.val)
 
 
-def read_sets(data: Path, split: str | None, val_split: str | None) -> Sets:
+def read_sets(data: Path, split: str | None, val_split: str | None, reading: Reading) -> Sets:
     """Read the training rows, and the rows on which accuracy is measured.
 
     Raises:
         DataError: as `read_manifest`.
     """
-    train = read_manifest(data, split=split)
-    return Sets(train, None if val_split is None else read_manifest(data, split=val_split))
+    train = read_manifest(data, split=split, reading=reading)
+    return Sets(train, None if val_split is None else read_manifest(data, split=val_split, reading=reading))
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:

@@ -73,3 +73,15 @@ def test_a_report_takes_moved_pictures_from_its_own_place_and_only_those_that_we
     assert run(report) == 0
     assert "is not the file of the run" in capsys.readouterr().err
     assert (tmp_path / "r.html").read_text().count("data:image/") < pictures
+
+
+def test_training_packing_and_corrupting_take_the_same_roots(trained, apart: Path, tmp_path: Path) -> None:
+    root = ["--root", str(tmp_path / "store")]
+    train = ["finetune", "lp", "timm:test_efficientnet", str(apart), "--split", "test", "--epochs", "1"]
+    assert run([*train, "--out", str(tmp_path / "lp")]) == 2
+    assert run([*train, "--out", str(tmp_path / "lp"), *root]) == 0
+    assert run(["data", "pack", str(apart), "--out", str(tmp_path / "packed"), *root]) == 0
+    assert run(["data", "check", str(tmp_path / "packed" / "000000.tar")]) == 0
+    corrupt = ["data", "corrupt", str(apart), "--corrupt", "contrast:1", "--workers", "1"]
+    assert run([*corrupt, "--out", str(tmp_path / "corrupted"), *root]) == 0
+    assert run(["data", "check", str(tmp_path / "corrupted" / "contrast-1.csv")]) == 0

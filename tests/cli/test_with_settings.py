@@ -21,6 +21,7 @@ from rate.execution import Execution
 from rate.export.options import ExportOptions
 from rate.finetune.settings import FlcpSettings, FtSettings, LpSettings
 from rate.option import Settings, option, options_of, separated
+from rate.reading import MASKS, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,11 @@ COMMANDS = [
     (("finetune", "lp"), LpSettings, ()),
     (("finetune", "ft"), FtSettings, ()),
     (("finetune", "flcp"), FlcpSettings, ()),
+    (("eval",), Reading, MASKS),
+    (("explain",), Reading, MASKS),
+    (("finetune", "lp"), Reading, MASKS),
+    (("data", "check"), Reading, MASKS),
+    (("data", "pack"), Reading, MASKS),
 ]
 
 

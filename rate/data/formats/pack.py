@@ -15,7 +15,7 @@ from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
-from rate.reading import USUAL
+from rate.reading import USUAL, Reading
 from rate.records import Count, Document
 from rate.types import Sample
 
@@ -46,6 +46,7 @@ def pack(
     out: Path,
     *,
     split: str | None = None,
+    reading: Reading = USUAL,
     shard_bytes: int = SHARD_BYTES,
     shard_samples: int | None = None,
     tick: Callable[[int, int], None] = lambda done, total: None,
@@ -53,14 +54,14 @@ def pack(
     """Write the samples of a source as tar shards ``out/000000.tar``, ... in the order of the source.
 
     A sample's members are neighbours, named by its number: the image's own bytes with a suffix by content; `.json` with
-    id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG. Masks whose values
-    the side file of the source explains are drawn anew. Equal samples give equal bytes. The folder is written all or
-    nothing.
+    id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG; masks whose values
+    are explained are drawn anew. Equal samples give equal bytes. The folder is written all or nothing.
 
     Args:
         data: a source in a form of `open_rows`.
         out: a new or empty folder.
         split: pack the rows of this split only.
+        reading: where files may lie, and what the values of masks mean.
         shard_bytes: the largest size of a shard, unless a single sample is larger.
         shard_samples: the largest number of samples of a shard; None = no limit.
         tick: receives (samples done, total).
@@ -72,11 +73,11 @@ def pack(
         StorageError: the disk is full.
     """
     _check_request(out, shard_bytes, shard_samples)
-    chosen = read_evaluation_set(data, split)  # refuses a source with invalid rows
+    chosen = read_evaluation_set(data, split, reading=reading)  # refuses a source with invalid rows
     total = len(chosen)
     out = out.absolute()
     with new_folder(out) as draft, _Shards(draft, shard_bytes, shard_samples or total) as shards:
-        if mask_table(data, USUAL) is not None:
+        if mask_table(data, reading) is not None:
             write_side_file(draft / "*.tar", OF_MADE_MASKS)
         for number, (sample, own_split) in enumerate(chosen.with_splits()):
             shards.add(_members(sample, own_split, f"{number:09d}"))

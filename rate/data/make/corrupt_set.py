@@ -26,6 +26,7 @@ from rate.data.storage.limits import LINE_CHARS
 from rate.errors import ConfigError, DataError, RateError, SampleError, UsageError, need
 from rate.files import remove_leftovers, storage_error, write_atomically
 from rate.outputs import require_output
+from rate.reading import USUAL, Reading
 from rate.types import Sample
 
 PNG_LEVEL = 1  # compression level; the default of 6 takes longer than most corruptions
@@ -57,6 +58,7 @@ def corrupt_set(
     out: Path,
     *,
     split: str | None = None,
+    reading: Reading = USUAL,
     workers: int = 1,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> CorruptReport:
@@ -70,6 +72,7 @@ def corrupt_set(
         corruptions: the corruptions.
         out: the folder, which need not exist.
         split: use the rows of this split only.
+        reading: where files may lie, and what the values of masks mean.
         workers: the number of processes; 1 = this one.
         tick: receives (samples done, total).
 
@@ -86,7 +89,7 @@ def corrupt_set(
     need("imagecorruptions", "corrupt")
     for corruption in corruptions:
         _check_own(corruption, out)
-    chosen = list(read_evaluation_set(str(manifest), split).with_splits())
+    chosen = list(read_evaluation_set(str(manifest), split, reading=reading).with_splits())
     samples, splits = [sample for sample, _ in chosen], {sample.id: own for sample, own in chosen}
     work = partial(_corrupt_one, corruptions=tuple(corruptions), out=out)
     done: list[_Done] = []
