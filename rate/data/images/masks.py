@@ -121,17 +121,15 @@ def _check_meaning(image: Image.Image, location: str) -> None:
     """
     if image.mode == "1" or (image.mode == "L" and sum(map(bool, image.histogram()[1:])) < 2):  # the usual cases
         return
-    levels = np.asarray(image)
-    if image.mode == "P" or levels.ndim == 3:
+    levels = values_in(image)
+    if image.mode == "P" or len(image.getbands()) > 2:
         colours = np.asarray(to_rgb(image))
         if not _is_grey(colours):
-            several = [] if image.mode == "P" else np.unique(values_in(image)).tolist()
-            used = [value for value in several or np.unique(levels).tolist() if value]
-            if len(used) > 1:
+            if len(used := _present(levels)) > 1:
                 raise _unclear(location, f"has a colour for each of several classes, {_some(used)}")
             return
         levels = colours[..., 0]
-    present = [value for value in np.unique(levels).tolist() if value]
+    present = _present(levels)
     if len(present) < 2:
         return
     between = (levels != 0) & (levels != present[-1])
@@ -139,6 +137,13 @@ def _check_meaning(image: Image.Image, location: str) -> None:
         raise _unclear(
             location, f"is a map of several classes, or has a border of its own, with the values {_some(present)}"
         )
+
+
+def _present(values: NDArray[Any]) -> list[int]:
+    """Return the values other than 0 that occur, in their order."""
+    if values.dtype == np.uint8:  # several times as fast as sorting
+        return [value for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist() if value]
+    return [value for value in np.unique(values).tolist() if value]
 
 
 def _unclear(location: str, what: str) -> MaskMeaning:
