@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rate.data.digests import CONTENT_BYTES
+from rate.data.blocks import Block
+from rate.data.digests import CONTENT_BYTES, fingerprints
 from rate.data.pins import is_remote
 from rate.data.storage.limits import REMOTE_READS
 from rate.errors import DataError, SampleError
@@ -116,6 +117,15 @@ class BankDraw:
         elif len(self._kept) > self.size + SPARE:
             self._drop(-1)
 
+    def add_from(self, block: Block, chosen: Int64) -> None:
+        """Offer samples of a block; those that cannot be kept are not made."""
+        key = _key(self.seed)
+        digests = fingerprints(key + block.ids[number] for number in chosen.tolist())
+        if len(self._kept) >= self.size + SPARE:
+            chosen = chosen[digests <= self._kept[-1][0]]
+        for sample in block.samples(chosen):
+            self.add(sample)
+
     def bank(self, decode: Callable[[Sample], Prepared], io: int = 0) -> Bank:
         """Read the pictures; one that cannot be read is replaced by the next one.
 
@@ -168,5 +178,8 @@ def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Samp
 
 
 def _digest(seed: int, identifier: str) -> int:
-    content = seed.to_bytes(8, "little") + identifier.encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+    return int(fingerprints([_key(seed) + identifier.encode()])[0])
+
+
+def _key(seed: int) -> bytes:
+    return seed.to_bytes(8, "little")

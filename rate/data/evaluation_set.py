@@ -5,23 +5,23 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from rate.data.bank import BankDraw
-from rate.data.digests import SetDigest, fingerprint, sample_digest
+from rate.data.blocks import UNKNOWN_FILES, Block, hash_of_files, with_pins
+from rate.data.digests import SetDigest, fingerprint
 from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
-from rate.data.open_data import folder_of, open_rows
-from rate.data.pins import Pin, is_unpinned, pin_of, pinned, unpinned_notice, with_pin
+from rate.data.open_data import folder_of, open_blocks, open_rows
+from rate.data.pins import Pin, is_unpinned, pin_of, pins_of, unpinned_notice
 from rate.data.set_faults import BoxUnits
+from rate.data.storage.listing import Listing
 from rate.data.storage.local_file import CURE
 from rate.errors import ConfigError, DataError, SetChanged
 from rate.reading import USUAL, Reading
-from rate.types import Sample
-
-_WORD = (1 << 64) - 1
+from rate.types import Bool, Int64, Sample, UInt64
 
 
 @dataclass(slots=True)
@@ -39,17 +39,25 @@ class FirstReading:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def add(self, sample: Sample, name: int, digest: bytes) -> None:
-        """Record a row; ``name`` is the `fingerprint` of its id, ``digest`` its `sample_digest`."""
-        if (pin := pin_of(sample)) is not None:
-            self._pins[len(self)] = pin
-        self._ids.append(name)
-        self._rows.append(int.from_bytes(digest[:8], "little"))
-        self._files.append(_files(sample))
+    def add(self, block: Block, chosen: Int64) -> None:
+        """Record rows of a block."""
+        if block.has_objects:
+            pins = enumerate(map(pin_of, block.samples(chosen)), len(self))
+            self._pins |= {number: pin for number, pin in pins if pin is not None}
+        for column, values in zip((self._ids, self._rows, self._files), _columns(block), strict=True):
+            column.frombytes(values[chosen].tobytes())
 
-    def pinned(self, number: int, sample: Sample) -> Sample:
-        """Return the sample with the versions of remote objects that the row ``number`` of the first reading had."""
-        return with_pin(sample, self._pins.get(number))
+    def pins(self, number: int, count: int) -> list[Pin | None]:
+        """Return the versions of remote objects that ``count`` rows from ``number`` on had."""
+        return [self._pins.get(place) for place in range(number, number + count)]
+
+    def holds(self, number: int, block: Block, chosen: Int64) -> bool:
+        """Tell whether rows of a later reading equal the rows from ``number`` on, counted from 0."""
+        known = [np.array(column[number : number + len(chosen)]) for column in (self._ids, self._rows, self._files)]
+        if len(known[0]) < len(chosen):
+            return False
+        ids, rows, files = (now[chosen] == then for now, then in zip(_columns(block), known, strict=True))
+        return bool(ids.all() and rows.all() and (files | (known[2] == UNKNOWN_FILES)).all())
 
     def check(self, number: int, data: str, parsed: ParsedRow, digest: bytes | None) -> None:
         """Check that a row of a later reading equals the row ``number`` of the first one, counted from 0.
@@ -67,7 +75,7 @@ class FirstReading:
         if self._rows[number] != int.from_bytes(digest[:8], "little"):
             what = f"now it is labelled {sample.label!r} and names {sample.image}"
             raise _changed(data, f"label, image, region, group or cluster of {sample.id!r} was another; {what}")
-        if self._files[number] not in (_files(sample), _UNKNOWN):
+        if self._files[number] not in (hash_of_files(sample.image_stamp, sample.mask_stamp), UNKNOWN_FILES):
             named = sample.image if sample.mask is None else f"{sample.image} or {sample.mask}"
             raise _changed(data, f"the file of {sample.id!r} was written to, replaced or removed: {named}")
 
@@ -81,15 +89,9 @@ class FirstReading:
             raise _changed(data, f"it had {len(self)} samples, and now it has {number}")
 
 
-def _files(sample: Sample) -> int:
-    """Hash the stamps of a sample's files within this process; a missing file may appear later."""
-    image, mask = sample.image_stamp, sample.mask_stamp
-    if image is None and mask is None:
-        return _UNKNOWN
-    return hash((image and image.identity, mask and mask.identity)) & _WORD
-
-
-_UNKNOWN = 0
+def _columns(block: Block) -> tuple[UInt64, UInt64, UInt64]:
+    """Return what is known of the id, the content and the files of each sample."""
+    return block.names, np.frombuffer(block.digests, "<u8")[::4], block.files
 
 
 def _changed(data: str, what: str) -> SetChanged:
@@ -107,9 +109,9 @@ class Shard:
         if not 1 <= self.number <= self.of:
             raise ConfigError(f"shard {self.number}/{self.of}: the first number must lie between 1 and the second")
 
-    def holds(self, identifier: str) -> bool:
-        """Tell whether the sample is in this part."""
-        return self.of == 1 or fingerprint(identifier) % self.of == self.number - 1
+    def holds(self, names: UInt64) -> Bool:
+        """Tell of each of some fingerprints whether the sample is in this part."""
+        return np.asarray(names % np.uint64(self.of) == self.number - 1)
 
     @classmethod
     def parse(cls, text: str) -> Shard:
@@ -167,20 +169,31 @@ class EvaluationSet:
             SetChanged: a row is no longer what it was when it was first read.
         """
         folder, number = folder_of(self.data, self.reading), 0
-        for parsed in open_rows(self.data, self.reading):
-            sample = parsed.sample
-            if sample is not None and self.split not in (None, parsed.split):
-                continue
+        for block in open_blocks(self.data, self.reading):
+            chosen = _chosen(block, self.split)[: None if self.limit is None else self.limit - number]
+            if block.has_objects:
+                block = with_pins(block, chosen, self._first.pins(number, len(chosen)), folder)
+            if block.refused or not self._first.holds(number, block, chosen):
+                self._refuse(number, block)
+            number += len(chosen)
+            chosen = chosen[self.shard.holds(block.names[chosen])]
+            yield from zip(block.samples(chosen), map(block.splits.__getitem__, chosen.tolist()), strict=True)
             if number == self.limit:
                 return
-            if sample is not None:
-                sample = self._first.pinned(number, sample)
-                parsed = replace(parsed, sample=sample)
-            self._first.check(number, self.data, parsed, None if sample is None else sample_digest(sample, folder))
-            number += 1
-            if sample is not None and self.shard.holds(sample.id):
-                yield sample, parsed.split
         self._first.check_count(number, self.data)
+
+    def _refuse(self, number: int, block: Block) -> None:
+        """Name the row of a block that is no longer as it was; ``number`` used rows come before the block."""
+        chosen = _chosen(block, self.split)
+        rows: list[tuple[ParsedRow, bytes | None]] = [
+            (ParsedRow(sample.row, sample, block.splits[k], ()), block.digests[32 * k : 32 * k + 32])
+            for k, sample in zip(chosen.tolist(), block.samples(chosen), strict=True)
+        ]
+        rows += [(parsed, None) for parsed in block.refused]
+        for place, (parsed, digest) in enumerate(sorted(rows, key=lambda pair: pair[0].row), number):
+            if place == self.limit:
+                return
+            self._first.check(place, self.data, parsed, digest)
 
 
 def read_evaluation_set(
@@ -206,26 +219,39 @@ def read_evaluation_set(
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
-    totals, first, total, folder, units = _Totals(), FirstReading(), SetDigest(), folder_of(data, reading), BoxUnits()
+    totals, first, total, units = _Totals(), FirstReading(), SetDigest(), BoxUnits()
+    folder, listing = folder_of(data, reading), Listing()
+    available = size = unpinned = 0
     labels: set[str] = set()
-    size = unpinned = 0
-    for sample in pinned(totals.chosen(open_rows(data, reading), split, limit)):
-        labels.add(sample.label)
+    for block in open_blocks(data, reading):
+        totals.add(block)
+        chosen = _chosen(block, split)
+        available += len(chosen)
+        chosen = chosen[: None if limit is None else max(limit - len(first), 0)]
+        if block.has_objects:
+            block = with_pins(block, chosen, pins_of(list(block.samples(chosen)), listing), folder)
+            unpinned += sum(map(is_unpinned, block.samples(chosen)))
+        labels.update(block.labels[k] for k in chosen.tolist())
         if draw is not None:
-            draw.add(sample)
-        digest = sample_digest(sample, folder)
-        total.add(digest)
-        units.add(sample)
-        first.add(sample, fingerprint(sample.id), digest)
-        size += shard.holds(sample.id)
-        unpinned += is_unpinned(sample)
+            draw.add_from(block, chosen)
+        total.add_all(np.frombuffer(block.digests, "V32")[chosen].tobytes())
+        for numbers in (chosen[:1], chosen[1:]):  # the first sample usually tells
+            for sample in block.samples(numbers) if block.has_boxes and not units.are_pixels else ():
+                units.add(sample)
+        first.add(block, chosen)
+        size += int(shard.holds(block.names[chosen]).sum())
     totals.check(data, reading)
     check_split(data, totals.splits, split)
     if wrong := units.problem():
         raise DataError(f"{data}: {wrong}")
     notices = notices_of(data, totals.splits, split) + unpinned_notice(data, unpinned, len(first))
-    chosen = (split, limit, shard, size, totals.available)
-    return EvaluationSet(data, *chosen, frozenset(labels), total.hexdigest(), notices, reading, first)
+    request = (split, limit, shard, size, available)
+    return EvaluationSet(data, *request, frozenset(labels), total.hexdigest(), notices, reading, first)
+
+
+def _chosen(block: Block, split: str | None) -> Int64:
+    """Return the numbers of the samples of a split in a block, counted from 0."""
+    return np.array([k for k, own in enumerate(block.splits) if split in (None, own)], np.int64)
 
 
 @dataclass(slots=True)
@@ -235,20 +261,14 @@ class _Totals:
     splits: Counter[str | None] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     ids: array[int] = field(default_factory=lambda: array("Q"))  # fingerprints, 8 bytes each
-    available: int = 0  # number of samples of the split
 
-    def chosen(self, rows: Iterable[ParsedRow], split: str | None, limit: int | None) -> Iterator[Sample]:
-        """Count all rows, and yield the samples of the split up to the limit."""
-        for parsed in rows:
-            self.splits[parsed.split] += 1
-            if parsed.sample is None:
-                self.problems.extend(parsed.problems)
-                continue
-            self.ids.append(fingerprint(parsed.sample.id))
-            if split in (None, parsed.split):
-                self.available += 1
-                if limit is None or self.available <= limit:
-                    yield parsed.sample
+    def add(self, block: Block) -> None:
+        """Count the rows of a block."""
+        self.splits.update(block.splits)
+        self.splits.update(parsed.split for parsed in block.refused)
+        for parsed in block.refused:
+            self.problems.extend(parsed.problems)
+        self.ids.frombytes(block.names.tobytes())
 
     def check(self, data: str, reading: Reading) -> None:
         """Refuse the source for the problems of its rows; a second reading names duplicate ids."""

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rate.credentials import without_credentials
 from rate.data.digests import SetDigest, sample_digest
-from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, read_rows, short
+from rate.data.formats.manifest_blocks import Row, read_rows
+from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, short
 from rate.data.mask_table import with_mask_values
 from rate.data.storage.location import Folder
 from rate.errors import DataError
@@ -91,16 +92,28 @@ def parse_rows(path: Path, roots: Sequence[Path] = ()) -> Iterator[ParsedRow]:
     Raises:
         DataError: the file as a whole cannot be read, lacks a column, or has no rows.
     """
-    folder = Folder(path.parent, roots)
-    row = 0
+    folder, row = Folder(path.parent, roots), 0
     for item in read_rows(path):
-        if isinstance(item, Problem):
-            row = item.row
-            yield ParsedRow(row, None, None, (item,))
-            continue
-        row, raw = item
-        yield sample_from_row(raw, row, folder)
-    if row == 0:
+        parsed = parse_row(item, folder)
+        row = parsed.row
+        yield parsed
+    require_rows(path, row)
+
+
+def parse_row(row: Row, folder: Folder) -> ParsedRow:
+    """Validate a row of a manifest file."""
+    if isinstance(row, Problem):
+        return ParsedRow(row.row, None, None, (row,))
+    return sample_from_row(row[1], row[0], folder)
+
+
+def require_rows(path: Path, rows: int) -> None:
+    """Refuse a manifest without rows.
+
+    Raises:
+        DataError: ``rows`` is 0.
+    """
+    if not rows:
         raise DataError(f"the manifest {path} has no rows; each row names an image, its label and its region")
 
 

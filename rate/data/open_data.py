@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rate.credentials import without_credentials
+from rate.data.blocks import Block, in_blocks, manifest_blocks
 from rate.data.formats.parquet_images import is_image_table, parquet_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
-from rate.data.mask_table import with_mask_values
+from rate.data.mask_table import mask_table, with_mask_values
 from rate.data.storage.location import Folder
 from rate.errors import DataError
 from rate.reading import USUAL, Reading
@@ -37,10 +38,29 @@ def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
             at once, others during the iteration.
         ConfigError: what should say which values of masks mean what does not.
     """
-    return with_mask_values(_rows(data, reading.roots), data, reading)
+    return _rows(_source(data), data, reading)
 
 
-def _rows(data: str, roots: tuple[Path, ...]) -> Iterator[ParsedRow]:
+def open_blocks(data: str, reading: Reading = USUAL) -> Iterator[Block]:
+    """Yield every row of DATA in blocks.
+
+    Raises:
+        DataError: as `open_rows`.
+        ConfigError: likewise.
+    """
+    source, folder = _source(data), folder_of(data, reading)
+    if isinstance(source, Path) and mask_table(data, reading) is None:
+        return manifest_blocks(source, folder)
+    return in_blocks(_rows(source, data, reading), folder)
+
+
+def _rows(source: Path | Iterator[ParsedRow], data: str, reading: Reading) -> Iterator[ParsedRow]:
+    rows = parse_rows(source, reading.roots) if isinstance(source, Path) else source
+    return with_mask_values(rows, data, reading)
+
+
+def _source(data: str) -> Path | Iterator[ParsedRow]:
+    """Return the path of a manifest, or the rows of shards."""
     files = expand(data)
     kind = _kind(data, files)
     if kind == ".tar":
@@ -50,7 +70,7 @@ def _rows(data: str, roots: tuple[Path, ...]) -> Iterator[ParsedRow]:
     if len(files) > 1 or "://" in files[0]:
         cure = "a manifest is one file on the local disk (its images may be URLs)"
         raise DataError(f"{data} names {len(files)} manifests or a remote one; {cure}")
-    return parse_rows(Path(files[0]), roots)
+    return Path(files[0])
 
 
 def folder_of(data: str, reading: Reading = USUAL) -> Folder:

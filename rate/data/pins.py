@@ -8,9 +8,8 @@ set free to change while a run rests. Of other storages (HTTP has no listing) on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TypeAlias
 
 from rate.credentials import without_credentials
@@ -19,28 +18,22 @@ from rate.data.storage.location import in_container
 from rate.errors import DataError
 from rate.types import Sample, Stamp
 
-BLOCK = 1 << 14
-"""The number of samples whose objects are listed together."""
-
 Pin: TypeAlias = tuple[Stamp | None, Stamp | None]
 """The stamps of the remote image and the remote mask of a sample."""
 
 
-def pinned(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Yield the samples; those with S3 objects that can be listed get the versions of these.
+def pins_of(samples: Sequence[Sample], listing: Listing) -> list[Pin]:
+    """Return the stamps of the remote objects of some samples: of those S3 objects that can be listed.
 
     Raises:
         DataError: the storage cannot be reached.
     """
-    listing, samples = Listing(), iter(samples)
-    while block := list(islice(samples, BLOCK)):
-        urls = {url for sample in block for url in objects_of(sample)}
-        try:
-            stamps = listing.stamps(urls) if urls else {}
-        except OSError as error:
-            raise DataError(f"the versions of the images cannot be listed: {error}") from error
-        for sample in block:
-            yield with_pin(sample, (stamps.get(sample.image), stamps.get(sample.mask or ""))) if stamps else sample
+    urls = {url for sample in samples for url in objects_of(sample)}
+    try:
+        stamps = listing.stamps(urls) if urls else {}
+    except OSError as error:
+        raise DataError(f"the versions of the images cannot be listed: {error}") from error
+    return [(stamps.get(sample.image), stamps.get(sample.mask or "")) for sample in samples]
 
 
 def pin_of(sample: Sample) -> Pin | None:

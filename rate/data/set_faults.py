@@ -49,26 +49,26 @@ def _plain(name: str) -> str:
 class BoxUnits:
     """Checks the boxes of a set, one sample after the other."""
 
+    are_pixels: bool = False  # a coordinate lies outside 0 to 1
     _boxes: int = 0
     _row: int = 0
     _example: Box | None = None  # the first box with a coordinate between 0 and 1
-    _are_pixels: bool = False  # a coordinate lies outside 0 to 1
 
     def add(self, sample: Sample) -> None:
         """Check a sample; the check is skipped once a coordinate shows that the boxes are in pixels."""
-        if self._are_pixels or not sample.boxes:
+        if self.are_pixels or not sample.boxes:
             return
         for box in sample.boxes:
             self._boxes += 1
             if min(box) < 0.0 or max(box) > _LARGEST_SHARE:
-                self._are_pixels = True
+                self.are_pixels = True
                 return
             if self._example is None and any(0.0 < number < 1.0 for number in box):
                 self._row, self._example = sample.row, box
 
     def problem(self) -> str | None:
         """Return the problem and its cure if all boxes are shares of the image, and otherwise None."""
-        if self._are_pixels or self._example is None:
+        if self.are_pixels or self._example is None:
             return None
         return (
             f"all {self._boxes} boxes lie between 0 and 1, such as {[*self._example]} of row {self._row}: they are "

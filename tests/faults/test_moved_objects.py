@@ -14,6 +14,7 @@ from test_changed_sets import interrupted, parquet_set, ppm, tar_set
 from rate.backends.fake import FakeSpec
 from rate.data import evaluation_set
 from rate.data.evaluation_set import read_evaluation_set
+from rate.data.open_data import open_blocks
 from rate.data.storage import listing, remote_cache
 from rate.data.storage.location import read_bytes
 from rate.errors import EXIT_USAGE, RunError, SampleError, SetChanged
@@ -167,7 +168,9 @@ def test_an_image_that_is_missing_from_the_start_is_an_error_of_its_sample(image
 
 def test_blocks_of_a_set_share_what_was_listed(image_set, store: ObjectStore, monkeypatch) -> None:
     remote = store.put_set(image_set(20))
-    monkeypatch.setattr("rate.data.pins.BLOCK", 3)
+    monkeypatch.setattr("rate.data.formats.manifest_blocks.BLOCK_BYTES", 99)
+    monkeypatch.setattr("rate.data.blocks.MANY_ROWS", 3)
+    assert len(list(open_blocks(str(remote)))) > 4
     store.asked.clear()
     first = read_evaluation_set(str(remote))
     assert len(store.asked) < 7

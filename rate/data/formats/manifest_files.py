@@ -1,4 +1,4 @@
-"""Manifest files as rows of raw values, with one reader and one writer for each format and no validation of values.
+"""The columns, problems and raw values of manifest files, and a writer for each format; `manifest_blocks` reads them.
 
 JSON texts are parsed as untrusted ones; a refusal has one clear reason.
 """
@@ -9,12 +9,11 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
-from rate.data.storage.limits import LINE_CHARS
 from rate.errors import DataError
 from rate.outputs import require_output, write_output
 
@@ -57,7 +56,7 @@ Raw: TypeAlias = dict[str, object]
 
 CORNERS = ("x0", "y0", "x1", "y1")
 MANIFEST_COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group", "cluster")
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +74,6 @@ class Problem:
         return f"{place}{self.column + ' ' if self.column else ''}{self.message}"
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
-    """Read the rows of a .csv, .jsonl or .parquet file, numbered from 1; a malformed row is a Problem.
-
-    Blank lines are not rows. Columns other than MANIFEST_COLUMNS are ignored.
-
-    Raises:
-        DataError: the file as a whole cannot be read, or lacks a column.
-    """
-    reader = _format(path, _READERS)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"the manifest {path} {what}; `rate data index folder` writes one for a folder of images")
-    try:
-        yield from reader(path)
-    except OSError as error:
-        raise DataError(f"the manifest {path} cannot be read: {error}") from error
-
-
 def write_rows(path: Path, rows: Sequence[Raw]) -> None:
     """Write rows of known columns as .csv, .jsonl or .parquet, all or nothing.
 
@@ -100,7 +81,7 @@ def write_rows(path: Path, rows: Sequence[Raw]) -> None:
         DataError: the suffix is unknown, or a text is not Unicode.
         StorageError: the file cannot be written.
     """
-    writer = _format(path, _WRITERS)
+    writer = format_of(path, _WRITERS)
     columns = [name for name in MANIFEST_COLUMNS if any(name in row for row in rows)]
     try:
         write_output(path, lambda file: writer(file, columns, rows))
@@ -115,7 +96,7 @@ def require_manifest(out: Path) -> None:
         DataError: the suffix is of no manifest format.
         UsageError: the folder is not writable.
     """
-    _format(out, _WRITERS)
+    format_of(out, _WRITERS)
     require_output("--out", out)
 
 
@@ -130,111 +111,16 @@ _CURES = {
 """What makes a manifest of a file that is none, by its suffix."""
 
 
-def _format(path: Path, known: dict[str, _T]) -> _T:
+def format_of(path: Path, known: dict[str, T]) -> T:
+    """Return what is known of the format of a manifest.
+
+    Raises:
+        DataError: the suffix is of no manifest format.
+    """
     if path.suffix.lower() not in known:
         cure = _CURES.get(path.suffix.lower(), "")
         raise DataError(f"{path} ends in {path.suffix!r}; a manifest ends in {', '.join(known)}{cure}")
     return known[path.suffix.lower()]
-
-
-def _check_columns(path: Path, names: Sequence[str]) -> None:
-    """Check the columns of a table once, so that one message covers all rows."""
-    present = f"the file has: {', '.join(names) or 'no columns at all'}"
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: the columns {', '.join(twice)} appear twice; {present}")
-    missing = [name for name in ("image", "label") if name not in names]
-    corners = [name for name in CORNERS if name in names]
-    if 0 < len(corners) < 4:
-        missing += [name for name in CORNERS if name not in names]
-    if missing:
-        cure = "`rate data index table` reads a table with other names or separators"
-        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {present}; {cure}")
-    if not corners and not {"mask", "boxes"} & set(names):
-        raise DataError(f"{path}: no column gives the region; add `mask`, `boxes`, or x0, y0, x1, y1; {present}")
-
-
-def _stopped(row: int, error: Exception) -> Problem:
-    return Problem(row, None, None, f"cannot be read ({error}); this row and those after it are lost: mend the file")
-
-
-def bounded_lines(file: IO[str]) -> Iterator[str]:
-    """Yield the lines of a text, each of bounded length.
-
-    Raises:
-        ValueError: a line is longer than LINE_CHARS.
-    """
-    while line := file.readline(LINE_CHARS + 1):
-        if len(line) > LINE_CHARS:
-            raise ValueError(f"a line of more than {LINE_CHARS:,} characters")
-        yield line
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
-    row = 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            cells = csv.reader(bounded_lines(file), strict=True)
-            header = [name.strip() for name in next(cells, [])]
-            _check_columns(path, header)
-            for values in cells:
-                if values:
-                    row += 1
-                    yield _csv_row(row, header, values)
-        except (csv.Error, ValueError) as error:  # includes UnicodeDecodeError
-            yield _stopped(row + 1, error)
-
-
-def _csv_row(row: int, header: list[str], values: list[str]) -> tuple[int, Raw] | Problem:
-    if len(values) != len(header):
-        cure = "quote cells that hold commas"
-        return Problem(row, None, None, f"has {len(values)} cells, the header has {len(header)}; {cure}")
-    return row, dict(zip(header, values, strict=True))
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
-    row = 0
-    with path.open(encoding="utf-8-sig") as file:
-        try:
-            for line in bounded_lines(file):
-                if line.strip():
-                    row += 1
-                    yield _json_row(row, line)
-        except ValueError as error:  # includes UnicodeDecodeError
-            yield _stopped(row + 1, error)
-
-
-def _json_row(row: int, line: str) -> tuple[int, Raw] | Problem:
-    try:
-        value = parse_json(line)
-    except ValueError as error:
-        return Problem(row, None, None, f"is not JSON: {error}")
-    if not isinstance(value, dict):
-        return Problem(row, None, None, f'must be an object like {{"image": ...}}, got {line.strip()[:60]}')
-    return row, value
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, Raw] | Problem]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise DataError(f"the manifest {path} is not a Parquet file: {error}") from error
-    row = 0
-    with file:
-        names = file.schema_arrow.names
-        _check_columns(path, names)
-        try:
-            for batch in file.iter_batches(
-                batch_size=4096, columns=[name for name in MANIFEST_COLUMNS if name in names]
-            ):
-                for raw in batch.to_pylist():
-                    row += 1
-                    yield row, raw
-        except (pa.ArrowException, ValueError, OSError) as error:
-            yield _stopped(row + 1, error)
 
 
 def _write_csv(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw]) -> None:
@@ -263,11 +149,6 @@ def _write_parquet(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw])
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Raw] | Problem]]] = {
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
 _WRITERS: dict[str, Callable[[IO[bytes], Sequence[str], Sequence[Raw]], None]] = {
     ".csv": _write_csv,
     ".jsonl": _write_jsonl,

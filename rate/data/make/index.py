@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rate.data.formats.manifest_files import Raw, read_rows, require_manifest, write_rows
+from rate.data.formats.manifest_blocks import read_rows
+from rate.data.formats.manifest_files import Raw, require_manifest, write_rows
 from rate.data.mask_table import MaskDocument, mask_table, write_side_file
 from rate.data.storage.location import Folder
 from rate.errors import ConfigError, DataError

@@ -9,6 +9,7 @@ import os
 import platform
 import stat
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def stamp_of(status: os.stat_result) -> Stamp | None:
         return None
     inode = 0 if _renumbers(status.st_dev) else status.st_ino
     return Stamp(status.st_size, status.st_mtime_ns, inode, status.st_ctime_ns, HOST)
+
+
+def identities(statuses: Sequence[os.stat_result]) -> list[tuple[int, int, int]]:
+    """Return the identity of the stamp of each of some regular files."""
+    renumbered = any(_renumbers(device) for device in {status.st_dev for status in statuses})
+    if renumbered:
+        return [(status.st_size, status.st_mtime_ns, 0) for status in statuses]
+    return [(status.st_size, status.st_mtime_ns, status.st_ino) for status in statuses]
 
 
 def check_same(location: str, expected: Stamp | None, actual: Stamp | None) -> None:
