@@ -34,7 +34,7 @@ from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 from rate.kernels.score import SCORES
 from rate.report.heads import HeadRun, load_heads
-from rate.runs.head_rows import states
+from rate.runs.slice_sums import states
 from rate.statistics.metrics import STATES, quadrant_codes, sample_ratio
 from rate.statistics.paired import difference, joint
 from rate.types import Codes
@@ -145,7 +145,7 @@ class _Models:
             evaluated |= {(artifact.path, head.head): head for head in load_heads(str(out))}
         self.heads[instrument] += evaluated.values()
         return {
-            method: states(evaluated[artifact.path, head].rows) for method, (artifact, head) in self._models.items()
+            method: states(evaluated[artifact.path, head].rows()) for method, (artifact, head) in self._models.items()
         }
 
     def _truth(self, right: dict[str, Any]) -> dict[str, dict[str, Codes]]:
@@ -244,7 +244,7 @@ def _engine(heads: dict[str, list[HeadRun]]) -> dict[str, Any]:
         "least_batch_fill": round(min(one.batch_fill or 0.0 for one in whole.values()), 4),
         "longest_wait_for_data": round(max(one.waiting_for_data or 0.0 for one in whole.values()), 6),
         "forwards_of_a_sample": {
-            instrument: round(float(np.mean([np.mean(head.rows["forwards"].to_pylist()) for head in runs])), 1)
+            instrument: round(float(np.mean([np.mean(head.rows()["forwards"].to_pylist()) for head in runs])), 1)
             for instrument, runs in heads.items()
         },
     }

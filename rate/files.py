@@ -129,7 +129,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         StorageError: the disk is full, gone or read-only, or ``out`` is no longer empty.
     """
     out = Path(os.path.realpath(out))
-    with _draft(out) as draft:
+    with draft_folder(out) as draft:
         yield draft
         _sync_tree(draft)
         draft.replace(out)
@@ -143,7 +143,7 @@ def folder_instead(out: Path) -> Iterator[Path]:
     The older folder is never visible half deleted under its name.
     """
     out = Path(os.path.realpath(out))
-    with _draft(out) as draft:
+    with draft_folder(out) as draft:
         yield draft
         _sync_tree(draft)
         older = _temporary_beside(out).with_suffix(".old")
@@ -232,7 +232,7 @@ def _refusal(inside: Path) -> OSError | None:
 
 
 @contextmanager
-def _draft(out: Path) -> Iterator[Path]:
+def draft_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``out``, which is deleted at the end unless it was renamed."""
 
     def make(name: Path) -> int:

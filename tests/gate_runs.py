@@ -13,6 +13,8 @@ from rate.records import record
 from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
+from rate.runs.head_sums import read_sums
+from rate.runs.order import in_order
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.summary import Summary
@@ -57,7 +59,14 @@ def head_run(
     rows = list(rows_of("ft", found, labels, groups, clusters, start, verdict))
     run = record(RunDocument, run_json(["ft"], len(found), verdict, **changes))
     whole = Summary(Path(name), run.status, Throughput(images_per_s, None, None, None, None), {})
-    return HeadRun(Path(name), "ft", run, pa.Table.from_pylist(rows, SCHEMA), whole)
+    return head_of(pa.Table.from_pylist(rows, SCHEMA), run, whole)
+
+
+def head_of(rows: pa.Table, run: RunDocument, whole: Summary) -> HeadRun:
+    """A head in memory with these rows."""
+    table = in_order(rows)[0]
+    sums = read_sums(["ft"], run.rule, lambda: [table])
+    return HeadRun(whole.run, "ft", run, sums["ft"], whole, lambda columns: iter([table]))
 
 
 def write_run(

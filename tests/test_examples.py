@@ -14,7 +14,7 @@ import rate
 PACKAGE = Path(rate.__file__).parent
 MODULES = [*sorted(PACKAGE.glob("kernels/[!_]*.py")), *sorted(PACKAGE.glob("statistics/[!_]*.py"))]
 WITHOUT_EXAMPLE = {"from_settings", "rise_mask", "masks", "perturb", "swap", "sweep", "verdict_noise"}
-WITHOUT_EXAMPLE |= {"swap_means", "swap_values"}
+WITHOUT_EXAMPLE |= {"swap_values"}
 BARE_ARRAYS = {"Bool", "Float32", "Float64", "Int64", "UInt8"}
 
 

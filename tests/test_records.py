@@ -96,7 +96,11 @@ def test_a_reader_of_runs_accepts_what_the_schema_accepts(tmp_path: Path) -> Non
     failure = {"reason": "broken", "count": 1, "example": "s1", "message": "s1: broken"}
     part = {"name": "part-0a.parquet", "rows": 6, "errors": 2, "settled": {"fixed": 4}, "failures": [failure]}
     stats = dict.fromkeys(("forwards", "used", "rows", "samples"), 3) | dict.fromkeys(("seconds", "idle_s"), 2.0)
-    check_agreement(ListedPart, {"schema": "rate.part/1", **part, "session": 1, "stats": stats}, tmp_path / "x.json")
+    check_agreement(
+        ListedPart,
+        {"schema": "rate.part/2", **part, "first": "0" * 16, "last": "f" * 16, "session": 1, "stats": stats},
+        tmp_path / "x.json",
+    )
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from benchmarks.faults.outcome import Failure
 
 LIMIT_S = 60
 LIMIT_MB = 4096
-PART_ROWS, JOINED_ROWS = 4, 8
+PART_ROWS, SORTED_ROWS = 4, 8
 """Rows of a part here, so that a small run has several."""
 HEAVY = (
     "pydantic.type_adapter",
@@ -62,7 +62,7 @@ def warm_up() -> None:
     import rate
 
     engine = importlib.import_module("rate.engine.evaluate")
-    engine.evaluate = partial(engine.evaluate, part_rows=PART_ROWS, joined_rows=JOINED_ROWS)  # before others import it
+    engine.evaluate = partial(engine.evaluate, part_rows=PART_ROWS, sorted_rows=SORTED_ROWS)  # before others import it
     for module in pkgutil.walk_packages(rate.__path__, "rate."):
         if "triton" not in module.name and "__main__" not in module.name:
             _import(module.name)

@@ -18,8 +18,9 @@ from rate.engine.outcome import Runner, Work
 from rate.errors import TooManyErrors
 from rate.runs.failures import FailureCounts
 from rate.runs.maps import DrawnMaps
-from rate.runs.parts import JOINED_ROWS, PART_ROWS
+from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records
+from rate.runs.sort_parts import SORTED_ROWS
 from rate.runs.store import RunStore
 from rate.runs.summary import Summary, summarize, write_summary
 
@@ -49,7 +50,7 @@ def evaluate(
     out: Path,
     observe: Observe = lambda _: None,
     part_rows: int = PART_ROWS,
-    joined_rows: int = JOINED_ROWS,
+    sorted_rows: int = SORTED_ROWS,
 ) -> Summary:
     """Evaluate every sample of ``job`` that ``out`` does not hold yet, and write the summary.
 
@@ -62,7 +63,7 @@ def evaluate(
         out: the run folder.
         observe: receives the progress.
         part_rows: the rows at which a part of the run is closed.
-        joined_rows: parts of the finished run with fewer rows are joined.
+        sorted_rows: the mean number of rows of a part of the finished run.
 
     Raises:
         RunError: ``out`` belongs to other settings, or another process writes to it.
@@ -71,7 +72,7 @@ def evaluate(
         BackendError: the runtime failed; finished samples are stored.
         StorageError: a result could not be written; stored parts are whole.
     """
-    [summary] = evaluate_each([evaluation(job, runner, out, observe, part_rows, joined_rows)], runner)
+    [summary] = evaluate_each([evaluation(job, runner, out, observe, part_rows, sorted_rows)], runner)
     return summary
 
 
@@ -121,14 +122,14 @@ def evaluation(
     out: Path,
     observe: Observe = lambda _: None,
     part_rows: int = PART_ROWS,
-    joined_rows: int = JOINED_ROWS,
+    sorted_rows: int = SORTED_ROWS,
 ) -> Evaluation:
     """Prepare an evaluation; see `evaluate`."""
     job = job.on_backend(runner.backend)
     key, about = job.key(runner.backend, runner.precision), job.about(runner.backend, runner.precision)
     kept = 0 if job.measurement.verdict == "swap" else job.save_maps
     with RunStore(
-        out, key, about, kept, job.execution.repair, part_rows, joined_rows=joined_rows, samples=job.samples
+        out, key, about, kept, job.execution.repair, part_rows, sorted_rows=sorted_rows, samples=job.samples
     ) as store:
         began, errors = time.monotonic(), Errors(job, out, store.failed)
         progress = Progress(len(store.done), 0, 0, 0, 0.0)

@@ -1,32 +1,37 @@
-"""RUN[@HEAD]: one head of a run folder with its rows, and the check that two heads are comparable."""
+"""RUN[@HEAD]: one head of a run folder with the sums of its rows, and the check that two heads are comparable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError, UsageError
-from rate.runs.parts import read_rows
+from rate.runs.head_sums import HeadSums
+from rate.runs.parts import iter_in_order
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument, read_run
-from rate.runs.summary import HeadSummary, Summary, load_summary
+from rate.runs.slice_sums import Slice
+from rate.runs.summary import HeadSummary, Summary, load_summary, summary_of, sums_of
 
 VALUES = [field.name for field in SCHEMA if not pa.types.is_binary(field.type)]
 """The columns of a row without its sketches, which are three quarters of it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class HeadRun:
     """One head of a run."""
 
     folder: Path
     head: str
     run: RunDocument
-    rows: pa.Table  # `VALUES` of `rate.runs.rows.SCHEMA`, one row per sample, in order of id
+    sums: HeadSums
     whole: Summary  # summary of all heads of the folder
+    tables: Callable[[list[str]], Iterator[pa.Table]]  # reads ``id``, ``head`` and columns of all heads by rank
 
     @property
     def name(self) -> str:
@@ -37,6 +42,24 @@ class HeadRun:
     def summary(self) -> HeadSummary:
         """The accuracy, PT and IR of this head."""
         return self.whole.heads[self.head]
+
+    @cached_property
+    def slice(self) -> Slice:
+        """The sums of all rows."""
+        return self.sums.whole
+
+    def batches(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Read ``id`` and columns of the rows of this head, part by part, in order of rank.
+
+        Raises:
+            RunError: a part is missing or damaged.
+        """
+        for table in self.tables(columns):
+            yield table.filter(pc.equal(table["head"], self.head))
+
+    def rows(self, columns: list[str] = VALUES) -> pa.Table:
+        """Read columns of all rows at once, in order of id; see `batches`."""
+        return pa.concat_tables(self.batches(columns)).select(columns).sort_by("id")
 
     @property
     def status(self) -> str:
@@ -52,10 +75,10 @@ def load_heads(reference: str) -> list[HeadRun]:
         UsageError: the run has no such head.
     """
     folder, _ = split_reference(reference)
-    run, whole = read_run(folder), load_summary(folder)
-    named = _named(whole, reference)
-    rows = read_rows(folder, run, VALUES).sort_by("id")
-    return [HeadRun(folder, name, run, rows.filter(pc.equal(rows["head"], name)), whole) for name in named]
+    run = read_run(folder)
+    sums = sums_of(folder, run)
+    whole, tables = summary_of(folder, run, sums), partial(iter_in_order, folder, run)
+    return [HeadRun(folder, name, run, sums[name], whole, tables) for name in _named(whole, reference)]
 
 
 def load_named_summary(reference: str) -> Summary:

@@ -1,26 +1,22 @@
-"""The merge of the runs of a set's shards to one run: parts are copied unchanged, and listed together."""
+"""The merge of the runs of a set's shards to one run, by one reading of all rows."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from msgspec.structs import replace
 
-from rate.data.digests import fingerprint
 from rate.errors import RunError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
-from rate.runs.folder import SAVED, drop_unlisted
-from rate.runs.join_parts import join_parts
+from rate.runs.folder import SAVED
 from rate.runs.maps import lowest_in
 from rate.runs.part_list import ListedPart, PartLog, read_list
-from rate.runs.parts import JOINED_ROWS, ids_of, iter_parts, write_table
+from rate.runs.parts import ids_of, iter_parts, write_table
 from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
+from rate.runs.sort_parts import SORTED_ROWS, StoredTwiceError, write_in_order
 from rate.runs.summary import Summary, load_summary, summarize, write_summary
-from rate.types import UInt64
 
 STUDIES = ("faithfulness.json", "precision.json")
 """Files beside a run that cannot be merged, because they were measured on some samples of one shard."""
@@ -38,10 +34,10 @@ def merge(folders: Sequence[Path], out: Path) -> Summary:
     """
     runs = [read_run(folder) for folder in folders]
     _check_same(folders, runs)
-    _check_apart(folders, runs)
     require_new_folder("a merge writes a new run: --out", out)
     with new_folder(out) as made:
-        parts = _copy_parts(folders, runs, made)
+        parts = _copy_rows(folders, runs, made)
+        PartLog(made).replace(parts)
         _merge_maps(folders, made, runs[0].execution.get("save_maps"))
         merged = _merged(folders, runs, parts, out)
         write_run(made, merged)
@@ -63,41 +59,20 @@ def _check_same(folders: Sequence[Path], runs: Sequence[RunDocument]) -> None:
             )
 
 
-def _check_apart(folders: Sequence[Path], runs: Sequence[RunDocument]) -> None:
-    """Read every run once completely, and check that no two have a sample in common, in 8 bytes for each sample."""
-    digests = [_fingerprints(folder, run) for folder, run in zip(folders, runs, strict=True)]
-    values, counts = np.unique(np.concatenate(digests), return_counts=True)
-    if not (counts > 1).any():
-        return
-    twice = values[counts > 1]
-    holders = [k for k, own in enumerate(digests) if np.isin(own, twice[:1]).any()]
-    first, second = (folders[k] for k in holders[:2])
-    wanted = int(twice[0])
-    name = next(one for one in ids_of(first, runs[holders[0]]) if fingerprint(one) == wanted)
-    raise RunError(
-        f"{first} and {second} both hold sample {name!r}, one of {len(twice)}; give every run once, and each shard to "
-        "one run"
-    )
-
-
-def _fingerprints(folder: Path, run: RunDocument) -> UInt64:
-    """Compute the fingerprints [n] of a run's samples, after a check of all columns of its parts."""
-    ids = (set(table["id"].to_pylist()) for table in iter_parts(folder, run))
-    return np.fromiter((fingerprint(one) for part in ids for one in part), np.uint64)
-
-
-def _copy_parts(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> list[ListedPart]:
+def _copy_rows(folders: Sequence[Path], runs: Sequence[RunDocument], out: Path) -> list[ListedPart]:
+    """Read every run once, with all checks, and write its rows in order of rank, in which a sample of two is found."""
     (out / "samples").mkdir()
     (out / "maps").mkdir()
-    copied: list[ListedPart] = []
-    for folder, run in zip(folders, runs, strict=True):
-        for part in read_list(folder, run.rows):
-            shutil.copyfile(folder / "samples" / part.name, out / "samples" / part.name)
-            copied.append(part)
-    parts = join_parts(out, runs[0].key, copied, JOINED_ROWS)
-    PartLog(out).replace(parts)
-    drop_unlisted(out, {part.name for part in parts})
-    return parts
+    rows = sum(part.rows for folder, run in zip(folders, runs, strict=True) for part in read_list(folder, run.rows))
+    tables = (table for folder, run in zip(folders, runs, strict=True) for table in iter_parts(folder, run))
+    try:
+        return write_in_order(out, runs[0].key, tables, rows, SORTED_ROWS)
+    except StoredTwiceError as error:
+        holders = [str(one) for one, run in zip(folders, runs, strict=True) if error.sample in set(ids_of(one, run))]
+        first, second = holders[:2]
+        raise RunError(
+            f"{first} and {second} both hold sample {error.sample!r}; give every run once, and each shard to one run"
+        ) from error
 
 
 def _merge_maps(folders: Sequence[Path], out: Path, keep: int | None) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 from msgspec import Meta, field
 
@@ -22,16 +22,20 @@ from rate.runs.failures import Failure
 from rate.runs.folder import LIST
 from rate.runs.rows import RunStats
 
+Rank: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+
 RELIST = "`rate eval ... --repair`, with the arguments of the run, makes the list again from the parts that are there"
 
 
-class ListedPart(Document, frozen=True, tag="rate.part/1"):
+class ListedPart(Document, frozen=True, tag="rate.part/2"):
     """A part that counts. It has a name and no path: it is read and, when it is listed no more, deleted."""
 
     has_digest: ClassVar[bool] = True
 
     name: Annotated[str, Meta(pattern=r"^part-[0-9a-f]+\.parquet$")]
     rows: Count
+    first: Annotated[Rank, Meta(description="lowest rank of its samples: blake2b-64 of the id, as hex digits")]
+    last: Annotated[Rank, Meta(description="highest rank of its samples")]
     errors: Annotated[Count, Meta(description="rows of samples that failed")] = 0
     settled: Annotated[dict[str, Count], Meta(description="fixed | decided | capped: rows that did not fail")] = field(
         default_factory=dict

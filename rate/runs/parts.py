@@ -22,15 +22,13 @@ from rate.errors import RunError
 from rate.files import write_atomically
 from rate.runs.failures import FailureCounts
 from rate.runs.folder import LIST, part_name
+from rate.runs.order import groups_of, in_order, ranks
 from rate.runs.part_list import RELIST, ListedPart, read_list
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 
 PART_ROWS = 256
 PART_SECONDS = 30.0
-
-JOINED_ROWS = 16 * PART_ROWS
-"""The least number of rows of the parts of a finished run, but of the last."""
 
 KEPT_FAILURES = 20
 """The most reasons of failures in the list for a part; the reasons of a run are far fewer."""
@@ -39,7 +37,6 @@ KEY = "rate.key"
 """The metadata key under which a part stores the run's key."""
 
 CURE = "`rate eval ... --repair`, with the arguments of the run, evaluates its samples again"
-_DIGEST_BYTES = 16
 
 
 def write_part(folder: Path, key: str, rows: pa.Table) -> ListedPart:
@@ -55,15 +52,17 @@ def write_part(folder: Path, key: str, rows: pa.Table) -> ListedPart:
 
 def entry(name: str, rows: pa.Table) -> ListedPart:
     """Return the entry in the list of a part with these rows."""
-    failed = rows.filter(pc.is_valid(rows["error"]))
+    rank, failed = ranks(rows["id"].to_pylist()), rows.filter(pc.is_valid(rows["error"]))
     settled = pc.value_counts(rows.filter(pc.is_null(rows["error"]))["settled"]).to_pylist()
     failures = FailureCounts()
-    one_head = failed.filter(pc.equal(failed["head"], rows["head"][0])) if len(rows) else failed  # all of them failed
+    one_head = failed.filter(pc.equal(failed["head"], rows["head"][0]))  # all of them failed
     for identifier, error in zip(one_head["id"].to_pylist(), one_head["error"].to_pylist(), strict=True):
         failures.take(identifier, error)
     return ListedPart(
         name=name,
         rows=len(rows),
+        first=f"{rank.min():016x}",
+        last=f"{rank.max():016x}",
         errors=len(failed),
         settled={one["values"]: one["counts"] for one in settled},
         failures=failures.commonest(KEPT_FAILURES),
@@ -98,11 +97,29 @@ def iter_parts(
         RunError: a listed part is missing or damaged, the list names a sample twice, or it is inconsistent.
     """
     read = None if columns is None else list(dict.fromkeys(["id", "head", *columns]))
-    check = ListCheck(folder, run)
-    for part in read_list(folder, run.rows) if parts is None else parts:
+    parts = read_list(folder, run.rows) if parts is None else tuple(parts)
+    check = ListCheck(folder, run, parts)
+    for part in parts:
         table = read_part(folder, part, read)
         check.take(part, table)
         yield table if columns is None else table.select(columns)
+    check.finish()
+
+
+def iter_in_order(folder: Path, run: RunDocument, columns: list[str]) -> Iterator[pa.Table]:
+    """Yield ``id``, ``head`` and ``columns`` of the listed parts in order of rank; see `iter_parts`.
+
+    Of a finished run one part is held at a time; parts of an unfinished one whose ranges overlap are held together.
+    """
+    parts = read_list(folder, run.rows)
+    check = ListCheck(folder, run, parts)
+    for group in groups_of(parts):
+        tables = []
+        for part in group:
+            table = read_part(folder, part, list(dict.fromkeys(["id", "head", *columns])))
+            check.take(part, table)
+            tables.append(table.replace_schema_metadata(None))
+        yield in_order(pa.concat_tables(tables))[0]
     check.finish()
 
 
@@ -149,6 +166,8 @@ def fault_of(table: pa.Table, name: str, key: str, heads: Iterable[str]) -> str 
     own = about_of(table, KEY)
     if own is not None and own != key:
         return f"belongs to the run with key {own[:12]}, not to that with key {key[:12]}"
+    if not len(table):
+        return "holds no sample"
     ids = table["id"].to_pylist()
     rows = set(zip(ids, table["head"].to_pylist(), strict=True))
     if name != part_name(key, ids):
@@ -159,13 +178,17 @@ def fault_of(table: pa.Table, name: str, key: str, heads: Iterable[str]) -> str 
 
 
 class ListCheck:
-    """Compares the parts of a run with its list while they are read, in 16 bytes for each sample."""
+    """Compares the parts of a run with its list while they are read.
 
-    def __init__(self, folder: Path, run: RunDocument) -> None:
-        """Begin with no part."""
+    It takes 8 bytes for each sample of a part whose range of ranks overlaps that of another, and none for the others.
+    """
+
+    def __init__(self, folder: Path, run: RunDocument, parts: Iterable[ListedPart]) -> None:
+        """Begin with the parts that will be taken."""
         self._folder, self._run = folder, run
         self._heads = [head.name for head in run.heads]
-        self._digests = bytearray()
+        self._ranks, self._samples = bytearray(), 0
+        self._overlapping = {part.name for group in groups_of(parts) if len(group) > 1 for part in group}
 
     def take(self, part: ListedPart, table: pa.Table) -> None:
         """Check one part, of which at least ``id`` and ``head`` were read.
@@ -175,8 +198,13 @@ class ListCheck:
         """
         if fault := fault_of(table, part.name, self._run.key, self._heads):
             raise RunError(f"{self._folder / 'samples' / part.name} {fault}: the part was changed; {CURE}")
-        for identifier in set(table["id"].to_pylist()):
-            self._digests += hashlib.blake2b(identifier.encode(), digest_size=_DIGEST_BYTES).digest()
+        rank = ranks(pc.unique(table["id"]).to_pylist())
+        if (f"{rank.min():016x}", f"{rank.max():016x}") != (part.first, part.last):
+            place = self._folder / "samples" / part.name
+            raise RunError(f"{place} holds samples of other ranks than {LIST} says; {RELIST}")
+        self._samples += len(rank)
+        if part.name in self._overlapping:
+            self._ranks += rank.tobytes()
 
     def finish(self) -> None:
         """Check all parts together.
@@ -186,10 +214,10 @@ class ListCheck:
                 the run is complete.
         """
         place, available = self._folder / LIST, self._run.samples.available
-        stored = len(self._digests) // _DIGEST_BYTES
-        once = len(np.unique(np.frombuffer(self._digests, f"S{_DIGEST_BYTES}")))
-        if once < stored:
-            raise RunError(f"the parts that {place} lists hold {stored - once} samples twice; {RELIST}")
+        stored, rank = self._samples, np.frombuffer(self._ranks, np.uint64)
+        rank.sort()
+        if twice := int((rank[1:] == rank[:-1]).sum()):
+            raise RunError(f"the parts that {place} lists hold {twice} samples twice; {RELIST}")
         if stored > available:
             raise RunError(f"the parts that {place} lists hold {stored} of {available} samples; {RELIST}")
         if stored < available and self._run.status == "complete":

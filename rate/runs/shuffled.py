@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rate.runs.order import ranks
+from rate.runs.part_list import read_list
+from rate.runs.parts import read_part
 from rate.runs.rows import SKETCH
+from rate.runs.run_document import RunDocument
 from rate.statistics.metrics import Counts, quadrants
 from rate.types import Bool, Float64, UInt64
 
@@ -27,12 +30,6 @@ _AT_ONCE = 256  # samples
 Sketches = npt.NDArray[Any]
 SKETCHES = ["id", "head", "evidence_sketch", "region_sketch"]
 """The columns of a part that hold its sketches, and whose they are."""
-
-
-def ranks(identifiers: Iterable[str]) -> UInt64:
-    """Compute the positions [n] of samples on the ring, a digest of the id that is independent of the order."""
-    digests = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in identifiers)
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 @dataclass(slots=True)
@@ -65,9 +62,17 @@ class Ring:
         return total
 
 
-def take_sketches(rings: dict[str, Ring], parts: Iterator[pa.Table]) -> None:
-    """Read the sketches of every sample of the rings (head -> ring) from parts with the columns `SKETCHES`."""
-    for table in parts:
+def take_sketches(rings: dict[str, Ring], folder: Path, run: RunDocument) -> None:
+    """Read the sketches of every sample of the rings (head -> ring) from the parts that may hold one.
+
+    Raises:
+        RunError: a part is missing or damaged.
+    """
+    last = max((int(ring.rank[-1]) for ring in rings.values()), default=-1)
+    for part in read_list(folder, run.rows):
+        if int(part.first, 16) > last:
+            continue
+        table = read_part(folder, part, SKETCHES)
         rank = ranks(table["id"].to_pylist())
         for head, ring in rings.items():
             own = np.asarray(pc.equal(table["head"], head))

@@ -2,7 +2,7 @@
 
 run.json                    what was asked, by what, and how it ended; written when a session begins and ends
 parts.jsonl                 which parts count; a line is appended for every part
-samples/part-<key>.parquet  rows; closed at 256 rows or 30 s, and joined at the end
+samples/part-<key>.parquet  rows; closed at 256 rows or 30 s, and sorted at the end
 maps/part-<key>.parquet     candidates for the saved maps, until the run is complete
 maps/maps.parquet           the saved maps; beside swaps they are drawn after the rows, and written as they come
 summary.json                written last
@@ -27,13 +27,14 @@ from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
 from rate.records import plain, record
 from rate.runs.folder import LIST, SAVED, FolderLock, drop_unlisted, part_files, part_name, refuse_foreign
-from rate.runs.join_parts import join_parts
 from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wanted_maps
+from rate.runs.order import groups_of
 from rate.runs.part_list import ListedPart, PartLog, read_list
-from rate.runs.parts import JOINED_ROWS, PART_ROWS, PART_SECONDS, contents_of, iter_parts, write_part, write_table
+from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, iter_parts, read_part, write_part, write_table
 from rate.runs.recover import Recovery
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
 from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
+from rate.runs.sort_parts import SORTED_ROWS, write_in_order
 from rate.types import Json, Sample
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -50,7 +51,7 @@ class RunStore:
     repair: bool = False  # evaluate damaged, missing and failed samples again
     part_rows: int = PART_ROWS  # a part is closed at so many rows,
     part_seconds: float = PART_SECONDS  # or so long after the one before it
-    joined_rows: int = JOINED_ROWS  # parts of a finished run with fewer rows are joined
+    sorted_rows: int = SORTED_ROWS  # mean of the parts of a finished run
     samples: Iterable[Sample] = ()  # of the set; a refusal names those that are no longer what was evaluated
     stats: RunStats = field(default_factory=RunStats)  # of this session
     done: ContentTable = field(default_factory=ContentTable)  # samples of earlier sessions
@@ -132,17 +133,13 @@ class RunStore:
                 self._close_part()
 
     def finish(self, available: int) -> RunDocument:
-        """Close the last part, select the maps, join small parts, and return the current run.json.
+        """Close the last part, select the maps, sort the parts, and return the current run.json.
 
         The run is ``complete`` if it has all existing samples, and ``failed`` if none of them was evaluated.
         """
         self._close_part()
         select_maps(self.folder, (part.name for part in self._log.parts), self.keep_maps)
-        joined = join_parts(self.folder, self.key, self._log.parts, self.joined_rows)
-        if len(joined) < len(self._log.parts):
-            self._lock.check_is_here()
-            self._log.replace(map(self._of_this_session, joined))
-            self._drop_unlisted()
+        self._sort_parts()
         status = "complete" if self.stored == available else "partial"
         if self.stored and self._count("errors") == self.stored:
             status = "failed"
@@ -178,6 +175,20 @@ class RunStore:
             self._lock.check_is_here()
             self._log.append(self._of_this_session(part))
         self._rows, self._maps = [], []
+
+    def _sort_parts(self) -> None:
+        """Write the parts once more in order of rank, if they are not, list them instead, and delete the others.
+
+        Until they are listed the others count, and a run that goes on from there deletes what is not listed.
+        """
+        parts, rows = self._log.parts, sum(part.rows for part in self._log.parts)
+        if all(len(group) == 1 for group in groups_of(parts)) and len(parts) <= max(1, rows // self.sorted_rows):
+            return
+        tables = (read_part(self.folder, part) for part in parts)
+        ordered = write_in_order(self.folder, self.key, tables, rows, self.sorted_rows)
+        self._lock.check_is_here()
+        self._log.replace(map(self._of_this_session, ordered))
+        self._drop_unlisted()
 
     def _of_this_session(self, part: ListedPart) -> ListedPart:
         return structs.replace(part, session=len(self._run.sessions), stats=self.stats)

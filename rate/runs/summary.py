@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import UsageError
 from rate.records import record, write
 from rate.runs.failures import Failure
-from rate.runs.head_rows import HEAD_ROW_COLUMNS, HeadRows, read_heads
+from rate.runs.head_sums import SUMMED, HeadSums, read_sums
 from rate.runs.parts import iter_parts, read_rows
 from rate.runs.rows import RunStats
 from rate.runs.run_document import Rule, RunDocument, read_run
-from rate.runs.shuffled import SKETCHES, Ring, take_sketches
+from rate.runs.shuffled import take_sketches
+from rate.runs.slice_sums import Slice
 from rate.runs.summary_document import (
     Also,
     BesideUniform,
@@ -31,10 +31,9 @@ from rate.runs.summary_document import (
 )
 from rate.runs.summary_text import as_html, as_text
 from rate.statistics.means import SwapMeans
-from rate.statistics.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio, sample_ratio
-from rate.statistics.noise import NoiseFree, share_without_noise, verdict_noise
-from rate.statistics.validity import Verdicts, sweep
-from rate.types import Bool, Json
+from rate.statistics.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio
+from rate.statistics.noise import NoiseFree
+from rate.types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +169,20 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 def summarize(folder: Path, run: RunDocument) -> Summary:
     """Compute the summary of the listed parts."""
-    rule, names = run.rule, [head.name for head in run.heads]
-    rows = read_heads(names, iter_parts(folder, run, HEAD_ROW_COLUMNS))
-    rings = {name: _ring(own, rule) for name, own in rows.items()}
-    take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, iter_parts(folder, run, SKETCHES))
-    heads = {name: _head(own, rule, rings[name].counts()) for name, own in rows.items()}
+    return summary_of(folder, run, sums_of(folder, run))
+
+
+def sums_of(folder: Path, run: RunDocument) -> dict[str, HeadSums]:
+    """Sum the rows of every head of the listed parts."""
+    return read_sums([head.name for head in run.heads], run.rule, lambda: iter_parts(folder, run, SUMMED))
+
+
+def summary_of(folder: Path, run: RunDocument, sums: dict[str, HeadSums]) -> Summary:
+    """Compute the summary of a run from the sums of its heads."""
+    rings = {name: one.ring() for name, one in sums.items()}
+    take_sketches({name: ring for name, ring in rings.items() if len(ring.rank)}, folder, run)
+    heads = {name: _head(one, rings[name].counts()) for name, one in sums.items()}
     return Summary(folder, run.status, _throughput(run.sessions), heads)
-
-
-def _ring(rows: HeadRows, rule: Rule) -> Ring:
-    judged = rows.judged & (rule.verdict == "map")  # swaps have no sketch of a map
-    verdicts = rows.verdicts(rule.evidence, judged)
-    return Ring.of(rows.rank[judged], verdicts.correct, verdicts.threshold(rule.valid, rule.tau))
 
 
 def ratio_json(ratio: Ratio) -> Json:
@@ -197,78 +198,54 @@ def ratio_json(ratio: Ratio) -> Json:
     }
 
 
-def _head(rows: HeadRows, rule: Rule, shuffled: Counts) -> HeadSummary:
-    judged, counts = rows.judged, rows.counts()
-    verdicts = rows.verdicts(rule.evidence, judged)
-    trust, reliability = _beside(rows, verdicts, rule, shuffled)
-    swept = () if rule.adaptive else _swept(verdicts, rule.valid)
-    del verdicts  # before others of the same size are made
-    forwards = rows.columns["forwards"][~rows.failed]
+def _head(sums: HeadSums, shuffled: Counts) -> HeadSummary:
+    rule, whole = sums.rule, sums.whole
+    trust, reliability = _beside(sums, whole, shuffled)
     return HeadSummary(
         rule=rule,
-        rows=len(rows),
-        counts=counts,
-        accuracy=rows.ratio("accuracy"),
-        judged_accuracy=rows.ratio("judged_accuracy"),
-        clusters=rows.clusters,
-        failures=rows.failures,
-        undefined_by=rows.undefined_by(),
-        forwards_mean=float(forwards.mean()) if len(forwards) else None,
+        rows=whole.rows,
+        counts=whole.counts,
+        accuracy=whole.ratio("accuracy"),
+        judged_accuracy=whole.ratio("judged_accuracy"),
+        clusters=whole.clusters,
+        failures=sums.failures.commonest(),
+        undefined_by=sums.undefined_by,
+        forwards_mean=whole.forwards / whole.predictions if whole.predictions else None,
         pt=trust,
         ir=reliability,
-        swap=rows.swap_means() if rule.verdict == "swap" else None,
-        also=() if rule.adaptive or rule.verdict == "swap" else tuple(_also(rows, rule)),
-        sweep=swept,
-        groups={name: _group(rows, own, rule) for name, own in rows.by_group()},
+        swap=whole.swap_means() if rule.verdict == "swap" else None,
+        also=tuple(_also(sums)),
+        # Early stopping for one threshold would bias the others.
+        sweep=tuple(SweepPoint(tau, pt(counts).value, ir(counts).value) for tau, counts in sums.swept.items()),
+        groups={name: _group(one, rule) for name, one in sums.slices("group")},
     )
 
 
-def _swept(verdicts: Verdicts, rule: str) -> tuple[SweepPoint, ...]:
-    """Compute PT and IR over the thresholds. Early stopping for one threshold would bias the others."""
-    return tuple(SweepPoint(tau, trust, reliability) for tau, trust, reliability in sweep(verdicts, rule))
+def _group(own: Slice, rule: Rule) -> GroupRecord:
+    ratios = {metric: record(RatioRecord, own.ratio(metric)) for metric in METRICS}
+    return GroupRecord(n=own.rows, swap=own.swap_means() if rule.verdict == "swap" else None, **ratios)
 
 
-def _group(rows: HeadRows, own: Bool, rule: Rule) -> GroupRecord:
-    ratios = {metric: record(RatioRecord, rows.ratio(metric, own)) for metric in METRICS}
-    swap = rows.swap_means(own) if rule.verdict == "swap" else None
-    return GroupRecord(n=int(own.sum()), swap=swap, **ratios)
-
-
-def _beside(rows: HeadRows, verdicts: Verdicts, rule: Rule, shuffled: Counts) -> tuple[Metric, Metric]:
+def _beside(sums: HeadSums, whole: Slice, shuffled: Counts) -> tuple[Metric, Metric]:
     """Compute PT and IR with both baselines and the sampling noise."""
-    judged, valid, tau = rows.judged, rule.valid, rule.tau
-    uniform = verdicts.counts(valid, tau, mass=rows.floats("area", judged))
-    noise: tuple[float | None, float | None] = (None, None)
-    without_noise = None
-    errors = rows.floats("share_se" if rule.evidence == "share" else "rma_se", judged)
-    if rule.evidence in ("positive", "share") and len(errors) and not np.isnan(errors).any():
-        right, least = verdicts.correct, verdicts.threshold(valid, tau)
-        noise = verdict_noise(right, verdicts.mass, errors, least)
-        cluster = None if rows.cluster is None else rows.cluster[judged][right]
-        without_noise = share_without_noise(verdicts.mass[right], errors[right], least[right], cluster)
-    swapped = {name: rows.shuffled_ratio(name) if rule.verdict == "swap" else None for name in ("pt", "ir")}
+    noise = sums.noise_or_none
+    deviations = (None, None) if noise is None else noise.deviations
+    without_noise = None if noise is None else noise.without_noise(sums.clustered)
+    swapped = {name: sums.shuffled.ratio(name) if sums.rule.verdict == "swap" else None for name in ("pt", "ir")}
     baselines = {name: (swapped[name] or ratio(name, shuffled)).value for name in swapped}
-    bounds = pt_bounds(rows.counts())
+    uniform, bounds = sums.uniform, pt_bounds(whole.counts)
     return (
-        Metric(rows.ratio("pt"), pt(uniform).value, baselines["pt"], noise[0], bounds, without_noise, swapped["pt"]),
-        Metric(rows.ratio("ir"), ir(uniform).value, baselines["ir"], noise[1], shuffled_ratio=swapped["ir"]),
+        Metric(
+            whole.ratio("pt"), pt(uniform).value, baselines["pt"], deviations[0], bounds, without_noise, swapped["pt"]
+        ),
+        Metric(whole.ratio("ir"), ir(uniform).value, baselines["ir"], deviations[1], shuffled_ratio=swapped["ir"]),
     )
 
 
-def _also(rows: HeadRows, rule: Rule) -> Iterable[Also]:
-    """Compute the same forwards under the other evidences and rules.
-
-    Adaptive sampling ends when one rule is clear, so the other relevance masses still change with the number of masks.
-    """
-    for kind, valid in (("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")):
-        if (kind, valid) == (rule.evidence, rule.valid):
-            continue
-        usable = rows.judged & ~np.isnan(rows.columns[f"rma_{kind}"]) & rows.resolvable
-        verdicts = rows.verdicts(kind, usable)
-        states = verdicts.states(valid, rule.tau)
-        cluster = None if rows.cluster is None else rows.cluster[usable]
-        uniform = verdicts.counts(valid, rule.tau, mass=rows.floats("area", usable))
-        pairs = ((sample_ratio(share, states, cluster), ratio(share, uniform).value) for share in ("pt", "ir"))
+def _also(sums: HeadSums) -> Iterable[Also]:
+    """Compute the same forwards under the other evidences and rules."""
+    for kind, valid, whole, uniform in sums.also():
+        pairs = ((whole.ratio(share), ratio(share, uniform).value) for share in ("pt", "ir"))
         yield Also(kind, valid, *(record(BesideUniform, ratio_json(one) | {"uniform": by}) for one, by in pairs))
 
 

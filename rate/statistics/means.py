@@ -15,8 +15,9 @@ import numpy as np
 from msgspec import Meta
 
 from rate.records import Count, Record, Signed
-from rate.statistics.intervals import MIN_CLUSTERS, score_interval, spread_over, student_quantile
-from rate.types import Codes, SampleValues
+from rate.statistics.intervals import MIN_CLUSTERS, score_interval, student_quantile
+from rate.statistics.moments import Moments, covariance
+from rate.types import Codes, Int64, SampleValues
 
 SWAP_METRICS = ("object_only", "background_only", "gap")
 """The means that runs by swaps are compared and gated by."""
@@ -58,20 +59,6 @@ class SwapMeans(Record, frozen=True):
     fills: Annotated[float | None, Meta(description="mean number of other pictures that a sample met")]
 
 
-def swap_means(column: Callable[[str], SampleValues], cluster: Codes | None) -> SwapMeans:
-    """Compute the means over n samples.
-
-    Args:
-        column: gives the values [n] of a column of the samples; NaN where there are none.
-        cluster: the code of each sample's cluster; None without clusters.
-    """
-    swapped = np.isfinite(column("object_only"))
-    own = None if cluster is None else cluster[swapped]
-    means = {name: mean_of(swap_values(name, column)[swapped], own, least) for name, least in LEAST.items()}
-    fills = column("fills")[swapped]
-    return SwapMeans(**means, fills=float(fills.mean()) if len(fills) else None)
-
-
 def swap_values(metric: str, column: Callable[[str], SampleValues]) -> SampleValues:
     """Return the value of each sample for a mean; see `swap_means`."""
     return column("object_only") - column("background_only") if metric == "gap" else column(metric)
@@ -93,31 +80,57 @@ def mean_of(values: SampleValues, cluster: Codes | None = None, least: float = 0
         cluster: the code of each sample's cluster; None without clusters.
         least: the least possible value.
     """
-    clusters = None if cluster is None else len(np.unique(cluster))
-    count = len(values)
+    if cluster is None:
+        return mean_of_units(Moments.of(units(values, least)), False, least)
+    names, member = np.unique(cluster, return_inverse=True)
+    return mean_of_units(Moments.of(units(values, least), member, len(names)), True, least)
+
+
+def units(values: SampleValues, least: float) -> SampleValues:
+    """Scale values between ``least`` and 1 to [0, 1].
+
+    >>> units(np.array([-1.0, 0.0, 1.0]), least=-1.0)
+    array([0. , 0.5, 1. ])
+    """
+    return np.clip((values - least) / (1.0 - least), 0.0, 1.0)
+
+
+def mean_of_units(moments: Moments, clustered: bool, least: float = 0.0) -> SampleMean:
+    """Compute the mean of values of which ``moments`` has the `units`; see `mean_of`.
+
+    >>> mean_of_units(Moments.of(np.array([0.5, 1.0])), clustered=False).value
+    0.75
+    """
+    count, clusters = moments.count, moments.clusters if clustered else None
     if not count:
         return SampleMean(None, None, None, 0, clusters)
-    units = np.clip((values - least) / (1.0 - least), 0.0, 1.0)
-    share, variance = float(units.mean()), float(units.var(ddof=1)) if count > 1 else 0.0
+    share, variance = moments.mean, moments.variance(ddof=1) if count > 1 else 0.0
     samples = count if variance <= _CONSTANT else count * share * (1.0 - share) / variance
     quantile = student_quantile(max(1, count - 1))
-    if cluster is not None and (clusters or 0) >= MIN_CLUSTERS:
-        spread = spread_over(units, cluster)
+    if (clusters or 0) >= MIN_CLUSTERS:
+        spread = moments.spread()
         samples, quantile = samples / spread.design_effect, spread.quantile
     low, high = (least + (1.0 - least) * end for end in score_interval(share, samples, quantile))
-    return SampleMean(float(values.mean()), low, high, count, clusters)
+    return SampleMean(least + (1.0 - least) * share, low, high, count, clusters)
 
 
-def residual_correlation(first: SampleValues, second: SampleValues, cluster: Codes | None = None) -> float:
+def residual_correlation(
+    first: Moments, second: Moments, product: Annotated[Int64, "clusters 4"], clustered: bool
+) -> float:
     """Compute the correlation of two means over the same samples, which is over clusters if there are enough of them.
 
-    >>> residual_correlation(np.array([0.0, 1.0, 0.5]), np.array([0.5, 1.0, 0.75]))
+    >>> moments = Moments.of(np.array([0.0, 1.0, 0.5]))
+    >>> residual_correlation(moments, moments, moments.sums, clustered=False)
     1.0
+
+    Args:
+        first: the sums of the first column.
+        second: the sums of the second.
+        product: the sums of their products.
+        clustered: whether the samples have clusters.
     """
-    one, other = (values - values.mean() for values in (first, second))
-    if cluster is not None:
-        _, member = np.unique(cluster, return_inverse=True)
-        if member.max(initial=-1) + 1 >= MIN_CLUSTERS:
-            one, other = (np.bincount(member, weights=values) for values in (one, other))
-    size = float(one @ one) * float(other @ other)
-    return min(1.0, max(-1.0, float(one @ other) / math.sqrt(size))) if size > _CONSTANT else 0.0
+    by_cluster = clustered and first.clusters >= MIN_CLUSTERS
+    squares = [covariance(one, one, one.sums, by_cluster) for one in (first, second)]
+    size = squares[0] * squares[1]
+    both = covariance(first, second, product, by_cluster)
+    return min(1.0, max(-1.0, both / math.sqrt(size))) if size > _CONSTANT else 0.0

@@ -22,8 +22,9 @@ from typing import Annotated, TypeAlias
 import numpy as np
 
 from rate.statistics.intervals import MIN_CLUSTERS, score_interval, spread_of, student_quantile
-from rate.statistics.means import SampleMean, mean_of, residual_correlation
+from rate.statistics.means import SampleMean, mean_of_units, residual_correlation, units
 from rate.statistics.metrics import STATES, Ratio, membership
+from rate.statistics.moments import Moments, add_products
 from rate.types import Bool, Codes, Float64, Int64, SampleValues
 
 Table: TypeAlias = Annotated[Int64, "7 7"]
@@ -129,10 +130,33 @@ def mean_difference(
         cluster: the code of each sample's cluster; None without clusters.
         least: the least possible value.
     """
-    one, other = (mean_of(values, cluster, least) for values in (first, second))
+    names, member = (None, None) if cluster is None else np.unique(cluster, return_inverse=True)
+    clusters = 1 if names is None else len(names)
+    scaled = [units(values, least) for values in (first, second)]
+    one, other = (Moments.of(values, member, clusters) for values in scaled)
+    product = np.zeros((clusters, 4), np.int64)
+    add_products(product, scaled[0], scaled[1], member)
+    return difference_of_units(metric, one, other, product, cluster is not None, least)
+
+
+def difference_of_units(
+    metric: str,
+    first: Moments,
+    second: Moments,
+    product: Annotated[Int64, "clusters 4"],
+    clustered: bool,
+    least: float,
+) -> Difference:
+    """Compute the difference of means of columns of which the `units`, and their products, were summed.
+
+    >>> moments = Moments.of(np.array([0.25, 0.75]))
+    >>> difference_of_units("gap", moments, moments, moments.sums, clustered=False, least=0.0).value
+    0.0
+    """
+    one, other = (mean_of_units(moments, clustered, least) for moments in (first, second))
     if one.value is None or other.value is None or one.interval is None or other.interval is None:
         return Difference(metric, one, other, None, None, "undefined")
-    correlation = residual_correlation(first, second, cluster)
+    correlation = residual_correlation(first, second, product, clustered)
     (low_1, high_1), (low_2, high_2) = one.interval, other.interval
     value = other.value - one.value
     low = value - _combined_distance(other.value - low_2, high_1 - one.value, correlation)

@@ -26,5 +26,5 @@ def undisturbed(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def parts_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes the command close a part at so many rows."""
     return lambda rows: monkeypatch.setattr(
-        "rate.engine.evaluate.evaluate", partial(evaluate, part_rows=rows, joined_rows=rows)
+        "rate.engine.evaluate.evaluate", partial(evaluate, part_rows=rows, sorted_rows=rows)
     )

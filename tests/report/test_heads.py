@@ -19,7 +19,7 @@ def test_a_run_stands_for_all_its_heads_in_its_own_order(tmp_path: Path) -> None
     assert [head.head for head in heads] == ["zs", "lp"]
     assert [head.name for head in heads] == ["run@zs", "run@lp"]
     for head in heads:
-        assert set(head.rows["head"].to_pylist()) == {head.head}
+        assert set(head.rows()["head"].to_pylist()) == {head.head}
         assert head.summary.rows == 2
         assert head.status == "complete"
     assert heads[0].summary.counts.rw == 1
@@ -27,7 +27,7 @@ def test_a_run_stands_for_all_its_heads_in_its_own_order(tmp_path: Path) -> None
 
 def test_rows_come_in_order_of_id_whatever_the_order_of_arrival(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", {"a": ["rr", "rw", "wr", "ww"]}, ids=["d", "b", "c", "a"])
-    assert load_head(str(folder)).rows["id"].to_pylist() == ["a", "b", "c", "d"]
+    assert load_head(str(folder)).rows()["id"].to_pylist() == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("head", ["lp", "with@sign"])

@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def values(head: HeadRun, metric: str) -> np.ndarray:
-    rows = [row for row in head.rows.to_pylist() if row["object_only"] is not None]
+    rows = [row for row in head.rows().to_pylist() if row["object_only"] is not None]
     of_metric = {name: [row[name] for row in rows] for name in LEAST if name != "gap"}
     gaps = np.subtract(of_metric["object_only"], of_metric["background_only"])
     return np.array(gaps if metric == "gap" else of_metric[metric])
@@ -80,9 +80,9 @@ def test_the_summary_holds_the_means_of_the_rows(made: Made, name: str, folder: 
         assert (mean.low, mean.high) == pytest.approx((alone.low, alone.high)), "4 clusters are too few to count"
         assert mean.clusters == 4
     assert swap.gap.value == pytest.approx(swap.object_only.value - swap.background_only.value)
-    fills = np.array(head.rows["fills"].to_pylist())
+    fills = np.array(head.rows()["fills"].to_pylist())
     assert swap.fills == pytest.approx(fills.mean())
-    forwards = np.array(head.rows["forwards"].to_pylist())
+    forwards = np.array(head.rows()["forwards"].to_pylist())
     assert head.summary.forwards_mean == pytest.approx(forwards.mean())
     assert ((forwards == 1 + 2 * fills) | (forwards >= 1 + 2 * fills + 9)).all(), "some are swapped a second time"
     for group in head.summary.groups.values():
@@ -103,7 +103,7 @@ def test_summary_json_has_them_and_a_run_by_maps_has_null(made: Made) -> None:
 def test_only_a_fixed_number_of_fills_is_swept(made: Made) -> None:
     assert load_summary(made.auto).heads["a"].sweep == ()
     head = load_head(f"{made.fixed}@a")
-    rows = [row for row in head.rows.to_pylist() if row["valid"] is not None and row["correct"]]
+    rows = [row for row in head.rows().to_pylist() if row["valid"] is not None and row["correct"]]
     points = head.summary.sweep
     assert [point.tau for point in points] == list(SWEEP_TAUS)
     for point in points:

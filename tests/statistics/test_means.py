@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rate.statistics.intervals import score_interval, student_quantile
-from rate.statistics.means import LEAST, SWAP_METRICS, mean_of, residual_correlation, swap_means
+from rate.statistics.means import mean_of, residual_correlation
+from rate.statistics.moments import Moments, add_products
 from rate.statistics.paired import mean_difference
+from rate.types import Codes, Float64
 
 DRAWS = 500
 SHARES = st.integers(0, 8).map(lambda k: k / 8)
@@ -114,32 +116,26 @@ def test_without_samples_nothing_is_known() -> None:
     assert (change.value, change.low, change.high, change.method) == (None, None, None, "undefined")
 
 
+def correlation(one: Float64, other: Float64, codes: Codes | None = None) -> float:
+    clusters = 1 if codes is None else int(codes.max()) + 1
+    product = np.zeros((clusters, 4), np.int64)
+    add_products(product, one, other, codes)
+    sums = (Moments.of(values, codes, clusters) for values in (one, other))
+    return residual_correlation(*sums, product, codes is not None)
+
+
 def test_the_correlation_of_means_is_that_of_samples_or_of_clusters() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.random(60), rng.random(60)
-    assert residual_correlation(one, other) == pytest.approx(np.corrcoef(one, other)[0, 1])
+    assert correlation(one, other) == pytest.approx(np.corrcoef(one, other)[0, 1])
     codes = np.arange(60) // 3
     sums = [np.bincount(codes, weights=values - values.mean()) for values in (one, other)]
-    assert residual_correlation(one, other, codes) == pytest.approx(
+    assert correlation(one, other, codes) == pytest.approx(
         float(sums[0] @ sums[1]) / np.sqrt(float(sums[0] @ sums[0]) * float(sums[1] @ sums[1]))
     )
-    assert residual_correlation(one, other, np.arange(60) // 30) == residual_correlation(one, other)
-    assert residual_correlation(one, np.ones(60)) == 0
+    assert correlation(one, other, np.arange(60) // 30) == correlation(one, other)
+    assert correlation(one, np.ones(60)) == 0
 
 
-def test_samples_without_a_swap_are_left_out_of_every_mean() -> None:
-    columns = {
-        "object_only": np.array([1.0, 0.5, np.nan]),
-        "background_only": np.array([0.25, 0.5, np.nan]),
-        "kept_alone": np.array([1.0, 1.0, np.nan]),
-        "kept_without": np.array([0.0, 0.5, np.nan]),
-        "fills": np.array([4.0, 8.0, 4.0]),
-    }
-    found = swap_means(columns.__getitem__, np.array([0, 1, 2]))
-    assert (found.object_only.value, found.background_only.value, found.gap.value) == (0.75, 0.375, 0.375)
-    assert (found.kept_alone.value, found.kept_without.value, found.fills) == (1.0, 0.25, 6.0)
-    assert {found.gap.samples, found.object_only.samples} == {2}
-    assert found.gap.clusters == 2
-    assert set(SWAP_METRICS) < set(LEAST)
-    nothing = swap_means(lambda name: np.full(3, np.nan), None)
-    assert (nothing.gap.value, nothing.fills) == (None, None)
+def test_equal_values_have_no_variance() -> None:
+    assert Moments.of(np.full(1000, 2 / 3)).variance(1) == 0.0

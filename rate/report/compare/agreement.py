@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from rate.errors import RunError
 from rate.records import Count, Document, Record, Signed, record
-from rate.report.compare.pairing import in_common
+from rate.report.compare.pairing import joined
 from rate.report.heads import HeadRun
 from rate.runs.run_document import Rule
 from rate.statistics.metrics import Ratio, RatioRecord, kappa, quadrants, rank_correlation
@@ -72,7 +72,8 @@ def agreement(first: HeadRun, second: HeadRun) -> AgreementDocument:
             f"{first.name} and {second.name} differ in {' and '.join(differing)}: agreement is that of two "
             "measurements of one head on one set; use `rate compare` for two models under one measurement"
         )
-    rows = in_common(first, second)
+    values = list(dict.fromkeys(["valid", *(head.summary.rule.judged_column for head in (first, second))]))
+    rows = (pa.concat_tables(tables) for tables in zip(*joined(first, second, values), strict=True))
     columns = [_Column.of(one, head) for one, head in zip(rows, (first, second), strict=True)]
     one, other = (column.judged for column in columns)
     judged = one & other

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 
 from rate.errors import UsageError
 from rate.records import record
@@ -19,13 +18,12 @@ from rate.report.compare.document import (
     PairRecord,
     StateChange,
 )
-from rate.report.compare.pairing import in_common, joint_tables, mean_differences
+from rate.report.compare.pairing import JointSlice, PairSums
 from rate.report.heads import HeadRun, load_head, load_heads, require_comparable
-from rate.runs.head_rows import clusters_of, states
 from rate.statistics.intervals import MIN_CLUSTERS, Units
 from rate.statistics.means import MEAN_TITLES, SWAP_METRICS
 from rate.statistics.metrics import METRICS, QUADRANTS, STATES
-from rate.statistics.paired import Difference, Tables, difference, joint, mcnemar, sign_flip
+from rate.statistics.paired import Difference, Tables, mcnemar, sign_flip
 from rate.types import Int64
 
 _RIGHT = ("rr", "rw", "undefined_right")
@@ -49,7 +47,8 @@ class Pair:
     differences: dict[str, Difference]  # by metric
     mcnemar: dict[str, McNemarRecord]  # "accuracy": correct; "validity": valid, among samples with a verdict in both
     moves: Int64  # [7,7] by `STATES`
-    changed: tuple[StateChange, ...]  # in order of id
+    changed: tuple[StateChange, ...]  # in order of id, as many as were asked for
+    slices: Callable[[str | None], Iterator[tuple[str | None, JointSlice]]]  # of a column: name, sums of a slice
 
     @property
     def means(self) -> tuple[str, ...]:
@@ -127,13 +126,20 @@ class Comparison:
         )
 
 
-def compare(references: Sequence[str], baseline: str | None = None, *, by_cluster: bool = True) -> Comparison:
+def compare(
+    references: Sequence[str],
+    baseline: str | None = None,
+    *,
+    by_cluster: bool = True,
+    changed: int | None = None,
+) -> Comparison:
     """Compare every head that ``references`` name with the first of them, or with ``baseline``.
 
     Args:
         references: RUN[@HEAD]; a run of several heads without ``@`` stands for all of them in its order.
         baseline: the head with which all others are compared; it is not compared with itself.
         by_cluster: whether clusters, if there are enough, are the units of intervals and tests; else samples.
+        changed: how many of the samples that changed are named for each pair; None = all.
 
     Raises:
         UsageError: fewer than two heads are named.
@@ -151,40 +157,41 @@ def compare(references: Sequence[str], baseline: str | None = None, *, by_cluste
     require_comparable(heads)
     titles = _titles(heads)
     pairs = tuple(
-        replace(pair(heads[0], head, by_cluster=by_cluster), titles=(titles[0], title))
+        replace(pair(heads[0], head, by_cluster=by_cluster, changed=changed), titles=(titles[0], title))
         for head, title in zip(heads[1:], titles[1:], strict=True)
     )
     return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
 
 
-def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True) -> Pair:
+def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True, changed: int | None = None) -> Pair:
     """Compare two heads sample by sample, joined by id.
 
-    If any sample has a cluster, a sample without one is its own cluster.
+    If any sample has a cluster, a sample without one is its own cluster. Of the samples that changed, the ``changed``
+    first in order of id are named; None = all.
 
     Raises:
         RunError: the two measured different things, or have no sample in common.
     """
     require_comparable([first, second])
-    rows_1, rows_2 = in_common(first, second)
-    states_1, states_2 = states(rows_1), states(rows_2)
-    moves = joint(states_1, states_2)
-    tables, units = joint_tables(rows_1, states_1, states_2, by_cluster=by_cluster)
-    means = {}
-    if first.run.rule.verdict == "swap":
-        means = mean_differences(rows_1, rows_2, clusters_of(rows_1) if by_cluster else None)
+    sums = PairSums(first, second, by_cluster, changed)
+    whole = sums.whole
+    means = {metric: whole.mean_difference(metric) for metric in SWAP_METRICS} if sums.swaps else {}
     first_title, second_title = _titles([first, second])
     return Pair(
         first=first,
         second=second,
         titles=(first_title, second_title),
-        paired=len(rows_1),
-        unpaired=(len(first.rows) - len(rows_1), len(second.rows) - len(rows_1)),
-        units=units,
-        differences={metric: difference(metric, tables) for metric in METRICS} | means,
-        mcnemar={"accuracy": _mcnemar(tables, _RIGHT, STATES[:-1]), "validity": _mcnemar(tables, _VALID, QUADRANTS)},
-        moves=moves,
-        changed=tuple(_changes(rows_1["id"], states_1, states_2)),
+        paired=whole.paired,
+        unpaired=(first.slice.rows - whole.paired, second.slice.rows - whole.paired),
+        units=whole.units,
+        differences={metric: whole.difference(metric) for metric in METRICS} | means,
+        mcnemar={
+            "accuracy": _mcnemar(whole.tables, _RIGHT, STATES[:-1]),
+            "validity": _mcnemar(whole.tables, _VALID, QUADRANTS),
+        },
+        moves=whole.moves,
+        changed=sums.changed,
+        slices=sums.slices,
     )
 
 
@@ -198,12 +205,6 @@ def _mcnemar(tables: Tables, having: Iterable[str], among: Iterable[str]) -> McN
     first, second = int(only_first.sum()), int(only_second.sum())
     by_cluster = tables.ndim == 3 and len(tables) >= MIN_CLUSTERS
     return McNemarRecord(first, second, sign_flip(only_first - only_second) if by_cluster else mcnemar(first, second))
-
-
-def _changes(ids: pa.ChunkedArray, first: Int64, second: Int64) -> Iterator[StateChange]:
-    at = np.flatnonzero(first != second)
-    for name, before, after in zip(ids.take(at).to_pylist(), first[at], second[at], strict=True):
-        yield StateChange(name, STATES[before], STATES[after])
 
 
 def _place(head: HeadRun) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -91,7 +92,7 @@ def _moves(pair: Pair) -> Table:
 
 
 def _changed(pair: Pair, limit: int) -> Iterator[Text]:
-    count = len(pair.changed)
+    count = pair.paired - int(np.trace(pair.moves))
     if not count:
         yield Text(f"none of {pair.paired} images changed")
         return

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from rate.report.compare.compare import Pair
-from rate.report.compare.pairing import in_common, joint_tables, mean_differences
 from rate.report.gate.policy import COUNTED, MEANS, Check
 from rate.report.heads import HeadRun
-from rate.runs.head_rows import clusters_of, column_values, slices, states
+from rate.runs.slice_sums import Slice
 from rate.statistics.intervals import Spread, Units
-from rate.statistics.means import LEAST, SampleMean, mean_of, swap_values
-from rate.statistics.metrics import QUADRANTS, STATES, Ratio, sample_ratio, share_of
-from rate.statistics.paired import Difference, difference
-from rate.types import Bool, Codes, Int64
+from rate.statistics.means import SampleMean
+from rate.statistics.metrics import Ratio
+from rate.statistics.paired import Difference
 
 _BY_MAPS = "undefined: {} is measured by swaps, and {} is a run by maps; evaluate with --verdict swap"
 
@@ -66,18 +59,18 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
     """
     before = pair if check.is_drop else None
     if check.metric in MEANS and candidate.run.rule.verdict != "swap":
-        yield None, Reading(len(candidate.rows), 0, undefined=_BY_MAPS.format(check.metric, candidate.name))
+        yield None, Reading(candidate.slice.rows, 0, undefined=_BY_MAPS.format(check.metric, candidate.name))
     elif check.metric == "images_per_s":
         yield None, _throughput(candidate, before.first if before else None)
     elif before is None:
-        for name, at in _slices(candidate.rows, check.slice):
-            yield name, _read(check, candidate.rows.take(at))
-    elif check.slice is None:
-        yield None, _drop(before.differences[check.metric], before.paired, before.units)
-    elif check.metric in MEANS:
-        yield from _mean_drops(check.metric, check.slice, before)
-    else:
-        yield from _drops(check.metric, check.slice, before)
+        for name, own in _slices(candidate, check.slice):
+            yield name, _read(check, own)
+    else:  # the clusters of a slice are the units if it has enough of them
+        for name, joint in before.slices(None if check.slice is None else COLUMN[check.slice]):
+            difference = (
+                joint.mean_difference(check.metric) if check.metric in MEANS else joint.difference(check.metric)
+            )
+            yield name, _drop(difference, joint.paired, joint.units)
 
 
 def measured(reading: Reading) -> str:
@@ -109,20 +102,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-def _slices(rows: pa.Table, by: str | None) -> Iterator[tuple[str | None, Int64]]:
-    """Yield (name, positions of its rows) of every slice in order of name, or all rows as one without a name."""
-    return iter([(None, np.arange(len(rows)))]) if by is None else slices(rows[COLUMN[by]])
+def _slices(head: HeadRun, by: str | None) -> Iterator[tuple[str | None, Slice]]:
+    """Yield (name, sums) of every slice in order of name, or all rows as one without a name."""
+    return iter([(None, head.slice)]) if by is None else head.sums.slices(COLUMN[by])
 
 
-def _read(check: Check, rows: pa.Table) -> Reading:
-    n = len(rows)
+def _read(check: Check, own: Slice) -> Reading:
+    n = own.rows
     if check.metric == "forwards":
-        used = rows.filter(pc.is_null(rows["error"]))["forwards"]
-        return Reading(n, len(used), value=pc.mean(used).as_py())
+        used = own.predictions
+        return Reading(n, used, value=own.forwards / used if used else None)
     if check.metric in MEANS:
-        mean = _mean(check.metric, rows)
+        mean = own.mean(check.metric)
         return Reading(n, mean.samples, value=mean.value, low=mean.low, high=mean.high, units=Units(mean.clusters))
-    ratio = _ratio(check.metric, rows)
+    ratio = own.share(check.metric) if check.metric in COUNTED else own.ratio(check.metric)
     if check.is_count:
         return Reading(n, n, ratio.numerator, float(ratio.numerator))
     return Reading(
@@ -135,46 +128,6 @@ def _read(check: Check, rows: pa.Table) -> Reading:
         units=Units(ratio.clusters),
         spread=ratio.spread,
     )
-
-
-def _mean(metric: str, rows: pa.Table) -> SampleMean:
-    values, clusters = swap_values(metric, partial(column_values, rows)), clusters_of(rows)
-    swapped = np.isfinite(values)
-    return mean_of(values[swapped], None if clusters is None else clusters[swapped], LEAST[metric])
-
-
-def _ratio(metric: str, rows: pa.Table) -> Ratio:
-    codes, clusters = states(rows), clusters_of(rows)
-    if metric in COUNTED:
-        return share_of(_counted(metric, codes, rows), clusters)
-    return sample_ratio(metric, codes, clusters)
-
-
-def _counted(metric: str, codes: Codes, rows: pa.Table) -> Bool:
-    if metric == "capped":
-        settled = np.asarray(pc.equal(rows["settled"], "capped").to_numpy(), np.bool_)
-        return np.asarray(settled & (codes < len(QUADRANTS)))
-    wanted = ("undefined_right", "undefined_wrong") if metric == "undefined" else ("error",)
-    return np.isin(codes, [STATES.index(state) for state in wanted])
-
-
-def _drops(metric: str, by: str, pair: Pair) -> Named:
-    """Compute the drop of every slice; its own clusters are the units if it has enough of them."""
-    before, after = in_common(pair.first, pair.second)
-    first, second = states(before), states(after)
-    for name, at in _slices(after, by):
-        tables, units = joint_tables(after.take(at), first[at], second[at])
-        yield name, _drop(difference(metric, tables), len(at), units)
-
-
-def _mean_drops(metric: str, by: str, pair: Pair) -> Named:
-    """Compute the drop of a mean in every slice; its own clusters are the units if it has enough of them."""
-    before, after = in_common(pair.first, pair.second)
-    for name, at in _slices(after, by):
-        clusters = clusters_of(after.take(at))
-        differences = mean_differences(before.take(at), after.take(at), clusters)
-        units = Units(None if clusters is None else int(clusters.max()) + 1)
-        yield name, _drop(differences[metric], len(at), units)
 
 
 def _drop(difference: Difference, n: int, units: Units) -> Reading:
@@ -199,7 +152,7 @@ def _denominator(share: Ratio | SampleMean) -> int:
 
 def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:
     """Return the throughput of the whole run; a run without times has none."""
-    n = len(candidate.rows)
+    n = candidate.slice.rows
     paces: list[float] = []
     for head in (candidate, baseline):
         if head is None:

@@ -15,7 +15,6 @@ from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
 from rate.report.gate.policy import MEANS, Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
-from rate.runs.head_rows import clusters_of
 from rate.statistics.intervals import Spread, Units
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
@@ -177,7 +176,7 @@ def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allo
             raise UsageError(
                 f"{policy.source}: check {check.name!r} is a drop and needs a baseline; add --baseline RUN"
             )
-    against = None if baseline is None else pair(baseline, candidate)
+    against = None if baseline is None else pair(baseline, candidate, changed=0)
     if against is not None and not allow_partial:
         require_same_samples(against)
     results = tuple(result for check in policy.checks for result in _results(check, candidate, against))
@@ -195,7 +194,7 @@ def _results(check: Check, candidate: HeadRun, against: Pair | None) -> Iterator
     results = [judge(check, name, reading) for name, reading in readings(check, candidate, against)]
     yield from results
     if not results:
-        nothing = Reading(len(candidate.rows), 0)
+        nothing = Reading(candidate.slice.rows, 0)
         yield Result(check, None, "inconclusive", nothing, None, f"there is no slice: no sample has a {check.slice}")
 
 
@@ -280,13 +279,13 @@ def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterat
     for head in (candidate,) if against is None else (candidate, against.first):
         if head.status != "complete":
             available = head.run.samples.available
-            yield f"{head.folder} is {head.status}: decided on {len(head.rows)} of {available} samples"
-    missing = candidate.rows["group"].null_count
+            yield f"{head.folder} is {head.status}: decided on {head.slice.rows} of {available} samples"
+    missing = candidate.sums.without_group
     if missing and any(check.slice == "group" for check in policy.checks):
-        yield f"{missing} of {len(candidate.rows)} samples have no group and are in no slice"
+        yield f"{missing} of {candidate.slice.rows} samples have no group and are in no slice"
     shares = any(not check.is_drop and check.use != "value" for check in policy.checks)
-    if shares and (clusters := clusters_of(candidate.rows)) is not None:
-        yield f"intervals of shares are {Units(int(clusters.max()) + 1)}"
+    if shares and candidate.slice.clusters is not None:
+        yield f"intervals of shares are {Units(candidate.slice.clusters)}"
     if against is not None:
         yield from against.notices
         if any(check.is_drop and check.use != "value" for check in policy.checks):
@@ -296,7 +295,7 @@ def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterat
 def _undecided(heads: Sequence[HeadRun]) -> str | None:
     """Return the reason why runs cannot pass: no predictions, or more failed samples than allowed."""
     candidate = heads[0]
-    if candidate.rows["prediction"].null_count == len(candidate.rows):
+    if not candidate.slice.predictions:
         return f"no sample of {candidate.name} has a prediction, so the gate cannot pass"
     return next(filter(None, map(too_many_errors, heads)), None)
 
@@ -311,6 +310,6 @@ def _identity(head: HeadRun, name: str) -> HeadIdentity:
             "status": head.status,
             "key": head.run.key,
             "weights": head.run.identity.weights,
-            "n": len(head.rows),
+            "n": head.slice.rows,
         },
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import pyarrow.compute as pc
-
 from rate.errors import RunError
 from rate.execution import Execution
 from rate.report.compare.compare import Pair
@@ -14,7 +12,7 @@ from rate.report.heads import HeadRun
 
 
 def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
-    """Refuse incomplete runs, unless they are allowed, and runs without exactly one row per sample.
+    """Refuse incomplete runs, unless they are allowed, and runs that do not hold their set.
 
     Raises:
         RunError: names the run and the mismatch.
@@ -25,12 +23,11 @@ def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
                 f"{head.name} is {head.status}, and a gate needs a complete run; finish it with the `rate eval` that "
                 f"began it, or add --allow-partial to decide on what is there"
             )
-        rows, distinct = len(head.rows), pc.count_distinct(head.rows["id"]).as_py()
-        available = head.run.samples.available
-        if distinct != rows or rows > available or (head.status == "complete" and rows != available):
+        rows, available = head.slice.rows, head.run.samples.available
+        if rows > available or (head.status == "complete" and rows != available):
             raise RunError(
-                f"{head.name} holds {rows} rows of {distinct} samples, and its set has {available}: run.json or a part "
-                f"was changed after the evaluation; evaluate again into another folder"
+                f"{head.name} holds rows of {rows} samples, and its set has {available}: run.json or a part was "
+                f"changed after the evaluation; evaluate again into another folder"
             )
 
 
@@ -52,12 +49,12 @@ def require_same_samples(pair: Pair) -> None:
 
 def too_many_errors(head: HeadRun) -> str | None:
     """State that more samples failed than the evaluation allowed; None if that is not so."""
-    failed = len(head.rows) - head.rows["error"].null_count
-    allowed = _limit(head).errors_allowed(len(head.rows))
+    failed, rows = head.slice.counts.errors, head.slice.rows
+    allowed = _limit(head).errors_allowed(rows)
     if failed <= allowed:
         return None
     return (
-        f"{failed} of {len(head.rows)} samples of {head.name} failed, {allowed} are allowed, so the gate cannot pass; "
+        f"{failed} of {rows} samples of {head.name} failed, {allowed} are allowed, so the gate cannot pass; "
         f"mend them with `rate eval --repair`, or run it again with a larger --max-errors"
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rate.report.heads import HeadRun
+from rate.runs.slice_sums import column_values, holds
 from rate.statistics.metrics import QUADRANTS, quadrant_codes
 from rate.types import Float64
 
@@ -127,23 +128,25 @@ def ticks(labels: Mapping[float, str]) -> tuple[Tick, ...]:
 
 def is_adaptive(head: HeadRun) -> bool:
     """Tell whether masks were drawn until a verdict was clear."""
-    return head.summary.rule.adaptive or not pc.all(pc.equal(head.rows["settled"], "fixed")).as_py()
+    return head.summary.rule.adaptive or not head.sums.settled.keys() <= {"fixed"}
 
 
 def _counted(head: HeadRun) -> tuple[Float64, Float64]:
     """Compute counts [rr rw wr ww, bins] and the edges of the bins, which include the threshold."""
     rule = head.summary.rule
     midpoint, tau = rule.valid == "midpoint", rule.tau
-    judged = head.rows.filter(pc.is_valid(head.rows["valid"]))
-    values = np.asarray(judged[rule.judged_column].to_numpy(), np.float64)
-    correct, valid = (np.asarray(judged[name].to_numpy(), np.bool_) for name in ("correct", "valid"))
     edges = _bin_edges(tau, *((-BEYOND, 1 + BEYOND) if midpoint else (0.0, 1.0)))
-    # The stored verdict determines the side of the threshold, since the stored value is rounded to f32.
-    values = np.where(valid, np.maximum(values, tau), np.minimum(values, np.nextafter(tau, -1)))
-    values = values.clip(edges[0], edges[-1])
-    codes = quadrant_codes(correct, valid)
-    counts = [np.histogram(values[codes == k], edges)[0] for k in range(len(QUADRANTS))]
-    return np.asarray(counts, np.float64), edges
+    counts = np.zeros((len(QUADRANTS), len(edges) - 1))
+    for rows in head.batches(["valid", "correct", rule.judged_column]):
+        judged = rows.filter(pc.is_valid(rows["valid"]))
+        values = column_values(judged, rule.judged_column)
+        valid = holds(judged["valid"])
+        # The stored verdict determines the side of the threshold, since the stored value is rounded to f32.
+        values = np.where(valid, np.maximum(values, tau), np.minimum(values, np.nextafter(tau, -1)))
+        values = values.clip(edges[0], edges[-1])
+        codes = quadrant_codes(holds(judged["correct"]), valid)
+        counts += [np.histogram(values[codes == k], edges)[0] for k in range(len(QUADRANTS))]
+    return counts, edges
 
 
 def _bin_edges(tau: float, low: float, high: float) -> Float64:

@@ -11,8 +11,7 @@ from markupsafe import Markup
 from rate.credentials import storable
 from rate.records import plain
 from rate.report.heads import HeadRun
-from rate.runs.head_rows import clusters_of, slices, states
-from rate.statistics.metrics import Counts, Ratio, sample_ratio
+from rate.statistics.metrics import Ratio
 from rate.types import Json
 from rate.version import __version__
 
@@ -55,12 +54,9 @@ def slice_rows(heads: Iterable[HeadRun]) -> list[list[Any]]:
 
 
 def _rows(head: HeadRun, column: str) -> Iterable[list[Any]]:
-    codes, clusters = states(head.rows), clusters_of(head.rows)
-    for name, at in slices(head.rows[column]):
-        own, cluster = codes[at], None if clusters is None else clusters[at]
-        counts = Counts.of(own)
-        ratios = (_short(sample_ratio(metric, own, cluster)) for metric in SLICE_COLUMNS[-3:])
-        yield [name, len(at), counts.errors, counts.undefined, *ratios]
+    for name, own in head.sums.slices(column):
+        counts = own.counts
+        yield [name, own.rows, counts.errors, counts.undefined, *(_short(own.ratio(m)) for m in SLICE_COLUMNS[-3:])]
 
 
 def _short(ratio: Ratio) -> list[float | None]:

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from rate.credentials import without_credentials
 from rate.records import plain
 from rate.report.heads import HeadRun
 from rate.report.html.sentences import rule_in_words
 from rate.runs.failures import Failure
 from rate.types import Json
-
-SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +56,8 @@ def failures(heads: Sequence[HeadRun]) -> list[Failures]:
     """List the errors of every head that has any; samples are in order of id."""
     lists = []
     for position, head in enumerate(heads):
-        rows = head.rows.filter(pc.is_valid(head.rows["error"])).select(["id", "error"])
-        if len(rows):
-            shown = tuple((row["id"], row["error"]) for row in rows.slice(0, SHOWN_ERRORS).to_pylist())
-            lists.append(Failures(position, len(rows), head.summary.failures, shown))
+        if count := head.slice.counts.errors:
+            lists.append(Failures(position, count, head.summary.failures, tuple(head.sums.failed)))
     return lists
 
 

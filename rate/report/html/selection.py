@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
-from rate.report.heads import HeadRun
-from rate.runs.head_rows import states
+from rate.report.heads import VALUES, HeadRun
 from rate.runs.maps import read_maps
 from rate.runs.part_list import read_list
-from rate.runs.parts import iter_parts
 from rate.runs.rows import SKETCH
 from rate.runs.shuffled import SKETCHES
+from rate.runs.slice_sums import states
 from rate.statistics.metrics import QUADRANTS, STATES, UNDEFINED, quadrant_of
-from rate.types import Bool, Float64, Int64, Json
+from rate.types import Bool, Float64, Json
 
 GROUPS = (*QUADRANTS, UNDEFINED)
 """The groups of cards, in order."""
@@ -81,35 +81,35 @@ def _order(shown: ShownSample) -> tuple[int, int, str, int]:
 
 def _candidates(position: int, head: HeadRun, most: int) -> Iterator[ShownSample]:
     """Yield the samples of a head that may be shown: at most ``most`` of a quadrant, or all with a saved map."""
-    predicted = head.rows.filter(pc.is_null(head.rows["error"]))
     saved = {one["id"]: one for one in _saved_maps(head)}
-    chosen = predicted.filter(pc.is_in(predicted["id"], pa.array(saved, pa.string())))
-    coarse = not len(chosen)
-    if coarse:
-        chosen = predicted.take(_lowest(predicted, most))
-    sketches = _sketches(head, chosen["id"].combine_chunks())
-    for values in chosen.to_pylist():
-        row = values | sketches[values["id"]]
+    rows = list(_rows(head, saved)) if saved else []
+    coarse = not rows
+    for row in rows or _rows(head, _lowest(head, most)):
         one = saved.get(row["id"])
         heat = _heat(row["evidence_sketch"], SKETCH) if one is None else _heat(one["map"], one["side"])
         rank = fingerprint(row["id"]) if one is None else one["rank"]
         yield ShownSample(position, _group(row), rank, row, heat, coarse)
 
 
-def _lowest(rows: pa.Table, most: int) -> Int64:
-    """Return the positions of the ``most`` lowest ranks of every state; ``rows`` are in order of id."""
-    order = np.argsort(np.array([fingerprint(name) for name in rows["id"].to_pylist()], np.uint64), kind="stable")
-    codes = states(rows)[order]
-    return np.concatenate([order[codes == code][:most] for code in range(len(STATES))])
+def _lowest(head: HeadRun, most: int) -> list[str]:
+    """Return the ids of the predicted samples with the ``most`` lowest ranks of every state."""
+    lowest: dict[int, list[tuple[int, str]]] = {}
+    for rows in head.batches(["correct", "valid", "undefined_reason", "error"]) if most else ():
+        ids = zip(states(rows).tolist(), rows["id"].to_pylist(), strict=True)
+        for state, own in itertools.groupby(sorted(ids), key=lambda one: one[0]):
+            ranked = [(fingerprint(name), name) for _, name in own]
+            lowest[state] = heapq.nsmallest(most, [*lowest.get(state, ()), *ranked])
+    return [name for state, own in lowest.items() if STATES[state] != "error" for _, name in own]
 
 
-def _sketches(head: HeadRun, ids: pa.StringArray) -> dict[str, Json]:
-    """Read the sketches of some samples of a head, part by part."""
-    sketches: dict[str, Json] = {}
-    for part in iter_parts(head.folder, head.run, SKETCHES):
-        own = part.filter(pc.and_(pc.equal(part["head"], head.head), pc.is_in(part["id"], ids)))
-        sketches |= {row["id"]: row for row in own.to_pylist()}
-    return sketches
+def _rows(head: HeadRun, ids: Iterable[str]) -> Iterator[Json]:
+    """Read the rows of some samples that were predicted, with their sketches."""
+    wanted = pa.array(ids, pa.string())
+    if not len(wanted):
+        return
+    for rows in head.batches(list(dict.fromkeys([*VALUES, *SKETCHES]))):
+        chosen = rows.filter(pc.and_(pc.is_in(rows["id"], wanted), pc.is_null(rows["error"])))
+        yield from chosen.to_pylist()
 
 
 def _saved_maps(head: HeadRun) -> list[Json]:

@@ -26,6 +26,18 @@ _WORDS = {
     "errors": "without a prediction",
 }
 _SHOWN = 50
+_COLUMNS = [
+    "head",
+    "label",
+    "prediction",
+    "probability",
+    "valid",
+    "share_se",
+    "rma_se",
+    "settled",
+    "undefined_reason",
+    "error",
+]
 
 
 class ListedSample(Record, frozen=True):
@@ -57,7 +69,12 @@ class SampleListDocument(Document, frozen=True, tag="rate.sample-list/1"):
 def listed(heads: Sequence[HeadRun], kind: Kind) -> SampleListDocument:
     """List the samples of one kind of heads of one run, head by head, in order of id."""
     rule = heads[0].summary.rule
-    samples = tuple(_listed(row, rule) for head in heads for row in _of_kind(head.rows, kind).to_pylist())
+    columns = list(dict.fromkeys([*_COLUMNS, "correct", rule.judged_column]))
+    samples = tuple(
+        _listed(row, rule)
+        for head in heads
+        for row in pa.concat_tables(_of_kind(rows, kind) for rows in head.batches(columns)).sort_by("id").to_pylist()
+    )
     return SampleListDocument(str(heads[0].folder), kind, rule.quantity, len(samples), samples)
 
 

@@ -84,7 +84,7 @@ def test_swaps_agree_with_a_map_sample_by_sample(image_set, tmp_path: Path, caps
         )
     one, other = (load_head(f"{tmp_path / name}@b") for name in ("swap", "map"))
     found = agreement(one, other)
-    rows = [{row["id"]: row for row in head.rows.to_pylist() if row["valid"] is not None} for head in (one, other)]
+    rows = [{row["id"]: row for row in head.rows().to_pylist() if row["valid"] is not None} for head in (one, other)]
     both = sorted(rows[0].keys() & rows[1].keys())
     equal = sum(rows[0][name]["valid"] == rows[1][name]["valid"] for name in both)
     assert (found.equal.numerator, found.equal.denominator) == (equal, len(both))

@@ -89,7 +89,7 @@ def test_the_share_is_drawn_with_its_threshold(root: Path) -> None:
         assert chart.quantity == "share of the region"
         assert (chart.judged, chart.tau) == (head.summary.counts.rr + head.summary.counts.rw, 0.5)
         valid = sum(bar.count for bar in chart.bars if bar.low >= 0.5 - 1e-9)
-        assert valid == pc.sum(head.rows["valid"]).as_py()
+        assert valid == pc.sum(head.rows()["valid"]).as_py()
         assert min(bar.low for bar in chart.bars) >= 0
         assert max(bar.high for bar in chart.bars) <= 1 + 1e-9
         assert sweep_of(head).tau == 0.5

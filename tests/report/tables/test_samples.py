@@ -59,7 +59,7 @@ def test_the_value_is_the_one_that_decides(
 def test_a_real_run_lists_its_shares(image_set, tmp_path: Path) -> None:
     evaluate(job(image_set(12), verdict="swap"), FakeSpec(light), tmp_path / "run")
     [head] = load_heads(f"{tmp_path / 'run'}@b")
-    rows = {row["id"]: row for row in head.rows.to_pylist()}
+    rows = {row["id"]: row for row in head.rows().to_pylist()}
     found = listed([head], "invalid")
     assert {sample.id for sample in found.samples} == {name for name, row in rows.items() if row["valid"] is False}
     assert found.samples
