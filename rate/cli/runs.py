@@ -86,13 +86,17 @@ def print_grid(grid: Grid, as_json: bool) -> None:
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, running or not.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of `rate eval`, running or not, or a folder of such runs.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show the progress of a run, while it runs or after it stopped, without disturbing it."""
     from rate.report.tables.run import failure_lines
     from rate.runs.status import read_status
+    from rate.studies.corruption_grid import is_grid
 
+    if is_grid(run):
+        print_grid_status(run, as_json)
+        return
     state = read_status(run)
     if as_json:
         print_json(state)
@@ -108,25 +112,58 @@ def status(
         say(f"pace     {state.samples_per_s:.2f} samples/s{left}")
 
 
+def print_grid_status(folder: Path, as_json: bool) -> None:
+    """Print how far every run of a grid is."""
+    from rate.studies.grids import read_grid_status
+
+    state = read_grid_status(folder)
+    if as_json:
+        print_json(state)
+        return
+    say(f"status   {state.status}, {state.complete} of {len(state.runs)} runs complete")
+    say(f"done     {state.done:,} of {state.planned:,} samples of these runs, {state.errors:,} errors")
+    for run in state.runs:
+        if run.status != "complete":
+            pace = "" if run.samples_per_s is None else f", {run.samples_per_s:.2f} samples/s"
+            say(f"{run.run}  {run.status}, {run.done:,} of {run.planned:,} samples{pace}")
+
+
 def merge(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, one of each shard.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders of runs, one of each shard.")
+    ],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
-    from rate.report.tables.run import summary_table
     from rate.runs.merge import left_behind
     from rate.runs.merge import merge as join
+    from rate.studies.corruption_grid import is_grid
+    from rate.studies.grids import left_behind_in, merge_grids
 
-    summary = join(runs, out)
-    for path in left_behind(runs):
+    are_grids = all(map(is_grid, runs))
+    status = print_merged_grid(merge_grids(runs, out), as_json) if are_grids else print_merged(join(runs, out), as_json)
+    for path in left_behind_in(runs) if are_grids else left_behind(runs):
         notice(f"{path} is of one shard and is not merged; `rate eval` on the whole set with --out {out} measures it")
+    if status == "partial":
+        notice(f"{out} is partial: the runs are not the whole set yet")
+
+
+def print_merged(summary: Summary, as_json: bool) -> str:
+    """Print the numbers of a merged run; returns its status."""
+    from rate.report.tables.run import summary_table
+
     if as_json:
         print_json(summary.document)
     else:
         results().print(summary_table(summary))
-    if summary.status == "partial":
-        notice(f"{out} is partial: the runs are not the whole set yet")
+    return summary.status
+
+
+def print_merged_grid(grid: Grid, as_json: bool) -> str:
+    """Print the numbers of a merged grid; returns its status."""
+    print_grid(grid, as_json)
+    return grid.status
 
 
 def compare(
@@ -151,7 +188,7 @@ def compare(
     from rate.report.compare.compare import compare as compare_heads
     from rate.report.compare.table import comparison_table
 
-    comparison = compare_heads(runs, baseline, by_cluster=not ignore_clusters)
+    comparison = compare_heads(runs, baseline, by_cluster=not ignore_clusters, changed=None if as_json else changed)
     for text in comparison.notices:
         notice(text)
     if as_json:

@@ -24,6 +24,7 @@ from rate.studies.corruption_grid import GridDocument
 from rate.studies.dry_run import Estimate
 from rate.studies.explanation import ExplanationDocument
 from rate.studies.faithfulness import FaithfulnessDocument
+from rate.studies.grids import GridStatus
 from rate.studies.precision import PrecisionDocument
 from rate.types import Json
 
@@ -37,6 +38,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "precision": PrecisionDocument,
     "faithfulness": FaithfulnessDocument,
     "grid": GridDocument,
+    "grid-status": GridStatus,
     "comparison": ComparisonDocument,
     "gate": GateDocument,
     "agreement": AgreementDocument,

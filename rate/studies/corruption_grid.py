@@ -230,12 +230,22 @@ def load_grid(folder: Path) -> Grid:
     Raises:
         RunError: there is no grid, a run is damaged, or they differ in more than the corruption.
     """
+    runs = runs_of(folder)
+    _check_alike(folder, runs)
+    return Grid(folder, tuple(sorted((_cell(*one) for one in runs), key=lambda cell: cell.order)))
+
+
+def runs_of(folder: Path) -> list[tuple[Path, RunDocument]]:
+    """Return the runs of a grid with their folders, in order of name.
+
+    Raises:
+        RunError: there is none, or one is damaged.
+    """
     named = ((path.parent, read_run(path.parent)) for path in sorted(folder.glob("*/run.json")))
     runs = [(path, run) for path, run in named if path.name == folder_of(run.measurement.get("corrupt"))]
     if not runs:
         raise RunError(f"{folder} holds no runs of a grid; `rate eval --corrupt all --out {folder}` makes them")
-    _check_alike(folder, runs)
-    return Grid(folder, tuple(sorted((_cell(*one) for one in runs), key=lambda cell: cell.order)))
+    return runs
 
 
 def _cell(folder: Path, run: RunDocument) -> CellRecord:
