@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from rate.credentials import without_credentials
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw
-from rate.data.formats.row_groups import GROUP_BYTES, check_group, chunk_bytes, holds_pictures, leaf_of, parquet_place
+from rate.data.formats.row_groups import (
+    GROUP_BYTES,
+    check_group,
+    chunk_bytes,
+    has_paths,
+    holds_pictures,
+    leaf_of,
+    parquet_place,
+)
 from rate.data.manifest import ParsedRow, sample_from_row
 from rate.data.storage.container import container_stamp, regular_file
 from rate.data.storage.location import Folder, InPlace
 from rate.errors import DataError, SampleError
 
 _TEXTS = ("id", "label", "boxes", *CORNERS, "split", "group", "cluster")
+_PATH = "image.path"
 _BATCH = 1024  # rows
 
 
@@ -35,8 +47,9 @@ def parquet_rows(files: Sequence[str], group_bytes: int = GROUP_BYTES) -> Iterat
     `image` is binary or {bytes, path}. `label` is a text, or a number that the schema's `huggingface` metadata names.
     The region of a row is its `boxes` ([[x0, y0, x1, y1], ...]), its x0, y0, x1, y1, or its `objects.bbox`
     ([[x, y, width, height], ...]; of the objects whose `category` is the label, if there are categories); a row
-    without boxes has its region in `mask`, of the same form as `image`. Optional `id`, `split`, `group`, `cluster`; the
-    default id is the file's name and the row's number in it.
+    without boxes has its region in `mask`, of the same form as `image`. Optional `id`, `split`, `group`, `cluster`.
+    Without `id` a sample's id is the `path` in its `image`, if every row of the set has another one, else the file's
+    name and the row's number in it.
 
     Args:
         files: absolute paths or URLs.
@@ -46,11 +59,12 @@ def parquet_rows(files: Sequence[str], group_bytes: int = GROUP_BYTES) -> Iterat
         DataError: a file cannot be read, lacks a column, or refers to images outside the file.
     """
     names = _short_names(files)
+    by_path = _have_own_paths(files, group_bytes)
     row = 0
     for location, name in zip(files, names, strict=True):
         opened, place = _open(location)
         with opened as file:
-            table = _Table(location, name, file, place, group_bytes)
+            table = _Table(location, name, file, place, group_bytes, by_path)
             try:
                 for parsed in table.rows(row):
                     row = parsed.row
@@ -62,7 +76,8 @@ def parquet_rows(files: Sequence[str], group_bytes: int = GROUP_BYTES) -> Iterat
 
 
 class _Table:
-    def __init__(self, location: str, name: str, file: Any, place: Folder, group_bytes: int) -> None:
+    def __init__(self, location: str, name: str, file: Any, place: Folder, group_bytes: int, by_path: bool) -> None:
+        self.by_path = by_path
         self.location, self.name, self.file, self.place = location, name, file, place
         self.group_bytes = group_bytes
         schema = file.schema_arrow
@@ -71,7 +86,7 @@ class _Table:
         features = _features(schema)
         self.classes = _class_names(features.get("label"))
         self.categories = _class_names(features.get("objects"))
-        self.columns = _columns(schema)
+        self.columns = (*_columns(schema), *([_PATH] if by_path else []))
         _check_label(location, schema, self.classes)
 
     def rows(self, before: int) -> Iterator[ParsedRow]:
@@ -100,7 +115,8 @@ class _Table:
     def _raw(self, cells: Raw, number: int, group: int, within: int) -> Raw:
         raw: Raw = {name: cells[name] for name in _TEXTS if name in cells}
         if raw.get("id") is None:
-            raw["id"] = f"{self.name}:{number}"
+            image = cells.get("image") if self.by_path else None
+            raw["id"] = image["path"] if isinstance(image, dict) else f"{self.name}:{number}"
         raw["label"] = _named(raw["label"], self.classes)
         if cells.get("objects") is not None:
             raw["boxes"] = _object_boxes(cells["objects"], raw["label"], self.categories)
@@ -122,6 +138,28 @@ def _open(location: str) -> tuple[Any, Folder]:
         raise DataError(f"{location} does not exist") from error
     except (OSError, ImportError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{location} cannot be read as a Parquet file: {error}") from error
+
+
+def _have_own_paths(files: Sequence[str], group_bytes: int) -> bool:
+    """Tell whether every image of the files has a `path` of its own, in 8 bytes for each; not if rows have an `id`."""
+    digests = bytearray()
+    for location in files:
+        try:
+            opened, _ = _open(location)
+            with opened as file:
+                if "id" in file.schema_arrow.names or not has_paths(file.schema_arrow, "image"):
+                    return False
+                sizes = (chunk_bytes(file.metadata, k, (_PATH,)) for k in range(file.metadata.num_row_groups))
+                if max(sizes, default=0) > group_bytes:
+                    return False
+                for batch in file.iter_batches(batch_size=_BATCH, columns=[_PATH]):
+                    for cell in batch.column(0).to_pylist():
+                        if cell is None or not cell["path"]:
+                            return False
+                        digests += hashlib.blake2b(cell["path"].encode(), digest_size=8).digest()
+        except (OSError, ValueError, DataError):  # includes Arrow's exceptions; the reading of the rows reports it
+            return False
+    return len(np.unique(np.frombuffer(digests, np.uint64))) == len(digests) // 8
 
 
 def _short_names(files: Sequence[str]) -> list[str]:

@@ -106,6 +106,16 @@ def holds_pictures(schema: Any, column: str) -> bool:
     return _is_binary(kind)
 
 
+def has_paths(schema: Any, column: str) -> bool:
+    """Tell whether a column of an Arrow schema is a struct with a text `path` beside its images."""
+    import pyarrow.types as kinds
+
+    kind = schema.field(column).type if column in schema.names else None
+    if kind is None or not kinds.is_struct(kind) or (index := kind.get_field_index("path")) < 0:
+        return False
+    return bool(kinds.is_string(kind.field(index).type) or kinds.is_large_string(kind.field(index).type))
+
+
 def chunk_bytes(metadata: Any, group: int, leaves: tuple[str, ...]) -> int:
     """Return the decompressed size of a row group's columns from the footer, bytes. A leaf covers all below it."""
     chunks = metadata.row_group(group)

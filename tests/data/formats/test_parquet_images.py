@@ -131,6 +131,24 @@ def test_many_files(tmp_path):
     assert [row.row for row in parsed] == [1, 2, 3, 4, 5, 6]
 
 
+def test_paths_of_images_are_their_ids_whatever_the_file_is_called(tmp_path: Path) -> None:
+    values = pa.array([{"bytes": data, "path": f"train/{k}.png"} for k, data in enumerate((b"a", b"b", b"c"))], IMAGE)
+    path = write(tmp_path / "d.parquet", {**THREE, "image": values})
+    ids = [row.sample.id for row in rows(path)]
+    assert ids == ["train/0.png", "train/1.png", "train/2.png"]
+    assert [row.sample.id for row in rows(path.rename(tmp_path / "renamed.parquet"))] == ids
+
+
+@pytest.mark.parametrize("path", ["train/0.png", None, ""], ids=["twice", "none", "empty"])
+def test_images_without_a_path_of_their_own_are_known_by_file_and_row(tmp_path: Path, path: str | None) -> None:
+    paths = ["train/0.png", "train/1.png", path]
+    values = pa.array(
+        [{"bytes": data, "path": name} for data, name in zip((b"a", b"b", b"c"), paths, strict=True)], IMAGE
+    )
+    parsed = rows(write(tmp_path / "d.parquet", {**THREE, "image": values}))
+    assert [row.sample.id for row in parsed] == ["d.parquet:1", "d.parquet:2", "d.parquet:3"]
+
+
 def test_a_remote_file(tmp_path, monkeypatch):
     monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote_cache, "_known", {})
