@@ -99,7 +99,7 @@ def evaluate(
     from rate.engine.open_runner import open_runner
 
     execution, measurement, reading = _divided(settings, Execution, Measurement, Reading)
-    loaded = load_artifact(Path(artifact))
+    loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution, reading)
     notices: list[str] = []
 
@@ -154,7 +154,7 @@ def explain(
     asked = one_image.measurement_of_one(measurement)
     where = None if mask is None else Path(mask)
     question = one_image.Question(Path(image), tuple(boxes), where, label, head, reading)
-    loaded = load_artifact(Path(artifact))
+    loaded = load_artifact(artifact)
     with open_backend(loaded, execution, asked.form, logging.getLogger("rate").warning) as backend:
         explanation = one_image.explain(loaded, backend, question, asked, execution)
     if out is not None:

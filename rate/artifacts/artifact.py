@@ -12,7 +12,9 @@ from msgspec import structs
 from rate.artifacts.external_weights import check_external
 from rate.artifacts.folders import canonical, read_document, verify
 from rate.artifacts.records import ArtifactDocument, HeadInfo
+from rate.artifacts.remote import fetched_artifact
 from rate.backends.base import Graph
+from rate.data.storage.objects import url_of
 from rate.errors import ArtifactError, UsageError
 from rate.records import plain, record, write
 
@@ -29,6 +31,12 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
     """A verified artifact, whose listed files exist and are unchanged."""
 
     path: Path
+    url: str = ""  # of a remote one, of which ``path`` is the local copy
+
+    @property
+    def named(self) -> str:
+        """The place of the artifact as it may be given to a command."""
+        return self.url or str(self.path)
 
     def graph(self, form: str = "pixels", precision: str = "f32") -> Graph:
         """Describe the graph of a form and stored ``precision`` for a backend.
@@ -68,14 +76,16 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
         return record(ArtifactDocument, self)
 
 
-def load_artifact(path: Path) -> Artifact:
-    """Read an artifact and compare every file with its recorded sha256.
+def load_artifact(named: str | Path) -> Artifact:
+    """Read an artifact in a folder or at an fsspec URL, and compare every file with its recorded sha256.
 
     Raises:
-        ArtifactError: ``path`` is no artifact, is malformed, or a file of it is missing or has changed.
+        ArtifactError: it is no artifact, is malformed, or a file of it is missing or has changed.
     """
+    url = (url_of(named) or "").rstrip("/")
+    path = fetched_artifact(url, ARTIFACT) if url else Path(named)
     document = read_document(path, ARTIFACT, ArtifactDocument)
-    artifact = Artifact(path=path, **structs.asdict(document))
+    artifact = Artifact(path=path, url=url, **structs.asdict(document))
     check_heads(artifact.heads)
     verify(path, artifact.files)
     needed = {*artifact.graphs.values(), PARITY} | ({PARITY_TOKENS} if "tokens" in artifact.graphs else set())

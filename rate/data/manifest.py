@@ -73,7 +73,9 @@ def read_manifest(path: Path, *, split: str | None = None, reading: Reading = US
     samples: list[Sample] = []
     problems: list[Problem] = []
     splits: Counter[str | None] = Counter()
-    for parsed in without_duplicates(with_mask_values(parse_rows(path, reading.roots), str(path), reading)):
+    for parsed in without_duplicates(
+        with_mask_values(parse_rows(path, Folder(path.parent, reading.roots)), str(path), reading)
+    ):
         problems.extend(parsed.problems)
         splits[parsed.split] += 1
         if parsed.sample is not None and split in (None, parsed.split):
@@ -84,15 +86,15 @@ def read_manifest(path: Path, *, split: str | None = None, reading: Reading = US
     return Manifest(path.absolute(), tuple(samples), notices_of(path, splits, split), reading.roots)
 
 
-def parse_rows(path: Path, roots: Sequence[Path] = ()) -> Iterator[ParsedRow]:
+def parse_rows(path: Path, folder: Folder | None = None) -> Iterator[ParsedRow]:
     """Yield every row of the file, valid or not; rows are validated independently.
 
-    ``roots`` are further folders in which its files may lie; see `Folder`.
+    ``folder`` is where its locations start, and may lead; None = the folder of the file.
 
     Raises:
         DataError: the file as a whole cannot be read, lacks a column, or has no rows.
     """
-    folder, row = Folder(path.parent, roots), 0
+    folder, row = folder or Folder(path.parent), 0
     for item in read_rows(path):
         parsed = parse_row(item, folder)
         row = parsed.row

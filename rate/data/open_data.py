@@ -13,7 +13,8 @@ from rate.data.formats.parquet_images import is_image_table, parquet_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.mask_table import mask_table, with_mask_values
-from rate.data.storage.location import Folder
+from rate.data.storage.location import Folder, RemoteFolder
+from rate.data.storage.remote_cache import fetched_as
 from rate.errors import DataError
 from rate.reading import USUAL, Reading
 
@@ -38,7 +39,7 @@ def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
             at once, others during the iteration.
         ConfigError: what should say which values of masks mean what does not.
     """
-    return _rows(_source(data), data, reading)
+    return _rows(_source(data, reading), data, reading)
 
 
 def open_blocks(data: str, reading: Reading = USUAL) -> Iterator[Block]:
@@ -48,36 +49,52 @@ def open_blocks(data: str, reading: Reading = USUAL) -> Iterator[Block]:
         DataError: as `open_rows`.
         ConfigError: likewise.
     """
-    source, folder = _source(data), folder_of(data, reading)
+    source, folder = _source(data, reading), folder_of(data, reading)
     if isinstance(source, Path) and mask_table(data, reading) is None:
         return manifest_blocks(source, folder)
     return in_blocks(_rows(source, data, reading), folder)
 
 
 def _rows(source: Path | Iterator[ParsedRow], data: str, reading: Reading) -> Iterator[ParsedRow]:
-    rows = parse_rows(source, reading.roots) if isinstance(source, Path) else source
+    rows = parse_rows(source, folder_of(data, reading)) if isinstance(source, Path) else source
     return with_mask_values(rows, data, reading)
 
 
-def _source(data: str) -> Path | Iterator[ParsedRow]:
-    """Return the path of a manifest, or the rows of shards."""
+def _source(data: str, reading: Reading) -> Path | Iterator[ParsedRow]:
+    """Return the path of a manifest, or the rows of shards or of a remote manifest."""
     files = expand(data)
     kind = _kind(data, files)
     if kind == ".tar":
         return _some(data, tar_rows(files))
-    if kind == ".parquet" and (len(files) > 1 or "://" in files[0] or is_image_table(files[0])):
+    if kind == ".parquet" and (len(files) > 1 or is_image_table(files[0])):
         return _some(data, parquet_rows(files))
-    if len(files) > 1 or "://" in files[0]:
-        cure = "a manifest is one file on the local disk (its images may be URLs)"
-        raise DataError(f"{data} names {len(files)} manifests or a remote one; {cure}")
-    return Path(files[0])
+    if len(files) > 1:
+        raise DataError(f"{data} names {len(files)} manifests; a manifest is one file")
+    if "://" not in files[0]:
+        return Path(files[0])
+    if reading.root:
+        raise DataError(f"--root {reading.root[0]} goes with a manifest on this machine, and {data} is remote")
+    return _remote_rows(files[0], kind)
+
+
+def _remote_rows(url: str, kind: str) -> Iterator[ParsedRow]:
+    try:
+        path = fetched_as(url, kind)
+    except FileNotFoundError as error:
+        raise DataError(f"the manifest {url} does not exist") from error
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(f"the manifest {url} cannot be fetched: {error}") from error
+    try:
+        yield from parse_rows(path, RemoteFolder(url))
+    except DataError as error:
+        raise type(error)(str(error).replace(str(path), url)) from error
 
 
 def folder_of(data: str, reading: Reading = USUAL) -> Folder:
     """Return the folder to which the locations of DATA are relative; a set that moves as a whole stays the same set."""
     roots = reading.roots
     if "://" in data:
-        return Folder(Path(), roots)
+        return Folder(Path(), roots) if _kind(data, [data]) == ".tar" else RemoteFolder(data)
     literal = Path(data)
     while not literal.exists() and re.search(r"[*?\[{]", str(literal)):
         literal = literal.parent

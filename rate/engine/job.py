@@ -220,7 +220,7 @@ def job_from_artifact(
     check_first_masks(chosen)
     heads = heads_of(artifact)
     said += _check_labels(chosen.labels, heads, data)
-    origin = {"artifact": str(artifact.path), "data": str(data), "split": split, "limit": execution.limit}
+    origin = {"artifact": artifact.named, "data": str(data), "split": split, "limit": execution.limit}
     bank = _bank(measurement, artifact.geometry, draw, execution.io)
     return Job(
         heads=heads,
@@ -309,7 +309,7 @@ def job_of_samples(
         execution=execution,
         weights=artifact.digest,
         data="",
-        origin={"artifact": str(artifact.path)},
+        origin={"artifact": artifact.named},
         available=len(samples),
         patches=artifact.patches,
         bank=bank,

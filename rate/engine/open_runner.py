@@ -156,11 +156,11 @@ def open_verified(artifact: Artifact, execution: Execution, form: str, say: Say)
     Raises:
         ArtifactError: the artifact there is missing, damaged, or not the one that the owner of the run has verified.
     """
-    here = load_artifact(artifact.path).digest
-    if here != artifact.digest:
+    here = load_artifact(artifact.named)
+    if here.digest != artifact.digest:
         raise ArtifactError(
-            f"{artifact.path} is another artifact here: its digest is {here[:12]}, that of the run is "
+            f"{artifact.named} is another artifact here: its digest is {here.digest[:12]}, that of the run is "
             f"{artifact.digest[:12]}; copy the artifact to this host"
         )
-    with open_backend(artifact, execution, form, say) as backend:
+    with open_backend(here, execution, form, say) as backend:
         yield backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
 from collections.abc import Sequence
@@ -169,6 +170,30 @@ class Folder:
         if parent not in self._real_parents:
             self._real_parents[parent] = os.path.realpath(parent or os.sep).rstrip(os.sep) + os.sep
         return self._real_parents[parent]
+
+
+class RemoteFolder(Folder):
+    """The folder of a remote manifest."""
+
+    def __init__(self, manifest: str) -> None:
+        """Take the URL of the manifest."""
+        super().__init__(Path(os.sep))
+        self._root = f"{manifest.partition('?')[0].rpartition('/')[0]}/"
+
+    def find(self, written: str) -> tuple[str, Stamp | None]:
+        """Return the URL of a location; see `Folder.find`."""
+        if "://" in written:
+            return super().find(written)
+        if _ABSOLUTE.match(written):
+            raise ValueError("is an absolute path; write it relative to the manifest's folder")
+        plain = posixpath.normpath(written)
+        if not _PLAIN.fullmatch(plain):
+            raise ValueError("leaves the manifest's folder; move the manifest to a folder above all its files")
+        return self._root + plain, None
+
+    def relative(self, located: str) -> str:
+        """Return a result of `find` relative to the folder; other URLs are unchanged."""
+        return located.removeprefix(self._root)
 
 
 class InPlace(Folder):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rate.credentials import without_credentials
@@ -39,6 +40,12 @@ def storage(url: str) -> tuple[Any, str]:
         options["config_kwargs"] = {"max_pool_connections": CONNECTIONS} | given
     filesystem, name = fsspec.core.url_to_fs(plain, **options)
     return filesystem, name
+
+
+def url_of(named: str | Path) -> str | None:
+    """Return the URL that is named, also by a `Path`, which merges the two slashes; None = it is a local path."""
+    match = re.fullmatch(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)", str(named), re.DOTALL)
+    return None if match is None or Path(named).exists() else f"{match[1]}://{match[2]}"
 
 
 def refused_credentials(error: BaseException, url: str) -> str | None:

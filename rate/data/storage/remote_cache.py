@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,22 @@ def fetched(url: str) -> Path:
     return path
 
 
+def fetched_as(url: str, suffix: str) -> Path:
+    """Return the local copy of a small remote file under a name with that suffix.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        OSError: it could not be fetched, or not be copied.
+    """
+    copy = fetched(url)
+    path = cache_folder() / "manifests" / f"{copy.name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        with placed(path) as temporary:
+            shutil.copyfile(copy, temporary)
+    return path
+
+
 def _copy(url: str) -> Path:
     def locate() -> tuple[str, int | None, str]:
         filesystem, name = storage(url)
@@ -74,7 +91,7 @@ def _copy(url: str) -> Path:
     path = folder / digest
     if size is not None and size > _limit():
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
-    with _alone(folder / f"{digest}.lock"):  # other threads and processes wait for the one that fetches
+    with alone(folder / f"{digest}.lock"):  # other threads and processes wait for the one that fetches
         if not path.exists():
 
             def fetch() -> None:
@@ -129,7 +146,8 @@ def _bytes_so_far(folder: Path, digest: str) -> int:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, for which other threads and processes wait."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
