@@ -97,6 +97,7 @@ def evaluate(
     from rate.engine.evaluate import evaluate as run
     from rate.engine.job import job_from_artifact
     from rate.engine.open_runner import open_runner
+    from rate.runs.remote import run_for_writing
 
     execution, measurement, reading = _divided(settings, Execution, Measurement, Reading)
     loaded = load_artifact(artifact)
@@ -109,8 +110,12 @@ def evaluate(
 
     for text in job.notices:
         say(text)
-    with open_runner(loaded, job, say) as runner, tempfile.TemporaryDirectory(prefix="rate-") as folder:
-        summary = run(job, runner, Path(folder) / "run" if out is None else Path(out), progress)
+    with (
+        tempfile.TemporaryDirectory(prefix="rate-") as temporary,
+        run_for_writing(Path(temporary) / "run" if out is None else out) as folder,
+        open_runner(loaded, job, say) as runner,
+    ):
+        summary = run(job, runner, folder, progress)
     for text in summary.notices:
         say(text)
     return dataclasses.replace(summary, notices=tuple(notices))
@@ -168,9 +173,10 @@ def load_run(path: str | Path) -> Summary:
     Raises:
         RunError: ``path`` is not a run folder, or a part of it is damaged.
     """
+    from rate.runs.remote import local_run
     from rate.runs.summary import load_summary
 
-    return load_summary(Path(path))
+    return load_summary(local_run(path))
 
 
 def compare(*references: str | Path, baseline: str | Path | None = None, by_cluster: bool = True) -> Comparison:

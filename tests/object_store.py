@@ -26,6 +26,7 @@ class ObjectStore:
         self.asked: list[tuple[str, str]] = []  # method and path
         self.delay_s = 0.0  # before each answer
         self.key = ""  # the access key that is not refused as expired; empty = any is accepted
+        self.ignored = ""  # the name of a header that is taken away
         self.refuse: Callable[[str, str], Answer | None] = lambda method, path: None
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, True, request_handler=MotoRequestHandler)
@@ -44,6 +45,7 @@ class ObjectStore:
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.asked.append((method, path))
+        environ.pop(self.ignored, None)
         time.sleep(self.delay_s)
         expired = self.key and f"Credential={self.key}/" not in environ.get("HTTP_AUTHORIZATION", "")
         refused = ("400 Bad Request", "ExpiredToken") if expired else self.refuse(method, path)
@@ -52,6 +54,11 @@ class ObjectStore:
             start(status, [("Content-Type", "application/xml")])
             return [f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode() * (method != "HEAD")]
         return self._moto(environ, start)
+
+    @property
+    def files(self) -> Any:
+        """The bucket by way of fsspec, without any cached listing."""
+        return fsspec.filesystem("s3", use_listings_cache=False)
 
     @property
     def _contents(self) -> Any:

@@ -89,20 +89,26 @@ def evaluate(
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
     from rate.artifacts.artifact import load_artifact
+    from rate.data.storage.objects import url_of
     from rate.engine.job import job_from_artifact
+    from rate.runs.remote import run_for_writing
 
     corruptions = _corruptions_of(corrupt, severities)
     _check_together(measurement, corruptions, corrupt, afterwards, dry_run)
+    if corruptions and url_of(out) is not None:
+        raise ConfigError(f"--out {url_of(out)}: runs of several corruptions are written to a folder; name one")
     if corruptions:
         measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution, reading)
-    if corruptions:
-        print_grid(_run_grid(loaded, job, out, corruptions), as_json)
-    elif dry_run:
-        _dry_run(loaded, job, out, as_json)
-    else:
-        _run_and_ask(loaded, job, out, afterwards, as_json)
+    with run_for_writing(out) as folder:
+        if corruptions:
+            print_grid(_run_grid(loaded, job, folder, corruptions), as_json)
+        elif dry_run:
+            _dry_run(loaded, job, folder, as_json)
+        else:
+            _run_and_ask(loaded, job, folder, afterwards, as_json)
+            notice(f"next: rate report {url_of(out) or out} --out report.html")
 
 
 def _check_together(
@@ -142,7 +148,6 @@ def _run_and_ask(artifact: Artifact, job: Job, out: Path, afterwards: Afterwards
         print_json(summary.document)
     else:
         print_run(summary, faithful)
-    notice(f"next: rate report {out} --out report.html")
 
 
 @contextmanager

@@ -91,9 +91,11 @@ def status(
 ) -> None:
     """Show the progress of a run, while it runs or after it stopped, without disturbing it."""
     from rate.report.tables.run import failure_lines
+    from rate.runs.remote import local_run
     from rate.runs.status import read_status
     from rate.studies.corruption_grid import is_grid
 
+    run = local_run(run)
     if is_grid(run):
         print_grid_status(run, as_json)
         return
@@ -138,11 +140,17 @@ def merge(
     """Join the runs of the shards of one set (`rate eval --shard 1/8`, ... 8/8) to one run."""
     from rate.runs.merge import left_behind
     from rate.runs.merge import merge as join
+    from rate.runs.remote import local_run, run_for_writing
     from rate.studies.corruption_grid import is_grid
     from rate.studies.grids import left_behind_in, merge_grids
 
+    runs = [local_run(run) for run in runs]
     are_grids = all(map(is_grid, runs))
-    status = print_merged_grid(merge_grids(runs, out), as_json) if are_grids else print_merged(join(runs, out), as_json)
+    with run_for_writing(out) as folder:
+        if are_grids:
+            status = print_merged_grid(merge_grids(runs, folder), as_json)
+        else:
+            status = print_merged(join(runs, folder), as_json)
     for path in left_behind_in(runs) if are_grids else left_behind(runs):
         notice(f"{path} is of one shard and is not merged; `rate eval` on the whole set with --out {out} measures it")
     if status == "partial":

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from rate.errors import RunError, UsageError
 from rate.runs.head_sums import HeadSums
 from rate.runs.parts import iter_in_order
+from rate.runs.remote import local_run
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument, read_run
 from rate.runs.slice_sums import Slice
@@ -112,11 +113,15 @@ def _named(whole: Summary, reference: str) -> list[str]:
 
 
 def split_reference(reference: str) -> tuple[Path, str | None]:
-    """Split RUN[@HEAD] into folder and head; an existing folder whose name has an ``@`` is not split."""
+    """Split RUN[@HEAD] into folder and head; an existing folder whose name has an ``@`` is not split.
+
+    Raises:
+        RunError: the run is at a URL and cannot be fetched.
+    """
     if Path(reference).exists() or "@" not in reference:
-        return Path(reference), None
+        return local_run(reference), None
     folder, _, head = reference.rpartition("@")
-    return Path(folder), head
+    return local_run(folder), head
 
 
 def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rate.records import Count, Document
 from rate.runs.failures import Failure, FailureCounts
 from rate.runs.part_list import read_list
+from rate.runs.remote import written_recently
 from rate.runs.rows import RunStats
 from rate.runs.run_document import read_run
 
@@ -46,7 +47,7 @@ def read_status(folder: Path) -> Status:
     heads, planned = len(run.heads), run.samples.planned
     session = run.sessions[-1] if run.sessions else RunStats()
     pace = session.samples / session.seconds if session.seconds and session.samples else None
-    is_alive = _is_held(folder / "lock")
+    is_alive = _is_held(folder / "lock") or (run.status == "running" and written_recently(folder))
     return Status(
         status=run.status if is_alive or run.status != "running" else "interrupted",
         is_alive=is_alive,

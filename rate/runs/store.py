@@ -32,6 +32,7 @@ from rate.runs.order import groups_of
 from rate.runs.part_list import ListedPart, PartLog, read_list
 from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, iter_parts, read_part, write_part, write_table
 from rate.runs.recover import Recovery
+from rate.runs.remote import publish
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
 from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
 from rate.runs.sort_parts import SORTED_ROWS, write_in_order
@@ -86,6 +87,7 @@ class RunStore:
             self._opened = time.monotonic()
             self._write_lists()
             self._drop_unlisted()
+            publish(self.folder)
         except BaseException:
             self._lock.release()
             raise
@@ -174,6 +176,7 @@ class RunStore:
             part = write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
             self._lock.check_is_here()
             self._log.append(self._of_this_session(part))
+            publish(self.folder)
         self._rows, self._maps = [], []
 
     def _sort_parts(self) -> None:

@@ -15,6 +15,7 @@ from rate.cli.main import run
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.storage import remote_cache
 from rate.errors import EXIT_USAGE, ArtifactError, DataError, SetChanged
+from rate.runs.remote import local_run
 from rate.runs.run_document import read_run
 
 
@@ -39,14 +40,29 @@ def test_a_run_of_a_remote_artifact_and_manifest_is_that_of_local_ones(
     artifact = put_folder(store, trained.artifact, "models/lp")
     put_folder(store, trained.manifest.parent, "set")
     data = "s3://pictures/set/manifest.csv"
-    assert run(["eval", artifact, data, "--out", str(tmp_path / "far"), *FEW, "--workers", "2"]) == 0
+    far, page = "s3://pictures/runs/far", str(tmp_path / "report.html")
+    assert run(["eval", artifact, data, "--out", far, *FEW, "--workers", "2"]) == 0
     assert run(["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "near"), *FEW]) == 0
-    assert_same_verdicts(tmp_path / "far", tmp_path / "near")
-    origin = read_run(tmp_path / "far").origin
+    assert_same_verdicts(local_run(far), tmp_path / "near")
+    for command in (["show", f"{far}@lp"], ["status", far], ["report", far, "--out", page], ["show", far, "--json"]):
+        assert run(command) == 0
+    origin = read_run(local_run(far)).origin
     assert (origin.artifact, origin.data) == (artifact, data)
     graph = ("GET", "/pictures/models/lp/pixels.onnx")
     assert store.asked.count(graph) == 1, "the copy serves the workers of this machine"
     assert run(["inspect", artifact]) == 0
+
+
+def test_a_grid_or_another_scheme_is_refused(
+    trained, store: ObjectStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["eval", str(trained.artifact), str(trained.manifest), *FEW]
+    assert run([*asked, "--out", "s3://pictures/run", "--corrupt", "fog:1,fog:2"]) == EXIT_USAGE
+    assert "--out s3://pictures/run: runs of several corruptions are written to a folder" in capsys.readouterr().err
+    monkeypatch.chdir(trained.manifest.parent)
+    assert run([*asked, "--out", "gs://bucket/run"]) == EXIT_USAGE
+    assert "--out gs://bucket/run: runs are written to folders and to S3" in capsys.readouterr().err
+    assert not [path for path in trained.manifest.parent.iterdir() if path.name.startswith(("s3", "gs"))]
 
 
 def test_an_artifact_is_verified_and_its_copy_is_one_of_its_content(

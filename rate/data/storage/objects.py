@@ -53,19 +53,27 @@ def refused_credentials(error: BaseException, url: str) -> str | None:
 
     An object that these credentials may not read is another error, unless the URL itself is signed.
     """
+    if (code := error_code(error)) in _REFUSED:
+        return code
     seen: BaseException | None = error
     while seen is not None:
-        answer = getattr(seen, "response", None)
-        code = answer.get("Error", {}).get("Code", "") if isinstance(answer, dict) else ""
         status = getattr(seen, "status", None)
-        if code in _REFUSED:
-            return str(code)
         if status == 401 or (status == 403 and without_credentials(url) != url):
             return f"HTTP {status}"
         if type(seen).__module__.startswith("botocore.") and re.search("Credential|Token", type(seen).__name__):
             return type(seen).__name__
         seen = seen.__cause__
     return None
+
+
+def error_code(error: BaseException) -> str:
+    """Return S3's code of an error, or an empty text."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(answer := getattr(seen, "response", None), dict):
+            return str(answer.get("Error", {}).get("Code", ""))
+        seen = seen.__cause__
+    return ""
 
 
 def forget_credentials(url: str) -> None:
