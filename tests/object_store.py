@@ -23,7 +23,7 @@ class ObjectStore:
     """The server, with one bucket."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []  # method and path
+        self.asked: list[tuple[str, str]] = []  # method and path; RANGE = GET of some bytes
         self.delay_s = 0.0  # before each answer
         self.key = ""  # the access key that is not refused as expired; empty = any is accepted
         self.ignored = ""  # the name of a header that is taken away
@@ -44,6 +44,8 @@ class ObjectStore:
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if "HTTP_RANGE" in environ:
+            method = "RANGE"
         self.asked.append((method, path))
         environ.pop(self.ignored, None)
         time.sleep(self.delay_s)

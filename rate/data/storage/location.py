@@ -209,9 +209,16 @@ class InPlace(Folder):
         return written, self._stamp
 
 
+def container_of(location: str) -> str | None:
+    """Return the file that a location is a place in; None = the location is a file."""
+    if place := TAR_PLACE.fullmatch(location):
+        return place[3]
+    return place[4] if (place := PARQUET_PLACE.fullmatch(location)) else None
+
+
 def in_container(location: str) -> bool:
     """Tell whether a location is a place inside a file, rather than a file."""
-    return (TAR_PLACE.fullmatch(location) or PARQUET_PLACE.fullmatch(location)) is not None
+    return container_of(location) is not None
 
 
 def read_bytes(location: str, expected: Stamp | None = None) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rate.credentials import without_credentials
 from rate.data.storage.local_file import check_length, check_same
+from rate.errors import RateError
 from rate.types import Stamp
 
 CONNECTIONS = 256
@@ -122,14 +123,33 @@ def object_bytes(url: str, limit: int, expected: Stamp | None = None) -> bytes:
         raise
 
 
-def _s3_bytes(filesystem: Any, name: str, url: str, limit: int, expected: Stamp | None) -> bytes:
-    from fsspec.asyn import sync
+def s3_range(url: str, offset: int, size: int) -> tuple[bytes, int, str]:
+    """Return some bytes of an S3 object with the length and the version of all of it, in one request."""
+    filesystem, name = storage(url)
+    answer = _got(filesystem, name, Range=f"bytes={offset}-{offset + size - 1}")
+    return _body(filesystem, answer), int(answer["ContentRange"].rpartition("/")[2]), version_of(answer)
 
-    bucket, key, _ = filesystem.split_path(name)
-    answer = filesystem.call_s3("get_object", Bucket=bucket, Key=key)
+
+def _s3_bytes(filesystem: Any, name: str, url: str, limit: int, expected: Stamp | None) -> bytes:
+    answer = _got(filesystem, name)
     try:
         check_same(url, expected, version_stamp(answer["ContentLength"], version_of(answer)))
         check_length(url, answer["ContentLength"], limit)
+    except RateError:
+        answer["Body"].close()
+        raise
+    return _body(filesystem, answer)
+
+
+def _got(filesystem: Any, name: str, **asked: str) -> Any:
+    bucket, key, _ = filesystem.split_path(name)
+    return filesystem.call_s3("get_object", Bucket=bucket, Key=key, **asked)
+
+
+def _body(filesystem: Any, answer: Any) -> bytes:
+    from fsspec.asyn import sync
+
+    try:
         data: bytes = sync(filesystem.loop, answer["Body"].read)
     finally:
         answer["Body"].close()

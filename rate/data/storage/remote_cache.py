@@ -77,6 +77,16 @@ def fetched_as(url: str, suffix: str) -> Path:
     return path
 
 
+def copy_name(url: str, size: int | None, version: str) -> str:
+    """Return the name of the copy of a version of a remote file of ``size`` bytes."""
+    return hashlib.sha256(repr((without_credentials(url), size, version)).encode()).hexdigest()[:40]
+
+
+def is_fetched(name: str) -> bool:
+    """Tell whether there is a copy of that name."""
+    return (cache_folder() / "shards" / name).exists()
+
+
 def _copy(url: str) -> Path:
     def locate() -> tuple[str, int | None, str]:
         filesystem, name = storage(url)
@@ -87,7 +97,7 @@ def _copy(url: str) -> Path:
     name, size, version = with_retries(url, locate)
     folder = cache_folder() / "shards"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    digest = hashlib.sha256(repr((without_credentials(url), size, version)).encode()).hexdigest()[:40]
+    digest = copy_name(url, size, version)
     path = folder / digest
     if size is not None and size > _limit():
         raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")

@@ -1,12 +1,17 @@
-"""The division of samples into chunks for workers."""
+"""The division of samples into chunks for workers, which follow the shards of a remote set.
+
+A remote shard is fetched whole, so its samples go to the workers of one host. Only where workers would be idle at the
+end is what is left of a shard divided once more, at the price of fetching it twice.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 
+from rate.data.storage.location import container_of
 from rate.engine.workers.base import IN_FLIGHT
 from rate.runs.parts import PART_ROWS
 from rate.types import Sample
@@ -19,6 +24,9 @@ FIRST = 4
 
 ATTEMPTS = 2
 """The number of workers that may die with a chunk before it is halved, or before a single sample is given up."""
+
+WORTH_FETCHING_S = 60.0
+"""The time of the rest of a shard from which another host, which would be idle, fetches it and takes half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class Chunks:
             least: the samples that a worker needs at once to fill its batches.
         """
         self._samples, self._left, self.workers, self._least = iter(samples), total, workers, least
+        self._waiting: dict[str, deque[Sample]] = {}  # host -> what is left of the shard that it has
         self._again: deque[Chunk] = deque()
         self._out = 0  # chunks that are with workers
         self._ended = False  # whether the samples have
@@ -58,17 +67,23 @@ class Chunks:
     @property
     def are_done(self) -> bool:
         """Whether `next` has returned all samples and none is left with a worker."""
-        return self._ended and not self._again and not self._out
+        return self._ended and not (self._again or self._out or any(self._waiting.values()))
 
-    def next(self) -> Chunk | None:
-        """Return the next chunk, lost ones first; None = there is none at the moment."""
+    def next(self, host: str = "", hosts: Collection[str] = ()) -> Chunk | None:
+        """Return the next chunk for a worker, lost ones first; None = there is none for its host at the moment.
+
+        Args:
+            host: the machine of the worker.
+            hosts: the machines that have workers now.
+        """
         if self._again:
             chunk = self._again.popleft()
         else:
-            taken = tuple(itertools.islice(self._samples, self._size()))
-            self._left -= len(taken)
-            self._ended = not taken
-            chunk = Chunk(taken)
+            waiting, size = self._waiting.setdefault(host, deque()), self._size()
+            if not waiting:
+                waiting += self._shard(size) or self._of_other_hosts(hosts)
+            chunk = Chunk(tuple(waiting.popleft() for _ in range(min(size, len(waiting)))))
+            self._left -= len(chunk.samples)
         self._out += bool(chunk.samples)
         return chunk if chunk.samples else None
 
@@ -101,6 +116,35 @@ class Chunks:
             middle = len(chunk.samples) // 2
             self._again += [Chunk(half, alone=True) for half in (chunk.samples[:middle], chunk.samples[middle:])]
         return None
+
+    def _shard(self, size: int) -> list[Sample]:
+        """Take the samples of the next remote shard, or ``size`` samples that lie in none."""
+        first = next(self._samples, None)
+        if first is None:
+            self._ended = True
+            return []
+        taken, shard = [first], container_of(first.image)
+        if shard is None or "://" not in shard:
+            return [*taken, *islice(self._samples, size - 1)]
+        for sample in self._samples:
+            if container_of(sample.image) != shard:
+                self._samples = chain([sample], self._samples)
+                break
+            taken.append(sample)
+        return taken
+
+    def _of_other_hosts(self, hosts: Collection[str]) -> list[Sample]:
+        """Take the samples of a host that has no worker any more, or half of those that would keep one long."""
+        for host, waiting in self._waiting.items():
+            if waiting and host not in hosts:
+                left = [*waiting]
+                waiting.clear()
+                return left
+        longest = max(self._waiting.values(), key=len)
+        pace = self._seconds / self._done if self._done else 0.0  # seconds a sample
+        if len(longest) * pace < WORTH_FETCHING_S:
+            return []
+        return [longest.pop() for _ in range(len(longest) // 2)][::-1]
 
     def _size(self) -> int:
         fitting = round(CHUNK_SECONDS * self._done / self._seconds) if self._seconds > 0 else FIRST

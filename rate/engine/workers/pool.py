@@ -123,15 +123,16 @@ class Pool:
     def _hand_out(self, runs: list[_Run], following: Callable[[], Work | None]) -> bool:
         """Send the next chunk to a worker; False = no worker is free, or there is no chunk."""
         for run in runs:
-            if (worker := self._free(run.chunks.returned)) is None:
+            if not (free := self._free(run.chunks.returned)):
                 return False
             run.chunks.workers = len(self._flights)
-            if (chunk := run.chunks.next()) is not None:
-                number = next(self._numbers)
-                self._flights[worker][number] = _Flight(run, chunk, time.monotonic())
-                self._workers.send(worker, Assignment(number, run.number, run.job, chunk.samples))
-                return True
-        if self._free() is None or (work := following()) is None:
+            for worker in free:
+                if (chunk := run.chunks.next(self._hosts[worker], self._able_hosts())) is not None:
+                    number = next(self._numbers)
+                    self._flights[worker][number] = _Flight(run, chunk, time.monotonic())
+                    self._workers.send(worker, Assignment(number, run.number, run.job, chunk.samples))
+                    return True
+        if not self._free() or (work := following()) is None:
             return False
         self._libraries |= {*work.job.libraries}
         for there in self._setups.values():
@@ -141,10 +142,9 @@ class Pool:
         runs.append(_Run(work, next(self._runs), replace(work.job, samples=()), chunks))
         return True
 
-    def _free(self, chunk: Chunk | None = None) -> int | None:
-        """Return the worker with the fewest chunks that can take ``chunk``, None = one of new samples, if any."""
-        hosts = self._ready_hosts()
-        allowed = hosts - self._left_out or hosts
+    def _free(self, chunk: Chunk | None = None) -> list[int]:
+        """Return the workers that can take ``chunk``, those with the fewest first; None = one of new samples."""
+        allowed = self._able_hosts()
         if chunk is not None and chunk.failed_on is not None and (others := self._others(chunk.failed_on)) is not None:
             allowed = others
 
@@ -153,7 +153,11 @@ class Pool:
             alone = (chunk is not None and chunk.alone) or any(flight.chunk.alone for flight in flights)
             return self._hosts[worker] in allowed and len(flights) < (1 if alone else IN_FLIGHT)
 
-        return min(filter(takes, self._flights), key=lambda worker: len(self._flights[worker]), default=None)
+        return sorted(filter(takes, self._flights), key=lambda worker: len(self._flights[worker]))
+
+    def _able_hosts(self) -> set[str]:
+        hosts = self._ready_hosts()
+        return hosts - self._left_out or hosts
 
     def _ready_hosts(self) -> set[str]:
         return {self._hosts[worker] for worker in self._flights}
