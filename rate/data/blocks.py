@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.data.digests import Boxes, fingerprints, plain_digests, sample_digest
-from rate.data.formats.manifest_blocks import NOT_TYPED, RawBlock, read_blocks
+from rate.data.formats.manifest_blocks import read_blocks
 from rate.data.formats.manifest_files import CORNERS
+from rate.data.formats.raw_block import NOT_TYPED, RawBlock
 from rate.data.manifest import ParsedRow, parse_row, require_rows
 from rate.data.pins import Pin, is_remote, with_pin
 from rate.data.storage.local_file import identities, stamp_of

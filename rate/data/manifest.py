@@ -15,8 +15,9 @@ from pathlib import Path
 
 from rate.credentials import without_credentials
 from rate.data.digests import SetDigest, sample_digest
-from rate.data.formats.manifest_blocks import Row, read_rows
+from rate.data.formats.manifest_blocks import read_rows
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, short
+from rate.data.formats.raw_block import Row
 from rate.data.mask_table import with_mask_values
 from rate.data.storage.location import Folder
 from rate.errors import DataError

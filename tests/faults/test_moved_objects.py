@@ -168,7 +168,7 @@ def test_an_image_that_is_missing_from_the_start_is_an_error_of_its_sample(image
 
 def test_blocks_of_a_set_share_what_was_listed(image_set, store: ObjectStore, monkeypatch) -> None:
     remote = store.put_set(image_set(20))
-    monkeypatch.setattr("rate.data.formats.manifest_blocks.BLOCK_BYTES", 99)
+    monkeypatch.setattr("rate.data.formats.text_pieces.BLOCK_BYTES", 99)
     monkeypatch.setattr("rate.data.blocks.MANY_ROWS", 3)
     assert len(list(open_blocks(str(remote)))) > 4
     store.asked.clear()

@@ -123,6 +123,34 @@ def format_of(path: Path, known: dict[str, T]) -> T:
     return known[path.suffix.lower()]
 
 
+def header_of(path: Path, cells: Sequence[str]) -> list[str]:
+    """Return the columns of a table.
+
+    Raises:
+        DataError: as `check_columns`.
+    """
+    header = [name.strip() for name in cells]
+    check_columns(path, header)
+    return header
+
+
+def check_columns(path: Path, names: Sequence[str]) -> None:
+    """Check the columns of a table once, so that one message covers all rows."""
+    present = f"the file has: {', '.join(names) or 'no columns at all'}"
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: the columns {', '.join(twice)} appear twice; {present}")
+    missing = [name for name in ("image", "label") if name not in names]
+    corners = [name for name in CORNERS if name in names]
+    if 0 < len(corners) < 4:
+        missing += [name for name in CORNERS if name not in names]
+    if missing:
+        cure = "`rate data index table` reads a table with other names or separators"
+        raise DataError(f"{path}: the columns {', '.join(missing)} are missing; {present}; {cure}")
+    if not corners and not {"mask", "boxes"} & set(names):
+        raise DataError(f"{path}: no column gives the region; add `mask`, `boxes`, or x0, y0, x1, y1; {present}")
+
+
 def _write_csv(file: IO[bytes], columns: Sequence[str], rows: Sequence[Raw]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
