@@ -59,7 +59,7 @@ def divided(execution: Execution, say: Say = lambda _: None, memory: int = 0) ->
         share = sum(cores) // execution.workers if execution.workers else THREADS
         threads = execution.threads or max(1, min(share, max(cores, default=0) or THREADS))
         needs = on_ray.Needs(threads, _gpus(execution, nodes), memory)
-        on_ray.check_feasible(ray, needs)
+        on_ray.check_feasible(ray, needs, joined)
         fitting = sum(map(needs.places_on, nodes))
         workers = execution.workers or max(1, fitting)
         if fitting < workers:

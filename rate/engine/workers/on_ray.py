@@ -11,6 +11,8 @@ takes to grow is one actor more than there is room for, which an autoscaler sees
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import socket
 import time
@@ -80,14 +82,16 @@ def largest(nodes: Iterable[Resources], needs: Needs) -> Resources:
     return max(nodes, key=lambda node: (nearness(node), node.get("CPU", 0.0)), default={})
 
 
-def check_feasible(ray: ModuleType, needs: Needs) -> None:
+def check_feasible(ray: ModuleType, needs: Needs, joined: bool) -> None:
     """Refuse a worker that no node could ever hold; nodes may join a cluster without any CPUs or with an autoscaler.
+
+    ``joined``: whether it is a cluster.
 
     Raises:
         UsageError: with what the largest node has.
     """
     nodes = [node for node in nodes_of(ray) if node.get("CPU")]
-    if not nodes or any(needs.places_on(node) for node in nodes) or _grows(ray):
+    if not nodes or any(needs.places_on(node) for node in nodes) or (joined and _grows(ray)):
         return
     best = {name: value for name, value in largest(nodes, needs).items() if name in ("CPU", "GPU", "memory")}
     raise UsageError(
@@ -97,9 +101,17 @@ def check_feasible(ray: ModuleType, needs: Needs) -> None:
 
 
 def _grows(ray: ModuleType) -> bool:
-    """Tell whether an autoscaler has described nodes that it can add."""
-    config = ray._private.state.state.get_cluster_config()
-    return config is not None and len(config.node_group_configs) > 0
+    """Tell whether an autoscaler may add nodes: without one, the type of each node is named after the node."""
+    status = importlib.import_module("ray.experimental.internal_kv")._internal_kv_get("__autoscaling_status")
+    if status is not None:  # of the autoscaler's first version, which also runs where there is nothing to add
+        return not any(map(_is_own_type, json.loads(status)["autoscaler_report"]["active_nodes"]))
+    sdk = importlib.import_module("ray.autoscaler.v2.sdk")
+    cluster = sdk.get_cluster_status(ray.get_runtime_context().gcs_address)
+    return not all(_is_own_type(node.ray_node_type_name) for node in (*cluster.idle_nodes, *cluster.active_nodes))
+
+
+def _is_own_type(name: str) -> bool:
+    return name.startswith("node_")
 
 
 class Actor(Worker):

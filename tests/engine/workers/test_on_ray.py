@@ -22,7 +22,7 @@ from test_pool import DRIVER, rows_of, run_and_kill
 
 from rate.backends.fake import FakeSpec
 from rate.engine.open_runner import divided
-from rate.engine.workers.on_ray import Needs, largest
+from rate.engine.workers.on_ray import Needs, check_feasible, largest
 from rate.engine.workers.ray_cluster import ADDRESS, address_of, connected
 from rate.errors import ConfigError, UsageError
 from rate.execution import Execution
@@ -72,8 +72,8 @@ def test_the_embedded_one_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {address for address in sockets if not address.is_loopback} == set()
         assert os.environ["RAY_AUTH_MODE"] == "token"
         refused = r"a worker needs 1000 CPU, and no node has that; the largest of 1 has \d+ CPU and .* GiB of memory"
-        with pytest.raises(UsageError, match=refused), divided(Execution(runner="ray", threads=1000)):
-            pass
+        with pytest.raises(UsageError, match=refused):
+            check_feasible(found, Needs(1000), joined)
 
 
 def listening(owner: int) -> Iterator[IPv4Address | IPv6Address]:
