@@ -149,12 +149,21 @@ def evidence(maps: Maps, kind: str) -> HeadMaps:
 
 
 def rest_of(region: Region, ignored: Region | None) -> Region:
-    """Return the pixels that are neither of the region nor ignored."""
+    """Return the pixels that are neither of the region nor ignored.
+
+    >>> rest_of(np.array([[True, False, False]]), np.array([[False, True, False]]))
+    array([[False, False,  True]])
+    """
     return ~region if ignored is None else ~(region | ignored)
 
 
 def bounds_of(inside: HeatMap, outside: HeatMap, region: Region, ignored: Region | None) -> Bounds:
-    """Compute the bounds from the maps of the two observers; nothing counts on ignored pixels."""
+    """Compute the bounds from the maps of the two observers; nothing counts on ignored pixels.
+
+    >>> inside, outside = np.array([[3.0, 1.0, 4.0]]), np.array([[1.0, 3.0, 4.0]])
+    >>> bounds_of(inside, outside, np.array([[True, False, False]]), np.array([[False, False, True]]))
+    Bounds(ceiling=0.75, floor=0.25)
+    """
     if ignored is not None:
         inside, outside = (np.where(ignored, 0.0, one) for one in (inside, outside))
     return Bounds(ceiling=mass_inside(inside, region), floor=mass_inside(outside, region))

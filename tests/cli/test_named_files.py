@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,13 +21,16 @@ from rate.export.sources.prompts import read_prompts, read_templates
 from rate.files import MAX_BYTES, read_toml
 from rate.report.gate.policy import read_policy
 
+CHECK: dict[str, Any] = {"data": "set.csv", "split": None, "no_decode": False, "threads": 2}
+CHECK |= {"classes_out": None, "as_json": False}
+
 READERS: dict[str, Callable[[Path], object]] = {
     "config": lambda path: read_toml(path, "--config"),
     "policy": read_policy,
     "classes": lambda path: read_classes(path, None),
     "classes.json": lambda path: read_prompts(path, None),
     "templates": read_templates,
-    "classes of a check": lambda path: check("set.csv", classes=path),
+    "classes of a check": lambda path: check(**CHECK, classes=path),
     "names of a layout": read_names,
     "boxes of ImageNet": read_solution,
     "COCO": lambda path: index_coco(path, path.parent, path.with_name("manifest.csv"), max_bytes=MAX_BYTES),

@@ -70,7 +70,13 @@ def test_credentials_that_are_renewed_in_time_are_found(
     url = store.put("a.png", b"bytes")
     assert read_bytes(url) == b"bytes"
     store.key = "second"
-    renewal = threading.Timer(0.5, file.write_text, [file.read_text().replace("first", "second")])
+
+    def renew() -> None:
+        while "the storage refuses the credentials" not in caplog.text:
+            time.sleep(0.05)
+        file.write_text(file.read_text().replace("first", "second"))
+
+    renewal = threading.Thread(target=renew, daemon=True)
     renewal.start()
     assert read_bytes(url) == b"bytes"
     renewal.join()
