@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
+    from object_store import ObjectStore
+
     from rate.artifacts.artifact import Artifact
 
 
@@ -35,6 +37,19 @@ def image_set(tmp_path: Path) -> Callable[..., Path]:
     """Writes a small set of images, two classes "dark" and "light" with one box each, and its manifest."""
 
     return lambda count=6, side=40, folder="set": write_images(tmp_path / folder, count, side)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
+    """An S3 server on this machine, and an empty cache for what is fetched from it."""
+    from object_store import running
+
+    from rate.data.storage import remote_cache
+
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote_cache, "_known", {})
+    with running(monkeypatch) as store:
+        yield store
 
 
 def write_images(root: Path, count: int, side: int) -> Path:

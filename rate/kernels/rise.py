@@ -148,7 +148,7 @@ class Rise:
         return bounds_of(inside, outside, region, ignored)
 
     @cached_property
-    def _moments(self) -> Moments:
+    def _moments(self) -> MaskMoments:
         return moments(self.perturbation, self.cells == "fixed")
 
     def strength(self, scores: Scores, masks: Masks, maps: Maps) -> HeadValues:
@@ -237,7 +237,7 @@ def centre_levels(values: Scores, level: Levels) -> Scores:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moments:
+class MaskMoments:
     """The second moments of the masks, without the factor p (1 - p)."""
 
     kernel: Annotated[
@@ -248,7 +248,7 @@ class Moments:
 
 
 @lru_cache(maxsize=8)
-def moments(perturbation: Perturbation, fixed: bool) -> Moments:
+def moments(perturbation: Perturbation, fixed: bool) -> MaskMoments:
     """Compute the exact second moments of masks whose table rows sum to 1.
 
     >>> from rate.kernels.tokens import patches
@@ -266,4 +266,4 @@ def moments(perturbation: Perturbation, fixed: bool) -> Moments:
     common = 1.0 / side**2 if fixed else 0.0
     trace = float(np.trace(kernel) ** 2 - common * size**2)
     square = float((kernel**2).sum() ** 2 - 2 * common * kernel.sum() ** 2 + (common * size**2) ** 2)
-    return Moments(kernel, trace, square)
+    return MaskMoments(kernel, trace, square)

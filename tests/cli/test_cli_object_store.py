@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from object_store import ObjectStore, running
+from object_store import ObjectStore
 from test_cli_eval import FEW, assert_same_verdicts
 
 from rate.artifacts.artifact import load_artifact
@@ -17,14 +16,6 @@ from rate.data.storage import remote_cache
 from rate.errors import EXIT_USAGE, ArtifactError, DataError, SetChanged
 from rate.runs.remote import local_run
 from rate.runs.run_document import read_run
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
-    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote_cache, "_known", {})
-    with running(monkeypatch) as store:
-        yield store
 
 
 def put_folder(store: ObjectStore, folder: Path, prefix: str) -> str:

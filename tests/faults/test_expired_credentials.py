@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from function_models import evaluate, job, light
-from object_store import ObjectStore, running
+from object_store import ObjectStore
 from stored_rows import stored
 from test_changed_sets import tar_set
 from test_signed_urls import signed_set
 
 from rate.backends.fake import FakeSpec
-from rate.data.storage import remote_cache, retries
+from rate.data.storage import retries
 from rate.data.storage.location import read_bytes
 from rate.engine.evaluate import Observe, Progress
 from rate.errors import EXIT_FAILED, CredentialsError, SampleError
@@ -23,14 +22,11 @@ from rate.runs.run_document import read_run
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
-    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
+def store(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setenv("RATE_ACCESS_SECONDS", "0.6")
-    monkeypatch.setattr(remote_cache, "_known", {})
     for name in ("reached", "waiting"):
         monkeypatch.setattr(retries._Storage, name, False)
-    with running(monkeypatch) as store:
-        yield store
+    return store
 
 
 def expiring(store: ObjectStore) -> Observe:

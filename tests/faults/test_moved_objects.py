@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from function_models import evaluate, job, light
-from object_store import ObjectStore, running
+from object_store import ObjectStore
 from stored_rows import stored
 from test_changed_sets import interrupted, parquet_set, ppm, tar_set
 
@@ -19,14 +18,6 @@ from rate.data.storage import listing, remote_cache
 from rate.data.storage.location import read_bytes
 from rate.errors import EXIT_USAGE, RunError, SampleError, SetChanged
 from rate.runs.run_document import read_run
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
-    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote_cache, "_known", {})
-    with running(monkeypatch) as store:
-        yield store
 
 
 def test_rows_are_those_of_local_images_at_one_request_each(image_set, tmp_path: Path, store: ObjectStore) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import botocore.session
 import pytest
 from function_models import evaluate, job, light
-from object_store import BUCKET, ObjectStore, running
+from object_store import BUCKET, ObjectStore
 from stored_rows import stored
 from test_changed_sets import interrupted, ppm, tar_set
 
@@ -21,14 +21,6 @@ from rate.data.storage import remote_cache
 from rate.errors import RateError
 
 SIGNED = re.compile(r"Signature|Credential=|AWSAccessKeyId|X-Amz")
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
-    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote_cache, "_known", {})
-    with running(monkeypatch) as store:
-        yield store
 
 
 @cache

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from function_models import evaluate, job, light
-from object_store import ObjectStore, running
+from object_store import ObjectStore
 from stored_rows import stored
 
 from rate.backends.fake import FakeSpec
-from rate.data.storage import remote_cache
 from rate.engine.evaluate import Progress
 from rate.errors import RunError, StorageError
 from rate.report.heads import load_heads
@@ -22,14 +20,6 @@ from rate.runs.status import read_status
 from rate.runs.summary import load_summary
 
 URL = "s3://pictures/runs/one"
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
-    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote_cache, "_known", {})
-    with running(monkeypatch) as store:
-        yield store
 
 
 def another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:

@@ -21,7 +21,7 @@ COLUMN = {"class": "label", "group": "group"}
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CheckedValue:
     """A measured metric. For a drop, value and interval are those of candidate - baseline."""
 
     n: int  # samples of the slice or of the head; for a drop, those of both heads
@@ -46,7 +46,7 @@ class Reading:
         )
 
 
-Named = Iterator[tuple[str | None, Reading]]
+Named = Iterator[tuple[str | None, CheckedValue]]
 
 
 def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
@@ -59,7 +59,7 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
     """
     before = pair if check.is_drop else None
     if check.metric in MEANS and candidate.run.rule.verdict != "swap":
-        yield None, Reading(candidate.slice.rows, 0, undefined=_BY_MAPS.format(check.metric, candidate.name))
+        yield None, CheckedValue(candidate.slice.rows, 0, undefined=_BY_MAPS.format(check.metric, candidate.name))
     elif check.metric == "images_per_s":
         yield None, _throughput(candidate, before.first if before else None)
     elif before is None:
@@ -73,7 +73,7 @@ def readings(check: Check, candidate: HeadRun, pair: Pair | None) -> Named:
             yield name, _drop(difference, joint.paired, joint.units)
 
 
-def measured(reading: Reading) -> str:
+def measured(reading: CheckedValue) -> str:
     """Format value, interval and fraction, as far as they exist."""
     said = "" if reading.value is None else number(reading.value)
     if interval := interval_text(reading):
@@ -85,7 +85,7 @@ def measured(reading: Reading) -> str:
     return said
 
 
-def interval_text(reading: Reading) -> str:
+def interval_text(reading: CheckedValue) -> str:
     """Format both ends of the interval, or an empty text without one."""
     if reading.low is None or reading.high is None:
         return ""
@@ -107,18 +107,18 @@ def _slices(head: HeadRun, by: str | None) -> Iterator[tuple[str | None, Slice]]
     return iter([(None, head.slice)]) if by is None else head.sums.slices(COLUMN[by])
 
 
-def _read(check: Check, own: Slice) -> Reading:
+def _read(check: Check, own: Slice) -> CheckedValue:
     n = own.rows
     if check.metric == "forwards":
         used = own.predictions
-        return Reading(n, used, value=own.forwards / used if used else None)
+        return CheckedValue(n, used, value=own.forwards / used if used else None)
     if check.metric in MEANS:
         mean = own.mean(check.metric)
-        return Reading(n, mean.samples, value=mean.value, low=mean.low, high=mean.high, units=Units(mean.clusters))
+        return CheckedValue(n, mean.samples, value=mean.value, low=mean.low, high=mean.high, units=Units(mean.clusters))
     ratio = own.share(check.metric) if check.metric in COUNTED else own.ratio(check.metric)
     if check.is_count:
-        return Reading(n, n, ratio.numerator, float(ratio.numerator))
-    return Reading(
+        return CheckedValue(n, n, ratio.numerator, float(ratio.numerator))
+    return CheckedValue(
         n=n,
         denominator=ratio.denominator,
         numerator=ratio.numerator,
@@ -130,9 +130,9 @@ def _read(check: Check, own: Slice) -> Reading:
     )
 
 
-def _drop(difference: Difference, n: int, units: Units) -> Reading:
+def _drop(difference: Difference, n: int, units: Units) -> CheckedValue:
     second, first = difference.second, difference.first
-    return Reading(
+    return CheckedValue(
         n=n,
         denominator=_denominator(second),
         numerator=None if isinstance(second, SampleMean) else second.numerator,
@@ -150,7 +150,7 @@ def _denominator(share: Ratio | SampleMean) -> int:
     return share.samples if isinstance(share, SampleMean) else share.denominator
 
 
-def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:
+def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> CheckedValue:
     """Return the throughput of the whole run; a run without times has none."""
     n = candidate.slice.rows
     paces: list[float] = []
@@ -158,8 +158,8 @@ def _throughput(candidate: HeadRun, baseline: HeadRun | None) -> Reading:
         if head is None:
             continue
         if (pace := head.whole.throughput.images_per_s) is None:
-            return Reading(n, n, missing=f"{head.folder} recorded no time, so it has no images per second")
+            return CheckedValue(n, n, missing=f"{head.folder} recorded no time, so it has no images per second")
         paces.append(pace)
     if baseline is None:
-        return Reading(n, n, value=paces[0])
-    return Reading(n, n, value=paces[0] - paces[1], candidate=paces[0], baseline=paces[1])
+        return CheckedValue(n, n, value=paces[0])
+    return CheckedValue(n, n, value=paces[0] - paces[1], candidate=paces[0], baseline=paces[1])

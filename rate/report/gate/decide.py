@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
 from rate.records import record
 from rate.report.compare.compare import Pair, pair
-from rate.report.gate.checked_values import Reading, measured, number, printable, readings
+from rate.report.gate.checked_values import CheckedValue, measured, number, printable, readings
 from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
 from rate.report.gate.policy import MEANS, Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
@@ -39,7 +39,7 @@ class Result:
     check: Check
     slice: str | None  # name of the class or group
     state: str  # one of `STATES`
-    reading: Reading
+    reading: CheckedValue
     limit: float | None  # limit of the value; for a relative drop in the metric's own unit
     why: str
     needed: int | None = None  # approximate denominator that would decide; None = not known
@@ -194,11 +194,11 @@ def _results(check: Check, candidate: HeadRun, against: Pair | None) -> Iterator
     results = [judge(check, name, reading) for name, reading in readings(check, candidate, against)]
     yield from results
     if not results:
-        nothing = Reading(candidate.slice.rows, 0)
+        nothing = CheckedValue(candidate.slice.rows, 0)
         yield Result(check, None, "inconclusive", nothing, None, f"there is no slice: no sample has a {check.slice}")
 
 
-def judge(check: Check, name: str | None, reading: Reading) -> Result:
+def judge(check: Check, name: str | None, reading: CheckedValue) -> Result:
     """Compare one reading with one bound."""
     if reading.missing is not None:
         return Result(check, name, "error", reading, None, reading.missing)
@@ -215,7 +215,7 @@ def judge(check: Check, name: str | None, reading: Reading) -> Result:
     return _compare(check, name, reading, limit, (ends[0], ends[1]))
 
 
-def _why_undecided(check: Check, reading: Reading, of: str) -> str:
+def _why_undecided(check: Check, reading: CheckedValue, of: str) -> str:
     if reading.undefined is not None:
         return reading.undefined
     if not reading.support:
@@ -225,7 +225,7 @@ def _why_undecided(check: Check, reading: Reading, of: str) -> str:
     return f"the baseline is {number(reading.baseline or 0.0)}, and a share of it is no limit; use max_drop"
 
 
-def _compare(check: Check, name: str | None, reading: Reading, limit: float, ends: tuple[float, float]) -> Result:
+def _compare(check: Check, name: str | None, reading: CheckedValue, limit: float, ends: tuple[float, float]) -> Result:
     """Apply the rule: both ends keep the limit, both violate it, or neither."""
     most = check.bound == "max"
     slack = _ROUNDING if check.is_drop else 0.0
@@ -245,7 +245,7 @@ def _compare(check: Check, name: str | None, reading: Reading, limit: float, end
     return Result(check, name, "inconclusive", reading, limit, f"{what} holds {number(limit)}{cure}", needed)
 
 
-def _limit(check: Check, reading: Reading) -> float | None:
+def _limit(check: Check, reading: CheckedValue) -> float | None:
     """Compute the limit of the value; a drop is a negative difference, a relative one a share of the baseline.
 
     A negative baseline, which a gap may have, has no share.
@@ -258,7 +258,7 @@ def _limit(check: Check, reading: Reading) -> float | None:
     return None if negative else 0.0 - check.threshold * (reading.baseline or 0.0)
 
 
-def _needed(check: Check, reading: Reading, limit: float) -> int | None:
+def _needed(check: Check, reading: CheckedValue, limit: float) -> int | None:
     """Estimate the denominator that would decide if the value stayed the same.
 
     The interval of a share excludes t exactly if |value - t| > z sqrt(t (1 - t) d / m), with its quantile z and the

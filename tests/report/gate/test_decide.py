@@ -22,7 +22,7 @@ from rate.config import Measurement
 from rate.errors import RunError, UsageError
 from rate.records import plain, schema_of, written
 from rate.report.compare.compare import pair
-from rate.report.gate.checked_values import Reading, number
+from rate.report.gate.checked_values import CheckedValue, number
 from rate.report.gate.decide import Decision, Result, decide, judge
 from rate.report.gate.document import GateDocument
 from rate.report.gate.junit import junit
@@ -401,9 +401,9 @@ def test_without_an_interval_a_check_that_asks_for_one_does_not_pass(metric: str
     """Each interval in turn is taken away from what was measured."""
     [check] = read_policy([{"metric": metric} | bound]).checks
     for reading in (
-        Reading(100, 100, 90, 0.9),
-        Reading(100, 100, 90, 0.9, low=0.8),
-        Reading(100, 100, 90, 0.9, high=1),
+        CheckedValue(100, 100, 90, 0.9),
+        CheckedValue(100, 100, 90, 0.9, low=0.8),
+        CheckedValue(100, 100, 90, 0.9, high=1),
     ):
         full = replace(reading, candidate=0.9, baseline=0.9, baseline_denominator=100) if check.is_drop else reading
         assert judge(check, None, full).state == "inconclusive"
@@ -434,7 +434,7 @@ def made(*outcomes: tuple[str, str]) -> Decision:
         for k, (_, severity) in enumerate(outcomes)
     ]
     results = tuple(
-        Result(check, None, state, Reading(110, 85, 65, 0.7), 0.5, "so it is")
+        Result(check, None, state, CheckedValue(110, 85, 65, 0.7), 0.5, "so it is")
         for check, (state, _) in zip(checks, outcomes, strict=True)
     )
     return replace(template, policy=replace(template.policy, checks=tuple(checks)), results=results)

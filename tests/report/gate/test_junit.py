@@ -12,7 +12,7 @@ from gate_runs import decided, head_run, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.report.gate.checked_values import Reading
+from rate.report.gate.checked_values import CheckedValue
 from rate.report.gate.decide import Decision, Result
 from rate.report.gate.junit import junit
 from rate.report.gate.policy import read_policy
@@ -38,7 +38,7 @@ def made(outcomes: list[tuple[str, bool]], undecided: str | None = None) -> Deci
     ]
     policy = read_policy(tables or [PASSING])
     results = tuple(
-        Result(check, None, state, Reading(9, 8, 7, 0.875, 0.5, 0.9), 0.5, "so it is")
+        Result(check, None, state, CheckedValue(9, 8, 7, 0.875, 0.5, 0.9), 0.5, "so it is")
         for check, (state, _) in zip(policy.checks, outcomes, strict=False)
     )
     return replace(decided(PASSING, HEAD), policy=policy, results=results, undecided=undecided)
