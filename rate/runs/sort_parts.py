@@ -71,10 +71,11 @@ def _parts(folder: Path, key: str, table: pa.Table, count: int) -> Iterable[List
 
 
 def _check_once(ordered: pa.Table, rank: UInt64) -> None:
-    seen: set[tuple[str, str]] = set()
-    heads = len(ordered["head"].unique())
-    if len(rank) == heads * len(np.unique(rank)):
+    head = ordered["head"].combine_chunks().dictionary_encode()
+    pairs = np.unique(rank, return_inverse=True)[1] * len(head.dictionary) + head.indices.to_numpy()
+    if len(np.unique(pairs)) == len(pairs):
         return
+    seen: set[tuple[str, str]] = set()
     for key in zip(ordered["id"].to_pylist(), ordered["head"].to_pylist(), strict=True):
         if key in seen:
             raise StoredTwiceError(key[0])
