@@ -133,16 +133,16 @@ class _Remote:
             there = self._objects()
             log = sorted(name for name in there if name.startswith("log/"))
             entries = [json.loads(self._get(name)) for name in log]
+            lines = _listed(entries)
+            parts = [json.loads(line)["name"] for line in lines]
         except FileNotFoundError:
             raise
-        except (OSError, ValueError) as error:
-            raise RunError(f"the run {self.url} cannot be fetched: {error}") from error
-        lines: list[str] = []
-        for entry in entries:
-            lines = [*([] if entry["replaces"] else lines), *entry["lines"]]
-        parts = [json.loads(line)["name"] for line in lines]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"the run {self.url} cannot be fetched: {type(error).__name__}: {error}") from error
         wanted = {f"samples/{name}" for name in parts} | (there.keys() & {f"maps/{name}" for name in parts})
         wanted |= {name for name in there if not name.startswith(("log/", "samples/", "maps/part-"))} - {"run.json"}
+        if outside := next((name for name in sorted(wanted) if not _is_inside(name)), None):
+            raise RunError(f"the run {self.url} names {outside!r}, which is no file of a run")
         files = {name: folder / name for name in wanted}
         for name, path in files.items():
             if not name.startswith("samples/") or not path.exists() or path.stat().st_size != there.get(name):
@@ -289,11 +289,25 @@ class _Remote:
             ) from error
 
 
+def _listed(entries: list[Json]) -> list[str]:
+    """Return the lines of the list of parts after all entries of the log."""
+    lines: list[str] = []
+    for entry in entries:
+        lines = [*([] if entry["replaces"] else lines), *entry["lines"]]
+    return lines
+
+
 def _files(folder: Path) -> dict[str, Path]:
     """Return the files of a copy by their names in the storage."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in paths if not is_temporary(path.name)}
     return {name: path for name, path in named.items() if name != "lock"}
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a name of the storage, which may be anything, is that of a file in the folder of a copy."""
+    parts = name.split("/")
+    return len(parts) <= 2 and not {"", ".", ".."} & {*parts} and "\\" not in name and "\0" not in name
 
 
 def _stamp(path: Path) -> list[int]:

@@ -149,3 +149,25 @@ def test_shards_are_merged_there(image_set, tmp_path: Path, store: ObjectStore) 
         assert merge.merge(runs, folder).status == "complete"
     evaluate(job(manifest), FakeSpec(light), tmp_path / "run")
     assert stored(local_run(URL)) == stored(tmp_path / "run")
+
+
+@pytest.mark.parametrize("key", ["../../outside.json", "maps/../../outside.json", "a/b/outside.json"])
+def test_a_run_that_names_files_outside_of_its_folder_is_not_fetched(image_set, store: ObjectStore, key: str) -> None:
+    written(job(image_set(6)))
+    store.put(f"runs/one/{key}", b"{}")
+    with pytest.raises(RunError, match=r"outside\.json', which is no file of a run"):
+        local_run(URL)
+
+
+@pytest.mark.parametrize("entry", [b"[]", b"{}", b'{"replaces": true, "lines": ["{}"], "run": null}'])
+def test_a_log_that_is_no_log_is_refused(store: ObjectStore, entry: bytes) -> None:
+    store.put("runs/one/log/000000001.json", entry)
+    with pytest.raises(RunError, match="cannot be fetched"):
+        local_run(URL)
+
+
+def test_a_log_that_names_a_part_elsewhere_is_refused(store: ObjectStore) -> None:
+    line = b'{\\"name\\": \\"../../outside\\"}'
+    store.put("runs/one/log/000000001.json", b'{"replaces": true, "lines": ["' + line + b'"], "run": null}')
+    with pytest.raises(RunError, match="is no file of a run"):
+        local_run(URL)

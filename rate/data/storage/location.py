@@ -181,7 +181,9 @@ class RemoteFolder(Folder):
         self._root = f"{manifest.partition('?')[0].rpartition('/')[0]}/"
 
     def find(self, written: str) -> tuple[str, Stamp | None]:
-        """Return the URL of a location; see `Folder.find`."""
+        """Return the URL of a location; see `Folder.find`. A remote manifest names no file of this machine."""
+        if _LOCAL_FILE.fullmatch(written):
+            raise ValueError("is a file of this machine, which a remote manifest may not name; copy the manifest here")
         if "://" in written:
             return super().find(written)
         if _ABSOLUTE.match(written):

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from rate.data.storage.location import Folder, read_bytes
+from rate.data.storage.location import Folder, RemoteFolder, read_bytes
 from rate.errors import SampleError, SetChanged
 
 
@@ -157,6 +157,12 @@ def test_the_folder_itself_may_be_a_link(folder):
 def test_a_relative_folder_is_taken_from_where_we_are(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert Folder(Path()).locate("images/a.jpg") == str(folder / "images" / "a.jpg")
+
+
+@pytest.mark.parametrize("written", ["file:///etc/passwd", "FILE:///etc/passwd", "/etc/passwd", "../a.png"])
+def test_a_remote_manifest_names_no_file_of_this_machine(written):
+    with pytest.raises(ValueError, match=r"which a remote manifest may not name|absolute path|leaves"):
+        RemoteFolder("s3://bucket/set/manifest.csv").find(written)
 
 
 def test_urls_are_read_and_stay_as_written(folder):
