@@ -4,12 +4,16 @@ BIN := .venv/bin
 
 .PHONY: demo test lint bench clean
 
-.venv/.ready: pyproject.toml
+.venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train]'
+	touch $@
+
+.venv/.ready: .venv/.demo
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
 	touch $@
 
-demo: .venv/.ready
+demo: .venv/.demo
 	rm -rf build/demo
 	$(BIN)/rate demo --out build/demo
 

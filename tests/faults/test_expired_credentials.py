@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -77,7 +78,8 @@ def test_credentials_that_are_renewed_in_time_are_found(
 
     renewal = threading.Thread(target=renew, daemon=True)
     renewal.start()
-    assert read_bytes(url) == b"bytes"
+    with caplog.at_level(logging.WARNING, logger="rate"):
+        assert read_bytes(url) == b"bytes"
     renewal.join()
     assert "the storage refuses the credentials (ExpiredToken); others are looked for, for 20 s" in caplog.text
 

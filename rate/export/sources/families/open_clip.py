@@ -137,6 +137,13 @@ def load(reference: Reference) -> DualEncoder:
     return DualEncoder(model.eval().float(), tokenizer, config, geometry_of(model, reference.name), notices)
 
 
+class _Silent(logging.Filter):
+    """Drops what is logged on a logger itself below an error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+
 def create(config: Json, what: str) -> tuple[Any, Any]:
     """Make the model with reproducible random weights and the tokenizer, through open_clip's own folder format.
 
@@ -144,20 +151,21 @@ def create(config: Json, what: str) -> tuple[Any, Any]:
         UsageError: this open_clip cannot make the architecture; ``what`` names the model.
     """
     open_clip = need("open_clip", "train")
-    # open_clip logs every step on the root logger; failures arrive as exceptions.
-    logger, level = logging.getLogger(), logging.getLogger().level
+    # open_clip logs every step on the root logger; failures arrive as exceptions. The level of that logger stays:
+    # it is also the level of all other loggers and threads.
+    logger, silent = logging.getLogger(), _Silent()
     with tempfile.TemporaryDirectory(prefix="rate-") as folder, torch.random.fork_rng(devices=[]):
         described = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
         (Path(folder) / CONFIG).write_text(json.dumps(described), encoding="utf-8")
         torch.manual_seed(0)
-        logger.setLevel(logging.ERROR)
+        logger.addFilter(silent)
         try:
             model = open_clip.create_model(f"{LOCAL}:{folder}", load_weights=False)
             return model.eval(), open_clip.get_tokenizer(f"{LOCAL}:{folder}")
         except Exception as error:  # a model's constructor raises arbitrary exceptions for a config of another model
             raise UsageError(f"open_clip cannot make {what} ({type(error).__name__}: {error})") from error
         finally:
-            logger.setLevel(level)
+            logger.removeFilter(silent)
 
 
 def geometry_of(model: Any, name: str) -> Geometry:
