@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks import record
 from rate.records import plain
-from rate.runs.summary import HeadSummary, load_summary, ratio_json
+from rate.runs.summary.summarise import HeadSummary, load_summary, ratio_json
 
 PROMPTS = {"airplanes": "airplane", "Faces": "face", "Motorbikes": "motorbike"}
 """What a class is called in a prompt, where that is not its label."""

@@ -34,7 +34,7 @@ from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 from rate.kernels.score import SCORES
 from rate.report.heads import HeadRun, load_heads
-from rate.runs.slice_sums import states
+from rate.runs.summary.slice_sums import states
 from rate.statistics.metrics import STATES, quadrant_codes, sample_ratio
 from rate.statistics.paired import difference, joint
 from rate.types import Codes

@@ -35,7 +35,7 @@ from rate.runs.parts import PART_ROWS
 from rate.runs.rows import SCHEMA, SKETCH, RunStats
 from rate.runs.run_document import RunDocument, write_run
 from rate.runs.sort_parts import SORTED_ROWS, write_in_order
-from rate.runs.summary import summarize, write_summary
+from rate.runs.summary.summarise import summarize, write_summary
 from rate.version import NUMERICS
 
 CLASSES, GROUPS, FAILED, UNDEFINED = 1000, 4, 0.002, 0.02

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
-    from rate.runs.summary import Summary
+    from rate.runs.summary.summarise import Summary
     from rate.studies.explanation import Explanation
     from rate.types import Box
 
@@ -174,7 +174,7 @@ def load_run(path: str | Path) -> Summary:
         RunError: ``path`` is not a run folder, or a part of it is damaged.
     """
     from rate.runs.remote import local_run
-    from rate.runs.summary import load_summary
+    from rate.runs.summary.summarise import load_summary
 
     return load_summary(local_run(path))
 

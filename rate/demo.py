@@ -29,7 +29,7 @@ from rate.finetune.recipe import Watch
 from rate.outputs import require_new_folder
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
-from rate.runs.summary import HeadSummary, Summary
+from rate.runs.summary.summarise import HeadSummary, Summary
 from rate.studies.one_image import Question, explain
 
 SIZE = 64

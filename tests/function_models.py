@@ -28,7 +28,7 @@ from rate.engine.verdicts.prediction import Head
 from rate.execution import Execution
 from rate.kernels.separable import Perturbation, rise
 from rate.reading import USUAL, Reading
-from rate.runs.summary import Summary
+from rate.runs.summary.summarise import Summary
 from rate.types import Float32
 
 SIZE = 32

@@ -13,12 +13,12 @@ from rate.records import record
 from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun
-from rate.runs.head_sums import read_sums
 from rate.runs.order import in_order
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
-from rate.runs.summary import Summary
-from rate.runs.summary_document import Throughput
+from rate.runs.summary.document import Throughput
+from rate.runs.summary.head_sums import read_sums
+from rate.runs.summary.summarise import Summary
 from rate.types import Json
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.engine.evaluate import Progress
     from rate.engine.job import Job
-    from rate.runs.summary import Summary
+    from rate.runs.summary.summarise import Summary
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
 

@@ -13,7 +13,7 @@ from rate.outputs import require_output, write_output
 
 if TYPE_CHECKING:
     from rate.report.gate.decide import Decision
-    from rate.runs.summary import Summary
+    from rate.runs.summary.summarise import Summary
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
 

@@ -22,7 +22,7 @@ from rate.runs.parts import PART_ROWS
 from rate.runs.rows import Records
 from rate.runs.sort_parts import SORTED_ROWS
 from rate.runs.store import RunStore
-from rate.runs.summary import Summary, summarize, write_summary
+from rate.runs.summary.summarise import Summary, summarize, write_summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.errors import RunError, UsageError
-from rate.runs.head_sums import HeadSums
 from rate.runs.parts import iter_in_order
 from rate.runs.remote import local_run
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument, read_run
-from rate.runs.slice_sums import Slice
-from rate.runs.summary import HeadSummary, Summary, load_summary, summary_of, sums_of
+from rate.runs.summary.head_sums import HeadSums
+from rate.runs.summary.slice_sums import Slice
+from rate.runs.summary.summarise import HeadSummary, Summary, load_summary, summary_of, sums_of
 
 VALUES = [field.name for field in SCHEMA if not pa.types.is_binary(field.type)]
 """The columns of a row without its sketches, which are three quarters of it."""

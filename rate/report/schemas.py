@@ -19,7 +19,7 @@ from rate.runs.part_list import ListedPart
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.status import Status
-from rate.runs.summary_document import SummaryDocument
+from rate.runs.summary.document import SummaryDocument
 from rate.studies.corruption_grid import GridDocument
 from rate.studies.dry_run import Estimate
 from rate.studies.explanation import ExplanationDocument

@@ -16,7 +16,7 @@ from rate.runs.part_list import ListedPart, PartLog, read_list
 from rate.runs.parts import ids_of, iter_parts, write_table
 from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
 from rate.runs.sort_parts import SORTED_ROWS, StoredTwiceError, write_in_order
-from rate.runs.summary import Summary, load_summary, summarize, write_summary
+from rate.runs.summary.summarise import Summary, load_summary, summarize, write_summary
 
 STUDIES = ("faithfulness.json", "precision.json")
 """Files beside a run that cannot be merged, because they were measured on some samples of one shard."""

@@ -30,8 +30,8 @@ from rate.records import Count, Document, Record, RunStatus, Share, plain, read,
 from rate.runs.folder import part_files
 from rate.runs.part_list import read_list
 from rate.runs.run_document import RunDocument, read_run
-from rate.runs.summary import load_summary
-from rate.runs.summary_document import HeadRecord, MetricRecord, SummaryDocument
+from rate.runs.summary.document import HeadRecord, MetricRecord, SummaryDocument
+from rate.runs.summary.summarise import load_summary
 from rate.statistics.metrics import RatioRecord
 from rate.types import Json
 

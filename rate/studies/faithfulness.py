@@ -33,8 +33,8 @@ from rate.kernels.faithfulness import STEPS, area_under_curve, kept_pixels, pixe
 from rate.kernels.score import softmax
 from rate.kernels.separable import rise
 from rate.records import Count, Document, Record, record, write
-from rate.runs.summary import ratio_json
-from rate.runs.summary_document import BesideUniform
+from rate.runs.summary.document import BesideUniform
+from rate.runs.summary.summarise import ratio_json
 from rate.statistics.intervals import Z95
 from rate.statistics.metrics import Ratio, rank_correlation
 from rate.types import INSIDE, Float64, Int64, Picture, Sample

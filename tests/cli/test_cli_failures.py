@@ -12,7 +12,7 @@ from gate_runs import states, write_run
 from rate.cli.main import run
 from rate.records import written
 from rate.report.schemas import all_schemas
-from rate.runs.summary import load_summary
+from rate.runs.summary.summarise import load_summary
 
 POLICY = '[[check]]\nmetric = "errors"\nmax = 0.9\nuse = "value"\n'
 

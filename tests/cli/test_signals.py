@@ -48,12 +48,12 @@ CRASH = """
 import os, sys
 from rate.__main__ import main
 import rate.cli.runs
-import rate.runs.summary
+import rate.runs.summary.summarise
 def fails(folder):
     if os.environ.get("NOWHERE"):
         os.rmdir(os.getcwd())
     raise ZeroDivisionError("a defect")
-rate.runs.summary.load_summary = fails
+rate.runs.summary.summarise.load_summary = fails
 sys.argv = ["rate", "show", "/"]
 main()
 """

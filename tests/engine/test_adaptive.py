@@ -11,7 +11,7 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.errors import TooManyErrors
-from rate.runs.summary import load_summary
+from rate.runs.summary.summarise import load_summary
 from rate.types import Float32
 from tests.engine.test_evaluate import assert_same_rows, rows_of
 

@@ -25,7 +25,7 @@ from rate.records import written
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.runs.store import RunStore
-from rate.runs.summary import Summary, load_summary
+from rate.runs.summary.summarise import Summary, load_summary
 from rate.types import Float32
 
 

@@ -20,7 +20,7 @@ from rate.report.heads import HeadRun, load_head
 from rate.report.schemas import all_schemas
 from rate.runs.merge import merge
 from rate.runs.status import read_status
-from rate.runs.summary import HeadSummary, load_summary
+from rate.runs.summary.summarise import HeadSummary, load_summary
 from rate.statistics.means import LEAST, SWAP_METRICS, mean_of
 from rate.statistics.paired import mean_difference
 from rate.statistics.validity import SWEEP_TAUS

@@ -24,7 +24,7 @@ from rate.runs.parts import KEY, read_rows, read_table, write_table
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import read_run
 from rate.runs.status import read_status
-from rate.runs.summary import load_summary
+from rate.runs.summary.summarise import load_summary
 
 COUNT = 8
 evaluate = partial(evaluate_in_parts, part_rows=4, sorted_rows=4)

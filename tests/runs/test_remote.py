@@ -17,7 +17,7 @@ from rate.runs import merge
 from rate.runs.remote import local_run, run_for_writing
 from rate.runs.run_document import read_run
 from rate.runs.status import read_status
-from rate.runs.summary import load_summary
+from rate.runs.summary.summarise import load_summary
 
 URL = "s3://pictures/runs/one"
 

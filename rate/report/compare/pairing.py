@@ -14,7 +14,7 @@ from rate.errors import RunError
 from rate.report.compare.document import StateChange
 from rate.report.heads import HeadRun
 from rate.runs.order import ranks
-from rate.runs.slice_sums import Buckets, clusters_of, column_values, grown, states
+from rate.runs.summary.slice_sums import Buckets, clusters_of, column_values, grown, states
 from rate.statistics.intervals import Units
 from rate.statistics.means import LEAST, SWAP_METRICS, swap_values, units
 from rate.statistics.metrics import STATES

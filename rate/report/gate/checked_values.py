@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rate.report.compare.compare import Pair
 from rate.report.gate.policy import COUNTED, MEANS, Check
 from rate.report.heads import HeadRun
-from rate.runs.slice_sums import Slice
+from rate.runs.summary.slice_sums import Slice
 from rate.statistics.intervals import Spread, Units
 from rate.statistics.means import SampleMean
 from rate.statistics.metrics import Ratio

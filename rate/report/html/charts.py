@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rate.report.heads import HeadRun
-from rate.runs.slice_sums import column_values, holds
+from rate.runs.summary.slice_sums import column_values, holds
 from rate.statistics.metrics import QUADRANTS, quadrant_codes
 from rate.types import Float64
 

@@ -29,7 +29,7 @@ from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_
 from rate.report.html.shift import Shift, shift_of
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
 from rate.report.tables.numbers import number
-from rate.runs.summary import HeadSummary
+from rate.runs.summary.summarise import HeadSummary
 from rate.version import __version__
 
 MAX_SAMPLES = 200

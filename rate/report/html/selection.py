@@ -17,8 +17,8 @@ from rate.report.heads import VALUES, HeadRun
 from rate.runs.maps import read_maps
 from rate.runs.part_list import read_list
 from rate.runs.rows import SKETCH
-from rate.runs.shuffled import SKETCHES
-from rate.runs.slice_sums import states
+from rate.runs.summary.shuffled import SKETCHES
+from rate.runs.summary.slice_sums import states
 from rate.statistics.metrics import QUADRANTS, STATES, UNDEFINED, quadrant_of
 from rate.types import Bool, Float64, Json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rate.methods import METHODS
 from rate.runs.run_document import Rule
-from rate.runs.summary import HeadSummary, Metric
+from rate.runs.summary.summarise import HeadSummary, Metric
 from rate.statistics.means import SampleMean, SwapMeans
 
 REASONS = {

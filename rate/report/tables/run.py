@@ -10,8 +10,8 @@ from rich.text import Text
 from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
 from rate.runs.run_document import Rule
-from rate.runs.summary import HeadSummary, Metric, Summary
-from rate.runs.summary_document import BesideUniform
+from rate.runs.summary.document import BesideUniform
+from rate.runs.summary.summarise import HeadSummary, Metric, Summary
 from rate.statistics.intervals import Units
 from rate.statistics.means import MEAN_TITLES, SWAP_METRICS, SampleMean
 from rate.statistics.metrics import Ratio

@@ -22,7 +22,7 @@ from rate.kernels.score import score
 from rate.kernels.swap import shapley_values
 from rate.runs.merge import merge
 from rate.runs.store import read_run
-from rate.runs.summary import load_summary
+from rate.runs.summary.summarise import load_summary
 from rate.types import Float32, Prepared
 from tests.engine.test_evaluate import assert_same_rows, rows_of
 

@@ -14,7 +14,7 @@ from rate.report.heads import load_heads
 from rate.report.html.charts import HEIGHT, curves
 from rate.report.html.page import write_report
 from rate.report.html.shift import shift_of
-from rate.runs.summary_document import MetricRecord
+from rate.runs.summary.document import MetricRecord
 from rate.statistics.metrics import RatioRecord
 from rate.studies.corruption_grid import CellHead, CellRecord, GridDocument, HeadMeans, MeanOf, MeanRecord
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from run_rows import MEASUREMENT, row, run_json, write_parts
 
 from rate.report.tables.run import summary_table
-from rate.runs.summary import load_summary
+from rate.runs.summary.summarise import load_summary
 
 STATES = ["rr"] * 60 + ["rw"] * 20 + ["wr"] * 15 + ["ww"] * 5 + ["undefined_right"] * 10
 

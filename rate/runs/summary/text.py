@@ -10,7 +10,7 @@ from rate.statistics.means import MEAN_TITLES, SampleMean
 from rate.statistics.metrics import Ratio
 
 if TYPE_CHECKING:
-    from rate.runs.summary import HeadSummary, Summary
+    from rate.runs.summary.summarise import HeadSummary, Summary
 
 
 class SummaryLine(NamedTuple):

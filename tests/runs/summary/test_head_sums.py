@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from run_rows import MEASUREMENT, SWAP
 
 from rate.records import record
-from rate.runs.head_sums import SHOWN_FAILURES, SUMMED, read_sums
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import Rule
-from rate.runs.slice_sums import clusters_of, states
+from rate.runs.summary.head_sums import SHOWN_FAILURES, SUMMED, read_sums
+from rate.runs.summary.slice_sums import clusters_of, states
 from rate.statistics.metrics import METRICS, STATES, Counts, sample_ratio
 
 RULE, SWAP_RULE = (record(Rule, measurement.rule()) for measurement in (MEASUREMENT, SWAP))

@@ -12,13 +12,10 @@ import pyarrow.compute as pc
 from rate.errors import UsageError
 from rate.records import record, write
 from rate.runs.failures import Failure
-from rate.runs.head_sums import SUMMED, HeadSums, read_sums
 from rate.runs.parts import iter_parts, read_rows
 from rate.runs.rows import RunStats
 from rate.runs.run_document import Rule, RunDocument, read_run
-from rate.runs.shuffled import take_sketches
-from rate.runs.slice_sums import Slice
-from rate.runs.summary_document import (
+from rate.runs.summary.document import (
     Also,
     BesideUniform,
     GroupRecord,
@@ -29,7 +26,10 @@ from rate.runs.summary_document import (
     SweepPoint,
     Throughput,
 )
-from rate.runs.summary_text import as_html, as_text
+from rate.runs.summary.head_sums import SUMMED, HeadSums, read_sums
+from rate.runs.summary.shuffled import take_sketches
+from rate.runs.summary.slice_sums import Slice
+from rate.runs.summary.text import as_html, as_text
 from rate.statistics.means import SwapMeans
 from rate.statistics.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio
 from rate.statistics.noise import NoiseFree

@@ -9,7 +9,7 @@ import pytest
 from run_rows import row, run_json, write_parts
 
 from rate.records import plain
-from rate.runs.summary import HeadSummary, load_summary
+from rate.runs.summary.summarise import HeadSummary, load_summary
 from rate.statistics.intervals import MIN_CLUSTERS, score_interval
 from rate.statistics.metrics import Counts
 

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from rate.runs.failures import FailureCounts
 from rate.runs.order import ranks
 from rate.runs.run_document import Rule
-from rate.runs.shuffled import SHUFFLED_SAMPLES, Ring
-from rate.runs.slice_sums import OF_SLICES, Batch, Numbers, Slice, SliceSums, column_values, has_clusters, holds
+from rate.runs.summary.shuffled import SHUFFLED_SAMPLES, Ring
+from rate.runs.summary.slice_sums import OF_SLICES, Batch, Numbers, Slice, SliceSums, column_values, has_clusters, holds
 from rate.statistics.metrics import QUADRANTS, STATES, Counts, membership, quadrant_codes
 from rate.statistics.noise import NoiseSums
 from rate.statistics.validity import SWEEP_TAUS, Verdicts, is_resolvable
