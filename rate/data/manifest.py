@@ -70,7 +70,9 @@ def read_manifest(path: Path, *, split: str | None = None, reading: Reading = US
 
     Raises:
         DataError: the file or a row of it is wrong (each is named), or ``split`` has no rows.
+        ConfigError: a word of ``reading`` is about other sets.
     """
+    reading.refuse_tables(path)
     samples: list[Sample] = []
     problems: list[Problem] = []
     splits: Counter[str | None] = Counter()

@@ -127,7 +127,8 @@ def _with(document: MaskDocument, **changed: object) -> MaskDocument:
 
 
 def recorded(data: str, reading: Reading) -> Reading:
-    """Return a reading that says by itself what a side file and a table of classes say now."""
+    """Return a reading that says by itself what a side file, a table of classes and a file of names say now."""
+    reading = replace(reading, label_names=reading.names)
     table = mask_table(data, reading)
     if table is None:
         return reading

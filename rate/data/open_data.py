@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rate.credentials import without_credentials
 from rate.data.blocks import Block, in_blocks, manifest_blocks
-from rate.data.formats.parquet_images import is_image_table, parquet_rows
+from rate.data.formats.picture_rows import is_picture_table, picture_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.mask_table import mask_table, with_mask_values
@@ -66,10 +66,11 @@ def _source(data: str, reading: Reading) -> Path | Iterator[ParsedRow]:
     kind = _kind(data, files)
     if kind == ".tar":
         return _some(data, tar_rows(files))
-    if kind == ".parquet" and (len(files) > 1 or is_image_table(files[0])):
-        return _some(data, parquet_rows(files))
+    if kind == ".parquet" and (len(files) > 1 or is_picture_table(files[0], reading)):
+        return _some(data, picture_rows(files, reading))
     if len(files) > 1:
         raise DataError(f"{data} names {len(files)} manifests; a manifest is one file")
+    reading.refuse_tables(data)
     if "://" not in files[0]:
         return Path(files[0])
     if reading.root:

@@ -7,14 +7,15 @@ import threading
 from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, unquote
 
 from rate.data.storage.container import container_stamp, regular_file
 from rate.data.storage.local_file import check_same
 from rate.errors import SampleError
 from rate.types import Stamp
 
-PARQUET_PLACE = re.compile(r"parquet:([0-9]{1,9})/([0-9]{1,18})/(image|mask):(.+)", re.DOTALL)
-"""Matches ROW GROUP / ROW in it / COLUMN, and the file.
+PARQUET_PLACE = re.compile(r"parquet:([0-9]{1,9})/([0-9]{1,18})/([^:/]+):(.+)", re.DOTALL)
+"""Matches ROW GROUP / ROW in it / COLUMN, quoted as in a URL, and the file.
 
 A digit after the colon distinguishes it from paths and URLs.
 """
@@ -72,17 +73,18 @@ _groups = RowGroups()
 
 def parquet_place(group: int, row: int, column: str, location: str) -> str:
     """Return the location of an image's bytes."""
-    return f"parquet:{group}/{row}/{column}:{location}"
+    return f"parquet:{group}/{row}/{quote(column, safe='')}:{location}"
 
 
-def parquet_bytes(group: int, row: int, column: str, location: str, expected: Stamp | None = None) -> bytes:
-    """Return the bytes of a `parquet_place`.
+def parquet_bytes(group: int, row: int, quoted: str, location: str, expected: Stamp | None = None) -> bytes:
+    """Return the bytes of a `parquet_place`, whose column is ``quoted``.
 
     Raises:
         SampleError: the cell is null, or its row group too large.
         SetChanged: the file is not the one with the stamp ``expected``.
         OSError, IndexError, pyarrow.ArrowException: the file is missing or broken.
     """
+    column = unquote(quoted)
     try:
         data = _groups.cell(location, group, row, column)
     finally:  # also when another file made the reading fail

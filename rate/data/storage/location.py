@@ -146,7 +146,7 @@ class Folder:
         if place := TAR_PLACE.fullmatch(located):
             return tar_place(int(place[1]), int(place[2]), self.relative(place[3]))
         if place := PARQUET_PLACE.fullmatch(located):
-            return parquet_place(int(place[1]), int(place[2]), place[3], self.relative(place[4]))
+            return parquet_place(int(place[1]), int(place[2]), unquote(place[3]), self.relative(place[4]))
         if "://" in located:
             return located
         for prefix in (*self._inside, *self._roots):

@@ -1,0 +1,131 @@
+"""Sets as `datasets` writes them give a run the rows of the same set as a CSV manifest, on boxes and on masks."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+
+import datasets
+import library_sets
+import pytest
+from function_models import evaluate, job, light
+from library_sets import NAMES, dataset, some_rows, write_csv
+
+from rate.backends.fake import FakeSpec
+from rate.data.evaluation_set import read_evaluation_set
+from rate.data.open_data import open_rows
+from rate.data.storage.location import read_bytes
+from rate.errors import DataError
+from rate.reading import USUAL, Reading
+from rate.runs.parts import read_rows
+from rate.runs.run_document import read_run
+
+
+def evaluated(data: str, out: Path, reading: Reading = USUAL) -> tuple[list[dict], list[object]]:
+    """The rows of a run, and what it says of PT and IR."""
+    summary = evaluate(job(data, reading=reading), FakeSpec(light), out)
+    rows = sorted(read_rows(out, read_run(out)).to_pylist(), key=lambda row: (row["id"], row["head"]))
+    return rows, [astuple(head) for head in summary.heads.values()]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[dict], list[object]]]:
+    folder = tmp_path_factory.mktemp("csv")
+    manifests = {kind: write_csv(some_rows(), folder / kind, kind) for kind in ("boxes", "mask")}
+    return {kind: evaluated(data, folder / f"run-{kind}") for kind, data in manifests.items()}
+
+
+TABLES = {
+    "x, y, width, height, which the set proves": ("boxes", {}, USUAL),
+    "corners": ("boxes", {"corners": True}, Reading(box_format="xyxy")),
+    "a list of objects": ("boxes", {"structs": True}, Reading(box_format="xywh")),
+    "masks": ("mask", {"masks": True}, USUAL),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_parquet_of_datasets(expected, tmp_path: Path, name: str) -> None:
+    region, form, reading = TABLES[name]
+    dataset(some_rows(), **form).to_parquet(tmp_path / "set.parquet", batch_size=5)
+    assert evaluated(str(tmp_path / "set.parquet"), tmp_path / "run", reading) == expected[region]
+
+
+def test_columns_by_other_names_and_numbers_that_a_file_names(expected, tmp_path: Path) -> None:
+    table = dataset(some_rows(), corners=True)
+    table = table.cast_column("label", datasets.Value("int64")).rename_columns({"image": "img", "label": "fine"})
+    objects = [{"box": one["bbox"], "kind": one["category"]} for one in table["objects"]]
+    kind = datasets.Features(
+        {"box": datasets.List(datasets.List(datasets.Value("float32"))), "kind": datasets.List(datasets.Value("int8"))}
+    )
+    table = table.remove_columns("objects").add_column("annotations", objects, feature=kind)
+    table.to_parquet(tmp_path / "set.parquet")
+    (tmp_path / "names.txt").write_text("\n".join(NAMES) + "\n")
+    columns = "label=fine,boxes=annotations.box,category=annotations.kind"
+    words = Reading(columns=columns, box_format="xyxy", label_names=str(tmp_path / "names.txt"))
+    assert evaluated(str(tmp_path / "set.parquet"), tmp_path / "run", words) == expected["boxes"]
+
+
+def test_a_detection_set_without_labels_has_a_sample_for_each_class_of_an_image(tmp_path: Path) -> None:
+    rows = some_rows(4)
+    dataset(rows).remove_columns("label").to_parquet(tmp_path / "set.parquet")
+    chosen = read_evaluation_set(str(tmp_path / "set.parquet"))
+    assert [(one.id, one.label, one.boxes, one.cluster, one.row) for one in chosen] == [
+        (f"{row.id}:{NAMES[kind]}", NAMES[kind], tuple(tuple(map(float, box)) for box in row.of(kind)), row.id, k)
+        for k, row in enumerate(rows, 1)
+        for kind in row.kinds
+    ]
+
+
+def test_the_split_is_in_the_name_that_datasets_gives_a_file(tmp_path: Path) -> None:
+    for split, rows in (("train", some_rows(4)[:2]), ("test", some_rows(4)[2:])):
+        dataset(rows, masks=True).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    chosen = read_evaluation_set(f"{tmp_path}/*.parquet", "train")
+    assert [one.id for one in chosen] == ["s0", "s1"]
+    assert read_bytes(next(iter(chosen)).image).startswith(b"\x89PNG")
+
+
+def refused(table: datasets.Dataset, path: Path, **words: object) -> str:
+    table.to_parquet(path)
+    with pytest.raises(DataError) as error:
+        read_evaluation_set(str(path), reading=Reading(**words))
+    return str(error.value)
+
+
+def test_boxes_that_nothing_tells_and_words_that_are_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    small = [library_sets.Row("a", some_rows(1)[0].picture, 0, ((2, 1, 9, 9),), (0,))]
+    assert "can be corners or x, y, width, height: say --box-format xyxy (corners)" in refused(dataset(small), path)
+    leave = "[30.0, 25.0, 39.0, 38.0] of row 1 leave their images as x, y, width, height: say --box-format xyxy"
+    assert leave in refused(dataset(some_rows(), corners=True), path)
+    assert leave in refused(dataset(some_rows(), corners=True), path, box_format="xywh")
+    reversed_ = "which is no x0, y0, x1, y1; --box-format xywh reads x, y, width, height"
+    assert reversed_ in refused(dataset(some_rows()), path, box_format="xyxy")
+
+
+def test_numbers_without_names_and_columns_that_could_be_meant(tmp_path: Path) -> None:
+    path, table = tmp_path / "set.parquet", dataset(some_rows(2), masks=True)
+    unnamed = table.cast_column("label", datasets.Value("int64"))
+    assert "`label` holds numbers and the schema does not name them: name them with --label-names" in refused(
+        unnamed, path
+    )
+    two = table.rename_column("label", "fine").add_column("coarse", [0, 1], feature=table.features["label"])
+    assert "fine and coarse could be the label: say which with --columns label=" in refused(two, path)
+    pictures = table.rename_columns({"image": "img", "mask": "annotation"})
+    assert "img and annotation hold pictures: say which with --columns image=" in refused(pictures, path)
+    assert "--columns image=im: there is no such column; the file has: id, img" in refused(
+        pictures, path, columns={"image": "im"}
+    )
+    segmentation = table.remove_columns("label").rename_column("mask", "label")
+    assert "`label` holds pictures and no class: say --columns label=...,mask=label" in refused(segmentation, path)
+    some_rows(1)[0].picture.save(tmp_path / "a.png")
+    by_path = datasets.Dataset.from_dict({"image": [f"{tmp_path}/a.png"], "label": ["a"], "boxes": [[[0, 0, 1, 1]]]})
+    what = "`image` names files and does not hold their bytes; embed them"
+    assert what in refused(by_path.cast_column("image", datasets.Image()), path)
+    (tmp_path / "names.txt").write_text("light\n\ndark\n")
+    assert "names.txt: line 2 is empty" in refused(unnamed, path, label_names=str(tmp_path / "names.txt"))
+
+
+def test_the_words_go_with_other_sets_than_manifests(tmp_path: Path) -> None:
+    manifest = write_csv(some_rows(2), tmp_path / "set")
+    with pytest.raises(Exception, match=r"--box-format goes with pictures in Parquet, Arrow or shards"):
+        list(open_rows(manifest, Reading(box_format="xywh")))
