@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from rate.errors import ConfigError
-from rate.methods import DEFAULT, METHODS, MethodHints, SaliencyMethod, method_named
+from rate.methods import DEFAULT, METHODS, SaliencyMethod, method_named
 from rate.option import Settings, check_range, option, separated
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ MASKS_DRAWN = 512
 """The number of masks of a map that is drawn beside swaps, if none is given."""
 
 _AUTO = ("min_masks", "max_masks", "confidence")
-_OF_METHODS = {name for method in METHODS.values() for name in method.settings}
+_BUILT_IN = METHODS.built_in.values()
+_OF_METHODS = {name for method in _BUILT_IN for name in method.settings}
 """Settings that only some saliency methods have."""
 
 _CORRUPT = ("corrupt", "corrupt_seed")
@@ -45,22 +46,24 @@ def number_or_word(text: str) -> int | str:
 
 def _rule(position: int) -> str:
     usual = METHODS[DEFAULT].rule[position]
-    others = [one for one in METHODS.values() if one.rule[position] != usual]
+    others = [one for one in _BUILT_IN if one.rule[position] != usual]
     return "".join((usual, *(f", and with {one.name} {one.rule[position]}" for one in others)))
 
 
 def _of(setting: str) -> str:
-    return ", ".join(one.name for one in METHODS.values() if setting in one.settings)
+    return ", ".join(one.name for one in _BUILT_IN if setting in one.settings)
 
 
-_KEEP = "; ".join(f"{','.join(map(str, one.keep))} ({one.name})" for one in METHODS.values() if "keep" in one.settings)
+_KEEP = "; ".join(f"{','.join(map(str, one.keep))} ({one.name})" for one in _BUILT_IN if "keep" in one.settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement(Settings):
     """The settings that decide a result. Equal measurements of equal data and weights give equal verdicts."""
 
-    saliency: str = option(None, f"Of a map; {DEFAULT}", choices=MethodHints())
+    saliency: str = option(
+        None, f"Of a map; {DEFAULT}", choices={one.name: one.hint for one in _BUILT_IN}, more=METHODS
+    )
     verdict: str = option(
         "auto",
         "What decides",
@@ -260,7 +263,7 @@ class Measurement(Settings):
             )
 
     def to_json(self) -> Json:
-        """Return the settings that matter for this saliency method, by name."""
+        """Return the settings that matter for this saliency method, by name, and the package of a plug-in's method."""
         settings = asdict(self) | {"keep": list(self.shares)}
         if self.verdict == "swap":
             unused = {*_OF_MAPS, *_RULE_OF_MAPS}
@@ -270,7 +273,9 @@ class Measurement(Settings):
             if self.with_pictures:
                 unused.discard("seed")
         unused |= {"pixel_path", *(() if self.corrupt else _CORRUPT)}  # the identity of a run holds the former
-        return {name: value for name, value in settings.items() if name not in unused}
+        plugin = METHODS.plugin(self.saliency) if self.verdict == "map" else None
+        made_by = {} if plugin is None else {"plugin": f"{plugin.package} {plugin.version}"}
+        return {name: value for name, value in settings.items() if name not in unused} | made_by
 
     @property
     def shares(self) -> tuple[float, ...]:

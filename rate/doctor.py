@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from rate.engine.choose_backend import open_backend, preferences
 from rate.errors import BackendError, MissingExtra, ParityError, UsageError
 from rate.execution import ON_CUDA, Execution
 from rate.machine import installed, processor
+from rate.plugins import Plugin
 from rate.records import Document, Record
 from rate.version import __version__
 
@@ -80,15 +81,16 @@ class Diagnosis(Document, frozen=True, tag="rate.doctor/1"):
     findings: tuple[Finding, ...]
 
 
-def diagnose(folder: Path, artifact: Path | None = None) -> Diagnosis:
+def diagnose(folder: Path, artifact: Path | None = None, plugins: Iterable[Plugin] = ()) -> Diagnosis:
     """Check versions, runtimes and the disk of ``folder``, without changes or downloads.
 
-    With an ``artifact`` the self-test of `--backend auto` runs on it.
+    With an ``artifact`` the self-test of `--backend auto` runs on it. The ``plugins`` are listed.
 
     Raises:
         ArtifactError: the artifact does not exist, or was changed.
     """
-    return Diagnosis(tuple(_findings(folder, artifact)))
+    listed = (Finding("plug-in", str(plugin), plugin.fault) for plugin in plugins)
+    return Diagnosis((*_findings(folder, artifact), *listed))
 
 
 def _findings(folder: Path, artifact: Path | None) -> Iterator[Finding]:

@@ -1,16 +1,18 @@
 """The saliency methods. A method is a file of kernels and one entry here with the facts that other modules need.
 
-The modules of a method are imported when it is used, so that the settings and `--help` stay light.
+The modules of a method are imported when it is used, so that the settings and `--help` stay light. Installed packages
+add entries, see `rate.plugins`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rate.errors import ConfigError, UsageError
+from rate.plugins import Table, of_type
 
 if TYPE_CHECKING:
     from rate.config import Measurement
@@ -82,7 +84,7 @@ def _check_tokens(measurement: Measurement) -> None:
 
 DEFAULT = "rise"
 
-METHODS: dict[str, SaliencyMethod] = {
+_BUILT_IN = {
     method.name: method
     for method in (
         SaliencyMethod(
@@ -121,20 +123,21 @@ METHODS: dict[str, SaliencyMethod] = {
         ),
     )
 }
-"""Maps names to methods, in the order of help texts."""
 
 
-class MethodHints(Mapping[str, str]):
-    """The names of the methods with their hints, as they are registered at the moment."""
+def _accept(name: str, value: object) -> SaliencyMethod:
+    """Take the method of a plug-in, whose rows are no other than those of its settings."""
+    method = of_type(SaliencyMethod, value)
+    if method.name != name:
+        raise ValueError(f"the entry point is called {name} and the method {method.name!r}")
+    known = {setting for one in _BUILT_IN.values() for setting in one.settings}
+    if unknown := sorted({*method.settings} - known):
+        raise ValueError(f"it reads the setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return method
 
-    def __getitem__(self, name: str) -> str:
-        return METHODS[name].hint
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(METHODS)
-
-    def __len__(self) -> int:
-        return len(METHODS)
+METHODS = Table("rate.methods", _BUILT_IN, _accept)
+"""Maps names to methods, in the order of help texts, which have the built-in ones."""
 
 
 def method_named(name: str) -> SaliencyMethod:

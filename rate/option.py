@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ class Option:
 
     help: str
     choices: Mapping[str, str]  # the values that it may have, each with a remark, which may be empty
+    more: Collection[str] = ()  # values that it may have, too, which the help does not show
     within: tuple[int, int | None] | None = None  # bounds of a whole number, both included
     panel: str | None = None  # where the help shows it; None: where the command shows these settings
     parse: Callable[[str], Any] | None = None  # from text; raises ValueError; None: as its type says
@@ -34,6 +35,7 @@ def option(
     help: str = "",
     *,
     choices: Mapping[str, str] | Sequence[str] = (),
+    more: Collection[str] = (),
     within: tuple[int, int | None] | None = None,
     panel: str | None = None,
     parse: Callable[[str], Any] | None = None,
@@ -41,7 +43,7 @@ def option(
 ) -> Any:
     """A field with its default, and with an option; the arguments are explained in `Option`."""
     remarks = choices if isinstance(choices, Mapping) else dict.fromkeys(choices, "")
-    return field(default=default, metadata={_KEY: Option(help, remarks, within, panel, parse, expected)})
+    return field(default=default, metadata={_KEY: Option(help, remarks, more, within, panel, parse, expected)})
 
 
 class Settings:
@@ -60,10 +62,11 @@ class Settings:
             value, shown = getattr(self, name), name.replace("_", "-")
             if value is None and "None" in str(self.__dataclass_fields__[name].type):
                 continue
-            if one.choices and value not in tuple(one.choices):
-                alike = get_close_matches(str(value), one.choices, 1)
+            if one.choices and value not in tuple(one.choices) and value not in one.more:
+                known = list(dict.fromkeys((*one.choices, *one.more)))
+                alike = get_close_matches(str(value), known, 1)
                 meant = f"; did you mean {alike[0]}?" if alike else ""
-                raise ConfigError(f"{shown} must be one of {', '.join(one.choices)}; got {value!r}{meant}")
+                raise ConfigError(f"{shown} must be one of {', '.join(known)}; got {value!r}{meant}")
             if one.within:
                 check_range(shown, value, *one.within)
 

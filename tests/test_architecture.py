@@ -18,7 +18,7 @@ PACKAGE = Path(rate.__file__).parent
 ORDER = [
     ("types", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
-    ("config", "execution", "methods", "option", "reading"),
+    ("config", "execution", "methods", "option", "plugins", "reading"),
     ("kernels", "statistics"),
     ("data",),
     ("backends",),

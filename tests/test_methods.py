@@ -28,7 +28,7 @@ def test_nobody_else_calls_a_method_by_its_name() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", METHODS.built_in.values(), ids=METHODS.built_in)
 def test_an_entry_says_what_is_measured_and_what_it_needs(method: SaliencyMethod) -> None:
     measurement = Measurement(saliency=method.name)
     described = measurement.to_json()

@@ -40,7 +40,7 @@ def test_every_public_name_is_documented(name: str) -> None:
 def test_export_is_a_function_and_a_package_whatever_is_imported_first(imports: str) -> None:
     code = (
         f"{imports}\n"
-        "print(rate.export.sources.source_string.FORMS['onnx'])\n"
+        "print(rate.export.sources.source_string.FAMILIES['onnx'].form)\n"
         "try: rate.export('nothing:here', 'out')\n"
         "except rate.RateError as error: print(error)\n"
     )

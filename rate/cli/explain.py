@@ -20,7 +20,7 @@ from rate.reading import MASKS, Reading
 if TYPE_CHECKING:
     from rate.types import Box
 
-_WITH_MASKS = " | ".join(one.name for one in METHODS.values() if one.kernel)
+_WITH_MASKS = " | ".join(one.name for one in METHODS.built_in.values() if one.kernel)
 
 
 @with_settings

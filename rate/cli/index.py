@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rate.cli.console import notice, say
-from rate.cli.data import counted, counts_text
+from rate.cli.layouts import Out, built_in, layout, say_report, write_entries
 from rate.cli.options import Shown, with_settings
+from rate.data.make.layouts.layout import Layout
 from rate.errors import ConfigError
 from rate.reading import MASKS, Reading
 
-if TYPE_CHECKING:
-    from rate.data.make.index import ManifestReport
-    from rate.data.make.layouts.base import Entry, LeftOut
-    from rate.data.mask_table import MaskDocument
-
-app = typer.Typer(help="Write a manifest for a data set as it lies on the disk.", no_args_is_help=True)
-
 Root = Annotated[Path, typer.Argument(help="Folder of the set, as its archives unpack.")]
-Out = Annotated[Path, typer.Option(help="Manifest to write: .csv, .jsonl or .parquet, in a folder above the images.")]
 Classes = Annotated[Path | None, typer.Option(help="Class names, a line `KEY NAME`: KEY is the class's folder.")]
 Columns = Annotated[
     str | None, typer.Option(help="Columns of the table: image=picture,label=kind,x0=left; by their usual names.")
@@ -31,7 +23,7 @@ Shares = Annotated[bool, typer.Option("--shares", help="Coordinates are shares o
 Boxes = Annotated[bool, typer.Option("--boxes", help="Take the boxes as regions, not the outlines.")]
 
 
-@app.command("folder")
+@built_in("folder")
 @with_settings
 def index_folder(
     images: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.")],
@@ -57,13 +49,13 @@ def index_folder(
         raise ConfigError(f"--masks {masks} and --boxes {boxes} both give the regions; give one of them")
     if boxes is not None:
         entries = read_table(boxes, images, columns=columns, shares=shares, labelled=False, splits=splits)
-        write_entries(entries, images, out)
+        write_entries(Layout(entries, images), out)
         return
 
     say_report(index.index_folder(images, out, masks=masks, mask_pattern=mask_pattern, splits=splits, reading=reading))
 
 
-@app.command("coco")
+@built_in("coco")
 def index_coco(
     annotations: Annotated[Path, typer.Argument(help="COCO's JSON: images, categories, annotations.")],
     images: Annotated[Path, typer.Option(help="Folder that `file_name` starts from.")],
@@ -81,75 +73,71 @@ def index_coco(
     say_report(coco.index_coco(annotations, images, out, regions=regions, max_bytes=max_json_bytes))
 
 
-@app.command("voc")
-def voc(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
+@layout("voc")
+def voc(root: Root, boxes: Boxes = False, classes: Classes = None) -> Layout:
     """Pascal VOC: a row for each image and class, with its pixels; the border of objects is ignored."""
     from rate.data.make.layouts.pascal_voc import read_pascal_voc, voc_masks
 
     names = named(classes)
-    write_entries(read_pascal_voc(root, boxes=boxes, names=names), root, out, None if boxes else voc_masks(names))
+    return Layout(read_pascal_voc(root, boxes=boxes, names=names), root, None if boxes else voc_masks(names))
 
 
-@app.command("yolo")
+@layout("yolo")
 def yolo(
     config: Annotated[Path, typer.Argument(help="YAML of the set: path, train, val, names.")],
-    out: Out,
     images: Annotated[Path | None, typer.Option(help="Folder of images, instead of those that the YAML names.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Folder of labels; beside that of the images.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test alone.")] = None,
     boxes: Boxes = False,
-) -> None:
+) -> Layout:
     """YOLO's boxes, or outlines drawn as masks: a row for each image and class in it."""
     from rate.data.make.layouts.yolo import read_yolo
 
     entries = read_yolo(config, images=images, labels=labels, split=split, boxes=boxes)
-    write_entries(entries, out.parent, out)
+    return Layout(entries)
 
 
-@app.command("coco-panoptic")
+@layout("coco-panoptic")
 def coco_panoptic(
     annotations: Annotated[Path, typer.Argument(help="COCO's panoptic JSON.")],
     masks: Annotated[Path, typer.Option(help="Folder of its PNG files.")],
     images: Annotated[Path, typer.Option(help="Folder that `file_name` of an image starts from.")],
-    out: Out,
     stuff: Annotated[bool, typer.Option("--stuff", help="Also classes that are no things, such as sky.")] = False,
-) -> None:
+) -> Layout:
     """COCO panoptic: a row for each image and class, with its segments drawn; unlabelled pixels are ignored."""
     from rate.data.make.layouts.panoptic import read_panoptic
 
-    write_entries(read_panoptic(annotations, masks, images, stuff=stuff), out.parent, out)
+    return Layout(read_panoptic(annotations, masks, images, stuff=stuff))
 
 
-@app.command("class-masks")
+@layout("class-masks")
 def class_masks(
     images: Annotated[Path, typer.Argument(help="Folder of images.")],
     masks: Annotated[Path, typer.Option(help="Folder of the same structure; a pixel is the number of a class.")],
     classes: Annotated[Path, typer.Option(help="Lines `VALUE CLASS`, or ADE20K's objectInfo150.txt.")],
-    out: Out,
     mask_ignore: Annotated[str | None, typer.Option(help="Values that are neither object nor rest, as 255.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of all rows.")] = None,
-) -> None:
+) -> Layout:
     """ADE20K, COCO-Stuff, Cityscapes and the like: a row for each image and class in its mask."""
     from rate.data.make.layouts.class_masks import read_class_masks, read_class_numbers
     from rate.data.mask_table import MaskDocument
 
     numbers = read_class_numbers(classes)
     document = MaskDocument(ignore=mask_ignore, classes={name: number for number, name in numbers.items()})
-    write_entries(read_class_masks(images, masks, numbers, ignore=mask_ignore, split=split), out.parent, out, document)
+    return Layout(read_class_masks(images, masks, numbers, ignore=mask_ignore, split=split), masks=document)
 
 
-@app.command("table")
+@layout("table")
 def table(
     file: Annotated[Path, typer.Argument(metavar="TABLE", help="Text with a header: image, class and corners a row.")],
     images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    out: Out,
     columns: Columns = None,
     shares: Shares = False,
-) -> None:
+) -> Layout:
     """One table of boxes: columns as filename, class, xmin, ...; any separator."""
     from rate.data.make.layouts.box_tables import read_table
 
-    write_entries(read_table(file, images, columns=columns, shares=shares), out.parent, out)
+    return Layout(read_table(file, images, columns=columns, shares=shares))
 
 
 def named(classes: Path | None) -> Mapping[str, str] | None:
@@ -168,17 +156,3 @@ def synset_names(classes: Path | None, synsets: bool) -> Mapping[str, str] | Non
     if synsets:
         return None
     return open_clip_names() if classes is None else named(classes)
-
-
-def write_entries(entries: Iterable[Entry | LeftOut], root: Path, out: Path, masks: MaskDocument | None = None) -> None:
-    """Write the manifest of a set, and say what is in it and what was left out."""
-    from rate.data.make.layouts.write import write_layout
-
-    say_report(write_layout(entries, root, out, masks))
-
-
-def say_report(report: ManifestReport) -> None:
-    """Say what a manifest has, and what was left out."""
-    for line in report.notices():
-        notice(line)
-    say("\n".join([f"{report.out}: {counted(report.rows, 'row')}", *counts_text(report.classes, report.splits)]))

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rate.cli.index import Boxes, Classes, Out, Root, app, named, synset_names, write_entries
+from rate.cli.index import Boxes, Classes, Root, named, synset_names
+from rate.cli.layouts import app, layout
+from rate.data.make.layouts.layout import Layout
 
 __all__ = ["app"]
 
@@ -18,152 +20,144 @@ DogClasses = Annotated[Path | None, typer.Option(help="Class names, a line `SYNS
 Synsets = Annotated[bool, typer.Option("--synsets", help="Name the classes by their synsets.")]
 
 
-@app.command("caltech101")
-def caltech101(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
+@layout("caltech101")
+def caltech101(root: Root, boxes: Boxes = False, classes: Classes = None) -> Layout:
     """Caltech-101, with its contours as masks."""
     from rate.data.make.layouts.caltech101 import read_caltech101
 
-    write_entries(read_caltech101(root, boxes=boxes, names=named(classes)), root, out)
+    return Layout(read_caltech101(root, boxes=boxes, names=named(classes)), root)
 
 
-@app.command("cub200")
-def cub200(root: Root, out: Out, boxes: Boxes = False, classes: Classes = None) -> None:
+@layout("cub200")
+def cub200(root: Root, boxes: Boxes = False, classes: Classes = None) -> Layout:
     """CUB-200-2011, with the majority's segmentations as masks and the official split."""
     from rate.data.make.layouts.cub200 import read_cub200
 
-    write_entries(read_cub200(root, boxes=boxes, names=named(classes)), root, out)
+    return Layout(read_cub200(root, boxes=boxes, names=named(classes)), root)
 
 
-@app.command("stanford-dogs")
-def stanford_dogs(root: Root, out: Out, classes: DogClasses = None) -> None:
+@layout("stanford-dogs")
+def stanford_dogs(root: Root, classes: DogClasses = None) -> Layout:
     """Stanford Dogs, with its boxes and the official split."""
     from rate.data.make.layouts.stanford_dogs import read_stanford_dogs
 
-    write_entries(read_stanford_dogs(root, names=named(classes)), root, out)
+    return Layout(read_stanford_dogs(root, names=named(classes)), root)
 
 
-@app.command("imagenet")
+@layout("imagenet")
 def imagenet(
     root: Root,
-    out: Out,
     split: Annotated[str, typer.Option(help="val or train.")] = "val",
     boxes: Annotated[
         Path | None, typer.Option(help="LOC_val_solution.csv or a folder of Pascal VOC files; found in the set.")
     ] = None,
     classes: SynsetClasses = None,
     synsets: Synsets = False,
-) -> None:
+) -> Layout:
     """ImageNet-1K, with the boxes of each image's class."""
     from rate.data.make.layouts.imagenet import read_imagenet
 
-    write_entries(read_imagenet(root, split=split, boxes=boxes, names=synset_names(classes, synsets)), root, out)
+    return Layout(read_imagenet(root, split=split, boxes=boxes, names=synset_names(classes, synsets)), root)
 
 
-@app.command("imagenet-c")
+@layout("imagenet-c")
 def imagenet_c(
     root: Root,
-    out: Out,
     clean: Annotated[Path, typer.Option(help="Manifest of the clean images, as `rate data index imagenet` writes it.")],
     corrupt: Annotated[list[str] | None, typer.Option(help="fog:3, fog, all:3; repeatable; all there is.")] = None,
-) -> None:
+) -> Layout:
     """ImageNet-C, with labels and regions from the clean images; its splits are called fog:3."""
     from rate.data.images.corrupt import parse_corruption
     from rate.data.make.layouts.imagenet import read_imagenet_c
 
     wanted = None if corrupt is None else tuple(one for text in corrupt for one in parse_corruption(text))
-    write_entries(read_imagenet_c(root, clean=clean, corruptions=wanted), root, out)
+    return Layout(read_imagenet_c(root, clean=clean, corruptions=wanted), root)
 
 
-@app.command("imagenet-s")
+@layout("imagenet-s")
 def imagenet_s(
     root: Root,
-    out: Out,
     split: Annotated[str, typer.Option(help="validation or train-semi.")] = "validation",
     categories: Annotated[
         Path | None, typer.Option(help="ImageNetS_categories_im*.txt, where folders of classes are missing.")
     ] = None,
     classes: SynsetClasses = None,
     synsets: Synsets = False,
-) -> None:
+) -> Layout:
     """ImageNet-S, with the pixels of each image's class as masks."""
     from rate.data.make.layouts.imagenet import read_imagenet_s
 
     names = synset_names(classes, synsets)
-    write_entries(read_imagenet_s(root, split=split, categories=categories, names=names), root, out)
+    return Layout(read_imagenet_s(root, split=split, categories=categories, names=names), root)
 
 
-@app.command("oxford-pets")
-def oxford_pets(root: Root, out: Out, classes: Classes = None) -> None:
+@layout("oxford-pets")
+def oxford_pets(root: Root, classes: Classes = None) -> Layout:
     """Oxford-IIIT Pets, with its trimaps, whose border is ignored, and the official split."""
     from rate.data.make.layouts.oxford_pets import TRIMAPS, read_oxford_pets
 
-    write_entries(read_oxford_pets(root, names=named(classes)), root, out, TRIMAPS)
+    return Layout(read_oxford_pets(root, names=named(classes)), root, TRIMAPS)
 
 
-@app.command("imagenet-9")
+@layout("imagenet-9")
 def imagenet_9(
     root: Root,
-    out: Out,
     variant: Annotated[str, typer.Option(help="original, mixed_same, mixed_rand or mixed_next.")] = "original",
     classes: Classes = None,
-) -> None:
+) -> Layout:
     """ImageNet-9 of the Backgrounds Challenge, with its foregrounds as masks."""
     from rate.data.make.layouts.backgrounds import read_imagenet9
 
-    write_entries(read_imagenet9(root, variant=variant, names=named(classes)), root, out)
+    return Layout(read_imagenet9(root, variant=variant, names=named(classes)), root)
 
 
-@app.command("hard-imagenet")
+@layout("hard-imagenet")
 def hard_imagenet(
     root: Annotated[Path, typer.Argument(help="Folder of the masks, SPLIT/SYNSET_NAME.JPEG.")],
     images: Annotated[Path, typer.Option(help="ImageNet in torchvision's folders, SPLIT/SYNSET/NAME.JPEG.")],
-    out: Out,
     split: Annotated[str, typer.Option(help="val or train.")] = "val",
     classes: SynsetClasses = None,
     synsets: Synsets = False,
-) -> None:
+) -> Layout:
     """Hard ImageNet, with its segmentations as masks."""
     from rate.data.make.layouts.backgrounds import read_hard_imagenet
 
     names = synset_names(classes, synsets)
-    write_entries(read_hard_imagenet(root, images, split=split, names=names), out.parent, out)
+    return Layout(read_hard_imagenet(root, images, split=split, names=names))
 
 
-@app.command("waterbirds")
+@layout("waterbirds")
 def waterbirds(
     root: Root,
     segmentations: Annotated[Path, typer.Option(help="CUB's folder of segmentations.")],
-    out: Out,
     classes: Classes = None,
-) -> None:
+) -> Layout:
     """Waterbirds, with CUB's segmentations as masks; group = the place, land or water."""
     from rate.data.make.layouts.backgrounds import read_waterbirds
 
-    write_entries(read_waterbirds(root, segmentations, names=named(classes)), root, out)
+    return Layout(read_waterbirds(root, segmentations, names=named(classes)), root)
 
 
-@app.command("spawrious")
+@layout("spawrious")
 def spawrious(
     root: Root,
     masks: Annotated[Path, typer.Option(help="Folder of the same structure with masks, which the set has none of.")],
-    out: Out,
     classes: Classes = None,
-) -> None:
+) -> Layout:
     """Spawrious, with masks of another tool; group = the place, split = the environment."""
     from rate.data.make.layouts.backgrounds import read_spawrious
 
-    write_entries(read_spawrious(root, masks, names=named(classes)), root, out)
+    return Layout(read_spawrious(root, masks, names=named(classes)), root)
 
 
-@app.command("open-images")
+@layout("open-images")
 def open_images(
     root: Annotated[Path, typer.Argument(help="Folder of the tables.")],
     images: Annotated[Path, typer.Option(help="Folder of the split's images.")],
-    out: Out,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     classes: Classes = None,
-) -> None:
+) -> Layout:
     """Open Images, with its boxes: a row for each image and class in it."""
     from rate.data.make.layouts.box_tables import read_open_images
 
-    write_entries(read_open_images(root, images, split=split, names=named(classes)), out.parent, out)
+    return Layout(read_open_images(root, images, split=split, names=named(classes)))

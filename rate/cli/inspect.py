@@ -118,9 +118,13 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Report what this machine has and what `rate` would use of it."""
+    from rate.cli.layouts import LAYOUTS
     from rate.doctor import diagnose
+    from rate.export.sources.source_string import FAMILIES
+    from rate.methods import METHODS
 
-    diagnosis = diagnose(Path.cwd(), artifact)
+    plugins = [*FAMILIES.plugins(), *LAYOUTS.plugins(), *METHODS.plugins()]
+    diagnosis = diagnose(Path.cwd(), artifact, plugins)
     if as_json:
         print_json(diagnosis)
         return

@@ -7,13 +7,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import get_annotations
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from rate.cli import data, finetune, index_sets
 from rate.cli.bench import bench
@@ -23,11 +24,12 @@ from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.inspect import doctor, inspect, schema
-from rate.cli.options import name_variables, unread
+from rate.cli.options import name_variables, unread, with_literal_help
 from rate.cli.runs import agree, compare, gate, merge, report, show, status
 from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError, StorageError, UsageError
 from rate.files import storage_error, write_atomically
+from rate.plugins import PluginWarning
 from rate.version import __version__
 
 # The base of all usage errors. Typer bundles click or imports it, by version; this works with both.
@@ -79,17 +81,11 @@ def root(
 
 
 def command() -> Any:
-    """Make the whole command line. Help texts are printed literally: rich would take `[x]` for a style."""
+    """Make the whole command line."""
     _evaluate_annotations(app)
     whole = typer.main.get_command(app)
     name_variables(whole)
-    waiting: list[Any] = [whole]
-    while waiting:
-        one = waiting.pop()
-        for texts in (one, *one.params):
-            texts.help = texts.help and escape(texts.help)
-        waiting.extend(getattr(one, "commands", {}).values())
-    return whole
+    return with_literal_help(whole)
 
 
 def _evaluate_annotations(verbs: typer.Typer) -> None:
@@ -111,7 +107,8 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
     """
     try:
         try:
-            code = command().main(arguments, prog_name="rate", standalone_mode=False)
+            with _plugin_notices():
+                code = command().main(arguments, prog_name="rate", standalone_mode=False)
         except typer.Abort as stopped:
             if isinstance(stopped.__cause__, EOFError):  # Typer takes it for Ctrl-D; no command asks anybody anything
                 raise stopped.__cause__ from None
@@ -135,6 +132,23 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
         said = _without_arguments(f"error: {type(error).__name__}: {error}")
         notice(f"{said}\nThis is a defect of rate; the traceback is {_kept_traceback()}")
         return EXIT_FAILED
+
+
+@contextmanager
+def _plugin_notices() -> Iterator[None]:
+    """Print warnings about plug-ins as notices, and others as Python does."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            notice(str(message), level="warning")
+        else:
+            usual(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PluginWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _of_the_system(error: Exception) -> RateError | None:

@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
 
 from rate.errors import ConfigError
 from rate.files import read_toml
@@ -157,6 +158,15 @@ def name_variables(command: Any, path: tuple[str, ...] = ("rate",)) -> None:
         return
     for option in _flags(command):
         option.envvar = "_".join((*path, option.name)).replace("-", "_").upper()
+
+
+def with_literal_help(command: Any) -> Any:
+    """Return the command, whose help texts are then printed as they are written: rich would take `[x]` for a style."""
+    for texts in (command, *command.params):
+        texts.help = texts.help and escape(texts.help)
+    for one in getattr(command, "commands", {}).values():
+        with_literal_help(one)
+    return command
 
 
 def unread(command: Any, environment: Iterable[str]) -> Iterator[str]:

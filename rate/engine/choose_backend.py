@@ -20,6 +20,7 @@ from rate.backends.process import check_one_gpu, cuda_visible
 from rate.backends.tensorrt import TensorRtSpec
 from rate.errors import BackendError, ParityError, RateError, UsageError
 from rate.execution import ON_CUDA, Execution
+from rate.export.sources.source_string import has_torch
 from rate.export.sources.torch_backend import spec_of_artifact
 
 TORCH = "torch"
@@ -147,7 +148,7 @@ def offers(artifact: Artifact, form: str = "pixels") -> frozenset[str]:
     """List what an artifact has beside its f32 graph: precisions, `TORCH`, and `PLAN` and `FASTER` with a precision."""
     plans = {PLAN + precision for precision in planned(artifact)} if form == "pixels" else set()
     held = {precision for precision in ("fp16", "bf16", "int8") if f"{form}-{precision}" in artifact.graphs}
-    model = form == "pixels" and artifact.family != "onnx" and find_spec("torch") is not None
+    model = form == "pixels" and has_torch(artifact.family) and find_spec("torch") is not None
     speed = {} if artifact.int8 is None else artifact.int8.speed
     faster = {FASTER + precision for precision, pace in speed.items() if pace < 1}
     return frozenset(held | plans | faster | ({TORCH} if model else set()))

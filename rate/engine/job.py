@@ -27,6 +27,7 @@ from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
 from rate.kernels.swap import ROWS_PER_FILL
 from rate.machine import COMPUTING, describe, versions
+from rate.methods import METHODS
 from rate.reading import USUAL, Reading
 from rate.records import plain, schema_id
 from rate.runs.run_document import RunDocument
@@ -121,9 +122,11 @@ class Job:
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """The distributions that affect the pixels of this job beside numpy and Pillow."""
+        """The distributions that affect the rows of this job beside numpy, Pillow and the runtime."""
         reading = ("torch", "torchvision") if self.measurement.pixel_path == "torchvision" else ()
-        return (*reading, *(LIBRARIES if self.measurement.corrupt else ()))
+        plugin = METHODS.plugin(self.measurement.saliency)
+        method = () if plugin is None else (plugin.package,)
+        return (*reading, *(LIBRARIES if self.measurement.corrupt else ()), *method)
 
     @property
     def stopping(self) -> Stopping:

@@ -42,7 +42,7 @@ from rate.export.precision.half_proof import add_half
 from rate.export.precision.int8 import add_int8, read_calibration
 from rate.export.sources.open_source import Source, open_source
 from rate.export.sources.reopen import request_of
-from rate.export.sources.source_string import packages_of
+from rate.export.sources.source_string import FAMILIES, packages_of
 from rate.export.tensorrt import ObserveBuild, build_plan, planned_artifact
 from rate.machine import versions
 from rate.studies.flips import answers, flips_between
@@ -147,12 +147,18 @@ def _build(model: Source, tokens: TokenSource | None, folder: Path, options: Exp
         graphs={"pixels": GRAPH} | ({} if tokens is None else {"tokens": TOKENS}),
         files=digest_files(folder, names),
         parity=proven,
-        versions=versions(_MAKERS),
+        versions=versions((*_MAKERS, *_packages_of(model.family))),
         patches=None if tokens is None else tokens.patches,
         request=request_of(model, options),
     )
     write_artifact(artifact)
     return artifact
+
+
+def _packages_of(family: str) -> tuple[str, ...]:
+    """Return the distribution of the plug-in that a family is of."""
+    plugin = FAMILIES.plugin(family)
+    return () if plugin is None else (plugin.package,)
 
 
 def _add_tokens(tokens: TokenSource, pixels: Graph) -> Parity:

@@ -20,7 +20,7 @@ from rate.export.sources.families import open_clip, openai
 from rate.export.sources.families import reference as reference_checkpoint
 from rate.export.sources.families.open_clip import DualEncoder
 from rate.export.sources.prompts import Prompts, read_prompts, read_templates
-from rate.export.sources.source_string import FORMS, parse_source
+from rate.export.sources.source_string import FAMILIES, parse_source
 from rate.finetune.loop import train_checkpoint
 from rate.finetune.recipe import Finetuned, Watch, check_labels, labels_of, read_sets
 from rate.finetune.settings import FlcpSettings as FlcpSettings
@@ -84,7 +84,7 @@ def open_encoder(source: str) -> DualEncoder:
     if reference is None and (checkpoint := load_checkpoint(Path(source))).head == ZERO_SHOT:
         encoder = open_clip.build_encoder(checkpoint.model, checkpoint.read()[0], checkpoint.read_text())
         return replace(encoder, geometry=checkpoint.geometry)
-    forms = ", ".join(FORMS[name] for name in _LOADERS)
+    forms = ", ".join(FAMILIES[name].form for name in _LOADERS)
     raise UsageError(
         f"{source} has no text tower that can be trained; flcp needs {forms}, or a checkpoint of `rate finetune flcp`"
     )

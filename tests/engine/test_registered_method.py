@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import jsonschema
 import numpy as np
 import pytest
 from function_models import evaluate, job, light
+from plugin_files import forget, install
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.config import Measurement
-from rate.errors import ConfigError
+from rate.engine.workers.base import Setup
+from rate.errors import ConfigError, RunError
 from rate.kernels.saliency import Bounds, Maps, Masks
 from rate.kernels.separable import Perturbation
-from rate.methods import METHODS, SaliencyMethod
+from rate.methods import SaliencyMethod
+from rate.report.heads import incompatibilities, load_head
 from rate.report.html.sentences import rule_in_words
 from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
@@ -72,18 +76,31 @@ def only_labels(measurement: Measurement) -> None:
         raise ConfigError(f"quarters explain the label, got {measurement.explain!r}; leave --explain out")
 
 
+METHOD = SaliencyMethod(
+    name="quarters",
+    title="One quarter at a time",
+    settings=(),
+    kernel=f"{__name__}:from_settings",
+    masks="quarters",
+    masks_in_words="four quarters",
+    check=only_labels,
+)
+
+
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = SaliencyMethod(
-        name="quarters",
-        title="One quarter at a time",
-        settings=(),
-        kernel=f"{__name__}:from_settings",
-        masks="quarters",
-        masks_in_words="four quarters",
-        check=only_labels,
-    )
-    monkeypatch.setitem(METHODS, entry.name, entry)
+def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Installs a version of the package with the method; 1.0 is."""
+    with monkeypatch.context() as patched:
+
+        def installed(version: str) -> None:
+            folder = tmp_path / f"packages-{version}"
+            install(folder, "of-quarters", version, {"rate.methods": {"quarters": f"{__name__}:METHOD"}})
+            patched.syspath_prepend(folder)
+            forget()
+
+        installed("1.0")
+        yield installed
+    forget()
 
 
 def test_it_is_evaluated_shown_and_reported(image_set, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +113,8 @@ def test_it_is_evaluated_shown_and_reported(image_set, tmp_path: Path, capsys: p
         assert row["rma_positive"] == pytest.approx(1.0)
         assert (row["valid"], row["forwards"], row["settled"]) == (True, 5, "fixed")
     assert described.measurement.keys().isdisjoint({"grid", "keep", "masks", "seed", "window"})
+    assert described.measurement["plugin"] == "of-quarters 1.0"
+    assert described.versions["of-quarters"] == "1.0"
     schemas = all_schemas()
     for name in ("run", "summary"):
         jsonschema.validate(json.loads((tmp_path / "run" / f"{name}.json").read_text()), schemas[name])
@@ -112,3 +131,21 @@ def test_its_own_check_is_asked() -> None:
         Measurement(saliency="quarters", explain="prediction")
     with pytest.raises(ConfigError, match="quarters"):
         Measurement(saliency="eighths")
+
+
+def test_another_version_of_its_package_is_another_measurement(
+    image_set, tmp_path: Path, version: Callable[[str], None]
+) -> None:
+    manifest = image_set(4)
+    evaluate(job(manifest, saliency="quarters"), FakeSpec(light), tmp_path / "run")
+    version("1.1")
+    with pytest.raises(RunError, match=r"plugin.*of-quarters 1\.0"):
+        evaluate(job(manifest, saliency="quarters"), FakeSpec(light), tmp_path / "run")
+    evaluate(job(manifest, saliency="quarters"), FakeSpec(light), tmp_path / "other")
+    assert any(
+        "plugin" in one for one in incompatibilities(load_head(f"{tmp_path}/run@a"), load_head(f"{tmp_path}/other@a"))
+    )
+
+
+def test_workers_say_which_version_they_have() -> None:
+    assert Setup.here().versions["of-quarters"] == "1.0"

@@ -18,6 +18,7 @@ from rate.engine.job import Job
 from rate.engine.workers.stream import Stream
 from rate.errors import RateError
 from rate.machine import COMPUTING, versions
+from rate.methods import METHODS
 from rate.runs.rows import Records
 from rate.types import Sample
 from rate.version import NUMERICS
@@ -50,7 +51,7 @@ class Setup:
     @staticmethod
     def here(host: str | None = None) -> Setup:
         """Describe this process, on ``host`` if that is named."""
-        installed = versions((*COMPUTING, "torchvision", *corrupt.LIBRARIES))
+        installed = versions((*COMPUTING, "torchvision", *corrupt.LIBRARIES, *METHODS.packages()))
         return Setup(host or socket.gethostname(), NUMERICS, installed)
 
     def difference(self, other: Setup, backend: str, libraries: Collection[str] = ()) -> str | None:

@@ -1,6 +1,6 @@
 """The opening of a SOURCE as a model; `rate.export.sources.source_string` has its forms.
 
-A family is one module of `rate.export.sources.families`.
+A family is one module, of `rate.export.sources.families` or of an installed package; `FAMILIES` names them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rate.data.images.geometry import Geometry
 from rate.errors import UsageError
 from rate.export.options import ExportOptions, HeadRequest, parse_head
 from rate.export.sources.prompts import read_prompts
-from rate.export.sources.source_string import FORMS, Reference, parse_source
+from rate.export.sources.source_string import FAMILIES, Reference, has_torch, parse_source
 from rate.types import Float32, Json
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ ZERO_SHOT = "zs"
 
 ZeroShotMaker = Callable[[Sequence[str], Sequence[str]], "nn.Module"]
 """Makes a head from (names, templates)."""
-
-_READS = ("open_clip", "hf", "albef", "openai", "reference")
-_TORCH = ("timm", *_READS)
 
 
 class Source(Protocol):
@@ -85,7 +82,7 @@ class SourceModel:
 
     family: str
     source: str
-    config: Json  # the input of the family's `build_tower`
+    config: Json  # the input of the family's `build_tower`; its `name` is a text
     tower: nn.Module  # pixels [b,3,h,w] -> features [b,dim], eval mode, CPU, f32
     dim: int
     heads: tuple[SourceHead, ...]
@@ -113,6 +110,13 @@ class SourceModel:
         return bare_logits(self.tower, {head.name: head.module for head in self.heads}, images)
 
 
+class GraphFamily(Protocol):
+    """The interface of a family's module that has no PyTorch models."""
+
+    def open_graph(self, reference: Reference, options: ExportOptions) -> Source:
+        """Open the model behind ``reference`` with the settings that it does not define itself."""
+
+
 class Family(Protocol):
     """The interface of a family's module."""
 
@@ -137,10 +141,9 @@ def open_source(source: str, options: ExportOptions) -> Source:
         UsageError: SOURCE is unknown, or source and options do not fit each other.
     """
     reference = parse_source(source)
-    if reference is not None and reference.family == "onnx":
-        from rate.export.sources.families.onnx import open_onnx
-
-        return open_onnx(reference, options)
+    if reference is not None and not has_torch(reference.family):
+        graphs: GraphFamily = importlib.import_module(FAMILIES[reference.family].module)
+        return graphs.open_graph(reference, options)
     options.refuse_graph_options(reference.family if reference else "checkpoint")
     if reference is None and options.classes is not None:
         raise UsageError("--classes: a checkpoint has its own classes; leave it out")
@@ -163,17 +166,19 @@ def open_tower(source: str, keep_head: bool = False) -> SourceModel:
         UsageError: SOURCE is unknown or has no torch tower.
     """
     reference = parse_source(source)
-    if reference is not None and reference.family == "onnx":
-        raise UsageError(f"{source} has no PyTorch tower to fine-tune; use {FORMS['timm']} or a checkpoint folder")
+    if reference is not None and not has_torch(reference.family):
+        timm = FAMILIES["timm"].form
+        raise UsageError(f"{source} has no PyTorch tower to fine-tune; use {timm} or a checkpoint folder")
     model = _open_torch(source, reference, None, native=False)
     return model if keep_head else replace(model, heads=())
 
 
 def _family(name: str) -> Family:
     """Import the module of a torch family, which implements `Family`."""
-    if name not in _TORCH:
-        raise UsageError(f"a checkpoint of the family {name!r} cannot be opened; known are {', '.join(_TORCH)}")
-    module: Family = importlib.import_module(f"rate.export.sources.families.{name}")
+    if name not in FAMILIES or not FAMILIES[name].is_torch:
+        known = ", ".join(name for name, one in FAMILIES.items() if one.is_torch)
+        raise UsageError(f"a checkpoint of the family {name!r} cannot be opened; known are {known}")
+    module: Family = importlib.import_module(FAMILIES[name].module)
     return module
 
 
@@ -243,7 +248,7 @@ def _zero_shot_head(model: SourceModel, request: HeadRequest) -> SourceHead:
     if model.zero_shot is None:
         raise UsageError(
             f"--head {request.name}=zero-shot: {model.source} reads no text; zero-shot heads need one of "
-            f"{', '.join(FORMS[family] for family in _READS)}"
+            f"{', '.join(one.form for one in FAMILIES.values() if one.reads_text)}"
         )
     prompts = read_prompts(request.path, request.templates)
     return SourceHead(request.name, "zero-shot", prompts.classes, model.zero_shot(prompts.names, prompts.templates))

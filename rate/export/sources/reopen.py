@@ -13,6 +13,7 @@ from rate.artifacts.records import Request
 from rate.errors import ArtifactError, RateError, UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.open_source import Source, SourceModel, open_source
+from rate.export.sources.source_string import has_torch
 
 
 def request_of(model: Source, options: ExportOptions) -> Request | None:
@@ -43,7 +44,7 @@ def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
         ArtifactError: the source is missing or has changed.
     """
     again = f"export it again: rate export SOURCE --out {artifact.path} --force"
-    if artifact.family == "onnx":
+    if not has_torch(artifact.family):
         raise UsageError(
             f"{artifact.path} was made of a finished graph, {artifact.source}: there is no PyTorch model behind it; "
             "export a checkpoint, a timm or an open_clip model, or use --saliency rise"

@@ -17,29 +17,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.errors import UsageError
+from rate.plugins import Table, of_type
 
-FORMS = {
-    "timm": "timm:NAME[:FILE]",
-    "open_clip": "open_clip:NAME[:WEIGHTS]",
-    "hf": "hf:DIR_OR_ID",
-    "albef": "albef:FILE",
-    "openai": "openai:FILE",
-    "reference": "reference:FILE[:RESIZE]",
-    "onnx": "onnx:FILE",
-}
 
-_PACKAGES = {
-    "timm": ("timm",),
-    "open_clip": ("open_clip",),
-    "hf": ("transformers",),
-    "albef": ("timm",),
-    "openai": ("open_clip",),
-    "reference": ("open_clip",),
-}
-"""Packages of each family beside torch.
+@dataclass(frozen=True, slots=True)
+class SourceFamily:
+    """The facts of a family of models for messages and for the check of what is installed."""
 
-Prompts of ALBEF also need transformers, which is checked when they are used.
-"""
+    form: str  # a SOURCE of it, as messages show it
+    module: str  # implements `rate.export.sources.open_source.Family`; imported when a model of it is opened
+    packages: tuple[str, ...] = ()  # modules that it imports, beside torch
+    extra: str = "train"  # that installs all of them
+    reads_text: bool = False  # whether zero-shot heads can be made of names
+    is_torch: bool = True  # False: ``module`` implements `rate.export.sources.open_source.GraphFamily`
+
+
+_ROOM = "rate.export.sources.families"
+FAMILIES = Table(
+    "rate.sources",
+    {
+        "timm": SourceFamily("timm:NAME[:FILE]", f"{_ROOM}.timm", ("timm",)),
+        "open_clip": SourceFamily("open_clip:NAME[:WEIGHTS]", f"{_ROOM}.open_clip", ("open_clip",), reads_text=True),
+        "hf": SourceFamily("hf:DIR_OR_ID", f"{_ROOM}.hf", ("transformers",), "hf", reads_text=True),
+        # Its prompts also need transformers, which is checked when they are used.
+        "albef": SourceFamily("albef:FILE", f"{_ROOM}.albef", ("timm",), reads_text=True),
+        "openai": SourceFamily("openai:FILE", f"{_ROOM}.openai", ("open_clip",), reads_text=True),
+        "reference": SourceFamily("reference:FILE[:RESIZE]", f"{_ROOM}.reference", ("open_clip",), reads_text=True),
+        "onnx": SourceFamily("onnx:FILE", f"{_ROOM}.onnx", ("onnx",), "export", is_torch=False),
+    },
+    lambda _, value: of_type(SourceFamily, value),
+)
+"""Maps the first word of a SOURCE to the family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +72,10 @@ def parse_source(source: str) -> Reference | None:
         UsageError: SOURCE has no known family and is no checkpoint folder.
     """
     family, colon, rest = source.partition(":")
-    if family in FORMS and colon:
+    if colon and family in FAMILIES:
         name, separator, file = rest.partition(":")
         if not name:
-            raise UsageError(f"SOURCE {source!r} names no model; expected {FORMS[family]}")
+            raise UsageError(f"SOURCE {source!r} names no model; expected {FAMILIES[family].form}")
         return Reference(source, family, name, file if separator else None)
     if (Path(source) / "checkpoint.json").is_file():
         return None
@@ -81,23 +89,28 @@ def packages_of(source: str) -> dict[str, str]:
         UsageError: as `parse_source`.
     """
     reference = parse_source(source)
-    family = "" if reference is None else reference.family
-    if family == "onnx":
-        return {"onnx": "export"}
-    return dict.fromkeys(("torch", *_PACKAGES.get(family, ())), "hf" if family == "hf" else "train")
+    if reference is None:
+        return {"torch": "train"}
+    family = FAMILIES[reference.family]
+    return dict.fromkeys((*(["torch"] if family.is_torch else []), *family.packages), family.extra)
+
+
+def has_torch(family: str) -> bool:
+    """Tell whether there is a PyTorch model behind what was made of a family; of one that is not installed, too."""
+    return FAMILIES[family].is_torch if family in FAMILIES else True
 
 
 def _unknown(source: str, family: str) -> str:
-    expected = f"expected {', '.join(FORMS.values())}, or a checkpoint folder"
+    expected = f"expected {', '.join(one.form for one in FAMILIES.values())}, or a checkpoint folder"
     if (Path(source) / "artifact.json").is_file():
         return f"SOURCE {source!r} is an artifact already: rate eval {source} DATA --out RUN"
     if Path(source).is_file() and source.endswith(".onnx"):
         return f"SOURCE {source!r} is a file: write onnx:{source}"
     if Path(source).is_file():
-        held = ", ".join(FORMS[name] for name in ("openai", "albef", "reference", "timm"))
+        held = ", ".join(FAMILIES[name].form for name in ("openai", "albef", "reference", "timm"))
         return f"SOURCE {source!r} is a file and does not say what it holds; write one of {held}"
     if (Path(source) / "config.json").is_file():
         return f"SOURCE {source!r} is a Hugging Face folder: write hf:{source}"
-    close = difflib.get_close_matches(family or source, FORMS, n=1)
-    meant = f"; did you mean {FORMS[close[0]]}?" if close else ""
+    close = difflib.get_close_matches(family or source, FAMILIES, n=1)
+    meant = f"; did you mean {FAMILIES[close[0]].form}?" if close else ""
     return f"SOURCE {source!r} is neither a known kind of model nor a folder with checkpoint.json; {expected}{meant}"

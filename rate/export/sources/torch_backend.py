@@ -10,6 +10,7 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.torch import TorchSpec
 from rate.errors import RateError, UsageError
 from rate.export.sources.reopen import reopen
+from rate.export.sources.source_string import has_torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +28,7 @@ def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "
     """
     if precision not in _PRECISIONS:
         raise UsageError(f"--backend torch computes in {', '.join(_PRECISIONS)}, not in {precision}; choose one")
-    if artifact.family == "onnx":
+    if not has_torch(artifact.family):
         raise UsageError(
             f"{artifact.path} was made of a finished graph ({artifact.source}), there is no PyTorch model behind it; "
             "use another --backend, or export from timm:, open_clip: or a checkpoint folder"

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from rate.data.images.masks import Mask
+from rate.data.make.layouts.layout import Layout as Layout
 from rate.errors import DataError, MissingExtra, need
 from rate.files import read_text
 from rate.types import Box

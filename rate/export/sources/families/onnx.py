@@ -109,7 +109,7 @@ class OnnxSource:
         )
 
 
-def open_onnx(reference: Reference, options: ExportOptions) -> OnnxSource:
+def open_graph(reference: Reference, options: ExportOptions) -> OnnxSource:
     """Open the model in ``reference``, check it and run it once.
 
     Raises:
