@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import webdataset
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as Picture
 from PIL import Image
@@ -91,3 +93,26 @@ def dataset(rows: list[Row], *, corners: bool = False, structs: bool = False, ma
             features["objects"] = datasets.List({"bbox": box, "category": kind})
         columns["objects"] = objects
     return Dataset.from_dict(columns, features=Features(features))
+
+
+def write_shards(rows: list[Row], folder: Path, *, masks: bool = False) -> str:
+    """Write shards of five rows by `webdataset`, with keys in subfolders and classes as numbers."""
+    folder.mkdir()
+    with webdataset.ShardWriter(str(folder / "set-%06d.tar"), maxcount=5, verbose=0) as shards:
+        for row in rows:
+            objects = {"bbox": [with_size(box) for box in row.boxes], "category": list(row.kinds)}
+            region: dict[str, Any] = {"png": png(row.mask)} if masks else {"json": {"id": row.id, "objects": objects}}
+            shards.write(
+                {"__key__": f"val/v1.0/{row.id}", "cls": row.label, "txt": "a caption", **region} | _image(row, masks)
+            )
+    return f"{folder}/set-{{000000..{(len(rows) - 1) // 5:06d}}}.tar"
+
+
+def _image(row: Row, masks: bool) -> dict[str, bytes]:
+    return {"image.png" if masks else "png": png(row.picture)}
+
+
+def png(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()

@@ -65,7 +65,7 @@ def _source(data: str, reading: Reading) -> Path | Iterator[ParsedRow]:
     files = expand(data)
     kind = _kind(data, files)
     if kind == ".tar":
-        return _some(data, tar_rows(files))
+        return _some(data, tar_rows(files, reading))
     if kind == ".parquet" and (len(files) > 1 or is_picture_table(files[0], reading)):
         return _some(data, picture_rows(files, reading))
     if len(files) > 1:

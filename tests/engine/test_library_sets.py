@@ -1,4 +1,4 @@
-"""Sets as `datasets` writes them give a run the rows of the same set as a CSV manifest, on boxes and on masks."""
+"""Sets as `datasets` and `webdataset` write them give a run the rows of the same set as a CSV manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import datasets
 import library_sets
 import pytest
 from function_models import evaluate, job, light
-from library_sets import NAMES, dataset, some_rows, write_csv
+from library_sets import NAMES, dataset, png, some_rows, write_csv, write_shards
 
 from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
@@ -63,6 +63,39 @@ def test_columns_by_other_names_and_numbers_that_a_file_names(expected, tmp_path
     columns = "label=fine,boxes=annotations.box,category=annotations.kind"
     words = Reading(columns=columns, box_format="xyxy", label_names=str(tmp_path / "names.txt"))
     assert evaluated(str(tmp_path / "set.parquet"), tmp_path / "run", words) == expected["boxes"]
+
+
+def test_shards_of_webdataset_with_numbers_and_objects(expected, tmp_path: Path) -> None:
+    shards = write_shards(some_rows(), tmp_path / "set")
+    words = Reading(columns="boxes=objects.bbox,category=objects.category,label=cls", label_names=NAMES)
+    assert evaluated(shards, tmp_path / "run", words) == expected["boxes"]
+
+
+def test_shards_with_a_mask_as_the_second_image_and_keys_in_folders(tmp_path: Path) -> None:
+    rows = some_rows(6)
+    words = {"columns": "image=image.png,mask=png", "label_names": NAMES}
+    chosen = read_evaluation_set(write_shards(rows, tmp_path / "set", masks=True), reading=Reading(**words))
+    assert [(one.id, one.label, one.row) for one in chosen] == [
+        (f"val/v1.0/{row.id}", NAMES[row.label], k) for k, row in enumerate(rows, 1)
+    ]
+    assert [read_bytes(one.image) for one in chosen] == [png(row.picture) for row in rows]
+    assert [read_bytes(one.mask) for one in chosen] == [png(row.mask) for row in rows]
+
+
+def test_what_shards_do_not_say(tmp_path: Path) -> None:
+    shards = write_shards(some_rows(4), tmp_path / "set")
+
+    def said(**words: object) -> str:
+        with pytest.raises(DataError) as error:
+            read_evaluation_set(shards, reading=Reading(**words))
+        return str(error.value)
+
+    assert "s0.cls' holds the number 0, not the name of a class; name the numbers with --label-names FILE" in said()
+    boxes = {"columns": {"boxes": "objects.bbox"}, "label_names": NAMES}
+    assert "objects.bbox holds [30, 25, 9, 13], which is no x0, y0, x1, y1; --box-format xywh" in said(
+        **boxes, box_format="xyxy"
+    )
+    assert "needs one region, got none" in said(label_names=NAMES)
 
 
 def test_a_detection_set_without_labels_has_a_sample_for_each_class_of_an_image(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from rate.credentials import without_credentials
-from rate.data.formats.manifest_files import CORNERS, Problem, Raw
-from rate.data.formats.object_boxes import Numbers, all_corners, is_corner_and_size, numbers_of
+from rate.data.formats.manifest_files import Raw
+from rate.data.formats.object_boxes import Numbers, is_corner_and_size, numbers_of
+from rate.data.formats.object_rows import refused, value_of
 from rate.data.formats.picture_files import PictureFile, open_pictures
 from rate.data.formats.row_groups import GROUP_BYTES, has_paths, holds_pictures
-from rate.data.formats.table_columns import TableColumns, first_of, table_columns, value_of
-from rate.data.manifest import ParsedRow, sample_from_row
+from rate.data.formats.table_columns import TableColumns, first_of, table_columns
+from rate.data.manifest import ParsedRow
 from rate.data.storage.location import Folder, read_bytes
 from rate.errors import DataError, SampleError
 from rate.reading import USUAL, Reading
@@ -68,7 +69,7 @@ def picture_rows(files: Sequence[str], reading: Reading = USUAL, group_bytes: in
             if columns.of_datasets and has_size is None:
                 boxes = _boxes(files, reading, group_bytes)
                 has_size = is_corner_and_size(boxes, reading.box_format, str(columns.boxes), _named(files))
-            table = _Table(name, file, place, columns, has_own_paths, columns.of_datasets and bool(has_size))
+            table = _Table(name, file, place, columns, has_own_paths, has_size)
             row = before
             try:
                 for parsed in table.samples(before):
@@ -76,7 +77,7 @@ def picture_rows(files: Sequence[str], reading: Reading = USUAL, group_bytes: in
                     yield parsed
             except (OSError, ValueError, SampleError) as error:  # includes Arrow's exceptions
                 lost = "this row and those after it in the file are lost: write it anew"
-                yield _refused(row + 1, None, f"{location}: {error}; {lost}")
+                yield refused(row + 1, {}, f"{location}: {error}; {lost}")
             before += file.rows
 
 
@@ -87,11 +88,12 @@ class _Table:
     place: Folder
     columns: TableColumns
     has_own_paths: bool  # whether the paths of images are ids
-    has_size: bool  # whether boxes are x, y, width, height
+    has_size: bool | None  # whether boxes that may be either are x, y, width, height
 
     def samples(self, before: int) -> Iterator[ParsedRow]:
         """Yield the samples of every row; ``before`` rows came from other files."""
         number, split = 0, _SPLIT.fullmatch(Path(self.name).name)
+        rows = self.columns.rows(self.has_size)
         paths_of = self.columns.image if self.has_own_paths else None
         for group in range(self.file.groups):
             if not self.file.has_bytes(group, self.columns.image):
@@ -101,61 +103,19 @@ class _Table:
                 )
             for within, (cells, path) in enumerate(self.file.cells(group, self.columns.read(), paths_of)):
                 number += 1
-                raw: Raw = {name: cells[column] for name, column in self.columns.texts.items()}
+                raw: Raw = {name: value_of(cells, column) for name, column in self.columns.texts.items()}
+                raw |= {name: cells[name] for name in self.columns.corners}
                 if raw.get("id") is None:
                     raw["id"] = path or f"{self.name}:{number}"
                 if raw.get("split") is None and split is not None:
                     raw["split"] = split[1]
                 raw["image"] = self.file.place(group, within, self.columns.image)
-                if self.columns.mask is not None:
+                has_boxes = any(
+                    value_of(cells, name) is not None for name in (self.columns.boxes, *self.columns.corners)
+                )
+                if self.columns.mask is not None and not has_boxes:
                     raw["mask"] = self.file.place(group, within, self.columns.mask)
-                yield from self._of_row(raw, cells, before + number)
-
-    def _of_row(self, raw: Raw, cells: Raw, row: int) -> Iterator[ParsedRow]:
-        boxes = value_of(cells, self.columns.boxes)
-        kinds = value_of(cells, self.columns.category)
-        if self.columns.of_datasets and boxes is not None:
-            try:
-                boxes = all_corners(boxes, self.has_size)
-            except ValueError as error:
-                yield _refused(row, str(raw["id"]), f"{self.columns.boxes} {error}")
-                return
-        if isinstance(kinds, list) and isinstance(boxes, list) and len(kinds) == len(boxes):
-            kinds = [_name_of(kind, self.columns.category_names) for kind in kinds]
-        elif self.columns.label is None and boxes is not None:
-            yield _refused(row, str(raw["id"]), f"{self.columns.category} must have a class for each box")
-            return
-        else:
-            kinds = None
-        if self.columns.label is not None:
-            label = _name_of(value_of(cells, self.columns.label), self.columns.label_names)
-            yield self._sample(raw | {"label": label}, boxes, kinds, row)
-            return
-        for label in dict.fromkeys(kinds or ()):
-            cluster = raw["id"] if raw.get("cluster") is None else raw["cluster"]
-            own = {"id": f"{raw['id']}:{label}", "label": label, "cluster": cluster}
-            yield self._sample(raw | own, boxes, kinds, row)
-
-    def _sample(self, raw: Raw, boxes: object, kinds: list[object] | None, row: int) -> ParsedRow:
-        """Return the sample whose region is the boxes of its label; without any boxes it is the mask."""
-        if kinds is not None and isinstance(boxes, list):
-            boxes = [box for box, kind in zip(boxes, kinds, strict=True) if kind == raw["label"]]
-        if boxes is not None:
-            raw["boxes"] = boxes
-        if boxes is not None or any(raw.get(name) is not None for name in CORNERS):
-            raw.pop("mask", None)
-        return sample_from_row(raw, row, self.place)
-
-
-def _refused(row: int, identifier: str | None, message: str) -> ParsedRow:
-    return ParsedRow(row, None, None, (Problem(row, identifier, None, message),))
-
-
-def _name_of(value: object, names: Sequence[str]) -> object:
-    """Return the name of a class index; an invalid value is unchanged, and the row is refused later."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return names[value]
-    return value
+                yield from rows.samples(raw, cells, before + number, self.place)
 
 
 def _boxes(

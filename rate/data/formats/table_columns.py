@@ -5,11 +5,12 @@ schema, or as the user says.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rate.data.formats.manifest_files import CORNERS
+from rate.data.formats.object_rows import ObjectRows
 from rate.data.formats.row_groups import holds_pictures
 from rate.errors import DataError
 from rate.reading import Reading
@@ -26,33 +27,26 @@ class TableColumns:
     mask: str | None
     boxes: str | None
     category: str | None  # the class of each box
-    texts: Mapping[str, str]  # id, split, group and cluster, as far as they are there, and x0, y0, x1, y1
+    texts: Mapping[str, str]  # id, split, group and cluster, as far as they are there
+    corners: Sequence[str]  # x0, y0, x1 and y1, as far as they are there
     of_datasets: bool  # whether the boxes may be corners, or a corner with width and height
     label_names: tuple[str, ...]  # of numbered labels
     category_names: tuple[str, ...]  # of numbered categories
 
+    def rows(self, has_size: bool | None) -> ObjectRows:
+        """Say what the rows have; ``has_size`` is whether boxes that may be either are x, y, width, height."""
+        form = has_size if self.of_datasets else None
+        return ObjectRows(self.label, self.boxes, self.category, form, self.label_names, self.category_names)
+
     def read(self) -> list[str]:
         """List the columns to read, without pictures."""
-        named = (self.label, self.boxes, self.category, *self.texts.values())
+        named = (self.label, self.boxes, self.category, *self.texts.values(), *self.corners)
         return list(dict.fromkeys(first_of(name) for name in named if name is not None))
 
 
 def first_of(name: str) -> str:
     """Return the column of a name such as `objects.bbox`."""
     return name.partition(".")[0]
-
-
-def value_of(cells: Mapping[str, object], name: str | None) -> object:
-    """Return the value of a column or of a field of it; of a list of structs it is the list of their values."""
-    if name is None:
-        return None
-    column, _, field = name.partition(".")
-    value = cells.get(column)
-    if not field:
-        return value
-    if isinstance(value, list):
-        return [one.get(field) if isinstance(one, dict) else None for one in value]
-    return value.get(field) if isinstance(value, dict) else None
 
 
 def table_columns(location: str, schema: Any, reading: Reading) -> TableColumns:
@@ -84,11 +78,11 @@ class _NamedColumns:
         category = self._category(boxes)
         label = self._label(category)
         texts = {name: self.said.get(name, name) for name in _TEXTS if self._has(self.said.get(name, name))}
-        texts |= {name: name for name in CORNERS if name in self.schema.names}
-        if boxes is None and mask is None and not texts.keys() & set(CORNERS):
+        corners = [name for name in CORNERS if name in self.schema.names]
+        if boxes is None and mask is None and not corners:
             raise self._wrong("no column gives the region: mask, boxes, objects.bbox or x0, y0, x1, y1")
         names = self._names(label, is_list=False), self._names(category, is_list=True)
-        return TableColumns(image, label, mask, boxes, category, texts, of_datasets, *names)
+        return TableColumns(image, label, mask, boxes, category, texts, corners, of_datasets, *names)
 
     def _image(self) -> str:
         pictures = [name for name in self.schema.names if holds_pictures(self.schema, name)]

@@ -1,25 +1,29 @@
-"""WebDataset shards: neighbouring members with one key are a sample. One pass reads the headers and no image."""
+"""WebDataset shards: neighbouring members with one key are a row. One pass reads the headers and no image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from tarfile import TarError
 
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json
+from rate.data.formats.object_boxes import Numbers, is_corner_and_size, numbers_of
+from rate.data.formats.object_rows import ObjectRows, name_of, value_of
 from rate.data.formats.tar_headers import Member, members
 from rate.data.make.index import SUFFIXES
-from rate.data.manifest import ParsedRow, sample_from_row
+from rate.data.manifest import ParsedRow
 from rate.data.storage.container import Container, container_stamp, open_container, tar_place
 from rate.data.storage.limits import max_bytes
-from rate.data.storage.location import Folder, InPlace
+from rate.data.storage.location import Folder, InPlace, read_bytes
 from rate.errors import DataError
+from rate.reading import USUAL, Reading
 
 TEXT_BYTES = 1 << 20
 """The largest `.json` or `.cls` that is read, bytes."""
 
-_FIELDS = ("id", "label", "boxes", *CORNERS, "split", "group", "cluster")
+_FIELDS = ("id", *CORNERS, "split", "group", "cluster")
 _SHOWN = 5
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
@@ -27,26 +31,35 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 @dataclass(slots=True)
 class _Group:
     key: str
-    files: dict[str, Member] = field(default_factory=dict)  # "image" | "mask" | "json" | "cls" -> member
+    columns: Mapping[str, str]  # suffixes of members and fields of .json by other names
+    files: dict[str, Member] = field(default_factory=dict)  # "image" | "mask" | suffix of a text -> member
     others: list[str] = field(default_factory=list)  # some suffixes that are ignored
     refusals: list[str] = field(default_factory=list)  # some refusals; each starts with a member's name
 
     def take(self, member: Member, suffix: str) -> None:
         """Add a member, or the reason why it cannot be used."""
-        role = _role(suffix)
+        role = self._role(suffix)
         refusal = member.refusal
         if role is None and refusal is None:
             if len(self.others) < _SHOWN:
                 self.others.append(suffix)
             return
         if refusal is None and role in self.files:
-            refusal = f"comes after {self.files[role].name!r}; a sample has one {role}"
+            refusal = f"comes after {self.files[role].name!r}; a sample has one {role}, which --columns {role}=... says"
         if refusal is None and member.size > _limit(role):
             refusal = f"has {member.size:,} bytes, the limit is {_limit(role):,}"
         if role is not None and refusal is None:
             self.files[role] = member
         elif len(self.refusals) < _SHOWN:
             self.refusals.append(f"{member.name[:200]!r} {refusal}")
+
+    def _role(self, suffix: str) -> str | None:
+        if suffix == self.columns.get("mask", "mask.png"):
+            return "mask"
+        said = self.columns.get("image")
+        if suffix == said or (said is None and f".{suffix}" in SUFFIXES):
+            return "image"
+        return suffix if suffix in ("json", "cls") or suffix in self.columns.values() else None
 
     @property
     def is_sample(self) -> bool:
@@ -55,26 +68,28 @@ class _Group:
         return bool(self.files or self.refusals or pictures)
 
 
-def tar_rows(shards: Iterable[str]) -> Iterator[ParsedRow]:
-    """Yield the samples of tar shards, numbered through all of them; a malformed sample is a problem.
+def tar_rows(shards: Sequence[str], reading: Reading = USUAL) -> Iterator[ParsedRow]:
+    """Yield the samples of tar shards, numbered by the rows of all of them; a malformed row is a problem.
 
-    A sample is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
-    the class, `.json` an object of `label`, `boxes`, `id`, `split`, `group`, `cluster`. A key ends at the first dot of
-    a name.
+    A row is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
+    the class or a number that the user names, `.json` an object of `label`, `boxes`, `id`, `split`, `group`,
+    `cluster`. A key ends at the first dot of a name.
 
     Args:
         shards: absolute paths or URLs.
+        reading: suffixes and fields by other names, what boxes are, and the names of numbered classes.
 
     Raises:
-        DataError: a shard is missing, cannot be fetched, or is compressed.
+        DataError: a shard is missing, cannot be fetched, or is compressed; or nothing says what the boxes are.
     """
+    source = _Shards(shards, reading)
     row = 0
     for shard in shards:
         container, place = _open(shard)
         try:
-            for group in _groups(container):
+            for group in _groups(container, source.columns):
                 row += 1
-                yield _parsed(group, row, shard, container, place)
+                yield from source.samples(group, row, shard, container, place)
         except (TarError, OSError, EOFError) as error:
             row += 1
             lost = "the samples from there on are lost: write the shard anew"
@@ -97,7 +112,7 @@ def _open(shard: str) -> tuple[Container, Folder]:
     return container, InPlace(stamp)
 
 
-def _groups(container: Container) -> Iterator[_Group]:
+def _groups(container: Container, columns: Mapping[str, str]) -> Iterator[_Group]:
     """Yield neighbours with one key. A group before a truncation is not yielded, since it may lack a member."""
     group: _Group | None = None
     for member in members(container):
@@ -109,62 +124,113 @@ def _groups(container: Container) -> Iterator[_Group]:
         if group is None or group.key != key:
             if group is not None and group.is_sample:
                 yield group
-            group = _Group(key)
+            group = _Group(key, columns)
         group.take(member, suffix.lower())
     if group is not None and group.is_sample:
         yield group
 
 
-def _role(suffix: str) -> str | None:
-    if suffix in ("json", "cls"):
-        return suffix
-    if suffix == "mask.png":
-        return "mask"
-    return "image" if f".{suffix}" in SUFFIXES else None
-
-
 def _limit(role: str | None) -> int:
-    return TEXT_BYTES if role in ("json", "cls") else max_bytes()
+    return max_bytes() if role in (None, "image", "mask") else TEXT_BYTES
 
 
-def _parsed(group: _Group, row: int, shard: str, container: Container, place: Folder) -> ParsedRow:
-    refusals = list(group.refusals)
-    raw: Raw = {}
-    try:
-        raw = _fields(group, container)
-    except ValueError as error:
-        refusals.append(str(error))
-    if "image" not in group.files:
-        others = f"; a key ends at the first dot, and it has {group.others}" if group.others else ""
-        refusals.append(f"has no image beside it: the members of a sample follow each other{others}")
-    if refusals:
-        key = group.key.encode("utf-8", "backslashreplace").decode()  # a name in an archive need not be valid text
-        problems = (Problem(row, key, None, f"{shard}: {refusal}") for refusal in refusals)
-        return ParsedRow(row, None, None, tuple(problems))
-    for role in ("image", "mask"):
-        if role in group.files:
-            raw[role] = tar_place(group.files[role].offset, group.files[role].size, shard)
-    return sample_from_row(raw, row, place)
+@dataclass(frozen=True)
+class _Shards:
+    shards: Sequence[str]
+    reading: Reading
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        return dict(self.reading.columns) if isinstance(self.reading.columns, Mapping) else {}
+
+    @cached_property
+    def rows(self) -> ObjectRows:
+        """What the rows have: `label`, and what `boxes` are."""
+        boxes, category, names = (
+            self.columns.get("boxes", "boxes"),
+            self.columns.get("category"),
+            self.reading.names or (),
+        )
+        has_size = None
+        if "boxes" in self.columns or self.reading.box_format is not None:
+            source = f"{self.shards[0]}{' and others' if len(self.shards) > 1 else ''}"
+            has_size = is_corner_and_size(self._boxes(boxes), self.reading.box_format, boxes, source)
+        label = None if category is not None and "label" not in self.columns else "label"
+        return ObjectRows(label, boxes, category, has_size, names, names)
+
+    def samples(self, group: _Group, row: int, shard: str, container: Container, place: Folder) -> Iterator[ParsedRow]:
+        """Yield the samples of a row."""
+        refusals, raw, cells = list(group.refusals), Raw(), dict[str, object]()
+        try:
+            cells = _cells(group, container)
+            cells["label"] = self._label(group, cells)
+            raw = {name: value_of(cells, self.columns.get(name, name)) for name in _FIELDS}
+        except ValueError as error:
+            refusals.append(str(error))
+        if "image" not in group.files:
+            others = f"; a key ends at the first dot, and it has {group.others}" if group.others else ""
+            refusals.append(f"has no image beside it: the members of a sample follow each other{others}")
+        if refusals:
+            key = group.key.encode("utf-8", "backslashreplace").decode()  # a name in an archive need not be valid text
+            problems = (Problem(row, key, None, f"{shard}: {refusal}") for refusal in refusals)
+            yield ParsedRow(row, None, None, tuple(problems))
+            return
+        if raw["id"] is None:
+            raw["id"] = group.key
+        for role in ("image", "mask"):
+            if role in group.files:
+                raw[role] = tar_place(group.files[role].offset, group.files[role].size, shard)
+        yield from self.rows.samples(raw, cells, row, place)
+
+    def _label(self, group: _Group, cells: Mapping[str, object]) -> object:
+        """Return the label of a row; a number in a text has a name or is refused.
+
+        Raises:
+            ValueError: starts with the name of the member.
+        """
+        said = self.columns.get("label")
+        suffix = said or "cls"
+        told = value_of(cells, said or "label") if said is None or said not in group.files else None
+        if suffix not in group.files:
+            return told
+        name, text = group.files[suffix].name, str(cells[suffix]).strip()
+        if text.isdigit() and not self.rows.label_names:
+            cure = "name the numbers with --label-names FILE"
+            raise ValueError(f"{name!r} holds the number {text}, not the name of a class; {cure}")
+        label, other = (name_of(one, self.rows.label_names) for one in (int(text) if text.isdigit() else text, told))
+        if other is not None and other != label:
+            raise ValueError(f"{name!r} says {label!r}, and the .json says {other!r}")
+        return label
+
+    def _boxes(self, name: str) -> Iterator[tuple[int, Numbers, Callable[[], bytes]]]:
+        """Yield row, numbers and image of every box of the shards."""
+        row = 0
+        for shard in self.shards:
+            container, _ = _open(shard)
+            try:
+                for group in _groups(container, self.columns):
+                    row += 1
+                    if (image := group.files.get("image")) is not None:
+                        read = partial(read_bytes, tar_place(image.offset, image.size, shard))
+                        for box in numbers_of(value_of(_cells(group, container), name)):
+                            yield row, box, read
+            except (TarError, OSError, EOFError, ValueError):  # the reading of the rows reports it
+                return
 
 
-def _fields(group: _Group, container: Container) -> Raw:
-    """Parse the texts of a group.
+def _cells(group: _Group, container: Container) -> dict[str, object]:
+    """Return the fields of the `.json` of a group, and its texts by their suffixes.
 
     Raises:
         ValueError: starts with the name of the member.
     """
-    raw: Raw = {"id": group.key}
-    if "json" in group.files:
-        value = _json(_text(group.files["json"], container), group.files["json"].name)
-        raw |= {name: value[name] for name in _FIELDS if value.get(name) is not None}
-    if "cls" in group.files:
-        name = group.files["cls"].name
-        label = _text(group.files["cls"], container).strip()
-        if label.isdigit():
-            raise ValueError(f"{name!r} holds the number {label}, not the name of a class; write the name")
-        if raw.setdefault("label", label) != label:
-            raise ValueError(f"{name!r} says {label!r}, and the .json says {raw['label']!r}")
-    return raw
+    cells: dict[str, object] = {}
+    for role, member in group.files.items():
+        if role == "json":
+            cells = _json(_text(member, container), member.name) | cells
+        elif role not in ("image", "mask"):
+            cells[role] = _text(member, container)
+    return cells
 
 
 def _text(member: Member, container: Container) -> str:
