@@ -25,7 +25,8 @@ from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
 from rate.errors import RateError
 from rate.export.options import ExportOptions
-from rate.export.sources.open_source import SourceModel, open_source
+from rate.export.sources.open_source import open_source
+from rate.export.sources.source_model import SourceModel
 from rate.types import Prepared
 
 PHOTOGRAPHS = 16

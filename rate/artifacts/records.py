@@ -24,7 +24,7 @@ class HeadInfo(Record, frozen=True):
     """One classifier on the tower: graph output `logits_<name>` [b,c]."""
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    kind: Literal["linear", "zero-shot"]
+    kind: Literal["linear", "zero-shot", "embeddings"]
     classes: Annotated[Classes, Meta(description="in the order of the logits")]
 
     @property

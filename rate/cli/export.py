@@ -28,7 +28,8 @@ def export(
     head: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further head: NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES]; repeatable."
+            help="Further head, repeatable: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES] or "
+            "NAME=embeddings:FILE[:CLASSES]."
         ),
     ] = None,
     options: ExportOptions,

@@ -40,8 +40,9 @@ from rate.export.options import check_head_name
 from rate.export.precision.half import KINDS
 from rate.export.precision.half_proof import add_half
 from rate.export.precision.int8 import add_int8, read_calibration
-from rate.export.sources.open_source import Source, open_source
+from rate.export.sources.open_source import open_source
 from rate.export.sources.reopen import request_of
+from rate.export.sources.source_model import Source
 from rate.export.sources.source_string import FAMILIES, packages_of
 from rate.export.tensorrt import ObserveBuild, build_plan, planned_artifact
 from rate.machine import versions

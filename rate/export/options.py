@@ -16,6 +16,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PLAN_BATCH = (64, GPU_BATCH)
 """The batch sizes of a plan: the usual one of a GPU, and a quarter of it, which takes less memory."""
 
+HEAD_FORMS = {
+    "linear": "linear:CHECKPOINT_DIR",
+    "zero-shot": "zero-shot:CLASSES[:TEMPLATES]",
+    "embeddings": "embeddings:FILE[:CLASSES]",
+}
+"""What a further head may be, after its name and `=`."""
+
 _GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
 
 
@@ -29,7 +36,7 @@ class ExportOptions(Settings):
 
     classes: Path | None = option(None, "Class names, one a line, in the order of the logits.")
     templates: Path | None = option(None, 'Prompt templates, one a line, each with {}; "a photo of a {}" if not given.')
-    heads: tuple[str, ...] = ()  # further heads: NAME=linear:CHECKPOINT_DIR, NAME=zero-shot:CLASSES[:TEMPLATES]
+    heads: tuple[str, ...] = ()  # further heads, as in `HEAD_FORMS`
     precision: str = option(
         "auto",
         "A graph in that precision beside the f32 one",
@@ -137,29 +144,27 @@ class HeadRequest:
     """A request for a further head on the source's tower."""
 
     name: str
-    kind: str  # "linear" | "zero-shot"
-    path: Path  # linear: checkpoint folder; zero-shot: file with the classes
-    templates: Path | None = None  # zero-shot: file with prompt templates
+    kind: str  # "linear" | "zero-shot" | "embeddings"
+    path: Path  # linear: checkpoint folder; zero-shot: file with the classes; embeddings: file with the vectors
+    beside: Path | None = None  # zero-shot: file with prompt templates; embeddings: file with the classes of the rows
 
 
 def parse_head(text: str) -> HeadRequest:
-    """Parse `NAME=linear:CHECKPOINT_DIR` or `NAME=zero-shot:CLASSES[:TEMPLATES]`.
+    """Parse one of `HEAD_FORMS`.
 
     Raises:
         UsageError: the text has another form.
     """
     name, equals, rest = text.partition("=")
     kind, colon, path = rest.partition(":")
-    if not (equals and colon and path) or kind not in ("linear", "zero-shot"):
-        raise UsageError(
-            f"--head {text!r}: expected NAME=linear:CHECKPOINT_DIR or NAME=zero-shot:CLASSES[:TEMPLATES], "
-            "such as lp=linear:checkpoints/lp"
-        )
+    if not (equals and colon and path) or kind not in HEAD_FORMS:
+        forms = " or ".join(f"NAME={form}" for form in HEAD_FORMS.values())
+        raise UsageError(f"--head {text!r}: expected {forms}, such as lp=linear:checkpoints/lp")
     check_head_name(name)
     if kind == "linear":
         return HeadRequest(name, kind, Path(path))
-    classes, _, templates = path.partition(":")
-    return HeadRequest(name, kind, Path(classes), Path(templates) if templates else None)
+    file, _, beside = path.partition(":")
+    return HeadRequest(name, kind, Path(file), Path(beside) if beside else None)
 
 
 def check_head_name(name: str) -> None:

@@ -104,7 +104,8 @@ class Contrastive:
 
     def head(self) -> nn.Module:
         """Make the zero-shot head of the current text tower."""
-        return open_clip.zero_shot(self._encoder, self._prompts.names, self._prompts.templates)
+        joint = open_clip.joint(self._encoder)
+        return joint.head(joint.embed(self._prompts.names, self._prompts.templates))
 
     def text(self) -> Mapping[str, Tensor]:
         """Return all weights except those of the image tower."""

@@ -18,7 +18,7 @@ from rate.errors import DataError
 from rate.types import Float32, Sample
 
 if TYPE_CHECKING:
-    from rate.export.sources.open_source import SourceModel
+    from rate.export.sources.source_model import SourceModel
 
 FORWARD_BATCH = 32  # images per forward; the results do not depend on it
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from rate.artifacts.checkpoint import CHECKPOINT
 from rate.artifacts.folders import check_replaceable
-from rate.export.sources.open_source import SourceModel, open_tower
+from rate.export.sources.open_source import open_tower
+from rate.export.sources.source_model import SourceModel
 from rate.finetune.loop import train_checkpoint
 from rate.finetune.lp import linear_checkpoint, sets_of_linear
 from rate.finetune.recipe import Finetuned, Watch

@@ -13,7 +13,8 @@ from rate.artifacts.records import Base
 from rate.backends.process import torch_threads
 from rate.data.manifest import Manifest
 from rate.export.options import read_classes
-from rate.export.sources.open_source import SourceModel, open_tower
+from rate.export.sources.open_source import open_tower
+from rate.export.sources.source_model import SourceModel
 from rate.finetune.features import Features, extract
 from rate.finetune.recipe import FailedRow, Finetuned, Sets, Watch, check_labels, labels_of, read_sets, targets_of
 from rate.finetune.settings import LpSettings as LpSettings

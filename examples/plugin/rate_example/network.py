@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from rate.artifacts.weights import load_into, read_state, state_digest, under
 from rate.data.images.geometry import Geometry
 from rate.export.options import read_classes
-from rate.export.sources.open_source import SourceHead, SourceModel
+from rate.export.sources.source_model import SourceHead, SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 

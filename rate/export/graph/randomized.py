@@ -22,7 +22,7 @@ from rate.export.graph.onnx_walk import save, tensors
 from rate.types import Float32
 
 if TYPE_CHECKING:
-    from rate.export.sources.open_source import SourceModel
+    from rate.export.sources.source_model import SourceModel
 
 MATRIX = 2
 """The least number of axes of a weight tensor; scales and shifts of normalisations have one."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rate.backends.base import Logits
 from rate.errors import UsageError
 from rate.export.graph.share_weights import share_weights
-from rate.export.sources.open_source import Source, SourceModel
+from rate.export.sources.source_model import Source, SourceModel
 from rate.types import Float32, Rows
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rate.backends.base import Logits
 from rate.errors import UsageError
-from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_model import SourceModel
 from rate.kernels.relevance import class_relevance, patch_maps
 from rate.types import Float32, Float64, Int64
 
@@ -109,7 +109,7 @@ class Attentive:
         relevance = {}
         for head in self._heads:
             total = _score(outputs[head.name], torch.from_numpy(chosen[head.name])[:, None], score).sum()
-            layers = kept[-1:] if head.kind == "zero-shot" else kept  # as the paper takes them
+            layers = kept if head.kind == "linear" else kept[-1:]  # as the paper takes them
             relevance[head.name] = patch_maps(class_relevance(_weights(total, layers)), self.prefix)
         return logits, relevance
 

@@ -12,7 +12,8 @@ from rate.artifacts.parity_sample import load_sample, perturbed
 from rate.artifacts.records import Request
 from rate.errors import ArtifactError, RateError, UsageError
 from rate.export.options import ExportOptions
-from rate.export.sources.open_source import Source, SourceModel, open_source
+from rate.export.sources.open_source import open_source
+from rate.export.sources.source_model import Source, SourceModel
 from rate.export.sources.source_string import has_torch
 
 

@@ -25,11 +25,11 @@ class SourceFamily:
     """The facts of a family of models for messages and for the check of what is installed."""
 
     form: str  # a SOURCE of it, as messages show it
-    module: str  # implements `rate.export.sources.open_source.Family`; imported when a model of it is opened
+    module: str  # implements `rate.export.sources.source_model.Family`; imported when a model of it is opened
     packages: tuple[str, ...] = ()  # modules that it imports, beside torch
     extra: str = "train"  # that installs all of them
     reads_text: bool = False  # whether zero-shot heads can be made of names
-    is_torch: bool = True  # False: ``module`` implements `rate.export.sources.open_source.GraphFamily`
+    is_torch: bool = True  # False: ``module`` implements `rate.export.sources.source_model.GraphFamily`
 
 
 _ROOM = "rate.export.sources.families"

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rate.errors import UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.attention import Attentive, explicit_attention
-from rate.export.sources.open_source import SourceHead, SourceModel, open_source
+from rate.export.sources.open_source import open_source
+from rate.export.sources.source_model import SourceHead, SourceModel
 from rate.kernels.relevance import upsample
 
 

@@ -65,16 +65,19 @@ def test_a_zero_shot_head_is_the_cosine_with_the_prompts_scaled(tiny: str, class
     np.testing.assert_allclose(source.logits(images.numpy())["zs"], expected.numpy(), atol=1e-5)
 
 
-def test_one_graph_carries_both_kinds_of_heads(tiny: str, classes: Path, image_set, tmp_path: Path) -> None:
+def test_one_graph_carries_all_kinds_of_heads(tiny: str, classes: Path, image_set, tmp_path: Path) -> None:
     from rate.finetune.lp import LpSettings, finetune_lp
 
     finetune_lp(tiny, image_set(6), tmp_path / "lp", LpSettings(split=None, epochs=3))
-    options = ExportOptions(classes=classes, heads=(f"lp=linear:{tmp_path / 'lp'}", f"two=zero-shot:{classes}"))
+    np.savez(tmp_path / "own.npz", dark=np.eye(32, dtype=np.float16)[0], light=np.eye(32, dtype=np.float16)[1])
+    heads = (f"lp=linear:{tmp_path / 'lp'}", f"two=zero-shot:{classes}", f"own=embeddings:{tmp_path / 'own.npz'}")
+    options = ExportOptions(classes=classes, heads=heads)
     artifact = export_artifact(tiny, tmp_path / "artifact", options)
     assert [(head.name, head.kind) for head in artifact.heads] == [
         ("zs", "zero-shot"),
         ("lp", "linear"),
         ("two", "zero-shot"),
+        ("own", "embeddings"),
     ]
     assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
 

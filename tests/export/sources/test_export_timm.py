@@ -25,7 +25,8 @@ from rate.export.export import ExportOptions, export_artifact
 from rate.export.graph.onnx_walk import shape
 from rate.export.graph.perturbed import dims
 from rate.export.sources.families.timm import geometry_of
-from rate.export.sources.open_source import SourceModel, open_source, open_tower
+from rate.export.sources.open_source import open_source, open_tower
+from rate.export.sources.source_model import SourceModel
 from rate.kernels.separable import occlusion, rise
 
 MODELS = ("test_resnet", "test_vit")

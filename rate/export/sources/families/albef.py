@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rate.artifacts.checkpoint import ZeroShot, class_embeddings
+from rate.artifacts.checkpoint import class_embeddings
 from rate.artifacts.weights import State, count_blocks, load_into, read_state, state_digest, under
 from rate.data.images.geometry import Geometry
 from rate.errors import UsageError, need
-from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_model import Joint, SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 
@@ -89,7 +89,7 @@ def dual(reference: Reference, state: State, path: Path, geometry: Callable[[int
             f"{path} lacks {', '.join(lacking)}: it is fine-tuned for another task than comparing images with texts; "
             "give a pretrained or a retrieval checkpoint"
         )
-    return replace(model, zero_shot=_maker(state, path))
+    return replace(model, joint=_joint(state, path))
 
 
 def image_encoder(reference: Reference, state: State, path: Path, geometry: Callable[[int], Geometry]) -> SourceModel:
@@ -157,13 +157,11 @@ def _make(config: Json) -> nn.Module:
     return tower.eval()
 
 
-def _maker(state: State, path: Path) -> Callable[[Sequence[str], Sequence[str]], nn.Module]:
-    def zero_shot(names: Sequence[str], templates: Sequence[str]) -> nn.Module:
-        text = _text_tower(state, path)
-        cosine = ZeroShot(class_embeddings(text.encode, names, templates), 1.0 / float(state["temp"]), 0.0)
-        return nn.Sequential(_linear(state, "vision_proj."), cosine).eval()
+def _joint(state: State, path: Path) -> Joint:
+    def embed(names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        return class_embeddings(_text_tower(state, path).encode, names, templates)
 
-    return zero_shot
+    return Joint(embed, 1.0 / float(state["temp"]), projection=_linear(state, "vision_proj."))
 
 
 def _text_tower(state: State, path: Path) -> TextTower:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rate.artifacts.checkpoint import ZeroShot, class_embeddings
+from rate.artifacts.checkpoint import class_embeddings
 from rate.artifacts.weights import load_into, state_digest
 from rate.data.images.geometry import Geometry, three
 from rate.errors import ConfigError, MissingExtra, UsageError, first_line, need
 from rate.export.sources.families.hf_forms import FORMS, Form
-from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_model import Joint, SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 
@@ -67,11 +68,12 @@ class Encoder:
             self.model, {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
         )
 
-    def zero_shot(self, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
-        """Make the head of classes ``names`` under ``templates``; its logits equal those of the model's own forward."""
+    @property
+    def joint(self) -> Joint:
+        """The space of both embeddings; the logits of a head in it equal those of the model's own forward."""
         scale, bias = (getattr(self.model, name, None) for name in ("logit_scale", "logit_bias"))
-        return ZeroShot(
-            class_embeddings(self.encode, names, templates),
+        return Joint(
+            partial(class_embeddings, self.encode),
             1.0 if scale is None else float(scale.detach().exp()),
             0.0 if bias is None else float(bias.detach()),
         )
@@ -102,7 +104,7 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
         geometry=geometry,
         weights=state_digest(tower.state_dict()),
         notices=(form.notice,) if form.notice else (),
-        zero_shot=encoder.zero_shot,
+        joint=encoder.joint,
     )
 
 

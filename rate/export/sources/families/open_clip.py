@@ -18,11 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rate.artifacts.checkpoint import ZeroShot
 from rate.artifacts.weights import load_into, state_digest
 from rate.data.images.geometry import Geometry, three
 from rate.errors import ConfigError, UsageError, first_line, need
-from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_model import Joint, SourceModel
 from rate.export.sources.source_string import Reference
 from rate.records import read_json
 from rate.types import Json
@@ -73,7 +72,7 @@ def as_source(encoder: DualEncoder, reference: Reference) -> SourceModel:
         geometry=encoder.geometry,
         weights=state_digest(tower.state_dict()),
         notices=encoder.notices,
-        zero_shot=lambda names, templates: zero_shot(encoder, names, templates),
+        joint=joint(encoder),
     )
 
 
@@ -101,22 +100,21 @@ def build_encoder(config: Json, tower: Mapping[str, Tensor], text: Mapping[str, 
     return DualEncoder(model.eval(), tokenizer, config, geometry_of(model, str(config.get("name"))))
 
 
-def zero_shot(encoder: DualEncoder, names: Sequence[str], templates: Sequence[str]) -> ZeroShot:
-    """Compute class embeddings as open_clip does: encode and normalise every template, average, normalise.
+def joint(encoder: DualEncoder) -> Joint:
+    """Describe the space of both embeddings, with the scale and bias that the model has now.
 
-    Args:
-        encoder: the model.
-        names: the names of the classes in a prompt.
-        templates: each with one `{}`.
+    Class embeddings are open_clip's own: every template is encoded and normalised, and their mean normalised again.
     """
     open_clip = need("open_clip", "train")
-    device = encoder.model.logit_scale.device
-    weight = open_clip.build_zero_shot_classifier(
-        encoder.model, encoder.tokenizer, list(names), list(templates), device=device
-    )
-    bias = getattr(encoder.model, "logit_bias", None)
-    scale = float(encoder.model.logit_scale.detach().exp())
-    return ZeroShot(weight.T.contiguous(), scale, 0.0 if bias is None else float(bias.detach()))
+    scale, bias = encoder.model.logit_scale.detach(), getattr(encoder.model, "logit_bias", None)
+
+    def embed(names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        weight: Tensor = open_clip.build_zero_shot_classifier(
+            encoder.model, encoder.tokenizer, list(names), list(templates), device=scale.device
+        )
+        return weight.T.contiguous()
+
+    return Joint(embed, float(scale.exp()), 0.0 if bias is None else float(bias.detach()))
 
 
 def load(reference: Reference) -> DualEncoder:

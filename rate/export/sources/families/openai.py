@@ -13,7 +13,7 @@ from rate.artifacts.weights import State, count_blocks, load_into, read_state
 from rate.errors import UsageError
 from rate.export.sources.families import open_clip
 from rate.export.sources.families.open_clip import DualEncoder
-from rate.export.sources.open_source import SourceModel
+from rate.export.sources.source_model import SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 

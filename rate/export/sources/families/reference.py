@@ -25,7 +25,7 @@ from rate.errors import UsageError
 from rate.export.options import read_classes
 from rate.export.sources.families import albef, open_clip, openai
 from rate.export.sources.families.open_clip import DualEncoder
-from rate.export.sources.open_source import SourceHead, SourceModel
+from rate.export.sources.source_model import SourceHead, SourceModel
 from rate.export.sources.source_string import Reference
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -15,7 +15,7 @@ from rate.artifacts.weights import State, load_into, read_state, state_digest
 from rate.data.images.geometry import Geometry
 from rate.errors import ConfigError, UsageError, first_line, need
 from rate.export.options import read_classes
-from rate.export.sources.open_source import SourceHead, SourceModel
+from rate.export.sources.source_model import SourceHead, SourceModel
 from rate.export.sources.source_string import Reference
 from rate.types import Json
 
