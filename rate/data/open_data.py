@@ -1,4 +1,4 @@
-"""The rows of DATA, which is a manifest, tar shards, or Parquet files with embedded images, as one stream."""
+"""The rows of DATA, which is a manifest, tar shards, or Parquet or Arrow files with embedded images, as one stream."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rate.credentials import without_credentials
 from rate.data.blocks import Block, in_blocks, manifest_blocks
+from rate.data.formats.arrow_streams import saved_files
 from rate.data.formats.picture_rows import is_picture_table, picture_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
@@ -30,8 +31,9 @@ def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
     """Yield every row of DATA, valid or not, without keeping rows in memory.
 
     Args:
-        data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet with image bytes): a path, a pattern
-            (`shards/{000..099}.tar`, `shards/*.tar`), or an fsspec URL of either.
+        data: a manifest (.csv, .jsonl, .parquet), or shards (.tar, or .parquet or .arrow with image bytes): a path, a
+            pattern (`shards/{000..099}.tar`, `shards/*.tar`), or an fsspec URL of either; or a folder that
+            `save_to_disk` of `datasets` wrote.
         reading: what the values of masks mean.
 
     Raises:
@@ -66,7 +68,7 @@ def _source(data: str, reading: Reading) -> Path | Iterator[ParsedRow]:
     kind = _kind(data, files)
     if kind == ".tar":
         return _some(data, tar_rows(files, reading))
-    if kind == ".parquet" and (len(files) > 1 or is_picture_table(files[0], reading)):
+    if kind == ".arrow" or (kind == ".parquet" and (len(files) > 1 or is_picture_table(files[0], reading))):
         return _some(data, picture_rows(files, reading))
     if len(files) > 1:
         raise DataError(f"{data} names {len(files)} manifests; a manifest is one file")
@@ -106,10 +108,11 @@ def expand(data: str) -> list[str]:
     """Return the files that DATA names, as absolute paths or URLs: braces in their order, matches of a pattern sorted.
 
     Raises:
-        DataError: no file matches, or DATA is a folder.
+        DataError: no file matches, or DATA is a folder of another library than `datasets`.
     """
     if "://" not in data and Path(data).exists():
-        return [_local(data)]
+        saved = saved_files(Path(data))
+        return [_local(data)] if saved is None else saved
     files: list[str] = []
     for one in itertools.islice(_braced(data), MAX_CONTAINERS + 1):
         files.extend(_matches(one) if _MAGIC.search(one) else [one if "://" in one else _local(one)])

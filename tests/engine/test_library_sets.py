@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import library_sets
+import pyarrow as pa
 import pytest
 from function_models import evaluate, job, light
 from library_sets import NAMES, dataset, png, some_rows, write_csv, write_shards
@@ -15,7 +16,7 @@ from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.open_data import open_rows
 from rate.data.storage.location import read_bytes
-from rate.errors import DataError
+from rate.errors import DataError, SampleError
 from rate.reading import USUAL, Reading
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
@@ -63,6 +64,57 @@ def test_columns_by_other_names_and_numbers_that_a_file_names(expected, tmp_path
     columns = "label=fine,boxes=annotations.box,category=annotations.kind"
     words = Reading(columns=columns, box_format="xyxy", label_names=str(tmp_path / "names.txt"))
     assert evaluated(str(tmp_path / "set.parquet"), tmp_path / "run", words) == expected["boxes"]
+
+
+def test_a_saved_dataset(expected, tmp_path: Path) -> None:
+    dataset(some_rows()).save_to_disk(tmp_path / "saved", num_shards=2)
+    assert evaluated(str(tmp_path / "saved"), tmp_path / "run") == expected["boxes"]
+
+
+def test_splits_of_a_saved_dataset_and_its_files_by_a_pattern(tmp_path: Path) -> None:
+    rows = some_rows(6)
+    whole = {split: dataset(own, masks=True) for split, own in (("train", rows[:4]), ("test", rows[4:]))}
+    datasets.DatasetDict(whole).save_to_disk(tmp_path / "saved")
+    chosen = read_evaluation_set(str(tmp_path / "saved"), "test")
+    assert [one.id for one in chosen] == ["s4", "s5"]
+    assert [read_bytes(one.mask) for one in chosen] == [png(row.mask) for row in rows[4:]]
+    files = read_evaluation_set(f"{tmp_path}/saved/*/*.arrow", "test")
+    assert {row.sample.id: row.split for row in open_rows(f"{tmp_path}/saved/*/*.arrow")}["s0"] == "train"
+    assert files.digest == chosen.digest
+    assert len(read_evaluation_set(str(tmp_path / "saved" / "test"))) == 2
+    moved = (tmp_path / "saved").rename(tmp_path / "moved")
+    assert read_evaluation_set(str(moved), "test").digest == chosen.digest
+
+
+def test_saved_datasets_that_cannot_be_read(tmp_path: Path) -> None:
+    folder, rows = tmp_path / "saved", some_rows(4)
+    dataset(rows, masks=True).save_to_disk(folder)
+    file = folder / "data-00000-of-00001.arrow"
+    table = pa.ipc.open_stream(file.read_bytes()).read_all()
+    place = next(open_rows(str(folder))).sample.image
+
+    def refused(message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            list(open_rows(str(folder)))
+
+    with pa.ipc.new_stream(file, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(pa.concat_tables([table] * 9).combine_chunks())
+    refused("cannot be read as an Arrow stream: it is compressed")
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    refused(r"it is an Arrow file \(Feather\) and no stream")
+    file.write_bytes(b"\xff" * 40)
+    refused("cannot be read as an Arrow stream")
+    with pytest.raises(SampleError, match="cannot be read"):
+        read_bytes(place)
+    file.unlink()
+    refused("arrow does not exist")
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "../other.arrow"}]}')
+    refused(r"state.json does not name files beside it that are the set; save the dataset anew")
+    (folder / "state.json").write_text("{}")
+    refused("state.json cannot be read: Object missing required field `_data_files`")
+    (folder / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    refused("dataset_dict.json names 'train', which is no saved dataset")
 
 
 def test_shards_of_webdataset_with_numbers_and_objects(expected, tmp_path: Path) -> None:

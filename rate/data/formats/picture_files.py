@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import PurePath
+from typing import Any, Protocol, TypeAlias
 
-from rate.data.formats.row_groups import GROUP_BYTES, check_group, chunk_bytes, leaf_of, parquet_place
+from rate.data.formats.arrow_streams import ArrowStream, arrow_stream, saved_split
+from rate.data.formats.row_groups import GROUP_BYTES, check_group, chunk_bytes, leaf_of, picture_place
 from rate.data.storage.container import container_stamp, regular_file
 from rate.data.storage.location import Folder, InPlace
 from rate.errors import DataError
 
 _BATCH = 1024  # rows
 
+_OF_SPLIT = re.compile(r"(.+)-[0-9]{5,}-of-[0-9]{5,}\.[a-z]+")
+"""Matches names that `datasets` gives to the Parquet files of a split."""
+
+Cells: TypeAlias = Iterator[tuple[dict[str, Any], str | None]]
+
 
 class PictureFile(Protocol):
-    """A file of a table with pictures; its rows lie in groups."""
+    """A file of a table with pictures."""
 
-    @property
-    def location(self) -> str:
-        """Its path or URL."""
+    location: str  # path or URL
+    schema: Any  # pyarrow.Schema
+    groups: int  # its rows lie in so many groups
+    rows: int
+    split: str | None  # as file or folder say
 
-    @property
-    def schema(self) -> Any:
-        """The Arrow schema."""
-
-    @property
-    def groups(self) -> int:
-        """The number of groups."""
-
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-
-    def cells(
-        self, group: int, columns: Sequence[str], paths_of: str | None = None
-    ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Yield the cells of each row of a group, and the path in its picture in the column ``paths_of``.
+    def cells(self, group: int, columns: Sequence[str], paths_of: str | None = None) -> Cells:
+        """Yield the cells of each row of a group, and the path in its image in the column ``paths_of``.
 
         Raises:
             SampleError: the columns take too much memory.
@@ -45,10 +40,10 @@ class PictureFile(Protocol):
         """
 
     def has_bytes(self, group: int, column: str) -> bool:
-        """Tell whether a picture of a group may have bytes, as far as it can be told without reading them."""
+        """Tell whether an image of a group may have bytes, as far as it can be told without reading them."""
 
     def place(self, group: int, row: int, column: str) -> str:
-        """Return the location of a picture."""
+        """Return the location of an image."""
 
 
 @contextmanager
@@ -61,48 +56,58 @@ def open_pictures(location: str, group_bytes: int = GROUP_BYTES) -> Iterator[tup
     import pyarrow as pa
     from pyarrow import parquet
 
+    is_arrow = PurePath(location.partition("?")[0]).suffix.lower() == ".arrow"
     try:
         stamp = container_stamp(location)
-        file = parquet.ParquetFile(regular_file(location)[0])
+        opened: Any = arrow_stream(location) if is_arrow else parquet.ParquetFile(regular_file(location)[0])
     except FileNotFoundError as error:
         raise DataError(f"{location} does not exist") from error
     except (OSError, ImportError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{location} cannot be read as a Parquet file: {error}") from error
-    with file:
-        yield _Parquet(location, file, group_bytes), InPlace(stamp)
+        what = "an Arrow stream" if is_arrow else "a Parquet file"
+        raise DataError(f"{location} cannot be read as {what}: {error}") from error
+    if is_arrow:  # it stays open, as images are read from it
+        yield _Arrow(location, opened), InPlace(stamp)
+    else:
+        with opened:
+            yield _Parquet(location, opened, group_bytes), InPlace(stamp)
 
 
-@dataclass(frozen=True, slots=True)
+class _Arrow:
+    def __init__(self, location: str, stream: ArrowStream) -> None:
+        self.location, self.schema, self.groups = location, stream.schema, len(stream.batches)
+        self.rows = sum(batch.num_rows for batch in stream.batches)
+        self.split = saved_split(location)
+        self._stream = stream
+
+    def cells(self, group: int, columns: Sequence[str], paths_of: str | None = None) -> Cells:
+        return self._stream.cells(group, columns, paths_of)
+
+    def has_bytes(self, group: int, column: str) -> bool:
+        return self._stream.has_bytes(group, column)
+
+    def place(self, group: int, row: int, column: str) -> str:
+        return picture_place("arrow", group, row, column, self.location)
+
+
 class _Parquet:
-    location: str
-    file: Any  # pyarrow.parquet.ParquetFile
-    group_bytes: int  # the most text of a row group that is held
+    def __init__(self, location: str, file: Any, group_bytes: int) -> None:
+        self.location, self.schema, self.groups = location, file.schema_arrow, file.metadata.num_row_groups
+        self.rows = file.metadata.num_rows
+        named = _OF_SPLIT.fullmatch(PurePath(location.partition("?")[0]).name)
+        self.split = named[1] if named else None
+        self._file, self._group_bytes = file, group_bytes
 
-    @property
-    def schema(self) -> Any:
-        return self.file.schema_arrow
-
-    @property
-    def groups(self) -> int:
-        return int(self.file.metadata.num_row_groups)
-
-    @property
-    def rows(self) -> int:
-        return int(self.file.metadata.num_rows)
-
-    def cells(
-        self, group: int, columns: Sequence[str], paths_of: str | None = None
-    ) -> Iterator[tuple[dict[str, Any], str | None]]:
+    def cells(self, group: int, columns: Sequence[str], paths_of: str | None = None) -> Cells:
         selected = [*columns, *([] if paths_of is None else [f"{paths_of}.path"])]
-        size = chunk_bytes(self.file.metadata, group, tuple(selected))
-        check_group(size, self.location, group, "the text", self.group_bytes)
-        for batch in self.file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=selected):
+        size = chunk_bytes(self._file.metadata, group, tuple(selected))
+        check_group(size, self.location, group, "the text", self._group_bytes)
+        for batch in self._file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=selected):
             for cells in batch.to_pylist():
                 picture = None if paths_of is None else cells[paths_of]
                 yield cells, None if picture is None else picture["path"]
 
     def has_bytes(self, group: int, column: str) -> bool:
-        leaf, chunks = leaf_of(self.schema, column), self.file.metadata.row_group(group)
+        leaf, chunks = leaf_of(self.schema, column), self._file.metadata.row_group(group)
         for index in range(chunks.num_columns):
             chunk = chunks.column(index)
             if chunk.path_in_schema == leaf and chunk.statistics and chunks.num_rows:
@@ -110,4 +115,4 @@ class _Parquet:
         return True
 
     def place(self, group: int, row: int, column: str) -> str:
-        return parquet_place(group, row, column, self.location)
+        return picture_place("parquet", group, row, column, self.location)

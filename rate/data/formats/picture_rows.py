@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -23,9 +21,6 @@ from rate.data.manifest import ParsedRow
 from rate.data.storage.location import Folder, read_bytes
 from rate.errors import DataError, SampleError
 from rate.reading import USUAL, Reading
-
-_SPLIT = re.compile(r"(.+)-[0-9]{5,}-of-[0-9]{5,}\.[a-z]+")
-"""Matches names that `datasets` gives to the files of a split."""
 
 
 def is_picture_table(location: str, reading: Reading = USUAL) -> bool:
@@ -49,7 +44,7 @@ def picture_rows(files: Sequence[str], reading: Reading = USUAL, group_bytes: in
     region in `mask`, of the same form as the image. Of rows without a label each class among the objects is a sample,
     with the id `row:class` and the row as its cluster. Optional `id`, `split`, `group`, `cluster`.
     Without `id` a sample's id is the `path` in its image, if every row of the set has another one, else the file's
-    name and the row's number in it. The split of a file `SPLIT-00000-of-00001.parquet` is in its name.
+    name and the row's number in it. The split may be that of the file.
 
     Args:
         files: absolute paths or URLs.
@@ -92,7 +87,7 @@ class _Table:
 
     def samples(self, before: int) -> Iterator[ParsedRow]:
         """Yield the samples of every row; ``before`` rows came from other files."""
-        number, split = 0, _SPLIT.fullmatch(Path(self.name).name)
+        number = 0
         rows = self.columns.rows(self.has_size)
         paths_of = self.columns.image if self.has_own_paths else None
         for group in range(self.file.groups):
@@ -107,8 +102,8 @@ class _Table:
                 raw |= {name: cells[name] for name in self.columns.corners}
                 if raw.get("id") is None:
                     raw["id"] = path or f"{self.name}:{number}"
-                if raw.get("split") is None and split is not None:
-                    raw["split"] = split[1]
+                if raw.get("split") is None:
+                    raw["split"] = self.file.split
                 raw["image"] = self.file.place(group, within, self.columns.image)
                 has_boxes = any(
                     value_of(cells, name) is not None for name in (self.columns.boxes, *self.columns.corners)

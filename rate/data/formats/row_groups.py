@@ -1,4 +1,4 @@
-"""Images inside Parquet files: the bytes of one row, through a few row groups in memory."""
+"""Images inside Parquet and Arrow files: the bytes of one row, of Parquet through a few row groups in memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
+from rate.data.formats.arrow_streams import arrow_stream
 from rate.data.storage.container import container_stamp, regular_file
 from rate.data.storage.local_file import check_same
 from rate.errors import SampleError
 from rate.types import Stamp
 
-PARQUET_PLACE = re.compile(r"parquet:([0-9]{1,9})/([0-9]{1,18})/([^:/]+):(.+)", re.DOTALL)
-"""Matches ROW GROUP / ROW in it / COLUMN, quoted as in a URL, and the file.
+PICTURE_PLACE = re.compile(r"(parquet|arrow):([0-9]{1,9})/([0-9]{1,18})/([^:/]+):(.+)", re.DOTALL)
+"""Matches FORM: ROW GROUP or batch / ROW in it / COLUMN, quoted as in a URL, and the file.
 
 A digit after the colon distinguishes it from paths and URLs.
 """
@@ -71,27 +72,30 @@ class RowGroups:
 _groups = RowGroups()
 
 
-def parquet_place(group: int, row: int, column: str, location: str) -> str:
-    """Return the location of an image's bytes."""
-    return f"parquet:{group}/{row}/{quote(column, safe='')}:{location}"
+def picture_place(form: str, group: int, row: int, column: str, location: str) -> str:
+    """Return the location of an image's bytes in a file of the form `parquet` or `arrow`."""
+    return f"{form}:{group}/{row}/{quote(column, safe='')}:{location}"
 
 
-def parquet_bytes(group: int, row: int, quoted: str, location: str, expected: Stamp | None = None) -> bytes:
-    """Return the bytes of a `parquet_place`, whose column is ``quoted``.
+def picture_bytes(form: str, group: int, row: int, quoted: str, location: str, expected: Stamp | None = None) -> bytes:
+    """Return the bytes of a `picture_place`, whose column is ``quoted``.
 
     Raises:
         SampleError: the cell is null, or its row group too large.
         SetChanged: the file is not the one with the stamp ``expected``.
-        OSError, IndexError, pyarrow.ArrowException: the file is missing or broken.
+        OSError, LookupError, ValueError: the file is missing or broken.
     """
     column = unquote(quoted)
     try:
-        data = _groups.cell(location, group, row, column)
+        if form == "arrow":
+            data = arrow_stream(location).picture(group, row, column)
+        else:
+            data = _groups.cell(location, group, row, column)
     finally:  # also when another file made the reading fail
         if expected is not None:
             check_same(location, expected, container_stamp(location))
     if data is None:
-        raise SampleError(f"{location}: row {row} of row group {group} has no bytes in its {column}, at most a path")
+        raise SampleError(f"{location}: row {row} of group {group} has no bytes in its {column}, at most a path")
     return data
 
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow.compute as pc
 
 from rate.credentials import without_credentials
-from rate.data.formats.row_groups import PARQUET_PLACE, parquet_bytes, parquet_place
+from rate.data.formats.row_groups import PICTURE_PLACE, picture_bytes, picture_place
 from rate.data.storage.container import TAR_PLACE, tar_bytes, tar_place
 from rate.data.storage.limits import max_bytes
 from rate.data.storage.local_file import check_length, local_bytes, stamp_of
@@ -145,8 +145,9 @@ class Folder:
             return located[len(self._prefix) :].replace(os.sep, "/")
         if place := TAR_PLACE.fullmatch(located):
             return tar_place(int(place[1]), int(place[2]), self.relative(place[3]))
-        if place := PARQUET_PLACE.fullmatch(located):
-            return parquet_place(int(place[1]), int(place[2]), unquote(place[3]), self.relative(place[4]))
+        if place := PICTURE_PLACE.fullmatch(located):
+            numbers = int(place[2]), int(place[3])
+            return picture_place(place[1], *numbers, unquote(place[4]), self.relative(place[5]))
         if "://" in located:
             return located
         for prefix in (*self._inside, *self._roots):
@@ -215,7 +216,7 @@ def container_of(location: str) -> str | None:
     """Return the file that a location is a place in; None = the location is a file."""
     if place := TAR_PLACE.fullmatch(location):
         return place[3]
-    return place[4] if (place := PARQUET_PLACE.fullmatch(location)) else None
+    return place[5] if (place := PICTURE_PLACE.fullmatch(location)) else None
 
 
 def in_container(location: str) -> bool:
@@ -255,8 +256,8 @@ def _bytes(location: str, limit: int, expected: Stamp | None) -> bytes:
     if place := TAR_PLACE.fullmatch(location):
         check_length(location, int(place[2]), limit)
         return tar_bytes(int(place[1]), int(place[2]), place[3], expected)
-    if place := PARQUET_PLACE.fullmatch(location):
-        data = parquet_bytes(int(place[1]), int(place[2]), place[3], place[4], expected)
+    if place := PICTURE_PLACE.fullmatch(location):
+        data = picture_bytes(place[1], int(place[2]), int(place[3]), place[4], place[5], expected)
         check_length(location, len(data), limit)
         return data
     if "://" in location:
