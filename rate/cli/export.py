@@ -19,8 +19,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, albef:FILE, openai:FILE, "
-            "reference:FILE[:RESIZE], onnx:FILE, or a checkpoint folder."
+            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, peft:ADAPTER_DIR[:BASE], albef:FILE, "
+            "openai:FILE, reference:FILE[:RESIZE], onnx:FILE, or a checkpoint folder."
         ),
     ],
     *,

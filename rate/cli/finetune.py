@@ -29,8 +29,8 @@ def _installed(source: str) -> str:
 _Source = Annotated[
     str,
     typer.Argument(
-        help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, albef:FILE, openai:FILE, "
-        "reference:FILE[:RESIZE], or a checkpoint folder.",
+        help="timm:NAME[:FILE|:pretrained], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, "
+        "peft:ADAPTER_DIR[:BASE], albef:FILE, openai:FILE, reference:FILE[:RESIZE], or a checkpoint folder.",
         callback=_installed,
     ),
 ]

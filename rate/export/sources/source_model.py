@@ -136,4 +136,7 @@ class Family(Protocol):
         """
 
     def build_tower(self, config: Json, state: Mapping[str, Tensor]) -> nn.Module:
-        """Rebuild the tower of a checkpoint in eval mode from `SourceModel.config` and its weights."""
+        """Rebuild the tower of a checkpoint in eval mode from `SourceModel.config` and its weights.
+
+        A family whose models are of another one (`SourceModel.family`) has none.
+        """

@@ -3,6 +3,7 @@
 timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
 open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
 hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP, SigLIP, SigLIP 2, BLIP
+peft:ADAPTER_DIR[:BASE]       an adapter of the `peft` library (LoRA, ...), merged into BASE: hf:, open_clip: or openai:
 albef:FILE                    a checkpoint of ALBEF, or of BLIP in its authors' layout
 openai:FILE                   a CLIP state dict with OpenAI's names
 reference:FILE[:RESIZE]       a checkpoint of the paper's own code: LP, FT or FLCP of CLIP, ALBEF or BLIP
@@ -39,6 +40,9 @@ FAMILIES = Table(
         "timm": SourceFamily("timm:NAME[:FILE]", f"{_ROOM}.timm", ("timm",)),
         "open_clip": SourceFamily("open_clip:NAME[:WEIGHTS]", f"{_ROOM}.open_clip", ("open_clip",), reads_text=True),
         "hf": SourceFamily("hf:DIR_OR_ID", f"{_ROOM}.hf", ("transformers",), "hf", reads_text=True),
+        "peft": SourceFamily(
+            "peft:ADAPTER_DIR[:BASE]", f"{_ROOM}.peft", ("peft", "transformers"), "lora", reads_text=True
+        ),
         # Its prompts also need transformers, which is checked when they are used.
         "albef": SourceFamily("albef:FILE", f"{_ROOM}.albef", ("timm",), reads_text=True),
         "openai": SourceFamily("openai:FILE", f"{_ROOM}.openai", ("open_clip",), reads_text=True),
@@ -109,6 +113,8 @@ def _unknown(source: str, family: str) -> str:
     if Path(source).is_file():
         held = ", ".join(FAMILIES[name].form for name in ("openai", "albef", "reference", "timm"))
         return f"SOURCE {source!r} is a file and does not say what it holds; write one of {held}"
+    if (Path(source) / "adapter_config.json").is_file():
+        return f"SOURCE {source!r} is an adapter of the peft library: write peft:{source}, or peft:{source}:BASE"
     if (Path(source) / "config.json").is_file():
         return f"SOURCE {source!r} is a Hugging Face folder: write hf:{source}"
     close = difflib.get_close_matches(family or source, FAMILIES, n=1)

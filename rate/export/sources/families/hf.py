@@ -44,6 +44,7 @@ class Encoder:
     form: Form
     model: Any  # PreTrainedModel
     tokenizer: Any
+    geometry: Geometry
 
     def encode(self, texts: list[str]) -> Tensor:
         """Compute embeddings [n,d] of ``texts``, truncated to the model's length.
@@ -80,7 +81,16 @@ class Encoder:
 
 
 def open_model(reference: Reference, classes: Path | None, native: bool) -> SourceModel:
-    """Open the image tower with a maker of zero-shot heads; see `sources.Family`.
+    """Open the image tower and the space of both embeddings; see `sources.Family`.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    return as_source(load(reference), reference)
+
+
+def load(reference: Reference) -> Encoder:
+    """Load the model and tokenizer of SOURCE.
 
     Raises:
         UsageError: the folder or id does not exist, the model is of another kind, or files or weights are missing.
@@ -89,8 +99,12 @@ def open_model(reference: Reference, classes: Path | None, native: bool) -> Sour
     with _quiet():
         config = _config(folder)
         form = _form(config, folder)
-        encoder = Encoder(form, _load(form, config, folder), _tokenizer(folder))
-        geometry = _geometry(config, folder)
+        return Encoder(form, _load(form, config, folder), _tokenizer(folder), _geometry(config, folder))
+
+
+def as_source(encoder: Encoder, reference: Reference) -> SourceModel:
+    """Make the source of a model: its image tower, and the space of both embeddings."""
+    form, geometry, config = encoder.form, encoder.geometry, encoder.model.config
     tower = form.tower(encoder.model)
     with torch.inference_mode():
         features = tower(torch.zeros(1, 3, geometry.size, geometry.size))
@@ -148,6 +162,8 @@ def _folder(name: str) -> Path:
 
 
 def _config(folder: Path) -> Any:
+    if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        raise UsageError(f"hf:{folder} holds an adapter: write peft:{folder}, or peft:{folder}:BASE")
     if not (folder / "config.json").is_file():
         raise UsageError(f"hf:{folder} has no config.json; expected a folder as save_pretrained writes it")
     transformers = need("transformers", EXTRA)
