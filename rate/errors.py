@@ -29,6 +29,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from types import ModuleType
 
+from rate.copies import by_url
 from rate.credentials import storable
 
 EXIT_DONE = 0
@@ -45,7 +46,7 @@ class RateError(Exception):
     exit_code = EXIT_FAILED
 
     def __init__(self, *arguments: object) -> None:
-        super().__init__(*map(storable, arguments))
+        super().__init__(*(by_url(one) if isinstance(one, str) else one for one in map(storable, arguments)))
 
 
 class UsageError(RateError):

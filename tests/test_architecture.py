@@ -16,7 +16,7 @@ import rate
 
 PACKAGE = Path(rate.__file__).parent
 ORDER = [
-    ("types", "credentials", "errors", "version", "files", "machine"),
+    ("types", "copies", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
     ("config", "execution", "methods", "option", "plugins", "reading"),
     ("kernels", "statistics"),

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 
+from rate.copies import by_url
 from rate.credentials import without_credentials
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def log_as_json(chosen: bool) -> None:
 
 def notice(message: str, level: str = "info", **fields: Any) -> None:
     """Print a notice, which is not a result; ``fields`` are for JSON lines only."""
-    message = without_credentials(message)
+    message = by_url(without_credentials(message))
     if _LOG.as_json:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         message = json.dumps({"time": now, "level": level, "message": message.strip()} | fields, ensure_ascii=False)

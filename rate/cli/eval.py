@@ -92,16 +92,15 @@ def evaluate(
     from rate.data.storage.objects import url_of
     from rate.engine.job import job_from_artifact
     from rate.runs.remote import run_for_writing
+    from rate.studies.corruption_grid import folder_of
 
     corruptions = _corruptions_of(corrupt, severities)
     _check_together(measurement, corruptions, corrupt, afterwards, dry_run)
-    if corruptions and url_of(out) is not None:
-        raise ConfigError(f"--out {url_of(out)}: runs of several corruptions are written to a folder; name one")
     if corruptions:
         measurement = replace(measurement, corrupt=next(filter(None, corruptions), None))
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution, reading)
-    with run_for_writing(out) as folder:
+    with run_for_writing(out, [folder_of(one) for one in corruptions]) as folder:
         if corruptions:
             print_grid(_run_grid(loaded, job, folder, corruptions), as_json)
         elif dry_run:

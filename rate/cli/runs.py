@@ -95,7 +95,7 @@ def status(
     from rate.runs.status import read_status
     from rate.studies.corruption_grid import is_grid
 
-    run = local_run(run)
+    run = local_run(run, rows=False)
     if is_grid(run):
         print_grid_status(run, as_json)
         return
@@ -142,11 +142,11 @@ def merge(
     from rate.runs.merge import merge as join
     from rate.runs.remote import local_run, run_for_writing
     from rate.studies.corruption_grid import is_grid
-    from rate.studies.grids import left_behind_in, merge_grids
+    from rate.studies.grids import left_behind_in, merge_grids, names_in
 
     runs = [local_run(run) for run in runs]
     are_grids = all(map(is_grid, runs))
-    with run_for_writing(out) as folder:
+    with run_for_writing(out, names_in(runs) if are_grids else ()) as folder:
         if are_grids:
             status = print_merged_grid(merge_grids(runs, folder), as_json)
         else:

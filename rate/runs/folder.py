@@ -21,7 +21,10 @@ LOCK_ATTEMPTS = 5
 LIST = "parts.jsonl"
 """The name of the list of parts."""
 
-_MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", "grid.json")
+GRID = "grid.json"
+"""The name of the table of a folder of runs."""
+
+_MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", GRID)
 
 
 class FolderLock:

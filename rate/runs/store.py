@@ -176,7 +176,7 @@ class RunStore:
             part = write_part(self.folder, self.key, pa.Table.from_pylist(self._rows, SCHEMA))
             self._lock.check_is_here()
             self._log.append(self._of_this_session(part))
-            publish(self.folder)
+            publish(self.folder, part.name)
         self._rows, self._maps = [], []
 
     def _sort_parts(self) -> None:

@@ -27,15 +27,13 @@ from rate.engine.outcome import Runner
 from rate.errors import RunError
 from rate.files import remove_leftovers
 from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
-from rate.runs.folder import part_files
+from rate.runs.folder import GRID, part_files
 from rate.runs.part_list import read_list
 from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary.document import HeadRecord, MetricRecord, SummaryDocument
 from rate.runs.summary.summarise import load_summary
 from rate.statistics.metrics import RatioRecord
 from rate.types import Json
-
-GRID = "grid.json"
 
 METRICS = ("accuracy", "pt", "ir")
 

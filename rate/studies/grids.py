@@ -11,9 +11,10 @@ from msgspec import Meta
 from rate.files import new_folder
 from rate.outputs import require_new_folder
 from rate.records import Count, Document, Record, record, write
+from rate.runs.folder import GRID
 from rate.runs.merge import left_behind, merge
 from rate.runs.status import read_status
-from rate.studies.corruption_grid import GRID, Grid, load_grid, runs_of
+from rate.studies.corruption_grid import Grid, load_grid, runs_of
 
 
 class GridRun(Record, frozen=True):
@@ -70,10 +71,19 @@ def merge_grids(folders: Sequence[Path], out: Path) -> Grid:
     require_new_folder("a merge writes a new grid: --out", out)
     runs = [path for folder in folders for path, _ in runs_of(folder)]
     with new_folder(out) as made:
-        for name in dict.fromkeys(path.name for path in runs):
+        for name in names_in(folders):
             merge([path for path in runs if path.name == name], made / name)
         write(made / GRID, load_grid(made).document)
     return load_grid(out)
+
+
+def names_in(folders: Sequence[Path]) -> list[str]:
+    """Return the names of the runs of some grids.
+
+    Raises:
+        RunError: a folder is no grid.
+    """
+    return [*dict.fromkeys(path.name for folder in folders for path, _ in runs_of(folder))]
 
 
 def left_behind_in(folders: Sequence[Path]) -> list[Path]:

@@ -44,12 +44,27 @@ def test_a_run_of_a_remote_artifact_and_manifest_is_that_of_local_ones(
     assert run(["inspect", artifact]) == 0
 
 
-def test_a_grid_or_another_scheme_is_refused(
+def test_messages_name_the_place_of_a_run(
+    trained, tmp_path: Path, store: ObjectStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["eval", str(trained.artifact), str(trained.manifest), "--out", "s3://pictures/runs/far"]
+    assert run([*asked, *FEW]) == 0
+    assert run([*asked, *FEW, "--tau", "0.4"]) == EXIT_USAGE
+    assert run(["merge", "s3://pictures/runs/far", "--out", "s3://pictures/runs/far"]) == EXIT_USAGE
+    assert run(["show", "s3://pictures/runs/far@zs"]) == EXIT_USAGE
+    assert run([*asked[:4], "s3://pictures/runs/grid", *FEW, "--corrupt", "contrast:1,contrast:2"]) == 0
+    assert run(["show", "s3://pictures/runs/grid/contrast-2"]) == run(["show", "s3://pictures/runs/grid"]) == 0
+    said = capsys.readouterr().err
+    assert "error: s3://pictures/runs/far holds a run with other settings" in said
+    assert "--out s3://pictures/runs/far exists and is not an empty folder" in said
+    assert "error: s3://pictures/runs/far has no head 'zs'" in said
+    assert str(tmp_path / "cache") not in said
+
+
+def test_another_scheme_is_refused(
     trained, store: ObjectStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ["eval", str(trained.artifact), str(trained.manifest), *FEW]
-    assert run([*asked, "--out", "s3://pictures/run", "--corrupt", "fog:1,fog:2"]) == EXIT_USAGE
-    assert "--out s3://pictures/run: runs of several corruptions are written to a folder" in capsys.readouterr().err
     monkeypatch.chdir(trained.manifest.parent)
     assert run([*asked, "--out", "gs://bucket/run"]) == EXIT_USAGE
     assert "--out gs://bucket/run: runs are written to folders and to S3" in capsys.readouterr().err

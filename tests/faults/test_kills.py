@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from eval_command import arguments
+from object_store import ObjectStore
 from stored_rows import differences
 
 from rate.cli.main import run
 from rate.runs.part_list import read_list
+from rate.runs.remote import local_run
 from rate.runs.run_document import read_run
 
 FAULTY = Path(__file__).with_name("faulty_eval.py")
@@ -62,4 +65,38 @@ def test_workers_and_then_their_driver_are_killed(trained, undisturbed: Path, tm
     assert not once.exists(), WHERE
     assert run(arguments(trained, out)) == 0
     found = differences(undisturbed, out)
+    assert not found.any, found
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("/log/", 2),  # the second part is there, and its entry of the log is not
+        *(pytest.param(*moment, marks=pytest.mark.slow) for moment in [("/samples/", 1), ("/log/", 8), ("/maps/", 8)]),
+        pytest.param("/summary.json", 9, marks=pytest.mark.slow),
+    ],
+)
+def test_a_command_is_killed_while_it_sends_its_run(
+    trained, undisturbed: Path, store: ObjectStore, sent: str, stored: int
+) -> None:
+    """It dies at the first request for such an object after so many parts were stored; the run goes on elsewhere."""
+    url, killed = "s3://pictures/runs/one", list[str]()
+    begun: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+
+    def kill(method: str, path: str) -> tuple[str, str] | None:
+        if killed or (method == "PUT" and sent in path and store.count("PUT", "/samples/") >= stored):
+            if not killed:
+                begun.get(timeout=60).kill()
+            killed.append(path)
+            return "403 Forbidden", "AccessDenied"
+        return None
+
+    store.refuse = kill
+    with begin(arguments(trained, Path(url)), part_rows=1) as process:
+        begun.put(process)
+        _, said = process.communicate(timeout=120)
+    assert (process.returncode, len(killed)) == (-signal.SIGKILL, 1), said
+    store.refuse = lambda method, path: None
+    assert run(arguments(trained, Path(url))) == 0
+    found = differences(undisturbed, local_run(url))
     assert not found.any, found

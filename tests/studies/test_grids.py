@@ -8,16 +8,18 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from object_store import ObjectStore
 from test_corruption_grid import grid_of, job, light
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.errors import RunError
 from rate.report.schemas import all_schemas
+from rate.runs.folder import GRID
 from rate.runs.merge import merge
 from rate.runs.parts import read_rows
+from rate.runs.remote import local_run, run_for_writing
 from rate.runs.run_document import read_run
-from rate.studies.corruption_grid import GRID
 from rate.studies.grids import merge_grids, read_grid_status
 
 NAMES = ["clean", "contrast-1", "contrast-4", "pixelate-2"]
@@ -46,6 +48,28 @@ def test_merged_grids_are_the_grid_of_the_whole_set(
         )
         assert one.sort_by("id") == other.sort_by("id")
     assert read_grid_status(tmp_path / "merged").status == "complete"
+
+
+def test_a_grid_on_an_object_storage_is_that_of_a_folder(
+    shards: list[Path], tmp_path: Path, store: ObjectStore, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    url = "s3://pictures/grids"
+    with run_for_writing(f"{url}/1", NAMES) as folder:
+        grid_of(job(tmp_path / "set" / "manifest.csv", shard="1/2"), folder, FakeSpec(light))
+    with run_for_writing(f"{url}/2", NAMES) as folder:
+        shutil.copytree(shards[1], folder, dirs_exist_ok=True)
+    assert run(["merge", f"{url}/1", f"{url}/2", "--out", f"{url}/all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "whole" / GRID).read_text())
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "reader"))
+    assert run(["status", f"{url}/all"]) == 0
+    assert "complete, 4 of 4 runs complete" in capsys.readouterr().out
+    assert not [*(tmp_path / "reader").rglob("part-*")], "no rows are fetched for it"
+    for name in NAMES:
+        far, near = local_run(f"{url}/all"), tmp_path / "whole"
+        one, other = (read_rows(folder / name, read_run(folder / name)) for folder in (far, near))
+        assert one.sort_by("id") == other.sort_by("id")
+    with pytest.raises(RunError, match="holds 'clean' and no run"), run_for_writing(f"{url}/1"):
+        pass
 
 
 def test_the_status_of_a_grid_counts_its_runs(

@@ -10,7 +10,8 @@ from rate.records import read
 from rate.report.heads import HeadRun
 from rate.report.html.charts import SHARES, Line, Tick, curves, ticks
 from rate.report.tables.grid import TITLES
-from rate.studies.corruption_grid import GRID, METRICS, CellHead, GridDocument, MeanRecord
+from rate.runs.folder import GRID
+from rate.studies.corruption_grid import METRICS, CellHead, GridDocument, MeanRecord
 
 _SHORT = ("acc", "PT", "IR")
 """Short names of METRICS for the lines."""
