@@ -24,6 +24,7 @@ from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.inspect import doctor, inspect, schema
+from rate.cli.log import log
 from rate.cli.options import name_variables, unread, with_literal_help
 from rate.cli.runs import agree, compare, gate, merge, report, show, status
 from rate.credentials import without_credentials
@@ -52,6 +53,7 @@ app.command("report")(report)
 app.command("compare")(compare)
 app.command("agree")(agree)
 app.command("gate")(gate)
+app.command("log")(log)
 app.command("bench")(bench)
 app.command("inspect")(inspect)
 app.command("schema")(schema)

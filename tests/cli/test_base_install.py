@@ -86,6 +86,9 @@ VERBS = {
     "eval corrupt": ("corrupt", "eval {artifact} {data} --out run --corrupt fog:3"),
     "bench": ("cpu", "bench {artifact}"),
     "explain": ("cpu", "explain {artifact} {image}"),
+    "log mlflow": ("log", "log run --to mlflow"),
+    "log wandb": ("wandb", "log run --to wandb"),
+    "log model-card": ("log", "log run --to model-card"),
     "data corrupt": ("corrupt", "data corrupt {data} --corrupt fog:3 --out new"),
 }
 

@@ -56,13 +56,13 @@ def _heading(decision: Decision) -> list[str]:
     return [
         f"## rate gate: {_VERDICTS[decision.verdict]}",
         "",
-        f"run {_named(decision.run)}{against}; policy {_cell(policy.source)} `{policy.digest[:12]}`; {counted}",
-        *(line for remark in decision.remarks for line in ("", f"**{_cell(remark)}**")),
+        f"run {_named(decision.run)}{against}; policy {cell(policy.source)} `{policy.digest[:12]}`; {counted}",
+        *(line for remark in decision.remarks for line in ("", f"**{cell(remark)}**")),
     ]
 
 
 def _named(identity: HeadIdentity) -> str:
-    name, weights, status = (_cell(text) for text in (identity.name, identity.weights[:12], identity.status))
+    name, weights, status = (cell(text) for text in (identity.name, identity.weights[:12], identity.status))
     return f"{name} (weights {weights}, {identity.n} samples, {status})"
 
 
@@ -72,12 +72,12 @@ def _row(result: Result) -> str:
     value = "undefined" if reading.value is None else number(reading.value)
     cells = (
         f"{_SIGNS[result.state]} {result.state}",
-        _cell(result.check.name),
-        _cell(result.slice or ""),
+        cell(result.check.name),
+        cell(result.slice or ""),
         value,
         interval_text(reading),
         of,
-        _cell(result.why),
+        cell(result.why),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -85,7 +85,7 @@ def _row(result: Result) -> str:
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~#$"} | {"@": "&#64;"})
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Escape text for a table cell: one line, without HTML, Markdown or @mentions."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return html.escape(line, quote=False).translate(_SPECIAL)

@@ -1,0 +1,1 @@
+"""The numbers of a head in the forms of other tools."""
