@@ -14,8 +14,10 @@ from rate.data.formats.picture_rows import is_picture_table, picture_rows
 from rate.data.formats.tar import tar_rows
 from rate.data.manifest import ParsedRow, parse_rows
 from rate.data.mask_table import mask_table, with_mask_values
+from rate.data.storage.hub_files import hub_files
 from rate.data.storage.location import Folder, RemoteFolder
 from rate.data.storage.remote_cache import fetched_as
+from rate.data.storage.retries import with_retries
 from rate.errors import DataError
 from rate.reading import USUAL, Reading
 
@@ -113,6 +115,8 @@ def expand(data: str) -> list[str]:
     if "://" not in data and Path(data).exists():
         saved = saved_files(Path(data))
         return [_local(data)] if saved is None else saved
+    if (of_hub := _hub_files(data)) is not None:
+        return of_hub
     files: list[str] = []
     for one in itertools.islice(_braced(data), MAX_CONTAINERS + 1):
         files.extend(_matches(one) if _MAGIC.search(one) else [one if "://" in one else _local(one)])
@@ -122,6 +126,13 @@ def expand(data: str) -> list[str]:
         if "://" not in path and not Path(path).exists():
             raise DataError(f"{path} does not exist; DATA is a manifest, shards like 'set/{{000..099}}.tar', or a URL")
     return files
+
+
+def _hub_files(data: str) -> list[str] | None:
+    try:
+        return None if _MAGIC.search(data) or _BRACES.search(data) else hub_files(data)
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(f"{data} cannot be looked up: {error}") from error
 
 
 def _braced(data: str) -> Iterator[str]:
@@ -168,7 +179,7 @@ def _remote_matches(pattern: str) -> list[str]:
     if "::" in pattern:
         raise DataError(f"a pattern in a chained URL is not expanded ({pattern}); name the shards: {{000..099}}")
     filesystem, name = fsspec.core.url_to_fs(pattern)
-    return [str(filesystem.unstrip_protocol(path)) for path in filesystem.glob(name)]
+    return [str(filesystem.unstrip_protocol(path)) for path in with_retries(pattern, lambda: filesystem.glob(name))]
 
 
 def _local(path: str) -> str:

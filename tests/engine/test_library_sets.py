@@ -6,6 +6,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import datasets
+import hub_mirror
 import library_sets
 import pyarrow as pa
 import pytest
@@ -23,9 +24,10 @@ from rate.runs.run_document import read_run
 
 
 def evaluated(data: str, out: Path, reading: Reading = USUAL) -> tuple[list[dict], list[object]]:
-    """The rows of a run, and what it says of PT and IR."""
+    """The rows of a run but for the versions of remote files, and what it says of PT and IR."""
     summary = evaluate(job(data, reading=reading), FakeSpec(light), out)
-    rows = sorted(read_rows(out, read_run(out)).to_pylist(), key=lambda row: (row["id"], row["head"]))
+    stored = (row | {"version": None} for row in read_rows(out, read_run(out)).to_pylist())
+    rows = sorted(stored, key=lambda row: (row["id"], row["head"]))
     return rows, [astuple(head) for head in summary.heads.values()]
 
 
@@ -115,6 +117,15 @@ def test_saved_datasets_that_cannot_be_read(tmp_path: Path) -> None:
     refused("state.json cannot be read: Object missing required field `_data_files`")
     (folder / "dataset_dict.json").write_text('{"splits": ["train"]}')
     refused("dataset_dict.json names 'train', which is no saved dataset")
+
+
+def test_a_set_of_the_hub(expected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "set").mkdir()
+    dataset(some_rows()).to_parquet(tmp_path / "set" / "test-00000-of-00001.parquet")
+    with hub_mirror.running(monkeypatch) as mirror:
+        mirror.folders["me/set"] = tmp_path / "set"
+        assert evaluated("hf://datasets/me/set", tmp_path / "run") == expected["boxes"]
 
 
 def test_shards_of_webdataset_with_numbers_and_objects(expected, tmp_path: Path) -> None:

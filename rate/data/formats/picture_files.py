@@ -19,6 +19,9 @@ _BATCH = 1024  # rows
 _OF_SPLIT = re.compile(r"(.+)-[0-9]{5,}-of-[0-9]{5,}\.[a-z]+")
 """Matches names that `datasets` gives to the Parquet files of a split."""
 
+_OF_CONVERTED = re.compile(r"hf://.+@refs(?:/|%2F)convert(?:/|%2F)parquet/[^/]+/(?:partial-)?([^/]+)/[0-9]+\.parquet")
+"""Matches files of a split that the Hugging Face Hub converted."""
+
 Cells: TypeAlias = Iterator[tuple[dict[str, Any], str | None]]
 
 
@@ -93,7 +96,8 @@ class _Parquet:
     def __init__(self, location: str, file: Any, group_bytes: int) -> None:
         self.location, self.schema, self.groups = location, file.schema_arrow, file.metadata.num_row_groups
         self.rows = file.metadata.num_rows
-        named = _OF_SPLIT.fullmatch(PurePath(location.partition("?")[0]).name)
+        name = PurePath(location.partition("?")[0]).name
+        named = _OF_SPLIT.fullmatch(name) or _OF_CONVERTED.fullmatch(location)
         self.split = named[1] if named else None
         self._file, self._group_bytes = file, group_bytes
 

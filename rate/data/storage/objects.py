@@ -18,7 +18,7 @@ from rate.types import Stamp
 CONNECTIONS = 256
 """The largest number of open connections to an S3 storage; botocore's own limit of 10 would be that of all reads."""
 
-_VERSIONS = ("ETag", "etag", "Content-MD5", "Digest", "Last-Modified")
+_VERSIONS = ("ETag", "etag", "blob_id", "Content-MD5", "Digest", "Last-Modified")
 """Names under which fsspec's file systems report something that changes with the content, the best first."""
 
 _REFUSED = {

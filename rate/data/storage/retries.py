@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rate.credentials import without_credentials
+from rate.data.storage.hub import refused_by_hub
 from rate.data.storage.limits import access_seconds, remote_seconds
 from rate.data.storage.objects import forget_credentials, refused_credentials
-from rate.errors import CredentialsError, RateError
+from rate.errors import CredentialsError, DataError, RateError
 
 WAITS = (1 / 120, 1 / 30, 2 / 15)
 """The waits before each further try, as shares of the longest silence: of 60 seconds, 0.5, 2 and 8."""
@@ -52,6 +53,7 @@ def with_retries(url: str, work: Callable[[], _Result], progress: Callable[[], i
 
     Raises:
         OSError: no try succeeded.
+        DataError: the Hugging Face Hub refuses it, see `refused_by_hub`.
         CredentialsError: the storage refuses the credentials, see `access_seconds`.
     """
     began, seconds = time.monotonic(), access_seconds()
@@ -59,6 +61,8 @@ def with_retries(url: str, work: Callable[[], _Result], progress: Callable[[], i
         try:
             result = _tried(url, work, progress)
         except Exception as error:
+            if (cure := refused_by_hub(error, url)) is not None:
+                raise DataError(f"{url}: {cure}") from error
             if (why := refused_credentials(error, url)) is None:
                 raise
             if not _Storage.reached or time.monotonic() - began >= seconds:
@@ -102,7 +106,7 @@ def _tried(url: str, work: Callable[[], _Result], progress: Callable[[], int]) -
             _Storage.failures = 0  # a success ends the series
             raise
         except Exception as error:  # each fsspec backend has its own exceptions
-            if refused_credentials(error, url) is not None:
+            if refused_credentials(error, url) is not None or refused_by_hub(error, url) is not None:
                 raise
             if wait is None:
                 _Storage.failures += 1
