@@ -146,7 +146,7 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
     assert process.poll() is None, f"finished before it could be stopped: {process.communicate()}"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_is_resumed_to_the_same_verdicts(
     trained, never_stopped: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -382,7 +382,10 @@ def test_shards_merge_to_the_run_of_the_whole_set(
     assert "done     8 of 8 samples (100.0%), 0 errors" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("changes", [["--workers", "2"], ["--runner", "ray", "--workers", "2"]])
+@pytest.mark.parametrize(
+    "changes",
+    [["--workers", "2"], pytest.param(["--runner", "ray", "--workers", "2"], marks=pytest.mark.slow)],
+)
 def test_several_workers_give_the_same_verdicts_and_a_clean_stdout(
     trained, finished: Path, tmp_path: Path, changes
 ) -> None:

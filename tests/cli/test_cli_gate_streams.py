@@ -25,8 +25,18 @@ def gate(folder: Path, verdict: str, redirected: str, *options: str) -> subproce
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("verdict", "form"), [("passed", ""), ("failed", ""), ("inconclusive", "--json")])
-@pytest.mark.parametrize("redirected", ["| true", ">&-", "2>&-", ">&- 2>&-", "2>&1 >/dev/null | true", "2>&1 | true"])
+@pytest.mark.parametrize(
+    ("verdict", "form", "redirected"),
+    [
+        ("passed", "", ">&- 2>&-"),
+        ("passed", "--json", "2>&1 | true"),
+        ("failed", "", "| true"),
+        ("failed", "", "2>&1 >/dev/null | true"),
+        ("failed", "--json", "2>&-"),
+        ("inconclusive", "--json", ">&-"),
+        ("inconclusive", "", "2>&1 | true"),
+    ],
+)
 def test_closed_streams_change_neither_the_exit_code_nor_the_files(
     tmp_path: Path, verdict: str, form: str, redirected: str
 ) -> None:
@@ -52,8 +62,7 @@ def test_a_table_longer_than_a_pipe_whose_reader_leaves_midway(tmp_path: Path) -
     assert len(list(ET.parse(tmp_path / "g.xml").getroot().iter("testcase"))) == 2001
 
 
-@pytest.mark.parametrize("redirected", ["2>&1 | true", "2>&-", ">&- 2>&-"])
-@pytest.mark.parametrize("option", ["--min 3", "--baseline absent"])
+@pytest.mark.parametrize(("option", "redirected"), [("--min 3", "2>&1 | true"), ("--baseline absent", ">&- 2>&-")])
 def test_what_cannot_be_decided_is_never_exit_code_0_or_1(tmp_path: Path, redirected: str, option: str) -> None:
     done = gate(tmp_path, "passed", redirected, *option.split())
     assert done.returncode == 2

@@ -39,8 +39,11 @@ def crashes(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith("rate-crash")]
 
 
-@pytest.mark.parametrize("arguments", SHOWN.values(), ids=SHOWN)
-@pytest.mark.parametrize("streams", ["| true", ">&-", "2>&-", "0<&- >&- 2>&-", "2>&1 >/dev/null | true"])
+@pytest.mark.parametrize(
+    ("arguments", "streams"),
+    [(shown, "| true") for shown in SHOWN.values()]
+    + [(SHOWN["show"], streams) for streams in (">&-", "2>&-", "0<&- >&- 2>&-", "2>&1 >/dev/null | true")],
+)
 def test_a_result_that_nobody_reads_is_no_error(made: Path, arguments: str, streams: str) -> None:
     done = shell(made, f"{RATE} {arguments} {streams}")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -54,14 +57,14 @@ def test_the_first_line_is_all_that_is_read(made: Path) -> None:
     assert done.stdout == whole[: whole.index(b"\n") + 1]
 
 
-@pytest.mark.parametrize("streams", ["| true", ">&-", "2>&-"])
+@pytest.mark.parametrize("streams", ["| true", ">&-"])
 def test_a_report_is_written_whoever_reads_its_name(made: Path, tmp_path: Path, streams: str) -> None:
     done = shell(tmp_path, f"{RATE} report {made / 'run'} --out r.html {streams}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "r.html").read_text().endswith("</html>")
 
 
-@pytest.mark.parametrize("streams", ["2>&-", "2>&1 | true", ">&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("streams", ["2>&1 | true", ">&- 2>&-"])
 def test_an_evaluation_without_stderr_goes_on_to_its_end(trained, tmp_path: Path, streams: str) -> None:
     method = "--saliency occlusion --window 60 --stride 40 --threads 1 --backend onnxruntime --log-json"
     done = shell(tmp_path, f"{RATE} eval {trained.artifact} {trained.manifest} --out run {method} {streams}")
@@ -71,7 +74,7 @@ def test_an_evaluation_without_stderr_goes_on_to_its_end(trained, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
-@pytest.mark.parametrize("streams", ["| true", ">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("streams", ["| true", ">&- 2>&-"])
 def test_what_is_found_in_a_set_is_the_exit_code(tmp_path: Path, streams: str) -> None:
     (tmp_path / "m.csv").write_text('id,image,label,boxes\na,gone.png,x,"[[0,0,1,1]]"\n')
     assert shell(tmp_path, f"{RATE} data check m.csv {streams}").returncode == 2

@@ -135,6 +135,7 @@ def test_caltech_from_images_to_the_report_and_again(recipe, clip, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_cub_with_an_albef_whose_flcp_is_another_checkpoint(recipe, albef, tmp_path):
     base = tmp_path / "CUB_200_2011"
     names = [f"{number:03d}.Bird_{number}/b_{k}.jpg" for number in (1, 2) for k in range(3)]
@@ -159,6 +160,7 @@ def test_cub_with_an_albef_whose_flcp_is_another_checkpoint(recipe, albef, tmp_p
     assert did == [verb for verb in WHOLE if verb != "finetune flcp"]
 
 
+@pytest.mark.slow
 def test_dogs_with_an_albef_alone(recipe, albef, tmp_path):
     root = tmp_path / "dogs"
     files = {
@@ -179,6 +181,7 @@ def test_dogs_with_an_albef_alone(recipe, albef, tmp_path):
     assert "finetune flcp" not in did
 
 
+@pytest.mark.slow
 def test_imagenet_and_then_imagenet_c(recipe, albef, tmp_path):
     root = tmp_path / "imagenet"
     for synset in SYNSETS:

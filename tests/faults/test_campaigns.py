@@ -24,7 +24,7 @@ FEW = {
     "hostile": tuple(f"hostile/{name}/" for name in ("png", "jpeg", "mask", "csv", "jsonl", "parquet", "tar", "coco")),
     "changing_sets": ("changing_sets/between-sessions/labels", "changing_sets/between-sessions/manifest"),
 }
-CASES = 4
+CASES = 2
 
 
 def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:

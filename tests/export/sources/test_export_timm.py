@@ -279,6 +279,7 @@ def test_attention_with_a_bias_can_be_exported(tmp_path) -> None:
     assert artifact.parity["pixels"].max_abs["native"] <= 1e-4
 
 
+@pytest.mark.slow
 def test_real_weights_recognise_real_dalmatians(shared_data, tmp_path) -> None:
     source = f"timm:tf_efficientnet_lite0:{shared_data / 'weights/tf_efficientnet_lite0.safetensors'}"
     artifact = export_artifact(source, tmp_path / "artifact", ExportOptions())

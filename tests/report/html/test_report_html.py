@@ -321,6 +321,7 @@ def test_damaged_maps_are_refused_by_name(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_below_three_megabytes(tmp_path: Path) -> None:
     """Five thousand samples, a thousand classes, two hundred different pictures that hardly compress."""
     classes = tuple(f"class number {k}" for k in range(1000))
