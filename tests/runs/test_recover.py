@@ -16,7 +16,7 @@ from rate import records
 from rate.backends.fake import FakeSpec
 from rate.errors import RateError, RunError, TooManyErrors
 from rate.report.heads import load_heads
-from rate.report.html.selection import select
+from rate.report.html.samples.selection import select
 from rate.runs import parts
 from rate.runs.merge import merge
 from rate.runs.part_list import PartLog, read_list

@@ -21,10 +21,10 @@ from rate.records import Count, Document
 from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.embedded import embedded_json, report_data
-from rate.report.html.gallery import Gallery, gallery_of
-from rate.report.html.pictures import Pictures
 from rate.report.html.record import data_name, failures, record, runs_of
-from rate.report.html.selection import GROUPS
+from rate.report.html.samples.gallery import Gallery, gallery_of
+from rate.report.html.samples.pictures import Pictures
+from rate.report.html.samples.selection import BY_SHARE, GROUPS
 from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_words
 from rate.report.html.shift import Shift, shift_of
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
@@ -128,6 +128,8 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
         differences=[text for other in heads[1:] for text in incompatibilities(heads[0], other)],
         gallery=gallery,
         quadrants=GROUPS,
+        by_share=BY_SHARE,
+        quantity=" or ".join(dict.fromkeys(view.summary.rule.quantity for view in views)),
         reasons=REASONS,
         by_swap=any(view.summary.swap for view in views),
         by_map=any(view.summary.swap is None for view in views),

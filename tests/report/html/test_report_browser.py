@@ -111,7 +111,7 @@ class Browser:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
-    classes = ("ant", "bee", EVIL, "</script><script>alert(2)</script>")
+    classes = ("golden_retriever", "bee", EVIL, "</script><script>alert(2)</script>")
     folder = write_run(root, Plan(count=120, heads=("zs", "lp"), classes=classes, group=True, errors=1))
     return write_report(load_heads(str(folder)), root / "report.html").path
 
@@ -157,14 +157,15 @@ def test_names_from_the_data_become_neither_elements_nor_scripts(page: Browser) 
 
 
 def test_nothing_is_wider_than_the_window(page: Browser) -> None:
-    for width in (1280, 800, 400):
-        page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    for width, height in ((1280, 900), (800, 900), (390, 664), (360, 600)):
+        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         page.settle()
         assert page.ask("document.documentElement.scrollWidth") <= width
-        first = page.ask(
-            "document.querySelector('.answer tbody td:nth-of-type(2) strong').getBoundingClientRect().bottom"
+        bottoms = page.ask(
+            "[2, 3].map((k) => document.querySelector(`.answer tbody td:nth-of-type(${k}) strong`)"
+            ".getBoundingClientRect().bottom)"
         )
-        assert 0 < first < 900
+        assert all(0 < bottom < height for bottom in bottoms), "PT and IR are on the first screen"
     page.call("Emulation.clearDeviceMetricsOverride")
 
 
@@ -287,6 +288,20 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_answer(page: Browser) -> No
     assert page.ask("document.activeElement.getBoundingClientRect().width") > 50
     page.key("Enter", 13, "\r")
     assert page.ask("document.activeElement.id") == "answer"
+
+
+def test_names_break_after_underscores_and_not_within_words(page: Browser) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=360, height=600, deviceScaleFactor=1, mobile=False)
+    lines = "[...document.querySelectorAll('#slice-table tbody bdi, .card .says bdi')].filter((e) => e.textContent"
+    words = page.ask(
+        f"{lines} === 'golden_retriever').flatMap((e) => [...e.childNodes].filter((part) => part.data).map((part) => {{"
+        "const range = document.createRange(); range.selectNode(part);"
+        "return [part.data, range.getClientRects().length];"
+        "}))"
+    )
+    assert {tuple(word) for word in words} <= {("golden_", 1), ("retriever", 1), ("golden_", 0), ("retriever", 0)}
+    assert ["golden_", 1] in words
+    page.call("Emulation.clearDeviceMetricsOverride")
 
 
 def test_what_the_keyboard_is_on_can_be_seen(page: Browser) -> None:

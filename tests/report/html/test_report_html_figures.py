@@ -19,9 +19,9 @@ from report_runs import Plan, row, write_run
 from rate.report.heads import HeadRun, load_heads
 from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
 from rate.report.html.embedded import SLICE_COLUMNS, slice_rows
-from rate.report.html.gallery import PICTURE_BYTES, heat_uri, picture_uri
-from rate.report.html.outline import border, reduced
-from rate.report.html.selection import select
+from rate.report.html.samples.gallery import PICTURE_BYTES, heat_uri, picture_uri
+from rate.report.html.samples.outline import border, reduced
+from rate.report.html.samples.selection import select
 from rate.report.html.sentences import answer, rule_in_words
 from rate.runs.part_list import read_list
 from rate.runs.parts import write_table
@@ -89,13 +89,18 @@ def test_a_selection_has_at_most_as_many_as_asked_and_no_sample_twice(tmp_path_f
     assert smaller <= {(shown.head, shown.id) for shown in chosen}
 
 
-def test_the_lowest_ranks_of_every_quadrant_are_chosen(tmp_path: Path) -> None:
-    heads = heads_of(tmp_path, Plan(count=64))
-    everything, few = select(heads, 1000), select(heads, 10)
+@pytest.mark.parametrize("maps", [1_000, 0])
+def test_the_worst_of_every_quadrant_are_chosen(tmp_path: Path, maps: int) -> None:
+    """With maps and without: failures first, the lowest localization of right ones, the surest of wrong ones."""
+    [head] = heads_of(tmp_path, Plan(count=64, maps=maps))
+    everything, few = select([head], 1000), select([head], 10)
     assert len(everything) == 64
+    assert list(dict.fromkeys(shown.quadrant for shown in few)) == ["rw", "ww", "wr", "rr", "undefined"]
     for quadrant, count in Counter(shown.quadrant for shown in few).items():
-        ranks = sorted(shown.rank for shown in everything if shown.quadrant == quadrant)
-        assert [shown.rank for shown in few if shown.quadrant == quadrant] == ranks[:count]
+        key, sign = ("localization", 1) if quadrant in ("rw", "rr") else ("probability", -1)
+        rows = [shown.row for shown in everything if shown.quadrant == quadrant]
+        worst = sorted(rows, key=lambda row, key=key, sign=sign: (sign * row[key], row["id"]))[:count]
+        assert [shown.id for shown in few if shown.quadrant == quadrant] == [row["id"] for row in worst]
 
 
 def test_maps_of_another_size_than_they_say_are_left_out(tmp_path: Path) -> None:

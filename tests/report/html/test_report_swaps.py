@@ -23,8 +23,8 @@ from rate.engine.verdicts.fills import order_met
 from rate.kernels.region import cut_of_swaps, sketch
 from rate.report.heads import load_heads
 from rate.report.heatmap import GAP, swap_sheet
-from rate.report.html.gallery import PICTURE_BYTES, SHEET_BYTES, SWAP_SIDE
 from rate.report.html.page import Report, write_report
+from rate.report.html.samples.gallery import PICTURE_BYTES, SHEET_BYTES, SWAP_SIDE
 from rate.runs.run_document import read_run, write_run
 from tests.report.html.test_report_html import Elements
 
@@ -103,8 +103,8 @@ def expected_sheets(one: Job) -> dict[str, np.ndarray]:
 def test_a_sample_is_shown_with_the_pictures_that_it_met(
     root: Path, corrupt: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rate.report.html.gallery.SHEET_BYTES", 100_000)
-    monkeypatch.setattr("rate.report.html.gallery._SHEET_TRIES", ((1.0, 100),))
+    monkeypatch.setattr("rate.report.html.samples.gallery.SHEET_BYTES", 100_000)
+    monkeypatch.setattr("rate.report.html.samples.gallery._SHEET_TRIES", ((1.0, 100),))
     one = swap(root / "set" / "manifest.csv", **corrupt)
     evaluate(one, FakeSpec(light), root / "other")
     made, page = report(root / "other")

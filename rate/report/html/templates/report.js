@@ -12,6 +12,15 @@
     return made;
   }
 
+  // Names break after their underscores, slashes and dots, if they have to.
+  function breakable(text) {
+    const made = element("bdi");
+    for (const part of text.split(/(?<=[_/.])(?=.)/)) made.append(part, element("wbr"));
+    made.lastChild?.remove();
+    return made;
+  }
+  for (const name of all("bdi")) if (/[_/.]/.test(name.textContent)) name.replaceWith(breakable(name.textContent));
+
   // Theme: the system's until the button is used.
   const system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
@@ -67,7 +76,7 @@
     const made = element("tr");
     const name = element("th");
     name.scope = "row";
-    name.append(element("bdi", row[place.name]));
+    name.append(breakable(row[place.name]));
     made.append(name, element("td", data.heads[row[place.head]].name), element("td", row[place.images]));
     for (const key of ["accuracy", "pt", "ir"]) made.append(valueCell(row[place[key]]));
     for (const key of ["undefined", "errors"]) made.append(element("td", row[place[key]]));
@@ -139,7 +148,7 @@
       one("#viewer-title").textContent = one(".says", card).textContent;
       const swaps = all(".swaps", card).map((sheet) => sheet.cloneNode(true));
       const pictures = element("div");
-      pictures.append(picture, ...swaps);
+      pictures.append(picture, one(".scale", section).cloneNode(true), ...swaps);
       one("#viewer-body").replaceChildren(pictures, one(".facts", card).cloneNode(true));
       if (!viewer.open) viewer.showModal();
     }

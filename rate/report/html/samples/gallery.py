@@ -14,9 +14,9 @@ from PIL import Image
 from rate.kernels.region import cuts_of_swaps
 from rate.report.heads import HeadRun
 from rate.report.heatmap import colour, swap_sheet
-from rate.report.html.outline import border, reduced
-from rate.report.html.pictures import Pictures, View
-from rate.report.html.selection import GROUPS, ShownSample, select
+from rate.report.html.samples.outline import border, reduced
+from rate.report.html.samples.pictures import Pictures, View
+from rate.report.html.samples.selection import GROUPS, ShownSample, select
 from rate.runs.run_document import Rule
 from rate.types import Float64, Json
 
@@ -73,6 +73,11 @@ class Gallery:
     cards: tuple[Card, ...]
     pictures: tuple[str, ...]  # data URIs
     totals: dict[str, int] = field(default_factory=dict)  # quadrant -> images of all heads, shown or not
+
+    @property
+    def saved(self) -> bool:
+        """Whether any card has a saved map; samples without one are then not shown."""
+        return not all(card.coarse for card in self.cards)
 
     def of(self, quadrant: str) -> list[Card]:
         """Return the cards of a quadrant."""

@@ -1,0 +1,1 @@
+"""The samples of a page: which are shown, their pictures, and the border of their regions."""
