@@ -17,8 +17,9 @@ from rate.backends.base import Backend, BackendSpec
 from rate.backends.fake import FakeSpec
 from rate.config import Measurement
 from rate.data.bank import NO_BANK, BankDraw
-from rate.data.evaluation_set import Shard, read_evaluation_set
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.geometry import Geometry
+from rate.data.set_parts import Shard
 from rate.engine.choose_backend import Say
 from rate.engine.evaluate import Observe
 from rate.engine.evaluate import evaluate as run
@@ -140,7 +141,8 @@ def job(
     given = {k: v for k, v in settings.items() if k in MEASURED}
     measurement = Measurement(**(given if "verdict" in given else {"masks": 40, "grid": 4} | given))
     draw = BankDraw(bank_size(measurement), measurement.seed)
-    found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard), draw, reading)
+    elsewhere = settings.get("runner", "local") != "local"
+    found = read_evaluation_set(str(manifest), None, limit, Shard.parse(shard), draw, reading, elsewhere)
     executed = {"batch": 8, "limit": limit, "shard": shard, "max_errors": 1000.0}
     executed |= {"save_maps": 0} if measurement.verdict == "swap" else {}
     return Job(

@@ -20,7 +20,9 @@ import numpy as np
 from rate.data.blocks import Block
 from rate.data.digests import CONTENT_BYTES, fingerprints
 from rate.data.pins import is_remote
+from rate.data.storage.container import allow_read
 from rate.data.storage.limits import REMOTE_READS
+from rate.data.storage.location import container_of
 from rate.errors import DataError, SampleError
 from rate.types import Int64, Prepared, Sample
 
@@ -161,6 +163,7 @@ def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Samp
     skipped: list[str] = []
 
     def content(sample: Sample) -> Sample | str:
+        read_alone(sample)
         try:
             return decode(sample).sample
         except SampleError as error:
@@ -175,6 +178,12 @@ def _read(candidates: list[Sample], size: int, seed: int, decode: Callable[[Samp
                 elif len(pictures) < size:
                     pictures.append(read)
     return Bank(tuple(pictures), seed, tuple(skipped))
+
+
+def read_alone(picture: Sample) -> None:
+    """Let the files of a picture be read once without the shards in which they are, which are fetched for samples."""
+    for shard in filter(None, map(container_of, filter(None, (picture.image, picture.mask)))):
+        allow_read(shard)
 
 
 def _digest(seed: int, identifier: str) -> int:

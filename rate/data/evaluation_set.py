@@ -17,9 +17,11 @@ from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of,
 from rate.data.open_data import folder_of, open_blocks, open_rows
 from rate.data.pins import Pin, is_unpinned, pin_of, pins_of, unpinned_notice
 from rate.data.set_faults import BoxUnits
+from rate.data.set_parts import WHOLE, Shard, Shards
 from rate.data.storage.listing import Listing
 from rate.data.storage.local_file import CURE
-from rate.errors import ConfigError, DataError, SetChanged
+from rate.data.storage.location import container_of
+from rate.errors import DataError, SetChanged
 from rate.reading import USUAL, Reading
 from rate.types import Bool, Int64, Sample, UInt64
 
@@ -99,40 +101,6 @@ def _changed(data: str, what: str) -> SetChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """One of several parts of a set of about equal size; the part of a sample depends on its id alone."""
-
-    number: int = 1  # counts from 1
-    of: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.of:
-            raise ConfigError(f"shard {self.number}/{self.of}: the first number must lie between 1 and the second")
-
-    def holds(self, names: UInt64) -> Bool:
-        """Tell of each of some fingerprints whether the sample is in this part."""
-        return np.asarray(names % np.uint64(self.of) == self.number - 1)
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Parse a part such as `2/8`.
-
-        Raises:
-            ConfigError: it has another form.
-        """
-        number, slash, of = text.partition("/")
-        if not (slash and number.isdecimal() and of.isdecimal()):
-            raise ConfigError(f"--shard {text!r}: expected NUMBER/OF, such as 1/8 to 8/8 on eight machines")
-        return cls(int(number), int(of))
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-
-WHOLE = Shard()
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationSet:
     """A source of samples and the facts of its first reading, in at most 24 bytes per sample.
 
@@ -149,6 +117,8 @@ class EvaluationSet:
     digest: str  # order-independent digest of all samples up to the limit; see `SetDigest`
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
     reading: Reading = USUAL
+    headers: bool = False  # whether the images of S3 shards are left there; see `tar_rows`
+    own: frozenset[str] | None = None  # the containers of the part; None = the ids of samples decide
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -169,18 +139,23 @@ class EvaluationSet:
             SetChanged: a row is no longer what it was when it was first read.
         """
         folder, number = folder_of(self.data, self.reading), 0
-        for block in open_blocks(self.data, self.reading):
+        for block in open_blocks(self.data, self.reading, self.headers):
             chosen = _chosen(block, self.split)[: None if self.limit is None else self.limit - number]
             if block.has_objects:
                 block = with_pins(block, chosen, self._first.pins(number, len(chosen)), folder)
             if block.refused or not self._first.holds(number, block, chosen):
                 self._refuse(number, block)
             number += len(chosen)
-            chosen = chosen[self.shard.holds(block.names[chosen])]
+            chosen = chosen[self._is_own(block, chosen)]
             yield from zip(block.samples(chosen), map(block.splits.__getitem__, chosen.tolist()), strict=True)
             if number == self.limit:
                 return
         self._first.check_count(number, self.data)
+
+    def _is_own(self, block: Block, chosen: Int64) -> Bool:
+        if self.own is None:
+            return self.shard.holds(block.names[chosen])
+        return np.array([container_of(sample.image) in self.own for sample in block.samples(chosen)], np.bool_)
 
     def _refuse(self, number: int, block: Block) -> None:
         """Name the row of a block that is no longer as it was; ``number`` used rows come before the block."""
@@ -203,6 +178,7 @@ def read_evaluation_set(
     shard: Shard = WHOLE,
     draw: BankDraw | None = None,
     reading: Reading = USUAL,
+    elsewhere: bool = False,
 ) -> EvaluationSet:
     """Read and validate a whole source before any work; images and masks need not exist yet.
 
@@ -215,15 +191,18 @@ def read_evaluation_set(
         shard: use the rows of one part.
         draw: is offered every used row of all parts.
         reading: where files may lie, and what the values of masks mean.
+        elsewhere: whether other machines read the images.
 
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
     totals, first, total, units = _Totals(), FirstReading(), SetDigest(), BoxUnits()
     folder, listing = folder_of(data, reading), Listing()
+    headers = elsewhere or shard != WHOLE
+    shards = Shards(shard)
     available = size = unpinned = 0
     labels: set[str] = set()
-    for block in open_blocks(data, reading):
+    for block in open_blocks(data, reading, headers):
         totals.add(block)
         chosen = _chosen(block, split)
         available += len(chosen)
@@ -240,13 +219,17 @@ def read_evaluation_set(
                 units.add(sample)
         first.add(block, chosen)
         size += int(shard.holds(block.names[chosen]).sum())
+        shards.add(block, chosen)
     totals.check(data, reading)
     check_split(data, totals.splits, split)
     if wrong := units.problem():
         raise DataError(f"{data}: {wrong}")
     notices = notices_of(data, totals.splits, split) + unpinned_notice(data, unpinned, len(first))
+    if (own := shards.own()) is not None:
+        size = sum(own.values())
     request = (split, limit, shard, size, available)
-    return EvaluationSet(data, *request, frozenset(labels), total.hexdigest(), notices, reading, first)
+    known = (frozenset(labels), total.hexdigest(), notices, reading)
+    return EvaluationSet(data, *request, *known, headers, None if own is None else frozenset(own), first)
 
 
 def _chosen(block: Block, split: str | None) -> Int64:

@@ -46,14 +46,14 @@ def open_rows(data: str, reading: Reading = USUAL) -> Iterator[ParsedRow]:
     return _rows(_source(data, reading), data, reading)
 
 
-def open_blocks(data: str, reading: Reading = USUAL) -> Iterator[Block]:
-    """Yield every row of DATA in blocks.
+def open_blocks(data: str, reading: Reading = USUAL, headers: bool = False) -> Iterator[Block]:
+    """Yield every row of DATA in blocks; ``headers`` as of `tar_rows`.
 
     Raises:
         DataError: as `open_rows`.
         ConfigError: likewise.
     """
-    source, folder = _source(data, reading), folder_of(data, reading)
+    source, folder = _source(data, reading, headers), folder_of(data, reading)
     if isinstance(source, Path) and mask_table(data, reading) is None:
         return manifest_blocks(source, folder)
     return in_blocks(_rows(source, data, reading), folder)
@@ -64,12 +64,12 @@ def _rows(source: Path | Iterator[ParsedRow], data: str, reading: Reading) -> It
     return with_mask_values(rows, data, reading)
 
 
-def _source(data: str, reading: Reading) -> Path | Iterator[ParsedRow]:
+def _source(data: str, reading: Reading, headers: bool = False) -> Path | Iterator[ParsedRow]:
     """Return the path of a manifest, or the rows of shards or of a remote manifest."""
     files = expand(data)
     kind = _kind(data, files)
     if kind == ".tar":
-        return _some(data, tar_rows(files, reading))
+        return _some(data, tar_rows(files, reading, headers))
     if kind == ".arrow" or (kind == ".parquet" and (len(files) > 1 or is_picture_table(files[0], reading))):
         return _some(data, picture_rows(files, reading))
     if len(files) > 1:

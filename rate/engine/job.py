@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from rate.config import Measurement
 from rate.data.bank import NO_BANK, Bank, BankDraw, folder_bank
-from rate.data.evaluation_set import Shard, read_evaluation_set
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import check_first_masks, pixel_path, prepare
 from rate.data.mask_table import recorded
 from rate.data.set_faults import CURE as LABEL_CURE
 from rate.data.set_faults import unknown_labels, with_suggestions
+from rate.data.set_parts import Shard
 from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
 from rate.errors import DataError, SampleError, need
@@ -219,7 +220,8 @@ def job_from_artifact(
     draw = BankDraw(bank_size(measurement), measurement.seed)
     offered = draw if measurement.fill == "pictures" else None
     reading = recorded(str(data), reading)
-    chosen = read_evaluation_set(str(data), split, execution.limit, Shard.parse(execution.shard), offered, reading)
+    part, elsewhere = Shard.parse(execution.shard), execution.runner != "local"
+    chosen = read_evaluation_set(str(data), split, execution.limit, part, offered, reading, elsewhere)
     check_first_masks(chosen)
     heads = heads_of(artifact)
     said += _check_labels(chosen.labels, heads, data)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rate.data.evaluation_set import Shard, read_evaluation_set
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.manifest import read_manifest
+from rate.data.set_parts import Shard
 from rate.errors import ConfigError, DataError, SetChanged
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import PurePosixPath
@@ -15,8 +18,10 @@ from rate.data.formats.tar_headers import Member, members
 from rate.data.make.index import SUFFIXES
 from rate.data.manifest import ParsedRow
 from rate.data.storage.container import Container, container_stamp, open_container, tar_place
-from rate.data.storage.limits import max_bytes
+from rate.data.storage.limits import REMOTE_READS, max_bytes
 from rate.data.storage.location import Folder, InPlace, read_bytes
+from rate.data.storage.objects import is_s3
+from rate.data.storage.sparse_copy import sparse_copy
 from rate.errors import DataError
 from rate.reading import USUAL, Reading
 
@@ -68,7 +73,7 @@ class _Group:
         return bool(self.files or self.refusals or pictures)
 
 
-def tar_rows(shards: Sequence[str], reading: Reading = USUAL) -> Iterator[ParsedRow]:
+def tar_rows(shards: Sequence[str], reading: Reading = USUAL, headers: bool = False) -> Iterator[ParsedRow]:
     """Yield the samples of tar shards, numbered by the rows of all of them; a malformed row is a problem.
 
     A row is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
@@ -78,14 +83,14 @@ def tar_rows(shards: Sequence[str], reading: Reading = USUAL) -> Iterator[Parsed
     Args:
         shards: absolute paths or URLs.
         reading: suffixes and fields by other names, what boxes are, and the names of numbered classes.
+        headers: whether the images of S3 shards stay there; else a shard is fetched whole.
 
     Raises:
         DataError: a shard is missing, cannot be fetched, or is compressed; or nothing says what the boxes are.
     """
     source = _Shards(shards, reading)
     row = 0
-    for shard in shards:
-        container, place = _open(shard)
+    for shard, (container, place) in _opened(shards, source.columns if headers else None):
         try:
             for group in _groups(container, source.columns):
                 row += 1
@@ -96,20 +101,52 @@ def tar_rows(shards: Sequence[str], reading: Reading = USUAL) -> Iterator[Parsed
             yield ParsedRow(row, None, None, (Problem(row, None, None, f"{shard} cannot be read {error}; {lost}"),))
 
 
-def _open(shard: str) -> tuple[Container, Folder]:
-    """Open the archive with the folder of its locations; the stamp is taken before anything is read."""
+def _opened(shards: Sequence[str], columns: Mapping[str, str] | None) -> Iterator[tuple[str, tuple[Container, Folder]]]:
+    """Open archives in their order; where their headers alone are read, with many requests, several at a time."""
+    if columns is None:
+        yield from ((shard, _open(shard)) for shard in shards)
+        return
+    with ThreadPoolExecutor(REMOTE_READS) as threads:
+        coming = deque((shard, threads.submit(_open, shard, columns)) for shard in shards[:REMOTE_READS])
+        try:
+            for following in (*shards[REMOTE_READS:], *[None] * len(coming)):
+                shard, opened = coming.popleft()
+                yield shard, opened.result()
+                if following is not None:
+                    coming.append((following, threads.submit(_open, following, columns)))
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _open(shard: str, columns: Mapping[str, str] | None = None) -> tuple[Container, Folder]:
+    """Open the archive with the folder of its locations; the stamp is taken before anything is read.
+
+    With ``columns`` what `tar_rows` reads of an S3 shard is all that is fetched.
+    """
     try:
-        stamp = container_stamp(shard)
-        container = open_container(shard)
+        if columns is not None and is_s3(shard):
+            opened = sparse_copy(shard, partial(_read_rows, columns=columns), repr(sorted(columns.items())))
+        else:
+            opened = container_stamp(shard), open_container(shard)
     except FileNotFoundError as error:
         raise DataError(f"the shard {shard} does not exist") from error
     except (OSError, ImportError, ValueError) as error:
         raise DataError(f"the shard {shard} cannot be read: {error}") from error
+    stamp, container = opened
     head = container.read(0, min(8, container.size))
     for magic, tool in _COMPRESSED.items():
         if head.startswith(magic):
             raise DataError(f"the shard {shard} is compressed, and images are read at random: {tool} it first")
     return container, InPlace(stamp)
+
+
+def _read_rows(container: Container, columns: Mapping[str, str]) -> None:
+    """Read what `tar_rows` reads of an archive."""
+    container.read(0, min(8, container.size))
+    with suppress(TarError, EOFError):  # whoever reads the copy comes upon it, too
+        for group in _groups(container, columns):
+            with suppress(ValueError):
+                _cells(group, container)
 
 
 def _groups(container: Container, columns: Mapping[str, str]) -> Iterator[_Group]:

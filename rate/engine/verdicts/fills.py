@@ -11,7 +11,7 @@ import numpy as np
 
 from rate.backends.base import Backend, Logits
 from rate.backends.batches import clean_rows
-from rate.data.bank import READS, Bank
+from rate.data.bank import READS, Bank, read_alone
 from rate.engine.job import Job
 from rate.engine.outcome import Outcome
 from rate.engine.prefetch import Prefetch
@@ -110,6 +110,8 @@ def _fills(job: Job) -> Iterator[Prepared]:
     if not job.measurement.with_pictures:
         yield blank(job.geometry.size)
         return
+    for picture in job.bank.pictures:
+        read_alone(picture)
     with Prefetch(job.bank.pictures, job.decode, READS, READ_AHEAD, job.execution.io) as source:
         for picture in job.bank.pictures:
             fill = source.next()

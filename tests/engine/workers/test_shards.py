@@ -19,6 +19,7 @@ from test_changed_sets import ppm, tar_set
 from rate.backends.base import Backend
 from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
+from rate.data.set_parts import Shard
 from rate.data.storage import container, remote_cache
 from rate.data.storage.location import container_of, read_bytes
 from rate.engine.choose_backend import Say
@@ -26,7 +27,8 @@ from rate.engine.evaluate import evaluate as run
 from rate.engine.workers.chunks import Chunk, Chunks
 from rate.engine.workers.local import Processes
 from rate.engine.workers.pool import Pool
-from rate.errors import SetChanged
+from rate.errors import DataError, RunError, SetChanged
+from rate.runs.merge import merge
 from rate.types import Sample
 
 SHARDS = 4
@@ -95,6 +97,7 @@ def tar_shards(store: ObjectStore, folder: Path) -> str:
         content = Path(tar_set(folder / "a", EACH, 11 * k)).read_bytes()
         for n in range(EACH):  # ids are unique in a set, and as long as before
             content = content.replace(f'"id": "s{n}"'.encode(), f'"id":"{k}s{n}"'.encode())
+        content = content.replace(b'"label": "dark"', b'"label":"light"') if k % 2 else content
         store.put(f"set/{k}.tar", content)
     return f"s3://pictures/set/{{0..{SHARDS - 1}}}.tar"
 
@@ -118,9 +121,7 @@ def arrived(folder: Path) -> Callable[[Say], AbstractContextManager[Backend]]:
 
 def test_every_shard_is_fetched_by_one_node(tmp_path: Path, store: ObjectStore) -> None:
     data = tar_shards(store, tmp_path)
-    asked = job(data)
-    assert {store.count("GET", f"/set/{k}.tar") for k in range(SHARDS)} == {1}, "the first reading"
-    store.asked.clear()
+    asked = job(data, runner="ray")
     with Pool(Processes(Elsewhere(tmp_path)), 2) as pool:
         while len(pool._flights) < 2:  # workers that are ready
             pool._next()
@@ -128,8 +129,49 @@ def test_every_shard_is_fetched_by_one_node(tmp_path: Path, store: ObjectStore) 
     assert {k: store.count("GET", f"/set/{k}.tar") for k in range(SHARDS)} == dict.fromkeys(range(SHARDS), 1)
     nodes = [path for path in tmp_path.iterdir() if path.name.startswith("node")]
     assert len(nodes) == 2
-    evaluate(asked, FakeSpec(light), tmp_path / "alone")
+    evaluate(job(data), FakeSpec(light), tmp_path / "alone")
     assert sorted(map(str, stored(tmp_path / "run"))) == sorted(map(str, stored(tmp_path / "alone")))
+
+
+def test_every_shard_is_fetched_by_one_part_of_a_set(
+    tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, parts = tar_shards(store, tmp_path), [tmp_path / f"run{number}" for number in (1, 2, 3)]
+    swaps = {"verdict": "swap", "fill": "pictures", "fills": 4}
+    for number, part in enumerate(parts, 1):
+        monkeypatch.setenv("RATE_CACHE", str(tmp_path / f"machine{number}"))
+        remote_cache._known.clear()
+        container._reads.clear()
+        evaluate(job(data, shard=f"{number}/3", **swaps), FakeSpec(light), part)
+    assert {k: store.count("GET", f"/set/{k}.tar") for k in range(SHARDS)} == dict.fromkeys(range(SHARDS), 1)
+    assert sorted(len({row["id"] for row in stored(part)}) for part in parts) == [EACH, EACH, 2 * EACH]
+    with pytest.raises(RunError, match="both hold sample"):
+        merge([*parts, parts[0]], tmp_path / "twice")
+    assert merge(parts[1:], tmp_path / "some").status == "partial"
+    assert merge(parts, tmp_path / "all").status == "complete"
+    evaluate(job(data, **swaps), FakeSpec(light), tmp_path / "alone")
+    assert stored(tmp_path / "all") == stored(tmp_path / "alone")
+
+
+def test_of_fewer_shards_than_parts_the_ids_decide(tmp_path: Path, store: ObjectStore) -> None:
+    data = tar_shards(store, tmp_path)
+    parts = [read_evaluation_set(data, shard=Shard(number, 5)) for number in range(1, 6)]
+    assert sorted(sample.id for part in parts for sample in part) == sorted(one.id for one in read_evaluation_set(data))
+    assert {len([*part]) == len(part) for part in parts} == {True}
+
+
+def test_an_archive_whose_headers_alone_are_read_says_the_same(tmp_path: Path, store: ObjectStore) -> None:
+    whole = Path(tar_set(tmp_path / "a", 300)).read_bytes()
+    cut = store.put("cut.tar", whole[: len(whole) // 2 + 100])
+    url = store.put("whole.tar", whole)
+    near, far = (read_evaluation_set(url, elsewhere=elsewhere) for elsewhere in (False, True))
+    assert (near.digest, [*near]) == (far.digest, [*far])
+    said = []
+    for elsewhere in (True, False):
+        with pytest.raises(DataError, match="ends beyond the archive") as error:
+            read_evaluation_set(cut, elsewhere=elsewhere)
+        said.append(str(error.value))
+    assert said[0] == said[1]
 
 
 def test_a_few_images_of_a_shard_are_read_without_fetching_it(
