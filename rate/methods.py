@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rate.errors import ConfigError, UsageError
-from rate.plugins import Table, of_type
+from rate.plugins import Table, of_type, require_module
 
 if TYPE_CHECKING:
     from rate.config import Measurement
@@ -133,6 +133,10 @@ def _accept(name: str, value: object) -> SaliencyMethod:
     known = {setting for one in _BUILT_IN.values() for setting in one.settings}
     if unknown := sorted({*method.settings} - known):
         raise ValueError(f"it reads the setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    if not (places := [place for place in (method.kernel, method.runner) if place]):
+        raise ValueError("it has neither a kernel nor a runner")
+    for place in places:
+        require_module(place)
     return method
 
 

@@ -7,9 +7,11 @@ that use what is built in read nothing about other packages.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rate.errors import first_line
@@ -32,6 +34,7 @@ class Plugin:
     name: str
     package: str  # name of the distribution
     version: str
+    module: str  # first name of the module that the entry point is in
     fault: str = ""  # why it cannot be used
 
     def __str__(self) -> str:
@@ -81,6 +84,10 @@ class Table(Mapping[str, T], Generic[T]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PluginWarning)
             return [*self._taken, *(self._load(name)[0] for name in self._points)]
+
+    def loaded(self) -> list[Plugin]:
+        """Return the plug-ins that have been asked for so far."""
+        return [plugin for plugin, _ in self._loaded.values()]
 
     def packages(self) -> dict[str, str]:
         """Map the packages with entry points of this group to their versions, without importing them."""
@@ -134,9 +141,27 @@ def of_type(kind: type[T], value: object) -> T:
     return value
 
 
+def require_module(place: str) -> None:
+    """Check that the module of MODULE or MODULE:FUNCTION is there, without importing it; its packages are imported.
+
+    Raises:
+        ModuleNotFoundError: it is not.
+    """
+    module = place.partition(":")[0]
+    if find_spec(module) is None:
+        raise ModuleNotFoundError(f"No module named {module!r}")
+
+
+def plugin_behind(error: BaseException, plugins: Iterable[Plugin]) -> Plugin | None:
+    """Return the plug-in whose code an error came through last; None if it came through none."""
+    modules = {plugin.module: plugin for plugin in plugins}
+    names = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    return next((modules[name] for name in reversed(names) if name in modules), None)
+
+
 def _plugin(point: EntryPoint, fault: str = "") -> Plugin:
     package, version = ("", "") if point.dist is None else (point.dist.name, point.dist.version)
-    return Plugin(point.group, point.name, package, version, fault)
+    return Plugin(point.group, point.name, package, version, point.module.partition(".")[0], fault)
 
 
 def _warn(plugin: Plugin) -> None:

@@ -9,17 +9,22 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import rate
 
 ROOT = Path(rate.__file__).parent.parent
 
 
+def build_wheel(project: Path, out: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(project)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
+    build_wheel(ROOT, out)
     [built] = out.glob("*.whl")
     return built
 
@@ -51,3 +56,11 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) ->
     assert missing.returncode == 2
     assert "pip install 'rate-engine[" in missing.stderr
     assert not list(tmp_path.glob("rate-crash-*"))
+
+    build_wheel(ROOT / "examples" / "plugin", tmp_path)
+    [plugin] = tmp_path.glob("rate_example-*.whl")
+    subprocess.run([python, "-m", "pip", "install", "--no-deps", str(plugin)], check=True, capture_output=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat-1.jpg")
+    Image.new("L", (8, 8), 255).save(tmp_path / "cat-1.png")
+    assert run("data", "index", "pairs", ".", "--out", "pairs.csv").stdout.endswith("1 row\nclass    cat: 1\n")
+    assert "network of rate-example 1.0 (rate.sources)" in run("doctor").stdout

@@ -11,8 +11,8 @@ from plugin_files import TABLES, forget, install
 
 from rate.cli.main import run
 from rate.config import Measurement
-from rate.errors import EXIT_USAGE, ConfigError
-from rate.export.sources.source_string import packages_of
+from rate.errors import EXIT_FAILED, EXIT_USAGE, ConfigError
+from rate.export.sources.source_string import FAMILIES, packages_of
 from rate.methods import DEFAULT, METHODS
 from rate.plugins import PluginWarning
 
@@ -73,6 +73,37 @@ def test_a_method_with_another_name_or_an_unknown_setting_is_broken(packages: Pa
     install(packages, "mine", "1", {"rate.methods": {name: "of_a_plugin:X"}}, of_a_plugin=text)
     with pytest.warns(PluginWarning, match=said):
         assert name not in METHODS
+
+
+def test_a_module_that_is_not_there_is_a_fault_before_it_is_needed(packages: Path) -> None:
+    family = "from rate.export.sources.source_string import SourceFamily as F; X = F('mine:FILE', 'of_a_plugin_absent')"
+    method = METHOD.format(settings=()).replace("rate.kernels.rise:", "of_a_plugin_absent:")
+    points = {"rate.sources": {"mine": "of_a_plugin_f:X"}, "rate.methods": {"mine": "of_a_plugin_m:X"}}
+    install(packages, "mine", "1", points, of_a_plugin_f=family, of_a_plugin_m=method)
+    for table in (FAMILIES, METHODS):
+        with pytest.warns(PluginWarning, match="No module named 'of_a_plugin_absent'"):
+            assert "mine" not in table
+
+
+READERS = """
+def fails(root: str):
+    return root.nothing
+def other(root: str):
+    return [root]
+"""
+
+
+def test_what_fails_while_it_is_used_names_the_package(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(packages)
+    points = {"rate.layouts": {"fails": "of_a_plugin:fails", "other": "of_a_plugin:other"}}
+    install(packages, "mine", "1", points, of_a_plugin=READERS)
+    assert run(["data", "index", "fails", "set", "--out", "m.csv"]) == EXIT_FAILED
+    assert "a defect of the plug-in fails of mine 1 (rate.layouts), or of its use by rate" in capsys.readouterr().err
+    assert list(packages.glob("rate-crash-*"))
+    assert run(["data", "index", "other", "set", "--out", "m.csv"]) == EXIT_USAGE
+    assert "other read a list; a layout's reader returns a Layout" in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_stays_what_it_was(packages: Path) -> None:

@@ -15,6 +15,7 @@ from rate.cli.console import notice, say
 from rate.cli.data import counted, counts_text
 from rate.cli.options import with_literal_help
 from rate.data.make.layouts.layout import Layout, Reader
+from rate.errors import UsageError
 from rate.plugins import Table
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def with_out(reader: Reader) -> Callable[..., None]:
 
     @wraps(reader)
     def command(*, out: Path, **options: Any) -> None:
-        write_entries(reader(**options), out)
+        read = reader(**options)
+        if not isinstance(read, Layout):
+            raise UsageError(f"{reader.__name__} read a {type(read).__name__}; a layout's reader returns a Layout")
+        write_entries(read, out)
 
     whole: Any = command
     del whole.__wrapped__  # its signature is the other one

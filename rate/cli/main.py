@@ -30,7 +30,7 @@ from rate.cli.runs import agree, compare, gate, merge, report, show, status
 from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError, StorageError, UsageError
 from rate.files import storage_error, write_atomically
-from rate.plugins import PluginWarning
+from rate.plugins import PluginWarning, plugin_behind
 from rate.version import __version__
 
 # The base of all usage errors. Typer bundles click or imports it, by version; this works with both.
@@ -132,7 +132,7 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
             notice(f"error: {known}", level="error", exit_code=known.exit_code)
             return known.exit_code
         said = _without_arguments(f"error: {type(error).__name__}: {error}")
-        notice(f"{said}\nThis is a defect of rate; the traceback is {_kept_traceback()}")
+        notice(f"{said}\nThis is a defect of {_behind(error)}; the traceback is {_kept_traceback()}")
         return EXIT_FAILED
 
 
@@ -151,6 +151,16 @@ def _plugin_notices() -> Iterator[None]:
         warnings.simplefilter("always", PluginWarning)
         warnings.showwarning = show
         yield
+
+
+def _behind(error: Exception) -> str:
+    """Name the plug-in whose code an error came through, or this program."""
+    from rate.cli.layouts import LAYOUTS
+    from rate.export.sources.source_string import FAMILIES
+    from rate.methods import METHODS
+
+    plugin = plugin_behind(error, [one for table in (FAMILIES, LAYOUTS, METHODS) for one in table.loaded()])
+    return "rate" if plugin is None else f"the plug-in {plugin}, or of its use by rate"
 
 
 def _of_the_system(error: Exception) -> RateError | None:

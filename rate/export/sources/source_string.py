@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.errors import UsageError
-from rate.plugins import Table, of_type
+from rate.plugins import Table, of_type, require_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,13 @@ class SourceFamily:
     extra: str = "train"  # that installs all of them
     reads_text: bool = False  # whether zero-shot heads can be made of names
     is_torch: bool = True  # False: ``module`` implements `rate.export.sources.source_model.GraphFamily`
+
+
+def _accept(_: str, value: object) -> SourceFamily:
+    """Take the family of a plug-in."""
+    family = of_type(SourceFamily, value)
+    require_module(family.module)
+    return family
 
 
 _ROOM = "rate.export.sources.families"
@@ -49,7 +56,7 @@ FAMILIES = Table(
         "reference": SourceFamily("reference:FILE[:RESIZE]", f"{_ROOM}.reference", ("open_clip",), reads_text=True),
         "onnx": SourceFamily("onnx:FILE", f"{_ROOM}.onnx", ("onnx",), "export", is_torch=False),
     },
-    lambda _, value: of_type(SourceFamily, value),
+    _accept,
 )
 """Maps the first word of a SOURCE to the family."""
 
