@@ -241,7 +241,10 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing."""
+    """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing.
+
+    The first head is compared with each other one, sample by sample.
+    """
     from rate.report.heads import load_heads
     from rate.report.html.page import write_report
 

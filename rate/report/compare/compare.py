@@ -155,12 +155,18 @@ def compare(
             f"{heads[0].name if heads else 'none'} alone; add another RUN[@HEAD]"
         )
     require_comparable(heads)
-    titles = _titles(heads)
-    pairs = tuple(
+    pairs = pairs_of(heads, _titles(heads), by_cluster=by_cluster, changed=changed)
+    return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
+
+
+def pairs_of(
+    heads: Sequence[HeadRun], titles: Sequence[str], *, by_cluster: bool = True, changed: int | None = None
+) -> tuple[Pair, ...]:
+    """Compare the first of some heads, under these ``titles``, with each other one; see `pair`."""
+    return tuple(
         replace(pair(heads[0], head, by_cluster=by_cluster, changed=changed), titles=(titles[0], title))
         for head, title in zip(heads[1:], titles[1:], strict=True)
     )
-    return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
 
 
 def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True, changed: int | None = None) -> Pair:

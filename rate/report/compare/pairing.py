@@ -22,15 +22,20 @@ from rate.statistics.moments import Moments, add_products
 from rate.statistics.paired import Difference, Table, Tables, difference, difference_of_units
 from rate.types import Codes, Int64
 
-_STATE = ["correct", "valid", "undefined_reason", "error"]
+STATE_COLUMNS = ["correct", "valid", "undefined_reason", "error"]
 _SWAPS = ["object_only", "background_only"]
+
+
+class NoSampleInCommon(RunError):
+    """Two heads have no sample in common."""
 
 
 def joined(first: HeadRun, second: HeadRun, columns: list[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield rows of the samples that both heads have, in the same order; a part of each run is held at a time.
 
     Raises:
-        RunError: the two have no sample in common, or a part is missing or damaged.
+        NoSampleInCommon: no sample is of both.
+        RunError: a part is missing or damaged.
     """
     left, right = _Ranked(first, columns), _Ranked(second, columns)
     is_any = False
@@ -45,7 +50,7 @@ def joined(first: HeadRun, second: HeadRun, columns: list[str]) -> Iterator[tupl
         while rest.fill():
             rest.upto(rest.rank[-1])
     if not is_any:
-        raise RunError(
+        raise NoSampleInCommon(
             f"{first.name} ({first.slice.rows} samples, {first.status}) and {second.name} ({second.slice.rows} "
             f"samples, {second.status}) have no sample in common; run the `rate eval` of an unfinished one again to "
             "go on"
@@ -125,7 +130,7 @@ class PairSums:
         self.swaps = first.run.rule.verdict == "swap"
         self._clustered = by_cluster and first.sums.clustered
         self._sums = {by: _JointSums(by, self._clustered, self.swaps) for by in (None, "label", "group")}
-        columns = list(dict.fromkeys(["label", "group", "cluster", *_STATE, *(_SWAPS if self.swaps else [])]))
+        columns = list(dict.fromkeys(["label", "group", "cluster", *STATE_COLUMNS, *(_SWAPS if self.swaps else [])]))
         moved: list[tuple[str, int, int]] = []
         for one, other in joined(first, second, columns):
             codes = states(one), states(other)

@@ -18,8 +18,11 @@ from rate.credentials import without_credentials
 from rate.errors import ConfigError, UsageError
 from rate.outputs import is_stream, require_output, write_output
 from rate.records import Count, Document
+from rate.report.compare.compare import signed
+from rate.report.compare.table import p_value
 from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
+from rate.report.html.comparison import PairView, comparison_of
 from rate.report.html.embedded import embedded_json, report_data
 from rate.report.html.record import data_name, failures, record, runs_of
 from rate.report.html.samples.gallery import Gallery, gallery_of
@@ -78,6 +81,8 @@ def write_report(
 ) -> Report:
     """Write the report of ``heads``, side by side, to one file that loads no other resource.
 
+    The first head is compared with each other one, sample by sample.
+
     Args:
         heads: heads from `rate.report.heads.load_heads`; for incomparable ones the page states the reason.
         out: the .html file, written all or nothing.
@@ -93,17 +98,24 @@ def write_report(
     """
     _check(heads, out, max_samples, force)
     pictures = Pictures(None if data is None else str(data), tuple(roots))
-    gallery = gallery_of(heads, pictures, max_samples)
-    page = render(heads, gallery).encode("utf-8")
-    write_output(out, lambda file: file.write(page))
-    shown = sum(card.picture is not None for card in gallery.cards)
-    return Report(out, len(page), tuple(titles(heads)), len(gallery.cards), shown, pictures.notices())
-
-
-def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
-    """Render the page as text. Equal heads and galleries give equal pages."""
-    style, script = _template("report.css"), _template("report.js")
     names = titles(heads)
+    differing = [text for other in heads[1:] for text in incompatibilities(heads[0], other)]
+    compared = ([], None) if differing else comparison_of(heads, names)
+    gallery = gallery_of(heads, pictures, max_samples, compared=bool(compared[0]))
+    page = _render(heads, names, gallery, differing, compared).encode("utf-8")
+    write_output(out, lambda file: file.write(page))
+    shown = [card.picture is not None for card in gallery.all_cards]
+    return Report(out, len(page), tuple(names), len(shown), sum(shown), pictures.notices())
+
+
+def _render(
+    heads: Sequence[HeadRun],
+    names: Sequence[str],
+    gallery: Gallery,
+    differing: Sequence[str],
+    compared: tuple[Sequence[PairView], str | None],
+) -> str:
+    style, script = _template("report.css"), _template("report.js")
     views = _views(heads, names)
     runs = runs_of(heads)
     environment = jinja2.Environment(
@@ -114,7 +126,8 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share, "data_name": data_name}
+    environment.filters |= {"number": number, "share": share, "signed": signed, "p_value": p_value}
+    environment.filters |= {"data_name": data_name}
     return environment.get_template("report.html.j2").render(
         policy=content_policy(style, script),
         style=Markup(style),
@@ -125,7 +138,9 @@ def render(heads: Sequence[HeadRun], gallery: Gallery) -> str:
         record=record(runs),
         failures=failures(heads),
         unfinished=[run for run in runs if run.status != "complete"],
-        differences=[text for other in heads[1:] for text in incompatibilities(heads[0], other)],
+        differing=differing,
+        pairs=compared[0],
+        apart=compared[1],
         gallery=gallery,
         quadrants=GROUPS,
         by_share=BY_SHARE,

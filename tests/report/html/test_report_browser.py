@@ -156,17 +156,25 @@ def test_names_from_the_data_become_neither_elements_nor_scripts(page: Browser) 
     assert EVIL in names(page)
 
 
-def test_nothing_is_wider_than_the_window(page: Browser) -> None:
-    for width, height in ((1280, 900), (800, 900), (390, 664), (360, 600)):
-        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        page.settle()
-        assert page.ask("document.documentElement.scrollWidth") <= width
-        bottoms = page.ask(
-            "[2, 3].map((k) => document.querySelector(`.answer tbody td:nth-of-type(${k}) strong`)"
-            ".getBoundingClientRect().bottom)"
-        )
-        assert all(0 < bottom < height for bottom in bottoms), "PT and IR are on the first screen"
-    page.call("Emulation.clearDeviceMetricsOverride")
+def test_nothing_is_wider_than_the_window_and_pt_and_ir_are_on_the_first_screen(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    """Of one head they are in the table of values, of two in the table of differences above it."""
+    one = write_report(load_heads(str(write_run(tmp_path, Plan(count=8)))), tmp_path / "report.html").path
+    for path, row in (
+        (one, ".answer tbody td:nth-of-type(%d) strong"),
+        (report, ".differences tbody tr:nth-child(%d)"),
+    ):
+        browser.open(path)
+        for width, height in ((1280, 900), (800, 900), (390, 664), (360, 600)):
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            browser.call("Emulation.setDeviceMetricsOverride", **size)
+            browser.settle()
+            assert browser.ask("document.documentElement.scrollWidth") <= width
+            for k in (2, 3):
+                bottom = browser.ask(f"document.querySelector('{row % k}').getBoundingClientRect().bottom")
+                assert 0 < bottom < height
+    browser.call("Emulation.clearDeviceMetricsOverride")
 
 
 def test_sorting_by_keyboard_and_by_click(page: Browser) -> None:
@@ -264,6 +272,31 @@ def test_the_theme_follows_the_system_until_the_button_is_used(page: Browser) ->
     assert page.ask(colour) == seen["light"]
     assert page.ask("document.querySelector('#theme').textContent") == "Dark theme"
     page.call("Emulation.setEmulatedMedia", features=[])
+
+
+def test_a_changed_sample_is_enlarged_under_both_heads(browser: Browser, tmp_path: Path) -> None:
+    plans = {"a": Plan(count=40), "b": Plan(count=40, quadrants=("rw", "ww", "rr"))}
+    heads = [head for name, plan in plans.items() for head in load_heads(str(write_run(tmp_path, plan, name)))]
+    browser.complaints.clear()
+    browser.open(write_report(heads, tmp_path / "report.html").path)
+    shown = "[...document.querySelectorAll('#changed .pair')].filter((pair) => pair.checkVisibility()).length"
+    before = browser.ask(shown)
+    browser.ask("document.querySelector('#changed .more:not([hidden])').click()")
+    assert browser.ask(shown) > before
+    browser.ask("document.querySelector('#changed .shot').focus()")
+    browser.key("Enter", 13, "\r")
+    names = (
+        "[...document.querySelectorAll('#viewer-body .facts')].map((facts) => facts.querySelector('dd').textContent)"
+    )
+    first = browser.ask(names)
+    assert len(first) == 2
+    assert first[0] == first[1]
+    browser.key("ArrowRight", 39)
+    second = browser.ask(names)
+    assert len(second) == 2
+    assert second != first
+    browser.key("Escape", 27)
+    assert browser.complaints == []
 
 
 def test_a_sample_is_enlarged_stepped_and_closed_by_keyboard(page: Browser) -> None:

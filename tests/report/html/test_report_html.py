@@ -354,6 +354,8 @@ def test_heads_that_measured_different_things_are_warned_of(tmp_path: Path) -> N
     words = Elements(page).words
     assert "These heads measured different things" in words
     assert "measurement.tau: 0.5 in one@zs, 0.7 in two@zs" in words
+    assert "one@zs against" not in words
+    assert 'id="changed"' not in page
 
 
 def test_adaptive_masks_hide_the_sweep_with_a_sentence(tmp_path: Path) -> None:

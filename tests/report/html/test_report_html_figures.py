@@ -19,7 +19,7 @@ from report_runs import Plan, row, write_run
 from rate.report.heads import HeadRun, load_heads
 from rate.report.html.charts import HEIGHT, TOP, histograms, sweep_of
 from rate.report.html.embedded import SLICE_COLUMNS, slice_rows
-from rate.report.html.samples.gallery import PICTURE_BYTES, heat_uri, picture_uri
+from rate.report.html.samples.encode import PICTURE_BYTES, heat_uri, picture_uri
 from rate.report.html.samples.outline import border, reduced
 from rate.report.html.samples.selection import select
 from rate.report.html.sentences import answer, rule_in_words

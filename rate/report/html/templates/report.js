@@ -114,48 +114,50 @@
   one("#slice-kind").parentElement.hidden = !grouped;
   showSlices();
 
-  // Samples: filters, the opacity of the maps, and one sample enlarged.
+  // Of a group of samples the first rows are shown, until more are asked for.
+  const units = (within) => all(".pair, .card", within).filter((unit) => !unit.parentElement.closest(".pair"));
+
+  function showFirst(group, wanted) {
+    const first = group.closest("#changed") ? 8 : 16;
+    const visible = new Set(group.dataset.all ? wanted : wanted.slice(0, first));
+    for (const unit of units(group)) unit.hidden = !visible.has(unit);
+    group.hidden = wanted.length === 0;
+    const more = one(".more", group);
+    more.hidden = visible.size === wanted.length;
+    more.textContent = `Show all ${wanted.length}`;
+  }
+
+  function showAll(group, show) {
+    const next = units(group).find((unit) => unit.hidden);
+    group.dataset.all = "yes";
+    show();
+    if (next && !next.hidden) one("button", next).focus();
+  }
+
+  // Samples that changed: all of them match.
+  for (const group of all("#changed .group")) {
+    const show = () => showFirst(group, units(group));
+    one(".more", group).addEventListener("click", () => showAll(group, show));
+    show();
+  }
+
+  // Samples: filters, and the opacity of the maps.
   function startSamples(section) {
-    const first = 16; // of a group, until more are asked for
     const groups = all(".group", section);
-    const viewer = one("#viewer");
-    let current = null;
 
     function show() {
       const [quadrant, head, label] = ["quadrant", "head", "class"].map((name) => one(`#sample-${name}`).value);
       let matching = 0;
       for (const group of groups) {
-        const cards = all(".card", group).filter(
+        const cards = units(group).filter(
           (card) => (head === "" || card.dataset.head === head) && (label === "" || card.dataset.class === label),
         );
         const wanted = quadrant === "" || group.dataset.quadrant === quadrant ? cards : [];
-        const visible = new Set(group.dataset.all ? wanted : wanted.slice(0, first));
-        for (const card of all(".card", group)) card.hidden = !visible.has(card);
-        group.hidden = wanted.length === 0;
-        const more = one(".more", group);
-        more.hidden = visible.size === wanted.length;
-        more.textContent = `Show all ${wanted.length}`;
+        showFirst(group, wanted);
         matching += wanted.length;
       }
       one("#sample-count").textContent = `${matching} sample${matching === 1 ? "" : "s"}`;
       one("#no-samples").hidden = matching !== 0;
-    }
-
-    function enlarge(card) {
-      current = card;
-      const picture = one(".shot svg", card).cloneNode(true);
-      for (const named of all("[id]", picture)) named.removeAttribute("id");
-      one("#viewer-title").textContent = one(".says", card).textContent;
-      const swaps = all(".swaps", card).map((sheet) => sheet.cloneNode(true));
-      const pictures = element("div");
-      pictures.append(picture, one(".scale", section).cloneNode(true), ...swaps);
-      one("#viewer-body").replaceChildren(pictures, one(".facts", card).cloneNode(true));
-      if (!viewer.open) viewer.showModal();
-    }
-
-    function step(by) {
-      const cards = all(".card", section).filter((card) => !card.hidden && !card.closest(".group").hidden);
-      enlarge(cards[(cards.indexOf(current) + by + cards.length) % cards.length]);
     }
 
     one("#sample-controls").addEventListener("input", (event) => {
@@ -164,14 +166,7 @@
       else show();
     });
     one("#sample-controls").addEventListener("submit", (event) => event.preventDefault());
-    for (const group of groups) {
-      one(".more", group).addEventListener("click", () => {
-        const next = all(".card", group).find((card) => card.hidden);
-        group.dataset.all = "yes";
-        show();
-        if (next && !next.hidden) one("button", next).focus();
-      });
-    }
+    for (const group of groups) one(".more", group).addEventListener("click", () => showAll(group, show));
     for (const link of all("a[data-quadrant]")) {
       link.addEventListener("click", () => {
         one("#sample-quadrant").value = link.dataset.quadrant;
@@ -180,9 +175,41 @@
         show();
       });
     }
-    section.addEventListener("click", (event) => {
-      const shot = event.target.closest(".shot");
-      if (shot) enlarge(shot.closest(".card"));
+    show();
+  }
+
+  // One sample enlarged, under both heads if it changed.
+  function startViewer(viewer) {
+    let shot = null;
+
+    function enlarge(unit, from) {
+      shot = from;
+      const cards = unit.matches(".pair") ? all(".card", unit) : [unit];
+      one("#viewer-title").textContent = cards.map((card) => one(".says", card).textContent).join(" | ");
+      const columns = cards.map((card) => {
+        const picture = one(".shot svg", card).cloneNode(true);
+        for (const named of all("[id]", picture)) named.removeAttribute("id");
+        const column = element("div", undefined, "enlarged");
+        const drawn = element("div");
+        drawn.append(picture, one(".scale").cloneNode(true), ...all(".swaps", card).map((sheet) => sheet.cloneNode(true)));
+        column.append(drawn, one(".facts", card).cloneNode(true));
+        return column;
+      });
+      one("#viewer-body").replaceChildren(...columns);
+      if (!viewer.open) viewer.showModal();
+    }
+
+    const unitOf = (button) => button.closest(".pair") ?? button.closest(".card");
+
+    function step(by) {
+      const shown = units(shot.closest("#changed, #samples")).filter((unit) => unit.checkVisibility());
+      const next = shown[(shown.indexOf(unitOf(shot)) + by + shown.length) % shown.length];
+      enlarge(next, one(".shot", next));
+    }
+
+    document.addEventListener("click", (event) => {
+      const clicked = event.target.closest(".shot");
+      if (clicked) enlarge(unitOf(clicked), clicked);
     });
     one("#previous").addEventListener("click", () => step(-1));
     one("#next").addEventListener("click", () => step(1));
@@ -193,11 +220,9 @@
     viewer.addEventListener("click", (event) => {
       if (event.target === viewer) viewer.close();
     });
-    viewer.addEventListener("close", () => {
-      if (current) one(".shot", current).focus();
-    });
-    show();
+    viewer.addEventListener("close", () => shot.focus());
   }
   if (one("#samples")) startSamples(one("#samples"));
+  if (one("#viewer")) startViewer(one("#viewer"));
   root.dataset.ready = "yes";
 })();
