@@ -150,7 +150,7 @@ def _run_and_ask(artifact: Artifact, job: Job, out: Path, afterwards: Afterwards
 
 
 @contextmanager
-def _resumable(job: Job, out: Path) -> Iterator[None]:
+def as_resumable(job: Job, out: Path) -> Iterator[None]:
     """Say what there is to know about a job before it is run, and how to go on after an interruption."""
 
     for text in job.notices:
@@ -166,7 +166,7 @@ def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
     from rate.engine.evaluate import evaluate
     from rate.engine.open_runner import open_runner
 
-    with _resumable(job, out), open_runner(artifact, job, notice) as runner, Steps("eval", len(job.samples)) as steps:
+    with as_resumable(job, out), open_runner(artifact, job, notice) as runner, Steps("eval", len(job.samples)) as steps:
 
         def observe(now: Progress) -> None:
             if now.drawing is not None:
@@ -248,7 +248,7 @@ def _run_grid(artifact: Artifact, job: Job, out: Path, corruptions: tuple[str | 
 
     done = [0] * len(corruptions)
     with (
-        _resumable(job, out),
+        as_resumable(job, out),
         open_runner(artifact, job, notice) as runner,
         Steps("eval", len(job.samples) * len(corruptions)) as steps,
     ):

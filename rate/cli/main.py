@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rate.cli import data, finetune, index_sets
+from rate.cli import data, finetune, grid, index_sets
 from rate.cli.bench import bench
 from rate.cli.console import notice
 from rate.cli.demo import demo
@@ -62,6 +62,7 @@ app.command("demo")(demo)
 data.app.add_typer(index_sets.app, name="index")
 app.add_typer(data.app, name="data")
 app.add_typer(finetune.app, name="finetune")
+app.add_typer(grid.app, name="grid")
 
 
 def _print_version(asked: bool) -> None:

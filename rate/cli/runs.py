@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rate.runs.summary.summarise import Summary
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
+    from rate.studies.wise_curve import Curve
 
 
 Kind: TypeAlias = Literal["wrong", "invalid", "undefined", "errors"]
@@ -36,14 +37,17 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary, or all samples, as JSON.")] = False,
 ) -> None:
-    """Show accuracy, PT and IR of a run, or over corruptions and severities."""
+    """Show accuracy, PT and IR of a run, over corruptions and severities, or over the weights between two models."""
     from rate.report.heads import load_named_summary, split_reference
     from rate.report.tables.faithfulness import read_faithfulness
     from rate.studies.corruption_grid import is_grid, load_grid
+    from rate.studies.wise_curve import is_curve, load_curve
 
     folder, _ = split_reference(run)
     if samples is not None:
         print_samples(run, samples, as_json)
+    elif is_curve(folder):
+        print_curve(load_curve(folder), as_json)
     elif is_grid(folder):
         print_grid(load_grid(folder), as_json)
     elif as_json:
@@ -83,6 +87,16 @@ def print_grid(grid: Grid, as_json: bool) -> None:
         print_json(grid.document)
     else:
         results().print(grid_table(grid))
+
+
+def print_curve(curve: Curve, as_json: bool) -> None:
+    """Print accuracy, PT, IR and what swaps tell over the weights between two models."""
+    from rate.report.tables.wise import wise_table
+
+    if as_json:
+        print_json(curve.document)
+    else:
+        results().print(wise_table(curve))
 
 
 def status(

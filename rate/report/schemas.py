@@ -26,6 +26,7 @@ from rate.studies.explanation import ExplanationDocument
 from rate.studies.faithfulness import FaithfulnessDocument
 from rate.studies.grids import GridStatus
 from rate.studies.precision import PrecisionDocument
+from rate.studies.wise_curve import CurveDocument
 from rate.types import Json
 
 DOCUMENTS: dict[str, type[Document]] = {
@@ -39,6 +40,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "faithfulness": FaithfulnessDocument,
     "grid": GridDocument,
     "grid-status": GridStatus,
+    "wise": CurveDocument,
     "comparison": ComparisonDocument,
     "gate": GateDocument,
     "agreement": AgreementDocument,

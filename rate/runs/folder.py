@@ -24,7 +24,7 @@ LIST = "parts.jsonl"
 GRID = "grid.json"
 """The name of the table of a folder of runs."""
 
-_MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", GRID)
+_MADE_LATER = ("summary.json", "precision", "precision.json", "faithfulness.json", GRID, "wise.json")
 
 
 class FolderLock:

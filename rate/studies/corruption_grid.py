@@ -248,11 +248,11 @@ def runs_of(folder: Path) -> list[tuple[Path, RunDocument]]:
 
 def _cell(folder: Path, run: RunDocument) -> CellRecord:
     corruption, _, severity = (run.measurement.get("corrupt") or "").partition(":")
-    heads = {name: record(CellHead, head) for name, head in _heads(folder, run).items()}
+    heads = {name: record(CellHead, head) for name, head in heads_of(folder, run).items()}
     return CellRecord(folder.name, corruption or None, int(severity or 0), run.status, heads)
 
 
-def _heads(folder: Path, run: RunDocument) -> dict[str, HeadRecord]:
+def heads_of(folder: Path, run: RunDocument) -> dict[str, HeadRecord]:
     """Return the written numbers if they cover all listed parts; otherwise compute them."""
     if run.status == "complete":
         with suppress(RunError):  # absent or damaged

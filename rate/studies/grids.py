@@ -15,6 +15,7 @@ from rate.runs.folder import GRID
 from rate.runs.merge import left_behind, merge
 from rate.runs.status import read_status
 from rate.studies.corruption_grid import Grid, load_grid, runs_of
+from rate.studies.wise_curve import curve_runs, is_curve
 
 
 class GridRun(Record, frozen=True):
@@ -40,12 +41,13 @@ class GridStatus(Document, frozen=True, tag="rate.grid-status/1"):
 
 
 def read_grid_status(folder: Path) -> GridStatus:
-    """Read run.json and the list of every run of a grid.
+    """Read run.json and the list of every run of a grid or a curve.
 
     Raises:
         RunError: it is no grid, or one of them is damaged.
     """
-    states = [(path.name, read_status(path)) for path, _ in runs_of(folder)]
+    runs_in = curve_runs if is_curve(folder) else runs_of
+    states = [(path.name, read_status(path)) for path, _ in runs_in(folder)]
     runs = [record(GridRun, {"run": name} | {f: getattr(one, f) for f in _OF_STATUS}) for name, one in states]
     complete = sum(run.status == "complete" for run in runs)
     is_alive = any(one.is_alive for _, one in states)

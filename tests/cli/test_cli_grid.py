@@ -1,77 +1,61 @@
-"""`rate eval --corrupt` with several corruptions, from the command line: a folder of runs and its table."""
+"""`rate grid wise`: a run for each alpha, the first that of the model itself; resumed, shown, and kept apart."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
+import jsonschema
+from safetensors.torch import save_file
 
 from rate.cli.main import run
-from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from rate.export.sources.families import open_clip
+from rate.export.sources.source_string import parse_source
+from rate.report.schemas import all_schemas
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 
-FEW = ("--masks", "12", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
+FEW = ("--fills", "4", "--backend", "onnxruntime", "--threads", "1")
 
 
-def command(tiny_vit, out: Path, *more: str) -> list[str]:
-    return ["eval", str(tiny_vit.artifact), str(tiny_vit.manifest), "--out", str(out), *FEW, *more]
+def test_a_curve_begins_with_the_runs_of_its_models(tiny_vit, image_set, tmp_path: Path, capsys) -> None:
+    weights = open_clip.load(parse_source(tiny_vit.source)).model.state_dict()
+    save_file({name: 1.5 * value.float() for name, value in weights.items()}, tmp_path / "tuned.safetensors")
+    ends = (tiny_vit.source, f"{tiny_vit.source}:{tmp_path / 'tuned.safetensors'}")
+    curve, own = tmp_path / "curve", tmp_path / "own"
+    data = str(image_set(8))
+    asked = ["grid", "wise", *ends, data, "--classes", str(tiny_vit.classes), *FEW, "--out", str(curve)]
 
+    assert run([*asked, "--alphas", "0", "--split", "test"]) == 0
+    assert run([*asked, "--alphas", "0,0.5", "--split", "test", "--json"]) == 0  # the first one is there
+    told = capsys.readouterr()
+    assert told.err.count("exporting the graph") == 2
+    document = json.loads(told.out[told.out.index("{") :])
+    jsonschema.validate(document, all_schemas()["wise"])
+    assert document == json.loads((curve / "wise.json").read_text())
+    assert [(one["run"], one["alpha"]) for one in document["runs"]] == [("alpha-0", 0.0), ("alpha-0.5", 0.5)]
 
-def test_a_grid_and_what_shows_it(tiny_vit, tmp_path, capsys):
-    out = tmp_path / "grid"
-    asked = ("--corrupt", "clean,contrast", "--severities", "1,5")
-    assert run(command(tiny_vit, out, *asked)) == EXIT_DONE
-    printed = capsys.readouterr()
-    assert printed.err.count("this model sees 32 x 32") == 1
-    assert run(["show", str(out)]) == EXIT_DONE
-    assert capsys.readouterr().out == printed.out
-    lines = [line.split() for line in printed.out.splitlines()]
-    assert ["severity", "accuracy", "PT", "IR", "runs"] in lines
-    assert [line[0] for line in lines if line and line[0] in ("clean", "1", "5", "mean", "contrast")] == [
-        *("clean", "1", "5", "mean", "contrast")
-    ]
-    assert run(["show", str(out), "--json"]) == EXIT_DONE
-    assert json.loads(capsys.readouterr().out) == json.loads((out / "grid.json").read_text())
-    assert run(command(tiny_vit, tmp_path / "one", "--corrupt", "contrast:5")) == EXIT_DONE
-    one, other = (
-        read_rows(folder, read_run(folder)).sort_by("id") for folder in (tmp_path / "one", out / "contrast-5")
-    )
-    assert one.drop_columns("evidence_sketch") == other.drop_columns("evidence_sketch")
+    assert run(["eval", str(tiny_vit.artifact), data, "--out", str(own), *FEW]) == 0
+    assert read_rows(curve / "alpha-0", read_run(curve / "alpha-0")).equals(read_rows(own, read_run(own)))
+    summary = json.loads((own / "summary.json").read_text())["heads"]["zs"]
+    first = document["runs"][0]["heads"]["zs"]
+    assert first == {name: summary[name] for name in first}
 
+    capsys.readouterr()
+    assert run(["show", str(curve)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] == "zs: 2 runs of 8 images"
+    assert "alpha" in shown
+    assert "object-only" in shown
+    assert run(["status", str(curve)]) == 0
+    assert "2 of 2 runs complete" in capsys.readouterr().out
 
-def test_attention_has_its_grid_too(tiny_vit, tmp_path, capsys):
-    asked = ("--saliency", "attention", "--corrupt", "contrast", "--severities", "2,4", "--batch", "4", "--json")
-    arguments = ["eval", str(tiny_vit.artifact), str(tiny_vit.manifest), "--out", str(tmp_path / "grid"), *asked]
-    assert run(arguments) == EXIT_DONE
-    found = json.loads(capsys.readouterr().out)
-    assert [one["run"] for one in found["runs"]] == ["contrast-2", "contrast-4"]
-
-
-@pytest.mark.parametrize(
-    ("more", "text"),
-    [
-        (("--corrupt", "fog", "--dry-run"), "asks for 5"),
-        (("--corrupt", "fog", "--faithfulness", "2"), "asks for 5"),
-        (("--corrupt", "fog:3", "--severities", "1"), "nothing to choose"),
-        (("--severities", "1"), "nothing to choose"),
-        (("--corrupt", "fog", "--severities", "one"), "numbers from 1 to 5"),
-        (("--corrupt", "mist,fog"), "no corruption"),
-    ],
-)
-def test_what_is_refused_before_anything_is_written(tiny_vit, tmp_path, capsys, more, text):
-    assert run(command(tiny_vit, tmp_path / "grid", *more)) == EXIT_USAGE
-    assert text in capsys.readouterr().err
-    assert not (tmp_path / "grid").exists()
-
-
-def test_too_many_errors_name_the_run(tiny_vit, tmp_path, capsys):
-    rows = tiny_vit.manifest.read_text().replace("1.png", "gone.png")
-    data = tiny_vit.manifest.with_name("gone.csv")
-    data.write_text(rows)
-    arguments = ["eval", str(tiny_vit.artifact), str(data), "--out", str(tmp_path / "grid"), *FEW]
-    assert run([*arguments, "--corrupt", "clean,contrast:1"]) == EXIT_FAILED
-    said = capsys.readouterr().err
-    assert "1 of 4 samples failed" in said
-    assert str(tmp_path / "grid" / "clean") in said
+    for wrong, message in (
+        ([*asked, "--alphas", "0,2"], "--alphas must be numbers from 0 to 1"),
+        ([*asked[:2], *reversed(ends), *asked[4:], "--alphas", "0"], "was exported from wise:0:"),
+        ([*asked, "--out", str(own)], "is one run, and several are to be written"),
+    ):
+        assert run(wrong) == 2
+        assert message in capsys.readouterr().err
+    assert run([*asked, "--tau", "0.6", "--alphas", "0"]) == 2
+    assert "alpha-0 holds a run with other settings" in capsys.readouterr().err

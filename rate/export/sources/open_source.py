@@ -15,7 +15,7 @@ from rate.errors import UsageError
 from rate.export.options import ExportOptions, HeadRequest, parse_head
 from rate.export.sources.heads import with_heads
 from rate.export.sources.source_model import Family, GraphFamily, Joint, Source, SourceHead, SourceModel
-from rate.export.sources.source_string import FAMILIES, Reference, has_torch, parse_source
+from rate.export.sources.source_string import FAMILIES, has_torch, parse_source
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,7 +40,7 @@ def open_source(source: str, options: ExportOptions) -> Source:
     if reference is None and options.classes is not None:
         raise UsageError("--classes: a checkpoint has its own classes; leave it out")
     asked = [parse_head(text) for text in options.heads]
-    model = _open_torch(source, reference, options.classes, native=True)
+    model = open_torch(source, options.classes, native=True)
     if model.joint is not None and options.classes is not None and not model.heads:
         asked.insert(0, HeadRequest(ZERO_SHOT, "zero-shot", options.classes, options.templates))
     elif options.templates is not None:
@@ -57,11 +57,7 @@ def open_tower(source: str, keep_head: bool = False) -> SourceModel:
     Raises:
         UsageError: SOURCE is unknown or has no torch tower.
     """
-    reference = parse_source(source)
-    if reference is not None and not has_torch(reference.family):
-        timm = FAMILIES["timm"].form
-        raise UsageError(f"{source} has no PyTorch tower to fine-tune; use {timm} or a checkpoint folder")
-    model = _open_torch(source, reference, None, native=False)
+    model = open_torch(source, None, native=False)
     return model if keep_head else replace(model, heads=())
 
 
@@ -74,7 +70,15 @@ def _family(name: str) -> Family:
     return module
 
 
-def _open_torch(source: str, reference: Reference | None, classes: Path | None, native: bool) -> SourceModel:
+def open_torch(source: str, classes: Path | None, native: bool) -> SourceModel:
+    """Open the torch model of SOURCE with its own head, if it has one; see `Family.open_model`.
+
+    Raises:
+        UsageError: SOURCE is unknown or has no torch tower.
+    """
+    reference = parse_source(source)
+    if reference is not None and not has_torch(reference.family):
+        raise UsageError(f"{source} has no PyTorch tower; use {FAMILIES['timm'].form} or a checkpoint folder")
     if reference is not None:
         return _family(reference.family).open_model(reference, classes, native)
     from rate.artifacts.checkpoint import load_checkpoint, state_digest

@@ -7,6 +7,7 @@ peft:ADAPTER_DIR[:BASE]       an adapter of the `peft` library (LoRA, ...), merg
 albef:FILE                    a checkpoint of ALBEF, or of BLIP in its authors' layout
 openai:FILE                   a CLIP state dict with OpenAI's names
 reference:FILE[:RESIZE]       a checkpoint of the paper's own code: LP, FT or FLCP of CLIP, ALBEF or BLIP
+wise:ALPHA:BASE,TUNED         the weights between two of these: (1 - ALPHA) BASE + ALPHA TUNED
 onnx:FILE                     an ONNX model from images to logits
 CHECKPOINT_DIR                a folder that `rate finetune` wrote
 """
@@ -54,6 +55,7 @@ FAMILIES = Table(
         "albef": SourceFamily("albef:FILE", f"{_ROOM}.albef", ("timm",), reads_text=True),
         "openai": SourceFamily("openai:FILE", f"{_ROOM}.openai", ("open_clip",), reads_text=True),
         "reference": SourceFamily("reference:FILE[:RESIZE]", f"{_ROOM}.reference", ("open_clip",), reads_text=True),
+        "wise": SourceFamily("wise:ALPHA:BASE,TUNED", f"{_ROOM}.wise"),  # packages and text: of the two models
         "onnx": SourceFamily("onnx:FILE", f"{_ROOM}.onnx", ("onnx",), "export", is_torch=False),
     },
     _accept,
@@ -93,6 +95,20 @@ def parse_source(source: str) -> Reference | None:
     raise UsageError(_unknown(source, family if colon else ""))
 
 
+def ends_of(reference: Reference) -> tuple[str, str]:
+    """Split the two models of wise:ALPHA:BASE,TUNED.
+
+    Raises:
+        UsageError: there are not exactly two.
+    """
+    base, _, tuned = (reference.file or "").partition(",")
+    if not (base and tuned) or "," in tuned:
+        raise UsageError(
+            f"SOURCE {reference.text!r}: expected wise:ALPHA:BASE,TUNED, two models with one comma between"
+        )
+    return base, tuned
+
+
 def packages_of(source: str) -> dict[str, str]:
     """Map the optional modules that opening SOURCE imports to the extra that installs all of them.
 
@@ -102,6 +118,8 @@ def packages_of(source: str) -> dict[str, str]:
     reference = parse_source(source)
     if reference is None:
         return {"torch": "train"}
+    if reference.family == "wise":
+        return {name: extra for end in ends_of(reference) for name, extra in packages_of(end).items()}
     family = FAMILIES[reference.family]
     return dict.fromkeys((*(["torch"] if family.is_torch else []), *family.packages), family.extra)
 

@@ -66,7 +66,7 @@ def test_a_folder_or_file_says_what_to_write_instead(tmp_path) -> None:
 
 
 def test_only_torch_models_have_a_tower_to_train() -> None:
-    with pytest.raises(UsageError, match="has no PyTorch tower to fine-tune"):
+    with pytest.raises(UsageError, match="has no PyTorch tower; use timm"):
         open_tower("onnx:model.onnx")
 
 
