@@ -56,6 +56,23 @@ def save_clip(folder: Path) -> Path:
     return save(spread(transformers.CLIPModel(config)), clip_tokenizer(), processor, folder)
 
 
+def save_metaclip(folder: Path) -> Path:
+    text = LAYERS | {"vocab_size": 49408, "max_position_embeddings": 16, "eos_token_id": 49407}
+    config = transformers.MetaClip2Config(text_config=text, vision_config=VISION, projection_dim=24)
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return save(spread(transformers.MetaClip2Model(config)), clip_tokenizer(), processor, folder)
+
+
+def save_dinov3_with_text(folder: Path) -> Path:
+    """DINOv3 and BERT, as a model of two encoders."""
+    vision = transformers.DINOv3ViTConfig(**VISION, num_register_tokens=4)
+    text = transformers.BertConfig(**LAYERS, vocab_size=32, max_position_embeddings=16)
+    config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=24)
+    processor = transformers.DINOv3ViTImageProcessorFast(size={"height": 32, "width": 32})
+    tokenizer = word_pieces(folder.with_name(f"{folder.name}-vocab"))
+    return save(spread(transformers.VisionTextDualEncoderModel(config)), tokenizer, processor, folder)
+
+
 TEXT = LAYERS | {"max_position_embeddings": 16, "pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1}
 
 

@@ -2,7 +2,7 @@
 
 timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
 open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
-hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP, SigLIP, SigLIP 2, BLIP
+hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP, MetaCLIP 2, SigLIP, SigLIP 2, BLIP, two encoders
 peft:ADAPTER_DIR[:BASE]       an adapter of the `peft` library (LoRA, ...), merged into BASE: hf:, open_clip: or openai:
 albef:FILE                    a checkpoint of ALBEF, or of BLIP in its authors' layout
 openai:FILE                   a CLIP state dict with OpenAI's names

@@ -116,6 +116,23 @@ def test_blip_compares_by_its_contrastive_projections(name: str, classes: Path, 
         np.testing.assert_allclose(hf_models.exported_logits(artifact, pixels)["zs"], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("save", [hf_models.save_metaclip, hf_models.save_dinov3_with_text])
+def test_models_in_the_form_of_clip_give_the_logits_of_their_own_forward(save, classes: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    source = open_source(f"hf:{folder}", ExportOptions(classes=classes))
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(PROMPTS, padding=True, return_tensors="pt")
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    shown = [hf_models.photograph(32, 32, seed) for seed in range(3)]
+    pixels = processor(images=shown, return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        expected = model(pixel_values=pixels, **tokens).logits_per_image.numpy()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(source.logits(pixels.numpy())["zs"], expected, atol=1e-4)
+    ours = np.stack([source.geometry.image_to_picture(image).pixels for image in shown])
+    np.testing.assert_allclose(ours, pixels.numpy(), atol=2.1 / 255 / min(source.geometry.std))
+
+
 def test_a_blip_for_captions_has_no_projections(classes: Path, tmp_path: Path) -> None:
     folder = hf_models.save_blip(tmp_path / "blip", "BlipForConditionalGeneration")
     with pytest.raises(UsageError, match=r"tensors of BlipForImageTextRetrieval; only whole image-text models"):
@@ -229,8 +246,15 @@ def test_what_a_folder_lacks_is_named(clip: Path, classes: Path, tmp_path: Path)
     options = ExportOptions(classes=classes)
     with pytest.raises(UsageError, match=r"has no config.json"):
         open_source(f"hf:{tmp_path}", options)
-    with pytest.raises(UsageError, match="is of the type 'vit'; image-text models that can be exported are clip"):
-        open_source(changed(clip, tmp_path / "vit", "config.json", model_type="vit"), options)
+    for config, message in (
+        (transformers.ViTConfig(), r"of the type 'vit', which reads no text .*; image-text models .* are clip"),
+        (transformers.AltCLIPConfig(), "of the type 'altclip'; image-text models that can be exported are clip"),
+    ):
+        config.save_pretrained(tmp_path / config.model_type)
+        with pytest.raises(UsageError, match=message):
+            open_source(f"hf:{tmp_path / config.model_type}", options)
+    with pytest.raises(UsageError, match="is a EvaCLIPModel, which is no class of this transformers"):
+        open_source(changed(clip, tmp_path / "eva", "config.json", architectures=["EvaCLIPModel"]), options)
     for file, message in (
         (PROCESSOR, "does not say how images are prepared"),
         ("model.safetensors", "cannot be loaded into CLIPModel"),
@@ -292,6 +316,13 @@ def test_a_tokenizer_of_another_model_is_refused(clip: Path, classes: Path, tmp_
     hf_models.spread(transformers.CLIPModel(small)).save_pretrained(tmp_path / "clip")
     with pytest.raises(UsageError, match="gives token 49407, the model knows 320: they do not belong together"):
         open_source(f"hf:{tmp_path / 'clip'}", ExportOptions(classes=classes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [hf_models.save_metaclip, hf_models.save_dinov3_with_text])
+def test_models_in_the_form_of_clip_are_exported(save, classes: Path, tmp_path: Path) -> None:
+    artifact = export_artifact(f"hf:{save(tmp_path / 'm')}", tmp_path / "artifact", ExportOptions(classes=classes))
+    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
 
 
 @pytest.mark.slow

@@ -120,6 +120,56 @@ def test_real_zero_shot_predictions_are_those_of_open_clip(shared_data: Path, tm
     assert accuracy >= 0.9
 
 
+def test_a_tokenizer_of_hugging_face_is_read_beside_the_config(classes: Path, tmp_path: Path, monkeypatch) -> None:
+    """As the models of SigLIP 2 and MetaCLIP 2 have one."""
+    import hf_models
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "worldwide"
+    text = {"context_length": 48, "vocab_size": 64, "pool_type": "eos", "eos_id": 1, "hf_tokenizer_name": "nobody/none"}
+    config = {"model_cfg": TINY | {"text_cfg": TINY["text_cfg"] | text}, "preprocess_cfg": {"mean": [0.5] * 3}}
+    hf_models.gemma_tokenizer().save_pretrained(folder)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).eval()
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    source = open_source(f"open_clip:local-dir:{folder}", ExportOptions(classes=classes))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a photo of a dark square", "a photo of a light"])
+        units = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
+        expected = (model.logit_scale.exp() * units[0] @ units[1].T).numpy()
+    np.testing.assert_allclose(source.logits(images.numpy())["zs"], expected, atol=1e-5)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for path in folder.glob("token*"):
+        path.unlink()
+    with pytest.raises(UsageError, match=r"the tokenizer nobody/none .* cannot be read .*: hf download nobody/none"):
+        open_source(f"open_clip:local-dir:{folder}", ExportOptions(classes=classes))
+
+
+TIMM_TOWERS = {
+    "PE-Core": ("vit_pe_core_tiny_patch16_384", 384, "map", None),
+    "EVA02": ("eva02_tiny_patch14_224", 224, "token", None),
+    "DINOv3": ("vit_small_patch16_dinov3", 256, "token", "linear"),
+    "SigLIP 2": ("vit_base_patch16_siglip_224", 224, "map", "none"),
+    "NaFlex": ("naflexvit_base_patch16_siglip", 256, "map", "none"),
+    "MobileCLIP 2": ("fastvit_mci0", 256, "avg", None),
+}
+"""The towers that timm gives open_clip: name, pixels a side, pooling and projection as in open_clip's own configs."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tower", TIMM_TOWERS)
+def test_towers_of_timm_keep_their_logits(tower: str, classes: Path, tmp_path: Path) -> None:
+    name, size, pool, projection = TIMM_TOWERS[tower]
+    vision = {"timm_model_name": name, "image_size": size, "timm_pool": pool, "timm_proj": projection}
+    config = TINY | {"embed_dim": 768 if projection == "none" else 32, "vision_cfg": vision, "custom_text": True}
+    (tmp_path / "tower.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3}}))
+    source = f"open_clip:{tmp_path / 'tower.json'}"
+    artifact = export_artifact(source, tmp_path / "artifact", ExportOptions(classes=classes))
+    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-B-16"])
 def test_clip_architectures_keep_their_logits(name: str, classes: Path, tmp_path: Path) -> None:

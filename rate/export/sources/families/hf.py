@@ -178,11 +178,17 @@ def _config(folder: Path) -> Any:
 def _form(config: Any, folder: Path) -> Form:
     forms = FORMS.get(config.model_type)
     if forms is None:
+        why = "" if hasattr(config, "text_config") else ", which reads no text (timm: has image models)"
         raise UsageError(
-            f"hf:{folder} is of the type {config.model_type!r}; image-text models that can be exported are "
+            f"hf:{folder} is of the type {config.model_type!r}{why}; image-text models that can be exported are "
             f"{', '.join(FORMS)}; another model can be exported with torch.onnx.export and given as onnx:FILE"
         )
     declared = config.architectures or ()
+    if unknown := [name for name in declared if not hasattr(need("transformers", EXTRA), name)]:
+        raise UsageError(
+            f"hf:{folder} is a {unknown[0]}, which is no class of this transformers: code in a repository is not run; "
+            "export the model with torch.onnx.export and give it as onnx:FILE"
+        )
     return next((form for form in forms if form.model in declared), forms[0])
 
 

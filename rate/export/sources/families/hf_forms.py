@@ -121,5 +121,7 @@ FORMS = {
         Form("BlipForImageTextRetrieval", _retrieval_tower, _retrieval_text, "longest", _BARE_COSINE),
         Form("BlipModel", _clip_tower, _clip_text, "longest"),
     ),
+    "metaclip_2": (Form("MetaClip2Model", _clip_tower, _clip_text, "longest"),),
+    "vision-text-dual-encoder": (Form("VisionTextDualEncoderModel", _clip_tower, _clip_text, "longest"),),
 }
 """Maps model_type of config.json to its forms; the first is the default."""

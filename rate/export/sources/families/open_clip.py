@@ -28,6 +28,9 @@ from rate.types import Json
 
 LOCAL = "local-dir"
 CONFIG = "open_clip_config.json"
+_CONTEXT = 77  # where a config does not say it
+_TOKENIZER = "hf_tokenizer_name"
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +161,38 @@ def create(config: Json, what: str) -> tuple[Any, Any]:
         torch.manual_seed(0)
         logger.addFilter(silent)
         try:
+            named = _named_tokenizer(config["model_cfg"]["text_cfg"])
             model = open_clip.create_model(f"{LOCAL}:{folder}", load_weights=False)
-            return model.eval(), open_clip.get_tokenizer(f"{LOCAL}:{folder}")
+            return model.eval(), named or open_clip.get_tokenizer(f"{LOCAL}:{folder}")
+        except UsageError:
+            raise
         except Exception as error:  # a model's constructor raises arbitrary exceptions for a config of another model
             raise UsageError(f"open_clip cannot make {what} ({type(error).__name__}: {error})") from error
         finally:
             logger.removeFilter(silent)
+
+
+def _named_tokenizer(text: Json) -> Any:
+    """Load the Hugging Face tokenizer that a text config names by folder or id; None = it has open_clip's own.
+
+    Raises:
+        UsageError: it is not here and cannot be downloaded.
+    """
+    if not (name := text.get(_TOKENIZER)):
+        return None
+    need("transformers", "hf")
+    try:
+        # whatever a config asks for, code in a repository is not run
+        settings = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
+        return need("open_clip.tokenizer", "train").HFTokenizer(
+            name, text.get("context_length", _CONTEXT), tokenizer_mode=text.get("tokenizer_mode"), **settings
+        )
+    except Exception as error:  # every tokenizer class, and the hub's client, have their own exceptions
+        raise UsageError(
+            f"the tokenizer {name} that the model is described with cannot be read ({first_line(error)}); where there "
+            f"is a network: hf download {name} --local-dir DIR, and name DIR as {_TOKENIZER} in {CONFIG}, or put "
+            "its files beside that"
+        ) from error
 
 
 def geometry_of(model: Any, name: str) -> Geometry:
@@ -201,7 +230,11 @@ def _described(reference: Reference) -> tuple[Json, Path | None]:
     if reference.name == LOCAL:
         if given is None or not (given / CONFIG).is_file():
             raise UsageError(f"SOURCE {reference.text!r}: expected open_clip:{LOCAL}:DIR, a folder with {CONFIG}")
-        return _read_config(given / CONFIG), _weights_in(given)
+        config = _read_config(given / CONFIG)
+        text = config["model_cfg"]["text_cfg"]
+        if text.get(_TOKENIZER) and any((given / name).is_file() for name in _VOCABULARIES):
+            text[_TOKENIZER] = str(given.resolve())
+        return config, _weights_in(given)
     if reference.name.endswith(".json"):
         return _read_config(Path(reference.name)), given
     open_clip = need("open_clip", "train")
