@@ -22,8 +22,8 @@ from rate.data.images.drawn_masks import MOST_CROSSINGS
 from rate.data.images.prepare import SCANS
 from rate.data.make.coco import MAX_JSON_BYTES
 from rate.data.remaining import REMOTE_CHECKS
+from rate.data.storage.cache import CACHE_BYTES
 from rate.data.storage.limits import ACCESS_SECONDS, MAX_BYTES, MAX_PIXELS, REMOTE_SECONDS
-from rate.data.storage.remote_cache import CACHE_BYTES
 from rate.engine.workers.chunks import CHUNK_SECONDS
 from rate.execution import BATCH, GPU_BATCH, Execution
 from rate.export.options import PLAN_BATCH, ExportOptions

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rate.artifacts.folders import read_document
 from rate.artifacts.records import ArtifactDocument
-from rate.data.storage.remote_cache import alone, cache_folder, fetched
+from rate.data.storage.cache import cache_folder, use
+from rate.data.storage.remote_cache import alone, fetched
 from rate.errors import ArtifactError
 from rate.files import new_folder
 
@@ -35,6 +36,7 @@ def fetched_artifact(url: str, document: str) -> Path:
                     for name in read_document(draft, document, ArtifactDocument).files:
                         if Path(name).name == name:  # others are refused when the artifact is verified
                             _link(f"{url}/{name}", draft / name)
+        use(folder)
     except FileNotFoundError as error:
         raise ArtifactError(f"{url} is no whole artifact: {error} does not exist; copy the whole folder") from error
     except (OSError, ImportError, ValueError) as error:

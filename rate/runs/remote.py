@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rate.copies import note_copy
+from rate.data.storage.cache import cache_folder, use
 from rate.data.storage.objects import is_s3, url_of
-from rate.data.storage.remote_cache import alone, cache_folder
+from rate.data.storage.remote_cache import alone
 from rate.errors import CredentialsError, RunError, StorageError
 from rate.files import is_temporary, write_atomically
 from rate.runs.folder import GRID, LIST, FolderLock
@@ -52,6 +53,7 @@ def local_run(named: str | Path, rows: bool = True) -> Path:
             try:
                 if not _fetched(url, folder, rows):
                     raise RunError(f"{url} is no run: it has no log; `rate eval ... --out {url}` makes one")
+                use(folder.parent)
                 return folder
             except FileNotFoundError as error:
                 if tries + 1 == _TRIES:
@@ -80,6 +82,7 @@ def run_for_writing(named: str | Path, runs: Sequence[str] = ()) -> Iterator[Pat
     lock = FolderLock(folder.parent)
     try:
         copies = _opened(url, folder, runs)
+        use(folder.parent)
         _written.update({copy.folder: copy for copy in copies})
         try:
             yield folder

@@ -8,41 +8,23 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
-import re
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rate.credentials import without_credentials
+from rate.data.storage.cache import cache_folder, cache_limit, use
 from rate.data.storage.local_file import CURE
 from rate.data.storage.objects import storage, version_of
 from rate.data.storage.retries import with_retries
 from rate.errors import ConfigError, SetChanged
 from rate.files import placed, remove_leftovers
 
-CACHE_BYTES = 64 << 30
-"""The size limit of the folder, bytes; the least recently used copies are deleted. RATE_CACHE_BYTES changes it."""
-
 _BLOCK = 1 << 20  # bytes
 
-_COPY = re.compile(r"[0-9a-f]{40}")
-"""Matches names of copies: the digest of URL and version."""
-
 _known: dict[str, Path] = {}  # URL -> its copy, for the URLs of this process
-
-
-def cache_folder() -> Path:
-    """Return RATE_CACHE, or `rate` in the platform's cache folder."""
-    if chosen := os.environ.get("RATE_CACHE"):
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "rate"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rate"
 
 
 def fetched(url: str) -> Path:
@@ -74,6 +56,7 @@ def fetched_as(url: str, suffix: str) -> Path:
     if not path.exists():
         with placed(path) as temporary:
             shutil.copyfile(copy, temporary)
+    use(path)
     return path
 
 
@@ -99,8 +82,8 @@ def _copy(url: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = copy_name(url, size, version)
     path = folder / digest
-    if size is not None and size > _limit():
-        raise OSError(f"{url} has {size:,} bytes, the cache holds {_limit():,}; RATE_CACHE_BYTES changes it")
+    if size is not None and size > cache_limit():
+        raise OSError(f"{url} has {size:,} bytes, the cache holds {cache_limit():,}; RATE_CACHE_BYTES changes it")
     with alone(folder / f"{digest}.lock"):  # other threads and processes wait for the one that fetches
         if not path.exists():
 
@@ -108,8 +91,7 @@ def _copy(url: str) -> Path:
                 _fetch(storage(url)[0], name, size, path, lambda: locate()[1:] == (size, version))
 
             with_retries(url, fetch, lambda: _bytes_so_far(folder, digest))
-            _make_room(folder, path)
-    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now, fetched when it was
+    use(path)
     return path
 
 
@@ -129,7 +111,7 @@ def _fill(filesystem: Any, name: str, size: int | None, temporary: Path) -> None
     """Fetch a file into ``temporary``; stop when more bytes arrive than announced, or than the cache may hold."""
     from fsspec.callbacks import Callback
 
-    limit = _limit() if size is None else size
+    limit = cache_limit() if size is None else size
 
     def check(came: int) -> None:
         if came > limit:
@@ -164,27 +146,3 @@ def alone(path: Path) -> Iterator[None]:
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _make_room(folder: Path, keep: Path) -> None:
-    """Delete the least recently used copies until the rest fits. A process that has one open keeps reading it.
-
-    Other files in the folder neither count nor are deleted.
-    """
-    copies = []
-    for path in folder.iterdir():
-        if _COPY.fullmatch(path.name) and not path.is_symlink():
-            with suppress(FileNotFoundError):  # another process deletes copies too
-                copies.append((path.stat(), path))
-    total = sum(status.st_size for status, _ in copies)
-    for status, path in sorted(copies, key=lambda copy: copy[0].st_atime_ns):
-        if total > _limit() and path != keep:
-            path.unlink(missing_ok=True)
-            total -= status.st_size
-
-
-def _limit() -> int:
-    written = os.environ.get("RATE_CACHE_BYTES") or str(CACHE_BYTES)
-    if not written.isdecimal():
-        raise ConfigError(f"RATE_CACHE_BYTES must be a whole number of bytes, got {written!r}")
-    return int(written)

@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from rate.data.storage.cache import cache_folder, use
 from rate.data.storage.container import Container
 from rate.data.storage.local_file import check_same
 from rate.data.storage.objects import s3_range, version_stamp
-from rate.data.storage.remote_cache import alone, cache_folder, copy_name, is_fetched
+from rate.data.storage.remote_cache import alone, copy_name, is_fetched
 from rate.data.storage.retries import with_retries
 from rate.files import placed
 from rate.types import Stamp
@@ -49,6 +50,7 @@ def sparse_copy(url: str, read: Callable[[Container], None], what: str) -> tuple
                 temporary.touch()
                 os.truncate(temporary, size)
                 read(_Recorded(str(temporary), url, stamp, first))
+    use(path)
     return stamp, Container(str(path), size)
 
 
