@@ -1,7 +1,10 @@
-"""Raylets of this machine as the nodes of a cluster: 2,000 samples, while actors, nodes and the driver are killed."""
+"""Raylets of this machine as nodes of a cluster, and an S3 server: 2,000 samples, while actors, nodes and the driver
+are killed and a fifth of all reads fails.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -16,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from function_models import BAD, KILL, evaluate, job, light
+from object_store import ObjectStore
 from test_on_ray import foreign_head, nodes_in, stats
 from test_pool import rows_of
 
@@ -45,14 +49,16 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_cluster_whose_nodes_come_and_go_gives_the_rows_of_one_process(image_set, tmp_path: Path) -> None:
-    images, out, deaths = image_set(50), tmp_path / "run", tmp_path / "deaths"
-    lines = images.read_text().splitlines()
-    rows = [line.replace("s", f"s{k}-", 1) for k in range(40) for line in lines[1:]]
-    manifest = images.with_name("many.csv")
-    manifest.write_text("\n".join([lines[0], *rows]) + "\n")
+def test_a_cluster_whose_nodes_come_and_go_gives_the_rows_of_one_process(
+    image_set, tmp_path: Path, store: ObjectStore
+) -> None:
+    images, out, deaths, reads = image_set(50), tmp_path / "run", tmp_path / "deaths", itertools.count()
+    evaluate(job(many(images), masks=20), FakeSpec(light), tmp_path / "alone")
+    manifest = many(store.put_set(images))
+    store.refuse = lambda method, path: (
+        ("503 Slow Down", "SlowDown") if method == "GET" and next(reads) % 5 == 0 else None
+    )
     deaths.mkdir()
-    evaluate(job(manifest, masks=20), FakeSpec(light), tmp_path / "alone")
     with (
         tempfile.TemporaryDirectory(prefix="r") as folder,
         foreign_head(Path(folder), tmp_path, cpus=0) as (address, environment),
@@ -74,8 +80,20 @@ def test_a_cluster_whose_nodes_come_and_go_gives_the_rows_of_one_process(image_s
             with joined(environment | {BAD: "1"}), driver(manifest, out, address, environment) as (second, told):
                 assert second.wait(600) == 0
     assert read_run(out).status == "complete"
-    assert rows_of(out) == rows_of(tmp_path / "alone")
+    rows = rows_of(out)
+    assert [row | {"version": None} for row in rows] == rows_of(tmp_path / "alone")
+    assert all(row["version"] for row in rows)
     assert "is left out: " in told.read_text()
+    assert next(reads) > 2000
+
+
+def many(manifest: Path) -> Path:
+    """A manifest with 40 samples of each image."""
+    header, *lines = manifest.read_text().splitlines()
+    rows = [line.replace("s", f"s{k}-", 1) for k in range(40) for line in lines]
+    path = manifest.with_name(f"many-{manifest.name}")
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
 
 
 @contextmanager
