@@ -166,9 +166,11 @@ def merge(
         else:
             status = print_merged(join(runs, folder), as_json)
     for path in left_behind_in(runs) if are_grids else left_behind(runs):
-        notice(f"{path} is of one shard and is not merged; `rate eval` on the whole set with --out {out} measures it")
+        notice(
+            f"{path} is of one shard and is not merged; `rate eval` on the whole set with --out {folder} measures it"
+        )
     if status == "partial":
-        notice(f"{out} is partial: the runs are not the whole set yet")
+        notice(f"{folder} is partial: the runs are not the whole set yet")
 
 
 def print_merged(summary: Summary, as_json: bool) -> str:

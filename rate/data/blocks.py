@@ -51,10 +51,16 @@ class Block:
     has_boxes: bool
     has_objects: bool  # whether a sample's image or mask is an object of a remote storage
     samples: Callable[[Int64], Iterator[Sample]]  # gives the samples of some numbers, counted from 0
+    clusters: Sequence[str | None]
+    are_there: bool = False  # whether all files are
     refused: Sequence[ParsedRow] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows_of(self, split: str | None) -> Int64:
+        """Return the numbers of the samples of a split, counted from 0; None = of all."""
+        return np.array([k for k, own in enumerate(self.splits) if split in (None, own)], np.int64)
 
 
 def manifest_blocks(path: Path, folder: Folder) -> Iterator[Block]:
@@ -100,7 +106,8 @@ def block_of(rows: Sequence[ParsedRow], folder: Folder) -> Block:
         any(sample.boxes for sample in samples),
         any(map(is_remote, samples)),
         lambda numbers: map(samples.__getitem__, numbers.tolist()),
-        [row for row in rows if row.sample is None],
+        [sample.cluster for sample in samples],
+        refused=[row for row in rows if row.sample is None],
     )
 
 
@@ -169,6 +176,8 @@ class _PlainRows:
             self.boxes is not None,
             False,
             self.samples,
+            _list(texts["cluster"]),
+            are_there=True,
         )
 
     def samples(self, numbers: Int64) -> Iterator[Sample]:

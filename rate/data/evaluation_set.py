@@ -140,7 +140,7 @@ class EvaluationSet:
         """
         folder, number = folder_of(self.data, self.reading), 0
         for block in open_blocks(self.data, self.reading, self.headers):
-            chosen = _chosen(block, self.split)[: None if self.limit is None else self.limit - number]
+            chosen = block.rows_of(self.split)[: None if self.limit is None else self.limit - number]
             if block.has_objects:
                 block = with_pins(block, chosen, self._first.pins(number, len(chosen)), folder)
             if block.refused or not self._first.holds(number, block, chosen):
@@ -159,7 +159,7 @@ class EvaluationSet:
 
     def _refuse(self, number: int, block: Block) -> None:
         """Name the row of a block that is no longer as it was; ``number`` used rows come before the block."""
-        chosen = _chosen(block, self.split)
+        chosen = block.rows_of(self.split)
         rows: list[tuple[ParsedRow, bytes | None]] = [
             (ParsedRow(sample.row, sample, block.splits[k], ()), block.digests[32 * k : 32 * k + 32])
             for k, sample in zip(chosen.tolist(), block.samples(chosen), strict=True)
@@ -204,7 +204,7 @@ def read_evaluation_set(
     labels: set[str] = set()
     for block in open_blocks(data, reading, headers):
         totals.add(block)
-        chosen = _chosen(block, split)
+        chosen = block.rows_of(split)
         available += len(chosen)
         chosen = chosen[: None if limit is None else max(limit - len(first), 0)]
         if block.has_objects:
@@ -214,9 +214,7 @@ def read_evaluation_set(
         if draw is not None:
             draw.add_from(block, chosen)
         total.add_all(np.frombuffer(block.digests, "V32")[chosen].tobytes())
-        for numbers in (chosen[:1], chosen[1:]):  # the first sample usually tells
-            for sample in block.samples(numbers) if block.has_boxes and not units.are_pixels else ():
-                units.add(sample)
+        units.add_from(block, chosen)
         first.add(block, chosen)
         size += int(shard.holds(block.names[chosen]).sum())
         shards.add(block, chosen)
@@ -230,11 +228,6 @@ def read_evaluation_set(
     request = (split, limit, shard, size, available)
     known = (frozenset(labels), total.hexdigest(), notices, reading)
     return EvaluationSet(data, *request, *known, headers, None if own is None else frozenset(own), first)
-
-
-def _chosen(block: Block, split: str | None) -> Int64:
-    """Return the numbers of the samples of a split in a block, counted from 0."""
-    return np.array([k for k, own in enumerate(block.splits) if split in (None, own)], np.int64)
 
 
 @dataclass(slots=True)

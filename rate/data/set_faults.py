@@ -6,8 +6,12 @@ import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from rate.types import Box, Sample
+from rate.types import Box, Int64, Sample
+
+if TYPE_CHECKING:
+    from rate.data.blocks import Block
 
 SHOWN = 5
 CURE = (
@@ -53,6 +57,12 @@ class BoxUnits:
     _boxes: int = 0
     _row: int = 0
     _example: Box | None = None  # the first box with a coordinate between 0 and 1
+
+    def add_from(self, block: Block, chosen: Int64) -> None:
+        """Check samples of a block, of which the first usually tells."""
+        for numbers in (chosen[:1], chosen[1:]):
+            for sample in block.samples(numbers) if block.has_boxes and not self.are_pixels else ():
+                self.add(sample)
 
     def add(self, sample: Sample) -> None:
         """Check a sample; the check is skipped once a coordinate shows that the boxes are in pixels."""

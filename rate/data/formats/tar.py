@@ -90,7 +90,7 @@ def tar_rows(shards: Sequence[str], reading: Reading = USUAL, headers: bool = Fa
     """
     source = _Shards(shards, reading)
     row = 0
-    for shard, (container, place) in _opened(shards, source.columns if headers else None):
+    for shard, (container, place) in _opened(shards, source.columns if headers and all(map(is_s3, shards)) else None):
         try:
             for group in _groups(container, source.columns):
                 row += 1
@@ -121,10 +121,10 @@ def _opened(shards: Sequence[str], columns: Mapping[str, str] | None) -> Iterato
 def _open(shard: str, columns: Mapping[str, str] | None = None) -> tuple[Container, Folder]:
     """Open the archive with the folder of its locations; the stamp is taken before anything is read.
 
-    With ``columns`` what `tar_rows` reads of an S3 shard is all that is fetched.
+    With ``columns`` it is on S3, and what `tar_rows` reads is all that is fetched.
     """
     try:
-        if columns is not None and is_s3(shard):
+        if columns is not None:
             opened = sparse_copy(shard, partial(_read_rows, columns=columns), repr(sorted(columns.items())))
         else:
             opened = container_stamp(shard), open_container(shard)

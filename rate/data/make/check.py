@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rate.data.blocks import Block
 from rate.data.daemon_threads import DaemonThreads
 from rate.data.formats.manifest_files import Problem
 from rate.data.images.geometry import Geometry
 from rate.data.images.masks import read_mask
 from rate.data.images.prepare import check_mask_size, check_resize, chosen_boxes, read_image, upright_rgb
 from rate.data.manifest import check_split, without_duplicates
-from rate.data.open_data import open_rows
+from rate.data.open_data import open_blocks, open_rows
 from rate.data.set_faults import BoxUnits, suggestion
 from rate.data.storage.local_file import is_file
 from rate.data.storage.location import in_container
@@ -75,13 +76,14 @@ def check_manifest(
     counter = _RowCounter(str(data), split, reading)
     problems_of = partial(_decoded, geometry=geometry) if decode else _present
     known = None if classes is None else tuple(classes)
-    with DaemonThreads(threads, "rate-check") as pool:
-        remaining = counter.samples()
-        while chunk := list(islice(remaining, _CHUNK)):
-            if known is not None:
+    if decode or not counter.count_blocks(known):
+        counter = _RowCounter(str(data), split, reading)
+        with DaemonThreads(threads, "rate-check") as pool:
+            remaining = counter.samples()
+            while chunk := list(islice(remaining, _CHUNK)):
                 counter.problems.extend(_unknown_labels(chunk, known))
-            for more in pool.map(problems_of, chunk):
-                counter.problems.extend(more)
+                for more in pool.map(problems_of, chunk):
+                    counter.problems.extend(more)
     problems = tuple(sorted(counter.problems, key=lambda problem: problem.row))
     errors = sum(problem.severity == "error" for problem in problems)
     return CheckReport(
@@ -97,12 +99,12 @@ def check_manifest(
 
 
 class _RowCounter:
-    """Counts streaming rows, keeps their problems and passes on their samples."""
+    """Counts streaming rows, keeps their problems and passes on their samples, or takes them in blocks."""
 
     def __init__(self, data: str, split: str | None, reading: Reading) -> None:
         self.splits: Counter[str | None] = Counter()  # rows
         self.labels: Counter[str] = Counter()  # samples of the split
-        self.clusters: set[str] = set()  # clusters of the split, up to the number that is needed
+        self.clusters: set[str] = set()  # clusters of the split, at least so many as are needed
         self.unclustered = 0
         self.problems: list[Problem] = []
         self._units = BoxUnits()
@@ -122,12 +124,46 @@ class _RowCounter:
                     elif len(self.clusters) < MIN_CLUSTERS:
                         self.clusters.add(parsed.sample.cluster)
                     yield parsed.sample
-            check_split(self._data, self.splits, self._split)
-            if wrong := self._units.problem():
-                self.problems.append(Problem(0, None, None, f"{self._data}: {wrong}"))
+            self._check_whole()
         except DataError as error:
             self.problems.append(Problem(0, None, None, str(error)))
         self.problems.extend(self._few_clusters())
+
+    def count_blocks(self, known: tuple[str, ...] | None) -> bool:
+        """Take all rows without their images; False = an id comes twice, so they are to be taken one by one."""
+        names = bytearray()
+        try:
+            for block in open_blocks(self._data, self._reading):
+                names += block.names.tobytes()
+                self._take(block, known)
+            self._check_whole()
+        except DataError as error:
+            self.problems.append(Problem(0, None, None, str(error)))
+        self.problems.extend(self._few_clusters())
+        ordered = np.sort(np.frombuffer(names, np.uint64))
+        return not (ordered[1:] == ordered[:-1]).any()
+
+    def _take(self, block: Block, known: tuple[str, ...] | None) -> None:
+        for parsed in block.refused:
+            self.problems.extend(parsed.problems)
+        self.splits.update(parsed.split for parsed in block.refused)
+        self.splits.update(block.splits)
+        chosen = block.rows_of(self._split)
+        labels, clusters = ([column[k] for k in chosen.tolist()] for column in (block.labels, block.clusters))
+        self.labels.update(labels)
+        self.unclustered += clusters.count(None)
+        if len(self.clusters) < MIN_CLUSTERS:
+            self.clusters.update(one for one in clusters if one is not None)
+        self._units.add_from(block, chosen)
+        if known is not None and not {*labels} <= {*known}:
+            self.problems.extend(_unknown_labels(list(block.samples(chosen)), known))
+        for sample in block.samples(chosen) if not block.are_there else ():
+            self.problems.extend(_present(sample))
+
+    def _check_whole(self) -> None:
+        check_split(self._data, self.splits, self._split)
+        if wrong := self._units.problem():
+            self.problems.append(Problem(0, None, None, f"{self._data}: {wrong}"))
 
     def _few_clusters(self) -> Iterator[Problem]:
         count = len(self.clusters) + self.unclustered  # a sample without a cluster is its own cluster
@@ -137,7 +173,9 @@ class _RowCounter:
             yield Problem(0, None, "cluster", f"{few}: {cure}", severity="warning")
 
 
-def _unknown_labels(samples: Sequence[Sample], classes: tuple[str, ...]) -> Iterator[Problem]:
+def _unknown_labels(samples: Sequence[Sample], classes: tuple[str, ...] | None) -> Iterator[Problem]:
+    if classes is None:
+        return
     known = frozenset(classes)
     for sample in samples:
         if sample.label not in known:

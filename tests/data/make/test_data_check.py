@@ -226,3 +226,36 @@ def test_shards_are_checked_as_a_manifest_is(tmp_path):
         (3, "error"),
     ]
     assert [problem.row for problem in check_manifest(pattern, decode=False).problems] == [3]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        ({"label": "dgo"}, "none of the 2 classes"),
+        ({"id": "s1"}, "already the id of row 2"),
+        ({"label": 7}, "must be the name of a class"),
+        ({"boxes": []}, ""),
+        ({"split": None}, ""),
+        ({"cluster": "c"}, "makes"),
+    ],
+)
+def test_what_is_said_of_rows_does_not_depend_on_their_images(tmp_path, changed, said):
+    name = image(tmp_path, "a.png")
+    rows = [{"id": f"s{k}", "image": name, "label": "dog", "boxes": [[0, 0, 9, 5]], "split": "test"} for k in range(20)]
+    rows = [row | {"cluster": f"c{k % 4}"} for k, row in enumerate(rows)] if "cluster" in changed else rows
+    rows[-1] |= changed
+    path = write(tmp_path, *rows)
+    reports = [
+        check_manifest(path, classes=["dog", "cat"], split=split, decode=decode)
+        for split in (None, "test", "train")
+        for decode in (False, True)
+    ]
+    for rows_alone, with_images in zip(reports[::2], reports[1::2], strict=True):
+        empty = "gives an empty region"
+        told = [problem for problem in with_images.problems if empty not in problem.message]
+        assert (rows_alone.rows, rows_alone.samples) == (with_images.rows, with_images.samples)
+        assert (rows_alone.classes, rows_alone.splits) == (with_images.classes, with_images.splits)
+        assert list(rows_alone.problems) == told
+    assert said in "".join(problem.message for problem in reports[0].problems)
+    assert "'train'" in "".join(problem.message for problem in reports[4].problems)
