@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from shard_files import sample, write_shards
+from shard_files import picture, sample, write_shards
 
 from rate.data.manifest import parse_rows
 from rate.data.open_data import expand, folder_of, open_rows
 from rate.errors import DataError
+from rate.reading import Reading
 
 
 def names(folder: Path, data: str) -> list[str]:
@@ -95,6 +99,15 @@ def test_a_manifest_is_read_as_ever(image_set):
 def test_shards_without_a_sample(tmp_path):
     with pytest.raises(DataError, match="has no samples"):
         list(open_rows(write_shards(tmp_path, {"README": b"x"})))
+
+
+def test_the_id_is_a_column_that_is_named(tmp_path):
+    fields = {"key": "mine", "label": "dog", "boxes": [[0.0, 0.0, 2.0, 2.0]]}
+    shard = write_shards(tmp_path, {"0.png": picture(), "0.json": json.dumps(fields).encode()})
+    table = pa.table({name: [value] for name, value in fields.items()} | {"image": [{"bytes": picture()}]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    for data in (shard, str(tmp_path / "a.parquet")):
+        assert [row.sample.id for row in open_rows(data, Reading(columns="id=key"))] == ["mine"]
 
 
 def test_rows_come_one_by_one(tmp_path):

@@ -1,5 +1,5 @@
 """Raylets of this machine as nodes of a cluster, and an S3 server: 2,000 samples, while actors, nodes and the driver
-are killed and a fifth of all reads fails.
+are killed and a fifth of all requests fails.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from test_on_ray import foreign_head, nodes_in, stats
 from test_pool import rows_of
 
 from rate.backends.fake import FakeSpec
+from rate.runs.remote import local_run
 from rate.runs.run_document import read_run
 
 if find_spec("ray") is None:
@@ -32,18 +33,18 @@ if find_spec("ray") is None:
 DRIVER = """
 import sys
 from functools import partial
-from pathlib import Path
 from function_models import job, of_node, open_spec
 from rate.backends.fake import FakeSpec
 from rate.engine.evaluate import evaluate
 from rate.engine.open_runner import divided, runner_on
+from rate.runs.remote import run_for_writing
 
 if __name__ == "__main__":
     manifest, out, runner = sys.argv[1:]
     one, say = job(manifest, runner=runner, threads=1, masks=20), partial(print, file=sys.stderr, flush=True)
-    with divided(one.execution, say) as division:
+    with run_for_writing(out) as folder, divided(one.execution, say) as division:
         with runner_on(division, partial(open_spec, FakeSpec(of_node)), say) as runner:
-            evaluate(one, runner, Path(out), part_rows=64)
+            evaluate(one, runner, folder, part_rows=64)
 """
 
 
@@ -52,39 +53,41 @@ if __name__ == "__main__":
 def test_a_cluster_whose_nodes_come_and_go_gives_the_rows_of_one_process(
     image_set, tmp_path: Path, store: ObjectStore
 ) -> None:
-    images, out, deaths, reads = image_set(50), tmp_path / "run", tmp_path / "deaths", itertools.count()
+    images, deaths, requests = image_set(50), tmp_path / "deaths", itertools.count()
+    out = "s3://pictures/runs/one"
     evaluate(job(many(images), masks=20), FakeSpec(light), tmp_path / "alone")
     manifest = many(store.put_set(images))
     store.refuse = lambda method, path: (
-        ("503 Slow Down", "SlowDown") if method == "GET" and next(reads) % 5 == 0 else None
+        ("503 Slow Down", "SlowDown") if method in ("GET", "PUT") and next(requests) % 5 == 0 else None
     )
     deaths.mkdir()
     with (
         tempfile.TemporaryDirectory(prefix="r") as folder,
         foreign_head(Path(folder), tmp_path, cpus=0) as (address, environment),
-        driver(manifest, out, address, environment) as (first, said),
+        driver(manifest, out, tmp_path, address, environment) as (first, said),
     ):
         environment[KILL] = str(deaths)
         joined = partial(node, Path(folder), address)
         until(lambda: "waiting for a worker" in said.read_text(), first)
         with joined(environment), joined(environment) as lost:
-            until(lambda: parts(out) > 2, first)
+            until(lambda: parts(store) > 2, first)
             (deaths / "once").touch()
             until(lambda: not (deaths / "once").exists(), first)
-            before = parts(out)
+            before = parts(store)
             kill(lost)
-            until(lambda: parts(out) > before + 1, first)
+            until(lambda: parts(store) > before + 1, first)
             first.kill()
             first.wait()
-            assert read_run(out).status == "running"
-            with joined(environment | {BAD: "1"}), driver(manifest, out, address, environment) as (second, told):
+            assert read_run(local_run(out)).status == "running"
+            again = driver(manifest, out, tmp_path, address, environment)
+            with joined(environment | {BAD: "1"}), again as (second, told):
                 assert second.wait(600) == 0
-    assert read_run(out).status == "complete"
-    rows = rows_of(out)
+    assert read_run(local_run(out)).status == "complete"
+    rows = rows_of(local_run(out))
     assert [row | {"version": None} for row in rows] == rows_of(tmp_path / "alone")
     assert all(row["version"] for row in rows)
     assert "is left out: " in told.read_text()
-    assert next(reads) > 2000
+    assert next(requests) > 2000
 
 
 def many(manifest: Path) -> Path:
@@ -98,12 +101,12 @@ def many(manifest: Path) -> Path:
 
 @contextmanager
 def driver(
-    manifest: Path, out: Path, address: str, environment: dict[str, str]
+    manifest: Path, out: str, folder: Path, address: str, environment: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A run in a process of its own, and the file of what it says."""
-    script, said = out.parent / "driver.py", out.parent / f"said-{time.monotonic_ns()}"
+    script, said = folder / "driver.py", folder / f"said-{time.monotonic_ns()}"
     script.write_text(DRIVER)
-    command = [sys.executable, str(script), str(manifest), str(out), f"ray:{address}"]
+    command = [sys.executable, str(script), str(manifest), out, f"ray:{address}"]
     with said.open("wb") as file, subprocess.Popen(command, env=environment, stderr=file) as process:
         try:
             yield process, said
@@ -137,8 +140,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def parts(out: Path) -> int:
-    return len(list(out.glob("samples/part-*.parquet")))
+def parts(store: ObjectStore) -> int:
+    return store.count("PUT", "/samples/part-")
 
 
 def until(happened: Callable[[], bool], running: subprocess.Popen[bytes]) -> None:
