@@ -21,7 +21,7 @@ TABLES = ("columns", "box_format", "label_names")
 
 XYXY, XYWH = "xyxy", "xywh"
 
-MEANINGS = ("id", "image", "label", "mask", "boxes", "category", "split", "group", "cluster")
+MEANINGS = ("id", "image", "label", "caption", "mask", "boxes", "category", "split", "group", "cluster")
 """What a column of a table can hold."""
 
 _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?")

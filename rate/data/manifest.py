@@ -1,7 +1,8 @@
 """A manifest lists the images to evaluate with label and region. It is read without decoding images.
 
-Columns: `image`, `label`; a region, `mask` or `boxes` or x0, y0, x1, y1; optional `id`, `split`,
-`group` (a slice of the set that is reported and gated) and `cluster` (similar samples: one unit of tests).
+Columns: `image`; `label`, or `caption`, which is a class of its own; a region, `mask` or `boxes` or x0, y0, x1, y1;
+optional `id`, `split`, `group` (a slice of the set that is reported and gated) and `cluster` (similar samples: one unit
+of tests).
 """
 
 from __future__ import annotations
@@ -208,7 +209,9 @@ class _Cells:
         return value
 
     def label(self) -> str | None:
-        """Return the name of the class; None = refused."""
+        """Return the name of the class, or the caption in its place, as one line; None = refused."""
+        if not self.has("label") and self.has("caption"):
+            return " ".join((self.text("caption") or "").split()) or None
         if isinstance(self.raw.get("label"), int):  # true and false are ints too
             self.refuse("label", f"must be the name of a class, got {short(self.raw['label'])}; write it as a text")
             return None

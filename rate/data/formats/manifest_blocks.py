@@ -52,6 +52,7 @@ class _Line(msgspec.Struct, gc=False):
     image: str
     label: str
     id: str | int | None = None
+    caption: str | None = None
     mask: str | None = None
     boxes: list[tuple[float, float, float, float]] | None = None
     x0: float | None = None

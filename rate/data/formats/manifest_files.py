@@ -55,7 +55,7 @@ Raw: TypeAlias = dict[str, object]
 """Maps each column to the value in the file; None or a blank text = no value."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
-MANIFEST_COLUMNS = ("id", "image", "label", "mask", "boxes", *CORNERS, "split", "group", "cluster")
+MANIFEST_COLUMNS = ("id", "image", "label", "caption", "mask", "boxes", *CORNERS, "split", "group", "cluster")
 T = TypeVar("T")
 
 
@@ -140,7 +140,9 @@ def check_columns(path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: the columns {', '.join(twice)} appear twice; {present}")
-    missing = [name for name in ("image", "label") if name not in names]
+    missing = [
+        name for name in ("image", "label") if name not in names and not (name == "label" and "caption" in names)
+    ]
     corners = [name for name in CORNERS if name in names]
     if 0 < len(corners) < 4:
         missing += [name for name in CORNERS if name not in names]

@@ -15,12 +15,13 @@ from rate.data.storage.location import Folder
 class ObjectRows:
     """What the rows of a set have."""
 
-    label: str | None  # None = each class among the objects of a row is a sample
+    label: str | None  # None = each class among the objects of a row is a sample, unless it has a caption
     boxes: str | None  # a column, or a field of one, as in `objects.bbox`
     category: str | None  # the class of each box
     has_size: bool | None  # whether boxes are x, y, width, height; None = they are corners as in a manifest
     label_names: Sequence[str] = ()  # of numbered labels
     category_names: Sequence[str] = ()  # of numbered categories
+    caption: str | None = None  # in the place of a label
 
     def samples(self, raw: Raw, cells: Mapping[str, object], row: int, place: Folder) -> Iterator[ParsedRow]:
         """Yield the samples of a row, or its problems.
@@ -41,8 +42,11 @@ class ObjectRows:
         named = None
         if isinstance(kinds, list) and isinstance(boxes, list) and len(kinds) == len(boxes):
             named = [name_of(kind, self.category_names) for kind in kinds]
-        elif self.label is None and boxes is not None:
+        elif self.label is None and self.caption is None and boxes is not None:
             yield refused(row, raw, f"{self.category} must have a class for each box")
+            return
+        if self.caption is not None:
+            yield _sample(raw | {"caption": value_of(cells, self.caption)}, boxes, None, row, place)
             return
         if self.label is not None:
             label = name_of(value_of(cells, self.label), self.label_names)

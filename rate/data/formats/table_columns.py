@@ -23,7 +23,8 @@ class TableColumns:
     """The columns of a table; a field of a column is named behind a dot, as in `objects.bbox`."""
 
     image: str
-    label: str | None  # None = each class among the objects of an image is a sample
+    label: str | None  # None = each class among the objects of an image is a sample, unless it has a caption
+    caption: str | None  # in the place of a label
     mask: str | None
     boxes: str | None
     category: str | None  # the class of each box
@@ -36,11 +37,13 @@ class TableColumns:
     def rows(self, has_size: bool | None) -> ObjectRows:
         """Say what the rows have; ``has_size`` is whether boxes that may be either are x, y, width, height."""
         form = has_size if self.of_datasets else None
-        return ObjectRows(self.label, self.boxes, self.category, form, self.label_names, self.category_names)
+        return ObjectRows(
+            self.label, self.boxes, self.category, form, self.label_names, self.category_names, self.caption
+        )
 
     def read(self) -> list[str]:
         """List the columns to read, without pictures."""
-        named = (self.label, self.boxes, self.category, *self.texts.values(), *self.corners)
+        named = (self.label, self.caption, self.boxes, self.category, *self.texts.values(), *self.corners)
         return list(dict.fromkeys(first_of(name) for name in named if name is not None))
 
 
@@ -76,13 +79,14 @@ class _NamedColumns:
         image, mask = self._image(), self._mask()
         boxes, of_datasets = self._boxes()
         category = self._category(boxes)
-        label = self._label(category)
+        caption = self._caption(category)
+        label = self._label(category) if caption is None else None
         texts = {name: self.said.get(name, name) for name in _TEXTS if self._has(self.said.get(name, name))}
         corners = [name for name in CORNERS if name in self.schema.names]
         if boxes is None and mask is None and not corners:
             raise self._wrong("no column gives the region: mask, boxes, objects.bbox or x0, y0, x1, y1")
         names = self._names(label, is_list=False), self._names(category, is_list=True)
-        return TableColumns(image, label, mask, boxes, category, texts, corners, of_datasets, *names)
+        return TableColumns(image, label, caption, mask, boxes, category, texts, corners, of_datasets, *names)
 
     def _image(self) -> str:
         pictures = [name for name in self.schema.names if holds_pictures(self.schema, name)]
@@ -119,6 +123,13 @@ class _NamedColumns:
             return f"{column}.category"
         fields = [name for name in self._fields(column) if class_names(_field(self.features.get(column), name))]
         return f"{column}.{fields[0]}" if len(fields) == 1 else None
+
+    def _caption(self, category: str | None) -> str | None:
+        """Return the column of captions, if that is said, or there is neither a label nor objects with classes."""
+        if "caption" in self.said or "label" in self.said:
+            return self.said.get("caption")
+        labelled = "label" in self.schema.names or any(map(is_class_label, self.features.values()))
+        return None if labelled or category is not None or "caption" not in self.schema.names else "caption"
 
     def _label(self, category: str | None) -> str | None:
         named = self.said.get("label") or ("label" if "label" in self.schema.names else None)

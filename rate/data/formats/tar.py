@@ -44,6 +44,8 @@ class _Group:
     def take(self, member: Member, suffix: str) -> None:
         """Add a member, or the reason why it cannot be used."""
         role = self._role(suffix)
+        if role == "txt" and (role in self.files or member.size > TEXT_BYTES):
+            role = None  # no row needs it
         refusal = member.refusal
         if role is None and refusal is None:
             if len(self.others) < _SHOWN:
@@ -64,13 +66,13 @@ class _Group:
         said = self.columns.get("image")
         if suffix == said or (said is None and f".{suffix}" in SUFFIXES):
             return "image"
-        return suffix if suffix in ("json", "cls") or suffix in self.columns.values() else None
+        return suffix if suffix in ("json", "cls", "txt") or suffix in self.columns.values() else None
 
     @property
     def is_sample(self) -> bool:
         """Whether the group is meant as a sample; a README is not."""
         pictures = any(PurePosixPath(f"x.{other}").suffix in SUFFIXES for other in self.others)
-        return bool(self.files or self.refusals or pictures)
+        return bool(self.files.keys() - {"txt"} or self.refusals or pictures)
 
 
 def tar_rows(shards: Sequence[str], reading: Reading = USUAL, headers: bool = False) -> Iterator[ParsedRow]:
@@ -78,7 +80,7 @@ def tar_rows(shards: Sequence[str], reading: Reading = USUAL, headers: bool = Fa
 
     A row is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
     the class or a number that the user names, `.json` an object of `label`, `boxes`, `id`, `split`, `group`,
-    `cluster`. A key ends at the first dot of a name.
+    `cluster`; without a label it is a caption, `caption` of `.json` or `.txt`. A key ends at the first dot of a name.
 
     Args:
         shards: absolute paths or URLs.
@@ -201,7 +203,14 @@ class _Shards:
         try:
             cells = _cells(group, container)
             cells["label"] = self._label(group, cells)
-            raw = {name: value_of(cells, self.columns.get(name, name)) for name in _FIELDS}
+            raw = {name: value_of(cells, self.columns.get(name, name)) for name in (*_FIELDS, "caption")}
+            if (
+                self.rows.label is not None
+                and cells["label"] is None
+                and raw["caption"] is None
+                and "txt" in group.files
+            ):
+                raw["caption"] = _text(group.files["txt"], container)
         except ValueError as error:
             refusals.append(str(error))
         if "image" not in group.files:
@@ -265,7 +274,7 @@ def _cells(group: _Group, container: Container) -> dict[str, object]:
     for role, member in group.files.items():
         if role == "json":
             cells = _json(_text(member, container), member.name) | cells
-        elif role not in ("image", "mask"):
+        elif role not in ("image", "mask") and (role != "txt" or "txt" in group.columns.values()):
             cells[role] = _text(member, container)
     return cells
 
