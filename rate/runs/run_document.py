@@ -39,6 +39,9 @@ class RecordedReading(Record, frozen=True, omit_defaults=True):
     mask_ignore: str | None = None
     mask_classes: dict[str, str | int] | None = None
     instances: str | None = None
+    columns: dict[str, str] | None = None
+    box_format: str | None = None
+    label_names: tuple[str, ...] | None = None
 
 
 class Origin(Record, frozen=True, omit_defaults=True):

@@ -77,7 +77,11 @@ def test_pairs_from_the_set_to_the_verdicts(forms: dict[str, str], tiny_vit: Tin
     prompts = ["--classes", str(texts), "--templates", str(plain)]
     assert run(["export", tiny_vit.source, *prompts, "--out", str(artifact)]) == 0
     words = ["--masks", "64", "--save-maps", "none", "--backend", "onnxruntime", "--verdict", "map"]
-    assert run(["eval", str(artifact), forms["tar"], "--out", str(tmp_path / "run"), *words]) == 0
+    words += ["--columns", "caption=caption", "--box-format", "xyxy", "--label-names", str(texts)]
+    assert run(["eval", str(artifact), forms["parquet"], "--out", str(tmp_path / "run"), *words]) == 0
+    recorded = read_run(tmp_path / "run").origin.reading
+    assert (recorded.columns, recorded.box_format) == ({"caption": "caption"}, "xyxy")
+    assert recorded.label_names == tuple(sorted(LINES))
     rows = sorted(read_rows(tmp_path / "run", read_run(tmp_path / "run")).to_pylist(), key=lambda row: row["id"])
     assert [row["explained"] for row in rows] == LINES
     assert [row["prediction"] for row in rows] == nearest(tiny_vit.source)
