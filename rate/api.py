@@ -202,21 +202,20 @@ def gate(
 ) -> Decision:
     """Decide whether a run passes a policy; the decision has ``passed``, ``verdict``, ``exit_code`` and every result.
 
-    A reference is RUN, or RUN@HEAD if the run has several heads. ``policy`` is the path of a gate.toml, its content as
-    a mapping, or a list of checks. In a test: ``assert decision.passed, str(decision)``.
+    A reference is RUN, or RUN@HEAD if the run has several heads; RUN may be a folder of runs over corruptions.
+    ``policy`` is the path of a gate.toml, its content as a mapping, or a list of checks. In a test: ``assert
+    decision.passed, str(decision)``.
 
     Raises:
         ConfigError: the policy cannot be read or is impossible.
         RunError: a run is missing, damaged or not complete, or the two measured different things.
         UsageError: a run has several heads and none is named, or a check needs a baseline.
     """
-    from rate.report.gate.decide import decide
+    from rate.report.gate.grids import decide_named
     from rate.report.gate.policy import read_policy
-    from rate.report.heads import load_head
 
-    checks = read_policy(policy)
-    before = None if baseline is None else load_head(str(baseline))
-    return decide(checks, load_head(str(run)), before, allow_partial=allow_partial)
+    before = None if baseline is None else str(baseline)
+    return decide_named(read_policy(policy), str(run), before, allow_partial=allow_partial)
 
 
 def masks(

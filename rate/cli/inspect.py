@@ -138,7 +138,7 @@ def schema(
         str | None,
         typer.Argument(
             help="artifact | checkpoint | plan | run | samples | summary | precision | faithfulness | grid | "
-            "comparison | agreement | gate | bench | explanation | doctor | status | estimate | check | pack | "
+            "comparison | agreement | gate | gates | bench | explanation | doctor | status | estimate | check | pack | "
             "report | finetuned; all if none."
         ),
     ] = None,

@@ -23,10 +23,11 @@ from rate.cli.demo import demo
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
+from rate.cli.gate import gate
 from rate.cli.inspect import doctor, inspect, schema
 from rate.cli.log import log
 from rate.cli.options import name_variables, unread, with_literal_help
-from rate.cli.runs import agree, compare, gate, merge, report, show, status
+from rate.cli.runs import agree, compare, merge, report, show, status
 from rate.credentials import without_credentials
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RateError, StorageError, UsageError
 from rate.files import storage_error, write_atomically

@@ -12,7 +12,7 @@ from rate.finetune.recipe import Finetuned
 from rate.records import DIALECT, Document, schema_of
 from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.document import ComparisonDocument
-from rate.report.gate.document import GateDocument
+from rate.report.gate.document import GateDocument, GatesDocument
 from rate.report.html.page import Report
 from rate.report.tables.samples import SampleListDocument
 from rate.runs.part_list import ListedPart
@@ -43,6 +43,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "wise": CurveDocument,
     "comparison": ComparisonDocument,
     "gate": GateDocument,
+    "gates": GatesDocument,
     "agreement": AgreementDocument,
     "bench": BenchDocument,
     "explanation": ExplanationDocument,

@@ -129,7 +129,6 @@ def test_a_partial_run_needs_to_be_allowed(tmp_path: Path, capsys: pytest.Captur
     ("arguments", "message"),
     [
         (["{made}"], "has 2 heads and one is needed"),
-        (["{made}@ft", "--baseline", "{made}"], "has 2 heads and one is needed"),
         (["{made}@lp"], "has no head 'lp'"),
         (["{made}-gone"], "is not a run folder"),
         (["{made}@ft", "--junit", "{folder}"], "is a folder; name a file in it"),

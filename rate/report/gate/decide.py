@@ -15,6 +15,7 @@ from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
 from rate.report.gate.policy import MEANS, Check, Policy
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
+from rate.runs.failures import Failure
 from rate.statistics.intervals import Spread, Units
 
 STATES = ("fail", "error", "inconclusive", "warn", "pass")
@@ -34,7 +35,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a check, for the whole head or for one slice of it."""
+    """The result of a check, for the whole head or for one slice of it, of one run or of a grid."""
 
     check: Check
     slice: str | None  # name of the class or group
@@ -43,11 +44,17 @@ class Result:
     limit: float | None  # limit of the value; for a relative drop in the metric's own unit
     why: str
     needed: int | None = None  # approximate denominator that would decide; None = not known
+    run: str | None = None  # name of the run in its grid; None = there is no grid, or it is a mean over its runs
+
+    @property
+    def place(self) -> str:
+        """The run in its grid and the slice, as far as there are any."""
+        return ", ".join(part for part in (self.run, self.slice) if part is not None)
 
     @property
     def name(self) -> str:
-        """The name of the check, and of the slice."""
-        return self.check.name if self.slice is None else f"{self.check.name} [{self.slice}]"
+        """The name of the check, and its place."""
+        return f"{self.check.name} [{self.place}]" if self.place else self.check.name
 
     @property
     def message(self) -> str:
@@ -66,6 +73,7 @@ class Result:
             | {
                 "slice_by": self.check.slice,
                 "slice": self.slice,
+                "run": self.run,
                 "state": self.state,
                 "limit": self.limit,
                 "units": units and units.name,
@@ -83,9 +91,10 @@ class Decision:
     policy: Policy
     run: HeadIdentity  # identity of the candidate
     baseline: HeadIdentity | None
-    results: tuple[Result, ...]  # in the order of the policy; slices in order of name
+    results: tuple[Result, ...]  # in the order of the policy; runs of a grid in its order, slices in order of name
     notices: tuple[str, ...]
     undecided: str | None  # reason in the runs why it cannot pass, independent of the checks
+    failures: tuple[Failure, ...]  # the commonest reasons for which samples failed
 
     @property
     def verdict(self) -> str:
@@ -187,6 +196,7 @@ def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allo
         results=results,
         notices=tuple(_notices(policy, candidate, against)),
         undecided=_undecided(heads),
+        failures=candidate.sums.failures.commonest(),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta
 
 from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Sha256
-from rate.report.gate.policy import BOUNDS, METRICS, SEVERITIES
+from rate.report.gate.policy import BOUNDS, METRICS, OVER, SEVERITIES
 
 State: TypeAlias = Literal["fail", "error", "inconclusive", "warn", "pass"]
 Units: TypeAlias = Literal["clusters", "samples"]
@@ -42,8 +42,10 @@ class CheckRecord(Record, frozen=True, kw_only=True):
     use: Literal["interval", "value"]
     min_samples: AtLeastOne
     severity: Annotated[str, Meta(extra_json_schema={"enum": list(SEVERITIES)})]
+    over: Annotated[str, Meta(extra_json_schema={"enum": list(OVER)})]
     slice_by: Literal["class", "group"] | None
     slice: str | None
+    run: Annotated[str | None, Meta(description="the run in its grid; null: no grid, or the mean over it")]
     state: State
     limit: Annotated[float | None, Meta(description="what the value is held against")]
     value: float | None
@@ -60,7 +62,7 @@ class CheckRecord(Record, frozen=True, kw_only=True):
     message: str
 
 
-class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/4"):
+class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/5"):
     """A decision."""
 
     verdict: Literal["passed", "failed", "inconclusive"]
@@ -71,3 +73,11 @@ class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/4"):
     counts: dict[State, Count]
     notices: tuple[str, ...]
     checks: tuple[CheckRecord, ...]
+
+
+class GatesDocument(Document, frozen=True, kw_only=True, tag="rate.gates/1"):
+    """The decisions of several runs by one policy."""
+
+    verdict: Annotated[Literal["passed", "failed", "inconclusive"], Meta(description="the worst of the gates")]
+    exit_code: Literal[0, 1, 3]
+    gates: tuple[GateDocument, ...]

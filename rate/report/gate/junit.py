@@ -1,4 +1,4 @@
-"""A gate's decision as JUnit XML: a suite for the run and head, a test case for every check and slice.
+"""Gates' decisions as JUnit XML: a suite for each run and head, a test case for every check, slice and run of a grid.
 
 A violated check is a ``failure``; one that could not be computed or decided is an ``error``; both only for checks that
 can stop a release, so that the file reports a failure exactly if the exit code is not 0.
@@ -7,7 +7,7 @@ can stop a release, so that the file reports a failure exactly if the exit code 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree as ET
 
 from rate.report.gate.decide import Decision, Result
@@ -18,8 +18,19 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 _ELEMENTS = ("failure", "error", "skipped")
 
 
-def junit(decision: Decision) -> bytes:
-    """Encode the decision as an XML document in UTF-8; characters that XML cannot represent become U+FFFD."""
+def junit(decisions: Sequence[Decision]) -> bytes:
+    """Encode decisions as an XML document in UTF-8; characters that XML cannot represent become U+FFFD."""
+    suites = [_suite(decision) for decision in decisions]
+    totals = _counts([case for suite in suites for case in suite.iter("testcase")])
+    del totals["skipped"]  # an attribute that Jenkins' junit-10.xsd does not allow here
+    root = _element("testsuites", name="rate gate", time="0", **totals)
+    root.extend(suites)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document
+
+
+def _suite(decision: Decision) -> ET.Element:
     cases = [_case(result, decision.run.name) for result in decision.results]
     if decision.cannot_pass is not None:
         case = _element("testcase", name="gate", classname=decision.run.name, time="0")
@@ -31,13 +42,7 @@ def junit(decision: Decision) -> bytes:
     suite.extend(cases)
     if decision.notices:
         ET.SubElement(suite, "system-out").text = _clean("\n".join(decision.notices))
-    totals = _counts(cases)
-    del totals["skipped"]  # an attribute that Jenkins' junit-10.xsd does not allow here
-    suites = _element("testsuites", name="rate gate", time="0", **totals)
-    suites.append(suite)
-    ET.indent(suites)
-    document: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
-    return document
+    return suite
 
 
 def _case(result: Result, run: str) -> ET.Element:

@@ -15,7 +15,7 @@ LIMIT = 900_000
 
 _SIGNS = {"fail": "❌", "error": "❌", "inconclusive": "❔", "warn": "⚠️", "pass": "✅"}
 _VERDICTS = {"passed": "✅ passed", "failed": "❌ failed", "inconclusive": "❔ inconclusive"}
-_COLUMNS = ("", "check", "slice", "value", "95 % interval", "of", "what it means")
+_COLUMNS = ("", "check", "slice or run", "value", "95 % interval", "of", "what it means")
 _RESERVE = 200  # for the line with the number of omitted rows
 
 
@@ -73,7 +73,7 @@ def _row(result: Result) -> str:
     cells = (
         f"{_SIGNS[result.state]} {result.state}",
         cell(result.check.name),
-        cell(result.slice or ""),
+        cell(result.place),
         value,
         interval_text(reading),
         of,

@@ -34,6 +34,7 @@ BOUNDS = ("min", "max", "max_drop", "max_drop_relative")
 SLICES = ("class", "group")
 SEVERITIES = ("error", "warn")
 USES = ("interval", "ci_low", "ci_high", "value")
+OVER = ("each", "worst", "mean")
 
 _SHARES = (*RATIOS, *MEANS)
 _DROPPING = (*_SHARES, "images_per_s")
@@ -54,6 +55,7 @@ class Check:
     min_samples: int  # least denominator of the metric
     slice: str | None  # class | group | None: the whole head
     severity: str  # error | warn
+    over: str  # of the runs of a grid: each | worst | mean
     name: str
 
     @property
@@ -146,6 +148,9 @@ class _Reader:
         slice = self._choice("slice", SLICES, None) if "slice" in self._table else None
         if slice and metric == "images_per_s":
             raise self._refused("slice", "does not apply to images_per_s, which is measured for the run as a whole")
+        over = self._choice("over", OVER, "each")
+        if slice and over == "mean":
+            raise self._refused("over", "= 'mean' does not go with slice; use 'each' or 'worst'")
         return Check(
             metric=metric,
             bound=bound,
@@ -154,7 +159,12 @@ class _Reader:
             min_samples=self._min_samples(),
             slice=slice,
             severity=self._choice("severity", SEVERITIES, "error"),
-            name=self._name(f"{metric} {bound} {threshold:g}" + (f" by {slice}" if slice else "")),
+            over=over,
+            name=self._name(
+                f"{metric} {bound} {threshold:g}"
+                + (f" by {slice}" if slice else "")
+                + ("" if over == "each" else f", {over} run")
+            ),
         )
 
     def _refused(self, key: str, why: str) -> ConfigError:

@@ -12,7 +12,7 @@ from rate.report.gate.checked_values import interval_text, number, printable
 from rate.report.gate.decide import Decision, Result
 
 FOLDED_FROM = 10
-"""The number of passing slices from which a check shows their number instead of a line for each."""
+"""The number of passing slices or runs from which a check shows their number instead of a line for each."""
 
 _STYLES = {
     "fail": "bold red",
@@ -46,8 +46,11 @@ def _lines(results: list[Result]) -> Iterator[Line]:
         if not (folded and result.state == "pass"):
             yield _line(result)
     if folded:
-        name, by = printable(results[0].check.name), results[0].check.slice
-        yield "pass", name, "", "", "", f"{len(passing)} of {len(results)} slices by {by}"
+        check, of_grid = results[0].check, results[0].run is not None
+        what = "runs" if of_grid else f"slices by {check.slice}"
+        if of_grid and check.slice is not None:
+            what = f"slices by {check.slice} of all runs"
+        yield "pass", printable(check.name), "", "", "", f"{len(passing)} of {len(results)} {what}"
 
 
 def _line(result: Result) -> Line:

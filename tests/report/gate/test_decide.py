@@ -288,7 +288,7 @@ def test_samples_are_the_units_where_clusters_are_few_and_every_output_says_so(c
     assert decision.passed
     assert said in str(decision)
     assert any(said in text for text in decision.document.notices)
-    assert said in junit(decision).decode()
+    assert said in junit([decision]).decode()
     assert said in html.unescape(markdown(decision))
     [check] = plain(decision.document)["checks"]
     assert (check["units"], check["clusters"]) == ("samples", 4 if clusters else None)

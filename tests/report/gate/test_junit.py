@@ -22,7 +22,7 @@ PASSING = {"metric": "pt", "min": 0.1}
 
 
 def suite_of(decision: Decision) -> ET.Element:
-    [suite] = defusedxml.ElementTree.fromstring(junit(decision))
+    [suite] = defusedxml.ElementTree.fromstring(junit([decision]))
     return suite
 
 
@@ -100,7 +100,7 @@ def against_jenkins_schema(element: ET.Element) -> list[str]:
 @settings(max_examples=60, deadline=None)
 def test_the_file_follows_jenkins_schema(outcomes: list, undecided: str | None, noted: bool) -> None:
     decision = replace(made(outcomes, undecided), notices=("mind the gap",) if noted else ())
-    assert against_jenkins_schema(defusedxml.ElementTree.fromstring(junit(decision))) == []
+    assert against_jenkins_schema(defusedxml.ElementTree.fromstring(junit([decision]))) == []
 
 
 @pytest.mark.parametrize(
