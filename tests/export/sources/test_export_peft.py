@@ -57,19 +57,36 @@ def lora(**settings: Any) -> Any:
     return peft.LoraConfig(r=2, lora_alpha=8, **settings)
 
 
-def test_lora_on_both_towers_gives_the_logits_of_its_own_forward(clip: Path, classes: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def both_towers(clip: Path, tmp_path: Path) -> Any:
+    """LoRA on a CLIP, in the folder `lora`."""
     config = lora(target_modules=["q_proj", "fc1"], modules_to_save=["visual_projection"], lora_dropout=0.5)
-    model = adapted(transformers.CLIPModel.from_pretrained(clip), config, tmp_path / "lora")
-    source = f"peft:{tmp_path / 'lora'}"  # the adapter names its base
-    artifact = export_artifact(source, tmp_path / "artifact", ExportOptions(classes=classes))
-    assert (artifact.family, artifact.source) == ("hf", source)
+    return adapted(transformers.CLIPModel.from_pretrained(clip), config, tmp_path / "lora")
+
+
+def own_logits(model: Any, clip: Path, pixels: np.ndarray) -> np.ndarray:
     tokens = transformers.AutoTokenizer.from_pretrained(clip)(PROMPTS, padding=True, return_tensors="pt")
-    pixels = torch.from_numpy(hf_models.noise(artifact.geometry, 3))
     with torch.inference_mode():
-        expected = model(pixel_values=pixels, **tokens).logits_per_image.numpy()
-    base = open_source(f"hf:{clip}", ExportOptions(classes=classes)).logits(pixels.numpy())["zs"]
+        return model(pixel_values=torch.from_numpy(pixels), **tokens).logits_per_image.numpy()
+
+
+def test_lora_on_both_towers_gives_the_logits_of_its_own_forward(both_towers, clip, classes, tmp_path: Path) -> None:
+    source = open_source(f"peft:{tmp_path / 'lora'}", ExportOptions(classes=classes))  # the adapter names its base
+    assert source.family == "hf"
+    pixels = hf_models.noise(source.geometry, 3)
+    expected = own_logits(both_towers, clip, pixels)
+    base = open_source(f"hf:{clip}", ExportOptions(classes=classes)).logits(pixels)["zs"]
     assert np.abs(base - expected).max() > 1
-    logits = hf_models.exported_logits(artifact, pixels.numpy())["zs"]
+    np.testing.assert_allclose(source.logits(pixels)["zs"], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_an_exported_adapter_gives_them_too(both_towers, clip, classes, tmp_path: Path) -> None:
+    options = ExportOptions(classes=classes)
+    artifact = export_artifact(f"peft:{tmp_path / 'lora'}", tmp_path / "artifact", options)
+    pixels = hf_models.noise(artifact.geometry, 3)
+    expected = own_logits(both_towers, clip, pixels)
+    logits = hf_models.exported_logits(artifact, pixels)["zs"]
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 
 
