@@ -130,6 +130,9 @@ def test_a_tower_of_another_architecture_or_family_is_refused(saved) -> None:
     rewrite(saved, family="os")
     with pytest.raises(UsageError, match="of the family 'os' cannot be opened; known are timm"):
         open_tower(str(saved))
+    rewrite(saved, family="wise")
+    with pytest.raises(UsageError, match="no checkpoint is of the family 'wise'"):
+        open_tower(str(saved))
 
 
 def test_a_checkpoint_knows_its_classes(saved, tmp_path) -> None:

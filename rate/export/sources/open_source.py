@@ -103,7 +103,10 @@ def open_torch(source: str, classes: Path | None, native: bool) -> SourceModel:
 def _tower_of(checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> tuple[nn.Module, Joint | None]:
     """Return the tower of a checkpoint and, if its weights hold a text tower, the space of both embeddings."""
     if not (text := checkpoint.read_text()):
-        return _family(checkpoint.family).build_tower(checkpoint.model, state), None
+        family = _family(checkpoint.family)
+        if not hasattr(family, "build_tower"):
+            raise UsageError(f"no checkpoint is of the family {checkpoint.family!r}, whose towers are of another one")
+        return family.build_tower(checkpoint.model, state), None
     from rate.export.sources.families import open_clip
 
     encoder = open_clip.build_encoder(checkpoint.model, state, text)
