@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Target: TypeAlias = Literal["mlflow", "wandb", "model-card", "hub-eval"]
 CARD = Path("README.md")
-_HUB = ("huggingface_hub", "log")
+_HUB = ("huggingface_hub", "hub")
 _NEEDS = {"mlflow": ("mlflow", "log"), "wandb": ("wandb", "wandb"), "model-card": _HUB, "hub-eval": _HUB}
 """The module that each needs, and the extra that installs it."""
 

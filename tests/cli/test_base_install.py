@@ -88,7 +88,7 @@ VERBS = {
     "explain": ("cpu", "explain {artifact} {image}"),
     "log mlflow": ("log", "log run --to mlflow"),
     "log wandb": ("wandb", "log run --to wandb"),
-    "log model-card": ("log", "log run --to model-card"),
+    "log model-card": ("hub", "log run --to model-card"),
     "data corrupt": ("corrupt", "data corrupt {data} --corrupt fog:3 --out new"),
 }
 

@@ -17,6 +17,7 @@ from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from rate.report.heads import load_head
+from rate.report.log.model_card import data_of
 from tests.conftest import write_images
 
 SHARES = ["accuracy", "background_only", "gap", "ir", "judged_accuracy", "object_only", "pt"]
@@ -124,6 +125,20 @@ def test_results_are_added_to_a_card_once(finished: Path, tmp_path: Path) -> Non
     assert named[0] == ("other", "accuracy")
     assert sorted(named[1:]) == [("manifest.csv", metric) for metric in SHARES if metric != "ir"]  # undefined
     assert "Its own words." in card.text
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("hf://datasets/ada/birds", ("ada/birds", None)),
+        ("hf://datasets/ada/birds@main/data/test-*.parquet", ("ada/birds", "main")),
+        ("hf://datasets/ada/birds@refs/convert/parquet/a/test", ("ada/birds", "refs/convert/parquet")),
+        ("hf://datasets/ada", ("ada", None)),
+        ("s3://bucket/sets/birds.csv", ("birds.csv", None)),
+    ],
+)
+def test_a_set_on_the_hub_is_named_as_there(named: str, expected: tuple[str, str | None]) -> None:
+    assert data_of(named) == expected
 
 
 def records(content: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,14 @@ TITLES = {
     **{name: f"{title} accuracy" if title != "gap" else title for name, title in MEAN_TITLES.items()},
 }
 TASK = "image-classification"
-HUB = "hf://datasets/"
+_ON_HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/convert/parquet|[^/]+))?(?:/|$)")
 
 
 def results_of(head: HeadRun) -> list[EvalResult]:
     """Make the results of a head: a value each, with interval, references and rule as its arguments."""
-    hub = need("huggingface_hub", "log")
+    hub = need("huggingface_hub", "hub")
     run, rule = head.run, rule_of(head)
-    name = data_of(head)
+    name, revision = data_of(run.origin.data or "data")
     digests = {"digest": run.identity.data, "samples": head.summary.rows}
     return [
         hub.EvalResult(
@@ -40,6 +41,7 @@ def results_of(head: HeadRun) -> list[EvalResult]:
             dataset_type=name,
             dataset_name=name,
             dataset_split=run.origin.split,
+            dataset_revision=revision,
             dataset_args=digests,
             metric_type=metric,
             metric_name=TITLES[metric],
@@ -58,7 +60,7 @@ def write_card(head: HeadRun, out: Path, report: Path) -> None:
         MissingExtra: huggingface_hub is not installed.
         StorageError: it cannot be written.
     """
-    hub = need("huggingface_hub", "log")
+    hub = need("huggingface_hub", "hub")
     data = hub.ModelCardData(model_name=model_of(head), tags=["rate"], eval_results=results_of(head))
     _save(hub.ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(head, report.name)}"), out)
 
@@ -71,7 +73,7 @@ def add_results(head: HeadRun, card: Path) -> None:
         UsageError: there is no such card, or its metadata cannot be read.
         StorageError: it cannot be written.
     """
-    hub = need("huggingface_hub", "log")
+    hub = need("huggingface_hub", "hub")
     if not card.is_file():
         raise UsageError(f"--out {card}: there is no model card to add results to; `--to model-card` writes one")
     try:
@@ -91,10 +93,10 @@ def model_of(head: HeadRun) -> str:
     return Path(head.run.origin.artifact or head.name).name
 
 
-def data_of(head: HeadRun) -> str:
-    """Return a name for the data: OWNER/NAME of a set on the Hub, else the name of its file without folders."""
-    named = head.run.origin.data or "data"
-    return "/".join(named.removeprefix(HUB).split("/")[:2]) if named.startswith(HUB) else Path(named).name
+def data_of(named: str) -> tuple[str, str | None]:
+    """Return a name of the data and its revision: OWNER/NAME on the Hub, else the name of the file without folders."""
+    on_hub = _ON_HUB.match(named)
+    return (on_hub[1], on_hub[2]) if on_hub else (Path(named).name, None)
 
 
 def _identity(result: EvalResult) -> tuple[Any, ...]:
@@ -132,7 +134,7 @@ def _text(head: HeadRun, report: str) -> str:
         "",
         f"{cell(rule_in_words(summary.rule))}. {explained_note(summary.rule)}",
         "",
-        f"Data: {cell(data_of(head))}, {summary.rows:,} samples, digest `{run.identity.data}`; weights "
-        f"`{run.identity.weights}`; key of the run `{run.key}`. [Report]({report})",
+        f"Data: {cell(data_of(run.origin.data or 'data')[0])}, {summary.rows:,} samples, digest `{run.identity.data}`; "
+        f"weights `{run.identity.weights}`; key of the run `{run.key}`. [Report]({report})",
     ]
     return "\n".join(lines) + "\n"
