@@ -251,6 +251,13 @@ def report(
         typer.Option(help="FOLDER of files outside the manifest's, as in `rate eval`, if it moved."),
     ] = None,
     max_samples: Annotated[int, typer.Option(help="Samples shown over all heads; 0 = none.")] = 200,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of checks, as of `rate gate`; the first head is the baseline of others."),
+    ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Write the rows beside the page, as CSV, and link to it.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
@@ -258,11 +265,22 @@ def report(
 
     The first head is compared with each other one, sample by sample.
     """
+    from rate.report.gate.policy import read_policy
     from rate.report.heads import load_heads
     from rate.report.html.page import write_report
 
+    checks = None if policy is None else read_policy(policy)
     heads = {(head.folder.resolve(), head.head): head for run in runs for head in load_heads(run)}
-    written = write_report(list(heads.values()), out, data=data, roots=root or (), max_samples=max_samples, force=force)
+    written = write_report(
+        list(heads.values()),
+        out,
+        data=data,
+        roots=root or (),
+        max_samples=max_samples,
+        policy=checks,
+        rows=rows,
+        force=force,
+    )
     for text in written.notices:
         notice(f"notice: {text}")
     if as_json:

@@ -45,7 +45,19 @@ def test_json_says_what_was_written(finished: Path, tmp_path: Path, capsys: pyte
         "samples": 3,
         "pictures": 3,
         "notices": [],
+        "rows": None,
     }
+
+
+def test_a_policy_and_the_rows(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gate.toml").write_text('[[check]]\nmetric = "accuracy"\nmin = 0.999\nmin_samples = 1\nuse = "value"\n')
+    out = tmp_path / "report.html"
+    arguments = ["report", str(finished), "--out", str(out), "--rows", "--policy", str(tmp_path / "gate.toml")]
+    assert run(arguments) == 0
+    assert "Gate " in out.read_text()
+    assert out.with_suffix(".csv").read_text().startswith('"name","id","head"')
+    assert run([*arguments[:3], "/dev/stdout", "--rows"]) == 2
+    assert "--out FILE.html" in capsys.readouterr().err
 
 
 def test_moved_data_is_a_notice_with_its_cure(

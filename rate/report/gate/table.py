@@ -29,14 +29,19 @@ Line = tuple[str, ...]  # state, check, value, interval, denominator, reason
 
 def gate_table(decision: Decision) -> RenderableType:
     """Format one line for each result in the order of the policy, then notices, then the verdict."""
-    by_check = ([one for one in decision.results if one.check == check] for check in decision.policy.checks)
-    lines = [line for results in by_check for line in _lines(results)]
+    lines = result_lines(decision)
     widths = [max(cell_len(line[k]) for line in lines) for k in range(5)]
     return Group(
         *(_padded(line, widths) for line in lines),
         *(Text(f"note: {printable(remark)}", style="yellow") for remark in decision.remarks),
         Text(printable(decision.headline), style=_STYLES.get(decision.verdict, "bold yellow")),
     )
+
+
+def result_lines(decision: Decision) -> list[Line]:
+    """Format one line for each result in the order of the policy; many slices that pass are one line."""
+    by_check = ([one for one in decision.results if one.check == check] for check in decision.policy.checks)
+    return [line for results in by_check for line in _lines(results)]
 
 
 def _lines(results: list[Result]) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -20,9 +21,13 @@ from rate.outputs import is_stream, require_output, write_output
 from rate.records import Count, Document
 from rate.report.compare.compare import signed
 from rate.report.compare.table import p_value
+from rate.report.gate.decide import Decision, decide
+from rate.report.gate.policy import Policy
+from rate.report.gate.table import result_lines
 from rate.report.heads import HeadRun, incompatibilities
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.comparison import PairView, comparison_of
+from rate.report.html.confusions import confusions
 from rate.report.html.embedded import embedded_json, report_data
 from rate.report.html.record import data_name, failures, record, runs_of
 from rate.report.html.samples.gallery import Gallery, gallery_of
@@ -32,6 +37,7 @@ from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_
 from rate.report.html.shift import Shift, shift_of
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
 from rate.report.tables.numbers import number
+from rate.report.tables.rows import write_rows
 from rate.runs.summary.summarise import HeadSummary
 from rate.version import __version__
 
@@ -50,6 +56,7 @@ class Report(Document, frozen=True, tag="rate.page/1"):
     samples: Count  # number of samples in the gallery
     pictures: Count  # number of those with a picture
     notices: tuple[str, ...]  # notices about what is not shown, one sentence each
+    rows: Path | None = None  # the rows as CSV
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,8 @@ def write_report(
     data: Path | str | None = None,
     roots: Sequence[str] = (),
     max_samples: int = MAX_SAMPLES,
+    policy: Policy | None = None,
+    rows: bool = False,
     force: bool = False,
 ) -> Report:
     """Write the report of ``heads``, side by side, to one file that loads no other resource.
@@ -89,6 +98,9 @@ def write_report(
         data: the source of the pictures, if the evaluated set has moved.
         roots: the folders in which its files may lie, if these have moved.
         max_samples: the number of samples over all heads.
+        policy: checks whose decision stands on top: on every head but the first, which is the baseline, or on the only
+            one.
+        rows: whether the rows of all heads are written beside ``out``, as CSV, for the page to link to.
         force: whether to replace an existing ``out``.
 
     Raises:
@@ -96,16 +108,32 @@ def write_report(
         UsageError: ``out`` exists, or no head is given.
         RunError: the saved maps of a run cannot be read.
     """
-    _check(heads, out, max_samples, force)
+    table = out.with_suffix(".csv") if rows else None
+    _check(heads, out, table, max_samples, force)
     pictures = Pictures(None if data is None else str(data), tuple(roots))
     names = titles(heads)
     differing = [text for other in heads[1:] for text in incompatibilities(heads[0], other)]
     compared = ([], None) if differing else comparison_of(heads, names)
     gallery = gallery_of(heads, pictures, max_samples, compared=bool(compared[0]))
-    page = _render(heads, names, gallery, differing, compared).encode("utf-8")
+    decisions = [] if policy is None else decisions_on(heads, policy)
+    page = _render(heads, names, gallery, differing, compared, decisions, table).encode("utf-8")
+    if table is not None:
+        write_output(table, lambda file: write_rows(heads, names, file))
     write_output(out, lambda file: file.write(page))
     shown = [card.picture is not None for card in gallery.all_cards]
-    return Report(out, len(page), tuple(names), len(shown), sum(shown), pictures.notices())
+    return Report(out, len(page), tuple(names), len(shown), sum(shown), pictures.notices(), table)
+
+
+def decisions_on(heads: Sequence[HeadRun], policy: Policy) -> list[Decision]:
+    """Decide on every head but the first, which is the baseline, or on the only one.
+
+    Raises:
+        RunError: a run is not complete, or two of them measured different things.
+        UsageError: a check is a drop and there is one head.
+    """
+    if len(heads) == 1:
+        return [decide(policy, heads[0], None)]
+    return [decide(policy, head, heads[0]) for head in heads[1:]]
 
 
 def _render(
@@ -114,6 +142,8 @@ def _render(
     gallery: Gallery,
     differing: Sequence[str],
     compared: tuple[Sequence[PairView], str | None],
+    decisions: Sequence[Decision],
+    table: Path | None,
 ) -> str:
     style, script = _template("report.css"), _template("report.js")
     views = _views(heads, names)
@@ -141,6 +171,9 @@ def _render(
         differing=differing,
         pairs=compared[0],
         apart=compared[1],
+        decisions=[(one, result_lines(one)) for one in decisions],
+        table=None if table is None else quote(table.name),
+        confusions=confusions(heads),
         gallery=gallery,
         quadrants=GROUPS,
         by_share=BY_SHARE,
@@ -183,18 +216,21 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
-def _check(heads: Sequence[HeadRun], out: Path, max_samples: int, force: bool) -> None:
+def _check(heads: Sequence[HeadRun], out: Path, table: Path | None, max_samples: int, force: bool) -> None:
     if not heads:
         raise UsageError("a report needs at least one RUN[@HEAD]")
     if max_samples < 0:
         raise ConfigError(f"max-samples must be 0 or more, got {max_samples}")
     require_output("--out", out)
     if is_stream(out):
+        if table is not None:
+            raise UsageError(f"--rows writes a file beside the page, and {out} is a stream; give --out FILE.html")
         return
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out must end in .html, got {str(out)!r}")
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists; give another --out, or --force to replace it")
+    for path in (out, *([table] if table else [])):
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists; give another --out, or --force to replace it")
 
 
 def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:

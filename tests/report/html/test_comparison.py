@@ -8,7 +8,10 @@ import pytest
 from msgspec import structs
 from report_runs import CYCLE, Plan, write_run
 
+from rate.errors import UsageError
 from rate.report.compare.compare import TITLES, pair, signed
+from rate.report.gate.decide import decide
+from rate.report.gate.policy import read_policy
 from rate.report.heads import HeadRun, load_head
 from rate.report.html.comparison import comparison_of
 from rate.report.html.page import Report, write_report
@@ -106,6 +109,23 @@ def test_changed_samples_are_side_by_side_with_one_picture(page: tuple[Report, s
     words = elements.words
     assert "Right in a@zs, wrong in b@zs" in words
     assert words.index("Right in a@zs") < words.index("Right in both") < words.index("Wrong in a@zs, right")
+
+
+def test_a_gate_decides_on_the_second_head_against_the_first(two: list[HeadRun], tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text(
+        '[[check]]\nmetric = "pt"\nmin = 0.99\n[[check]]\nmetric = "pt"\nmax_drop = 0.9\nmin_samples = 1\n'
+    )
+    policy = read_policy(tmp_path / "gate.toml")
+    words = Elements(write_report(two, tmp_path / "report.html", policy=policy).path.read_text()).words
+    decision = decide(policy, two[1], two[0])
+    assert decision.verdict == "failed"
+    assert "Gate failed : b@zs against a@zs , 1 fail, 1 pass" in words
+    for result in decision.results:
+        assert f"{result.state} {result.name}" in words
+        assert result.why in words
+    assert words.index("Gate failed") < words.index("images of both")
+    with pytest.raises(UsageError, match="--baseline"):
+        write_report(two[1:], tmp_path / "one.html", policy=policy)
 
 
 def test_runs_without_a_sample_in_common_have_a_page(tmp_path: Path) -> None:
