@@ -108,7 +108,7 @@ def keep(name: str, rows: int, costs: dict[str, tuple[float, float]]) -> None:
 
 def measured(folder: Path, rows: int, verdict: str, shards: Sequence[int]) -> dict[str, tuple[float, float]]:
     """CPU seconds and peak MB of every command on runs of so many rows, by its name."""
-    one, other, report = folder / "one", folder / "other", folder / "report.html"
+    one, other, pages = folder / "one", folder / "other", (folder / "one.html", folder / "both.html")
     write(one, rows, verdict, seed=0)
     write(other, rows, verdict, seed=1)
     (folder / "gate.toml").write_text(POLICY)
@@ -118,7 +118,8 @@ def measured(folder: Path, rows: int, verdict: str, shards: Sequence[int]) -> di
         "show": ["show", one],
         "gate": ["gate", one, "--policy", folder / "gate.toml"],
         "gate --baseline": ["gate", one, "--policy", folder / "drop.toml", "--baseline", other],
-        "report": ["report", one, "--out", report],
+        "report": ["report", one, "--out", pages[0]],
+        "report of two": ["report", one, other, "--out", pages[1]],
         "compare": ["compare", one, other],
     }
     costs = {}
