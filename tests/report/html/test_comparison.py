@@ -12,7 +12,7 @@ from rate.errors import UsageError
 from rate.report.compare.compare import TITLES, pair, signed
 from rate.report.gate.decide import decide
 from rate.report.gate.policy import read_policy
-from rate.report.heads import HeadRun, load_head
+from rate.report.heads import HeadRun, load_head, load_heads
 from rate.report.html.comparison import comparison_of
 from rate.report.html.page import Report, write_report
 from rate.report.html.samples.changed import CHANGES, change_of, select_changed, totals
@@ -126,6 +126,16 @@ def test_a_gate_decides_on_the_second_head_against_the_first(two: list[HeadRun],
     assert words.index("Gate failed") < words.index("images of both")
     with pytest.raises(UsageError, match="--baseline"):
         write_report(two[1:], tmp_path / "one.html", policy=policy)
+
+
+def test_of_three_heads_each_is_compared_with_the_first(tmp_path: Path) -> None:
+    heads = load_heads(str(write_run(tmp_path, Plan(count=8, heads=("a", "b", "c")))))
+    words = Elements(write_report(heads, tmp_path / "report.html").path.read_text()).words
+    assert "b against a 8 images of both" in words
+    assert "c against a 8 images of both" in words
+    assert "c against b" not in words
+    assert "a and b have the same weights" not in words
+    assert "not for all 2 at once" in words
 
 
 def test_runs_without_a_sample_in_common_have_a_page(tmp_path: Path) -> None:
