@@ -16,6 +16,7 @@ if typing.TYPE_CHECKING:
     from rate.api import explain as explain
     from rate.api import export as export
     from rate.api import gate as gate
+    from rate.api import judge as judge
     from rate.api import load_run as load_run
     from rate.api import masks as masks
     from rate.config import Measurement as Measurement
@@ -46,6 +47,7 @@ __all__ = [
     "explain",
     "export",
     "gate",
+    "judge",
     "load_run",
     "masks",
 ]

@@ -9,26 +9,30 @@ import dataclasses
 import inspect
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rate.config import FIXED_MASKS, Measurement
 from rate.errors import ConfigError
 from rate.execution import Execution
+from rate.judging import Judging
 from rate.methods import KEEP
 from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.engine.evaluate import Progress
+    from rate.engine.job import Job
+    from rate.engine.outcome import Runner
     from rate.kernels.saliency import Masks
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
     from rate.runs.summary.summarise import Summary
     from rate.studies.explanation import Explanation
-    from rate.types import Box
+    from rate.types import Box, Float32
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,14 +98,25 @@ def evaluate(
         BackendError: the runtime failed; the run can be resumed.
     """
     from rate.artifacts.artifact import load_artifact
-    from rate.engine.evaluate import evaluate as run
     from rate.engine.job import job_from_artifact
     from rate.engine.open_runner import open_runner
-    from rate.runs.remote import run_for_writing
 
     execution, measurement, reading = _divided(settings, Execution, Measurement, Reading)
     loaded = load_artifact(artifact)
     job = job_from_artifact(loaded, data, split, measurement, execution, reading)
+    return _carried_out(job, lambda say: open_runner(loaded, job, say), out, progress)
+
+
+def _carried_out(
+    job: Job,
+    opening: Callable[[Callable[[str], None]], AbstractContextManager[Runner]],
+    out: str | Path | None,
+    progress: Callable[[Progress], None],
+) -> Summary:
+    """Evaluate a job with the runner that is opened for it; see `evaluate`."""
+    from rate.engine.evaluate import evaluate as run
+    from rate.runs.remote import run_for_writing
+
     notices: list[str] = []
 
     def say(text: str) -> None:
@@ -113,7 +128,7 @@ def evaluate(
     with (
         tempfile.TemporaryDirectory(prefix="rate-") as temporary,
         run_for_writing(Path(temporary) / "run" if out is None else out) as folder,
-        open_runner(loaded, job, say) as runner,
+        opening(say) as runner,
     ):
         summary = run(job, runner, folder, progress)
     for text in summary.notices:
@@ -165,6 +180,59 @@ def explain(
     if out is not None:
         explanation.write(Path(out))
     return explanation
+
+
+@_lists_fields(Reading, Judging, Execution)
+def judge(
+    maps: str | Path | Mapping[str, Any] | Callable[[str, Float32, str], Any],
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    artifact: str | Path | None = None,
+    predictions: str | Path | None = None,
+    head: str | None = None,
+    split: str | None = None,
+    progress: Callable[[Progress], None] = lambda now: None,
+    **settings: Any,
+) -> Summary:
+    """Judge maps that another tool made, and return accuracy, PT and IR as of any run.
+
+    ``maps`` are a file or a folder as `rate judge` takes them, a mapping from ids to arrays or tensors [h,w] or [3,h,w]
+    (whose channels are summed), which is read twice, or a function that makes such an array from the id of a sample,
+    its pixels [3,h,w] as the model sees them (without an artifact: from 0 to 1), and the name of the explained class.
+    A run by a function goes on with whatever function the next call has.
+
+    ``artifact`` predicts, and its maps are of what ``head`` sees; or ``predictions``, a table with ``id`` and
+    ``prediction``; or a column of ``data``. ``settings`` are the fields of `rate.reading.Reading`,
+    `rate.judging.Judging` and `rate.execution.Execution`; the work is done in this process. The rest is as in
+    `evaluate`.
+
+    Raises:
+        UsageError: maps, predictions, data or settings cannot be used, or ``out`` belongs to other settings.
+        TooManyErrors: more samples failed than ``max_errors`` allows; finished samples are stored.
+        BackendError: the runtime failed; the run can be resumed.
+    """
+    from rate.artifacts.artifact import load_artifact
+    from rate.data.given_maps import GivenMaps
+    from rate.engine.judging.job import judged_job, open_judge
+
+    execution, judging, reading = _divided(settings, Execution, Judging, Reading)
+    if isinstance(maps, str | Path):
+        given: GivenMaps | Callable[[str, Float32, str], Any] = GivenMaps.at(Path(maps))
+    else:
+        given = GivenMaps.of(maps) if isinstance(maps, Mapping) else maps
+    job = judged_job(
+        given,
+        str(data),
+        split,
+        judging,
+        execution,
+        reading,
+        artifact=None if artifact is None else load_artifact(artifact),
+        predictions=None if predictions is None else Path(predictions),
+        head=head,
+    )
+    return _carried_out(job, lambda say: open_judge(given, job, say), out, progress)
 
 
 def load_run(path: str | Path) -> Summary:

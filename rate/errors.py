@@ -10,7 +10,8 @@
     │   │   └── StoredTwiceError  2  a sample has more than one row of a head
     │   └── MissingExtra      2  an optional package is not installed
     ├── SampleError           -  one sample; becomes a row with `error`, never stops a run
-    │   └── MaskMeaning       -  a mask of several values, and no word on which are the object
+    │   ├── MaskMeaning       -  a mask of several values, and no word on which are the object
+    │   └── MapShape          -  a map of another tool that cannot cover its image
     ├── BackendError          4  a runtime failed, or fell back to another device
     │   └── OutOfMemory       4  the device has no room; a smaller batch may fit
     ├── ParityError           4  an exported graph does not compute what the checkpoint computes

@@ -124,6 +124,16 @@ _BUILT_IN = {
     )
 }
 
+GIVEN = SaliencyMethod(
+    name="given",
+    title="Maps of another tool",
+    settings=("blur",),
+    rule=("positive", "absolute"),
+    masks="given",
+    masks_in_words="as they were given",
+)
+"""The maps of `rate judge`, which no command makes."""
+
 
 def _accept(name: str, value: object) -> SaliencyMethod:
     """Take the method of a plug-in, whose rows are no other than those of its settings."""

@@ -158,6 +158,7 @@ class Prepared:
     region: Region
     ignored: Region | None = None  # pixels of neither the region nor the rest; None = there are none
     shuffled: bool = False  # whether boxes, mask and region are those of another sample
+    image_size: tuple[int, int] = (0, 0)  # width and height of the upright image, pixels; 0 where no file was read
 
     @property
     def counted(self) -> Region:

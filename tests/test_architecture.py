@@ -18,7 +18,7 @@ PACKAGE = Path(rate.__file__).parent
 ORDER = [
     ("types", "copies", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
-    ("config", "execution", "methods", "option", "plugins", "reading"),
+    ("config", "execution", "judging", "methods", "option", "plugins", "reading"),
     ("kernels", "statistics"),
     ("data",),
     ("backends",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.engine.evaluate import Progress
     from rate.engine.job import Job
+    from rate.engine.outcome import Runner
     from rate.runs.summary.summarise import Summary
     from rate.studies.corruption_grid import Grid
     from rate.studies.faithfulness import FaithfulnessDocument
@@ -163,16 +164,22 @@ def as_resumable(job: Job, out: Path) -> Iterator[None]:
 
 
 def _run(artifact: Artifact, job: Job, out: Path) -> Summary:
-    from rate.engine.evaluate import evaluate
     from rate.engine.open_runner import open_runner
 
-    with as_resumable(job, out), open_runner(artifact, job, notice) as runner, Steps("eval", len(job.samples)) as steps:
+    return evaluated(job, open_runner(artifact, job, notice), out, "eval")
+
+
+def evaluated(job: Job, opening: AbstractContextManager[Runner], out: Path, title: str) -> Summary:
+    """Evaluate a job with the runner that is opened for it, and show the progress of the work ``title``."""
+    from rate.engine.evaluate import evaluate
+
+    with as_resumable(job, out), opening as runner, Steps(title, len(job.samples)) as steps:
 
         def observe(now: Progress) -> None:
             if now.drawing is not None:
                 steps.stage("maps", now.drawing.samples, "images", now.drawing.done)
                 return
-            pace = f"{now.forwards / now.seconds:.1f} forwards/s" if now.seconds else ""
+            pace = f"{now.forwards / now.seconds:.1f} forwards/s" if now.forwards and now.seconds else ""
             steps.show(now.stored + now.done, pace + (f", {now.errors} errors" if now.errors else ""))
 
         summary = evaluate(job, runner, out, observe)

@@ -25,6 +25,7 @@ from rate.cli.explain import explain
 from rate.cli.export import export
 from rate.cli.gate import gate
 from rate.cli.inspect import doctor, inspect, schema
+from rate.cli.judge import judge
 from rate.cli.log import log
 from rate.cli.options import name_variables, unread, with_literal_help
 from rate.cli.runs import agree, compare, merge, report, show, status
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command("export")(export)
 app.command("eval")(evaluate)
 app.command("explain")(explain)
+app.command("judge")(judge)
 app.command("show")(show)
 app.command("status")(status)
 app.command("merge")(merge)

@@ -14,12 +14,11 @@ import numpy as np
 from rate.artifacts.artifact import Artifact
 from rate.backends.base import Logits
 from rate.backends.process import torch_threads
-from rate.config import Measurement
 from rate.engine.engine import decode_threads
 from rate.engine.job import Job
 from rate.engine.outcome import Explainer, Outcome, Step
 from rate.engine.prefetch import Prefetch
-from rate.engine.verdicts.map_verdict import EVIDENCE_KINDS, HeadEvidence, stored_bounds, verdict_on
+from rate.engine.verdicts.map_verdict import EVIDENCE_KINDS, HeadEvidence, is_as_published, stored_bounds, verdict_on
 from rate.engine.verdicts.prediction import Prediction, Reader
 from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, need
@@ -74,7 +73,7 @@ class Attention(Explainer):
             np.stack([one.picture.pixels for one in ready]), choose, job.measurement.score
         )
         for i, prepared in enumerate(ready):
-            checked = (logits,) if _is_as_published(job.measurement) else (logits, maps)
+            checked = (logits,) if is_as_published(job.measurement) else (logits, maps)
             broken = [
                 name for by_head in checked for name, values in by_head.items() if not np.isfinite(values[i]).all()
             ]
@@ -108,11 +107,6 @@ def open_attention(artifact: Artifact, execution: Execution, randomized: bool = 
     return Attention(Attentive(randomize(model) if randomized else model))
 
 
-def _is_as_published(measurement: Measurement) -> bool:
-    """Tell whether the rule is the one that the paper's script holds against these maps."""
-    return (measurement.evidence, measurement.valid) == ("minmax", "absolute")
-
-
 def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Float64) -> Verdict:
     if not np.isfinite(relevance).all():
         relevance = np.zeros_like(relevance)  # constant, so that nothing is left of it when it is scaled
@@ -123,6 +117,6 @@ def _verdict(job: Job, prepared: Prepared, prediction: Prediction, relevance: Fl
         bounds=stored_bounds(bounds(prepared.region, len(relevance), prepared.ignored)),
         forwards=1,
         settled="fixed",
-        as_published=_is_as_published(job.measurement),
+        as_published=is_as_published(job.measurement),
     )
     return verdict_on(head_evidence, prepared, prediction, job.measurement)

@@ -22,7 +22,7 @@ from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.data.set_parts import Shard
 from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
-from rate.errors import DataError, SampleError, need
+from rate.errors import DataError, SampleError, UsageError, need
 from rate.execution import Execution
 from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
@@ -224,7 +224,7 @@ def job_from_artifact(
     chosen = read_evaluation_set(str(data), split, execution.limit, part, offered, reading, elsewhere)
     check_first_masks(chosen)
     heads = heads_of(artifact)
-    said += _check_labels(chosen.labels, heads, data)
+    said += check_labels(chosen.labels, heads, data)
     origin = {"artifact": artifact.named, "data": str(data), "split": split, "limit": execution.limit}
     bank = _bank(measurement, artifact.geometry, draw, execution.io)
     return Job(
@@ -327,6 +327,21 @@ def heads_of(artifact: Artifact) -> tuple[Head, ...]:
     return tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
 
 
+def choose_head(artifact: Artifact, name: str | None) -> Head:
+    """Return the head called ``name``, or the only one.
+
+    Raises:
+        UsageError: the head does not exist, or there are several and no name.
+    """
+    heads = {head.name: head for head in heads_of(artifact)}
+    if name is None and len(heads) == 1:
+        return next(iter(heads.values()))
+    if name is None or name not in heads:
+        asked = "name one of them with --head" if name is None else f"there is no head {name!r}"
+        raise UsageError(f"the artifact has the heads {', '.join(heads)}; {asked}")
+    return heads[name]
+
+
 def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str, ...]:
     if corruption_function(measurement.corrupt, measurement.corrupt_seed) is None:
         return ()
@@ -334,7 +349,7 @@ def _check_corruption(measurement: Measurement, geometry: Geometry) -> tuple[str
     return () if said is None else (said,)
 
 
-def _check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> tuple[str, ...]:
+def check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | str) -> tuple[str, ...]:
     """Return notices about labels that a head lacks; their samples become rows with an error.
 
     Raises:

@@ -55,7 +55,7 @@ def upsample(maps: Annotated[Float64, "b s s"], size: int) -> Annotated[Float64,
     >>> upsample(np.array([[[0.0, 4.0], [0.0, 4.0]]]), size=4)[0, 0]
     array([0., 1., 3., 4.])
     """
-    table = _upsampling_weights(maps.shape[1], size)
+    table = upsampling_weights(maps.shape[1], size)
     return np.asarray(table @ maps @ table.T)
 
 
@@ -74,7 +74,7 @@ def bounds(region: Region, side: int, ignored: Region | None = None) -> Bounds:
 
 
 @lru_cache(maxsize=8)
-def _upsampling_weights(side: int, size: int) -> Annotated[Float64, "h s"]:
+def upsampling_weights(side: int, size: int) -> Annotated[Float64, "h s"]:
     """Compute bilinear weights; every row sums to 1."""
     position = ((np.arange(size) + 0.5) * side / size - 0.5).clip(0, side - 1)
     low = np.minimum(position.astype(np.int64), max(side - 2, 0))

@@ -29,6 +29,7 @@ class Identity(Record, frozen=True):
     backend: str
     precision: str
     bank: Annotated[str, Meta(description="digest of the pictures that stand where a pixel is hidden")] = ""
+    maps: Annotated[str | None, Meta(description="digest of the maps that were given")] = None
 
 
 class RecordedReading(Record, frozen=True, omit_defaults=True):
@@ -53,6 +54,8 @@ class Origin(Record, frozen=True, omit_defaults=True):
     limit: int | None
     shard: str | None
     reading: RecordedReading = RecordedReading()
+    maps: Annotated[str | None, Meta(description="where the maps were that were given")] = None
+    predictions: Annotated[str | None, Meta(description="where the predictions were that were given")] = None
     data_from_run: Annotated[str | None, Meta(description="path from the run folder; absent if data is no path")] = None
     roots_from_run: Annotated[tuple[str, ...], Meta(description="paths from the run folder to the roots")] = ()
 
@@ -66,9 +69,12 @@ class Rule(Record, frozen=True):
     valid: Literal["midpoint", "absolute"]
     tau: Annotated[float, Meta(gt=0, lt=1)]
     explained: Literal["label", "prediction"]
-    score: Literal["logit", "centred", "log-odds", "probability"]
+    score: Annotated[
+        Literal["logit", "centred", "log-odds", "probability"] | None, Meta(description="null: of maps that were given")
+    ] = None
     saliency: str | None = None  # of a map
     masks: int | str | None = None
+    blur: Annotated[str | None, Meta(description="of maps that were given")] = None
     fills: int | str | None = None  # of swaps
     margin: float | None = None
     ramp: float | None = None
@@ -148,14 +154,14 @@ class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/7"):
 
 
 def write_run(folder: Path, run: RunDocument) -> None:
-    """Write run.json; a rule has no entry for what it does not use.
+    """Write run.json; rule and identity have no entry for what they do not use.
 
     Raises:
         StorageError: it cannot be written.
     """
     value: Json = plain(run)
-    rule = {name: one for name, one in value["rule"].items() if one is not None}
-    write(folder / "run.json", value | {"rule": rule}, digest=True)
+    used = {part: {k: v for k, v in value[part].items() if v is not None} for part in ("rule", "identity")}
+    write(folder / "run.json", value | used, digest=True)
 
 
 def read_run(folder: Path) -> RunDocument:

@@ -16,8 +16,14 @@ UNDEFINED_REASONS = ("empty-region", "full-region", "full-when-grown", "zero-evi
 """The reasons for which a prediction has no verdict, in the order of the checks."""
 
 NAN_MAP = "nan-map"
-"""The only reason under the paper's own rule: scaling the map to [0, 1] gives no numbers, since it is constant or has
-none itself. Full regions are then valid and empty ones invalid, as in the paper's script."""
+"""The reason of a map that was given and holds NaN or infinities.
+
+It is the only reason under the paper's own rule: scaling the map to [0, 1] gives no numbers, since it is constant or
+has none itself. Full regions are then valid and empty ones invalid, as in the paper's script.
+"""
+
+CONSTANT_MAP = "constant-map"
+"""The reason of a map that was given and is the same everywhere."""
 
 SWEEP_TAUS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 

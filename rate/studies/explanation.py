@@ -105,6 +105,7 @@ class Explanation:
     def document(self, picture: Path | None = None) -> ExplanationDocument:
         """Return its figures, with the file of its picture."""
         verdict, prediction = self.verdict, self.verdict.prediction
+        assert prediction.probability is not None, "the model gave it"
         return ExplanationDocument(
             verdict="map" if verdict.swap is None else "swap",
             prediction=prediction.name,

@@ -12,9 +12,8 @@ from rate.config import FEWEST_FILLS, Measurement
 from rate.data.bank import Bank, folder_bank
 from rate.data.mask_table import mask_table
 from rate.engine.engine import InProcess
-from rate.engine.job import Job, bank_size, decoder, heads_of, job_of_samples
+from rate.engine.job import Job, bank_size, choose_head, decoder, job_of_samples
 from rate.engine.schedule import CLEAN_ROWS
-from rate.engine.verdicts.prediction import Head
 from rate.engine.verdicts.stopping import stopping_for
 from rate.engine.verdicts.verdict import Verdict
 from rate.errors import ConfigError, UsageError
@@ -139,21 +138,6 @@ def _explained_mask(sample: Sample, question: Question) -> Sample:
     if isinstance(explained, str):
         raise UsageError(f"the mask {sample.mask} {explained}")
     return explained
-
-
-def choose_head(artifact: Artifact, name: str | None) -> Head:
-    """Return the head called ``name``, or the only one.
-
-    Raises:
-        UsageError: the head does not exist, or there are several and no name.
-    """
-    heads = {head.name: head for head in heads_of(artifact)}
-    if name is None and len(heads) == 1:
-        return next(iter(heads.values()))
-    if name is None or name not in heads:
-        asked = "name one of them with --head" if name is None else f"there is no head {name!r}"
-        raise UsageError(f"the artifact has the heads {', '.join(heads)}; {asked}")
-    return heads[name]
 
 
 def _verdict(runner: InProcess, job: Job, tick: Callable[[int], None]) -> Verdict:

@@ -93,7 +93,7 @@ def prepare(sample: Sample, geometry: Geometry, alter: Alter | None = None, libr
         picture = geometry.crop_to_picture(alter(Image.fromarray(np.ascontiguousarray(picture.view)), sample.id))
     mask = None if sample.mask is None else read_bytes(sample.mask, sample.mask_stamp)
     read = replace(sample, content=content_of(data, mask))
-    return Prepared(read, picture, *_region(sample, mask, geometry, size))
+    return Prepared(read, picture, *_region(sample, mask, geometry, size), image_size=size)
 
 
 FIRST_MASKS = 8

@@ -176,6 +176,7 @@ class HeadEvidence:
     above_noise: bool = True
     standard_error: float | None = None
     as_published: bool = False  # the paper's own rule: only a map without numbers leaves no verdict
+    fault: str | None = None  # why the map by itself leaves no verdict
 
 
 def verdict_on(
@@ -186,7 +187,8 @@ def verdict_on(
     judged_on = {kind: np.where(prepared.counted, one, 0.0) for kind, one in head_evidence.evidence.items()}
     mass = {kind: stored(relevance_mass(one, region)) for kind, one in judged_on.items()}
     own, positive = mass[measurement.evidence], mass["positive"]
-    usual = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
+    of_region = undefined_reason(area, own, bounds.ceiling, bounds.floor, head_evidence.above_noise)
+    usual = head_evidence.fault or of_region
     reason = (NAN_MAP if own is None else None) if head_evidence.as_published else usual
 
     def judged(value: float | None, rule: str, reason: str | None = reason) -> bool | None:
@@ -211,6 +213,11 @@ def verdict_on(
             evidence=judged_on[measurement.evidence],
         ),
     )
+
+
+def is_as_published(measurement: Measurement) -> bool:
+    """Tell whether the rule is the one that the paper's script holds against maps."""
+    return (measurement.evidence, measurement.valid) == ("minmax", "absolute")
 
 
 def stored_bounds(exact: Bounds) -> Bounds:

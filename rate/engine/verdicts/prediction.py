@@ -27,10 +27,10 @@ class Prediction:
 
     head: str
     name: str  # predicted class
-    probability: float
+    probability: float | None  # None: a prediction that was given
     correct: bool
     explained: str  # class whose score is explained
-    score: float  # of the explained class on the unmasked image
+    score: float  # of the explained class on the unmasked image; NaN: a prediction that was given
     effect: float | None  # score less the mean score of what stands where pixels are hidden; None if not finite
 
 

@@ -71,6 +71,9 @@ def _properties(head: HeadRun) -> Iterable[tuple[str, str]]:
     yield "Data", _text(origin.data) + (f", split {origin.split}" if origin.split else "")
     yield "Data digest", identity.data
     yield "Artifact", _text(origin.artifact)
+    if origin.maps is not None:
+        yield "Maps given", origin.maps
+        yield "Predictions given", origin.predictions or ""
     yield "Weights digest", identity.weights
     yield "Measured", rule_in_words(head.summary.rule)
     yield "Settings", _pairs(run.measurement)

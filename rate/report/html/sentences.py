@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rate.methods import METHODS
+from rate.methods import GIVEN, METHODS
 from rate.runs.run_document import Rule
 from rate.runs.summary.summarise import HeadSummary, Metric
 from rate.statistics.means import SampleMean, SwapMeans
@@ -15,6 +15,7 @@ REASONS = {
     "unresolvable": "the perturbation cannot tell inside from outside, as with very small regions",
     "no-evidence": "the evidence is not above its own noise",
     "nan-map": "the map is constant or has no numbers, so that it cannot be scaled to [0, 1]",
+    "constant-map": "the map is the same everywhere",
 }
 
 
@@ -42,10 +43,11 @@ def rule_in_words(rule: Rule) -> str:
             f"The region and the rest swapped with {fill} ({fills}), by the {rule.score} of the {_explained(rule)}; "
             f"valid from a share of the region of at least {tau}{images}"
         )
-    method = METHODS.get(rule.saliency or "")
+    method = GIVEN if rule.saliency == GIVEN.name else METHODS.get(rule.saliency or "")
     masks = f"{rule.masks} masks" if method is None else method.masks_in_words
     if isinstance(rule.masks, int):
         masks = f"{rule.masks:,} masks an image"
+    blur = "" if rule.blur is None else f", with blur {rule.blur}"
     condition = (
         f"localization of at least {tau}"
         if rule.valid == "midpoint"
@@ -53,7 +55,7 @@ def rule_in_words(rule: Rule) -> str:
     )
     return (
         f"{rule.saliency if method is None else method.title} "
-        f"({masks}) on the {rule.score} of the {_explained(rule)}; {rule.evidence} evidence; valid from a "
+        f"({masks}{blur}) {_on(rule)}the {_explained(rule)}; {rule.evidence} evidence; valid from a "
         f"{condition}{images}"
     )
 
@@ -148,6 +150,10 @@ def _baselines(metric: Metric) -> dict[str, tuple[float, float]]:
     if metric.shuffled_ratio is not None and metric.shuffled_ratio.interval is not None:
         known["shuffled"] = metric.shuffled_ratio.interval
     return known
+
+
+def _on(rule: Rule) -> str:
+    return "of " if rule.score is None else f"on the {rule.score} of "
 
 
 def _explained(rule: Rule) -> str:

@@ -16,7 +16,12 @@ from rate.statistics.intervals import Units
 from rate.statistics.means import MEAN_TITLES, SWAP_METRICS, SampleMean
 from rate.statistics.metrics import Ratio
 
-_MASKS = {"auto": "masks until the verdict is clear", "windows": "every window", "none": "no masks, gradients"}
+_MASKS = {
+    "auto": "masks until the verdict is clear",
+    "windows": "every window",
+    "none": "no masks, gradients",
+    "given": "maps of another tool",
+}
 
 
 def summary_table(summary: Summary) -> RenderableType:
@@ -156,8 +161,9 @@ def rule_line(rule: Rule) -> str:
             f"{images}swap with {rule.fill}, {fills}; {rule.score} of the {rule.explained}; "
             f"valid from a share of {rule.tau:g}"
         )
+    blur = "" if rule.blur is None else f" with blur {rule.blur}"
     return (
-        f"{images}{rule.saliency}, {masks}; {rule.score} of the {rule.explained}; "
+        f"{images}{rule.saliency}, {masks}{blur}; {rule.score or 'evidence'} of the {rule.explained}; "
         f"{rule.evidence} evidence, valid from {rule.valid} {rule.tau:g}"
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rate.methods import GIVEN
 from rate.runs.failures import FailureCounts
 from rate.runs.order import ranks
 from rate.runs.run_document import Rule
@@ -170,7 +171,8 @@ def others_of(rule: Rule) -> list[tuple[str, str]]:
     if rule.adaptive or rule.verdict == "swap":
         return []
     every = [("positive", "midpoint"), ("positive", "absolute"), ("minmax", "absolute")]
-    return [one for one in every if one != (rule.evidence, rule.valid)]
+    sharp = rule.saliency == GIVEN.name and rule.blur is None  # so that the rule of the midpoint is the absolute one
+    return [one for one in every[sharp:] if one != (rule.evidence, rule.valid)]
 
 
 def correct_of(batch: Batch) -> Bool:

@@ -1,0 +1,1 @@
+"""Verdicts on maps that another tool made."""
