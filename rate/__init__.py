@@ -19,11 +19,14 @@ if typing.TYPE_CHECKING:
     from rate.api import judge as judge
     from rate.api import load_run as load_run
     from rate.api import masks as masks
+    from rate.api import open as open
+    from rate.api import report as report
     from rate.config import Measurement as Measurement
     from rate.errors import RateError as RateError
     from rate.execution import Execution as Execution
 else:
-    from rate import export as export  # the package, which is callable; see `rate/export/__init__.py`
+    from rate import export as export  # packages, which are callable; see `rate/callable_package.py`
+    from rate import report as report
 
     def __getattr__(name: str) -> object:
         """Import a name when it is first used: the command takes signals in hand before it imports anything."""
@@ -50,4 +53,6 @@ __all__ = [
     "judge",
     "load_run",
     "masks",
+    "open",
+    "report",
 ]

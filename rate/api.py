@@ -5,36 +5,30 @@ Every function imports what it needs when it is called, so that `import rate` st
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rate.config import FIXED_MASKS, Measurement
-from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.judging import Judging
+from rate.keywords import divided, lists_fields
 from rate.methods import KEEP
 from rate.reading import Reading
 
 if TYPE_CHECKING:
     from rate.artifacts.artifact import Artifact
     from rate.engine.evaluate import Progress
-    from rate.engine.job import Job
-    from rate.engine.outcome import Runner
     from rate.kernels.saliency import Masks
+    from rate.opened import Opened
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
+    from rate.report.html.page import Report
     from rate.runs.summary.summarise import Summary
     from rate.studies.explanation import Explanation
     from rate.types import Box, Float32
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
@@ -50,26 +44,11 @@ def export(source: str, out: str | Path | None = None, **options: Any) -> Artifa
     from rate.export.export import ExportOptions
     from rate.export.export import export as export_measured
 
-    [chosen] = _divided(options, ExportOptions)
+    [chosen] = divided(options, ExportOptions)
     return export_measured(source, None if out is None else Path(out), chosen)
 
 
-def _lists_fields(*kinds: type[Any]) -> Callable[[F], F]:
-    """Let the signature of a function list the fields of ``kinds``, which are its ``**settings``, for editors."""
-
-    def listed(function: F) -> F:
-        own = inspect.signature(function)
-        parameters = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        for field in (field for kind in kinds for field in dataclasses.fields(kind)):
-            one = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-            parameters.append(one.replace(annotation=field.type))
-        function.__dict__["__signature__"] = own.replace(parameters=parameters)
-        return function
-
-    return listed
-
-
-@_lists_fields(Reading, Measurement, Execution)
+@lists_fields(Reading, Measurement, Execution)
 def evaluate(
     artifact: str | Path,
     data: str | Path,
@@ -97,46 +76,27 @@ def evaluate(
         TooManyErrors: more samples failed than ``max_errors`` allows; finished samples are stored.
         BackendError: the runtime failed; the run can be resumed.
     """
-    from rate.artifacts.artifact import load_artifact
-    from rate.engine.job import job_from_artifact
-    from rate.engine.open_runner import open_runner
+    from rate.opened import Opened
 
-    execution, measurement, reading = _divided(settings, Execution, Measurement, Reading)
-    loaded = load_artifact(artifact)
-    job = job_from_artifact(loaded, data, split, measurement, execution, reading)
-    return _carried_out(job, lambda say: open_runner(loaded, job, say), out, progress)
+    divided(settings, Execution, Measurement, Reading)  # a wrong one is refused before anything is read
+    with Opened(artifact) as opened:
+        return opened.evaluate(data, out, split=split, progress=progress, **settings)
 
 
-def _carried_out(
-    job: Job,
-    opening: Callable[[Callable[[str], None]], AbstractContextManager[Runner]],
-    out: str | Path | None,
-    progress: Callable[[Progress], None],
-) -> Summary:
-    """Evaluate a job with the runner that is opened for it; see `evaluate`."""
-    from rate.engine.evaluate import evaluate as run
-    from rate.runs.remote import run_for_writing
+def open(artifact: str | Path) -> Opened:
+    """Open an artifact to evaluate it several times, as in a service or over several sets: its model is loaded once.
 
-    notices: list[str] = []
+    ``with rate.open("artifact") as opened: opened.evaluate("a.csv"); opened.evaluate("b.csv")``
 
-    def say(text: str) -> None:
-        notices.append(text)
-        logging.getLogger("rate").warning(text)
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    from rate.opened import Opened
 
-    for text in job.notices:
-        say(text)
-    with (
-        tempfile.TemporaryDirectory(prefix="rate-") as temporary,
-        run_for_writing(Path(temporary) / "run" if out is None else out) as folder,
-        opening(say) as runner,
-    ):
-        summary = run(job, runner, folder, progress)
-    for text in summary.notices:
-        say(text)
-    return dataclasses.replace(summary, notices=tuple(notices))
+    return Opened(artifact)
 
 
-@_lists_fields(Reading, Measurement, Execution)
+@lists_fields(Reading, Measurement, Execution)
 def explain(
     artifact: str | Path,
     image: str | Path,
@@ -170,7 +130,7 @@ def explain(
         picture_form(Path(out))
     fill = str(settings.get("fill", "auto"))
     usual = {"masks": FIXED_MASKS, "verdict": one_image.usual_verdict(fill)}
-    execution, measurement, reading = _divided(usual | settings | {"fill": fill}, Execution, Measurement, Reading)
+    execution, measurement, reading = divided(usual | settings | {"fill": fill}, Execution, Measurement, Reading)
     asked = one_image.measurement_of_one(measurement)
     where = None if mask is None else Path(mask)
     question = one_image.Question(Path(image), tuple(boxes), where, label, head, reading)
@@ -182,7 +142,7 @@ def explain(
     return explanation
 
 
-@_lists_fields(Reading, Judging, Execution)
+@lists_fields(Reading, Judging, Execution)
 def judge(
     maps: str | Path | Mapping[str, Any] | Callable[[str, Float32, str], Any],
     data: str | Path,
@@ -215,8 +175,9 @@ def judge(
     from rate.artifacts.artifact import load_artifact
     from rate.data.given_maps import GivenMaps
     from rate.engine.judging.job import judged_job, open_judge
+    from rate.opened import carried_out
 
-    execution, judging, reading = _divided(settings, Execution, Judging, Reading)
+    execution, judging, reading = divided(settings, Execution, Judging, Reading)
     if isinstance(maps, str | Path):
         given: GivenMaps | Callable[[str, Float32, str], Any] = GivenMaps.at(Path(maps))
     else:
@@ -232,7 +193,7 @@ def judge(
         predictions=None if predictions is None else Path(predictions),
         head=head,
     )
-    return _carried_out(job, lambda say: open_judge(given, job, say), out, progress)
+    return carried_out(job, lambda say: open_judge(given, job, say), out, progress)
 
 
 def load_run(path: str | Path) -> Summary:
@@ -286,6 +247,30 @@ def gate(
     return decide_named(read_policy(policy), str(run), before, allow_partial=allow_partial)
 
 
+def report(
+    *references: str | Path,
+    out: str | Path = "report.html",
+    data: str | Path | None = None,
+    roots: Sequence[str] = (),
+    max_samples: int = 200,
+    force: bool = False,
+) -> Report:
+    """Write one HTML file with the numbers, figures and samples of runs, which works offline; of several, a comparison.
+
+    A reference is RUN, for all its heads, or RUN@HEAD. ``data`` and ``roots`` say where the pictures are if they moved.
+    ``max_samples`` is the number of samples over all heads; ``force`` replaces a file.
+
+    Raises:
+        UsageError: ``out`` exists, or a run has no such head.
+        RunError: a run is missing or damaged.
+    """
+    from rate.report.heads import load_heads
+    from rate.report.html.page import write_report
+
+    heads = {(head.folder.resolve(), head.head): head for named in references for head in load_heads(str(named))}
+    return write_report(list(heads.values()), Path(out), data=data, roots=roots, max_samples=max_samples, force=force)
+
+
 def masks(
     sample_id: str,
     start: int,
@@ -304,15 +289,3 @@ def masks(
     measurement = Measurement(masks=max(stop, 2), grid=grid, keep=keep, cells=cells, seed=seed)
     drawn: Masks = measurement.method.masks_of(measurement, size, None).draw(sample_id, start, stop)
     return drawn
-
-
-def _divided(values: dict[str, Any], *kinds: type[Any]) -> list[Any]:
-    """Make one object of each of ``kinds`` from those of ``values`` that are its fields."""
-    names = [[field.name for field in dataclasses.fields(kind)] for kind in kinds]
-    known = [name for own in names for name in own]
-    if unknown := sorted(set(values) - set(known)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}; there are {', '.join(known)}")
-    return [
-        kind(**{name: value for name, value in values.items() if name in own})
-        for kind, own in zip(kinds, names, strict=True)
-    ]

@@ -16,9 +16,9 @@ import rate
 
 PACKAGE = Path(rate.__file__).parent
 ORDER = [
-    ("types", "copies", "credentials", "errors", "version", "files", "machine"),
+    ("types", "callable_package", "copies", "credentials", "errors", "version", "files", "machine"),
     ("outputs", "records"),
-    ("config", "execution", "judging", "methods", "option", "plugins", "reading"),
+    ("config", "execution", "judging", "keywords", "methods", "option", "plugins", "reading"),
     ("kernels", "statistics"),
     ("data",),
     ("backends",),
@@ -27,7 +27,7 @@ ORDER = [
     ("export", "export.options", "export.sources", "export.graph", "export.precision", "export.tensorrt"),
     ("runs",),
     ("engine",),
-    ("studies", "bench", "doctor", "finetune", "report"),
+    ("studies", "opened", "bench", "doctor", "finetune", "report"),
     ("export.export",),
     ("demo",),
     ("cli", "api", "__init__", "__main__"),

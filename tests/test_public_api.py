@@ -50,8 +50,9 @@ def test_export_is_a_function_and_a_package_whatever_is_imported_first(imports: 
     assert "'nothing:here'" in error
 
 
-def test_export_has_the_signature_that_type_checkers_see() -> None:
-    assert inspect.signature(rate.export) == inspect.signature(rate.api.export)
+@pytest.mark.parametrize("name", ["export", "report"])
+def test_a_package_that_is_a_function_has_the_signature_that_type_checkers_see(name: str) -> None:
+    assert inspect.signature(getattr(rate, name)) == inspect.signature(getattr(rate.api, name))
 
 
 def test_what_is_defined_below_export_and_export_itself_can_be_pickled() -> None:

@@ -1,0 +1,105 @@
+"""An artifact whose model stays loaded from one evaluation to the next: in a service, or over several sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+from rate.artifacts.artifact import load_artifact
+from rate.config import Measurement
+from rate.engine.choose_backend import Say
+from rate.engine.evaluate import Progress, evaluate
+from rate.engine.job import Job, job_from_artifact
+from rate.engine.open_runner import open_runner
+from rate.engine.outcome import Runner
+from rate.execution import Execution
+from rate.keywords import divided, lists_fields
+from rate.reading import Reading
+from rate.runs.remote import run_for_writing
+from rate.runs.summary.summarise import Summary
+
+_OPENING = ("backend", "precision", "threads", "device", "workers", "runner")
+"""The settings with which a model is loaded."""
+
+
+class Opened:
+    """An artifact that is evaluated again and again; `rate.open` makes it.
+
+    The model is loaded by the first evaluation, and again only by one that needs another runtime, device or form of the
+    graph, or that follows an error. `close` frees it, as does the end of a ``with`` statement.
+    """
+
+    def __init__(self, artifact: str | Path) -> None:
+        self.artifact = load_artifact(artifact)
+        self._stack = ExitStack()
+        self._runner: tuple[tuple[object, ...], Runner] | None = None
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model; a later evaluation loads it again."""
+        self._runner = None
+        self._stack.close()
+
+    @lists_fields(Reading, Measurement, Execution)
+    def evaluate(
+        self,
+        data: str | Path,
+        out: str | Path | None = None,
+        *,
+        split: str | None = None,
+        progress: Callable[[Progress], None] = lambda now: None,
+        **settings: Any,
+    ) -> Summary:
+        """Evaluate the artifact on a data set; see `rate.evaluate`."""
+        execution, measurement, reading = divided(settings, Execution, Measurement, Reading)
+        job = job_from_artifact(self.artifact, data, split, measurement, execution, reading)
+        try:
+            return carried_out(job, lambda say: nullcontext(self._runner_for(job, say)), out, progress)
+        except BaseException:  # a runner that was stopped midway is not used again
+            self.close()
+            raise
+
+    def _runner_for(self, job: Job, say: Say) -> Runner:
+        own = job.measurement.saliency if job.measurement.method.runner is not None else None
+        wanted = (job.measurement.form, own, *(getattr(job.execution, name) for name in _OPENING))
+        if self._runner is not None and self._runner[0] != wanted:
+            self.close()
+        if self._runner is None:
+            self._runner = wanted, self._stack.enter_context(open_runner(self.artifact, job, say))
+        return self._runner[1]
+
+
+def carried_out(
+    job: Job,
+    opening: Callable[[Say], AbstractContextManager[Runner]],
+    out: str | Path | None,
+    progress: Callable[[Progress], None],
+) -> Summary:
+    """Evaluate a job with the runner that is opened for it; see `rate.evaluate`."""
+    notices: list[str] = []
+
+    def say(text: str) -> None:
+        notices.append(text)
+        logging.getLogger("rate").warning(text)
+
+    for text in job.notices:
+        say(text)
+    with (
+        tempfile.TemporaryDirectory(prefix="rate-") as temporary,
+        run_for_writing(Path(temporary) / "run" if out is None else out) as folder,
+        opening(say) as runner,
+    ):
+        summary = evaluate(job, runner, folder, progress)
+    for text in summary.notices:
+        say(text)
+    return dataclasses.replace(summary, notices=tuple(notices))
