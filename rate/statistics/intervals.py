@@ -105,8 +105,9 @@ def spread_of(sizes: ByCluster, sums: ByCluster, squares: ByCluster) -> Spread:
         sums: the sum of the values of each cluster.
         squares: the sum of their squares.
     """
-    present = sizes > 0
-    sizes, sums, squares = sizes[present], sums[present], squares[present]
+    order = np.lexsort((squares, sums, sizes))  # sums of floats depend on it, by which rows were read first
+    order = order[sizes[order] > 0]
+    sizes, sums, squares = sizes[order], sums[order], squares[order]
     count, total = len(sizes), float(sizes.sum())
     if count < MIN_CLUSTERS:
         return Spread(count)

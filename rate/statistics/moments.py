@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -107,7 +108,7 @@ def covariance(first: Moments, second: Moments, product: Annotated[Int64, "clust
     sizes, one, _ = first.parts()
     other = second.parts()[1]
     if by_cluster:
-        return float(((one - sizes * means[0]) * (other - sizes * means[1])).sum())
+        return math.fsum((one - sizes * means[0]) * (other - sizes * means[1]))  # exact, so that no order changes it
     count, first_sum, second_sum = first.count, int(first.sums[:, 1].sum()), int(second.sums[:, 1].sum())
     both = (int(product[:, 2].sum()) << _BITS) + int(product[:, 3].sum())
     return (count * both - first_sum * second_sum) / (count * _ONE * _ONE)
