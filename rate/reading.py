@@ -140,6 +140,8 @@ def _columns(given: str | Mapping[str, str]) -> dict[str, str]:
             f"--columns {given!r}: expected such as image=img,label=fine_label,boxes=objects.bbox; what a column can "
             f"hold is {', '.join(MEANINGS)}"
         )
+    if twice := sorted({one for one, _ in pairs if [meaning for meaning, _ in pairs].count(one) > 1}):
+        raise ConfigError(f"--columns {given!r} says {', '.join(twice)} twice; name one column for each")
     return dict(pairs)
 
 

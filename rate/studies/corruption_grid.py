@@ -239,10 +239,14 @@ def runs_of(folder: Path) -> list[tuple[Path, RunDocument]]:
     Raises:
         RunError: there is none, or one is damaged.
     """
-    named = ((path.parent, read_run(path.parent)) for path in sorted(folder.glob("*/run.json")))
-    runs = [(path, run) for path, run in named if path.name == folder_of(run.measurement.get("corrupt"))]
+    every = [(path.parent, read_run(path.parent)) for path in sorted(folder.glob("*/run.json"))]
+    runs = [(path, run) for path, run in every if path.name == folder_of(run.measurement.get("corrupt"))]
     if not runs:
-        raise RunError(f"{folder} holds no runs of a grid; `rate eval --corrupt all --out {folder}` makes them")
+        one = next((path for path, _ in every), folder / "RUN")
+        raise RunError(
+            f"{folder} holds no runs over corruptions, which `rate eval --corrupt all` makes; name a single run, such "
+            f"as {one}"
+        )
     return runs
 
 

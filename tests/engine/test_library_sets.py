@@ -17,7 +17,7 @@ from rate.backends.fake import FakeSpec
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.open_data import open_rows
 from rate.data.storage.location import read_bytes
-from rate.errors import DataError, SampleError
+from rate.errors import ConfigError, DataError, SampleError
 from rate.reading import USUAL, Reading
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
@@ -204,6 +204,8 @@ def test_numbers_without_names_and_columns_that_could_be_meant(tmp_path: Path) -
     assert "`label` holds numbers and the schema does not name them: name them with --label-names" in refused(
         unnamed, path
     )
+    with pytest.raises(ConfigError, match=r"says image twice; name one column for each"):
+        Reading(columns="image=image,mask=mask,image=mask")
     two = table.rename_column("label", "fine").add_column("coarse", [0, 1], feature=table.features["label"])
     assert "fine and coarse could be the label: say which with --columns label=" in refused(two, path)
     pictures = table.rename_columns({"image": "img", "mask": "annotation"})

@@ -92,7 +92,7 @@ class _Table:
         paths_of = self.columns.image if self.has_own_paths else None
         for group in range(self.file.groups):
             if not self.file.has_bytes(group, self.columns.image):
-                cure = "embed them when writing, or make a manifest of the files"
+                cure = "embed them (`save_to_disk` of datasets does), or make a manifest of the files"
                 raise DataError(
                     f"{self.file.location}: `{self.columns.image}` names files and does not hold their bytes; {cure}"
                 )

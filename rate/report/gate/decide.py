@@ -183,7 +183,8 @@ def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allo
     for check in policy.checks:
         if check.is_drop and baseline is None:
             raise UsageError(
-                f"{policy.source}: check {check.name!r} is a drop and needs a baseline; add --baseline RUN"
+                f"{policy.source}: check {check.name!r} is a drop and needs a baseline; add --baseline RUN, "
+                "or in `rate report` name it before the other runs"
             )
     against = None if baseline is None else pair(baseline, candidate, changed=0)
     if against is not None and not allow_partial:

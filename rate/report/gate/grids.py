@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -39,7 +38,7 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
     if baseline is not None and not all(grids):
         one, other = (run, baseline) if grids[0] else (baseline, run)
         raise UsageError(f"{one} is a folder of runs and {other} is a run; drops are measured between two of a kind")
-    cells = _cells(folder, allow_partial)
+    cells, gap = _cells(folder, allow_partial)
     heads = load_grid(folder).heads
     if head is None and len(heads) > 1:
         named = ", ".join(f"{folder}@{name}" for name in heads)
@@ -48,7 +47,8 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
         raise UsageError(f"{folder} has no head {head!r}; it has {', '.join(heads)}")
     wanted = heads[0] if head is None else head
     before, of_baseline = split_reference(baseline) if baseline is not None else (None, None)
-    if before is not None and (others := _cells(before, allow_partial)) != cells:
+    others, other_gap = (cells, None) if before is None else _cells(before, allow_partial)
+    if others != cells:
         raise RunError(
             f"{folder} and {before} cannot be compared, one of them lacks {', '.join(sorted(set(cells) ^ set(others)))}"
         )
@@ -61,7 +61,7 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
         )
         for name in cells
     }
-    return _joined(policy, folder, wanted, decisions)
+    return _joined(policy, folder, wanted, decisions, (gap, other_gap))
 
 
 def worst(decisions: Sequence[Decision]) -> Decision:
@@ -78,21 +78,28 @@ def _baseline(reference: str | None, candidate: str, head: str | None = None) ->
     return next((one for one in heads if len(heads) > 1 and one.head == candidate), None) or load_head(reference)
 
 
-def _cells(folder: Path, allow_partial: bool) -> list[str]:
-    """Return the names of the runs of a grid, which all have to be there."""
+def _cells(folder: Path, allow_partial: bool) -> tuple[list[str], str | None]:
+    """Return the names of the runs of a grid, and in what way they are not known to be all, if that is allowed."""
     there = [cell.run for cell in load_grid(folder).cells]
-    stored: tuple[str, ...] = ()
-    with suppress(RunError):
-        stored = tuple(cell.run for cell in read(folder / GRID, GridDocument, RunError, "").runs)
-    if not allow_partial and sorted(stored) != sorted(there):
+    held = f"{folder} holds {len(there)} {'run' if len(there) == 1 else 'runs'}"
+    try:
+        stored = [cell.run for cell in read(folder / GRID, GridDocument, RunError, "").runs]
+    except RunError:
+        gap = f"{held}, and no {GRID} that can be read says whether these are all"
+    else:
+        if sorted(stored) == sorted(there):
+            return there, None
+        gap = f"{held}, and {GRID} names {len(stored)}; only one of them has {', '.join(sorted({*stored} ^ {*there}))}"
+    if not allow_partial:
         raise RunError(
-            f"{folder} holds {len(there)} runs, and {GRID} names {len(stored)}: finish it with the `rate eval` that "
-            "began it, or add --allow-partial to decide on what is there"
+            f"{gap}: finish it with the `rate eval` that began it, or add --allow-partial to decide on what is there"
         )
-    return there
+    return there, gap
 
 
-def _joined(policy: Policy, folder: Path, head: str, decisions: dict[str, Decision]) -> Decision:
+def _joined(
+    policy: Policy, folder: Path, head: str, decisions: dict[str, Decision], gaps: tuple[str | None, str | None]
+) -> Decision:
     first = next(iter(decisions.values()))
     results: list[Result] = []
     for check in policy.checks:
@@ -104,16 +111,17 @@ def _joined(policy: Policy, folder: Path, head: str, decisions: dict[str, Decisi
         ]
         results += {"each": of_runs, "worst": [_worst(of_runs)], "mean": [_mean(check, of_runs)]}[check.over]
     said = [text for decision in decisions.values() for text in decision.notices]
-    counts = {text: said.count(text) for text in said}
+    counts = dict.fromkeys((gap for gap in gaps if gap is not None), 1) | {text: said.count(text) for text in said}
     return Decision(
         policy=policy,
-        run=_identity(folder, head, [decision.run for decision in decisions.values()]),
+        run=_identity(folder, head, [decision.run for decision in decisions.values()], gaps[0]),
         baseline=None
         if first.baseline is None
         else _identity(
             Path(first.baseline.folder).parent,
             first.baseline.head,
             [decision.baseline for decision in decisions.values() if decision.baseline is not None],
+            gaps[1],
         ),
         results=tuple(results),
         notices=tuple(text if count == 1 else f"{text} (of {count} runs)" for text, count in counts.items()),
@@ -167,7 +175,7 @@ def _mean_of(results: Sequence[Result], name: str) -> float | None:
     return fmean(values) if len(values) == len(results) else None
 
 
-def _identity(folder: Path, head: str, runs: Sequence[HeadIdentity]) -> HeadIdentity:
+def _identity(folder: Path, head: str, runs: Sequence[HeadIdentity], gap: str | None) -> HeadIdentity:
     """A grid as one run: its key is that of its runs' keys, and its samples are those of all of them."""
     statuses = {run.status for run in runs}
     return record(
@@ -176,7 +184,7 @@ def _identity(folder: Path, head: str, runs: Sequence[HeadIdentity]) -> HeadIden
             "name": f"{folder.resolve().name}@{head}",
             "folder": str(folder),
             "head": head,
-            "status": "complete" if statuses == {"complete"} else "partial",
+            "status": "complete" if gap is None and statuses == {"complete"} else "partial",
             "key": hashlib.sha256("".join(sorted(run.key for run in runs)).encode()).hexdigest(),
             "weights": runs[0].weights,
             "n": sum(run.n for run in runs),

@@ -90,11 +90,19 @@ def test_a_grid_that_was_not_finished_is_refused(tmp_path: Path) -> None:
     """A run that began after the others is not in grid.json; without that file the runs are perhaps not all."""
     found = grid(tmp_path / "grid", RIGHT)
     write_run(found / "fog-5", {"ft": states(rr=100)}, measurement=Measurement(corrupt="fog:5").to_json())
-    for names in (3, 0):
-        with pytest.raises(RunError, match=rf"holds 4 runs, and grid.json names {names}.*--allow-partial"):
+    for what in ("names 3; only one of them has fog-5", "that can be read"):
+        with pytest.raises(RunError, match=rf"holds 4 runs, and .*{what}.*--allow-partial"):
             rate.gate(found, pt())
+        decision = rate.gate(found, pt(), allow_partial=True)
+        assert (len(decision.results), decision.run.status) == (4, "partial")
+        assert what in decision.notices[0]
         (found / GRID).unlink(missing_ok=True)
-    assert len(rate.gate(found, pt(), allow_partial=True).results) == 4
+
+
+def test_a_folder_of_other_runs_is_no_grid(tmp_path: Path) -> None:
+    write_run(tmp_path / "curve" / "alpha-0", {"ft": states(rr=1)})
+    with pytest.raises(RunError, match=r"holds no runs over corruptions.* name a single run, such as .*alpha-0"):
+        rate.gate(tmp_path / "curve", pt())
 
 
 def test_the_mean_has_no_slices() -> None:
