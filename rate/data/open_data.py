@@ -124,7 +124,10 @@ def expand(data: str) -> list[str]:
             raise DataError(f"{data} names more than {MAX_CONTAINERS:,} files; use fewer, larger shards")
     for path in files:
         if "://" not in path and not Path(path).exists():
-            raise DataError(f"{path} does not exist; DATA is a manifest, shards like 'set/{{000..099}}.tar', or a URL")
+            raise DataError(
+                f"{path} does not exist; DATA is a manifest, shards like 'set/{{000..099}}.tar', Parquet with images, "
+                "a saved dataset, or a URL"
+            )
     return files
 
 

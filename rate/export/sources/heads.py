@@ -34,7 +34,8 @@ def with_heads(model: SourceModel, asked: Sequence[HeadRequest]) -> SourceModel:
         )
     names = [head.name for head in heads]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two heads are named {repeated[0]!r}; the source has {[head.name for head in model.heads]}")
+        own = f", unlike those of the source: {', '.join(head.name for head in model.heads)}" if model.heads else ""
+        raise UsageError(f"two heads are named {repeated[0]!r}; give each --head a name of its own{own}")
     return replace(model, heads=heads, notices=(*model.notices, *noted))
 
 

@@ -21,7 +21,7 @@ def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
         if head.status != "complete" and not allow_partial:
             raise RunError(
                 f"{head.name} is {head.status}, and a gate needs a complete run; finish it with the `rate eval` that "
-                f"began it, or add --allow-partial to decide on what is there"
+                f"began it (after --limit: anew, without it), or add --allow-partial to decide on what is there"
             )
         rows, available = head.slice.rows, head.run.samples.available
         if rows > available or (head.status == "complete" and rows != available):

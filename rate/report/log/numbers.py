@@ -18,7 +18,8 @@ def require_complete(head: HeadRun) -> None:
     """
     if head.status != "complete":
         raise RunError(
-            f"{head.name} is {head.status}, so its numbers may change; the same `rate eval` finishes the run"
+            f"{head.name} is {head.status}, so its numbers may change; the same `rate eval` finishes the run; "
+            "one with --limit is evaluated anew without it"
         )
 
 

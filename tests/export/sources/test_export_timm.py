@@ -148,7 +148,7 @@ def test_a_head_of_another_tower_or_form_is_refused(tmp_path) -> None:
     for text in ("lp", "lp=linear", "lp=linear:", "lp=zero-shot:x", "a b=linear:x", "=linear:x"):
         with pytest.raises(UsageError, match=r"--head|head name"):
             open_source("timm:test_vit", ExportOptions(heads=(text,)))
-    with pytest.raises(UsageError, match="two heads are named 'native'"):
+    with pytest.raises(UsageError, match=r"two heads are named 'native'; .* unlike those of the source: native"):
         open_source("timm:test_vit", ExportOptions(heads=(f"native=linear:{folder}",)))
     with pytest.raises(UsageError, match=r"has no checkpoint.json"):
         open_source("timm:test_vit", ExportOptions(heads=(f"lp=linear:{tmp_path}",)))
