@@ -7,7 +7,8 @@
     │   │   └── SetChanged    2  the set is no longer what the command first read
     │   ├── ArtifactError     2  an artifact or a checkpoint: missing, changed, malformed
     │   ├── RunError          2  a run folder: of another key, locked, malformed
-    │   │   └── StoredTwiceError  2  a sample has more than one row of a head
+    │   │   ├── StoredTwiceError  2  a sample has more than one row of a head
+    │   │   └── NoSampleInCommon  2  two heads that are compared share no sample
     │   └── MissingExtra      2  an optional package is not installed
     ├── SampleError           -  one sample; becomes a row with `error`, never stops a run
     │   ├── MaskMeaning       -  a mask of several values, and no word on which are the object

@@ -75,7 +75,14 @@ def bounds(region: Region, side: int, ignored: Region | None = None) -> Bounds:
 
 @lru_cache(maxsize=8)
 def upsampling_weights(side: int, size: int) -> Annotated[Float64, "h s"]:
-    """Compute bilinear weights; every row sums to 1."""
+    """Compute bilinear weights; every row sums to 1.
+
+    >>> upsampling_weights(2, 4)
+    array([[1.  , 0.  ],
+           [0.75, 0.25],
+           [0.25, 0.75],
+           [0.  , 1.  ]])
+    """
     position = ((np.arange(size) + 0.5) * side / size - 0.5).clip(0, side - 1)
     low = np.minimum(position.astype(np.int64), max(side - 2, 0))
     weights = np.zeros((size, side))

@@ -46,11 +46,16 @@ def _taps(old: int, new: int) -> tuple[Annotated[Int64, "k new"], Annotated[Floa
 
 @lru_cache(maxsize=16)
 def resizing_weights(old: int, new: int) -> Annotated[Float64, "new old"]:
-    """Compute the weights of one axis; every row sums to 1."""
+    """Compute the weights of one axis; every row sums to 1.
+
+    >>> resizing_weights(3, 2)
+    array([[0.66666667, 0.33333333, 0.        ],
+           [0.        , 0.33333333, 0.66666667]])
+    """
     if old <= new:
         return upsampling_weights(old, new)
     edges = np.arange(new + 1) * old / new
     left, right = np.maximum.outer(edges[:-1], np.arange(old)), np.minimum.outer(edges[1:], np.arange(1, old + 1))
-    weights: Float64 = np.maximum(right - left, 0.0) * new / old
+    weights = np.asarray(np.maximum(right - left, 0.0) * new / old)
     weights.setflags(write=False)  # all callers share the cached array
     return weights

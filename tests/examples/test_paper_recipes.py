@@ -114,6 +114,7 @@ def caltech(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_caltech_from_images_to_the_report_and_again(recipe, clip, tmp_path):
     root, out = caltech(tmp_path / "caltech"), tmp_path / "ct"
     assert verbs(recipe("ct.sh", root, out, clip, LIMIT="2")) == WHOLE

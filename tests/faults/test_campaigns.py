@@ -18,8 +18,8 @@ from benchmarks.faults.file_operations import library, loading
 from benchmarks.faults.outcome import Failure
 
 FEW = {
-    "kills": ("kills/eval", "kills/merge", "kills/repair", "kills/grid"),
-    "full_disks": ("full_disks/eval", "full_disks/merge", "full_disks/repair"),
+    "kills": ("kills/eval", "kills/grid"),
+    "full_disks": ("full_disks/eval", "full_disks/merge"),
     "bit_flips": ("bit_flips/parts",),
     "hostile": tuple(f"hostile/{name}/" for name in ("png", "jpeg", "mask", "csv", "jsonl", "parquet", "tar", "coco")),
     "changing_sets": ("changing_sets/between-sessions/labels", "changing_sets/between-sessions/manifest"),

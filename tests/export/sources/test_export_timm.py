@@ -274,6 +274,7 @@ def test_a_model_with_more_than_one_classifier_is_refused() -> None:
         open_source("timm:deit_tiny_distilled_patch16_224", ExportOptions())
 
 
+@pytest.mark.slow
 def test_attention_with_a_bias_can_be_exported(tmp_path) -> None:
     artifact = export_artifact("timm:test_vit_relpos", tmp_path / "a", ExportOptions())
     assert artifact.parity["pixels"].max_abs["native"] <= 1e-4
