@@ -14,28 +14,19 @@ from pathlib import Path
 from typing import Literal
 
 from rate.errors import RunError
-from rate.records import Count, Document, Record, RunStatus, Share, record
+from rate.records import Document, Record, RunStatus, Share, record
 from rate.runs.run_document import RunDocument, read_run
-from rate.runs.summary.document import MetricRecord
 from rate.statistics.means import SwapMeans
-from rate.statistics.metrics import RatioRecord
-from rate.studies.corruption_grid import heads_of
+from rate.studies.corruption_grid import CellHead, heads_of
 
 WISE = "wise.json"
 ARTIFACTS = "artifacts"
 _RUN = "alpha-"
 
 
-class PointHead(Record, frozen=True):
+class PointHead(CellHead, frozen=True):
     """The entries of each head that a curve copies from the summaries of its runs."""
 
-    n: Count
-    errors: Count
-    undefined: Count
-    capped: Count
-    accuracy: RatioRecord
-    pt: MetricRecord
-    ir: MetricRecord
     swap: SwapMeans | None  # null: of runs by maps
 
 

@@ -38,9 +38,10 @@ def rule_in_words(rule: Rule) -> str:
     tau = f"{rule.tau:g}"
     if rule.verdict == "swap":
         fills = "until the verdict is clear" if rule.fills == "auto" else f"{rule.fills:,} times an image"
+        score = "centred logit" if rule.score == "centred" else rule.score
         fill = "other images of the set" if rule.fill == "pictures" else f"the images in {rule.fill}"
         return (
-            f"The region and the rest swapped with {fill} ({fills}), by the {rule.score} of the {_explained(rule)}; "
+            f"The region and the rest swapped with {fill} ({fills}), by the {score} of the {_explained(rule)}; "
             f"valid from a share of the region of at least {tau}{images}"
         )
     method = GIVEN if rule.saliency == GIVEN.name else METHODS.get(rule.saliency or "")
