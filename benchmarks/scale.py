@@ -44,7 +44,7 @@ def main() -> None:
         print(f"images/s of one worker and of two, by round: {rounds}", flush=True)
     ratios = [two / one for one, two in rounds]
     record.write(
-        "scale",
+        f"scale_{arguments.precision}",
         {
             "model": arguments.model,
             "precision": arguments.precision,

@@ -14,6 +14,7 @@ from benchmarks.fleet import Costs, Simulation, compared
 COSTS = Costs(load=10.0, listing=0.0005, read_cpu=0.001, row_cpu=0.002, part_cpu=0.1, end_cpu=0.003)
 
 
+@pytest.mark.slow
 def test_it_takes_as_long_as_a_real_run(tmp_path: Path) -> None:
     memory.write_images(tmp_path)
     assert 1 / 1.5 < compared(tmp_path) < 1.5
