@@ -71,6 +71,7 @@ def test_a_runtime_that_is_wrong_fails_and_one_that_is_missing_does_not(disprove
     assert all("FAILED" in line for line in [*gpu._checks(rows)][1:])
 
 
+@pytest.mark.slow
 def test_a_build_that_takes_too_long_is_ended_and_the_rest_goes_on(artifact: Artifact) -> None:
     scale = gpu.Scale(**{field: getattr(gpu.CARD, field) for field in gpu.Scale.__dataclass_fields__})
     object.__setattr__(scale, "precision", "f32")

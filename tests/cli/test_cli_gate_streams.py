@@ -90,15 +90,14 @@ def test_stdout_on_a_full_disk_is_exit_code_4_and_the_files_are_there(tmp_path: 
 EVIL = "a\n::error::x ##[error]y"
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
-def test_no_name_in_a_run_is_a_command_to_the_ci(tmp_path: Path, options: list[str]) -> None:
+def test_no_name_in_a_run_is_a_command_to_the_ci(tmp_path: Path) -> None:
     """Of classes, heads and folders: in results, notices and refusals."""
     folder = tmp_path / EVIL
     heads = {EVIL: states(rr=90, rw=10), "zs": states(rr=90, rw=10)}
     write_run(folder, heads, labels=[EVIL, "b"] * 50, status="partial")
     check = '[[check]]\nmetric = "pt"\nmin = 0.99\nslice = "class"\n'
     (tmp_path / "gate.toml").write_text(check)
-    words = [sys.executable, "-m", "rate", "gate", "--policy", str(tmp_path / "gate.toml"), *options]
+    words = [sys.executable, "-m", "rate", "gate", "--policy", str(tmp_path / "gate.toml")]
     for reference, code in ((f"{folder}@{EVIL}", 1), (str(folder), 2), (f"{folder}@{EVIL} ", 2)):
         done = subprocess.run([*words, reference, "--allow-partial"], capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +17,27 @@ from msgspec import structs
 from stored_rows import differences, stored
 
 from rate.cli.main import run
+from rate.engine.evaluate import evaluate
 from rate.runs.part_list import PartLog, read_list
 from rate.runs.run_document import read_run
 
 
-@pytest.fixture
-def out(trained, tmp_path: Path, parts_of: Callable[[int], None]) -> Path:
+@pytest.fixture(scope="module")
+def finished(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of several parts."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rate.engine.evaluate.evaluate", partial(evaluate, part_rows=3, sorted_rows=3))
+        assert run(arguments(trained, folder)) == 0
+    assert len(read_list(folder)) > 1
+    return folder
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path, parts_of: Callable[[int], None]) -> Path:
+    """A copy of that run."""
     parts_of(3)
-    assert run(arguments(trained, tmp_path / "run")) == 0
-    assert len(read_list(tmp_path / "run")) > 1
-    return tmp_path / "run"
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def first(out: Path) -> Path:

@@ -75,6 +75,7 @@ def test_in_threads_at_once(expected):
         assert dict(zip(map(str, ALL), pool.map(work, ALL), strict=True)) == expected
 
 
+@pytest.mark.slow
 def test_in_another_process(expected):
     code = CHILD.format(tests=str(__file__).rpartition("/")[0])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
