@@ -14,6 +14,6 @@ def note_copy(folder: Path, url: str) -> None:
 
 def by_url(text: str) -> str:
     """Replace the folders of copies in a message by their URLs."""
-    for folder, url in _urls.items():
+    for folder, url in sorted(_urls.items(), reverse=True):  # a name before those that it begins with
         text = text.replace(folder, url)
     return text

@@ -76,10 +76,10 @@ class Judging(Settings):
         assert self.measurement is not None  # which checks the rest
 
     @property
-    def measurement(self) -> GivenMaps:
+    def measurement(self) -> GivenMeasurement:
         """The measurement."""
         usual = "absolute" if self.blur is None or self.evidence != "positive" else "midpoint"
-        return GivenMaps(
+        return GivenMeasurement(
             verdict="map",
             evidence=self.evidence,
             valid=usual if self.valid == "auto" else self.valid,
@@ -90,7 +90,7 @@ class Judging(Settings):
 
 
 @dataclass(frozen=True)
-class GivenMaps(Measurement):
+class GivenMeasurement(Measurement):
     """The measurement of maps that were given; masks, fills and scores are unknown."""
 
     saliency: str = GIVEN.name

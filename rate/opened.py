@@ -38,6 +38,7 @@ class Opened:
         self.artifact = load_artifact(artifact)
         self._stack = ExitStack()
         self._runner: tuple[tuple[object, ...], Runner] | None = None
+        self._say: Say = logging.getLogger("rate").warning
 
     def __enter__(self) -> Opened:
         return self
@@ -70,12 +71,14 @@ class Opened:
             raise
 
     def _runner_for(self, job: Job, say: Say) -> Runner:
+        self._say = say  # what the runner says belongs to the evaluation that it is at work on
         own = job.measurement.saliency if job.measurement.method.runner is not None else None
         wanted = (job.measurement.form, own, *(getattr(job.execution, name) for name in _OPENING))
         if self._runner is not None and self._runner[0] != wanted:
             self.close()
         if self._runner is None:
-            self._runner = wanted, self._stack.enter_context(open_runner(self.artifact, job, say))
+            opening = open_runner(self.artifact, job, lambda text: self._say(text))
+            self._runner = wanted, self._stack.enter_context(opening)
         return self._runner[1]
 
 
