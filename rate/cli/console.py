@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
@@ -101,6 +101,19 @@ _LOG = _Log()
 def log_as_json(chosen: bool) -> None:
     """Choose between JSON lines and text for the progress and notices of this process."""
     _LOG.as_json = chosen
+
+
+LogJson = Annotated[
+    bool,
+    typer.Option(
+        "--log-json",
+        help="Progress and notices as lines of JSON.",
+        rich_help_panel="Output",
+        callback=log_as_json,
+        is_eager=True,
+    ),
+]
+"""The option `--log-json` of a command."""
 
 
 def notice(message: str, level: str = "info", **fields: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.console import Steps, log_as_json, notice, print_json, say
+from rate.cli.console import LogJson, Steps, notice, print_json, say
 from rate.cli.options import Config, Shown, with_settings
 from rate.cli.runs import print_grid, print_run
 from rate.config import Measurement
@@ -74,16 +74,7 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=_OUTPUT)
     ] = False,
-    log_json: Annotated[
-        bool,
-        typer.Option(
-            "--log-json",
-            help="Progress and notices as lines of JSON.",
-            rich_help_panel=_OUTPUT,
-            callback=log_as_json,
-            is_eager=True,
-        ),
-    ] = False,
+    log_json: LogJson = False,
 ) -> None:
     """Evaluate an artifact on a data set: accuracy, PT and IR with intervals and baselines.
 

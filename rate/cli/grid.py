@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rate.cli.console import Steps, log_as_json, notice
+from rate.cli.console import LogJson, Steps, notice
 from rate.cli.eval import as_resumable
 from rate.cli.options import Config, Shown, with_settings
 from rate.cli.runs import print_curve
@@ -45,10 +45,7 @@ def wise(
     measurement: Annotated[Measurement, Shown(_MEASURE)],
     execution: Annotated[Execution, Shown(_EXECUTE)],
     as_json: Annotated[bool, typer.Option("--json", help="Print wise.json.")] = False,
-    log_json: Annotated[
-        bool,
-        typer.Option("--log-json", help="Progress and notices as lines of JSON.", callback=log_as_json, is_eager=True),
-    ] = False,
+    log_json: LogJson = False,
 ) -> None:
     """Evaluate the weights between two models (WiSE-FT): accuracy, PT, IR and the gap over alpha.
 

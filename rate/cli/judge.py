@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rate.cli.console import log_as_json, notice, print_json
+from rate.cli.console import LogJson, notice, print_json
 from rate.cli.eval import evaluated
 from rate.cli.options import Config, Shown, with_settings
 from rate.cli.runs import print_run
@@ -50,16 +50,7 @@ def judge(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=_OUTPUT)
     ] = False,
-    log_json: Annotated[
-        bool,
-        typer.Option(
-            "--log-json",
-            help="Progress and notices as lines of JSON.",
-            rich_help_panel=_OUTPUT,
-            callback=log_as_json,
-            is_eager=True,
-        ),
-    ] = False,
+    log_json: LogJson = False,
 ) -> None:
     """Judge the maps of another tool: PT and IR of them as a run, for every command that takes one.
 
