@@ -1,5 +1,5 @@
 """Raylets of this machine as nodes of a cluster, and an S3 server: 2,000 samples, while actors, nodes and the driver
-are killed and a fifth of all requests fails.
+are killed and a fifth of all requests fails; and tar shards, each of which one node fetches.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from test_on_ray import foreign_head, nodes_in, stats
 from test_pool import rows_of
 
 from rate.backends.fake import FakeSpec
+from rate.data.formats.pack import pack
 from rate.runs.remote import local_run
 from rate.runs.run_document import read_run
 
@@ -88,6 +89,36 @@ def test_a_cluster_whose_nodes_come_and_go_gives_the_rows_of_one_process(
     assert all(row["version"] for row in rows)
     assert "is left out: " in told.read_text()
     assert next(requests) > 2000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_tar_is_fetched_once_by_one_node_of_a_cluster(
+    trained, image_set, tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards, nodes = 6, [tmp_path / name for name in ("left", "right")]
+    pack(str(image_set(12 * shards)), tmp_path / "packed", shard_samples=12)
+    for shard in (tmp_path / "packed").iterdir():
+        store.put(f"set/{shard.name}", shard.read_bytes())
+    data = f"s3://pictures/set/{{000000..{shards - 1:06d}}}.tar"
+    command = ["eval", str(trained.artifact), data, "--fills", "24", "--batch", "8", "--threads", "1"]
+    with (
+        tempfile.TemporaryDirectory(prefix="r") as folder,
+        foreign_head(Path(folder), tmp_path, cpus=0) as (address, environment),
+        node(Path(folder), address, environment | {"RATE_CACHE": str(nodes[0])}),
+        node(Path(folder), address, environment | {"RATE_CACHE": str(nodes[1])}),
+    ):
+        store.asked.clear()
+        joined = [*command, "--out", str(tmp_path / "run"), "--runner", f"ray:{address}", "--workers", "2"]
+        subprocess.run([sys.executable, "-m", "rate", *joined], env=environment, check=True, timeout=400)
+    fetched = {name: store.count("GET", f"/set/{name:06d}.tar") for name in range(shards)}
+    assert fetched == dict.fromkeys(range(shards), 1)
+    held = [{path.name for path in (node / "shards").iterdir() if path.suffix != ".lock"} for node in nodes]
+    assert all(held)
+    assert sum(map(len, held)) == len(set.union(*held)) == shards
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "alone-cache"))
+    subprocess.run([sys.executable, "-m", "rate", *command, "--out", str(tmp_path / "alone")], check=True, timeout=400)
+    assert rows_of(tmp_path / "run") == rows_of(tmp_path / "alone")
 
 
 def many(manifest: Path) -> Path:
