@@ -8,20 +8,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from rate.config import FIXED_MASKS, Measurement
+from rate.errors import ConfigError
 from rate.execution import Execution
+from rate.export.options import ExportOptions
 from rate.judging import Judging
 from rate.keywords import divided, lists_fields
 from rate.methods import KEEP
 from rate.reading import Reading
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from rate.artifacts.artifact import Artifact
     from rate.engine.evaluate import Progress
+    from rate.export.sources.prompts import Names
     from rate.kernels.saliency import Masks
-    from rate.opened import Opened
+    from rate.opened import Opened, OpenedModule
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
@@ -30,22 +35,58 @@ if TYPE_CHECKING:
     from rate.studies.explanation import Explanation
     from rate.types import Box, Float32
 
+_log = logging.getLogger("rate")
 
-def export(source: str, out: str | Path | None = None, **options: Any) -> Artifact:
-    """Export ``source``, in a form of `rate.export.sources.source_string`, to the artifact folder ``out``.
 
-    ``options`` are the fields of `rate.export.export.ExportOptions`. With ``format="tensorrt"`` ``source`` may be an
-    artifact: the plan is built into it, and ``out`` is left out.
+@lists_fields(ExportOptions)
+def export(
+    source: str | nn.Module,
+    out: str | Path | None = None,
+    *,
+    classes: Path | str | Names | None = None,
+    templates: Path | str | Sequence[str] | None = None,
+    processor: Any = None,
+    notify: Callable[[str], None] = _log.info,
+    **options: Any,
+) -> Artifact:
+    """Export ``source`` to the artifact folder ``out``.
+
+    Args:
+        source: a SOURCE in a form of `rate.export.sources.source_string`, or a PyTorch module in memory, which stays as
+            it is: a classifier from pixels [b,3,h,w] to logits [b,c], or a dual encoder of open_clip or transformers.
+        out: the folder. With ``format="tensorrt"`` ``source`` may be an artifact: the plan is built into it, and
+            ``out`` is left out.
+        classes: a file with names, one a line in the order of the logits; of a module also the names themselves, or
+            a mapping from labels to the names in a prompt.
+        templates: a file with prompts, one a line; of a module also the prompts themselves.
+        processor: what prepares the inputs of a module: open_clip's tokenizer, or a processor of transformers.
+        notify: receives the steps and what was assumed, one sentence each.
+        options: the fields of `rate.export.options.ExportOptions`; a classifier in memory that does not say how its
+            images are prepared needs ``size``, and ``mean``, ``std``, ``interpolation`` and ``crop_pct`` if they are
+            not the usual ones.
 
     Raises:
         UsageError: the source is unknown or unusable, or ``out`` exists.
         ParityError: the exported graph does not reproduce the source's logits, or int8 changes too many verdicts.
     """
-    from rate.export.export import ExportOptions
     from rate.export.export import export as export_measured
+    from rate.export.sources.in_memory import Description
 
-    [chosen] = divided(options, ExportOptions)
-    return export_measured(source, None if out is None else Path(out), chosen)
+    place = None if out is None else Path(out)
+    if not isinstance(source, str | Path):
+        [chosen] = divided(options, ExportOptions)
+        return export_measured(source, place, chosen, notify, told=Description(classes, templates, processor))
+    [chosen] = divided(options | _files(classes=classes, templates=templates), ExportOptions)
+    if processor is not None:
+        raise ConfigError(f"processor: {source} says itself what prepares its inputs; leave it out")
+    return export_measured(str(source), place, chosen, notify)
+
+
+def _files(**given: object) -> dict[str, Path]:
+    for name, value in given.items():
+        if not isinstance(value, str | Path | None):
+            raise ConfigError(f"{name}: of a SOURCE in text these are in a file, got {value!r}; write them, one a line")
+    return {name: Path(str(value)) for name, value in given.items() if value is not None}
 
 
 @lists_fields(Reading, Measurement, Execution)
@@ -83,17 +124,61 @@ def evaluate(
         return opened.evaluate(data, out, split=split, progress=progress, **settings)
 
 
-def open(artifact: str | Path) -> Opened:
-    """Open an artifact to evaluate it several times, as in a service or over several sets: its model is loaded once.
+@overload
+def open(model: str | Path) -> Opened: ...
 
-    ``with rate.open("artifact") as opened: opened.evaluate("a.csv"); opened.evaluate("b.csv")``
+
+@overload
+def open(
+    model: nn.Module,
+    *,
+    classes: Path | str | Names | None = None,
+    templates: Path | str | Sequence[str] | None = None,
+    processor: Any = None,
+    size: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    interpolation: str | None = None,
+    crop_pct: float | None = None,
+) -> OpenedModule: ...
+
+
+def open(
+    model: str | Path | nn.Module,
+    *,
+    classes: Path | str | Names | None = None,
+    templates: Path | str | Sequence[str] | None = None,
+    processor: Any = None,
+    size: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    interpolation: str | None = None,
+    crop_pct: float | None = None,
+) -> Opened | OpenedModule:
+    """Open a model to evaluate it several times: an artifact in a service, or a PyTorch module while it is trained.
+
+    ``with rate.open("artifact") as opened: opened.evaluate("a.csv"); opened.evaluate("b.csv")`` loads the artifact's
+    model once. ``rate.open(module, classes=names, size=224).evaluate("a.csv")`` evaluates the module's weights of that
+    moment, without gradients, in eval mode and f32, on a copy; the module itself stays as it is.
+
+    The keywords are what a module does not say of itself; they are explained in `export`.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        ArtifactError: the artifact is missing or damaged.
+        ConfigError: a keyword is given with an artifact.
     """
-    from rate.opened import Opened
+    from rate.opened import Opened, OpenedModule
 
-    return Opened(artifact)
+    geometry = {"size": size, "mean": mean, "std": std, "interpolation": interpolation, "crop_pct": crop_pct}
+    if not isinstance(model, str | Path):
+        from rate.export.sources.in_memory import Description
+
+        [options] = divided(geometry, ExportOptions)
+        return OpenedModule(model, Description(classes, templates, processor), options)
+    told = geometry | {"classes": classes, "templates": templates, "processor": processor}
+    if given := [name for name, value in told.items() if value is not None]:
+        raise ConfigError(f"{', '.join(given)}: an artifact says these itself; leave them out")
+    return Opened(model)
 
 
 @lists_fields(Reading, Measurement, Execution)
@@ -135,7 +220,7 @@ def explain(
     where = None if mask is None else Path(mask)
     question = one_image.Question(Path(image), tuple(boxes), where, label, head, reading)
     loaded = load_artifact(artifact)
-    with open_backend(loaded, execution, asked.form, logging.getLogger("rate").warning) as backend:
+    with open_backend(loaded, execution, asked.form, _log.warning) as backend:
         explanation = one_image.explain(loaded, backend, question, asked, execution)
     if out is not None:
         explanation.write(Path(out))

@@ -13,12 +13,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def lists_fields(*kinds: type[Any]) -> Callable[[F], F]:
-    """Let the signature of a function list the fields of ``kinds``, which are its ``**settings``, for editors."""
+    """Let the signature of a function list the fields of ``kinds``, which are its ``**settings``, for editors.
+
+    A field that the function has as a parameter of its own is that parameter.
+    """
 
     def listed(function: F) -> F:
         own = inspect.signature(function)
         parameters = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
         for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+            if field.name in own.parameters:
+                continue
             one = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
             parameters.append(one.replace(annotation=field.type))
         function.__dict__["__signature__"] = own.replace(parameters=parameters)

@@ -1,4 +1,4 @@
-"""An artifact whose model stays loaded from one evaluation to the next: in a service, or over several sets."""
+"""Models that are evaluated again and again: an artifact in a service, or a module while it is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rate.artifacts.artifact import load_artifact
 from rate.config import Measurement
@@ -22,6 +22,12 @@ from rate.keywords import divided, lists_fields
 from rate.reading import Reading
 from rate.runs.remote import run_for_writing
 from rate.runs.summary.summarise import Summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rate.export.options import ExportOptions
+    from rate.export.sources.in_memory import Description
 
 _OPENING = ("backend", "precision", "threads", "device", "workers", "runner")
 """The settings with which a model is loaded."""
@@ -80,6 +86,35 @@ class Opened:
             opening = open_runner(self.artifact, job, lambda text: self._say(text))
             self._runner = wanted, self._stack.enter_context(opening)
         return self._runner[1]
+
+
+class OpenedModule:
+    """A PyTorch module that is evaluated as it is at each call, such as one that is being trained; see `rate.open`."""
+
+    def __init__(self, module: nn.Module, told: Description, options: ExportOptions) -> None:
+        self.module, self._told, self._options = module, told, options
+
+    @lists_fields(Reading, Measurement, Execution)
+    def evaluate(
+        self,
+        data: str | Path,
+        out: str | Path | None = None,
+        *,
+        split: str | None = None,
+        progress: Callable[[Progress], None] = lambda now: None,
+        **settings: Any,
+    ) -> Summary:
+        """Evaluate a copy of the module's weights of this moment on a data set; see `rate.evaluate`.
+
+        A backend other than torch, a precision other than f32 and more than one worker are refused.
+        """
+        from rate.engine.live import LiveModel
+
+        execution, measurement, reading = divided(settings, Execution, Measurement, Reading)
+        model = LiveModel.of(self.module, self._told, self._options)
+        model.check(measurement)
+        job = job_from_artifact(model, data, split, measurement, model.execution(execution), reading)
+        return carried_out(job, lambda say: model.open_runner(job, say), out, progress)
 
 
 def carried_out(

@@ -125,7 +125,7 @@ class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/5
     versions: dict[str, Name]
     patches: Annotated[int, Meta(ge=2, description="a side, of the token graph")] | None = None
     int8: Int8 | None = None
-    request: Annotated[Request | None, Meta(description="null for a finished graph")] = None
+    request: Annotated[Request | None, Meta(description="null for a finished graph or a module in memory")] = None
 
 
 class Base(Record, frozen=True):

@@ -145,7 +145,7 @@ class TorchBackend:
                 self._clock.batch() as idle_s,
                 self._torch.cuda.stream(self._stream),
                 self._torch.inference_mode(),
-                _exact(self._torch),
+                _exact(self._torch, self.device),
             ):
                 bits = [self._sent(array) for array in row_feeds(rows).values()]
                 began = self._event()
@@ -206,13 +206,14 @@ def _failed(name: str, rows: int, error: Exception) -> BackendError:
 
 
 @contextmanager
-def _exact(torch: ModuleType) -> Iterator[None]:
-    """Compute products and convolutions in full f32, without TF32 or bf16, independent of global settings."""
+def _exact(torch: ModuleType, device: str) -> Iterator[None]:
+    """Compute in the types of the weights, without TF32, bf16 or a caller's autocast."""
     precision, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     try:
-        yield
+        with torch.autocast(torch.device(device).type, enabled=False):
+            yield
     finally:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = convolutions

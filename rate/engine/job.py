@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from rate.artifacts.records import HeadInfo
 from rate.config import Measurement
 from rate.data.bank import NO_BANK, Bank, BankDraw, folder_bank
 from rate.data.evaluation_set import read_evaluation_set
@@ -35,8 +36,29 @@ from rate.runs.run_document import RunDocument
 from rate.types import Json, Prepared, Sample, Samples
 from rate.version import NUMERICS
 
-if TYPE_CHECKING:
-    from rate.artifacts.artifact import Artifact
+
+class Evaluated(Protocol):
+    """A model that can be evaluated: an artifact, or a module in memory."""
+
+    @property
+    def heads(self) -> tuple[HeadInfo, ...]:
+        """The heads."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry from an image to its pixels."""
+
+    @property
+    def named(self) -> str:
+        """The name under which a run records it."""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of everything that changes a result."""
+
+    @property
+    def patches(self) -> int | None:
+        """The patches per side of its token graph; None = it has none."""
 
 
 SHUFFLED_SWAPS = 128
@@ -200,7 +222,7 @@ def decoder(measurement: Measurement, geometry: Geometry) -> Callable[[Sample], 
 
 
 def job_from_artifact(
-    artifact: Artifact,
+    artifact: Evaluated,
     data: Path | str,
     split: str | None,
     measurement: Measurement,
@@ -289,7 +311,7 @@ def check_bank(bank: Bank, measurement: Measurement) -> None:
 
 
 def job_of_samples(
-    artifact: Artifact,
+    artifact: Evaluated,
     samples: Sequence[Sample],
     measurement: Measurement,
     execution: Execution,
@@ -322,12 +344,12 @@ def job_of_samples(
     )
 
 
-def heads_of(artifact: Artifact) -> tuple[Head, ...]:
+def heads_of(artifact: Evaluated) -> tuple[Head, ...]:
     """Return the heads of an artifact in the form of a job."""
     return tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
 
 
-def choose_head(artifact: Artifact, name: str | None) -> Head:
+def choose_head(artifact: Evaluated, name: str | None) -> Head:
     """Return the head called ``name``, or the only one.
 
     Raises:

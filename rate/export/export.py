@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -31,6 +32,7 @@ from rate.backends.onnxruntime import OrtSpec
 from rate.backends.openvino import OpenVinoSpec
 from rate.config import Measurement
 from rate.data.bank import BankDraw
+from rate.data.manifest import Manifest
 from rate.engine.job import Job, bank_size, decoder, job_of_samples
 from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
 from rate.execution import Execution
@@ -49,6 +51,11 @@ from rate.machine import versions
 from rate.studies.flips import answers, flips_between
 from rate.types import Sample
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rate.export.sources.in_memory import Description
+
 Notify = Callable[[str], None]
 
 _MAKERS = ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime")
@@ -56,15 +63,17 @@ _MAKERS = ("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime")
 
 
 def export(
-    source: str,
+    source: str | nn.Module,
     out: Path | None,
     options: ExportOptions,
     notify: Notify = lambda _: None,
     observe: ObserveBuild = lambda share, phase: None,
+    told: Description | None = None,
 ) -> Artifact:
-    """Run `export_artifact`, and then build a plan if one is requested.
+    """Run `export_artifact` or `export_module`, and then build a plan if one is requested.
 
-    ``out`` may be None if ``source`` is an artifact into which a plan is built; ``observe``: see `build_plan`.
+    ``out`` may be None if ``source`` is an artifact into which a plan is built; ``observe``: see `build_plan`;
+    ``told``: see `export_module`.
 
     Raises:
         UsageError: TensorRT or a GPU is missing, which is checked before any work; or ``out`` does not fit ``source``.
@@ -74,10 +83,12 @@ def export(
     into = planned_artifact(source, out, options)
     if into is not None:
         whole = load_artifact(into)
-    elif out is not None:
+    elif out is None:
+        raise ConfigError("--out is missing: it names the artifact folder to write")
+    elif isinstance(source, str):
         whole = export_artifact(source, out, options, notify)
     else:
-        raise ConfigError("--out is missing: it names the artifact folder to write")
+        whole = export_module(source, told, out, options, notify)
     if options.format == "tensorrt":
         build_plan(whole, options.precision, options.plan_batch, notify, observe, options.force)
     return whole
@@ -99,11 +110,38 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
     """
     check_replaceable(out, ARTIFACT, options.force)
     packages = packages_of(source)
-    writing = dict.fromkeys(("onnx", "onnxscript") if "torch" in packages else (), packages.get("torch", ""))
+    data = _prepared(source, packages, packages.get("torch"), options)
+    return _write(open_source(source, options), out, options, data, notify)
+
+
+def export_module(
+    module: nn.Module, told: Description | None, out: Path, options: ExportOptions, notify: Notify = lambda _: None
+) -> Artifact:
+    """Export a module in memory, which stays as it is, to the artifact folder ``out``; see `export_artifact`.
+
+    Raises:
+        UsageError: see `open_module`, or ``out`` may not be replaced.
+        RateError: as `export_artifact`.
+    """
+    from rate.export.sources.in_memory import Description, open_module
+
+    check_replaceable(out, ARTIFACT, options.force)
+    data = _prepared("a module", {}, "export", options)
+    return _write(open_module(module, told or Description(), options), out, options, data, notify)
+
+
+def _prepared(what: str, packages: dict[str, str], writes: str | None, options: ExportOptions) -> Manifest | None:
+    """Check what an export imports; return the set on which int8 is calibrated, if it is.
+
+    ``writes`` is the extra with what writes the graph of a torch module; None: the source is a graph.
+    """
+    writing = {} if writes is None else {"onnx": writes, "onnxscript": writes}
     quantizing = {"openvino": "cpu", "nncf": "int8"} if options.precision == "int8" else {}
-    check_installed(f"export of {source}", packages | writing | quantizing | {"onnxruntime": "cpu"})
-    data = read_calibration(options) if options.precision == "int8" else None
-    model = open_source(source, options)
+    check_installed(f"export of {what}", packages | writing | quantizing | {"onnxruntime": "cpu"})
+    return read_calibration(options) if options.precision == "int8" else None
+
+
+def _write(model: Source, out: Path, options: ExportOptions, data: Manifest | None, notify: Notify) -> Artifact:
     for info in model.infos:
         check_head_name(info.name)
     check_heads(model.infos, UsageError)

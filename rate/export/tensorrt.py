@@ -72,7 +72,7 @@ _ELSEWHERE = (
 )
 
 
-def planned_artifact(source: str, out: Path | None, options: ExportOptions) -> Path | None:
+def planned_artifact(source: object, out: Path | None, options: ExportOptions) -> Path | None:
     """Return SOURCE if it is an artifact into which ``options`` build a plan; None if an artifact is to be written.
 
     Raises:
@@ -80,7 +80,7 @@ def planned_artifact(source: str, out: Path | None, options: ExportOptions) -> P
     """
     if options.format != "tensorrt":
         return None
-    into = Path(source) if (Path(source) / ARTIFACT).is_file() else None
+    into = Path(source) if isinstance(source, str) and (Path(source) / ARTIFACT).is_file() else None
     if into is not None and out is not None:
         raise UsageError(f"{into} is an artifact, and its plan is built into it; leave --out {out} out")
     open_gpu()

@@ -196,7 +196,7 @@ def test_a_source_that_moved_or_changed_is_refused_with_the_cure(tiny_vit, tmp_p
 def test_a_convolutional_checkpoint_and_a_bare_graph_are_refused(trained, tiny_vit) -> None:
     with pytest.raises(UsageError, match=r"no plain vision transformer .*--saliency rise"):
         Attentive(reopen(load_artifact(trained.artifact)))
-    with pytest.raises(UsageError, match="there is no PyTorch model behind it"):
+    with pytest.raises(UsageError, match="from which no PyTorch model can be opened"):
         reopen(structs.replace(load_artifact(tiny_vit.artifact), family="onnx"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,25 @@ def read_prompts(classes: Path, templates: Path | None) -> Prompts:
     return Prompts(tuple(pairs), tuple(pairs.values()), read_templates(templates))
 
 
+Names = Sequence[str] | Mapping[str, str]
+"""Classes in memory: labels in the order of the logits, or labels with their names in a prompt."""
+
+
+def prompts_of(classes: Names, templates: Sequence[str] | None) -> Prompts:
+    """Make prompts of classes in memory; ``templates``: see `read_prompts`.
+
+    Raises:
+        UsageError: there are fewer than two classes, one is empty or repeats, or a template has no place for the name.
+    """
+    names = dict(classes) if isinstance(classes, Mapping) else {label: label for label in classes}
+    wrong = [label for label, name in names.items() if not all(isinstance(x, str) and x.strip() for x in (label, name))]
+    if wrong or len(names) < max(2, len(classes)):
+        said = f"{wrong[0]!r} is empty or no text" if wrong else f"{len(names)} different ones of {len(classes)}"
+        raise UsageError(f"classes: {said}; give 2 names or more that differ, in the order of the logits")
+    written = DEFAULT_TEMPLATES if templates is None else check_templates(templates, "templates")
+    return Prompts(tuple(names), tuple(names.values()), written)
+
+
 def _from_json(path: Path) -> dict[str, str]:
     expected = f"--classes {path}: expected a JSON object from label to the name in the prompt, at least 2 of them"
     try:
@@ -68,10 +88,19 @@ def read_templates(path: Path | None) -> tuple[str, ...]:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(f"--templates {path} cannot be read ({error}); give a UTF-8 text file") from error
-    templates = tuple(line.strip() for line in lines if line.strip())
+    return check_templates((line.strip() for line in lines if line.strip()), f"--templates {path}")
+
+
+def check_templates(given: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return the templates, each with one place for the name of a class.
+
+    Raises:
+        UsageError: there is none, or one has no place or another brace; ``what`` names them.
+    """
+    templates = tuple(given)
     if not templates:
-        raise UsageError(f"--templates {path} is empty; one template a line, such as {DEFAULT_TEMPLATES[0]!r}")
+        raise UsageError(f"{what} is empty; one template a line, such as {DEFAULT_TEMPLATES[0]!r}")
     for template in templates:
         if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
-            raise UsageError(f"--templates {path}: {template!r} must hold one {{}} for the class, and no other brace")
+            raise UsageError(f"{what}: {template!r} must hold one {{}} for the class, and no other brace")
     return templates

@@ -19,7 +19,7 @@ from rate.export.sources.source_string import has_torch
 
 def request_of(model: Source, options: ExportOptions) -> Request | None:
     """Describe the options that reopen the heads of ``model``, beside SOURCE; None = it has no torch module."""
-    if not isinstance(model, SourceModel):
+    if not (isinstance(model, SourceModel) and has_torch(model.family)):
         return None
     classes, templates = (None if path is None else str(path) for path in (options.classes, options.templates))
     return Request(classes, templates, tuple(options.heads))
@@ -47,7 +47,7 @@ def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
     again = f"export it again: rate export SOURCE --out {artifact.path} --force"
     if not has_torch(artifact.family):
         raise UsageError(
-            f"{artifact.path} was made of a finished graph, {artifact.source}: there is no PyTorch model behind it; "
+            f"{artifact.path} was made of {artifact.source}, from which no PyTorch model can be opened; "
             "export a checkpoint, a timm or an open_clip model, or use --saliency rise"
         )
     try:

@@ -62,6 +62,9 @@ FAMILIES = Table(
 )
 """Maps the first word of a SOURCE to the family."""
 
+IN_MEMORY = "module"
+"""The family of a module that was given in Python, which no SOURCE can name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -125,8 +128,8 @@ def packages_of(source: str) -> dict[str, str]:
 
 
 def has_torch(family: str) -> bool:
-    """Tell whether there is a PyTorch model behind what was made of a family; of one that is not installed, too."""
-    return FAMILIES[family].is_torch if family in FAMILIES else True
+    """Tell whether a PyTorch model can be opened behind what was made of a family; of one not installed, too."""
+    return FAMILIES[family].is_torch if family in FAMILIES else family != IN_MEMORY
 
 
 def _unknown(source: str, family: str) -> str:

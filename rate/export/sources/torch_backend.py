@@ -24,13 +24,13 @@ def spec_of_artifact(artifact: Artifact, precision: str = "f32", device: str = "
     """Describe the model from which ``artifact`` was exported as a backend in PyTorch; opening the spec loads it.
 
     Raises:
-        UsageError: the source of the artifact was a finished graph, or PyTorch does not have the precision.
+        UsageError: the source was a graph or a module in memory, or PyTorch does not have the precision.
     """
     if precision not in _PRECISIONS:
         raise UsageError(f"--backend torch computes in {', '.join(_PRECISIONS)}, not in {precision}; choose one")
     if not has_torch(artifact.family):
         raise UsageError(
-            f"{artifact.path} was made of a finished graph ({artifact.source}), there is no PyTorch model behind it; "
+            f"{artifact.path} was made of {artifact.source}, from which no PyTorch model can be opened; "
             "use another --backend, or export from timm:, open_clip: or a checkpoint folder"
         )
     load = partial(load_module, artifact, precision)

@@ -251,13 +251,20 @@ def _geometry(config: Any, folder: Path) -> Geometry:
         raise UsageError(
             f"hf:{folder} does not say how images are prepared ({first_line(error)}); add its preprocessor_config.json"
         ) from error
+    return geometry_of(processor, config.vision_config, f"hf:{folder}")
+
+
+def geometry_of(processor: Any, vision: Any, what: str) -> Geometry:
+    """Return resize, crop and normalisation of an image processor of transformers; ``what`` names the model.
+
+    Raises:
+        UsageError: they cannot be reproduced here for the model with the config ``vision`` of its images.
+    """
     told = processor.to_dict()
     try:
-        if "max_num_patches" in told:
-            return _naflex(told, config.vision_config)
-        return _squared(told, int(config.vision_config.image_size))
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"hf:{folder} prepares images in a way that has no equal here: {error}") from error
+        return _naflex(told, vision) if "max_num_patches" in told else _squared(told, int(vision.image_size))
+    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{what} prepares images in a way that has no equal here: {error}") from error
 
 
 def _naflex(told: Json, vision: Any) -> Geometry:

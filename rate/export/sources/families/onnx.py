@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -25,16 +24,11 @@ from rate.export.graph.prepend_mask import OLDEST_OPSET, before_softmax, opset, 
 from rate.export.graph.torch_to_onnx import check_inputs
 from rate.export.options import ExportOptions, read_classes
 from rate.export.sources.source_string import Reference
+from rate.export.sources.stated_geometry import stated_geometry
 from rate.kernels.separable import rise
 from rate.types import Float32, Picture
 
 HEAD = "native"
-_USUAL: dict[str, object] = {
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "interpolation": "bilinear",
-    "crop_pct": 0.875,
-}
 _SAME = 1e-4
 
 
@@ -125,7 +119,7 @@ def open_graph(reference: Reference, options: ExportOptions) -> OnnxSource:
     set_output(model, output)
     image = _image_input(model, path, options.input)
     size, batch = _size_and_batch(model, image, path, options.size)
-    geometry, notices = _geometry(size, options)
+    geometry, notices = stated_geometry(size, options)
     session = _session(model, path)
     count = _count_classes(session, image, batch or 1, size, path)
     return OnnxSource(
@@ -246,22 +240,6 @@ def _size_and_batch(model: Any, image: str, path: Path, asked: int | None) -> tu
     if not fixed and asked is None:
         raise UsageError(f"{path} takes images of any size; add --size, the side in pixels it was trained with")
     return asked if asked is not None else fixed.pop(), batch if isinstance(batch, int) else None
-
-
-def _geometry(size: int, options: ExportOptions) -> tuple[Geometry, tuple[str, ...]]:
-    """Return the geometry from the options, and a notice of assumed values."""
-    values: dict[str, Any] = dict(_USUAL)
-    given = {name: getattr(options, name) for name in values if getattr(options, name) is not None}
-    assumed = [f"--{name.replace('_', '-')} {_flag(value)}" for name, value in values.items() if name not in given]
-    values |= given
-    resize = math.floor(size / values["crop_pct"])
-    geometry = Geometry(size, resize, values["mean"], values["std"], "center", values["interpolation"])
-    notice = f"assumed {' '.join(assumed)}: wrong ones give wrong numbers, so give those the model was trained with"
-    return geometry, (notice,) if assumed else ()
-
-
-def _flag(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _logits_output(model: Any, path: Path, asked: str | None) -> tuple[str, tuple[str, ...]]:
