@@ -124,28 +124,32 @@ def split_reference(reference: str) -> tuple[Path, str | None]:
     return local_run(folder), head
 
 
-def incompatibilities(first: HeadRun, second: HeadRun) -> list[str]:
+_IMAGES = ("corrupt", "corrupt_seed")
+
+
+def incompatibilities(first: HeadRun, second: HeadRun, across: bool = False) -> list[str]:
     """List the differences that make two heads incomparable, each as ``name: first value, second value``.
 
-    Weights, geometry, backend and precision may differ.
+    Weights, geometry, backend and precision may differ; ``across`` corruptions, so may what the images are under.
     """
     one, other = first.run.measurement, second.run.measurement
     had, has = first.run.identity, second.run.identity
     pairs = [("measurement.verdict", one.get("verdict"), other.get("verdict")), ("identity.data", had.data, has.data)]
     if one.get("verdict") == other.get("verdict"):  # else the other settings differ for that alone
-        pairs += [(f"measurement.{name}", one.get(name), other.get(name)) for name in sorted(one.keys() | other.keys())]
+        names = sorted((one.keys() | other.keys()) - (set(_IMAGES) if across else set()))
+        pairs += [(f"measurement.{name}", one.get(name), other.get(name)) for name in names]
         pairs.append(("identity.bank", had.bank, has.bank))
     return [f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}" for name, a, b in pairs if a != b]
 
 
-def require_comparable(heads: list[HeadRun]) -> None:
-    """Refuse heads whose data, other pictures, saliency, evidence, rule or tau differ.
+def require_comparable(heads: list[HeadRun], across: bool = False) -> None:
+    """Refuse heads whose data, other pictures, saliency, evidence, rule or tau differ; see `incompatibilities`.
 
     Raises:
         RunError: they differ; the message names the differences.
     """
     for other in heads[1:]:
-        if differing := incompatibilities(heads[0], other):
+        if differing := incompatibilities(heads[0], other, across):
             raise RunError(
                 f"{heads[0].name} and {other.name} cannot be compared, they measured different things: "
                 f"{'; '.join(differing)}. Evaluate both on the same data with the same settings; `rate agree` holds "

@@ -102,6 +102,16 @@ def test_every_difference_of_data_or_measurement_is_named_with_both_values(tmp_p
     assert "the same data with the same settings" in said
 
 
+def test_across_corruptions_these_alone_may_differ(tmp_path: Path) -> None:
+    settings = {"clean": {}, "fog": {"corrupt": "fog:3", "corrupt_seed": 0}, "off": {"corrupt": "fog:3", "tau": 0.25}}
+    clean, fog, off = (
+        load_head(str(write_run(tmp_path / name, {"a": ["rr"]}, measurement=given))) for name, given in settings.items()
+    )
+    assert len(incompatibilities(clean, fog)) == 2
+    assert incompatibilities(clean, fog, across=True) == []
+    assert incompatibilities(clean, off, across=True) == ["measurement.tau: 0.5 in clean@a, 0.25 in off@a"]
+
+
 def test_other_pictures_in_the_bank_are_a_difference(tmp_path: Path) -> None:
     one, other = (
         load_head(str(write_run(tmp_path / name, {"a": ["rr"]}, verdict="swap", bank=name))) for name in ("b1", "b2")

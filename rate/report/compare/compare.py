@@ -154,7 +154,7 @@ def compare(
             f"a comparison needs two heads or more, {' '.join(references) or 'nothing'} names "
             f"{heads[0].name if heads else 'none'} alone; add another RUN[@HEAD]"
         )
-    require_comparable(heads)
+    require_comparable(heads, across=True)
     pairs = pairs_of(heads, _titles(heads), by_cluster=by_cluster, changed=changed)
     return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
 
@@ -162,23 +162,26 @@ def compare(
 def pairs_of(
     heads: Sequence[HeadRun], titles: Sequence[str], *, by_cluster: bool = True, changed: int | None = None
 ) -> tuple[Pair, ...]:
-    """Compare the first of some heads, under these ``titles``, with each other one; see `pair`."""
+    """Compare the first of some heads, under these ``titles``, with each other one, also across corruptions."""
     return tuple(
-        replace(pair(heads[0], head, by_cluster=by_cluster, changed=changed), titles=(titles[0], title))
+        replace(pair(heads[0], head, by_cluster=by_cluster, changed=changed, across=True), titles=(titles[0], title))
         for head, title in zip(heads[1:], titles[1:], strict=True)
     )
 
 
-def pair(first: HeadRun, second: HeadRun, *, by_cluster: bool = True, changed: int | None = None) -> Pair:
+def pair(
+    first: HeadRun, second: HeadRun, *, by_cluster: bool = True, changed: int | None = None, across: bool = False
+) -> Pair:
     """Compare two heads sample by sample, joined by id.
 
     If any sample has a cluster, a sample without one is its own cluster. Of the samples that changed, the ``changed``
-    first in order of id are named; None = all.
+    first in order of id are named; None = all. ``across`` corruptions the two may differ in these, as `rate compare`
+    allows and a gate does not.
 
     Raises:
         RunError: the two measured different things, or have no sample in common.
     """
-    require_comparable([first, second])
+    require_comparable([first, second], across)
     sums = PairSums(first, second, by_cluster, changed)
     whole = sums.whole
     means = {metric: whole.mean_difference(metric) for metric in SWAP_METRICS} if sums.swaps else {}
@@ -241,6 +244,8 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
     same_head = first.head == second.head
     if _place(first) == _place(second):
         yield f"{one} is compared with itself: every difference is 0 by construction"
+    elif len(set(images := [_images(head) for head in (first, second)])) > 1:
+        yield f"{one} has {images[0]}, and {other} has {images[1]}: a difference may come from the images"
     elif same_head and first.run.identity.weights == second.run.identity.weights:
         yield f"{one} and {other} have the same weights: this compares two evaluations, not two models"
     for name in _NO_MATTER_OF_THE_MODEL:
@@ -250,6 +255,11 @@ def _pair_notices(compared: Pair) -> Iterator[str]:
     for title, missing in zip(compared.titles, reversed(compared.unpaired), strict=True):
         if missing:
             yield f"{missing} samples that {title} lacks are left out"
+
+
+def _images(head: HeadRun) -> str:
+    corrupt = head.run.measurement.get("corrupt")
+    return "clean images" if corrupt is None else f"images under {corrupt}"
 
 
 def _conclusion(compared: Pair, title: str, difference: Difference) -> str:

@@ -186,7 +186,7 @@ def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allo
                 f"{policy.source}: check {check.name!r} is a drop and needs a baseline; add --baseline RUN, "
                 "or in `rate report` name it before the other runs"
             )
-    against = None if baseline is None else pair(baseline, candidate, changed=0)
+    against = None if baseline is None else pair(baseline, candidate, changed=0, across=policy.across_corruptions)
     if against is not None and not allow_partial:
         require_same_samples(against)
     results = tuple(result for check in policy.checks for result in _results(check, candidate, against))

@@ -23,6 +23,8 @@ from rate.studies.corruption_grid import GridDocument, is_grid, load_grid
 def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow_partial: bool = False) -> Decision:
     """Decide whether RUN[@HEAD] passes a policy; RUN may be a folder of runs, and then ``baseline`` is one, too.
 
+    Across corruptions, if the policy allows that, every run of a folder is held against the one run that is the baseline.
+
     A baseline of several heads, none of which is named, is its head of the same name.
 
     Raises:
@@ -35,9 +37,13 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
     if not any(grids):
         candidate = load_head(run)
         return decide(policy, candidate, _baseline(baseline, candidate.head), allow_partial=allow_partial)
-    if baseline is not None and not all(grids):
+    of_one = baseline is not None and not grids[1]
+    if baseline is not None and not all(grids) and not (of_one and policy.across_corruptions):
         one, other = (run, baseline) if grids[0] else (baseline, run)
-        raise UsageError(f"{one} is a folder of runs and {other} is a run; drops are measured between two of a kind")
+        raise UsageError(
+            f"{one} is a folder of runs and {other} is a run; drops are measured between two of a kind, unless the "
+            "policy has across_corruptions = true and the baseline is the run"
+        )
     cells, gap = _cells(folder, allow_partial)
     heads = load_grid(folder).heads
     if head is None and len(heads) > 1:
@@ -47,7 +53,7 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
         raise UsageError(f"{folder} has no head {head!r}; it has {', '.join(heads)}")
     wanted = heads[0] if head is None else head
     before, of_baseline = split_reference(baseline) if baseline is not None else (None, None)
-    others, other_gap = (cells, None) if before is None else _cells(before, allow_partial)
+    others, other_gap = (cells, None) if before is None or of_one else _cells(before, allow_partial)
     if others != cells:
         raise RunError(
             f"{folder} and {before} cannot be compared, one of them lacks {', '.join(sorted(set(cells) ^ set(others)))}"
@@ -56,12 +62,12 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
         name: decide(
             policy,
             load_head(f"{folder / name}@{wanted}"),
-            _baseline(None if before is None else str(before / name), wanted, of_baseline),
+            _baseline(None if before is None else str(before if of_one else before / name), wanted, of_baseline),
             allow_partial=allow_partial,
         )
         for name in cells
     }
-    return _joined(policy, folder, wanted, decisions, (gap, other_gap))
+    return _joined(policy, folder, wanted, decisions, (gap, other_gap), of_one)
 
 
 def worst(decisions: Sequence[Decision]) -> Decision:
@@ -98,9 +104,14 @@ def _cells(folder: Path, allow_partial: bool) -> tuple[list[str], str | None]:
 
 
 def _joined(
-    policy: Policy, folder: Path, head: str, decisions: dict[str, Decision], gaps: tuple[str | None, str | None]
+    policy: Policy,
+    folder: Path,
+    head: str,
+    decisions: dict[str, Decision],
+    gaps: tuple[str | None, str | None],
+    of_one: bool,
 ) -> Decision:
-    first = next(iter(decisions.values()))
+    before = [decision.baseline for decision in decisions.values() if decision.baseline is not None]
     results: list[Result] = []
     for check in policy.checks:
         of_runs = [
@@ -115,14 +126,11 @@ def _joined(
     return Decision(
         policy=policy,
         run=_identity(folder, head, [decision.run for decision in decisions.values()], gaps[0]),
-        baseline=None
-        if first.baseline is None
-        else _identity(
-            Path(first.baseline.folder).parent,
-            first.baseline.head,
-            [decision.baseline for decision in decisions.values() if decision.baseline is not None],
-            gaps[1],
-        ),
+        baseline=before[0]
+        if of_one and before
+        else _identity(Path(before[0].folder).parent, before[0].head, before, gaps[1])
+        if before
+        else None,
         results=tuple(results),
         notices=tuple(text if count == 1 else f"{text} (of {count} runs)" for text, count in counts.items()),
         undecided=next((one.undecided for one in decisions.values() if one.undecided), None),

@@ -74,17 +74,22 @@ class Check:
         return self.severity == "error"
 
 
+_ACROSS = "across_corruptions"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """All checks of a gate."""
 
     checks: tuple[Check, ...]
     source: str  # the file, for display
+    across_corruptions: bool = False  # whether the baseline may have images under another corruption
 
     @property
     def digest(self) -> str:
         """The sha256 of the checks, independent of the file, order of keys and comments."""
-        content = json.dumps([asdict(check) for check in self.checks], sort_keys=True)
+        checks: list[object] = [asdict(check) for check in self.checks]
+        content = json.dumps([*checks, *([_ACROSS] if self.across_corruptions else [])], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -101,8 +106,12 @@ def read_policy(source: PolicySource) -> Policy:
 
 
 def _policy(content: Mapping[str, Any], source: str) -> Policy:
-    if unknown := sorted(map(str, set(content) - {"check"})):
-        raise ConfigError(f"{source}: unknown key {unknown[0]!r}; a policy is a list of [[check]] tables")
+    if unknown := sorted(map(str, set(content) - {"check", _ACROSS})):
+        raise ConfigError(
+            f"{source}: unknown key {unknown[0]!r}; a policy is a list of [[check]] tables, and {_ACROSS} before them"
+        )
+    if not isinstance(across := content.get(_ACROSS, False), bool):
+        raise ConfigError(f"{source}: {_ACROSS} must be true or false, got {across!r}")
     tables = content.get("check", [])
     if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         raise ConfigError(f"{source}: check must be a list of tables, each begun by [[check]]")
@@ -110,7 +119,7 @@ def _policy(content: Mapping[str, Any], source: str) -> Policy:
         raise ConfigError(f"{source} has no checks, so it could not stop anything; add a [[check]]")
     checks = tuple(_Reader(source, number, table).check() for number, table in enumerate(tables, 1))
     _refuse_same_names(checks, source)
-    return Policy(checks, source)
+    return Policy(checks, source, across)
 
 
 def _refuse_same_names(checks: tuple[Check, ...], source: str) -> None:

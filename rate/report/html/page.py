@@ -112,7 +112,7 @@ def write_report(
     _check(heads, out, table, max_samples, force)
     pictures = Pictures(None if data is None else str(data), tuple(roots))
     names = titles(heads)
-    differing = [text for other in heads[1:] for text in incompatibilities(heads[0], other)]
+    differing = [text for other in heads[1:] for text in incompatibilities(heads[0], other, across=True)]
     compared = ([], None) if differing else comparison_of(heads, names)
     gallery = gallery_of(heads, pictures, max_samples, compared=bool(compared[0]))
     decisions = [] if policy is None else decisions_on(heads, policy)

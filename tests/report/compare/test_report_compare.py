@@ -52,6 +52,14 @@ def text_of(comparison, changed: int = 10) -> str:
     return console.export_text()
 
 
+def test_clean_and_corrupted_images_are_compared_with_a_notice(two) -> None:
+    found = compare(two(FIRST, SECOND, second_run={"measurement": {"corrupt": "fog:3"}, "weights": "one"}))
+    assert found.pairs[0].differences["pt"].first == Ratio(3, 4)
+    assert found.notices == (
+        "one@a has clean images, and two@a has images under fog:3: a difference may come from the images",
+    )
+
+
 def test_counts_by_hand(two) -> None:
     found = compare(two(FIRST, SECOND)).pairs[0]
     assert found.paired == 8

@@ -86,6 +86,23 @@ def test_drops_are_measured_run_by_run(tmp_path: Path) -> None:
         rate.gate(new, pt(), old / "clean")
 
 
+def test_drops_from_clean_images_are_measured_where_the_policy_says_so(tmp_path: Path) -> None:
+    found = grid(tmp_path / "grid", RIGHT)
+    drop = {"metric": "pt", "max_drop": 0.3, "use": "value"}
+    with pytest.raises(RunError, match=r"measurement\.corrupt: None in clean@ft, 'fog:3' in fog-3@ft"):
+        rate.gate(found / "fog-3", [drop], found / "clean")
+    across = {"across_corruptions": True, "check": [drop]}
+    one = rate.gate(found / "fog-3", across, found / "clean")
+    assert one.results[0].reading.value == pytest.approx(-0.19)
+    assert "clean@ft has clean images, and fog-3@ft has images under fog:3" in one.notices[0]
+    each = rate.gate(found, across, found / "clean")
+    assert [one.reading.value for one in each.results] == pytest.approx([0.0, -0.05, -0.19])
+    assert (each.run.name, each.baseline.name if each.baseline else None) == ("grid@ft", "clean@ft")
+    assert read_policy(across).digest != read_policy([drop]).digest
+    with pytest.raises(rate.RateError, match="across_corruptions must be true or false, got 'yes'"):
+        read_policy(across | {"across_corruptions": "yes"})
+
+
 def test_a_grid_that_was_not_finished_is_refused(tmp_path: Path) -> None:
     """A run that began after the others is not in grid.json; without that file the runs are perhaps not all."""
     found = grid(tmp_path / "grid", RIGHT)
