@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
-    from rate.report.html.page import Report
+    from rate.report.html.render import Report
     from rate.runs.summary.summarise import Summary
     from rate.studies.explanation import Explanation
     from rate.types import Box, Float32
@@ -342,18 +342,18 @@ def report(
 ) -> Report:
     """Write one HTML file with the numbers, figures and samples of runs, which works offline; of several, a comparison.
 
-    A reference is RUN, for all its heads, or RUN@HEAD. ``data`` and ``roots`` say where the pictures are if they moved.
+    A reference is RUN, for all its heads, or RUN@HEAD, or the only one is a folder of runs over corruptions. ``data``
+    and ``roots`` say where the pictures are if they moved.
     ``max_samples`` is the number of samples over all heads; ``force`` replaces a file.
 
     Raises:
         UsageError: ``out`` exists, or a run has no such head.
         RunError: a run is missing or damaged.
     """
-    from rate.report.heads import load_heads
-    from rate.report.html.page import write_report
+    from rate.report.html.page import write_named
 
-    heads = {(head.folder.resolve(), head.head): head for named in references for head in load_heads(str(named))}
-    return write_report(list(heads.values()), Path(out), data=data, roots=roots, max_samples=max_samples, force=force)
+    named = [str(reference) for reference in references]
+    return write_named(named, Path(out), data=data, roots=roots, max_samples=max_samples, force=force)
 
 
 def masks(

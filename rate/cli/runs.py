@@ -240,7 +240,10 @@ def agree(
 
 def report(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN[@HEAD]...", help="Run folders of `rate eval`; all heads without @HEAD.")
+        list[str],
+        typer.Argument(
+            metavar="RUN[@HEAD]...", help="Run folders of `rate eval`, all heads without @HEAD; or one folder of runs."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     data: Annotated[
@@ -263,16 +266,15 @@ def report(
 ) -> None:
     """Write one HTML file with the numbers, figures and samples of runs. It works offline and loads nothing.
 
-    The first head is compared with each other one, sample by sample.
+    The first head is compared with each other one, sample by sample. Of a folder of runs over corruptions the page has
+    every run, the worst first, and what the worst one changed against clean images.
     """
     from rate.report.gate.policy import read_policy
-    from rate.report.heads import load_heads
-    from rate.report.html.page import write_report
+    from rate.report.html.page import write_named
 
     checks = None if policy is None else read_policy(policy)
-    heads = {(head.folder.resolve(), head.head): head for run in runs for head in load_heads(run)}
-    written = write_report(
-        list(heads.values()),
+    written = write_named(
+        runs,
         out,
         data=data,
         roots=root or (),

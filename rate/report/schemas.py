@@ -13,7 +13,7 @@ from rate.records import DIALECT, Document, schema_of
 from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.document import ComparisonDocument
 from rate.report.gate.document import GateDocument, GatesDocument
-from rate.report.html.page import Report
+from rate.report.html.render import Report
 from rate.report.tables.samples import SampleListDocument
 from rate.runs.part_list import ListedPart
 from rate.runs.rows import SCHEMA

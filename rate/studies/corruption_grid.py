@@ -26,16 +26,18 @@ from rate.engine.job import Job
 from rate.engine.outcome import Runner
 from rate.errors import RunError
 from rate.files import remove_leftovers
-from rate.records import Count, Document, Record, RunStatus, Share, plain, read, read_json, record, write
+from rate.records import Count, Document, Record, RunStatus, Signed, plain, read, read_json, record, write
 from rate.runs.folder import GRID, part_files
 from rate.runs.part_list import read_list
 from rate.runs.run_document import RunDocument, read_run
 from rate.runs.summary.document import HeadRecord, MetricRecord, SummaryDocument
 from rate.runs.summary.summarise import load_summary
+from rate.statistics.means import SampleMean, SwapMeans
 from rate.statistics.metrics import RatioRecord
 from rate.types import Json
 
-METRICS = ("accuracy", "pt", "ir")
+METRICS = ("accuracy", "pt", "ir", "gap")
+"""The metrics of a grid; only runs by swaps have a gap."""
 
 
 class CellHead(Record, frozen=True):
@@ -48,6 +50,14 @@ class CellHead(Record, frozen=True):
     accuracy: RatioRecord
     pt: MetricRecord
     ir: MetricRecord
+    swap: SwapMeans | None  # null: of runs by maps
+
+    def metric(self, name: str) -> RatioRecord | SampleMean | None:
+        """Return one of `METRICS`; None if the run does not measure it."""
+        if name == "gap":
+            return None if self.swap is None else self.swap.gap
+        share: RatioRecord = getattr(self, name)
+        return share
 
 
 class CellRecord(Record, frozen=True):
@@ -66,9 +76,15 @@ class CellRecord(Record, frozen=True):
 
 
 class MeanOf(Record, frozen=True):
-    """A mean, and the runs behind it."""
+    """An unweighted mean over runs with the mean of their intervals' ends, and the number of runs behind it.
 
-    value: Share | None
+    The runs show the same images, so they are not independent. The standard error of a mean is at most the mean of the
+    standard errors, so the interval is wide enough whatever the runs share.
+    """
+
+    value: Signed | None
+    low: Signed | None
+    high: Signed | None
     runs: Count
 
 
@@ -79,6 +95,12 @@ class MeanRecord(Record, frozen=True):
     accuracy: MeanOf
     pt: MeanOf
     ir: MeanOf
+    gap: MeanOf
+
+    def metric(self, name: str) -> MeanOf:
+        """Return one of `METRICS`."""
+        mean: MeanOf = getattr(self, name)
+        return mean
 
 
 class HeadMeans(Record, frozen=True):
@@ -89,7 +111,7 @@ class HeadMeans(Record, frozen=True):
     by_corruption: dict[str, MeanRecord]
 
 
-class GridDocument(Document, frozen=True, tag="rate.grid/3"):
+class GridDocument(Document, frozen=True, tag="rate.grid/4"):
     """grid.json."""
 
     status: Literal["complete", "partial"]
@@ -136,9 +158,7 @@ class Grid:
             for cell in self.cells
             if cell.corruption and severity in (None, cell.severity) and corruption in (None, cell.corruption)
         ]
-        shares = {name: [getattr(one, name).value for one in chosen] for name in METRICS}
-        defined = [[value for value in values if value is not None] for values in shares.values()]
-        return MeanRecord(len(chosen), *(MeanOf(fmean(some) if some else None, len(some)) for some in defined))
+        return MeanRecord(len(chosen), *(_mean_of([one.metric(name) for one in chosen]) for name in METRICS))
 
     @property
     def document(self) -> GridDocument:
@@ -155,6 +175,18 @@ class Grid:
                 for head in self.heads
             },
         )
+
+
+def _mean_of(metrics: Sequence[RatioRecord | SampleMean | None]) -> MeanOf:
+    ends = [
+        (one.value, one.low, one.high)
+        for one in metrics
+        if one is not None and one.value is not None and one.low is not None and one.high is not None
+    ]
+    if not ends:
+        return MeanOf(None, None, None, 0)
+    value, low, high = (fmean(some) for some in zip(*ends, strict=True))
+    return MeanOf(value, low, high, len(ends))
 
 
 def folder_of(corruption: str | None) -> str:

@@ -16,18 +16,11 @@ from typing import Literal
 from rate.errors import RunError
 from rate.records import Document, Record, RunStatus, Share, record
 from rate.runs.run_document import RunDocument, read_run
-from rate.statistics.means import SwapMeans
 from rate.studies.corruption_grid import CellHead, heads_of
 
 WISE = "wise.json"
 ARTIFACTS = "artifacts"
 _RUN = "alpha-"
-
-
-class PointHead(CellHead, frozen=True):
-    """The entries of each head that a curve copies from the summaries of its runs."""
-
-    swap: SwapMeans | None  # null: of runs by maps
 
 
 class PointRecord(Record, frozen=True):
@@ -36,7 +29,7 @@ class PointRecord(Record, frozen=True):
     run: str  # the name of its folder
     alpha: Share  # 0: the first model, 1: the second
     status: RunStatus
-    heads: dict[str, PointHead]
+    heads: dict[str, CellHead]
 
 
 class CurveDocument(Document, frozen=True, tag="rate.wise/1"):
@@ -89,7 +82,7 @@ def load_curve(folder: Path) -> Curve:
             path.name,
             _alpha(path),
             run.status,
-            {name: record(PointHead, head) for name, head in heads_of(path, run).items()},
+            {name: record(CellHead, head) for name, head in heads_of(path, run).items()},
         )
         for path, run in runs
     )

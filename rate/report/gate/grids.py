@@ -23,7 +23,7 @@ from rate.studies.corruption_grid import GridDocument, is_grid, load_grid
 def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow_partial: bool = False) -> Decision:
     """Decide whether RUN[@HEAD] passes a policy; RUN may be a folder of runs, and then ``baseline`` is one, too.
 
-    Across corruptions, if the policy allows that, every run of a folder is held against the one run that is the baseline.
+    Across corruptions, if the policy allows that, the baseline of all runs of a folder may be one run.
 
     A baseline of several heads, none of which is named, is its head of the same name.
 

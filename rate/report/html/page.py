@@ -1,62 +1,40 @@
-"""The page of a report: its parts in templates, escaped against hostile class names."""
+"""The page of a report: heads side by side, the first compared with each other one."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-from markupsafe import Markup
-from msgspec import field
-
-from rate.credentials import without_credentials
-from rate.errors import ConfigError, UsageError
-from rate.outputs import is_stream, require_output, write_output
-from rate.records import Count, Document
-from rate.report.compare.compare import signed
-from rate.report.compare.table import p_value
+from rate.errors import UsageError
+from rate.outputs import write_output
 from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import Policy
 from rate.report.gate.table import result_lines
-from rate.report.heads import HeadRun, incompatibilities
+from rate.report.heads import HeadRun, incompatibilities, load_heads, split_reference
 from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.comparison import PairView, comparison_of
 from rate.report.html.confusions import confusions
-from rate.report.html.embedded import embedded_json, report_data
-from rate.report.html.record import data_name, failures, record, runs_of
+from rate.report.html.embedded import report_data
+from rate.report.html.grid import write_grid_report
+from rate.report.html.record import failures, record, runs_of
+from rate.report.html.render import Report, check_output, rendered
 from rate.report.html.samples.gallery import Gallery, gallery_of
 from rate.report.html.samples.pictures import Pictures
 from rate.report.html.samples.selection import BY_SHARE, GROUPS
 from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_words
 from rate.report.html.shift import Shift, shift_of
 from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
-from rate.report.tables.numbers import number
 from rate.report.tables.rows import write_rows
 from rate.runs.summary.summarise import HeadSummary
-from rate.version import __version__
+from rate.studies.corruption_grid import is_grid
 
 MAX_SAMPLES = 200
 """The default number of samples."""
 
-_FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP}
-
-
-class Report(Document, frozen=True, tag="rate.page/1"):
-    """The result of `write_report`."""
-
-    path: Path = field(name="report")
-    bytes: Count
-    heads: tuple[str, ...]
-    samples: Count  # number of samples in the gallery
-    pictures: Count  # number of those with a picture
-    notices: tuple[str, ...]  # notices about what is not shown, one sentence each
-    rows: Path | None = None  # the rows as CSV
+_FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": 34.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +53,23 @@ class HeadView:
     adaptive: bool
     faithful: list[Row]  # rows of faithfulness.json, if it was measured
     shift: Shift | None  # metrics over the severity of corruptions, if the run is part of a grid
+
+
+def write_named(references: Sequence[str], out: Path, **options: Any) -> Report:
+    """Write the report of RUN[@HEAD]..., or of one folder of runs over corruptions; ``options`` as of `write_report`.
+
+    Raises:
+        UsageError: a folder of runs is named beside another one, ``out`` exists, or a run has no such head.
+        RunError: a run is missing or damaged.
+    """
+    if grids := [name for name in dict.fromkeys(references) if is_grid(split_reference(name)[0])]:
+        if len(set(references)) > 1:
+            raise UsageError(
+                f"{grids[0]} is a folder of runs, and a page is of one such folder; name single runs of it"
+            )
+        return write_grid_report(grids[0], out, **options)
+    heads = {(head.folder.resolve(), head.head): head for name in references for head in load_heads(name)}
+    return write_report(list(heads.values()), out, **options)
 
 
 def write_report(
@@ -109,14 +104,16 @@ def write_report(
         RunError: the saved maps of a run cannot be read.
     """
     table = out.with_suffix(".csv") if rows else None
-    _check(heads, out, table, max_samples, force)
+    if not heads:
+        raise UsageError("a report needs at least one RUN[@HEAD]")
+    check_output(out, table, max_samples, force)
     pictures = Pictures(None if data is None else str(data), tuple(roots))
     names = titles(heads)
     differing = [text for other in heads[1:] for text in incompatibilities(heads[0], other, across=True)]
     compared = ([], None) if differing else comparison_of(heads, names)
     gallery = gallery_of(heads, pictures, max_samples, compared=bool(compared[0]))
     decisions = [] if policy is None else decisions_on(heads, policy)
-    page = _render(heads, names, gallery, differing, compared, decisions, table).encode("utf-8")
+    page = _render(heads, names, gallery, differing, compared, decisions, table)
     if table is not None:
         write_output(table, lambda file: write_rows(heads, names, file))
     write_output(out, lambda file: file.write(page))
@@ -144,25 +141,12 @@ def _render(
     compared: tuple[Sequence[PairView], str | None],
     decisions: Sequence[Decision],
     table: Path | None,
-) -> str:
-    style, script = _template("report.css"), _template("report.js")
+) -> bytes:
     views = _views(heads, names)
     runs = runs_of(heads)
-    environment = jinja2.Environment(
-        finalize=_shown,
-        loader=jinja2.PackageLoader("rate.report.html", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "share": share, "signed": signed, "p_value": p_value}
-    environment.filters |= {"data_name": data_name}
-    return environment.get_template("report.html.j2").render(
-        policy=content_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
-        data=embedded_json(report_data(heads, names)),
+    return rendered(
+        "report.html.j2",
+        report_data(heads, names),
         heads=views,
         runs=runs,
         record=record(runs),
@@ -183,13 +167,7 @@ def _render(
         by_map=any(view.summary.swap is None for view in views),
         notes=list(dict.fromkeys(view.note for view in views)),
         frame=_FRAME,
-        version=__version__,
     )
-
-
-def _shown(value: Any) -> Any:
-    """Return the displayed form of a value; runs of older versions may hold credentials. Pictures are base64."""
-    return without_credentials(value) if type(value) is str and not value.startswith("data:image/") else value
 
 
 def titles(heads: Sequence[HeadRun]) -> list[str]:
@@ -201,36 +179,6 @@ def titles(heads: Sequence[HeadRun]) -> list[str]:
     )
     one_run = len({head.folder for head in heads}) == 1
     return next((form for form in forms[0 if one_run else 1 :] if len(set(form)) == len(form)), forms[-1])
-
-
-def content_policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy, which allows this style, this script and embedded images only."""
-    return (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def share(part: int, whole: int) -> str:
-    """Format a percentage of a count."""
-    return f"{100 * part / whole:.1f} %" if whole else "–"
-
-
-def _check(heads: Sequence[HeadRun], out: Path, table: Path | None, max_samples: int, force: bool) -> None:
-    if not heads:
-        raise UsageError("a report needs at least one RUN[@HEAD]")
-    if max_samples < 0:
-        raise ConfigError(f"max-samples must be 0 or more, got {max_samples}")
-    require_output("--out", out)
-    if is_stream(out):
-        if table is not None:
-            raise UsageError(f"--rows writes a file beside the page, and {out} is a stream; give --out FILE.html")
-        return
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--out must end in .html, got {str(out)!r}")
-    for path in (out, *([table] if table else [])):
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists; give another --out, or --force to replace it")
 
 
 def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
@@ -257,11 +205,3 @@ def _views(heads: Sequence[HeadRun], names: Sequence[str]) -> list[HeadView]:
 def _faithful(head: HeadRun) -> list[Row]:
     measured = read_faithfulness(head.folder)
     return [] if measured is None or head.head not in measured.heads else rows_of(measured.heads[head.head])
-
-
-def _template(name: str) -> str:
-    return (resources.files("rate.report.html") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -13,8 +13,9 @@ from rate.report.tables.grid import TITLES
 from rate.runs.folder import GRID
 from rate.studies.corruption_grid import METRICS, CellHead, GridDocument, MeanRecord
 
+_SHARES = METRICS[:3]
 _SHORT = ("acc", "PT", "IR")
-"""Short names of METRICS for the lines."""
+"""Short names of these for the lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,11 @@ def shift_of(head: HeadRun) -> Shift | None:
         (0, run.heads[head.head]) for run in grid.runs if run.corruption is None
     ]
     points += [(int(level), by_metric) for level, by_metric in sorted(mean.by_severity.items())]
-    values = {level: tuple(getattr(by_metric, name).value for name in METRICS) for level, by_metric in points}
+    values = {level: tuple(getattr(by_metric, name).value for name in _SHARES) for level, by_metric in points}
     return Shift(
         rows=tuple((CLEAN if level == 0 else str(level), row) for level, row in values.items()),
         corruptions=tuple(mean.by_corruption),
-        titles=tuple(TITLES.values()),
+        titles=tuple(TITLES[name] for name in _SHARES),
         lines=curves(
             {name: [(level / SEVERITIES[-1], row[k]) for level, row in values.items()] for k, name in enumerate(_SHORT)}
         ),

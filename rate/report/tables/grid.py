@@ -10,7 +10,7 @@ from rich.text import Text
 from rate.report.tables.numbers import number, number_table
 from rate.studies.corruption_grid import METRICS, CellHead, Grid, MeanRecord
 
-TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR"}
+TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR", "gap": "gap"}
 
 
 def grid_table(grid: Grid) -> RenderableType:
@@ -26,30 +26,40 @@ def _head(grid: Grid, head: str) -> Iterable[RenderableType]:
         + (f"; {unfinished} of them are not complete" if unfinished else ""),
         style="bold",
     )
+    titles = [TITLES[name] for name in measured(grid)]
     if grid.severities:
-        by_severity = number_table("severity", *TITLES.values(), "runs")
+        by_severity = number_table("severity", *titles, "runs")
         if grid.clean is not None:
-            by_severity.add_row("clean", *_shares(grid.clean.heads[head]), "")
+            by_severity.add_row("clean", *_shares(grid, grid.clean.heads[head]), "")
         for level in grid.severities:
             mean = grid.mean(head, level)
-            by_severity.add_row(str(level), *_shares(mean), _runs(mean))
+            by_severity.add_row(str(level), *_shares(grid, mean), _runs(grid, mean))
         mean = grid.mean(head)
-        by_severity.add_row("mean", *_shares(mean), _runs(mean))
+        by_severity.add_row("mean", *_shares(grid, mean), _runs(grid, mean))
         yield by_severity
-    by_corruption = number_table("corruption", *TITLES.values(), "runs")
+    by_corruption = number_table("corruption", *titles, "runs")
     for corruption in grid.corruptions:
         mean = grid.mean(head, None, corruption)
-        by_corruption.add_row(corruption, *_shares(mean), _runs(mean))
+        by_corruption.add_row(corruption, *_shares(grid, mean), _runs(grid, mean))
     yield by_corruption
-    yield Text("unweighted means over runs; each run has its own intervals: rate show GRID/fog-3")
+    yield Text(
+        "unweighted means over runs; `rate report` draws them with intervals, and `rate show GRID/fog-3` is a run"
+    )
     yield Text("")
 
 
-def _shares(of: CellHead | MeanRecord) -> list[str]:
-    return [number(getattr(of, name).value) for name in METRICS]
+def measured(grid: Grid) -> list[str]:
+    """List the metrics that the runs of a grid have."""
+    has_gap = any(head.swap is not None for cell in grid.cells for head in cell.heads.values())
+    return [name for name in METRICS if has_gap or name != "gap"]
 
 
-def _runs(mean: MeanRecord) -> str:
+def _shares(grid: Grid, of: CellHead | MeanRecord) -> list[str]:
+    metrics = (of.metric(name) for name in measured(grid))
+    return [number(None if one is None else one.value) for one in metrics]
+
+
+def _runs(grid: Grid, mean: MeanRecord) -> str:
     """State the number of runs; if a metric is undefined in some of them, the number for each metric."""
-    behind = [getattr(mean, name).runs for name in METRICS]
+    behind = [mean.metric(name).runs for name in measured(grid)]
     return str(mean.runs) if set(behind) == {mean.runs} else " / ".join(map(str, behind))

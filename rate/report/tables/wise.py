@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.report.tables.numbers import number, number_table
-from rate.studies.wise_curve import Curve, PointHead
+from rate.studies.corruption_grid import CellHead
+from rate.studies.wise_curve import Curve
 
 _SWAPS = {"object_only": "object-only", "background_only": "background-only", "gap": "gap"}
 
@@ -35,6 +36,6 @@ def _head(curve: Curve, head: str) -> Iterable[RenderableType]:
     yield Text("")
 
 
-def _values(head: PointHead) -> list[float | None]:
+def _values(head: CellHead) -> list[float | None]:
     means = [] if head.swap is None else [getattr(head.swap, name).value for name in _SWAPS]
     return [head.accuracy.value, head.pt.value, head.ir.value, *means]

@@ -20,12 +20,12 @@ from rate.studies.corruption_grid import CellHead, CellRecord, GridDocument, Hea
 
 
 def mean(accuracy: float | None, pt: float | None = 0.5, ir: float | None = 0.25) -> MeanRecord:
-    return MeanRecord(2, *(MeanOf(share, 2) for share in (accuracy, pt, ir)))
+    return MeanRecord(2, *(MeanOf(share, share, share, 2) for share in (accuracy, pt, ir, None)))
 
 
 def cell(corruption: str | None, severity: int, heads: list[str]) -> CellRecord:
     metrics = [MetricRecord(share, None, None, 9, 10, *([None] * 7)) for share in (0.5, 0.25)]
-    head = CellHead(10, 0, 0, 0, RatioRecord(0.9, None, None, 9, 10, None), *metrics)
+    head = CellHead(10, 0, 0, 0, RatioRecord(0.9, None, None, 9, 10, None), *metrics, None)
     name = "clean" if corruption is None else f"{corruption}-{severity}"
     return CellRecord(name, corruption, severity, "complete", dict.fromkeys(heads, head))
 

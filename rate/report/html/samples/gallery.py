@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from rate.report.heads import HeadRun
@@ -50,12 +50,19 @@ class Gallery:
         return [both for both in self.changed if (both.pair, both.change) == (pair, change)]
 
     @property
+    def heads(self) -> list[int]:
+        """The positions of the heads that occur, in order."""
+        return sorted({card.head for card in self.cards})
+
+    @property
     def labels(self) -> list[str]:
         """The classes that occur, in order."""
         return sorted({card.row["label"] for card in self.cards})
 
 
-def gallery_of(heads: Sequence[HeadRun], pictures: Pictures, most: int, *, compared: bool = False) -> Gallery:
+def gallery_of(
+    heads: Sequence[HeadRun], pictures: Pictures, most: int, *, compared: bool = False, among: Collection[int] = ()
+) -> Gallery:
     """Choose, decode and encode the samples.
 
     Args:
@@ -63,18 +70,21 @@ def gallery_of(heads: Sequence[HeadRun], pictures: Pictures, most: int, *, compa
         pictures: the source of images and regions.
         most: the largest number of samples over all heads.
         compared: whether up to half of them are samples that the first head and another one judge differently.
+        among: the positions of the heads whose samples are shown one by one; all, if none is given.
 
     Raises:
         RunError: the saved maps of a run cannot be read.
     """
     changed = select_changed(heads, most // 4) if compared else []
-    chosen = select(heads, most - 2 * len(changed)) if most else []
+    chosen = select(heads, most - 2 * len(changed), among) if most else []
     in_banks = (name for head in heads if head.run.rule.fill == "pictures" for name in head.run.bank.pictures)
-    pictures.look_for([*(one.first.id for one in changed), *(shown.id for shown in chosen), *in_banks])
+    pictures.look_for([*(one.first.id for one in changed), *(one.id for one in chosen), *in_banks])
     maker = CardMaker(heads, pictures)
     pairs = [ChangedCards(one.pair, one.change, maker.card(one.first), maker.card(one.second)) for one in changed]
-    cards = [maker.card(shown) for shown in chosen]
-    return Gallery(tuple(cards), tuple(maker.uris), _totals(heads), tuple(pairs))
+    cards = [maker.card(one) for one in chosen]
+    return Gallery(
+        tuple(cards), tuple(maker.uris), _totals([heads[k] for k in among or range(len(heads))]), tuple(pairs)
+    )
 
 
 def _totals(heads: Sequence[HeadRun]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,23 +55,26 @@ class ShownSample:
         return np.asarray(np.frombuffer(region, np.uint8).reshape(SKETCH, SKETCH) >= 128)
 
 
-def select(heads: Sequence[HeadRun], most: int) -> list[ShownSample]:
-    """Select at most ``most`` samples over all heads, one of every head and quadrant in turn, the worst first.
+def select(heads: Sequence[HeadRun], most: int, among: Collection[int] = ()) -> list[ShownSample]:
+    """Select at most ``most`` samples, one of every head and quadrant in turn, the worst first.
 
+    They are of all heads, or of those at the positions ``among``.
     If a head has saved maps, only samples with a map are used; otherwise all predicted ones.
 
     Raises:
         RunError: the saved maps of a run cannot be read.
     """
     strata: dict[tuple[int, str], list[ShownSample]] = {}
-    for position, head in enumerate(heads):
+    positions = among or range(len(heads))
+    for position in positions:
+        head = heads[position]
         maps = saved_maps(head)
         for shown in shown_samples(position, head, _worst(head, most, maps["id"] if len(maps) else None), maps):
             strata.setdefault((position, shown.quadrant), []).append(shown)
     queues = [
         sorted(strata.get((position, quadrant), ()), key=lambda shown: (shown.order, shown.id))
         for quadrant in GROUPS
-        for position in range(len(heads))
+        for position in positions
     ]
     turns = (shown for turn in itertools.zip_longest(*queues) for shown in turn if shown is not None)
     return sorted(itertools.islice(turns, most), key=_order)

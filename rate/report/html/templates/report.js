@@ -12,6 +12,8 @@
     return made;
   }
 
+  const collator = new Intl.Collator("en", { numeric: true });
+
   // Names break after their underscores, slashes and dots, if they have to.
   function breakable(text) {
     const made = element("bdi");
@@ -34,10 +36,30 @@
   system.addEventListener("change", nameTheme);
   nameTheme();
 
+  // Tables whose rows stand on the page: sorted by the values of a column, of which missing ones come last, either way.
+  function startOrdered(table) {
+    const titles = all("thead th", table);
+    const body = one("tbody", table);
+    const value = (row, at) => row.cells[at].dataset.value ?? row.cells[at].textContent.trim();
+
+    function order(at, down) {
+      const compared = (a, b) => {
+        const [x, y] = [value(a, at), value(b, at)];
+        if (x === "" || y === "") return (x === "") - (y === "");
+        const way = collator.compare(x, y) && (Number(x) - Number(y) || collator.compare(x, y));
+        return down ? -way : way;
+      };
+      body.append(...all("tr", body).sort(compared));
+      titles.forEach((title, k) => title.setAttribute("aria-sort", k !== at ? "none" : down ? "descending" : "ascending"));
+    }
+    titles.forEach((title, at) =>
+      one("button", title)?.addEventListener("click", () => order(at, title.getAttribute("aria-sort") === "ascending")),
+    );
+  }
+
   // Classes: one table, sorted and filtered as a list.
-  const place = Object.fromEntries(data.slices.columns.map((name, index) => [name, index]));
+  const place = Object.fromEntries((data.slices?.columns ?? []).map((name, index) => [name, index]));
   const order = { key: "name", down: false };
-  const collator = new Intl.Collator("en", { numeric: true });
 
   function sortValue(row, key) {
     const value = row[place[key]];
@@ -101,18 +123,20 @@
     }
   }
 
-  for (const title of all("#slice-table thead th")) {
-    one("button", title).addEventListener("click", () => {
-      order.down = title.dataset.key === order.key && !order.down;
-      order.key = title.dataset.key;
-      showSlices();
-    });
+  function startSlices() {
+    for (const title of all("#slice-table thead th")) {
+      one("button", title).addEventListener("click", () => {
+        order.down = title.dataset.key === order.key && !order.down;
+        order.key = title.dataset.key;
+        showSlices();
+      });
+    }
+    one("#slice-controls").addEventListener("input", showSlices);
+    one("#slice-controls").addEventListener("submit", (event) => event.preventDefault());
+    const grouped = data.slices.rows.some((row) => row[place.slice] === "group");
+    one("#slice-kind").parentElement.hidden = !grouped;
+    showSlices();
   }
-  one("#slice-controls").addEventListener("input", showSlices);
-  one("#slice-controls").addEventListener("submit", (event) => event.preventDefault());
-  const grouped = data.slices.rows.some((row) => row[place.slice] === "group");
-  one("#slice-kind").parentElement.hidden = !grouped;
-  showSlices();
 
   // Of a group of samples the first rows are shown, until more are asked for.
   const units = (within) => all(".pair, .card", within).filter((unit) => !unit.parentElement.closest(".pair"));
@@ -222,6 +246,8 @@
     });
     viewer.addEventListener("close", () => shot.focus());
   }
+  for (const table of all("table.ordered")) startOrdered(table);
+  if (one("#slices")) startSlices();
   if (one("#samples")) startSamples(one("#samples"));
   if (one("#viewer")) startViewer(one("#viewer"));
   root.dataset.ready = "yes";
