@@ -1,4 +1,4 @@
-"""`rate gate`: whether runs pass a policy."""
+"""What decides on a release: `rate gate`, and the releases before it: `rate history`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ def gate(
     ],
     policy: Annotated[Path, typer.Option(help="TOML file of checks.")],
     baseline: Annotated[
-        str | None, typer.Option(metavar="RUN[@HEAD]", help="What max_drop and max_drop_relative are measured against.")
+        str | None,
+        typer.Option(
+            metavar="RUN[@HEAD]",
+            help="What max_drop and max_drop_relative are measured against; also best, last or a name among the runs "
+            "beside RUN.",
+        ),
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help='Append Markdown to this file: "$GITHUB_STEP_SUMMARY".')] = None,
@@ -76,6 +81,39 @@ def print_decisions(decisions: list[Decision], as_json: bool) -> None:
         decided, gates = worst(decisions), [decision.document for decision in decisions]
         values = {"verdict": decided.verdict, "exit_code": decided.exit_code, "gates": gates}
         print_json(record(GatesDocument, values))
+
+
+def history(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN[@HEAD]...", help="Runs in order, or a folder of runs, which are ordered by time."),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="best|last|NAME", help="The run that all others are held against, not the one before."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the history as JSON.")] = False,
+) -> None:
+    """Show accuracy, PT, IR and the gap over releases, with their changes and paired intervals.
+
+    Exit codes: 0 done with any result (a threshold is for `rate gate`), 2 runs that cannot be read.
+    """
+    from rate.report.history.history import history as history_of
+    from rate.report.history.table import history_table
+
+    releases = history_of(runs, baseline)
+    if out is not None:
+        from rate.report.html.history import write_history
+
+        write_history(releases, out, force=force)
+    for text in releases.notices:
+        notice(text)
+    if as_json:
+        print_json(releases.document)
+    else:
+        results().print(history_table(releases))
 
 
 def _write_decisions(decisions: list[Decision], junit: Path | None, markdown: Path | None) -> None:

@@ -132,14 +132,22 @@ def incompatibilities(first: HeadRun, second: HeadRun, across: bool = False) -> 
 
     Weights, geometry, backend and precision may differ; ``across`` corruptions, so may what the images are under.
     """
-    one, other = first.run.measurement, second.run.measurement
-    had, has = first.run.identity, second.run.identity
+    return [
+        f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}"
+        for name, a, b in differences(first.run, second.run, across)
+    ]
+
+
+def differences(first: RunDocument, second: RunDocument, across: bool = False) -> list[tuple[str, object, object]]:
+    """List what makes two runs incomparable as name, first value, second value; see `incompatibilities`."""
+    one, other = first.measurement, second.measurement
+    had, has = first.identity, second.identity
     pairs = [("measurement.verdict", one.get("verdict"), other.get("verdict")), ("identity.data", had.data, has.data)]
     if one.get("verdict") == other.get("verdict"):  # else the other settings differ for that alone
         names = sorted((one.keys() | other.keys()) - (set(_IMAGES) if across else set()))
         pairs += [(f"measurement.{name}", one.get(name), other.get(name)) for name in names]
         pairs.append(("identity.bank", had.bank, has.bank))
-    return [f"{name}: {_short(a)} in {first.name}, {_short(b)} in {second.name}" for name, a, b in pairs if a != b]
+    return [(name, a, b) for name, a, b in pairs if a != b]
 
 
 def require_comparable(heads: list[HeadRun], across: bool = False) -> None:

@@ -13,6 +13,7 @@ from rate.records import DIALECT, Document, schema_of
 from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.document import ComparisonDocument
 from rate.report.gate.document import GateDocument, GatesDocument
+from rate.report.history.history import HistoryDocument
 from rate.report.html.render import Report
 from rate.report.tables.samples import SampleListDocument
 from rate.runs.part_list import ListedPart
@@ -44,6 +45,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "comparison": ComparisonDocument,
     "gate": GateDocument,
     "gates": GatesDocument,
+    "history": HistoryDocument,
     "agreement": AgreementDocument,
     "bench": BenchDocument,
     "explanation": ExplanationDocument,

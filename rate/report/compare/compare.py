@@ -110,7 +110,7 @@ class Comparison:
     @property
     def document(self) -> ComparisonDocument:
         """For machines."""
-        titles = _titles(self.heads)
+        titles = named_apart(self.heads)
         return ComparisonDocument(
             baseline=titles[0],
             heads=tuple(
@@ -155,7 +155,7 @@ def compare(
             f"{heads[0].name if heads else 'none'} alone; add another RUN[@HEAD]"
         )
     require_comparable(heads, across=True)
-    pairs = pairs_of(heads, _titles(heads), by_cluster=by_cluster, changed=changed)
+    pairs = pairs_of(heads, named_apart(heads), by_cluster=by_cluster, changed=changed)
     return Comparison(tuple(heads), pairs, tuple(_notices(heads, pairs)))
 
 
@@ -185,7 +185,7 @@ def pair(
     sums = PairSums(first, second, by_cluster, changed)
     whole = sums.whole
     means = {metric: whole.mean_difference(metric) for metric in SWAP_METRICS} if sums.swaps else {}
-    first_title, second_title = _titles([first, second])
+    first_title, second_title = named_apart([first, second])
     return Pair(
         first=first,
         second=second,
@@ -220,7 +220,7 @@ def _place(head: HeadRun) -> tuple[str, str]:
     return str(head.folder.resolve()), head.head
 
 
-def _titles(heads: Sequence[HeadRun]) -> list[str]:
+def named_apart(heads: Sequence[HeadRun]) -> list[str]:
     """Name heads RUN@HEAD with the folder's own name, or with its whole path if names would repeat."""
     places: dict[str, set[tuple[str, str]]] = {}
     for head in heads:

@@ -16,6 +16,7 @@ from rate.report.gate.decide import STATES, Decision, Result, decide, judge
 from rate.report.gate.document import HeadIdentity
 from rate.report.gate.policy import Check, Policy
 from rate.report.heads import HeadRun, load_head, load_heads, split_reference
+from rate.report.history.releases import named_baseline
 from rate.runs.folder import GRID
 from rate.studies.corruption_grid import GridDocument, is_grid, load_grid
 
@@ -25,13 +26,16 @@ def decide_named(policy: Policy, run: str, baseline: str | None = None, *, allow
 
     Across corruptions, if the policy allows that, the baseline of all runs of a folder may be one run.
 
-    A baseline of several heads, none of which is named, is its head of the same name.
+    A baseline of several heads, none of which is named, is its head of the same name. It may also be a name or a word
+    for a run beside ``run``; see `rate.report.history.releases.named_baseline`.
 
     Raises:
         RunError: a run is missing, damaged or not complete, or the two measured different things.
         UsageError: a run has several heads and none is named, one is a folder of runs and the other a run, or a check
             needs a baseline.
     """
+    if baseline is not None:
+        baseline = named_baseline(baseline, run)
     folder, head = split_reference(run)
     grids = [is_grid(folder), baseline is not None and is_grid(split_reference(baseline)[0])]
     if not any(grids):

@@ -1,0 +1,1 @@
+"""The numbers of a model over its releases: a run each, in order."""
