@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rate.data.evaluation_set import read_evaluation_set
+from rate.data.formats.tar_headers import whole_blocks
+from rate.data.formats.tar_index import NAME, Index, header
 from rate.data.images.prepare import load_mask
 from rate.data.mask_table import OF_MADE_MASKS, mask_table, write_side_file
 from rate.data.storage.location import read_bytes
@@ -55,14 +57,15 @@ def pack(
 
     A sample's members are neighbours, named by its number: the image's own bytes with a suffix by content; `.json` with
     id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG; masks whose values
-    are explained are drawn anew. Equal samples give equal bytes. The folder is written all or nothing.
+    are explained are drawn anew. The last member is an `Index`. Equal samples give equal bytes. The folder is written
+    all or nothing.
 
     Args:
         data: a source in a form of `open_rows`.
         out: a new or empty folder.
         split: pack the rows of this split only.
         reading: where files may lie, and what the values of masks mean.
-        shard_bytes: the largest size of a shard, unless a single sample is larger.
+        shard_bytes: the largest size of a shard without its index, unless a single sample is larger.
         shard_samples: the largest number of samples of a shard; None = no limit.
         tick: receives (samples done, total).
 
@@ -98,6 +101,7 @@ class _Shards:
         self._folder, self._most_bytes, self._most_samples = folder, most_bytes, most_samples
         self._samples = 0  # number of samples in the open shard
         self._tar: tarfile.TarFile | None = None
+        self._index = Index()
 
     def __enter__(self) -> _Shards:
         return self
@@ -107,33 +111,29 @@ class _Shards:
 
     def add(self, members: dict[str, bytes]) -> None:
         """Write the members of one sample, sorted by name."""
-        size = sum(tarfile.BLOCKSIZE + _padded(len(data), tarfile.BLOCKSIZE) for data in members.values())
+        size = sum(tarfile.BLOCKSIZE + whole_blocks(len(data)) for data in members.values())
         end = 2 * tarfile.BLOCKSIZE
         if self._tar is not None:
-            whole = _padded(self._tar.offset + size + end, tarfile.RECORDSIZE)
+            whole = -(-(self._tar.offset + size + end) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
             if whole > self._most_bytes or self._samples == self._most_samples:
                 self._close()
         if self._tar is None:
             path = self._folder / f"{self.count:06d}.tar"
             self._tar = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
-            self.count, self._samples = self.count + 1, 0
+            self.count, self._samples, self._index = self.count + 1, 0, Index()
         for name in sorted(members):
-            info = tarfile.TarInfo(name)  # without time and owner, so that the bytes depend on the samples alone
-            info.size = len(members[name])
-            self._tar.addfile(info, io.BytesIO(members[name]))
+            self._tar.addfile(header(name, len(members[name])), io.BytesIO(members[name]))
+            self._index.add(name, members[name])
         self._samples += 1
 
     def _close(self) -> None:
         if self._tar is None:
             return
-        path = Path(str(self._tar.name))
+        content, path = self._index.content(), Path(str(self._tar.name))
+        self._tar.addfile(header(NAME, len(content)), io.BytesIO(content))
         self._tar.close()
         self._tar, self._samples = None, 0
         self.bytes += path.stat().st_size
-
-
-def _padded(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
 
 
 def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:

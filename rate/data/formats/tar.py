@@ -15,13 +15,13 @@ from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json
 from rate.data.formats.object_boxes import Numbers, is_corner_and_size, numbers_of
 from rate.data.formats.object_rows import ObjectRows, name_of, value_of
 from rate.data.formats.tar_headers import Member, members
+from rate.data.formats.tar_index import indexed
 from rate.data.make.index import SUFFIXES
 from rate.data.manifest import ParsedRow
 from rate.data.storage.container import Container, container_stamp, open_container, tar_place
 from rate.data.storage.limits import REMOTE_READS, max_bytes
 from rate.data.storage.location import Folder, InPlace, read_bytes
-from rate.data.storage.objects import is_s3
-from rate.data.storage.sparse_copy import sparse_copy
+from rate.data.storage.sparse_copy import Recorded, sparse_copy
 from rate.errors import DataError
 from rate.reading import USUAL, Reading
 
@@ -85,14 +85,15 @@ def tar_rows(shards: Sequence[str], reading: Reading = USUAL, headers: bool = Fa
     Args:
         shards: absolute paths or URLs.
         reading: suffixes and fields by other names, what boxes are, and the names of numbered classes.
-        headers: whether the images of S3 shards stay there; else a shard is fetched whole.
+        headers: whether the images of remote shards stay there where parts can be read; else each is fetched whole.
 
     Raises:
         DataError: a shard is missing, cannot be fetched, or is compressed; or nothing says what the boxes are.
     """
     source = _Shards(shards, reading)
     row = 0
-    for shard, (container, place) in _opened(shards, source.columns if headers and all(map(is_s3, shards)) else None):
+    remote = all("://" in shard for shard in shards)
+    for shard, (container, place) in _opened(shards, source.columns if headers and remote else None):
         try:
             for group in _groups(container, source.columns):
                 row += 1
@@ -123,18 +124,21 @@ def _opened(shards: Sequence[str], columns: Mapping[str, str] | None) -> Iterato
 def _open(shard: str, columns: Mapping[str, str] | None = None) -> tuple[Container, Folder]:
     """Open the archive with the folder of its locations; the stamp is taken before anything is read.
 
-    With ``columns`` it is on S3, and what `tar_rows` reads is all that is fetched.
+    With ``columns`` it is remote, and what `tar_rows` reads is all that is fetched, if parts can be.
     """
     try:
+        copied = None
         if columns is not None:
-            opened = sparse_copy(shard, partial(_read_rows, columns=columns), repr(sorted(columns.items())))
-        else:
-            opened = container_stamp(shard), open_container(shard)
+            copied = sparse_copy(shard, partial(_read_rows, columns=columns), repr(sorted(columns.items())))
+        stamp, container = (
+            (container_stamp(shard), open_container(shard))
+            if copied is None
+            else (copied[0], Container(copied[1], copied[0].size))
+        )
     except FileNotFoundError as error:
         raise DataError(f"the shard {shard} does not exist") from error
     except (OSError, ImportError, ValueError) as error:
         raise DataError(f"the shard {shard} cannot be read: {error}") from error
-    stamp, container = opened
     head = container.read(0, min(8, container.size))
     for magic, tool in _COMPRESSED.items():
         if head.startswith(magic):
@@ -142,8 +146,9 @@ def _open(shard: str, columns: Mapping[str, str] | None = None) -> tuple[Contain
     return container, InPlace(stamp)
 
 
-def _read_rows(container: Container, columns: Mapping[str, str]) -> None:
+def _read_rows(container: Recorded, columns: Mapping[str, str]) -> None:
     """Read what `tar_rows` reads of an archive."""
+    container.hold([*indexed(container)])
     container.read(0, min(8, container.size))
     with suppress(TarError, EOFError):  # whoever reads the copy comes upon it, too
         for group in _groups(container, columns):

@@ -61,7 +61,7 @@ def members(container: Container) -> Iterator[Member]:
         data = position.at + BLOCKSIZE
         if header.type in (*_PAX, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
             _extend(position.extended, header, _extended_data(container, header, data))
-            position.at = data + _whole_blocks(header.size)
+            position.at = data + whole_blocks(header.size)
             continue
         if header.type == tarfile.GNUTYPE_SPARSE:
             raise ReadError(f"at byte {position.at}, a sparse file; archive without holes (no --sparse)")
@@ -73,7 +73,7 @@ def members(container: Container) -> Iterator[Member]:
             raise ReadError(f"at byte {position.at}, {name[:80]!r} of {size} bytes ends beyond the archive")
         if header.type != tarfile.DIRTYPE:
             yield Member(name.removeprefix("./"), data, size, _refusal(header, name, position.extended.sparse))
-        position.at, position.extended = data + _whole_blocks(size), _Extended()
+        position.at, position.extended = data + whole_blocks(size), _Extended()
 
 
 def _header(container: Container, at: int) -> TarInfo | None:
@@ -89,7 +89,8 @@ def _header(container: Container, at: int) -> TarInfo | None:
         raise ReadError(f"at byte {at}, {error}") from error
 
 
-def _whole_blocks(size: int) -> int:
+def whole_blocks(size: int) -> int:
+    """Return the bytes of the blocks that hold ``size`` bytes."""
     return -(-size // BLOCKSIZE) * BLOCKSIZE
 
 

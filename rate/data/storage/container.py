@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from rate.data.storage.local_file import check_same, stamp_of
-from rate.data.storage.objects import is_s3, s3_range, version_stamp
+from rate.data.storage.objects import version_stamp
+from rate.data.storage.ranges import object_range
 from rate.data.storage.remote_cache import copy_name, fetched, is_fetched
 from rate.data.storage.retries import with_retries
 from rate.types import Stamp
@@ -21,7 +22,7 @@ TAR_PLACE = re.compile(r"tar:([0-9]{1,19})\+([0-9]{1,19}):(.+)", re.DOTALL)
 _OPEN_FILES = 64
 
 FEW_READS = 8
-"""The number of images of an S3 shard that a process reads by themselves before it fetches the shard whole.
+"""The number of images of a remote shard that a process reads by themselves before it fetches the shard whole.
 
 A worker evaluates few images of some shards. The pictures of a bank, which come from all shards, do not count.
 """
@@ -100,7 +101,7 @@ def container_stamp(location: str) -> Stamp | None:
 
 
 def allow_read(container: str) -> None:
-    """Let a process read one image more of an S3 shard by itself."""
+    """Let a process read one image more of a remote shard by itself."""
     _reads[container] -= 1
 
 
@@ -111,10 +112,12 @@ def tar_bytes(offset: int, size: int, container: str, expected: Stamp | None = N
         SetChanged: the archive is not the one with the stamp ``expected``.
         OSError, EOFError: as `open_container` and `Container.read`.
     """
-    if expected is not None and size and is_s3(container) and not is_fetched(expected.version):
+    if expected is not None and size and expected.version and not is_fetched(expected.version):
         _reads[container] += 1
         if _reads[container] <= FEW_READS:
-            return with_retries(container, lambda: _range(offset, size, container, expected))
+            data = with_retries(container, lambda: _range(offset, size, container, expected))
+            if data is not None:
+                return data
     try:
         return open_container(container).read(offset, size)
     finally:  # also when a truncated archive made the reading fail
@@ -122,11 +125,14 @@ def tar_bytes(offset: int, size: int, container: str, expected: Stamp | None = N
             check_same(container, expected, container_stamp(container))
 
 
-def _range(offset: int, size: int, container: str, expected: Stamp) -> bytes:
+def _range(offset: int, size: int, container: str, expected: Stamp) -> bytes | None:
     try:
-        data, length, version = s3_range(container, offset, size)
+        part = object_range(container, offset, size)
     except FileNotFoundError:
         check_same(container, expected, None)
         raise
+    if part is None:
+        return None
+    data, length, version = part
     check_same(container, expected, version_stamp(length, copy_name(container, length, version)))
     return data
