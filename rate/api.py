@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rate.artifacts.artifact import Artifact
-    from rate.engine.evaluate import Progress
     from rate.export.sources.prompts import Names
     from rate.kernels.saliency import Masks
-    from rate.opened import Opened, OpenedModule
+    from rate.opened import Opened, OpenedModule, Watch
     from rate.report.compare.compare import Comparison
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
@@ -96,7 +95,7 @@ def evaluate(
     out: str | Path | None = None,
     *,
     split: str | None = None,
-    progress: Callable[[Progress], None] = lambda now: None,
+    progress: Watch = False,
     **settings: Any,
 ) -> Summary:
     """Evaluate an artifact on a data set, and return accuracy, PT and IR of every head.
@@ -104,10 +103,10 @@ def evaluate(
     ``data`` is a manifest, Parquet files with images, or tar shards.
 
     ``settings`` are the fields of `rate.reading.Reading`, `rate.config.Measurement` and `rate.execution.Execution`.
-    Without ``out`` the run folder is temporary and is deleted when the function returns.
+    Without ``out`` the run folder is temporary and is deleted when the function returns; no maps are drawn for it.
 
-    ``progress`` receives the state of the run after every batch: of its rows, then of the maps that are drawn where
-    swaps decide.
+    ``progress`` receives the state of the run after every batch (`rate.engine.evaluate.Progress`): of its rows, then of
+    the maps that are drawn where swaps decide. True shows a bar, or in a notebook a line that changes.
 
     Notices about the data and about skipped backends are logged as warnings of the logger ``rate`` and returned as
     `Summary.notices`.
@@ -237,7 +236,7 @@ def judge(
     predictions: str | Path | None = None,
     head: str | None = None,
     split: str | None = None,
-    progress: Callable[[Progress], None] = lambda now: None,
+    progress: Watch = False,
     **settings: Any,
 ) -> Summary:
     """Judge maps that another tool made, and return accuracy, PT and IR as of any run.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rate.artifacts.artifact import load_artifact
 from rate.config import Measurement
 from rate.engine.choose_backend import Say
-from rate.engine.evaluate import Progress, evaluate
+from rate.engine.evaluate import Observe, Progress, evaluate
 from rate.engine.job import Job, job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.engine.outcome import Runner
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from rate.export.options import ExportOptions
     from rate.export.sources.in_memory import Description
+
+Watch = Callable[[Progress], None] | bool
+"""Receives the progress after every batch; True: it is shown as a bar, or in a notebook as a line that changes."""
 
 _OPENING = ("backend", "precision", "threads", "device", "workers", "runner")
 """The settings with which a model is loaded."""
@@ -64,7 +67,7 @@ class Opened:
         out: str | Path | None = None,
         *,
         split: str | None = None,
-        progress: Callable[[Progress], None] = lambda now: None,
+        progress: Watch = False,
         **settings: Any,
     ) -> Summary:
         """Evaluate the artifact on a data set; see `rate.evaluate`."""
@@ -101,7 +104,7 @@ class OpenedModule:
         out: str | Path | None = None,
         *,
         split: str | None = None,
-        progress: Callable[[Progress], None] = lambda now: None,
+        progress: Watch = False,
         **settings: Any,
     ) -> Summary:
         """Evaluate a copy of the module's weights of this moment on a data set; see `rate.evaluate`.
@@ -121,9 +124,11 @@ def carried_out(
     job: Job,
     opening: Callable[[Say], AbstractContextManager[Runner]],
     out: str | Path | None,
-    progress: Callable[[Progress], None],
+    progress: Watch,
 ) -> Summary:
     """Evaluate a job with the runner that is opened for it; see `rate.evaluate`."""
+    if out is None:  # nobody would see the maps
+        job = dataclasses.replace(job, execution=dataclasses.replace(job.execution, save_maps=0))
     notices: list[str] = []
 
     def say(text: str) -> None:
@@ -136,8 +141,17 @@ def carried_out(
         tempfile.TemporaryDirectory(prefix="rate-") as temporary,
         run_for_writing(Path(temporary) / "run" if out is None else out) as folder,
         opening(say) as runner,
+        _watched(progress, len(job.samples)) as observe,
     ):
-        summary = evaluate(job, runner, folder, progress)
+        summary = evaluate(job, runner, folder, observe)
     for text in summary.notices:
         say(text)
     return dataclasses.replace(summary, notices=tuple(notices))
+
+
+def _watched(progress: Watch, total: int) -> AbstractContextManager[Observe]:
+    if progress is True:
+        from rate.engine.progress_bar import progress_bar
+
+        return progress_bar(total)
+    return nullcontext(progress or (lambda now: None))

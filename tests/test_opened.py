@@ -63,3 +63,10 @@ def test_an_error_leaves_it_usable(trained, sessions: list[str]) -> None:
 def test_it_takes_the_settings_of_an_evaluation() -> None:
     names = [list(inspect.signature(one).parameters) for one in (Opened.evaluate, rate.evaluate)]
     assert [name for name in names[0] if name != "self"] == [name for name in names[1] if name != "artifact"]
+
+
+def test_progress_is_shown_on_request(trained, capsys: pytest.CaptureFixture[str]) -> None:
+    rate.evaluate(trained.artifact, trained.manifest, progress=True, **COMMON)
+    assert "8/8" in capsys.readouterr().err
+    rate.evaluate(trained.artifact, trained.manifest, **COMMON)
+    assert capsys.readouterr().err == ""

@@ -22,7 +22,7 @@ def demo(
         {"torch": "train", "open_clip": "train", "onnx": "train", "onnxscript": "train", "onnxruntime": "cpu"},
     )
     from rate.demo import DemoSettings, Listener, conclusions, run_demo
-    from rate.report.tables.run import summary_table
+    from rate.runs.summary.table import summary_table
 
     began = time.monotonic()
     with Steps() as steps:

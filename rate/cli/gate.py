@@ -65,7 +65,7 @@ def print_decisions(decisions: list[Decision], as_json: bool) -> None:
     from rate.report.gate.document import GatesDocument
     from rate.report.gate.grids import worst
     from rate.report.gate.table import gate_table
-    from rate.report.tables.run import failure_lines
+    from rate.runs.summary.table import failure_lines
 
     if not as_json:
         for decision in decisions:

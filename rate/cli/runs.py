@@ -68,7 +68,7 @@ def print_samples(run: str, kind: Kind, as_json: bool) -> None:
 def print_run(summary: Summary, faithful: FaithfulnessDocument | None) -> None:
     """Print one run's numbers and pace, and the faithfulness of its maps if it was measured."""
     from rate.report.tables.faithfulness import faithfulness_table
-    from rate.report.tables.run import pace, summary_table
+    from rate.runs.summary.table import pace, summary_table
 
     results().print(summary_table(summary))
     results().print(pace(summary))
@@ -101,9 +101,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show the progress of a run, while it runs or after it stopped, without disturbing it."""
-    from rate.report.tables.run import failure_lines
     from rate.runs.remote import local_run
     from rate.runs.status import read_status
+    from rate.runs.summary.table import failure_lines
     from rate.studies.corruption_grid import is_grid
 
     run = local_run(run, rows=False)
@@ -172,7 +172,7 @@ def merge(
 
 def print_merged(summary: Summary, as_json: bool) -> str:
     """Print the numbers of a merged run; returns its status."""
-    from rate.report.tables.run import summary_table
+    from rate.runs.summary.table import summary_table
 
     if as_json:
         print_json(summary.document)

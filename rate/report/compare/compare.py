@@ -97,6 +97,18 @@ class Comparison:
     pairs: tuple[Pair, ...]
     notices: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Format it as `rate compare` prints it."""
+        from rate.report.compare.table import comparison_table
+        from rate.runs.summary.text import plain
+
+        return plain(comparison_table(self))
+
+    def _repr_html_(self) -> str:
+        from rate.runs.summary.text import preformatted
+
+        return preformatted(self)
+
     @property
     def caveat(self) -> str | None:
         """The caveat of multiple comparisons; None for a single one."""

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from rate.report.compare.agreement import AgreementDocument
 from rate.report.compare.compare import TITLES, Comparison, Pair, signed
-from rate.report.tables.numbers import number, number_table
-from rate.report.tables.run import rule_line
+from rate.runs.summary.numbers import number, number_table
+from rate.runs.summary.table import rule_line
 from rate.statistics.means import SampleMean
 from rate.statistics.metrics import QUADRANTS, STATES, Ratio
 from rate.statistics.paired import Difference

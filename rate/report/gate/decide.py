@@ -135,6 +135,12 @@ class Decision:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from rate.report.gate.table import gate_table
+        from rate.runs.summary.text import plain, preformatted
+
+        return preformatted(plain(gate_table(self)))
+
     @property
     def headline(self) -> str:
         """The verdict, run and number of results by state, in one line."""

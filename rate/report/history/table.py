@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rate.report.compare.compare import signed
 from rate.report.history.history import TITLES, Entry, History
-from rate.report.tables.numbers import number, number_table
+from rate.runs.summary.numbers import number, number_table
 from rate.statistics.paired import Difference
 
 

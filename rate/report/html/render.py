@@ -20,7 +20,7 @@ from rate.report.compare.compare import signed
 from rate.report.compare.table import p_value
 from rate.report.html.embedded import embedded_json
 from rate.report.html.record import data_name
-from rate.report.tables.numbers import number
+from rate.runs.summary.numbers import number
 from rate.types import Json
 from rate.version import __version__
 

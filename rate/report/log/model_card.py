@@ -12,7 +12,7 @@ from rate.report.gate.markdown import cell
 from rate.report.heads import HeadRun
 from rate.report.html.sentences import answer, explained_note, rule_in_words
 from rate.report.log.numbers import beside, rule_of, shares_of
-from rate.report.tables.numbers import number
+from rate.runs.summary.numbers import number
 from rate.statistics.means import MEAN_TITLES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rate.errors import RunError
 from rate.records import read
-from rate.report.tables.numbers import number_table
+from rate.runs.summary.numbers import number_table
 from rate.statistics.metrics import RatioRecord
 from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulMean, FaithfulnessDocument
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.report.tables.numbers import number, number_table
+from rate.runs.summary.numbers import number, number_table
 from rate.studies.corruption_grid import CellHead
 from rate.studies.wise_curve import Curve
 

@@ -29,7 +29,6 @@ from rate.runs.summary.document import (
 from rate.runs.summary.head_sums import SUMMED, HeadSums, read_sums
 from rate.runs.summary.shuffled import take_sketches
 from rate.runs.summary.slice_sums import Slice
-from rate.runs.summary.text import as_html, as_text
 from rate.statistics.means import SwapMeans
 from rate.statistics.metrics import METRICS, Counts, Ratio, RatioRecord, ir, pt, pt_bounds, ratio
 from rate.statistics.noise import NoiseFree
@@ -134,11 +133,19 @@ class Summary:
         return rows if head is None else rows.filter(pc.equal(rows["head"], head))
 
     def __str__(self) -> str:
-        """Format every number of every head with its interval, one a line."""
+        """Format the run as `rate show` prints it."""
+        from rate.runs.summary.text import as_text
+
         return as_text(self)
 
     def _repr_html_(self) -> str:
+        from rate.runs.summary.text import as_html
+
         return as_html(self)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give the rows to pandas, polars, DuckDB or pyarrow: `polars.DataFrame(summary)`; see `rows`."""
+        return self.rows().__arrow_c_stream__(requested_schema)
 
     @property
     def document(self) -> SummaryDocument:

@@ -1,11 +1,15 @@
-"""The numbers of a run as plain text, for logs and assertions, and as HTML, for notebooks."""
+"""Results as plain text, for logs and assertions, and as HTML, for notebooks."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.console import Console, RenderableType
+
+from rate.runs.summary.table import summary_table
 from rate.statistics.means import MEAN_TITLES, SampleMean
 from rate.statistics.metrics import Ratio
 
@@ -23,14 +27,25 @@ class SummaryLine(NamedTuple):
 
 
 def as_text(summary: Summary) -> str:
-    """Format a line for the run, and one for every number of every head, in columns.
+    """Format a line for the run, and then what `rate show` prints of it.
 
     Names of heads are untrusted and must not move the cursor or start a new line.
     """
-    lines = [(_printable(name), *one) for name, head in summary.heads.items() for one in numbers(head)]
-    widths = [max((len(line[k]) for line in lines), default=0) for k in range(5)]
-    columns = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    return "\n".join([_run(summary), *columns])
+    heads = {_printable(name): head for name, head in summary.heads.items()}
+    return f"{_run(summary)}\n{plain(summary_table(replace(summary, heads=heads)))}"
+
+
+def plain(shown: RenderableType) -> str:
+    """Format what a command prints as text without styles, whose lines are as long as they have to be."""
+    console = Console(width=200, color_system=None, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    with console.capture() as capture:
+        console.print(shown)
+    return "\n".join(_printable(line.rstrip()) for line in capture.get().rstrip().splitlines())
+
+
+def preformatted(result: object) -> str:
+    """Format the text of a result for a notebook."""
+    return f'<pre style="line-height: 1.3">{html.escape(str(result))}</pre>'
 
 
 def as_html(summary: Summary) -> str:

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from run_rows import MEASUREMENT, row, run_json, write_parts
 
-from rate.report.tables.run import summary_table
 from rate.runs.summary.summarise import load_summary
+from rate.runs.summary.table import summary_table
 
 STATES = ["rr"] * 60 + ["rw"] * 20 + ["wr"] * 15 + ["ww"] * 5 + ["undefined_right"] * 10
 

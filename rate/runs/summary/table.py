@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.report.tables.numbers import number, number_table
 from rate.runs.failures import Failure
 from rate.runs.run_document import Rule
 from rate.runs.summary.document import BesideUniform
-from rate.runs.summary.summarise import HeadSummary, Metric, Summary
+from rate.runs.summary.numbers import number, number_table
 from rate.statistics.intervals import Units
 from rate.statistics.means import MEAN_TITLES, SWAP_METRICS, SampleMean
 from rate.statistics.metrics import Ratio
+
+if TYPE_CHECKING:
+    from rate.runs.summary.summarise import HeadSummary, Metric, Summary
 
 _MASKS = {
     "auto": "masks until the verdict is clear",
