@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from rate.outputs import require_output, write_output
 from rate.reading import Reading
 
 if TYPE_CHECKING:
+    from rate.data.formats.manifest_files import Problem
     from rate.data.make.check import CheckReport
 
 _DATA = "Manifest (.csv, .jsonl, .parquet) or shards: 'set/{000..099}.tar', '*.tar', '*.parquet' with images, or a URL."
@@ -88,7 +90,7 @@ def check(
         listed = "".join(f"{name}\n" for name in report.classes)
         write_output(classes_out, lambda file: file.write(listed.encode()))
     if report.errors:
-        raise DataError(f"{data} has {counted(report.errors, 'error')}; each is named above with its row")
+        raise DataError(f"{data} has {counted(report.errors, 'error')}; --json lists each with its row")
 
 
 @app.command("synth")
@@ -177,8 +179,23 @@ def _class_names(path: Path) -> list[str]:
 def _check_text(report: CheckReport) -> str:
     lines = [f"{report.path}: {counted(report.rows, 'row')}, {counted(report.samples, 'sample')} looked at"]
     lines += counts_text(report.classes, report.splits)
-    lines += [f"{problem.severity:<8} {problem}" for problem in report.problems]
+    lines += _problem_lines(report.problems)
     return "\n".join([*lines, f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"])
+
+
+def _problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """Name the first problems of every kind, and count the others; a kind differs in more than names and numbers."""
+    from rate.runs.failures import SHOWN, reason_of
+
+    kinds: dict[tuple[str, str | None, str], list[Problem]] = {}
+    for one in problems:
+        kinds.setdefault((one.severity, one.column, reason_of(one.id or "", one.message)), []).append(one)
+    lines = []
+    for (severity, *_), own in kinds.items():
+        lines += [f"{severity:<8} {one}" for one in own[:SHOWN]]
+        if len(own) > SHOWN:
+            lines.append(f"{severity:<8} and {len(own) - SHOWN} more like these; --json lists all")
+    return lines
 
 
 def counts_text(classes: dict[str, int], splits: dict[str, int]) -> list[str]:

@@ -211,13 +211,21 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
     if as_json:
         print_json(cost)
         return
-    minutes, seconds = divmod(round(cost.seconds), 60)
     say(f"run key    {cost.key}")
     say(f"samples    {cost.samples} ({cost.stored} stored already)")
     most = "at most " if job.stopping.boundary is not None else ""
-    say(f"forwards   {most}{cost.forwards:,} at {cost.forwards_per_s:.1f}/s")
-    say(f"time       {most or 'about '}{minutes} min {seconds} s")
+    forwards, seconds = f"{most}{cost.forwards:,}", f"{most or 'about '}{_minutes(cost.seconds)}"
+    if cost.typical_forwards is not None and cost.typical_seconds is not None:
+        forwards = f"about {cost.typical_forwards:,}, as a few samples took, {forwards},"
+        seconds = f"about {_minutes(cost.typical_seconds)}, {seconds}"
+    say(f"forwards   {forwards} at {cost.forwards_per_s:.1f}/s")
+    say(f"time       {seconds}")
     say(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
+
+
+def _minutes(seconds: float) -> str:
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole} min {rest} s"
 
 
 def _corruptions_of(text: str | None, severities: str | None) -> tuple[str | None, ...]:

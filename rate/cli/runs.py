@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 
 from rate.cli.console import notice, print_json, results, say
+from rate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rate.runs.summary.summarise import Summary
@@ -32,6 +33,9 @@ def show(
             help="List the samples that are predicted wrong, on invalid evidence, without a verdict or failed."
         ),
     ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Of these samples only so many, the worst first; without it by id.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary, or all samples, as JSON.")] = False,
 ) -> None:
     """Show accuracy, PT and IR of a run, over corruptions and severities, or over the weights between two models."""
@@ -41,8 +45,10 @@ def show(
     from rate.studies.wise_curve import is_curve, load_curve
 
     folder, _ = split_reference(run)
+    if top is not None and samples is None:
+        raise ConfigError("--top is of --samples; add --samples wrong, invalid, undefined or errors")
     if samples is not None:
-        print_samples(run, samples, as_json)
+        print_samples(run, samples, top, as_json)
     elif is_curve(folder):
         print_curve(load_curve(folder), as_json)
     elif is_grid(folder):
@@ -53,12 +59,12 @@ def show(
         print_run(load_named_summary(run), read_faithfulness(folder))
 
 
-def print_samples(run: str, kind: Kind, as_json: bool) -> None:
+def print_samples(run: str, kind: Kind, top: int | None, as_json: bool) -> None:
     """Print the samples of one kind of the heads that ``run`` names."""
     from rate.report.heads import load_heads
     from rate.report.tables.samples import listed, samples_table
 
-    samples = listed(load_heads(run), kind)
+    samples = listed(load_heads(run), kind, top)
     if as_json:
         print_json(samples)
     else:

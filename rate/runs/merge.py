@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from rate.errors import RunError
 from rate.files import new_folder
 from rate.outputs import require_new_folder
+from rate.records import plain
 from rate.runs.folder import SAVED
 from rate.runs.maps import lowest_in
 from rate.runs.part_list import ListedPart, PartLog, read_list
 from rate.runs.parts import ids_of, iter_parts, write_table
-from rate.runs.run_document import RunDocument, SampleCounts, data_of, located, read_run, write_run
+from rate.runs.run_document import RunDocument, SampleCounts, data_of, differing, located, read_run, write_run
 from rate.runs.sort_parts import SORTED_ROWS, StoredTwiceError, write_in_order
 from rate.runs.summary.summarise import Summary, load_summary, summarize, write_summary
 
@@ -53,8 +54,9 @@ def left_behind(folders: Sequence[Path]) -> list[Path]:
 def _check_same(folders: Sequence[Path], runs: Sequence[RunDocument]) -> None:
     for folder, run in zip(folders, runs, strict=True):
         if run.key != runs[0].key:
+            what = differing(run, runs[0].measurement, plain(runs[0].identity), (f"in {folder}", f"in {folders[0]}"))
             raise RunError(
-                f"{folder} and {folders[0]} have other settings (keys {run.key[:12]} and {runs[0].key[:12]}); "
+                f"{folder} and {folders[0]} have other settings ({what}); "
                 "shards of one run are evaluated with one artifact, one data set and one measurement"
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -58,6 +59,9 @@ class Origin(Record, frozen=True, omit_defaults=True):
     predictions: Annotated[str | None, Meta(description="where the predictions were that were given")] = None
     data_from_run: Annotated[str | None, Meta(description="path from the run folder; absent if data is no path")] = None
     roots_from_run: Annotated[tuple[str, ...], Meta(description="paths from the run folder to the roots")] = ()
+
+
+_DIGEST = re.compile("[0-9a-f]{40,}$")
 
 
 class Rule(Record, frozen=True):
@@ -151,6 +155,32 @@ class RunDocument(Document, frozen=True, kw_only=True, tag="rate.run/7"):
     finished: str | None
     sessions: tuple[RunStats, ...]
     rows: Annotated[Count | None, Meta(description="that parts.jsonl lists; null: a process writes, or was killed")]
+
+
+def differing(run: RunDocument, measurement: Json, identity: Json, words: tuple[str, str]) -> str:
+    """Name the settings of a run that differ from others, each with both values; digests are shortened.
+
+    Args:
+        run: a run.
+        measurement: the other settings.
+        identity: the other identity.
+        words: what stands after the value of the run, and after the other one.
+    """
+    pairs = [
+        (f"{section}.{name}", known.get(name), others.get(name))
+        for section, known, others in (
+            ("measurement", run.measurement, measurement),
+            ("identity", plain(run.identity), identity),
+        )
+        for name in {**others, **known}
+        if known.get(name) != others.get(name)
+    ]
+    said = [f"{name}: {_short(one)} {words[0]}, {_short(other)} {words[1]}" for name, one, other in pairs]
+    return "; ".join(said) or "another version of rate"
+
+
+def _short(value: object) -> str:
+    return f"{value[:12]}..." if isinstance(value, str) and _DIGEST.match(value) else repr(value)
 
 
 def write_run(folder: Path, run: RunDocument) -> None:

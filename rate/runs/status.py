@@ -11,7 +11,7 @@ from rate.runs.failures import Failure, FailureCounts
 from rate.runs.part_list import read_list
 from rate.runs.remote import written_recently
 from rate.runs.rows import RunStats
-from rate.runs.run_document import read_run
+from rate.runs.run_document import RunDocument, read_run
 
 
 class Status(Document, frozen=True, tag="rate.status/1"):
@@ -47,9 +47,9 @@ def read_status(folder: Path) -> Status:
     heads, planned = len(run.heads), run.samples.planned
     session = run.sessions[-1] if run.sessions else RunStats()
     pace = session.samples / session.seconds if session.seconds and session.samples else None
-    is_alive = _is_held(folder / "lock") or (run.status == "running" and written_recently(folder))
+    is_alive = _is_alive(folder, run)
     return Status(
-        status=run.status if is_alive or run.status != "running" else "interrupted",
+        status=status_now(folder, run),
         is_alive=is_alive,
         planned=planned,
         done=rows // heads,
@@ -59,6 +59,15 @@ def read_status(folder: Path) -> Status:
         samples_per_s=pace,
         seconds_left=(planned - rows // heads) / pace if pace and is_alive else None,
     )
+
+
+def status_now(folder: Path, run: RunDocument) -> str:
+    """Return the status of run.json, or ``interrupted`` if it says ``running`` and no process is at work."""
+    return run.status if run.status != "running" or _is_alive(folder, run) else "interrupted"
+
+
+def _is_alive(folder: Path, run: RunDocument) -> bool:
+    return _is_held(folder / "lock") or (run.status == "running" and written_recently(folder))
 
 
 def _is_held(lock: Path) -> bool:

@@ -25,7 +25,7 @@ from msgspec import structs
 
 from rate.data.digests import ContentTable
 from rate.errors import RunError, StorageError
-from rate.records import plain, record
+from rate.records import record
 from rate.runs.folder import LIST, SAVED, FolderLock, drop_unlisted, part_files, part_name, refuse_foreign
 from rate.runs.maps import DrawnMaps, is_damaged, lowest_ranks, select_maps, wanted_maps
 from rate.runs.order import groups_of
@@ -34,7 +34,7 @@ from rate.runs.parts import PART_ROWS, PART_SECONDS, contents_of, iter_parts, re
 from rate.runs.recover import Recovery
 from rate.runs.remote import publish
 from rate.runs.rows import MAP_SCHEMA, SCHEMA, Records, RunStats
-from rate.runs.run_document import RunDocument, is_unreadable, located, read_run, write_run
+from rate.runs.run_document import RunDocument, differing, is_unreadable, located, read_run, write_run
 from rate.runs.sort_parts import SORTED_ROWS, write_in_order
 from rate.types import Json, Sample
 
@@ -251,15 +251,8 @@ class RunStore:
 
 
 def _other_key(folder: Path, run: RunDocument, about: Json, samples: Iterable[Sample]) -> str:
-    there = {"measurement": run.measurement, "identity": plain(run.identity)}
-    differing = [
-        f"{section}.{name}: {known.get(name)!r} there, {value!r} now"
-        for section, known in there.items()
-        for name, value in about[section].items()
-        if known.get(name) != value
-    ]
+    what = differing(run, about["measurement"], about["identity"], ("there", "now"))
     moved = _moved(folder, run, samples) if run.identity.data != about["identity"]["data"] else ""
-    what = "; ".join(differing) or "another version"
     return f"{folder} holds a run with other settings ({what}){moved}; choose another --out"
 
 

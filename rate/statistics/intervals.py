@@ -145,7 +145,22 @@ def student_quantile(freedom: float) -> float:
     >>> round(student_quantile(9.0), 3), round(student_quantile(1.0), 2)
     (2.262, 12.71)
     """
+    angle, mass = _student_mass(freedom)
+    return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * mass[-1], mass, angle)))
+
+
+def student_tail(t: float, freedom: float) -> float:
+    """Compute the probability that Student's t with ``freedom`` >= 1 degrees of freedom lies above ``t`` >= 0.
+
+    >>> round(student_tail(2.262, 9.0), 4)
+    0.025
+    """
+    angle, mass = _student_mass(freedom)
+    return 0.5 * (1.0 - float(np.interp(math.atan(t / math.sqrt(freedom)), angle, mass)) / float(mass[-1]))
+
+
+def _student_mass(freedom: float) -> tuple[Float64, Float64]:
+    """Sum the density of the angle a = atan(t / sqrt(freedom)) from 0; returns angles and sums."""
     angle = np.linspace(0.0, min(math.pi / 2, 12.0 / math.sqrt(freedom)), 20_001)
     density = np.cos(angle) ** (freedom - 1)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * mass[-1], mass, angle)))
+    return angle, np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])

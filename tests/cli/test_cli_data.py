@@ -91,7 +91,16 @@ def test_check_prints_every_problem_and_then_fails(broken):
     assert lines[7].startswith("error    row 3: image '/etc/passwd' is an absolute path")
     assert lines[8] == "2 errors, 1 warning"
     assert isinstance(result.exception, DataError)
-    assert str(result.exception) == f"{broken} has 2 errors; each is named above with its row"
+    assert str(result.exception) == f"{broken} has 2 errors; --json lists each with its row"
+
+
+def test_problems_of_a_kind_are_counted_after_the_first_three(root):
+    path, others = root / "m.csv", "".join(f'images/cat/{k}.jpg,cat,"[[0,0,1,1]]"\n' for k in range(7))
+    path.write_text(f"image,label,boxes\nimages/dog/a.jpg,dog,[]\n{others}")
+    lines = rate_data("check", path).stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines[3:7]] == ["warning  row 1", *(f"error    row {k}" for k in (2, 3, 4))]
+    assert lines[7:] == ["error    and 4 more like these; --json lists all", "7 errors, 1 warning"]
+    assert len(json.loads(rate_data("check", path, "--json").stdout)["problems"]) == 8
 
 
 def test_warnings_alone_are_no_failure(root):

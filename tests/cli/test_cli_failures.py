@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -37,3 +38,17 @@ def test_a_summary_with_failures_follows_its_schema(tmp_path: Path) -> None:
     wrong = json.loads(json.dumps(summary).replace('"count": 3', '"count": "3"'))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, all_schemas()["summary"])
+
+
+def test_a_gate_tells_a_run_at_work_from_one_that_was_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "run", {"ft": states(rr=4)}, status="running")
+    (tmp_path / "gate.toml").write_text(POLICY)
+    asked = ["gate", str(folder), "--policy", str(tmp_path / "gate.toml")]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(asked) == 2
+        assert "run@ft is running, and a gate needs a complete run" in capsys.readouterr().err
+    assert run(asked) == 2
+    assert "run@ft was interrupted, and a gate needs a complete run" in capsys.readouterr().err

@@ -2,86 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from rate.errors import EXIT_DONE, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, UsageError
 from rate.records import record
 from rate.report.compare.compare import Pair, pair
-from rate.report.gate.checked_values import CheckedValue, measured, number, printable, readings
-from rate.report.gate.document import CheckRecord, GateDocument, HeadIdentity
-from rate.report.gate.policy import MEANS, Check, Policy
+from rate.report.gate.checked_values import CheckedValue, printable, readings
+from rate.report.gate.document import GateDocument, HeadIdentity
+from rate.report.gate.policy import Check, Policy
+from rate.report.gate.result import STATES, Result, corrected, judge
 from rate.report.gate.run_conditions import require_same_samples, require_whole, too_many_errors
 from rate.report.heads import HeadRun
 from rate.runs.failures import Failure
-from rate.statistics.intervals import Spread, Units
+from rate.statistics.intervals import Units
 
-STATES = ("fail", "error", "inconclusive", "warn", "pass")
-"""The states of a result, the worst first.
-
-``warn``: violated, of severity warn. ``error``: it could not be computed.
-"""
-
-_OF_READING = ("value", "low", "high", "numerator", "denominator", "n", "candidate", "baseline")
 _EXIT = {"passed": EXIT_DONE, "failed": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
-_OF = {"pt": "correct predictions", "ir": "predictions on valid evidence", "accuracy": "predictions"}
-_OF |= dict.fromkeys(MEANS, "predictions with a region to swap")
-_NO_INTERVAL = "there is no interval: too few samples or clusters stand behind a ratio"
-# larger than the rounding error of a difference of two shares; a drop of exactly the allowed size is allowed
-_ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of a check, for the whole head or for one slice of it, of one run or of a grid."""
-
-    check: Check
-    slice: str | None  # name of the class or group
-    state: str  # one of `STATES`
-    reading: CheckedValue
-    limit: float | None  # limit of the value; for a relative drop in the metric's own unit
-    why: str
-    needed: int | None = None  # approximate denominator that would decide; None = not known
-    run: str | None = None  # name of the run in its grid; None = there is no grid, or it is a mean over its runs
-
-    @property
-    def place(self) -> str:
-        """The run in its grid and the slice, as far as there are any."""
-        return ", ".join(part for part in (self.run, self.slice) if part is not None)
-
-    @property
-    def name(self) -> str:
-        """The name of the check, and its place."""
-        return f"{self.check.name} [{self.place}]" if self.place else self.check.name
-
-    @property
-    def message(self) -> str:
-        """The measured value and the consequence, in one line."""
-        said = measured(self.reading)
-        return f"{said}: {self.why}" if said else self.why
-
-    @property
-    def document(self) -> CheckRecord:
-        """Return the result's entry in the JSON of a decision."""
-        units = self.reading.units
-        return record(
-            CheckRecord,
-            asdict(self.check)
-            | {name: getattr(self.reading, name) for name in _OF_READING}
-            | {
-                "slice_by": self.check.slice,
-                "slice": self.slice,
-                "run": self.run,
-                "state": self.state,
-                "limit": self.limit,
-                "units": units and units.name,
-                "clusters": units and units.clusters,
-                "samples_needed": self.needed,
-                "message": self.message,
-            },
-        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -209,87 +146,10 @@ def decide(policy: Policy, candidate: HeadRun, baseline: HeadRun | None, *, allo
 
 def _results(check: Check, candidate: HeadRun, against: Pair | None) -> Iterator[Result]:
     results = [judge(check, name, reading) for name, reading in readings(check, candidate, against)]
-    yield from results
+    yield from corrected(results) if check.multiplicity == "holm" else results
     if not results:
         nothing = CheckedValue(candidate.slice.rows, 0)
         yield Result(check, None, "inconclusive", nothing, None, f"there is no slice: no sample has a {check.slice}")
-
-
-def judge(check: Check, name: str | None, reading: CheckedValue) -> Result:
-    """Compare one reading with one bound."""
-    if reading.missing is not None:
-        return Result(check, name, "error", reading, None, reading.missing)
-    if not all(math.isfinite(x) for x in (reading.value, reading.low, reading.high) if x is not None):
-        return Result(check, name, "error", reading, None, f"{check.metric} is not a finite number")
-    limit = _limit(check, reading)
-    of = _OF.get(check.metric, "samples")
-    if reading.support < check.min_samples or limit is None or reading.value is None:
-        why = _why_undecided(check, reading, of)
-        return Result(check, name, "inconclusive", reading, limit, why, check.min_samples)
-    ends = (reading.value, reading.value) if check.use == "value" else (reading.low, reading.high)
-    if ends[0] is None or ends[1] is None:
-        return Result(check, name, "inconclusive", reading, limit, _NO_INTERVAL)
-    return _compare(check, name, reading, limit, (ends[0], ends[1]))
-
-
-def _why_undecided(check: Check, reading: CheckedValue, of: str) -> str:
-    if reading.undefined is not None:
-        return reading.undefined
-    if not reading.support:
-        return f"undefined, there are no {of}"
-    if reading.support < check.min_samples:
-        return f"{reading.support} {of}, min_samples is {check.min_samples}"
-    return f"the baseline is {number(reading.baseline or 0.0)}, and a share of it is no limit; use max_drop"
-
-
-def _compare(check: Check, name: str | None, reading: CheckedValue, limit: float, ends: tuple[float, float]) -> Result:
-    """Apply the rule: both ends keep the limit, both violate it, or neither."""
-    most = check.bound == "max"
-    slack = _ROUNDING if check.is_drop else 0.0
-    kept = [end <= limit if most else end >= limit - slack for end in ends]
-    what = "the value" if check.use == "value" else "the interval"
-    if check.use != "value" and reading.units is not None and reading.units.too_few:
-        what += f" ({reading.units})"
-    beyond, within = ("above", "at or below") if most else ("below", "at or above")
-    if all(kept):
-        return Result(check, name, "pass", reading, limit, f"{what} lies {within} {number(limit)}")
-    if not any(kept):
-        return Result(
-            check, name, "fail" if check.blocks else "warn", reading, limit, f"{what} lies {beyond} {number(limit)}"
-        )
-    needed = _needed(check, reading, limit)
-    cure = f"; about {needed:,} {_OF.get(check.metric, 'samples')} would decide" if needed else ""
-    return Result(check, name, "inconclusive", reading, limit, f"{what} holds {number(limit)}{cure}", needed)
-
-
-def _limit(check: Check, reading: CheckedValue) -> float | None:
-    """Compute the limit of the value; a drop is a negative difference, a relative one a share of the baseline.
-
-    A negative baseline, which a gap may have, has no share.
-    """
-    if not check.is_drop:
-        return check.threshold
-    if check.bound == "max_drop":
-        return 0.0 - check.threshold  # not -0.0, which would be shown with its sign
-    negative = reading.baseline is None or reading.baseline < 0.0
-    return None if negative else 0.0 - check.threshold * (reading.baseline or 0.0)
-
-
-def _needed(check: Check, reading: CheckedValue, limit: float) -> int | None:
-    """Estimate the denominator that would decide if the value stayed the same.
-
-    The interval of a share excludes t exactly if |value - t| > z sqrt(t (1 - t) d / m), with its quantile z and the
-    design effect d of its clusters (1 without them). This is solved for m. The interval of a mean or of a difference
-    shrinks with 1 / sqrt(m) from its present width.
-    """
-    value, low, high = reading.value, reading.low, reading.high
-    if value is None or low is None or high is None or (gap := abs(value - limit)) < _ROUNDING:
-        return None
-    if not check.is_drop and check.metric not in MEANS:
-        spread = reading.spread or Spread(0)
-        return math.ceil(spread.quantile**2 * limit * (1 - limit) * spread.design_effect / gap**2)
-    reach = value - low if value > limit else high - value
-    return math.ceil(reading.denominator * (reach / gap) ** 2)
 
 
 def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterator[str]:
@@ -300,6 +160,8 @@ def _notices(policy: Policy, candidate: HeadRun, against: Pair | None) -> Iterat
     missing = candidate.sums.without_group
     if missing and any(check.slice == "group" for check in policy.checks):
         yield f"{missing} of {candidate.slice.rows} samples have no group and are in no slice"
+    if any(check.multiplicity == "holm" for check in policy.checks):
+        yield "violations of a check by several slices are held together at 5 %, by Holm's correction"
     shares = any(not check.is_drop and check.use != "value" for check in policy.checks)
     if shares and candidate.slice.clusters is not None:
         yield f"intervals of shares are {Units(candidate.slice.clusters)}"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta
 
 from rate.records import AtLeastOne, Count, Document, Record, RunStatus, Sha256
-from rate.report.gate.policy import BOUNDS, METRICS, OVER, SEVERITIES
+from rate.report.gate.policy import BOUNDS, METRICS, MULTIPLICITY, OVER, SEVERITIES
 
 State: TypeAlias = Literal["fail", "error", "inconclusive", "warn", "pass"]
 Units: TypeAlias = Literal["clusters", "samples"]
@@ -43,6 +43,7 @@ class CheckRecord(Record, frozen=True, kw_only=True):
     min_samples: AtLeastOne
     severity: Annotated[str, Meta(extra_json_schema={"enum": list(SEVERITIES)})]
     over: Annotated[str, Meta(extra_json_schema={"enum": list(OVER)})]
+    multiplicity: Annotated[str, Meta(extra_json_schema={"enum": list(MULTIPLICITY)})]
     slice_by: Literal["class", "group"] | None
     slice: str | None
     run: Annotated[str | None, Meta(description="the run in its grid; null: no grid, or the mean over it")]
@@ -62,7 +63,7 @@ class CheckRecord(Record, frozen=True, kw_only=True):
     message: str
 
 
-class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/5"):
+class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/6"):
     """A decision."""
 
     verdict: Literal["passed", "failed", "inconclusive"]
@@ -75,7 +76,7 @@ class GateDocument(Document, frozen=True, kw_only=True, tag="rate.gate/5"):
     checks: tuple[CheckRecord, ...]
 
 
-class GatesDocument(Document, frozen=True, kw_only=True, tag="rate.gates/1"):
+class GatesDocument(Document, frozen=True, kw_only=True, tag="rate.gates/2"):
     """The decisions of several runs by one policy."""
 
     verdict: Annotated[Literal["passed", "failed", "inconclusive"], Meta(description="the worst of the gates")]

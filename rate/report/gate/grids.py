@@ -12,9 +12,10 @@ from statistics import fmean
 from rate.errors import RunError, UsageError
 from rate.records import read, record
 from rate.report.gate.checked_values import CheckedValue
-from rate.report.gate.decide import STATES, Decision, Result, decide, judge
+from rate.report.gate.decide import Decision, decide
 from rate.report.gate.document import HeadIdentity
 from rate.report.gate.policy import Check, Policy
+from rate.report.gate.result import STATES, Result, judge
 from rate.report.heads import HeadRun, load_head, load_heads, split_reference
 from rate.report.history.releases import named_baseline
 from rate.runs.folder import GRID

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree as ET
 
-from rate.report.gate.decide import Decision, Result
+from rate.report.gate.decide import Decision
+from rate.report.gate.result import Result
 
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot represent, escaped or not (section 2.2 of the recommendation)."""
@@ -20,7 +21,11 @@ _ELEMENTS = ("failure", "error", "skipped")
 
 def junit(decisions: Sequence[Decision]) -> bytes:
     """Encode decisions as an XML document in UTF-8; characters that XML cannot represent become U+FFFD."""
-    suites = [_suite(decision) for decision in decisions]
+    names = [decision.run.name for decision in decisions]
+    suites = [
+        _suite(one, name if names.count(name) == 1 else f"{one.run.folder}@{one.run.head}")
+        for one, name in zip(decisions, names, strict=True)
+    ]
     totals = _counts([case for suite in suites for case in suite.iter("testcase")])
     del totals["skipped"]  # an attribute that Jenkins' junit-10.xsd does not allow here
     root = _element("testsuites", name="rate gate", time="0", **totals)
@@ -30,13 +35,13 @@ def junit(decisions: Sequence[Decision]) -> bytes:
     return document
 
 
-def _suite(decision: Decision) -> ET.Element:
-    cases = [_case(result, decision.run.name) for result in decision.results]
+def _suite(decision: Decision, run: str) -> ET.Element:
+    cases = [_case(result, run) for result in decision.results]
     if decision.cannot_pass is not None:
-        case = _element("testcase", name="gate", classname=decision.run.name, time="0")
+        case = _element("testcase", name="gate", classname=run, time="0")
         _add(case, "error", decision.cannot_pass, "inconclusive")
         cases.append(case)
-    suite = _element("testsuite", name=decision.run.name, time="0", **_counts(cases))
+    suite = _element("testsuite", name=run, time="0", **_counts(cases))
     properties = ET.SubElement(suite, "properties")
     properties.extend(_element("property", name=name, value=value) for name, value in _properties(decision))
     suite.extend(cases)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rate.outputs import append_output
 from rate.report.gate.checked_values import interval_text, number
-from rate.report.gate.decide import STATES, Decision, Result
+from rate.report.gate.decide import Decision
 from rate.report.gate.document import HeadIdentity
+from rate.report.gate.result import STATES, Result
 
 LIMIT = 900_000
 """The size limit of a summary file, bytes; GitHub drops one above 1024 k completely."""

@@ -35,6 +35,7 @@ SLICES = ("class", "group")
 SEVERITIES = ("error", "warn")
 USES = ("interval", "ci_low", "ci_high", "value")
 OVER = ("each", "worst", "mean")
+MULTIPLICITY = ("none", "holm")
 
 _SHARES = (*RATIOS, *MEANS)
 _DROPPING = (*_SHARES, "images_per_s")
@@ -56,6 +57,7 @@ class Check:
     slice: str | None  # class | group | None: the whole head
     severity: str  # error | warn
     over: str  # of the runs of a grid: each | worst | mean
+    multiplicity: str  # of a violation among slices: none | holm
     name: str
 
     @property
@@ -160,6 +162,13 @@ class _Reader:
         over = self._choice("over", OVER, "each")
         if slice and over == "mean":
             raise self._refused("over", "= 'mean' does not go with slice; use 'each' or 'worst'")
+        multiplicity = self._choice("multiplicity", MULTIPLICITY, "none")
+        if multiplicity == "holm" and not (
+            slice and use == "interval" and bound in ("min", "max") and metric in RATIOS
+        ):
+            raise self._refused(
+                "multiplicity", f"= 'holm' is for slices of {', '.join(RATIOS)}, with min or max and the interval"
+            )
         return Check(
             metric=metric,
             bound=bound,
@@ -169,6 +178,7 @@ class _Reader:
             slice=slice,
             severity=self._choice("severity", SEVERITIES, "error"),
             over=over,
+            multiplicity=multiplicity,
             name=self._name(
                 f"{metric} {bound} {threshold:g}"
                 + (f" by {slice}" if slice else "")

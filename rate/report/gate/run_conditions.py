@@ -9,6 +9,7 @@ from rate.errors import RunError
 from rate.execution import Execution
 from rate.report.compare.compare import Pair
 from rate.report.heads import HeadRun
+from rate.runs.status import status_now
 
 
 def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
@@ -19,8 +20,10 @@ def require_whole(heads: Iterable[HeadRun], allow_partial: bool) -> None:
     """
     for head in heads:
         if head.status != "complete" and not allow_partial:
+            status = status_now(head.folder, head.run)
+            said = "was interrupted" if status == "interrupted" else f"is {status}"
             raise RunError(
-                f"{head.name} is {head.status}, and a gate needs a complete run; finish it with the `rate eval` that "
+                f"{head.name} {said}, and a gate needs a complete run; finish it with the `rate eval` that "
                 f"began it (after --limit: anew, without it), or add --allow-partial to decide on what is there"
             )
         rows, available = head.slice.rows, head.run.samples.available

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.report.gate.checked_values import interval_text, number, printable
-from rate.report.gate.decide import Decision, Result
+from rate.report.gate.decide import Decision
+from rate.report.gate.result import Result
 
 FOLDED_FROM = 10
 """The number of passing slices or runs from which a check shows their number instead of a line for each."""
@@ -27,12 +29,20 @@ _STYLES = {
 Line = tuple[str, ...]  # state, check, value, interval, denominator, reason
 
 
+WIDTH = 80
+"""The cells of a line; only a name or a number that is longer makes it wider."""
+
+_HEADER = ("result", "check", "value", "95 % interval", "of")
+
+
 def gate_table(decision: Decision) -> RenderableType:
-    """Format one line for each result in the order of the policy, then notices, then the verdict."""
+    """Format each result in the order of the policy with its reason below it, then notices, then the verdict."""
     lines = result_lines(decision)
-    widths = [max(cell_len(line[k]) for line in lines) for k in range(5)]
+    widths = [max(cell_len(line[k]) for line in (_HEADER, *lines)) for k in range(5)]
+    widths[1] = min(widths[1], max(len(_HEADER[1]), WIDTH - sum(widths[k] + 2 for k in (0, 2, 3, 4))))
     return Group(
-        *(_padded(line, widths) for line in lines),
+        _padded(_HEADER, widths, "bold"),
+        *(text for line in lines for text in _block(line, widths)),
         *(Text(f"note: {printable(remark)}", style="yellow") for remark in decision.remarks),
         Text(printable(decision.headline), style=_STYLES.get(decision.verdict, "bold yellow")),
     )
@@ -70,6 +80,16 @@ def _line(result: Result) -> Line:
     )
 
 
-def _padded(line: Line, widths: list[int]) -> Text:
-    cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=False)]
-    return Text.assemble((cells[0], _STYLES[line[0]]), "  ", "  ".join([*cells[1:], line[5]]))
+def _block(line: Line, widths: list[int]) -> Iterator[Text]:
+    """Format the numbers of a result beside the first line of its name, then the rest of it and the reason."""
+    state, name, *numbers, why = line
+    first, *rest = [name] if cell_len(name) <= widths[1] else wrap(name, widths[1], break_on_hyphens=False)
+    yield _padded((state, first, *numbers), widths, _STYLES[state])
+    under = " " * (widths[0] + 2)
+    yield from (Text(under + one) for one in rest)
+    yield from (Text(under + one) for one in wrap(why, max(20, WIDTH - len(under)), break_long_words=False))
+
+
+def _padded(cells: tuple[str, ...], widths: list[int], style: str) -> Text:
+    first, *others = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
+    return Text.assemble((first, style), "  ", "  ".join(others).rstrip())

@@ -66,20 +66,32 @@ class SampleListDocument(Document, frozen=True, tag="rate.sample-list/1"):
     samples: tuple[ListedSample, ...]
 
 
-def listed(heads: Sequence[HeadRun], kind: Kind) -> SampleListDocument:
-    """List the samples of one kind of heads of one run, head by head, in order of id."""
+def listed(heads: Sequence[HeadRun], kind: Kind, top: int | None = None) -> SampleListDocument:
+    """List the samples of one kind of heads of one run, head by head.
+
+    They are in order of id. With ``top`` there are only so many of each head, the worst first: wrong predictions by
+    their probability, the highest first, and those on invalid evidence by what is compared with tau, the lowest first.
+    """
     rule = heads[0].summary.rule
     columns = list(dict.fromkeys([*_COLUMNS, "correct", rule.judged_column]))
-    samples = tuple(
-        _listed(row, rule)
-        for head in heads
-        for row in pa.concat_tables(_of_kind(rows, kind) for rows in head.batches(columns)).sort_by("id").to_pylist()
-    )
-    return SampleListDocument(str(heads[0].folder), kind, rule.quantity, len(samples), samples)
+    order = {"wrong": [("probability", "descending")], "invalid": [(rule.judged_column, "ascending")]}
+    by = [*(order.get(kind, []) if top is not None else []), ("id", "ascending")]
+    count, samples = 0, list[ListedSample]()
+    for head in heads:
+        own: list[pa.Table] = []
+        for rows in head.batches(columns):
+            count += len(of_kind := _of_kind(rows, kind))
+            own.append(of_kind)
+            if top is not None:
+                own = [pa.concat_tables(own).sort_by(by).slice(0, top)]
+        samples += [_listed(row, rule) for row in pa.concat_tables(own).sort_by(by).to_pylist()]
+    return SampleListDocument(str(heads[0].folder), kind, rule.quantity, count, tuple(samples))
 
 
 def samples_table(chosen: SampleListDocument, most: int = _SHOWN) -> RenderableType:
-    """Format one line for each of the first ``most`` samples."""
+    """Format one line for each sample; of a list of all, for the first ``most``."""
+    whole = len(chosen.samples) == chosen.count
+    most = most if whole else len(chosen.samples)
     table = Table(box=None, pad_edge=False)
     for column in ("sample", "head", "label", "prediction", "probability", chosen.quantity, "why"):
         numeric = column in ("probability", chosen.quantity)
@@ -94,7 +106,8 @@ def samples_table(chosen: SampleListDocument, most: int = _SHOWN) -> RenderableT
             _value(sample),
             sample.error or sample.reason or ("not clear" if sample.settled == "capped" else ""),
         )
-    shown = f", the first {most}; --json lists all" if chosen.count > most else ""
+    shown = "" if chosen.count <= most else f", the first {most}; --json lists all"
+    shown = shown if whole else f", the {most} worst"
     title = Text(f"{chosen.run}: {chosen.count:,} {_WORDS[chosen.kind]}{shown}", style="bold")
     return Group(title, *([table] if chosen.samples else []))
 

@@ -23,11 +23,12 @@ from rate.errors import RunError, UsageError
 from rate.records import plain, schema_of, written
 from rate.report.compare.compare import pair
 from rate.report.gate.checked_values import CheckedValue, number
-from rate.report.gate.decide import Decision, Result, decide, judge
+from rate.report.gate.decide import Decision, decide
 from rate.report.gate.document import GateDocument
 from rate.report.gate.junit import junit
 from rate.report.gate.markdown import markdown
 from rate.report.gate.policy import read_policy
+from rate.report.gate.result import Result, judge
 from rate.report.heads import HeadRun
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import SampleCounts
@@ -473,7 +474,8 @@ def test_a_violated_warning_is_said_and_stops_nothing() -> None:
 def test_a_run_that_is_not_complete_is_refused_unless_it_is_allowed(status: str, which: int) -> None:
     heads = [head_run(MIXED, name=name, status=status if k == which else "complete") for k, name in enumerate("ab")]
     check = {"metric": "pt", "min": 0.1}
-    with pytest.raises(RunError, match=f"{'ab'[which]}@ft is {status}.*--allow-partial"):
+    said = "was interrupted" if status == "running" else f"is {status}"  # no process is at work
+    with pytest.raises(RunError, match=f"{'ab'[which]}@ft {said}.*--allow-partial"):
         decided(check, *heads)
     decision = decided(check, *heads, allow_partial=True)
     assert decision.passed
@@ -544,3 +546,23 @@ def test_an_assertion_shows_what_failed() -> None:
     assert "fail: pt min 0.9: 0.7647 [0.6643 to 0.8422], 65/85: the interval lies below 0.9" in text
     assert "errors" not in text, "what passed is not in the way"
     assert repr(decision) == text
+
+
+def test_by_holm_a_slice_violates_more_clearly_than_one_of_many_would_by_chance() -> None:
+    valid = {"c00": 2, "c01": 7} | {f"c{k:02d}": 15 for k in range(2, 40)}  # of 20 right predictions each
+    found = [state for rr in valid.values() for state in ["rr"] * rr + ["rw"] * (20 - rr)]
+    head = head_run(found, labels=[name for name in valid for _ in range(20)])
+    check = {"metric": "pt", "min": 0.6, "slice": "class"}
+    alone = {one.slice: one.state for one in decided(check, head).results}
+    decision = decided(check | {"multiplicity": "holm"}, head)
+    held = {one.slice: one for one in decision.results}
+    assert (alone["c00"], alone["c01"]) == ("fail", "fail")
+    assert (held["c00"].state, held["c01"].state) == ("fail", "inconclusive")
+    assert held["c01"].why.endswith("lies below 0.6, as one of 40 slices may by chance (Holm: p 0.88)")
+    assert {name: one.state for name, one in held.items()} | {"c01": "fail"} == alone
+    assert any("Holm" in text for text in decision.notices)
+    assert decision.document.checks[0].multiplicity == "holm"
+    few = decided(check | {"multiplicity": "holm", "min_samples": 21}, head)
+    assert {one.state for one in few.results} == {"inconclusive"}
+    mirrored = decided({"metric": "accuracy", "max": 0.5, "slice": "class", "multiplicity": "holm"}, head)
+    assert {one.state for one in mirrored.results} == {"fail"}

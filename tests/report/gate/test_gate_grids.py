@@ -145,7 +145,7 @@ def test_several_heads_are_one_gate(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert markdown.read_text().count("## rate gate") == 2
     assert run([*asked, "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["schema"], printed["verdict"]) == ("rate.gates/1", "failed")
+    assert (printed["schema"], printed["verdict"]) == ("rate.gates/2", "failed")
     assert [gate["verdict"] for gate in printed["gates"]] == ["passed", "failed"]
 
 

@@ -13,8 +13,9 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from run_rows import IDENTITY
 
-from rate.report.gate.decide import STATES, Decision
+from rate.report.gate.decide import Decision
 from rate.report.gate.markdown import LIMIT, append_markdown, markdown
+from rate.report.gate.result import STATES
 from rate.report.gate.table import FOLDED_FROM, gate_table
 
 MIXED = states(rr=60, rw=20, wr=10)
@@ -138,12 +139,24 @@ def shown(decision: Decision, width: int = 80) -> str:
 def test_the_table_has_every_result_uncut_and_ends_with_the_verdict() -> None:
     decision = decided([{"metric": "pt", "min": 0.99}, {"metric": "ir", "min": 0.2}], head_run(MIXED))
     lines = shown(decision, width=20).splitlines()
-    assert len(lines) == 3
-    for line, result in zip(lines, decision.results, strict=False):
+    assert lines[0].split("  ")[0] == "result"
+    assert len(lines) == 6
+    for line, reason, result in zip(lines[1::2], lines[2::2], decision.results, strict=False):
         assert line.split()[0] == result.state
-        assert line.endswith(result.why)
+        assert reason.strip() == result.why
         assert f"{result.reading.numerator}/{result.reading.denominator}" in line
     assert lines[-1] == decision.headline
+
+
+def test_the_table_fits_80_columns_whatever_checks_are_called() -> None:
+    name = "no class may be right for the wrong reasons, and this name says so at some length"
+    decision = decided({"metric": "pt", "min": 0.75, "min_samples": 500, "name": name}, head_run(MIXED))
+    lines = shown(replace(decision, notices=())).splitlines()
+    assert max(map(len, lines)) <= 80
+    columns = [lines[0].index(title) for title in ("check", "value", "95 % interval", "of")]
+    assert lines[1][columns[1] :].startswith("0.75 ")
+    assert lines[1][columns[3] :] == "60/80"
+    assert name in " ".join(" ".join(line[columns[0] : columns[1]] for line in lines[1:4]).split())
 
 
 def test_many_passing_slices_are_one_line_and_the_others_are_not() -> None:
@@ -151,18 +164,18 @@ def test_many_passing_slices_are_one_line_and_the_others_are_not() -> None:
     head = head_run(["rw", *["rr"] * (len(names) - 1)], labels=names)
     check = {"metric": "pt", "min": 0.5, "slice": "class", "use": "value"}
     lines = shown(decided(check, head)).splitlines()
-    assert len(lines) == 3
-    assert "[c00]" in lines[0]
-    assert f"{len(names) - 1} of {len(names)} slices by class" in lines[1]
+    assert len(lines) == 6
+    assert "[c00]" in lines[1]
+    assert f"{len(names) - 1} of {len(names)} slices by class" in lines[4]
 
 
 def test_a_name_can_neither_move_the_cursor_nor_style_the_line() -> None:
     text = shown(by_class(["\x1b[31mred", "a\nb", "[bold]x"]))
     assert "\x1b" not in text
     assert "[bold]x" in text
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 1 + 2 * 3 + 1
 
 
 def test_notes_are_between_results_and_verdict() -> None:
     decision = replace(by_class(["a"]), notices=("mind the gap",))
-    assert shown(decision).splitlines()[1] == "note: mind the gap"
+    assert shown(decision).splitlines()[3] == "note: mind the gap"

@@ -11,11 +11,13 @@ import pytest
 from gate_runs import decided, head_run, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from rate.report.gate.checked_values import CheckedValue
-from rate.report.gate.decide import Decision, Result
+from rate.report.gate.decide import Decision
 from rate.report.gate.junit import junit
 from rate.report.gate.policy import read_policy
+from rate.report.gate.result import Result
 
 HEAD = head_run(states(rr=60, rw=20, wr=10))
 PASSING = {"metric": "pt", "min": 0.1}
@@ -159,3 +161,11 @@ def test_what_xml_cannot_hold_is_replaced(character: str) -> None:
     decision = replace(decision, results=(replace(decision.results[0], why=f"a{character}b <&>"),))
     [case] = suite_of(decision).iter("testcase")
     assert case.find("failure").text.endswith("a\ufffdb <&>")
+
+
+def test_two_runs_of_one_name_are_two_suites() -> None:
+    decision = decided(PASSING, HEAD)
+    runs = [structs.replace(decision.run, folder=folder) for folder in ("a/run", "b/run")]
+    root = defusedxml.ElementTree.fromstring(junit([replace(decision, run=run) for run in runs]))
+    assert [suite.get("name") for suite in root] == ["a/run@ft", "b/run@ft"]
+    assert [case.get("classname") for case in root.iter("testcase")] == ["a/run@ft", "b/run@ft"]

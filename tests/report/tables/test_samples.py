@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from function_models import evaluate, job, light
 from paired_runs import write_run
+from run_rows import run_json, swap_row, write_parts
 
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
@@ -85,3 +86,29 @@ def test_one_head_of_several_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(["show", f"{folder}@ft"]) == 2
     assert "has no head 'ft'; it has zs, lp" in capsys.readouterr().err
     assert run(["show", str(folder), "--samples", "bad"]) == 2
+
+
+def test_the_worst_of_a_kind_come_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        swap_row(f"s{k}", "zs", state, share=share, **{} if probability is None else {"probability": probability})
+        for k, (state, share, probability) in enumerate(
+            [
+                ("rw", 0.4, None),
+                ("rw", 0.1, None),
+                ("rr", 0.9, None),
+                ("wr", 0.6, 0.5),
+                ("ww", 0.2, 0.9),
+                ("wr", 0.7, 0.7),
+            ]
+        )
+    ]
+    folder = write_parts(tmp_path / "run", run_json(["zs"], len(rows), "swap"), [rows[:3], rows[3:]])
+    for kind, worst in (("invalid", ["s1", "s4", "s0"]), ("wrong", ["s4", "s5", "s3"])):
+        for top in (1, 2, 3):
+            found = listed(load_heads(str(folder)), kind, top)
+            assert [sample.id for sample in found.samples] == worst[:top]
+            assert found.count == 3
+    assert run(["show", str(folder), "--samples", "wrong", "--top", "2"]) == 0
+    assert "3 predicted wrong, the 2 worst" in capsys.readouterr().out
+    assert run(["show", str(folder), "--top", "2"]) == 2
+    assert "--top is of --samples" in capsys.readouterr().err
