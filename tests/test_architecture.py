@@ -34,7 +34,7 @@ ORDER = [
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 TESTS = Path(__file__).parent
-OF_NO_ROOM = {("faults",), ("benchmarks",), ("examples",)}
+OF_NO_ROOM = {("faults",), ("benchmarks",), ("examples",), ("packaging",)}
 """Folders of tests that are about the whole command or about folders beside the package."""
 HEAVY = ("torch", "timm", "onnx", "onnxruntime", "openvino", "msgspec", "numpy", "pyarrow", "PIL", "rich.progress")
 

@@ -85,7 +85,7 @@ def check(
     if as_json:
         print_json(report)
     else:
-        say(_check_text(report))
+        say(check_text(report))
     if classes_out is not None and report.classes:
         listed = "".join(f"{name}\n" for name in report.classes)
         write_output(classes_out, lambda file: file.write(listed.encode()))
@@ -176,7 +176,8 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _check_text(report: CheckReport) -> str:
+def check_text(report: CheckReport) -> str:
+    """Format the contents and problems of a set, a line each."""
     lines = [f"{report.path}: {counted(report.rows, 'row')}, {counted(report.samples, 'sample')} looked at"]
     lines += counts_text(report.classes, report.splits)
     lines += _problem_lines(report.problems)

@@ -1,4 +1,4 @@
-"""What decides on a release: `rate gate`, and the releases before it: `rate history`."""
+"""What decides on a release: `rate gate`; the releases before it: `rate history`; what it is given: `rate check`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rate.cli.console import notice, print_json, results, say
-from rate.errors import StorageError
+from rate.errors import StorageError, UsageError
 from rate.outputs import require_output, write_output
 
 if TYPE_CHECKING:
@@ -57,6 +57,35 @@ def gate(
     finally:  # a decision that could not be written is printed nevertheless
         print_decisions(decisions, as_json)
     raise typer.Exit(worst(decisions).exit_code)
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policies (.toml) and manifests.")],
+) -> None:
+    """Check policies, and the rows of manifests and that their files are there, without running anything.
+
+    Exit code 2 if one of them cannot be used; every problem of all files is named.
+    """
+    refused = [file for file in dict.fromkeys(files) if not _is_usable(file)]
+    if refused:
+        raise UsageError(f"{', '.join(map(str, refused))} cannot be used; the problems are named above")
+
+
+def _is_usable(file: Path) -> bool:
+    from rate.cli.data import check_text, counted
+    from rate.data.make.check import check_manifest
+    from rate.report.gate.policy import read_policy
+
+    try:
+        if file.suffix == ".toml":
+            say(f"{file}: {counted(len(read_policy(file).checks), 'check')}")
+            return True
+        report = check_manifest(file, decode=False)
+    except UsageError as error:
+        notice(f"error: {error}", level="error")
+        return False
+    say(check_text(report))
+    return not report.errors
 
 
 def print_decisions(decisions: list[Decision], as_json: bool) -> None:

@@ -23,7 +23,7 @@ from rate.cli.demo import demo
 from rate.cli.eval import evaluate
 from rate.cli.explain import explain
 from rate.cli.export import export
-from rate.cli.gate import gate, history
+from rate.cli.gate import check, gate, history
 from rate.cli.inspect import doctor, inspect, schema
 from rate.cli.judge import judge
 from rate.cli.log import log
@@ -57,6 +57,7 @@ app.command("compare")(compare)
 app.command("agree")(agree)
 app.command("gate")(gate)
 app.command("history")(history)
+app.command("check")(check)
 app.command("log")(log)
 app.command("bench")(bench)
 app.command("inspect")(inspect)
