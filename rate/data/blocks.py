@@ -60,7 +60,9 @@ class Block:
 
     def rows_of(self, split: str | None) -> Int64:
         """Return the numbers of the samples of a split, counted from 0; None = of all."""
-        return np.array([k for k, own in enumerate(self.splits) if split in (None, own)], np.int64)
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        return np.array([k for k, own in enumerate(self.splits) if split == own], np.int64)
 
 
 def manifest_blocks(path: Path, folder: Folder) -> Iterator[Block]:

@@ -210,7 +210,7 @@ def read_evaluation_set(
         if block.has_objects:
             block = with_pins(block, chosen, pins_of(list(block.samples(chosen)), listing), folder)
             unpinned += sum(map(is_unpinned, block.samples(chosen)))
-        labels.update(block.labels[k] for k in chosen.tolist())
+        labels.update(block.labels if len(chosen) == len(block) else map(block.labels.__getitem__, chosen.tolist()))
         if draw is not None:
             draw.add_from(block, chosen)
         total.add_all(np.frombuffer(block.digests, "V32")[chosen].tobytes())

@@ -75,17 +75,18 @@ def load_heads(reference: str) -> list[HeadRun]:
         RunError: the run does not exist, or is damaged.
         UsageError: the run has no such head.
     """
-    folder, _ = split_reference(reference)
+    folder, wanted = split_reference(reference)
     run = read_run(folder)
     sums = sums_of(folder, run)
     whole, tables = summary_of(folder, run, sums), partial(iter_in_order, folder, run)
-    return [HeadRun(folder, name, run, sums[name], whole, tables) for name in _named(whole, reference)]
+    return [HeadRun(folder, name, run, sums[name], whole, tables) for name in _named(whole, folder, wanted)]
 
 
 def load_named_summary(reference: str) -> Summary:
     """Load the summary of the heads that ``reference`` names; see `load_heads`."""
-    whole = load_summary(split_reference(reference)[0])
-    return replace(whole, heads={name: whole.heads[name] for name in _named(whole, reference)})
+    folder, wanted = split_reference(reference)
+    whole = load_summary(folder)
+    return replace(whole, heads={name: whole.heads[name] for name in _named(whole, folder, wanted)})
 
 
 def load_head(reference: str) -> HeadRun:
@@ -97,14 +98,13 @@ def load_head(reference: str) -> HeadRun:
     """
     heads = load_heads(reference)
     if len(heads) > 1:
-        folder, _ = split_reference(reference)
+        folder = heads[0].folder
         names = ", ".join(f"{folder}@{head.head}" for head in heads)
         raise UsageError(f"{folder} has {len(heads)} heads and one is needed; name it: {names}")
     return heads[0]
 
 
-def _named(whole: Summary, reference: str) -> list[str]:
-    folder, wanted = split_reference(reference)
+def _named(whole: Summary, folder: Path, wanted: str | None) -> list[str]:
     if wanted is None:
         return list(whole.heads)
     if wanted not in whole.heads:

@@ -48,7 +48,9 @@ def test_a_run_is_that_of_a_folder_and_is_read_elsewhere(
     another_machine(monkeypatch, tmp_path, "reader")
     assert stored(local_run(URL)) == stored(tmp_path / "run")
     assert load_summary(local_run(URL)).heads == load_summary(tmp_path / "run").heads
+    store.asked.clear()
     assert [head.name for head in load_heads(f"{URL}@a")] == ["one@a"]
+    assert store.count("GET", "/pictures") == len(store.asked) == 1, "one listing tells that the copy is whole"
     assert read_status(local_run(URL)).status == "complete"
     assert {name.partition("/")[0] for name in names(store)} == {"log", "samples", "maps", "run.json", "summary.json"}
 

@@ -128,16 +128,18 @@ class Folder:
             ValueError: a place is not plain, or `find` does not allow it.
             OSError: a file does not exist.
         """
-        if pc.any(pc.match_substring_regex(written, _NOT_PLAIN)).as_py():
+        encoded = written.dictionary_encode()  # one image may be that of many rows
+        distinct = encoded.dictionary
+        if pc.any(pc.match_substring_regex(distinct, _NOT_PLAIN)).as_py():
             raise ValueError("is not plain")
-        for parent in pc.unique(pc.replace_substring_regex(written, "[^/]+$", "")).to_pylist():
+        for parent in pc.unique(pc.replace_substring_regex(distinct, "[^/]+$", "")).to_pylist():
             if self._real_parent(f"{self._prefix}{parent}"[:-1]) != self._real_prefix + parent:
                 raise ValueError("is reached by a link")
-        located = pc.binary_join_element_wise(self._real_prefix, written, "")
+        located = pc.binary_join_element_wise(self._real_prefix, distinct, "")
         statuses = list(map(os.lstat, located.to_numpy(zero_copy_only=False)))
         if {stat.S_IFMT(mode) for mode in {status.st_mode for status in statuses}} != {stat.S_IFREG}:
             raise ValueError("is a link, or no file")
-        return located, statuses
+        return located.take(encoded.indices), list(map(statuses.__getitem__, encoded.indices.to_pylist()))
 
     def relative(self, located: str) -> str:
         """Return a result of `locate` relative to the folder or its root, with forward slashes; URLs are unchanged."""

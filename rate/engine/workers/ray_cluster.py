@@ -84,7 +84,7 @@ def connected(address: str | None, say: Say = lambda _: None) -> Iterator[tuple[
             _embed(ray)
         else:
             os.environ.setdefault(*PATIENCE)
-            say(f"joining the Ray cluster at {address}")
+            say(f"joining the Ray cluster at {address}; this command, on {socket.gethostname()}, writes the run")
             _join(ray, address)
         logging.getLogger("ray").handlers = [_Logged(say)]
         try:
