@@ -30,10 +30,11 @@ Figures = dict[str, Any]
 def judged(rows: list[Row], names: list[str]) -> list[Figures]:
     """The figures of every number over the models that have it, all, of a tower, of a shortcut; the best first.
 
-    ``behind`` is the difference of its rank correlation from that of the best number which all models have.
+    A number that is the same for all models ranks none, and has no rank correlation. ``behind`` is the difference of a
+    rank correlation from that of the best number which all models have.
     """
     found = [_of_groups(name, rows) for name in names]
-    found.sort(key=lambda one: -one["all"]["spearman"][0])
+    found.sort(key=lambda one: -(one["all"]["spearman"] or [-2])[0])
     best = next(one["metric"] for one in found if one["all"]["models"] == len(rows))
     for one in found:
         own = [row for row in rows if row.get(one["metric"]) is not None]
@@ -161,12 +162,13 @@ def draw(rows: list[Row], found: list[Figures], path: Path) -> None:
         figure = Figure(figsize=(10, 5.2), layout="constrained")
         grid = figure.add_gridspec(2, 4)
         forest = figure.add_subplot(grid[:, :2])
-        for place, one in enumerate(reversed(found)):
+        ranked = [one for one in reversed(found) if one["all"]["spearman"] is not None]
+        for place, one in enumerate(ranked):
             value, low, high = one["all"]["spearman"]
             colour = _colour(one["metric"])
             forest.plot([low, high], [place, place], color=colour, linewidth=1.5)
             forest.plot([value], [place], "o", color=colour, markersize=5)
-        forest.set_yticks(range(len(found)), [one["title"] for one in reversed(found)])
+        forest.set_yticks(range(len(ranked)), [one["title"] for one in ranked])
         forest.set_xlabel("rank correlation with the true share of the object")
         forest.axvline(0, color="0.6", linewidth=0.8)
         for number, name in enumerate(SHOWN):

@@ -1,7 +1,7 @@
 """The numbers that may say how far a model rests on the object: each is one value a model, from the same pictures.
 
-Maps are of RISE with `MASKS` masks, positive evidence, and whatever is averaged over pictures is averaged over the
-right predictions, as PT is. Localisation is judged by Quantus' own functions, deletion and insertion by those of
+Maps are of RISE, positive evidence, and whatever is averaged over pictures is averaged over the right predictions, as
+PT is. Localisation is judged by Quantus' own functions, deletion and insertion by those of
 ``rate eval --faithfulness``. ``accuracy_broken`` and the worst groups need the split whose shortcut is drawn at random.
 """
 
@@ -34,7 +34,7 @@ class Metric:
     """What a number is called, which measurement it is read from, and which way it points."""
 
     title: str
-    instrument: str  # of `INSTRUMENTS`, or clean
+    instrument: str  # of `instruments`, or clean
     more: int = 0  # forwards beside those of the instrument
     falls: bool = False  # a model that rests on the object has a small one
 
@@ -60,13 +60,6 @@ METRICS = {
     "deletion": Metric("deletion", "rise", STEPS + 1, falls=True),
     "insertion": Metric("insertion", "rise", STEPS + 1),
 }
-MASKS = 512
-INSTRUMENTS = {
-    "swap": Measurement(),
-    "rise": Measurement(verdict="map", masks=MASKS),
-    "occlusion": Measurement(saliency="occlusion"),
-    "attention": Measurement(saliency="attention"),
-}
 TOP = 0.02
 """Share of the pixels of the top-k intersection: that of Quantus' usual 1,000 in a picture of 224 x 224."""
 
@@ -76,18 +69,25 @@ FEWEST = 5
 Numbers = dict[str, float | None]
 
 
-def numbers(artifact: Artifact, data: Path, pictures: int, attention: bool) -> dict[str, Numbers]:
-    """Head -> every number of `METRICS` and the forwards of each instrument; None where there is none.
+def instruments(masks: int, attention: bool) -> dict[str, Measurement]:
+    """The measurements that numbers are read from; ``attention``: whether the tower has any."""
+    found = {
+        "swap": Measurement(),
+        "rise": Measurement(verdict="map", masks=masks),
+        "occlusion": Measurement(saliency="occlusion"),
+    }
+    return found | ({"attention": Measurement(saliency="attention")} if attention else {})
 
-    ``data`` is a folder of `rate.data.make.synth` with ``pictures`` in each test split; ``attention``: whether the
-    tower has any.
+
+def numbers(artifact: Artifact, data: Path, pictures: int, measurements: dict[str, Measurement]) -> dict[str, Numbers]:
+    """Head -> every number of `METRICS` and the forwards of each of `instruments`; None where there is none.
+
+    ``data`` is a folder of `rate.data.make.synth` with at least ``pictures`` in each test split.
     """
     shortcuts = _shortcuts(data / "manifest.csv")
     broken = _verdicts(_job(artifact, data, "test-broken", Measurement(fills=2), pictures), artifact)
     found: dict[str, Numbers] = {head: dict.fromkeys(METRICS) for head in broken}
-    for name, measurement in INSTRUMENTS.items():
-        if name == "attention" and not attention:
-            continue
+    for name, measurement in measurements.items():
         job = _job(artifact, data, "test", measurement, pictures)
         for head, verdicts in _verdicts(job, artifact).items():
             right = [one for one in verdicts if one.prediction.correct]

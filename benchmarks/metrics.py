@@ -5,7 +5,7 @@ number of `benchmarks.metric_values` has one value a model, all from the same pi
 the models by their mean true share over the right predictions. Methods of one encoder are not independent: intervals
 at 95 % are percentiles over encoders drawn with replacement.
 
-    python -m benchmarks.metrics [--work build/graded] [--pictures 300] [--towers resnet vit] [--trained]
+    python -m benchmarks.metrics [--work build/graded] [--pictures 300] [--masks 512] [--towers resnet vit] [--trained]
     python -m benchmarks.metrics --add NAME=FILE.csv
 
 ``--add`` judges a number of your own: a row a model with the columns tower, shortcut, rho, seed, method and value,
@@ -25,20 +25,22 @@ from benchmarks import graded_models, record
 from benchmarks.graded_scores import Scores, read
 from benchmarks.graded_truth import labelled, true_shares
 from benchmarks.metric_ranks import APART, DRAWS, ENCODER, Row, draw, judged
-from benchmarks.metric_values import METRICS, mean, numbers
+from benchmarks.metric_values import METRICS, instruments, mean, numbers
 from rate.kernels.score import SCORES
 
 NAME = "metrics"
 KEY = (*ENCODER, "method")
-ABOUT = (*KEY, "pictures", "right", "true_share", "true_pt")
+ABOUT = (*KEY, "pictures", "masks", "right", "true_share", "true_pt")
 SCORE = "centred"
+DRAWN = 300
 
 
 def main() -> None:
     """Measure the models, or add somebody's number, and judge all numbers of the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/graded"), help="where the models are, or are trained")
-    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--pictures", type=int, default=DRAWN, help=f"of a set of {DRAWN}")
+    parser.add_argument("--masks", type=int, default=512, help="masks of a RISE map, which costs as many forwards")
     parser.add_argument("--towers", nargs="+", default=list(graded_models.TOWERS))
     parser.add_argument("--shortcuts", nargs="+", default=list(graded_models.SHORTCUTS))
     parser.add_argument("--rhos", nargs="+", type=float, default=list(graded_models.RHOS))
@@ -63,7 +65,7 @@ def main() -> None:
             for rho in arguments.rhos:
                 recipe = graded_models.Recipe(tower, shortcut, rho, arguments.seed)
                 if not arguments.trained or graded_models.trained(arguments.work, recipe):
-                    rows = merged(rows, measured(arguments.work, recipe, arguments.pictures))
+                    rows = merged(rows, measured(arguments, recipe))
                     write_rows(table, rows)
     conclude(rows, arguments.results, arguments.plot)
 
@@ -123,21 +125,23 @@ def added(rows: list[Row], text: str) -> list[Row]:
     return [{**row, name: values.get(key(row))} for row in rows]
 
 
-def measured(work: Path, recipe: graded_models.Recipe, pictures: int) -> list[Row]:
+def measured(arguments: argparse.Namespace, recipe: graded_models.Recipe) -> list[Row]:
     """A row each of the four methods of an encoder."""
-    folder = graded_models.data(work, recipe, recipe.rho, 0, pictures, 300 + recipe.seed)
+    work, pictures = arguments.work, arguments.pictures
+    folder = graded_models.data(work, recipe, recipe.rho, 0, DRAWN, 300 + recipe.seed)
     drawn = read(folder, pictures)
+    measurements = instruments(arguments.masks, attention=recipe.tower == "vit")
     known: dict[Path, dict[str, dict[str, float | None]]] = {}
     rows = []
     for method, (artifact, head) in graded_models.adapted(work, recipe).items():
         if artifact.path not in known:
-            known[artifact.path] = numbers(artifact, folder, pictures, attention=recipe.tower == "vit")
+            known[artifact.path] = numbers(artifact, folder, pictures, measurements)
         seen = labelled(drawn, artifact, head)
         scores = Scores(artifact, seen, work / "logits" / f"{recipe.name}-{artifact.path.name}-{pictures}")
         right = scores.clean()[head].argmax(axis=1) == seen.labels
         truth = true_shares(scores, head, seen)[SCORES.index(SCORE)][right]
         truth = truth[np.isfinite(truth)]
-        about = (*(getattr(recipe, name) for name in ENCODER), method, pictures, int(right.sum()))
+        about = (*(getattr(recipe, name) for name in ENCODER), method, pictures, arguments.masks, int(right.sum()))
         true = mean(truth), mean(truth >= 0.5)
         row = dict(zip(ABOUT, (*about, *true), strict=True)) | known[artifact.path][head]
         rows.append({name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()})

@@ -15,7 +15,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from benchmarks import metrics
 from benchmarks.metric_ranks import APART, agreement
-from benchmarks.metric_values import METRICS, numbers
+from benchmarks.metric_values import METRICS, instruments, numbers
 from rate.data.make.synth import CLASSES, Synthetic, picture, write_set
 from rate.export.export import ExportOptions, export_artifact
 
@@ -55,7 +55,7 @@ def test_numbers_of_a_model_that_reads_the_tag(tmp_path: Path) -> None:
     options = ExportOptions(classes=tmp_path / "classes.txt", mean=(0, 0, 0), std=(1, 1, 1), crop_pct=1.0)
     artifact = export_artifact(f"onnx:{model}", tmp_path / "artifact", options)
     manifest = write_set(Synthetic(train=0, test=32, size=SIZE, shortcut="tag", rho=0.75, seed=1), tmp_path / "set")
-    [found] = numbers(artifact, tmp_path / "set", 32, attention=False).values()
+    [found] = numbers(artifact, tmp_path / "set", 32, instruments(64, attention=False)).values()
     with manifest.open() as file:
         agrees = {split: [] for split in ("test", "test-broken")}
         for row in csv.DictReader(file):
@@ -71,7 +71,7 @@ def test_numbers_of_a_model_that_reads_the_tag(tmp_path: Path) -> None:
     assert found["auc"] < 0.5
     assert found["deletion"] < found["insertion"]
     assert found["pt_attention"] is None
-    assert found["forwards_rise"] == 513
+    assert found["forwards_rise"] == 65
     assert set(found) == {*METRICS, "forwards_swap", "forwards_rise", "forwards_occlusion"}
 
 
@@ -83,10 +83,11 @@ def table(encoders: int = 5) -> list[metrics.Row]:
         for method in ("ZS", "LP", "FT", "FLCP"):
             share = rng.random()
             about = ("vit" if number % 2 else "resnet", "tag" if number < 3 else "scene", 0.5, number, method)
-            truth = {"pictures": 300, "right": 200, "true_share": share, "true_pt": share**2}
+            truth = {"pictures": 300, "masks": 512, "right": 200, "true_share": share, "true_pt": share**2}
             noisy = round(share + rng.normal(0, 0.2), 1)  # has ties
-            values = {"accuracy": rng.random(), "pt_swaps": noisy, "deletion": -share, "forwards_swap": 20.0}
-            rows.append(dict(zip(metrics.KEY, about, strict=True)) | truth | values | {"forwards_rise": 513.0})
+            values = {"accuracy": rng.random(), "pt_swaps": noisy, "deletion": -share, "pt_rise_paper": 0.0}
+            forwards = {"forwards_swap": 20.0, "forwards_rise": 513.0}
+            rows.append(dict(zip(metrics.KEY, about, strict=True)) | truth | values | forwards)
     return rows
 
 
@@ -138,6 +139,9 @@ def test_a_number_is_added_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert by_name["pt_swaps"]["all"]["spearman"][0] > by_name["accuracy"]["all"]["spearman"][0]
     assert by_name["ours"]["resnet"]["models"] == 12
     assert ">ours<" in (tmp_path / "plot.svg").read_text()
+    assert by_name["ours"]["behind"] == [0, 0, 0]
+    assert found["metrics"][-1]["metric"] == "pt_rise_paper"  # which is 0 for every model
+    assert by_name["pt_rise_paper"]["all"]["spearman"] is None
     kept = metrics.merged(metrics.read_rows(tmp_path / "metrics.csv"), rows[:1])
     assert len(kept) == 20
     assert sum(row.get("ours") is not None for row in kept) == 19
