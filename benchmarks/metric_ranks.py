@@ -1,11 +1,13 @@
-"""How well numbers rank models by their true share of the object, with intervals over encoders, and the figure of it.
+"""How well numbers rank models by their true reliance on the object, with intervals over encoders, and a figure of it.
 
 Methods of one encoder are not independent, so an interval at 95 % is between percentiles over encoders drawn with
-replacement: every model counts as often as its encoder was drawn, and a model makes no pair with itself.
+replacement: every model counts as often as its encoder was drawn, and a model makes no pair with itself. Fewer than
+`FEWEST` encoders have no interval.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +19,48 @@ from rate.types import Bool, Float64, Int64
 ENCODER = ("tower", "shortcut", "rho", "seed")
 GROUPS = ("tower", "shortcut")
 APART = 0.1
-"""Models whose true shares differ by more than this have an order that a number should find."""
+"""Models whose truths differ by more than this have an order that a number should find."""
+
+FEWEST = 5
 
 DRAWS = 2000
-SHOWN = ("accuracy", "accuracy_broken", "pt_swaps", "pointing")
-"""The numbers that the figure draws against the truth."""
-
 Row = dict[str, Any]
 Figures = dict[str, Any]
 
 
-def judged(rows: list[Row], names: list[str]) -> list[Figures]:
+def judged(rows: list[Row], names: list[str], truth: str) -> list[Figures]:
     """The figures of every number over the models that have it, all, of a tower, of a shortcut; the best first.
 
     A number that is the same for all models ranks none, and has no rank correlation. ``behind`` is the difference of a
-    rank correlation from that of the best number which all models have.
+    rank correlation from that of the best number which all models have. ``truth`` is a column.
     """
-    found = [_of_groups(name, rows) for name in names]
-    found.sort(key=lambda one: -(one["all"]["spearman"] or [-2])[0])
+    found = by_rank([_of_groups(name, rows, truth) for name in names])
     best = next(one["metric"] for one in found if one["all"]["models"] == len(rows))
     for one in found:
         own = [row for row in rows if row.get(one["metric"]) is not None]
-        weights, truth = _draws(own), _column("true_share", own)
-        first, second = (spearman(_column(name, own), truth, weights) for name in (one["metric"], best))
-        one["behind"] = _interval(first - second)
+        first, second = (_rank_correlation(name, own, truth) for name in (one["metric"], best))
+        one["behind"] = _interval(first - second, _encoders(own))
     return found
 
 
-def _of_groups(name: str, rows: list[Row]) -> Figures:
+def by_rank(found: list[Figures]) -> list[Figures]:
+    """The best first, and last what ranks nothing."""
+    return sorted(found, key=lambda one: -(one["all"]["spearman"] or [-2])[0])
+
+
+def _of_groups(name: str, rows: list[Row], truth: str) -> Figures:
     metric = METRICS.get(name) or Metric(name, "unknown")
     known = [row for row in rows if row.get(name) is not None]
     found: Figures = {"metric": name, "title": metric.title, "forwards": _forwards(metric, known)}
-    found["all"] = agreement(name, known)
+    found["all"] = agreement(name, known, truth)
     for column in GROUPS:
         for value in sorted({row[column] for row in known}):
-            found[value] = agreement(name, [row for row in known if row[column] == value])
+            found[value] = agreement(name, [row for row in known if row[column] == value], truth)
     return found
+
+
+def _rank_correlation(name: str, rows: list[Row], truth: str) -> Float64:
+    return spearman(_column(name, rows), _column(truth, rows), _draws(rows))
 
 
 def _forwards(metric: Metric, rows: list[Row]) -> float | None:
@@ -83,33 +91,32 @@ def _draws(rows: list[Row]) -> Float64:
     return np.concatenate([np.ones((1, len(rows))), drawn[:, encoders]])
 
 
-def agreement(name: str, rows: list[Row]) -> Figures:
+def agreement(name: str, rows: list[Row], truth: str = "true_share") -> Figures:
     """Rank correlations of a number with the truth, and the share of pairs of models that it orders rightly.
 
     Every figure is [value, low, high], None where it has no value; a tie of a pair counts half.
     """
-    values, truth, weights = _column(name, rows), _column("true_share", rows), _draws(rows)
-    encoders = _encoders(rows)
-    apart = truth[:, None] - truth > APART
+    values, true, weights, encoders = _column(name, rows), _column(truth, rows), _draws(rows), _encoders(rows)
+    apart = true[:, None] - true > APART
     within = apart & (encoders[:, None] == encoders)
-    return {
-        "models": len(rows),
-        "spearman": _interval(spearman(values, truth, weights)),
-        "kendall": _interval(kendall(values, truth, weights)),
-        "spearman_pt": _interval(spearman(values, _column("true_pt", rows), weights)),
-        "pairs": int(apart.sum()),
-        "pairs_right": _interval(ordered(values, apart, weights)),
-        "pairs_within_encoder": int(within.sum()),
-        "pairs_within_encoder_right": _interval(ordered(values, within, weights)),
+    found = {
+        "spearman": spearman(values, true, weights),
+        "kendall": kendall(values, true, weights),
+        "spearman_pt": _rank_correlation(name, rows, "true_pt"),
+        "pairs_right": ordered(values, apart, weights),
+        "pairs_within_encoder_right": ordered(values, within, weights),
     }
+    counts = {"models": len(rows), "pairs": int(apart.sum()), "pairs_within_encoder": int(within.sum())}
+    return counts | {figure: _interval(one, encoders) for figure, one in found.items()}
 
 
-def _interval(found: Float64) -> list[float] | None:
+def _interval(found: Float64, encoders: Int64) -> list[float | None] | None:
     """The first value with the percentiles of the others; None without a value."""
-    drawn = found[1:][np.isfinite(found[1:])]
-    if not np.isfinite(found[0]) or not len(drawn):
+    if not np.isfinite(found[0]):
         return None
-    return [round(float(one), 3) for one in (found[0], *np.percentile(drawn, (2.5, 97.5)))]
+    drawn = found[1:][np.isfinite(found[1:])]
+    ends = np.percentile(drawn, (2.5, 97.5)) if encoders.max() + 1 >= FEWEST else (None, None)
+    return [None if one is None else round(float(one), 3) for one in (found[0], *ends)]
 
 
 def spearman(values: Float64, truth: Float64, weights: Float64) -> Float64:
@@ -153,39 +160,43 @@ def _pairs(weights: Float64, of_pairs: Float64) -> Float64:
     return np.asarray(((weights @ of_pairs) * weights).sum(axis=1))
 
 
-def draw(rows: list[Row], found: list[Figures], path: Path) -> None:
+def draw(rows: list[Row], found: list[Figures], shown: Sequence[str], truth: str, path: Path) -> None:
     """Draw the rank correlations with their intervals, and four numbers against the truth, into an SVG file."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    ranked = [one for one in reversed(found) if one["all"]["spearman"] is not None]
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rate", "font.size": 9, "font.family": "sans-serif"}):
-        figure = Figure(figsize=(10, 5.2), layout="constrained")
+        figure = Figure(figsize=(11, max(5.0, 1 + 0.2 * len(ranked))), layout="constrained")
         grid = figure.add_gridspec(2, 4)
         forest = figure.add_subplot(grid[:, :2])
-        ranked = [one for one in reversed(found) if one["all"]["spearman"] is not None]
         for place, one in enumerate(ranked):
-            value, low, high = one["all"]["spearman"]
+            value, *ends = one["all"]["spearman"]
             colour = _colour(one["metric"])
-            forest.plot([low, high], [place, place], color=colour, linewidth=1.5)
-            forest.plot([value], [place], "o", color=colour, markersize=5)
+            if None not in ends:
+                forest.plot(ends, [place, place], color=colour, linewidth=1.5)
+            forest.plot([value], [place], "o", color=colour, markersize=4)
         forest.set_yticks(range(len(ranked)), [one["title"] for one in ranked])
-        forest.set_xlabel("rank correlation with the true share of the object")
+        forest.set_xlabel(f"rank correlation with the {_said(truth)}")
         forest.axvline(0, color="0.6", linewidth=0.8)
-        for number, name in enumerate(SHOWN):
+        for number, name in enumerate(shown):
             axes = figure.add_subplot(grid[number // 2, 2 + number % 2])
             for tower, mark in zip(sorted({row["tower"] for row in rows}), "o^", strict=False):
                 own = [row for row in rows if row["tower"] == tower and row.get(name) is not None]
-                axes.plot(*([row[one] for row in own] for one in ("true_share", name)), mark, color=_colour(name),
-                          alpha=0.6, markersize=4, label=tower)  # fmt: skip
-            axes.set_title(METRICS[name].title, fontsize=9)
+                x, y = ([row[one] for row in own] for one in (truth, name))
+                axes.plot(x, y, mark, color=_colour(name), alpha=0.6, markersize=4, label=tower)
+            axes.set_title(METRICS[name].title if name in METRICS else name, fontsize=9)
+            axes.set_xlabel(_said(truth))
             if number == 0:
                 axes.legend(frameon=False, fontsize=8)
-            if number > 1:
-                axes.set_xlabel("true share")
         figure.savefig(path, metadata={"Date": None})
+
+
+def _said(truth: str) -> str:
+    return {"true_pt": "true PT", "true_share": "true share"}[truth]
 
 
 def _colour(name: str) -> str:
     """The colour of what a number is read from."""
-    instrument = METRICS[name].instrument if name in METRICS else "unknown"
-    return {"clean": "#444444", "swap": "#0b6e4f", "unknown": "#888888"}.get(instrument, "#b5541c")
+    instrument = METRICS[name].instrument if name in METRICS else name.split()[0]
+    return {"clean": "#444444", "swap": "#0b6e4f", "mean": "#7a4fa3"}.get(instrument, "#b5541c")

@@ -7,7 +7,9 @@ at 95 % are percentiles over encoders drawn with replacement.
 
     python -m benchmarks.metrics [--work build/graded] [--pictures 300] [--masks 512] [--towers resnet vit] [--trained]
     python -m benchmarks.metrics --add NAME=FILE.csv
+    python -m benchmarks.metrics --graded
 
+``--graded`` judges the accuracy and every PT that `benchmarks.graded` has recorded by the true PT of the same pictures.
 ``--add`` judges a number of your own: a row a model with the columns tower, shortcut, rho, seed, method and value,
 larger where a model rests more on the object. Rows and numbers of earlier calls stay in the table.
 """
@@ -21,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import graded_models, record
+from benchmarks import graded, graded_models, record
 from benchmarks.graded_scores import Scores, read
 from benchmarks.graded_truth import labelled, true_shares
-from benchmarks.metric_ranks import APART, DRAWS, ENCODER, Row, draw, judged
+from benchmarks.metric_ranks import APART, DRAWS, ENCODER, Row, by_rank, draw, judged
 from benchmarks.metric_values import METRICS, instruments, mean, numbers
 from rate.kernels.score import SCORES
 
@@ -49,7 +51,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=record.RESULTS, help=f"folder of {NAME}.csv and {NAME}.json")
     parser.add_argument("--plot", type=Path, help="an SVG file for the figure")
     parser.add_argument("--add", action="append", default=[], metavar="NAME=FILE.csv")
+    parser.add_argument("--graded", action="store_true", help="judge what benchmarks.graded has recorded")
     arguments = parser.parse_args()
+    if arguments.graded:
+        conclude_graded(arguments.results, arguments.plot)
+        return
     table = arguments.results / f"{NAME}.csv"
     rows = read_rows(table) if table.exists() else []
     if arguments.add:
@@ -152,12 +158,44 @@ def measured(arguments: argparse.Namespace, recipe: graded_models.Recipe) -> lis
 def conclude(rows: list[Row], results: Path, plot: Path | None) -> None:
     """Judge every number of the table, and write the table, the figures and the plot."""
     columns = dict.fromkeys(name for row in rows for name in row)
-    found = judged(rows, [name for name in columns if name not in ABOUT and not name.startswith("forwards_")])
-    models = {"models": len(rows), "encoders": len({tuple(row[name] for name in ENCODER) for row in rows})}
+    names = [name for name in columns if name not in ABOUT and not name.startswith("forwards_")]
+    found = judged(rows, names, "true_share")
     write_rows(results / f"{NAME}.csv", rows)
-    record.write(NAME, {**models, "score": SCORE, "apart": APART, "draws": DRAWS, "metrics": found}, results)
+    record.write(NAME, {**_about(rows), "metrics": found}, results)
     if plot is not None:
-        draw(rows, found, plot)
+        draw(rows, found, ("accuracy", "accuracy_broken", "pt_swaps", "pointing"), "true_share", plot)
+
+
+def _about(rows: list[Row]) -> dict[str, Any]:
+    encoders = {tuple(row[name] for name in ENCODER) for row in rows}
+    return {"models": len(rows), "encoders": len(encoders), "score": SCORE, "apart": APART, "draws": DRAWS}
+
+
+def conclude_graded(results: Path, plot: Path | None) -> None:
+    """Judge what `benchmarks.graded` has recorded: swaps of many pictures, and maps of fewer of them."""
+    swaps, maps = graded_rows("swap"), graded_rows("m")
+    found = {}
+    for kind, rows in (("swaps", swaps), ("maps", maps)):
+        found[kind] = judged(rows, [name for name in rows[0] if name not in ABOUT], "true_pt")
+    record.write(f"{NAME}_graded", {**_about(swaps), **found}, results)
+    if plot is not None:
+        shown = ("accuracy", "swap 8, covered, box", "swap 1, mean, box", "swap 8, pictures, mask")
+        of_rate = [one for one in found["maps"] if one["metric"].startswith("map") and "Shapley" in one["metric"]]
+        draw(swaps, by_rank([*found["swaps"], *of_rate]), shown, "true_pt", plot)
+
+
+def graded_rows(kind: str) -> list[Row]:
+    """A row a model with its accuracy and every PT by instruments whose names begin with ``kind``.
+
+    Its true PT is that beside the instrument which left the fewest pictures undefined.
+    """
+    chosen = [one for one in read_rows(graded.TABLE) if one["score"] == SCORE and one["instrument"].startswith(kind)]
+    models: dict[tuple[Any, ...], Row] = {}
+    for one in sorted(chosen, key=lambda one: one["undefined"]):
+        model = one | {"seed": 0}
+        about = {name: model[name] for name in KEY} | {"true_pt": one["pt_true"], "accuracy": one["accuracy"]}
+        models.setdefault(key(model), about)[one["instrument"]] = one["pt"]
+    return list(models.values())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import kendalltau, spearmanr
 
-from benchmarks import metrics
+from benchmarks import graded, metric_ranks, metrics
 from benchmarks.metric_ranks import APART, agreement
 from benchmarks.metric_values import METRICS, instruments, numbers
 from rate.data.make.synth import CLASSES, Synthetic, picture, write_set
@@ -118,7 +118,32 @@ def test_intervals_are_over_encoders() -> None:
     assert many == pytest.approx(few, abs=1e-3)
 
 
+def test_few_encoders_have_no_interval() -> None:
+    assert agreement("pt_swaps", table(4))["spearman"][1:] == [None, None]
+    assert None not in agreement("pt_swaps", table(5))["spearman"]
+
+
+def test_what_the_graded_study_recorded_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_ranks, "DRAWS", 20)
+    monkeypatch.setattr(sys, "argv", ["metrics", "--graded", "--results", str(tmp_path)])
+    metrics.main()
+    found = json.loads((tmp_path / "metrics_graded.json").read_text())["figures"]
+    rows = {metrics.key(row): row for row in metrics.graded_rows("swap")}
+    assert (found["models"], found["encoders"]) == (len(rows), len(rows) // 4)
+    for row in metrics.read_rows(graded.TABLE):
+        if (row["score"], row["instrument"]) == ("centred", "swap 8, covered, box"):
+            model = rows[metrics.key(row | {"seed": 0})]
+            assert model[row["instrument"]] == row["pt"]
+            assert model["true_pt"] == pytest.approx(row["pt_true"], abs=0.005)  # of a picture more or less
+    for kind in ("swaps", "maps"):
+        assert {one["metric"][:4] for one in found[kind]} <= {"swap", "map ", "mean", "accu"}
+        ranks = {one["metric"]: one["all"]["spearman"][0] for one in found[kind]}
+        assert list(ranks.values()) == sorted(ranks.values(), reverse=True)
+        assert found[kind][0]["behind"] == [0, 0, 0]
+
+
 def test_a_number_is_added_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_ranks, "DRAWS", 200)
     rows = table()
     metrics.write_rows(tmp_path / "metrics.csv", rows)
     theirs = tmp_path / "theirs.csv"
