@@ -5,7 +5,7 @@ number of `benchmarks.metric_values` has one value a model, all from the same pi
 the models by their mean true share over the right predictions. Methods of one encoder are not independent: intervals
 at 95 % are percentiles over encoders drawn with replacement.
 
-    python -m benchmarks.metrics [--work build/graded] [--pictures 300] [--masks 512] [--towers resnet vit] [--trained]
+    python -m benchmarks.metrics [--work build/graded] [--pictures 100] [--masks 128] [--towers resnet vit] [--trained]
     python -m benchmarks.metrics --add NAME=FILE.csv
     python -m benchmarks.metrics --graded
 
@@ -41,8 +41,8 @@ def main() -> None:
     """Measure the models, or add somebody's number, and judge all numbers of the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path("build/graded"), help="where the models are, or are trained")
-    parser.add_argument("--pictures", type=int, default=DRAWN, help=f"of a set of {DRAWN}")
-    parser.add_argument("--masks", type=int, default=512, help="masks of a RISE map, which costs as many forwards")
+    parser.add_argument("--pictures", type=int, default=100, help=f"of a set of {DRAWN}")
+    parser.add_argument("--masks", type=int, default=128, help="masks of a RISE map, which costs as many forwards")
     parser.add_argument("--towers", nargs="+", default=list(graded_models.TOWERS))
     parser.add_argument("--shortcuts", nargs="+", default=list(graded_models.SHORTCUTS))
     parser.add_argument("--rhos", nargs="+", type=float, default=list(graded_models.RHOS))
@@ -66,6 +66,9 @@ def main() -> None:
             parser.error(f"--add {text}: {wrong}")
         conclude(rows, arguments.results, arguments.plot)
         return
+    asked = arguments.pictures, arguments.masks
+    if other := {(int(row["pictures"]), int(row["masks"])) for row in rows} - {asked}:
+        parser.error(f"{table} has models by (pictures, masks) {other.pop()}, got {asked}; give these, or --results")
     for tower in arguments.towers:
         for shortcut in arguments.shortcuts:
             for rho in arguments.rhos:

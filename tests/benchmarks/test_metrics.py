@@ -199,3 +199,15 @@ def test_a_file_that_does_not_fit_is_refused(
     assert refusal.value.code == 2
     assert said in capsys.readouterr().err
     assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+def test_models_of_other_settings_do_not_join_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics.write_rows(tmp_path / "metrics.csv", table())  # of 300 pictures
+    run = ["metrics", "--results", str(tmp_path), "--work", str(tmp_path / "work"), "--trained", "--pictures", "200"]
+    monkeypatch.setattr(sys, "argv", run)
+    with pytest.raises(SystemExit) as refusal:
+        metrics.main()
+    assert refusal.value.code == 2
+    assert "(300, 512), got (200, 128)" in capsys.readouterr().err
