@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 .venv/.demo: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -10,7 +10,7 @@ BIN := .venv/bin
 	touch $@
 
 .venv/.ready: .venv/.demo
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev,docs]'
 	touch $@
 
 demo: .venv/.demo
@@ -24,6 +24,9 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 bench: .venv/.ready
 	$(BIN)/python -m benchmarks.engine_share

@@ -81,13 +81,20 @@ class Counts:
 class Ratio:
     """A share with its denominator and its interval at 95 %, Wilson's where samples are independent.
 
-    >>> Ratio(3, 4).value
-    0.75
+    >>> print(Ratio(3, 4))
+    0.750 (0.301 to 0.954), 3/4
     """
 
     numerator: int
     denominator: int
     spread: Spread | None = None  # of clusters; None if the samples have none
+
+    def __str__(self) -> str:
+        """Format value, interval and both numbers: `0.750 (0.301 to 0.954), 3/4`."""
+        of = f"{self.numerator}/{self.denominator}"
+        return (
+            f"undefined, {of}" if self.value is None else f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}), {of}"
+        )
 
     @property
     def value(self) -> float | None:

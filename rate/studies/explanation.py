@@ -143,6 +143,8 @@ class Explanation:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def _judgement(self) -> str:
         if self.verdict.reason is not None:
             return f"no verdict: {self.verdict.reason}"

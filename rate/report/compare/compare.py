@@ -104,6 +104,8 @@ class Comparison:
 
         return plain(comparison_table(self))
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         from rate.runs.summary.text import preformatted
 

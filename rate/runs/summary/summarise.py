@@ -138,6 +138,8 @@ class Summary:
 
         return as_text(self)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         from rate.runs.summary.text import as_html
 
