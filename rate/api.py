@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from rate.config import FIXED_MASKS, Measurement
 from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.export.options import ExportOptions
 from rate.judging import Judging
-from rate.keywords import divided, lists_fields
+from rate.keywords import EvaluateKeywords, ExportKeywords, JudgeKeywords, divided, lists_fields
 from rate.methods import KEEP
 from rate.reading import Reading
 
@@ -46,7 +46,7 @@ def export(
     templates: Path | str | Sequence[str] | None = None,
     processor: Any = None,
     notify: Callable[[str], None] = _log.info,
-    **options: Any,
+    **options: Unpack[ExportKeywords],
 ) -> Artifact:
     """Export ``source`` to the artifact folder ``out``.
 
@@ -96,7 +96,7 @@ def evaluate(
     *,
     split: str | None = None,
     progress: Watch = False,
-    **settings: Any,
+    **settings: Unpack[EvaluateKeywords],
 ) -> Summary:
     """Evaluate an artifact on a data set, and return accuracy, PT and IR of every head.
 
@@ -190,7 +190,7 @@ def explain(
     mask: str | Path | None = None,
     label: str | None = None,
     head: str | None = None,
-    **settings: Any,
+    **settings: Unpack[EvaluateKeywords],
 ) -> Explanation:
     """Explain the prediction for one image: a map, and with ``fill`` a verdict by swaps.
 
@@ -237,7 +237,7 @@ def judge(
     head: str | None = None,
     split: str | None = None,
     progress: Watch = False,
-    **settings: Any,
+    **settings: Unpack[JudgeKeywords],
 ) -> Summary:
     """Judge maps that another tool made, and return accuracy, PT and IR as of any run.
 

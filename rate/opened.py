@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from rate.artifacts.artifact import load_artifact
 from rate.config import Measurement
@@ -18,7 +18,7 @@ from rate.engine.job import Job, job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.engine.outcome import Runner
 from rate.execution import Execution
-from rate.keywords import divided, lists_fields
+from rate.keywords import EvaluateKeywords, divided, lists_fields
 from rate.reading import Reading
 from rate.runs.remote import run_for_writing
 from rate.runs.summary.summarise import Summary
@@ -68,7 +68,7 @@ class Opened:
         *,
         split: str | None = None,
         progress: Watch = False,
-        **settings: Any,
+        **settings: Unpack[EvaluateKeywords],
     ) -> Summary:
         """Evaluate the artifact on a data set; see `rate.evaluate`."""
         execution, measurement, reading = divided(settings, Execution, Measurement, Reading)
@@ -105,7 +105,7 @@ class OpenedModule:
         *,
         split: str | None = None,
         progress: Watch = False,
-        **settings: Any,
+        **settings: Unpack[EvaluateKeywords],
     ) -> Summary:
         """Evaluate a copy of the module's weights of this moment on a data set; see `rate.evaluate`.
 

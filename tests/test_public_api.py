@@ -8,12 +8,18 @@ import pickle
 import subprocess
 import sys
 import types
+from typing import Any
 
 import pytest
 
 import rate
+from rate.config import Measurement
 from rate.errors import ConfigError
+from rate.execution import Execution
 from rate.export.options import ExportOptions
+from rate.judging import Judging
+from rate.keywords import EvaluateKeywords, ExportKeywords, JudgeKeywords
+from rate.reading import Reading
 
 
 def test_all_is_exactly_the_public_names() -> None:
@@ -82,3 +88,19 @@ def test_the_signature_of_evaluate_has_every_setting_with_its_default() -> None:
         for field in dataclasses.fields(kind):
             assert (parameters[field.name].default, parameters[field.name].annotation) == (field.default, field.type)
     assert all(one.kind is not one.VAR_KEYWORD for one in parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("keywords", "kinds"),
+    [
+        (EvaluateKeywords, (Reading, Measurement, Execution)),
+        (JudgeKeywords, (Reading, Judging, Execution)),
+        (ExportKeywords, (ExportOptions,)),
+    ],
+)
+def test_type_checkers_see_the_fields_of_the_settings(keywords: Any, kinds: tuple[type, ...]) -> None:
+    said = {name: kind.__forward_arg__ for name, kind in keywords.__annotations__.items()}
+    fields = {field.name: field.type for kind in kinds for field in dataclasses.fields(kind)}
+    if kinds == (ExportOptions,):
+        fields = {name: kind for name, kind in fields.items() if name not in ("classes", "templates")}
+    assert said == fields
