@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SAID = {
-    "1-demo": ["flcp: 80 images", "lp: 80 images", "run@flcp -> run@lp: 80 images", "evidence "],
+    "1-demo": ["flcp: 60 images", "lp: 60 images", "run@flcp -> run@lp: 60 images", "evidence "],
     "2-your-model": ["epoch 6: accuracy", "native: 60 images, 0 errors", "evidence      not valid"],
     "3-gate": ["gate failed: candidate@native against released@native", "pt min 0.5", "rate gate: ❌ failed"],
     "4-shifts": ["test-broken: accuracy", "gaussian_noise"],
