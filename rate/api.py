@@ -59,7 +59,7 @@ def export(
             a mapping from labels to the names in a prompt.
         templates: a file with prompts, one a line; of a module also the prompts themselves.
         processor: what prepares the inputs of a module: open_clip's tokenizer, or a processor of transformers.
-        notify: receives the steps and what was assumed, one sentence each.
+        notify: receives the steps, one sentence each; what is assumed of a module is logged as a warning.
         options: the fields of `rate.export.options.ExportOptions`; a classifier in memory that does not say how its
             images are prepared needs ``size``, and ``mean``, ``std``, ``interpolation`` and ``crop_pct`` if they are
             not the usual ones.

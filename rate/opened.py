@@ -116,7 +116,8 @@ class OpenedModule:
         execution, measurement, reading = divided(settings, Execution, Measurement, Reading)
         model = LiveModel.of(self.module, self._told, self._options)
         model.check(measurement)
-        job = job_from_artifact(model, data, split, measurement, model.execution(execution), reading)
+        read = job_from_artifact(model, data, split, measurement, model.execution(execution), reading)
+        job = dataclasses.replace(read, notices=model.model.notices + read.notices)
         return carried_out(job, lambda say: model.open_runner(job, say), out, progress)
 
 

@@ -5,6 +5,7 @@ int8 is also compared with f32 by its verdicts, on the same samples with the sam
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -119,6 +120,8 @@ def export_module(
 ) -> Artifact:
     """Export a module in memory, which stays as it is, to the artifact folder ``out``; see `export_artifact`.
 
+    What is assumed of the module is logged as a warning of the logger ``rate``.
+
     Raises:
         UsageError: see `open_module`, or ``out`` may not be replaced.
         RateError: as `export_artifact`.
@@ -127,7 +130,10 @@ def export_module(
 
     check_replaceable(out, ARTIFACT, options.force)
     data = _prepared("a module", {}, "export", options)
-    return _write(open_module(module, told or Description(), options), out, options, data, notify)
+    model = open_module(module, told or Description(), options)
+    for notice in model.notices:
+        logging.getLogger("rate").warning(notice)
+    return _write(replace(model, notices=()), out, options, data, notify)
 
 
 def _prepared(what: str, packages: dict[str, str], writes: str | None, options: ExportOptions) -> Manifest | None:

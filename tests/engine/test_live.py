@@ -136,7 +136,8 @@ def test_what_surrounds_the_call_changes_no_row(
 def test_each_evaluation_is_of_the_weights_of_its_moment(around: Around, tmp_path: Path) -> None:
     net, manifest = trained_once(1), around.run.parent / "set" / "manifest.csv"
     opened = rate.open(net, classes=CLASSES, size=32)
-    opened.evaluate(manifest, tmp_path / "run", **FEW)
+    [said, *_] = opened.evaluate(manifest, tmp_path / "run", **FEW).notices
+    assert said.startswith("assumed --mean 0.485,0.456,0.406")
     opened.evaluate(manifest, tmp_path / "run", **FEW)  # resumed: nothing is left to do
     with torch.no_grad():
         net.head[1].weight.neg_()
@@ -144,10 +145,13 @@ def test_each_evaluation_is_of_the_weights_of_its_moment(around: Around, tmp_pat
         opened.evaluate(manifest, tmp_path / "run", **FEW)
 
 
-def test_it_has_the_rows_of_the_exported_model(around: Around, tmp_path: Path) -> None:
+def test_it_has_the_rows_of_the_exported_model(
+    around: Around, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = around.run.parent / "set" / "manifest.csv"
     artifact = rate.export(around.net, tmp_path / "artifact", classes=CLASSES, size=32)
     assert (artifact.family, artifact.source, artifact.request) == ("module", "module:Net", None)
+    assert "assumed --mean 0.485,0.456,0.406" in caplog.text
     assert around.net.seen is None
     rate.evaluate(artifact.path, manifest, tmp_path / "run", backend="onnxruntime", **FEW)
     live, exported = (rate.load_run(run).rows() for run in (around.run, tmp_path / "run"))
