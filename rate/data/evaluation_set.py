@@ -117,7 +117,7 @@ class EvaluationSet:
     digest: str  # order-independent digest of all samples up to the limit; see `SetDigest`
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
     reading: Reading = USUAL
-    headers: bool = False  # whether the images of S3 shards are left there; see `tar_rows`
+    headers: bool = False  # whether the images of remote shards are left there; see `tar_rows`
     own: frozenset[str] | None = None  # the containers of the part; None = the ids of samples decide
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 

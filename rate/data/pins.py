@@ -3,7 +3,8 @@
 Listings tell the versions of S3 objects before anything is read, at a request for up to a thousand of them: a million
 images cost a thousand requests instead of a million, and the digest of the set, a resumed run, a shard and a worker
 elsewhere all have the same versions. Versions that are known only once an object is read would leave the rest of the
-set free to change while a run rests. Of other storages (HTTP has no listing) only the content of what was read is kept.
+set free to change while a run rests. Other storages are asked for each object; of those that do not say, only the
+content of what was read is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Pin: TypeAlias = tuple[Stamp | None, Stamp | None]
 
 
 def pins_of(samples: Sequence[Sample], listing: Listing) -> list[Pin]:
-    """Return the stamps of the remote objects of some samples: of those S3 objects that can be listed.
+    """Return the stamps of the remote objects of some samples, of those whose storage tells them.
 
     Raises:
         DataError: the storage cannot be reached.
@@ -59,7 +60,9 @@ def unpinned_notice(data: str, unpinned: int, samples: int) -> tuple[str, ...]:
     """Return a notice if objects of some samples have no version before they are read."""
     if not unpinned:
         return ()
-    what = "are missing, or lie where no listing tells their versions (it does on S3, to whoever may list the bucket)"
+    what = (
+        "are missing, or lie where nothing tells their versions (S3 does, to those who may list, and most web servers)"
+    )
     return (
         f"the images of {unpinned} of {samples} samples in {without_credentials(data)} {what}: their content is "
         "recorded when they are read, and a resumed run compares some of them",
