@@ -36,6 +36,19 @@
   system.addEventListener("change", nameTheme);
   nameTheme();
 
+  // Tables that are wider than their place are scrolled by keyboard, too.
+  const places = new ResizeObserver((changed) => {
+    for (const { target } of changed) {
+      const wide = target.scrollWidth > target.clientWidth;
+      const named = { tabindex: "0", role: "region", "aria-label": one("caption", target)?.textContent ?? "Table" };
+      for (const [name, value] of Object.entries(named)) {
+        if (wide) target.setAttribute(name, value);
+        else target.removeAttribute(name);
+      }
+    }
+  });
+  for (const place of all(".scroll:not([tabindex])")) places.observe(place);
+
   // Tables whose rows stand on the page: sorted by the values of a column, of which missing ones come last, either way.
   function startOrdered(table) {
     const titles = all("thead th", table);
