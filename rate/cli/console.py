@@ -73,6 +73,7 @@ class _Visible:
 
 
 PLAIN_EVERY_S = 10.0
+_WIDEST = 10_000  # cells of a line where there is no terminal: no table is cut
 
 
 def results() -> Console:
@@ -80,7 +81,8 @@ def results() -> Console:
 
     Names are printed literally: `[red]` in one is no style, and `:cat:` no picture.
     """
-    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
+    plain = not sys.stdout.isatty()
+    console = Console(soft_wrap=plain, width=_WIDEST if plain else None, highlight=False, markup=False, emoji=False)
     console.push_render_hook(VisibleOnly())
     return console
 

@@ -88,3 +88,10 @@ def test_a_comparison_that_cannot_be_made_is_exit_code_2(
     said = capsys.readouterr()
     assert message in said.err
     assert not said.out
+
+
+def test_no_name_is_cut_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run", {"zs": FIRST, "lp": SECOND}, verdict="swap")
+    assert run(["compare", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[5:8]] == ["accuracy, judged", "object-only", "background-only"]

@@ -17,9 +17,7 @@ from rate.report.history.releases import BEST, LAST, releases
 from rate.statistics.means import SampleMean
 from rate.statistics.metrics import Ratio, RatioRecord
 from rate.statistics.paired import Difference
-
-METRICS = ("accuracy", "pt", "ir", "gap")
-TITLES = {"accuracy": "accuracy", "pt": "PT", "ir": "IR", "gap": "gap"}
+from rate.studies.corruption_grid import METRICS
 
 
 class ChangeRecord(Record, frozen=True):

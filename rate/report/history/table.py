@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.report.compare.compare import signed
-from rate.report.history.history import TITLES, Entry, History
+from rate.report.history.history import Entry, History
+from rate.report.tables.grid import TITLES
 from rate.runs.summary.numbers import number, number_table
 from rate.statistics.paired import Difference
 

@@ -19,7 +19,7 @@ from rate.report.gate.policy import Policy
 from rate.report.gate.table import result_lines
 from rate.report.heads import HeadRun, load_head, load_heads, split_reference
 from rate.report.html.comparison import comparison_of
-from rate.report.html.record import record, runs_of
+from rate.report.html.record import failures, record, runs_of
 from rate.report.html.render import Report, check_output, rendered
 from rate.report.html.samples.gallery import gallery_of
 from rate.report.html.samples.pictures import Pictures
@@ -128,7 +128,7 @@ def write_grid_report(
         by_map=summaries[-1].swap is None,
         notes=[explained_note(summaries[-1].rule)],
         record=record(runs_of(shown)),
-        failures=[],
+        failures=failures(shown),
         table=None if table is None else quote(table.name),
         frame=FRAME,
     )

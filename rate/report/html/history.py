@@ -8,12 +8,13 @@ from pathlib import Path
 
 from rate.outputs import write_output
 from rate.records import plain
-from rate.report.history.history import TITLES, Entry, History
+from rate.report.history.history import Entry, History
 from rate.report.history.table import moved
 from rate.report.html.render import Report, check_output, rendered
 from rate.report.html.samples.gallery import Gallery
 from rate.report.html.sentences import rule_in_words
 from rate.report.html.trend import FRAME, Point, Trend, places, trend
+from rate.report.tables.grid import TITLES
 from rate.statistics.paired import Difference
 
 

@@ -13,8 +13,10 @@ from report_runs import Plan, write_run
 
 import rate
 from rate.records import read_json, write
+from rate.report.gate.policy import read_policy
 from rate.report.history.history import history
 from rate.report.html.history import write_history
+from rate.report.html.page import write_named
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the pages are NOT checked by axe-core")
 
@@ -25,9 +27,6 @@ POLICY = '[[check]]\nmetric = "pt"\nmin = 0.9\n[[check]]\nmetric = "accuracy"\nm
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of every kind, with a gate's decision, an unfinished run and samples that failed."""
-    from rate.report.gate.policy import read_policy
-    from rate.report.html.page import write_named
-
     root = tmp_path_factory.mktemp("pages")
     out = {name: root / f"{name}.html" for name in ("single", "compare", "grid", "history")}
     policy = read_policy(_written(root / "gate.toml"))
