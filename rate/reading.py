@@ -21,7 +21,10 @@ TABLES = ("columns", "box_format", "label_names")
 
 XYXY, XYWH = "xyxy", "xywh"
 
-MEANINGS = ("id", "image", "label", "caption", "mask", "boxes", "category", "split", "group", "cluster")
+MEANINGS = (
+    *("id", "image", "label", "caption", "question", "options", "mask", "boxes", "category", "split", "group"),
+    "cluster",
+)
 """What a column of a table can hold."""
 
 _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?")

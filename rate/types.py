@@ -85,6 +85,14 @@ class MaskValues:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a generative model is asked about an image, and the answers among which it chooses."""
+
+    text: str
+    options: tuple[str, ...]  # at least two, in the order of their logits
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One row of an evaluation set, not decoded yet.
 
@@ -105,6 +113,7 @@ class Sample:
         default=None, compare=False, repr=False
     )  # digest of image and mask, once they are read
     values: MaskValues | None = None  # None: every pixel of a mask but 0 is the object, and every box
+    question: Question | None = None  # the label is one of its options; None = the row asks nothing
 
     @property
     def version(self) -> str | None:

@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Bank:
     pictures: tuple[Sample, ...]  # with the digests of their contents
     seed: int
     skipped: tuple[str, ...] = ()  # the ids of pictures that could not be read, with the reason
+    asks: bool = False  # whether a sample is asked its own question, so that its kind is not its label alone
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -62,20 +63,25 @@ class Bank:
 
     @cached_property
     def fewest(self) -> int:
-        """The fewest pictures that a sample can meet: those that are not of the class with most pictures."""
-        classes = Counter(picture.label for picture in self.pictures if picture.label)
-        return len(self.pictures) - max(classes.values(), default=0)
+        """The fewest pictures that a sample can meet: those that are not of the kind with most pictures."""
+        kinds = Counter(_kind(picture, self.asks) for picture in self.pictures if picture.label)
+        same = Counter(picture.image for picture in self.pictures if self.asks and picture.label)
+        return max(len(self.pictures) - sum(max(one.values(), default=0) for one in (kinds, same)), 0)
 
     def order(self, sample: Sample) -> Int64:
         """Return the indices [n] of the pictures that ``sample`` meets, in its own order.
 
-        The order depends on the seed and the id alone. The sample itself and pictures of its class are left out.
+        The order depends on the seed and the id alone. The sample itself and pictures of its class are left out; where
+        samples are asked questions, these are the pictures with the same question and answer, and its own image is left
+        out with any question.
         """
         key = _digest(self.seed, f"order\0{sample.id}")
         shuffled = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.pictures))
         # A picture of a folder has no label, and its name says nothing of the sample with the same id.
-        ids, labels = self._names
-        may_meet = (labels == "") | ((labels != sample.label) & (ids != sample.id))
+        ids, kinds, images = self._names
+        may_meet = (kinds == "") | ((kinds != _kind(sample, self.asks)) & (ids != sample.id))
+        if self.asks:
+            may_meet &= images != sample.image
         return np.asarray(shuffled[may_meet[shuffled]], np.int64)
 
     def partner(self, sample: Sample, share: float) -> int | None:
@@ -89,9 +95,10 @@ class Bank:
         return others[_digest(self.seed, f"partner\0{sample.id}") % len(others)]
 
     @cached_property
-    def _names(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ids and the labels of the pictures."""
-        return np.array([one.id for one in self.pictures]), np.array([one.label for one in self.pictures])
+    def _names(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The ids, the kinds and the places of the pictures."""
+        ids, images = (np.array([getattr(one, name) for one in self.pictures]) for name in ("id", "image"))
+        return ids, np.array([_kind(one, self.asks) for one in self.pictures]), images
 
 
 NO_BANK = Bank((), 0)
@@ -103,6 +110,7 @@ class BankDraw:
 
     size: int  # number of pictures wanted
     seed: int
+    asks: bool = False  # see `Bank`
     _kept: list[tuple[int, str, Sample]] = field(default_factory=list)  # ascending digests
     _of_class: Counter[str] = field(default_factory=Counter)
 
@@ -112,10 +120,11 @@ class BankDraw:
         if len(self._kept) >= self.size + SPARE and digest > self._kept[-1][0]:
             return
         bisect.insort(self._kept, (digest, sample.id, sample))
-        self._of_class[sample.label] += 1
+        kind = _kind(sample, self.asks)
+        self._of_class[kind] += 1
         # Taking in ascending order what no limit forbids is the same as dropping the last one that breaks a limit.
-        if self._of_class[sample.label] > self.size // 2:
-            self._drop(next(k for k in range(len(self._kept))[::-1] if self._kept[k][2].label == sample.label))
+        if self._of_class[kind] > self.size // 2:
+            self._drop(next(k for k in range(len(self._kept))[::-1] if _kind(self._kept[k][2], self.asks) == kind))
         elif len(self._kept) > self.size + SPARE:
             self._drop(-1)
 
@@ -136,10 +145,16 @@ class BankDraw:
             io: the number of reads at once; 0 = `READS`, or `REMOTE_READS` of remote objects.
         """
         samples = [sample for _, _, sample in self._kept]
-        return _read(samples, self.size, self.seed, decode, io or (REMOTE_READS if any(map(is_remote, samples)) else 0))
+        io = io or (REMOTE_READS if any(map(is_remote, samples)) else 0)
+        return replace(_read(samples, self.size, self.seed, decode, io), asks=self.asks)
 
     def _drop(self, at: int) -> None:
-        self._of_class[self._kept.pop(at)[2].label] -= 1
+        self._of_class[_kind(self._kept.pop(at)[2], self.asks)] -= 1
+
+
+def _kind(sample: Sample, asks: bool) -> str:
+    """Return the class of a sample, or what it is asked with the right answer; of a picture of a folder it is empty."""
+    return f"{sample.question.text}\0{sample.label}" if asks and sample.question else sample.label
 
 
 def folder_bank(folder: Path, size: int, seed: int, decode: Callable[[Sample], Prepared]) -> Bank:

@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 
 from rate.data.digests import Boxes, fingerprints, plain_digests, sample_digest
 from rate.data.formats.manifest_blocks import read_blocks
-from rate.data.formats.manifest_files import CORNERS
+from rate.data.formats.manifest_files import CORNERS, QUESTION
 from rate.data.formats.raw_block import NOT_TYPED, RawBlock
 from rate.data.manifest import ParsedRow, parse_row, require_rows
 from rate.data.pins import Pin, is_remote, with_pin
 from rate.data.storage.local_file import identities, stamp_of
 from rate.data.storage.location import Folder
-from rate.types import Int64, Sample, Stamp, UInt64
+from rate.types import Int64, Question, Sample, Stamp, UInt64
 
 FEW_ROWS = 256
 """The rows of a block of shards."""
@@ -54,6 +54,7 @@ class Block:
     clusters: Sequence[str | None]
     are_there: bool = False  # whether all files are
     refused: Sequence[ParsedRow] = ()
+    questions: Sequence[Question | None] | None = None  # what each row asks; None = none asks anything
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,6 +111,7 @@ def block_of(rows: Sequence[ParsedRow], folder: Folder) -> Block:
         lambda numbers: map(samples.__getitem__, numbers.tolist()),
         [sample.cluster for sample in samples],
         refused=[row for row in rows if row.sample is None],
+        questions=[sample.question for sample in samples],
     )
 
 
@@ -154,6 +156,8 @@ class _PlainRows:
         image, label = self.texts["image"], self.texts["label"]
         if image.null_count or label.null_count or pa.types.is_integer(columns["label"].type):
             raise ValueError("image or label is missing, or the label is a number")
+        if any(columns[name].null_count < self.count for name in QUESTION if name in columns):
+            raise ValueError("a row asks a question")
         if pc.any(pc.match_substring(self.texts["id"], "://")).as_py():
             raise ValueError("an id is a URL, which may have credentials")
         self.texts["id"] = pc.coalesce(self.texts["id"], image)

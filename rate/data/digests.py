@@ -52,7 +52,8 @@ class SetDigest:
 
 
 def sample_digest(sample: Sample, folder: Folder) -> bytes:
-    """Compute the sha256 of a sample: id, label, image, region, what its values mean, group, cluster, remote versions.
+    """Compute the sha256 of a sample: id, label, image, region, what its values mean, question, group, cluster, remote
+    versions.
 
     Files count by their paths relative to ``folder``.
     """
@@ -60,8 +61,9 @@ def sample_digest(sample: Sample, folder: Folder) -> bytes:
     image = _place(sample.image, folder)
     versions = tuple((one.size, one.version) for one in (sample.image_stamp, sample.mask_stamp) if one and one.version)
     meaning = () if sample.values is None else (astuple(sample.values),)  # absent, it leaves the digest as it was
+    asked = () if sample.question is None else (astuple(sample.question),)  # likewise
     line = ascii(
-        (sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster, *versions, *meaning)
+        (sample.id, sample.label, image, mask, sample.boxes, sample.group, sample.cluster, *versions, *meaning, *asked)
     )
     return hashlib.sha256(line.encode("ascii")).digest()
 

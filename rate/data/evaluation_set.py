@@ -16,6 +16,7 @@ from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
 from rate.data.open_data import folder_of, open_blocks, open_rows
 from rate.data.pins import Pin, is_unpinned, pin_of, pins_of, unpinned_notice
+from rate.data.questions import Asked
 from rate.data.set_faults import BoxUnits
 from rate.data.set_parts import WHOLE, Shard, Shards
 from rate.data.storage.listing import Listing
@@ -118,6 +119,7 @@ class EvaluationSet:
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
     reading: Reading = USUAL
     headers: bool = False  # whether the images of remote shards are left there; see `tar_rows`
+    asked: Asked = field(default_factory=Asked)
     own: frozenset[str] | None = None  # the containers of the part; None = the ids of samples decide
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 
@@ -196,7 +198,7 @@ def read_evaluation_set(
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
-    totals, first, total, units = _Totals(), FirstReading(), SetDigest(), BoxUnits()
+    totals, first, total, units, asked = _Totals(), FirstReading(), SetDigest(), BoxUnits(), Asked()
     folder, listing = folder_of(data, reading), Listing()
     headers = elsewhere or shard != WHOLE
     shards = Shards(shard)
@@ -211,6 +213,10 @@ def read_evaluation_set(
             block = with_pins(block, chosen, pins_of(list(block.samples(chosen)), listing), folder)
             unpinned += sum(map(is_unpinned, block.samples(chosen)))
         labels.update(block.labels if len(chosen) == len(block) else map(block.labels.__getitem__, chosen.tolist()))
+        if block.questions is None:
+            asked.without += len(chosen)
+        else:
+            asked.add([block.questions[k] for k in chosen.tolist()])
         if draw is not None:
             draw.add_from(block, chosen)
         total.add_all(np.frombuffer(block.digests, "V32")[chosen].tobytes())
@@ -227,7 +233,7 @@ def read_evaluation_set(
         size = sum(own.values())
     request = (split, limit, shard, size, available)
     known = (frozenset(labels), total.hexdigest(), notices, reading)
-    return EvaluationSet(data, *request, *known, headers, None if own is None else frozenset(own), first)
+    return EvaluationSet(data, *request, *known, headers, asked, None if own is None else frozenset(own), first)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """A manifest lists the images to evaluate with label and region. It is read without decoding images.
 
 Columns: `image`; `label`, or `caption`, which is a class of its own; a region, `mask` or `boxes` or x0, y0, x1, y1;
-optional `id`, `split`, `group` (a slice of the set that is reported and gated) and `cluster` (similar samples: one unit
-of tests).
+optional `id`, `split`, `group` (a slice of the set that is reported and gated), `cluster` (similar samples: one unit
+of tests), and `question` with `options`, of which the label is one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from rate.data.formats.manifest_blocks import read_rows
 from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json, short
 from rate.data.formats.raw_block import Row
 from rate.data.mask_table import with_mask_values
+from rate.data.questions import question_of
 from rate.data.storage.location import Folder
 from rate.errors import DataError
 from rate.reading import USUAL, Reading
-from rate.types import Box, Sample, Stamp
+from rate.types import Box, Question, Sample, Stamp
 
 SHOWN_PROBLEMS = 20
 _LONGEST = 10**20  # largest whole number that is accepted as a text
@@ -142,12 +143,14 @@ def sample_from_row(raw: Raw, row: int, folder: Folder) -> ParsedRow:
     cells.id = _identifier(cells.text("id") or written)
     image, image_stamp = cells.location("image", written, folder)
     label = cells.label()
+    question = cells.question(label)
     mask, mask_stamp, boxes = cells.region(folder)
     split, group, cluster = cells.text("split"), cells.text("group"), cells.text("cluster")
     if cells.problems or cells.id is None or image is None or label is None:
         return ParsedRow(row, None, split, tuple(cells.problems))
     group, cluster = group and sys.intern(group), cluster and sys.intern(cluster)
-    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row, image_stamp, mask_stamp)
+    stamps = image_stamp, mask_stamp
+    sample = Sample(cells.id, sys.intern(label), image, boxes, mask, group, cluster, row, *stamps, question=question)
     return ParsedRow(row, sample, split, ())
 
 
@@ -216,6 +219,14 @@ class _Cells:
             self.refuse("label", f"must be the name of a class, got {short(self.raw['label'])}; write it as a text")
             return None
         return self.text("label", required=True)
+
+    def question(self, label: str | None) -> Question | None:
+        """Return what the row asks; None = nothing, or refused."""
+        try:
+            return question_of(self.raw, label)
+        except ValueError as error:
+            self.refuse(*error.args)
+            return None
 
     def location(self, column: str, written: str | None, folder: Folder) -> tuple[str | None, Stamp | None]:
         """Return the place of a file with its stamp; twice None = no file, or refused."""

@@ -53,6 +53,8 @@ class _Line(msgspec.Struct, gc=False):
     label: str
     id: str | int | None = None
     caption: str | None = None
+    question: str | None = None
+    options: str | list[str] | None = None
     mask: str | None = None
     boxes: list[tuple[float, float, float, float]] | None = None
     x0: float | None = None

@@ -55,7 +55,11 @@ Raw: TypeAlias = dict[str, object]
 """Maps each column to the value in the file; None or a blank text = no value."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
-MANIFEST_COLUMNS = ("id", "image", "label", "caption", "mask", "boxes", *CORNERS, "split", "group", "cluster")
+QUESTION = ("question", "options")
+"""The columns of what a row asks."""
+
+_REGION = ("mask", "boxes", *CORNERS)
+MANIFEST_COLUMNS = ("id", "image", "label", "caption", *QUESTION, *_REGION, "split", "group", "cluster")
 T = TypeVar("T")
 
 

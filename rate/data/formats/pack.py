@@ -13,6 +13,7 @@ from rate.data.formats.tar_headers import whole_blocks
 from rate.data.formats.tar_index import NAME, Index, header
 from rate.data.images.prepare import load_mask
 from rate.data.mask_table import OF_MADE_MASKS, mask_table, write_side_file
+from rate.data.questions import cells_of
 from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 from rate.files import new_folder
@@ -56,9 +57,9 @@ def pack(
     """Write the samples of a source as tar shards ``out/000000.tar``, ... in the order of the source.
 
     A sample's members are neighbours, named by its number: the image's own bytes with a suffix by content; `.json` with
-    id, label, boxes, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG; masks whose values
-    are explained are drawn anew. The last member is an `Index`. Equal samples give equal bytes. The folder is written
-    all or nothing.
+    id, label, boxes, question, options, group, cluster, split; `.mask.png`, with the mask's own bytes if it is a PNG;
+    masks whose values are explained are drawn anew. The last member is an `Index`. Equal samples give equal bytes. The
+    folder is written all or nothing.
 
     Args:
         data: a source in a form of `open_rows`.
@@ -137,7 +138,8 @@ class _Shards:
 
 
 def _members(sample: Sample, split: str | None, key: str) -> dict[str, bytes]:
-    fields = {name: getattr(sample, name) for name in ("id", "label", "boxes", "group", "cluster")} | {"split": split}
+    fields = {name: getattr(sample, name) for name in ("id", "label", "boxes", "group", "cluster")}
+    fields |= {"split": split, **cells_of(sample.question)}
     given = {name: value for name, value in fields.items() if value is not None}
     members = {f"{key}.json": json.dumps(given, ensure_ascii=False, sort_keys=True).encode()}
     try:

@@ -42,7 +42,8 @@ def picture_rows(files: Sequence[str], reading: Reading = USUAL, group_bytes: in
     the user names. The region of a row is its `boxes` ([[x0, y0, x1, y1], ...]), its x0, y0, x1, y1, or its
     `objects.bbox` (of the objects whose `category` is the label, if there are categories); a row without boxes has its
     region in `mask`, of the same form as the image. Of rows without a label each class among the objects is a sample,
-    with the id `row:class` and the row as its cluster. Optional `id`, `split`, `group`, `cluster`.
+    with the id `row:class` and the row as its cluster. Optional `id`, `split`, `group`, `cluster`,
+    `question`, `options`.
     Without `id` a sample's id is the `path` in its image, if every row of the set has another one, else the file's
     name and the row's number in it. The split may be that of the file.
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rate.data.formats.manifest_files import CORNERS
+from rate.data.formats.manifest_files import CORNERS, QUESTION
 from rate.data.formats.object_rows import ObjectRows
 from rate.data.formats.row_groups import holds_pictures
 from rate.errors import DataError
 from rate.reading import Reading
 
-_TEXTS = ("id", "split", "group", "cluster")
+_TEXTS = ("id", *QUESTION, "split", "group", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class TableColumns:
     mask: str | None
     boxes: str | None
     category: str | None  # the class of each box
-    texts: Mapping[str, str]  # id, split, group and cluster, as far as they are there
+    texts: Mapping[str, str]  # id, question, options, split, group and cluster, as far as they are there
     corners: Sequence[str]  # x0, y0, x1 and y1, as far as they are there
     of_datasets: bool  # whether the boxes may be corners, or a corner with width and height
     label_names: tuple[str, ...]  # of numbered labels

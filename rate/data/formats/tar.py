@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import PurePosixPath
 from tarfile import TarError
 
-from rate.data.formats.manifest_files import CORNERS, Problem, Raw, parse_json
+from rate.data.formats.manifest_files import CORNERS, QUESTION, Problem, Raw, parse_json
 from rate.data.formats.object_boxes import Numbers, is_corner_and_size, numbers_of
 from rate.data.formats.object_rows import ObjectRows, name_of, value_of
 from rate.data.formats.tar_headers import Member, members
@@ -28,7 +28,7 @@ from rate.reading import USUAL, Reading
 TEXT_BYTES = 1 << 20
 """The largest `.json` or `.cls` that is read, bytes."""
 
-_FIELDS = ("id", *CORNERS, "split", "group", "cluster")
+_FIELDS = ("id", *CORNERS, *QUESTION, "split", "group", "cluster")
 _SHOWN = 5
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
@@ -80,7 +80,8 @@ def tar_rows(shards: Sequence[str], reading: Reading = USUAL, headers: bool = Fa
 
     A row is an image (`.jpg`, `.png`, `.webp`, ...) with `.mask.png` or boxes, and a label: `.cls` holds the name of
     the class or a number that the user names, `.json` an object of `label`, `boxes`, `id`, `split`, `group`,
-    `cluster`; without a label it is a caption, `caption` of `.json` or `.txt`. A key ends at the first dot of a name.
+    `cluster`, `question`, `options`; without a label it is a caption, `caption` of `.json` or `.txt`. A key ends at the
+    first dot of a name.
 
     Args:
         shards: absolute paths or URLs.

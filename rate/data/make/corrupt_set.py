@@ -22,6 +22,7 @@ from rate.data.images.corrupt import CROP, Corruption, corrupted, mask_of_crop
 from rate.data.images.prepare import check_resize, chosen_boxes, load_image
 from rate.data.make.index import written
 from rate.data.mask_table import OF_MADE_MASKS
+from rate.data.questions import cells_of
 from rate.data.storage.limits import LINE_CHARS
 from rate.errors import ConfigError, DataError, RateError, SampleError, UsageError, need
 from rate.files import remove_leftovers, storage_error, write_atomically
@@ -207,7 +208,7 @@ def _write_manifest(
     rows: list[Raw] = []
     for sample, done in pairs:
         image = f"{corruption.type}/{corruption.severity}/{_file(sample)}"
-        row: Raw = {"id": sample.id, "image": image, "label": sample.label, **done.region}
+        row: Raw = {"id": sample.id, "image": image, "label": sample.label, **done.region} | cells_of(sample.question)
         optional = {"split": splits[sample.id], "group": sample.group, "cluster": sample.cluster}
         rows.append(row | {name: value for name, value in optional.items() if value is not None})
     written(path, rows, OF_MADE_MASKS if any(done.ignoring for _, done in pairs) else None)
