@@ -219,6 +219,7 @@ def explain(
     where = None if mask is None else Path(mask)
     question = one_image.Question(Path(image), tuple(boxes), where, label, head, reading)
     loaded = load_artifact(artifact)
+    loaded.refuse_questions("explain", one_image.ONE_ROW)
     with open_backend(loaded, execution, asked.form, _log.warning) as backend:
         explanation = one_image.explain(loaded, backend, question, asked, execution)
     if out is not None:

@@ -118,7 +118,7 @@ class Measurement(Settings):
             "centred": "logit less the mean of all classes",
             "log-odds": "",
             "probability": "",
-            "auto": "centred for swap, logit for a map",
+            "auto": "centred for swap, logit for a map, log-odds of generative models",
         },
     )
     seed: int = option(0, "Of the masks.", within=(0, 2**63 - 1))
@@ -243,6 +243,22 @@ class Measurement(Settings):
         if self.verdict == "map":
             return self
         return replace(self, verdict="map", fill="mean", masks=MASKS_DRAWN if self.masks is None else self.masks)
+
+    @property
+    def of_questions(self) -> Measurement:
+        """The same for a generative model, whose usual score is the log-odds of the answer over the options.
+
+        Raises:
+            ConfigError: a score is asked for that is neither log-odds nor probability.
+        """
+        if self.score in ("log-odds", "probability"):
+            return self
+        if self.score != ("centred" if self.verdict == "swap" else "logit"):
+            raise ConfigError(
+                f"score {self.score}: of a generative model it is log-odds, over the options of the row's question, or "
+                "probability; leave --score out"
+            )
+        return replace(self, score="log-odds")
 
     @property
     def most_masks(self) -> int:

@@ -25,6 +25,8 @@ INT8 = "pixels.xml"
 PARITY = "parity.npz"
 PARITY_TOKENS = "parity-tokens.npz"
 PARITY_INT8 = "parity-int8.npz"
+PROVEN = "torch"
+"""The form of a generative model under `parity`."""
 
 
 class Artifact(ArtifactDocument, frozen=True, kw_only=True):
@@ -44,6 +46,11 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
         Raises:
             UsageError: the artifact has no graph of that form and precision.
         """
+        if self.asks:
+            raise UsageError(
+                f"{self.path} is a generative model, which runs in PyTorch alone, in f32, fp16 or bf16, and has no "
+                "graph; leave --backend and --precision out, and use swaps or --saliency rise or occlusion"
+            )
         name = form if precision == "f32" else f"{form}-{precision}"
         if precision != "f32" and name not in self.graphs:
             raise UsageError(
@@ -59,6 +66,15 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
         patches = self.patches if form == "tokens" else None
         return Graph(self.path / self.graphs[name], heads, self.geometry.size, precision, patches)
 
+    def refuse_questions(self, asked: str, cure: str = "`rate eval` asks them, with swaps or --saliency rise") -> None:
+        """Refuse a generative model for what has no question to ask.
+
+        Raises:
+            UsageError: it is one.
+        """
+        if self.asks:
+            raise UsageError(f"{asked}: {self.path} is a generative model, which needs a question a row; {cure}")
+
     @property
     def digest(self) -> str:
         """The sha256 of everything that changes a result: graphs with their weights, geometry, classes, heads.
@@ -68,6 +84,7 @@ class Artifact(ArtifactDocument, frozen=True, kw_only=True):
         stems = {Path(name).stem for name in self.graphs.values()}
         computing = {name: sha for name, sha in self.files.items() if name.partition(".")[0] in stems}
         content = {"files": computing, "input": self.geometry, "heads": self.heads}
+        content |= {"weights": self.weights} if self.asks else {}  # which are in no file of the artifact
         return hashlib.sha256(canonical(plain(content))).hexdigest()
 
     @property
@@ -115,6 +132,8 @@ def check_heads(heads: Sequence[HeadInfo], error: type[Exception] = ArtifactErro
     if not heads or len(set(names)) < len(names):
         raise error(f"an artifact needs heads of different names, got {names}")
     for head in heads:
+        if head.kind == "options" and not head.classes and len(heads) == 1:
+            continue
         repeated = sorted(name for name, count in Counter(head.classes).items() if count > 1)
         if not head.classes or "" in head.classes or repeated:
             raise error(f"head {head.name!r} needs class names that are not empty and differ; repeated: {repeated[:5]}")
@@ -123,6 +142,12 @@ def check_heads(heads: Sequence[HeadInfo], error: type[Exception] = ArtifactErro
 def _check_forms(artifact: Artifact) -> None:
     """Refuse a document that lacks facts about one of its graphs."""
     graphs, where = artifact.graphs, artifact.path / ARTIFACT
+    if artifact.asks:
+        if graphs or PROVEN not in artifact.parity:
+            raise ArtifactError(f"{where}: a generative model has no graph, and the parity {PROVEN}; it is malformed")
+        return
+    if artifact.opset is None:
+        raise ArtifactError(f"{where}: 'opset' must be a number where there are graphs; it is malformed")
     if lacking := sorted({"pixels", *graphs} - (graphs.keys() & artifact.parity.keys())):
         raise ArtifactError(f"{where}: 'graphs' and 'parity' must both have {', '.join(lacking)}; it is malformed")
     for form, field in (("tokens", "patches"), ("pixels-int8", "int8")):

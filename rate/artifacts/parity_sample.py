@@ -21,7 +21,7 @@ from PIL import Image
 
 from rate.artifacts.arrays import Expected, read_arrays
 from rate.artifacts.artifact import PARITY, PARITY_INT8, PARITY_TOKENS, Artifact
-from rate.backends.base import Backend, Logits
+from rate.backends.base import Asked, Backend, Logits, Prompt
 from rate.data.images.geometry import Geometry
 from rate.data.make.synth import Synthetic, picture
 from rate.errors import ArtifactError
@@ -29,15 +29,22 @@ from rate.kernels.region import soften_region
 from rate.kernels.rise import Rise
 from rate.kernels.separable import Perturbation
 from rate.kernels.tokens import RiseTokens
-from rate.types import GRID, INSIDE, OUTSIDE, Float32, Picture, Rows, SoftRegion, UInt8
+from rate.types import GRID, INSIDE, OUTSIDE, Float32, Int64, Picture, Rows, SoftRegion, UInt8
 
 PICTURES = 4
 """The number of pictures of a sample; the slot behind them holds the mean colour."""
+
+ASKED_PICTURES = 2
+"""The number of pictures of the sample of a generative model."""
+
+ASKED_HEAD = "answer"
+"""The name of the only head of a generative model."""
 
 View = tuple[Picture, SoftRegion]
 """A picture in the size of the model and the region along which it is swapped."""
 
 _SIDE = 7
+_NO_TOKEN = -1
 _PICTURE = ("levels", "zero", "scale")
 _TOKEN_MASKS = 3  # of a picture, in the sample of a token graph
 _EDGE = 0.05  # how far the region of a drawn object is grown, and how soft its edge is, as shares of the side
@@ -62,6 +69,38 @@ class ParitySample:
         """Put the pictures and their regions into the slots of ``backend`` from the ``first`` one on."""
         for slot, (shown, region) in enumerate(zip(self.pictures, self.region, strict=True), first):
             backend.put(slot, shown, region)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskedSample(ParitySample):
+    """Fixed inputs of a generative model; a picture's rows ask its question."""
+
+    prompts: tuple[Prompt, ...]  # of each picture, that of the mean colour included
+
+    def put(self, backend: Backend, first: int = 0) -> None:
+        """Put the pictures, their regions and their questions into the slots of ``backend`` from ``first`` on."""
+        ParitySample.put(self, backend, first)
+        assert isinstance(backend, Asked), "a generative model is asked"
+        for slot, prompt in enumerate(self.prompts, first):
+            backend.ask(slot, prompt)
+
+
+def make_asked_sample(
+    geometry: Geometry, prompts: Sequence[Prompt], logits: Callable[[Float32, Int64], Float32]
+) -> AskedSample:
+    """Make the sample of a generative model, of fewer pictures: each of its forwards takes long.
+
+    Args:
+        geometry: the input of the model.
+        prompts: questions with equally many options, which the pictures ask in turn.
+        logits: the bare model, pixels [b,3,h,w] and the picture [b] whose question each row asks -> logits [b,c].
+    """
+    method = Rise(geometry.size, min(_SIDE, geometry.size), (0.5,), "fixed", ASKED_PICTURES, 0)
+    shown, region = _slots(list(drawn_pictures(geometry))[:ASKED_PICTURES])
+    rows, perturbation = _swapped_rows(method, ASKED_PICTURES), method.perturbation
+    images = perturbed(perturbation, _images(shown), region, rows)
+    asked = tuple(prompts[slot % len(prompts)] for slot in range(len(shown)))
+    return AskedSample(perturbation, shown, region, rows, {ASKED_HEAD: logits(images, rows.slot)}, asked)
 
 
 def make_sample(
@@ -119,22 +158,22 @@ def _images(pictures: Sequence[Picture]) -> Float32:
     return np.stack([picture.pixels for picture in pictures])
 
 
-def _swapped_rows(method: Rise) -> Rows:
+def _swapped_rows(method: Rise, pictures: int = PICTURES) -> Rows:
     """Make the rows of every picture: unmasked, under a mask, and swapped with every other one along its region.
 
     A masked row shows zeros or the next picture where pixels are hidden; that of the last picture hides all of them.
     None is blank: no swap is, and a tower can be much less accurate there than on any picture. The rows of a region
     carry the grid of a mask, too, so a graph that mixes up the sides is found.
     """
-    drawn = method.draw("parity", 0, PICTURES)
+    drawn = method.draw("parity", 0, pictures)
     clean, nothing = method.perturbation.clean, np.zeros(2, np.int64)
     rows: list[tuple[Any, ...]] = []
-    for k in range(PICTURES):
-        rows.append((k, clean, nothing, PICTURES, GRID))
-        mask = np.zeros_like(clean) if k == PICTURES - 1 else drawn.grid[k]
-        rows.append((k, mask, drawn.offset[k], (k + 1) % PICTURES if k >= PICTURES // 2 else PICTURES, GRID))
-        for step in range(1, PICTURES):
-            other = (k + step) % PICTURES
+    for k in range(pictures):
+        rows.append((k, clean, nothing, pictures, GRID))
+        mask = np.zeros_like(clean) if k == pictures - 1 else drawn.grid[k]
+        rows.append((k, mask, drawn.offset[k], (k + 1) % pictures if k >= pictures // 2 else pictures, GRID))
+        for step in range(1, pictures):
+            other = (k + step) % pictures
             rows += [(k, drawn.grid[k], drawn.offset[k], other, side) for side in (INSIDE, OUTSIDE)]
     slot, grid, offset, fill, side = (np.array(values) for values in zip(*rows, strict=True))
     return Rows(slot, grid.astype(np.float32), offset, fill, side)
@@ -176,6 +215,10 @@ def save_sample(sample: ParitySample, folder: Path, name: str = PARITY) -> None:
         "b": np.float32(perturbation.b),
         "clean": perturbation.clean,
     }
+    if isinstance(sample, AskedSample):
+        longest = max(len(prompt.ids) for prompt in sample.prompts)
+        ids = [prompt.ids + (_NO_TOKEN,) * (longest - len(prompt.ids)) for prompt in sample.prompts]
+        arrays |= {"ids": np.array(ids), "answers": np.array([prompt.answers for prompt in sample.prompts])}
     arrays |= {f"logits_{head}": values for head, values in sample.logits.items()}
     np.savez(folder / name, **arrays)
 
@@ -204,13 +247,12 @@ def load_sample(artifact: Artifact, form: str = "pixels", precision: str = "f32"
                 raise ValueError(f"its rows name places outside the {count} there are")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ArtifactError(f"{path} is malformed ({error}); export the artifact again") from error
-    return ParitySample(
-        perturbation,
-        pictures,
-        arrays["region"],
-        rows,
-        {head.name: arrays[head.output] for head in artifact.heads},
-    )
+    logits = {head.name: arrays[head.output] for head in artifact.heads}
+    if not artifact.asks:
+        return ParitySample(perturbation, pictures, arrays["region"], rows, logits)
+    both = zip(arrays["ids"].tolist(), arrays["answers"].tolist(), strict=True)
+    prompts = tuple(Prompt(tuple(one for one in ids if one != _NO_TOKEN), tuple(answers)) for ids, answers in both)
+    return AskedSample(perturbation, pictures, arrays["region"], rows, logits, prompts)
 
 
 def _expected(artifact: Artifact) -> dict[str, Expected]:
@@ -230,4 +272,6 @@ def _expected(artifact: Artifact) -> dict[str, Expected]:
         "a": ("f", ()),
         "b": ("f", ()),
     }
-    return arrays | {head.output: ("f", ("b", len(head.classes))) for head in artifact.heads}
+    if artifact.asks:
+        arrays |= {"ids": ("i", ("i", "l")), "answers": ("i", ("i", "o"))}
+    return arrays | {head.output: ("f", ("b", len(head.classes) or "o")) for head in artifact.heads}

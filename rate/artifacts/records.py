@@ -24,8 +24,14 @@ class HeadInfo(Record, frozen=True):
     """One classifier on the tower: graph output `logits_<name>` [b,c]."""
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    kind: Literal["linear", "zero-shot", "embeddings"]
-    classes: Annotated[Classes, Meta(description="in the order of the logits")]
+    kind: Literal["linear", "zero-shot", "embeddings", "options"]
+    classes: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="in the order of the logits; none where they are the options of each row's own question",
+            extra_json_schema={"uniqueItems": True},
+        ),
+    ]
 
     @property
     def output(self) -> str:
@@ -115,10 +121,13 @@ class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/5
     geometry: Geometry = field(name="input")
     heads: Annotated[tuple[HeadInfo, ...], Meta(min_length=1)]
     precision: Annotated[Literal["f32", "fp16", "bf16", "int8"], Meta(description="the lowest of its graphs")]
-    opset: AtLeastOne
+    opset: Annotated[AtLeastOne | None, Meta(description="null for a generative model, which has no graph")]
     graphs: Annotated[
         dict[str, Name],
-        Meta(description="form -> file: pixels hides pixels, tokens drops patches; -fp16, -bf16, -int8: so stored"),
+        Meta(
+            description="form -> file: pixels hides pixels, tokens drops patches; -fp16, -bf16, -int8: so stored; none "
+            "of a generative model"
+        ),
     ]
     files: Files
     parity: Annotated[dict[str, Parity], Meta(description="form, as in graphs -> distance from the source model")]
@@ -126,6 +135,11 @@ class ArtifactDocument(Document, frozen=True, kw_only=True, tag="rate.artifact/5
     patches: Annotated[int, Meta(ge=2, description="a side, of the token graph")] | None = None
     int8: Int8 | None = None
     request: Annotated[Request | None, Meta(description="null for a finished graph or a module in memory")] = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is a generative model, which is asked a question a row and runs in PyTorch alone."""
+        return any(head.kind == "options" for head in self.heads)
 
 
 class Base(Record, frozen=True):

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rate.errors import BackendError, OutOfMemory
 from rate.kernels.separable import Perturbation
-from rate.types import Float32, Picture, Rows, SoftRegion
+from rate.types import Float32, Picture, Question, Rows, SoftRegion
 
 _NO_ROOM = re.compile(r"out ?of ?memory|alloc_failed|bad.?alloc|(failed to|can't|cannot) allocate", re.IGNORECASE)
 """What runtimes say where memory is missing: CUDA, cuBLAS, C++, PyTorch and the arenas of ONNX Runtime."""
@@ -148,6 +148,32 @@ class Backend(Protocol):
         Raises:
             BackendError: the runtime refused the batch.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question as a generative model reads it."""
+
+    ids: tuple[int, ...]  # the tokens, those of the image included
+    answers: tuple[int, ...]  # the first token of each option
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """A `Backend` of a generative model; its only head has the logits of the first tokens of a row's options.
+
+    A row asks the question of its slot. Columns behind those of its own options hold the lowest number.
+    """
+
+    def prompt(self, question: Question) -> Prompt:
+        """Return a question as the model reads it.
+
+        Raises:
+            SampleError: the model cannot read it, or two options begin with the same token.
+        """
+
+    def ask(self, slot: int, prompt: Prompt) -> None:
+        """Let the rows of ``slot`` ask another question; no submitted batch may still use the slot."""
 
 
 class BackendSpec(Protocol):

@@ -48,6 +48,12 @@ class TorchSpec:
     @contextmanager
     def open(self, perturbation: Perturbation, slots: int) -> Iterator[Backend]:
         """Load the module and move it to the device; see `BackendSpec`."""
+        with self.opened(TorchBackend, perturbation, slots) as backend:
+            yield backend
+
+    @contextmanager
+    def opened(self, kind: type[TorchBackend], perturbation: Perturbation, slots: int) -> Iterator[TorchBackend]:
+        """Do as `open` with a backend of some kind."""
         torch = need("torch", "train")
         if self.device != "cpu" and not torch.cuda.is_available():
             raise BackendError(
@@ -58,7 +64,7 @@ class TorchSpec:
         torch.set_num_threads(self.threads or before)
         facts = BackendFacts(self.name, self.precision, self.device, str(torch.__version__), self.heads, self.size)
         try:
-            backend = TorchBackend(lambda: self.load().eval().to(self.device), facts)
+            backend = kind(lambda: self.load().eval().to(self.device), facts)
             backend.bind(perturbation, slots)
             yield backend
         finally:
@@ -149,7 +155,7 @@ class TorchBackend:
             ):
                 bits = [self._sent(array) for array in row_feeds(rows).values()]
                 began = self._event()
-                logits = self._forward(*self._pictures, self._region, *bits, *self._masks)
+                logits = self._compute(rows, (*self._pictures, self._region, *bits, *self._masks))
                 gap, self._ended = (self._ended, began), self._event()
                 # on a GPU these are copies into pinned memory, complete once the event has passed
                 outputs = [values.float().to("cpu", non_blocking=self._gpu) for values in logits]
@@ -158,6 +164,10 @@ class TorchBackend:
             raise _failed(self.name, len(rows), error) from error
         named = dict(zip(self._heads, outputs, strict=True))
         return TorchPending(self.name, named, len(rows), copied, gap, idle_s)
+
+    def _compute(self, rows: Rows, inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:
+        """Compute the logits of each head for the inputs of a perturbed graph, which are on the device."""
+        return self._forward(*inputs)
 
     def _event(self) -> Any:
         """Record an event on the stream; None on the CPU."""

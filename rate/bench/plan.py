@@ -46,6 +46,7 @@ def open_candidates(
     Raises:
         RateError: no backend passes; the message has every reason.
     """
+    artifact.refuse_questions("bench", "`rate eval --dry-run` says what a run costs")
     passed: list[Backend] = []
     failed: dict[Refused, RateError] = {}
     offered = offers(artifact)

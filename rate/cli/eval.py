@@ -219,6 +219,8 @@ def _dry_run(artifact: Artifact, job: Job, out: Path, as_json: bool) -> None:
         forwards = f"about {cost.typical_forwards:,}, as a few samples took, {forwards},"
         seconds = f"about {_minutes(cost.typical_seconds)}, {seconds}"
     say(f"forwards   {forwards} at {cost.forwards_per_s:.1f}/s")
+    if cost.tokens_per_forward is not None:
+        say(f"tokens     about {cost.tokens_per_forward:,.0f} a forward, those of the picture included")
     say(f"time       {seconds}")
     say(f"disk       about {cost.disk_bytes / 1e6:.1f} MB")
 

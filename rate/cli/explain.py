@@ -62,6 +62,7 @@ def explain(
     question = engine.Question(image, _boxes(boxes), mask, label, head, reading)
     asked = engine.measurement_of_one(measurement)
     loaded = load_artifact(artifact)
+    loaded.refuse_questions("explain", engine.ONE_ROW)
     with (
         open_backend(loaded, execution, asked.form, notice) as backend,
         Steps("explain", engine.most_forwards(loaded, asked), "forwards") as steps,

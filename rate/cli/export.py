@@ -19,8 +19,9 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, peft:ADAPTER_DIR[:BASE], albef:FILE, "
-            "openai:FILE, reference:FILE[:RESIZE], onnx:FILE, or a checkpoint folder."
+            help="timm:NAME[:FILE], open_clip:NAME[:WEIGHTS], hf:DIR_OR_ID, hf-vlm:DIR_OR_ID[:SIZE], "
+            "peft:ADAPTER_DIR[:BASE], albef:FILE, openai:FILE, reference:FILE[:RESIZE], onnx:FILE, or a checkpoint "
+            "folder."
         ),
     ],
     *,
@@ -37,7 +38,8 @@ def export(
 ) -> None:
     """Export a model with the perturbation in its graph, and prove that it computes the same.
 
-    With --format tensorrt SOURCE may be an artifact: the plan is built into it, and --out is left out.
+    With --format tensorrt SOURCE may be an artifact: the plan is built into it, and --out is left out. A generative
+    model (hf-vlm) has no graph: its artifact keeps the folder's digest and a proof, and runs in PyTorch alone.
 
     Exit codes: 0 done, 2 the source or an option cannot be used, 4 the graph does not reproduce the model's
     logits, or int8 changes too many verdicts.

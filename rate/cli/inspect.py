@@ -35,6 +35,7 @@ def inspect(
 
 def describe(artifact: Artifact) -> str:
     """Format a few aligned lines about an artifact."""
+    from rate.artifacts.artifact import PROVEN
     from rate.artifacts.plans import describe_plans
 
     lines = [
@@ -43,8 +44,12 @@ def describe(artifact: Artifact) -> str:
         ("source", f"{artifact.source} ({artifact.family}, weights {artifact.weights[:12]})"),
         ("input", _input(artifact.geometry)),
         *(("head", f"{head.name} ({head.kind}): {_classes(head.classes)}") for head in artifact.heads),
-        ("graph", f"opset {artifact.opset}, f32"),
-        ("parity", _parity(artifact.parity["pixels"])),
+        *(
+            [("runs in", "PyTorch alone, on the torch path: it is exported to neither ONNX nor TensorRT")]
+            if artifact.asks
+            else [("graph", f"opset {artifact.opset}, f32")]
+        ),
+        ("parity", _parity(artifact.parity[PROVEN if artifact.asks else "pixels"])),
         *(
             ("tokens", f"{artifact.patches} x {artifact.patches} patches, {_parity(parity)}")
             for form, parity in artifact.parity.items()
@@ -89,6 +94,8 @@ def _attention(artifact: Artifact) -> list[str]:
 
 
 def _classes(names: tuple[str, ...]) -> str:
+    if not names:
+        return "the options of each row's question"
     more = ", ..." if len(names) > _SHOWN_CLASSES else ""
     return f"{len(names)} classes ({', '.join(names[:_SHOWN_CLASSES])}{more})"
 

@@ -66,7 +66,10 @@ class Attention(Explainer):
             for i, prepared in enumerate(ready):
                 clean = {name: np.nan_to_num(values[i].astype(np.float64)) for name, values in logits.items()}
                 predictions.append(reader.predictions(prepared.sample, clean))
-            columns = [[reader.column(prediction) for prediction in one] for one in predictions]
+            columns = [
+                [reader.column(prediction, prepared.sample) for prediction in one]
+                for one, prepared in zip(predictions, ready, strict=True)
+            ]
             return {head.name: np.array(columns, np.int64)[:, k] for k, head in enumerate(job.heads)}
 
         logits, maps = self._model.explain(

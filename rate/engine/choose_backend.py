@@ -18,8 +18,9 @@ from rate.backends.openvino import OpenVinoSpec, cpu_has_bf16
 from rate.backends.ort_cuda import OrtCudaSpec
 from rate.backends.process import check_one_gpu, cuda_visible
 from rate.backends.tensorrt import TensorRtSpec
-from rate.errors import BackendError, ParityError, RateError, UsageError
+from rate.errors import BackendError, ParityError, RateError, UsageError, check_installed
 from rate.execution import ON_CUDA, Execution
+from rate.export.generative import spec_of_answers
 from rate.export.sources.source_string import has_torch
 from rate.export.sources.torch_backend import spec_of_artifact
 
@@ -68,7 +69,11 @@ def open_backend(
             f"--backend {execution.backend} does not compute in --precision {execution.precision}{_where(execution)}; "
             + ("fp16 is for a GPU, see --device" if execution.precision == "fp16" else "leave one out")
         )
-    artifact.graph(form)  # refuses a missing form before any candidate is tried
+    if artifact.asks:
+        check_installed(f"the generative model of {artifact.path}", {"torch": "hf", "transformers": "hf"})
+        choices = [choice for choice in choices if choice[0].startswith(TORCH)] if form == "pixels" else []
+    if not artifact.asks or not choices:
+        artifact.graph(form)  # refuses a missing form before any candidate is tried
     execution = on_one_gpu(execution, say)
     check_one_gpu(execution.device)
     with ExitStack() as stack:
@@ -232,6 +237,8 @@ def _spec(artifact: Artifact, form: str, backend: str, precision: str, execution
         if form != "pixels":
             raise UsageError(f"no TensorRT plan is built of {form} graphs; use another --backend, or --saliency rise")
         return plan_spec(artifact, precision, execution.batch_on(backend), device)
+    if artifact.asks:
+        return spec_of_answers(artifact, precision, device, execution.threads)
     if backend.startswith(TORCH):
         return spec_of_artifact(artifact, precision, device, threads=threads)
     if backend == "onnxruntime-cuda":

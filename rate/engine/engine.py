@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
 
-from rate.backends.base import Backend, Pending
+from rate.backends.base import Asked, Backend, Pending
 from rate.backends.batches import clean_rows
 from rate.backends.process import one_blas_thread, usable_cores
 from rate.engine.choose_backend import Say
@@ -81,7 +82,19 @@ class Engine:
         """Read the samples ahead of the device; ``read`` is the source of their pixels instead of their files."""
         execution = self._job.execution
         threads = decode_threads(execution.threads)
-        return Prefetch(samples, read or self._job.read, threads, ahead=2 * self._images, io=execution.io)
+        return Prefetch(
+            samples, partial(self._read, read or self._job.read), threads, ahead=2 * self._images, io=execution.io
+        )
+
+    def _read(self, read: Callable[[Sample], Prepared], sample: Sample) -> Prepared:
+        """Read a sample, whose question is first read by the model.
+
+        Raises:
+            SampleError: neither can be read.
+        """
+        if sample.question is not None and isinstance(self._backend, Asked):
+            self._backend.prompt(sample.question)
+        return read(sample)
 
     def step(self, source: Prefetch) -> Step | None:
         """Admit, schedule, submit, fold; return None when the source is exhausted and nothing is in flight.
@@ -124,6 +137,8 @@ class Engine:
                 return prepared
             ticket, slot = self._scheduler.admit(self._estimator.first_rows, self._estimator.most_rows)
             cuts = self._instrument.cuts(prepared)
+            for place in (slot, slot + self._beside)[: max(len(cuts), 1)]:
+                self._ask(place, prepared.sample)
             self._backend.put(slot, prepared.picture, cuts[0] if cuts else None)
             if self._job.measurement.fill == "own":
                 self._backend.put(slot + self._beside, own_mean(prepared.picture))
@@ -131,6 +146,11 @@ class Engine:
                 self._backend.put(slot + self._beside, prepared.picture, cut)
             self._estimator.begin(ticket, self._instrument.begin(prepared, slot, cuts))
         return None
+
+    def _ask(self, slot: int, sample: Sample) -> None:
+        """Let the rows of a slot ask the question of a sample, if the model reads one."""
+        if sample.question is not None and isinstance(self._backend, Asked):
+            self._backend.ask(slot, self._backend.prompt(sample.question))
 
     def _fold(self, waiting: RunStats) -> Step:
         """Wait for the oldest batch, and collect the verdicts that are settled after it."""

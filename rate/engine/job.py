@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from rate.artifacts.artifact import Artifact
 from rate.artifacts.records import HeadInfo
-from rate.config import Measurement
+from rate.config import FILLS_OF_MAPS, Measurement
 from rate.data.bank import NO_BANK, Bank, BankDraw, folder_bank
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.corrupt import LIBRARIES, check_size, corruption_function
@@ -22,12 +23,13 @@ from rate.data.set_faults import CURE as LABEL_CURE
 from rate.data.set_faults import unknown_labels, with_suggestions
 from rate.data.set_parts import Shard
 from rate.engine.verdicts.prediction import Head
-from rate.engine.verdicts.stopping import Stopping, stopping_for, stopping_of_swaps
+from rate.engine.verdicts.stopping import Stopping, rows_before_masks, stopping_for, stopping_of_swaps
 from rate.errors import DataError, SampleError, UsageError, need
 from rate.execution import Execution
+from rate.export.generative import check_questions
 from rate.kernels.saliency import Method
 from rate.kernels.separable import Perturbation, rise
-from rate.kernels.swap import ROWS_PER_FILL
+from rate.kernels.swap import ROWS_PER_FILL, ROWS_WHEN_ASKED
 from rate.machine import COMPUTING, describe, versions
 from rate.methods import METHODS
 from rate.reading import USUAL, Reading
@@ -61,6 +63,11 @@ class Evaluated(Protocol):
         """The patches per side of its token graph; None = it has none."""
 
 
+ASKED_BATCH = 16
+"""The usual rows of a forward of a generative model, each of hundreds of tokens."""
+
+QUESTION_CURE = "a generative model needs the columns `question` and `options`, such as yes|no"
+
 SHUFFLED_SWAPS = 128
 """About so many samples of a large set give the shuffled baseline of swaps."""
 
@@ -89,7 +96,8 @@ class Job:
 
     def on_backend(self, name: str) -> Job:
         """The same with the rows of a forward that are usual on that backend, unless they are given."""
-        return replace(self, execution=replace(self.execution, batch=self.execution.batch_on(name)))
+        batch = self.execution.batch or (ASKED_BATCH if self.asks else self.execution.batch_on(name))
+        return replace(self, execution=replace(self.execution, batch=batch))
 
     @property
     def method(self) -> Method:
@@ -138,8 +146,10 @@ class Job:
         Raises:
             SampleError: they cannot be read, or the label is no class of a head.
         """
+        if self.asks and sample.question is None:
+            raise SampleError(f"sample {sample.id!r} asks nothing: {QUESTION_CURE}")
         for head in self.heads:
-            if sample.label not in head.classes:
+            if sample.label not in head.classes_of(sample):
                 raise SampleError(f"label {sample.label!r} is not a class of head {head.name!r}")
         return self.decode(sample)
 
@@ -152,11 +162,28 @@ class Job:
         return (*reading, *(LIBRARIES if self.measurement.corrupt else ()), *method)
 
     @property
+    def asks(self) -> bool:
+        """Whether each sample is asked its own question."""
+        return any(not head.classes for head in self.heads)
+
+    @property
+    def rows_per_fill(self) -> int:
+        """The rows of a swap with one fill."""
+        return ROWS_WHEN_ASKED if self.asks else ROWS_PER_FILL
+
+    @property
+    def rows_before_masks(self) -> int:
+        """The rows of a map before its first mask; a question is asked of everything that stands behind the masks."""
+        if not self.asks:
+            return rows_before_masks(self.measurement, self.method)
+        return min(FILLS_OF_MAPS, self.fills_met) if self.measurement.with_pictures else 1
+
+    @property
     def stopping(self) -> Stopping:
         """The stopping rule of a sample."""
         if self.measurement.verdict == "swap":
-            return stopping_of_swaps(self.measurement.fills, self.fills_met, ROWS_PER_FILL)
-        return stopping_for(self.measurement, self.method)
+            return stopping_of_swaps(self.measurement.fills, self.fills_met, self.rows_per_fill)
+        return stopping_for(self.measurement, self.method, self.rows_before_masks)
 
     @property
     def settings(self) -> Json:
@@ -191,7 +218,10 @@ class Job:
             "rule": self.measurement.rule(),
             "execution": self._execution(),
             "origin": self.origin,
-            "heads": [{"name": head.name, "classes": len(head.classes)} for head in self.heads],
+            "heads": [
+                {"name": head.name, "classes": len(head.classes)} | ({} if head.classes else {"asks": True})
+                for head in self.heads
+            ],
             "bank": {
                 "pictures": [picture.id for picture in self.bank.pictures],
                 "skipped": list(self.bank.skipped),
@@ -237,15 +267,19 @@ def job_from_artifact(
         ConfigError: there are too few masks for any verdict, or the corruption is unknown.
         MissingExtra: a corruption is requested and its library is not installed.
     """
+    heads = heads_of(artifact)
+    asks = any(not head.classes for head in heads)
+    measurement = measurement.of_questions if asks else measurement
     measurement.check_evidence()
     said = _check_corruption(measurement, artifact.geometry)
-    draw = BankDraw(bank_size(measurement), measurement.seed)
+    draw = BankDraw(bank_size(measurement), measurement.seed, asks)
     offered = draw if measurement.fill == "pictures" else None
     reading = recorded(str(data), reading)
     part, elsewhere = Shard.parse(execution.shard), execution.runner != "local"
     chosen = read_evaluation_set(str(data), split, execution.limit, part, offered, reading, elsewhere)
     check_first_masks(chosen)
-    heads = heads_of(artifact)
+    if isinstance(artifact, Artifact):
+        check_questions(artifact, chosen.asked, data)
     said += check_labels(chosen.labels, heads, data)
     origin = {"artifact": artifact.named, "data": str(data), "split": split, "limit": execution.limit}
     bank = _bank(measurement, artifact.geometry, draw, execution.io)
@@ -379,6 +413,8 @@ def check_labels(labels: frozenset[str], heads: tuple[Head, ...], data: Path | s
     """
     said = []
     for head in heads:
+        if not head.classes:  # every label is an option of its own question
+            continue
         unknown = unknown_labels(labels, head.classes)
         if not unknown:
             continue

@@ -37,6 +37,7 @@ from rate.data.manifest import Manifest
 from rate.engine.job import Job, bank_size, decoder, job_of_samples
 from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
 from rate.execution import Execution
+from rate.export.generative import export_answers, refuse_options
 from rate.export.graph.token_graph import TokenSource, token_source
 from rate.export.options import ExportOptions as ExportOptions
 from rate.export.options import check_head_name
@@ -46,7 +47,7 @@ from rate.export.precision.int8 import add_int8, read_calibration
 from rate.export.sources.open_source import open_source
 from rate.export.sources.reopen import request_of
 from rate.export.sources.source_model import Source
-from rate.export.sources.source_string import FAMILIES, packages_of
+from rate.export.sources.source_string import FAMILIES, answers_questions, packages_of
 from rate.export.tensorrt import ObserveBuild, build_plan, planned_artifact
 from rate.machine import versions
 from rate.studies.flips import answers, flips_between
@@ -81,6 +82,8 @@ def export(
         ParityError: as `export_artifact`.
         RateError: as `export_artifact`; or the plan cannot be built, and the artifact is complete without it.
     """
+    if isinstance(source, str) and answers_questions(source.partition(":")[0]):
+        refuse_options(source, options)
     into = planned_artifact(source, out, options)
     if into is not None:
         whole = load_artifact(into)
@@ -111,6 +114,9 @@ def export_artifact(source: str, out: Path, options: ExportOptions, notify: Noti
     """
     check_replaceable(out, ARTIFACT, options.force)
     packages = packages_of(source)
+    if answers_questions(source.partition(":")[0]):
+        check_installed(f"export of {source}", packages)
+        return export_answers(source, out, options, notify)
     data = _prepared(source, packages, packages.get("torch"), options)
     return _write(open_source(source, options), out, options, data, notify)
 

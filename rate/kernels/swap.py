@@ -23,6 +23,9 @@ from rate.types import HeadFlags, HeadValues, Scores
 ROWS_PER_FILL = 2
 """A fill takes two forwards: the region on it, then it in the region."""
 
+ROWS_WHEN_ASKED = 3
+"""Where each sample asks its own question, a third one asks it of the fill by itself."""
+
 NOISE_Z = 2.0
 """A Shapley value counts as signal when it lies this many standard errors above zero."""
 

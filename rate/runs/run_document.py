@@ -125,6 +125,9 @@ class ListedHead(Record, frozen=True):
 
     name: str
     classes: Count
+    asks: Annotated[
+        bool, Meta(description="a generative model in PyTorch: the classes are the options of each row's question")
+    ] = False
 
 
 class SampleCounts(Record, frozen=True):

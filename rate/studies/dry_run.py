@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from msgspec import Meta
 
-from rate.backends.base import Backend
+from rate.backends.base import Asked, Backend
 from rate.data.digests import IdSet
-from rate.engine.engine import Engine, slots_of
+from rate.engine.engine import Engine, image_slots, slots_of
 from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
 from rate.errors import RunError
@@ -45,6 +47,7 @@ class Estimate(Document, frozen=True, tag="rate.estimate/2"):
     seconds: float  # of the most forwards
     typical_seconds: float | None
     disk_bytes: Count
+    tokens_per_forward: float | None = None  # of a generative model: mean over the first questions
 
 
 def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int = 3) -> Estimate:
@@ -68,6 +71,14 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
     backend.bind(job.perturbation, slots_of(job))
     engine = Engine(job, backend)
     staged = engine.usual_rows()  # the engine warms up
+    tokens = None
+    if isinstance(backend, Asked):
+        first = itertools.islice(job.samples, image_slots(job))
+        prompts = [backend.prompt(one.question) for one in first if one.question]
+        tokens = statistics.mean(len(prompt.ids) for prompt in prompts)
+        for slot, prompt in enumerate(prompts):
+            backend.ask(slot, prompt)
+        staged = replace(staged, slot=np.arange(len(staged)) % len(prompts))
     times = []
     for _ in range(batches):
         began = time.perf_counter()
@@ -92,6 +103,7 @@ def estimate(job: Job, backend: Backend, workers: int, out: Path, batches: int =
         seconds=forwards / rate,
         typical_seconds=None if typical is None else typical / rate,
         disk_bytes=len(job.heads) * (todo * ROW_BYTES + maps * MAP * MAP * 2),
+        tokens_per_forward=tokens,
     )
 
 

@@ -112,8 +112,12 @@ def samples_for(share: float, job: Job) -> int:
     """Compute the number of a job's samples for ``share``: below 1 it is a share of them, from 1 on a number.
 
     Raises:
-        ConfigError: the value is neither.
+        ConfigError: the value is neither, or the model is generative.
     """
+    if job.asks:
+        raise ConfigError(
+            "--faithfulness compares with a model of shuffled weights, of which a generative one has none"
+        )
     whole = share >= 1 and share == int(share) if math.isfinite(share) else False
     if not (whole or 0 < share < 1):
         raise ConfigError(f"--faithfulness must be a share below 1 or a whole number of samples, got {share:g}")

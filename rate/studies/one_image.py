@@ -25,6 +25,9 @@ from rate.runs.rows import RunStats
 from rate.studies.explanation import SWAPS_SHOWN, Explanation
 from rate.types import Box, Sample, UInt8
 
+ONE_ROW = "write a manifest of one row with its question and options for `rate eval`"
+"""How a generative model is asked about one image."""
+
 FEWEST = 2
 """The number of other pictures that a standard error needs."""
 

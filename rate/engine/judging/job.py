@@ -137,6 +137,7 @@ def _predicting(artifact: Artifact | None, predictions: Path | None, data: str) 
     if artifact is not None and predictions is not None:
         raise ConfigError(f"--predictions {predictions} and --artifact {artifact.named} both predict; leave one out")
     if artifact is not None:
+        artifact.refuse_questions("judge", "give its predictions with --predictions FILE, or as a column of the set")
         return artifact
     if predictions is None and not Path(data).is_file():
         raise DataError(f"{data} is no table with a prediction for each image; {CURE}")

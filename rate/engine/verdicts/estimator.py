@@ -96,17 +96,18 @@ class Estimator:
 
     def _take(self, sample: _Open, start: int, batch: dict[str, HeadLogits], rows: slice) -> None:
         """Take the answers in ``rows`` of a batch, which are the sample's rows from ``start`` on."""
+        asked = sample.perturbed.prepared.sample
         if start == 0:
             for name, values in batch.items():
                 _check_finite(name, values.finite[rows.start])
             clean = {name: values.logits[rows.start] for name, values in batch.items()}
-            sample.predictions = self._reader.predictions(sample.perturbed.prepared.sample, clean)
+            sample.predictions = self._reader.predictions(asked, clean)
             rows = slice(rows.start + CLEAN_ROWS, rows.stop)
         first = max(start - CLEAN_ROWS, 0)
         part = slice(first, first + rows.stop - rows.start)
         for k, prediction in enumerate(sample.predictions):
             values = batch[prediction.head]
-            sample.answers.scores[k, part] = self._reader.scores(prediction, values.logits[rows])
+            sample.answers.scores[k, part] = self._reader.scores(prediction, asked, values.logits[rows])
             sample.answers.predicted[k, part] = values.predicted[rows]
             sample.finite[k, part] = values.finite[rows]
         sample.masks = part.stop

@@ -31,7 +31,7 @@ class Fills:
 
     first: int  # slot of the first one
     key: tuple[object, ...]  # equal for jobs with the same fills in the same slots
-    logits: Logits  # [f,c] of each by itself
+    logits: Logits  # [f,c] of each by itself; empty where samples ask questions
     regions: Annotated[Bool, "f h w"]  # of each by itself
     ignored: Mapping[int, Region] = field(default_factory=dict)  # of those that have ignored pixels, by number
 
@@ -88,6 +88,8 @@ def load_fills(job: Job, backend: Backend, first: int) -> Fills:
         regions.append(fill.region)
         if fill.ignored is not None:
             ignored[number] = fill.ignored
+    if job.asks:  # each sample asks its own question of them
+        return Fills(first, fills_key(job, first), {}, np.stack(regions), ignored)
     size, batch = job.fills, job.execution.batch
     parts = []
     for start in range(0, size, batch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,13 +11,12 @@ from rate.config import FILLS_OF_MAPS, Measurement
 from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.verdicts.fills import Fills, fills_met
-from rate.engine.verdicts.prediction import Prediction, Reader
-from rate.engine.verdicts.stopping import rows_before_masks
+from rate.engine.verdicts.prediction import Prediction, Reader, with_effects
 from rate.engine.verdicts.verdict import Answers, MapResult, Verdict
 from rate.errors import SampleError
 from rate.kernels.saliency import Bounds, Masks, evidence
 from rate.statistics.validity import NAN_MAP, is_valid, localization, relevance_mass, threshold, undefined_reason
-from rate.types import GRID, Float64, HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
+from rate.types import GRID, INSIDE, Float64, HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
 
 EVIDENCE_KINDS = ("positive", "minmax", "raw")
 
@@ -36,7 +35,7 @@ class MapInstrument:
         """Take the number of slots from an image to its mean colour, ``to_mean``."""
         self.job, self.reader, self.fills, self.to_mean = job, reader, fills, to_mean
         self.method = job.method
-        self.before = rows_before_masks(job.measurement, self.method)
+        self.asks, self.before = job.asks, job.rows_before_masks
 
     def cuts(self, prepared: Prepared) -> tuple[SoftRegion, ...]:
         """See `Instrument`."""
@@ -65,27 +64,30 @@ class MaskedSample:
         """See `PerturbedSample`."""
         first = max(start - self.before, 0)
         masks = self._masks(max(stop - self.before, first))[first:]
-        hidden = stop - start - len(masks)  # rows before the masks show nothing of the image
+        hidden = stop - start - len(masks)  # rows before the masks show nothing of the image: their region is empty
         own = self.measurement.fill == "own"
+        numbers = np.arange(start, stop) - self.before
+        met = np.where(numbers < 0, self._met[np.arange(start, stop) % len(self._met)], self._fills(numbers))
         return Rows(
             slot=np.full(stop - start, self._slot, np.int64),
             grid=np.concatenate([np.zeros((hidden, *masks.grid.shape[1:]), np.float32), masks.grid]),
             offset=np.concatenate([np.zeros((hidden, 2), np.int64), masks.offset]),
             fill=np.full(stop - start, self._slot + self._instrument.to_mean)
             if own
-            else self._instrument.fills.first + self._fills(np.arange(start, stop) - self.before),
-            side=np.full(stop - start, GRID, np.int64),
+            else self._instrument.fills.first + met,
+            side=np.where(numbers < 0, INSIDE, GRID),
         )
 
     def evidence(self, predictions: tuple[Prediction, ...], answers: Answers) -> MapEvidence:
         """See `PerturbedSample`."""
         scores = answers.scores[:, self.before :]
         if self.before:
-            nothing = answers.scores[:, 0]
-            predictions = tuple(replace(p, effect=p.score - n) for p, n in zip(predictions, nothing, strict=True))
+            turns = self._turns(np.arange(scores.shape[1])) % self.before
+            nothing = answers.scores[:, turns].mean(axis=1)
+            predictions = with_effects(predictions, nothing)
         else:
-            met = self._fills(np.arange(scores.shape[1]))
-            nothing = self._instrument.reader.scores_of_nothing(predictions)[:, met].mean(axis=1)
+            met, sample = self._fills(np.arange(scores.shape[1])), self.prepared.sample
+            nothing = self._instrument.reader.scores_of_nothing(predictions, sample)[:, met].mean(axis=1)
         return MapEvidence(self, predictions, nothing, scores, self._masks(scores.shape[1]))
 
     def _masks(self, stop: int) -> Masks:
@@ -96,7 +98,11 @@ class MaskedSample:
 
     def _fills(self, masks: Int64) -> Int64:
         """Choose the fill of each mask; pictures take turns, each behind one mask of every share of kept cells."""
-        return np.asarray(self._met[masks // len(self.measurement.shares) % len(self._met)])
+        return np.asarray(self._met[self._turns(masks)])
+
+    def _turns(self, masks: Int64) -> Int64:
+        """Choose the place of the fill of each mask among those that the sample meets."""
+        return np.asarray(masks // len(self.measurement.shares) % len(self._met))
 
 
 class MapEvidence:

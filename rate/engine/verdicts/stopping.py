@@ -64,9 +64,12 @@ class Stopping:
         return 1.0 - ahead.cdf(self.boundary) + ahead.cdf(-self.boundary)
 
 
-def stopping_for(measurement: Measurement, method: Method) -> Stopping:
-    """Make the rule: one checkpoint for a given number of masks and for windows; else 64, 96, 128, 192, ... masks."""
-    before = rows_before_masks(measurement, method)
+def stopping_for(measurement: Measurement, method: Method, before: int | None = None) -> Stopping:
+    """Make the rule: one checkpoint for a given number of masks and for windows; else 64, 96, 128, 192, ... masks.
+
+    ``before`` rows come before the masks; None = the usual ones.
+    """
+    before = rows_before_masks(measurement, method) if before is None else before
     if measurement.masks != "auto" or not method.sampled:
         return Stopping((before + method.count,))
     first, most = measurement.min_masks, measurement.max_masks

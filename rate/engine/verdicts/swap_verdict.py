@@ -11,12 +11,15 @@ from rate.config import FEWEST_FILLS
 from rate.engine.job import Job
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.verdicts.fills import Fills, fills_met
-from rate.engine.verdicts.prediction import Prediction, Reader
+from rate.engine.verdicts.prediction import Prediction, Reader, with_effects
 from rate.engine.verdicts.verdict import Answers, SwapResult, Verdict
 from rate.errors import SampleError
 from rate.kernels.region import cuts_of_swaps
 from rate.kernels.swap import ROWS_PER_FILL, clearance, shapley_values
-from rate.types import HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
+from rate.types import GRID, INSIDE, OUTSIDE, HeadValues, Int64, Prepared, Rows, Scores, SoftRegion
+
+_SIDES = np.array([INSIDE, OUTSIDE, GRID])
+"""What each of a fill's rows keeps of the image."""
 
 
 class SwapInstrument:
@@ -48,26 +51,35 @@ class SwappedSample:
         self.area = prepared.area
         self.reason = _region_reason(self.area, covers)
         self._met = fills_met(instrument.job, instrument.fills, prepared)
+        self.rows_per_fill = instrument.job.rows_per_fill
 
     def rows(self, start: int, stop: int) -> Rows:
         """See `PerturbedSample`."""
-        count, rows = stop - start, np.arange(start, stop)
+        numbers, kinds = np.divmod(np.arange(start, stop), self.rows_per_fill)
+        # A third row of a fill shows nothing of the image: its grid hides all.
+        shown = (kinds < ROWS_PER_FILL).astype(np.float32)[:, None, None]
         return Rows(
-            slot=self._slots[rows % ROWS_PER_FILL],
-            grid=np.repeat(self._instrument.clean[None], count, axis=0),
-            offset=np.zeros((count, 2), np.int64),
-            fill=np.asarray(self._instrument.fills.first + self._met[rows // ROWS_PER_FILL]),
-            side=1 + rows % ROWS_PER_FILL,
+            slot=self._slots[kinds % ROWS_PER_FILL],
+            grid=shown * self._instrument.clean,
+            offset=np.zeros((stop - start, 2), np.int64),
+            fill=np.asarray(self._instrument.fills.first + self._met[numbers]),
+            side=_SIDES[kinds],
         )
 
     def evidence(self, predictions: tuple[Prediction, ...], answers: Answers) -> SwapEvidence:
         """See `PerturbedSample`."""
-        reader, met = self._instrument.reader, self._met[: answers.scores.shape[1] // ROWS_PER_FILL]
-        nothing = reader.scores_of_nothing(predictions)[:, met]
+        reader, sample = self._instrument.reader, self.prepared.sample
+        if self.rows_per_fill == ROWS_PER_FILL:
+            nothing = reader.scores_of_nothing(predictions, sample)[
+                :, self._met[: answers.scores.shape[1] // ROWS_PER_FILL]
+            ]
+        else:
+            nothing = answers.scores[:, ROWS_PER_FILL :: self.rows_per_fill]
+            predictions = with_effects(predictions, nothing.mean(axis=1))
         if not np.isfinite(nothing).all():
             raise SampleError("the scores of a picture of the bank are not finite (NaN or infinity)")
-        columns = [reader.columns(prediction.head) for prediction in predictions]
-        label = self.prepared.sample.label
+        columns = [reader.columns(prediction.head, sample) for prediction in predictions]
+        label = sample.label
         wanted = np.array([[c[p.name], c[label]] for p, c in zip(predictions, columns, strict=True)])
         return SwapEvidence(self, predictions, answers, nothing, wanted)
 
@@ -86,10 +98,11 @@ class SwapEvidence:
         """Take the scores [k,n] of the fills by themselves, and the indices of prediction and label."""
         self._sample, self._predictions, self._tau = sample, predictions, sample.measurement.tau
         self._whole = np.array([prediction.score for prediction in predictions])
-        self._inside, self._outside = answers.scores[:, 0::2], answers.scores[:, 1::2]
+        self._each = sample.rows_per_fill
+        self._inside, self._outside = (answers.scores[:, first :: self._each] for first in (0, 1))
         self._nothing, self._wanted = nothing, wanted
         # Fills until a verdict is clear end where they favour one side, so their predictions do, too; the first do not.
-        counted = ROWS_PER_FILL * FEWEST_FILLS if sample.measurement.fills == "auto" else None
+        counted = self._each * FEWEST_FILLS if sample.measurement.fills == "auto" else None
         self._counted = answers.predicted[:, :counted]
         self._values = shapley_values(self._whole, self._inside, self._outside, nothing)
 
@@ -107,7 +120,7 @@ class SwapEvidence:
         if reason is None and not values.has_evidence[k]:
             reason = "no-evidence"
         share = _stored(values.share[k])
-        alone, without = (_shares(self._counted[k, first::ROWS_PER_FILL], self._wanted[k]) for first in (0, 1))
+        alone, without = (_shares(self._counted[k, first :: self._each], self._wanted[k]) for first in (0, 1))
         return Verdict(
             sample=self._sample.prepared.sample,
             prediction=self._predictions[k],
@@ -115,7 +128,7 @@ class SwapEvidence:
             region=self._sample.prepared.region,
             reason=reason,
             valid=None if reason is not None or share is None else share >= self._tau,
-            forwards=CLEAN_ROWS + ROWS_PER_FILL * self._inside.shape[1],
+            forwards=CLEAN_ROWS + self._each * self._inside.shape[1],
             settled=settled,
             swap=SwapResult(
                 share=share,

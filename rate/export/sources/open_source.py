@@ -15,7 +15,7 @@ from rate.errors import UsageError
 from rate.export.options import ExportOptions, HeadRequest, parse_head
 from rate.export.sources.heads import with_heads
 from rate.export.sources.source_model import Family, GraphFamily, Joint, Source, SourceHead, SourceModel
-from rate.export.sources.source_string import FAMILIES, has_torch, parse_source
+from rate.export.sources.source_string import FAMILIES, answers_questions, has_torch, parse_source
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,6 +66,11 @@ def _family(name: str) -> Family:
     if name not in FAMILIES or not FAMILIES[name].is_torch:
         known = ", ".join(name for name, one in FAMILIES.items() if one.is_torch)
         raise UsageError(f"a checkpoint of the family {name!r} cannot be opened; known are {known}")
+    if answers_questions(name):
+        raise UsageError(
+            f"a generative model ({FAMILIES[name].form}) has no image tower for heads; it is only exported, with "
+            "`rate export`, and evaluated on questions"
+        )
     module: Family = importlib.import_module(FAMILIES[name].module)
     return module
 

@@ -44,6 +44,7 @@ def reopen(artifact: Artifact, prove: bool = True) -> SourceModel:
         UsageError: the source is not a torch model.
         ArtifactError: the source is missing or has changed.
     """
+    artifact.refuse_questions("the image tower behind the artifact")
     again = f"export it again: rate export SOURCE --out {artifact.path} --force"
     if not has_torch(artifact.family):
         raise UsageError(

@@ -3,6 +3,7 @@
 timm:NAME[:FILE]              a timm model; FILE = weights, or `pretrained` to download them
 open_clip:NAME[:WEIGHTS]      an open_clip model; also CONFIG.json[:WEIGHTS] and local-dir:DIR
 hf:DIR_OR_ID                  a Hugging Face image-text model: CLIP, MetaCLIP 2, SigLIP, SigLIP 2, BLIP, two encoders
+hf-vlm:DIR_OR_ID[:SIZE]       a generative model of Hugging Face, which answers questions: LLaVA, Qwen2-VL, Qwen2.5-VL
 peft:ADAPTER_DIR[:BASE]       an adapter of the `peft` library (LoRA, ...), merged into BASE: hf:, open_clip: or openai:
 albef:FILE                    a checkpoint of ALBEF, or of BLIP in its authors' layout
 openai:FILE                   a CLIP state dict with OpenAI's names
@@ -31,6 +32,7 @@ class SourceFamily:
     packages: tuple[str, ...] = ()  # modules that it imports, beside torch
     extra: str = "train"  # that installs all of them
     reads_text: bool = False  # whether zero-shot heads can be made of names
+    answers: bool = False  # whether its models are generative, which have no tower for heads
     is_torch: bool = True  # False: ``module`` implements `rate.export.sources.source_model.GraphFamily`
 
 
@@ -48,6 +50,7 @@ FAMILIES = Table(
         "timm": SourceFamily("timm:NAME[:FILE]", f"{_ROOM}.timm", ("timm",)),
         "open_clip": SourceFamily("open_clip:NAME[:WEIGHTS]", f"{_ROOM}.open_clip", ("open_clip",), reads_text=True),
         "hf": SourceFamily("hf:DIR_OR_ID", f"{_ROOM}.hf", ("transformers",), "hf", reads_text=True),
+        "hf-vlm": SourceFamily("hf-vlm:DIR_OR_ID[:SIZE]", f"{_ROOM}.hf_vlm", ("transformers",), "hf", answers=True),
         "peft": SourceFamily(
             "peft:ADAPTER_DIR[:BASE]", f"{_ROOM}.peft", ("peft", "transformers"), "lora", reads_text=True
         ),
@@ -130,6 +133,11 @@ def packages_of(source: str) -> dict[str, str]:
 def has_torch(family: str) -> bool:
     """Tell whether a PyTorch model can be opened behind what was made of a family; of one not installed, too."""
     return FAMILIES[family].is_torch if family in FAMILIES else family != IN_MEMORY
+
+
+def answers_questions(family: str) -> bool:
+    """Tell whether the models of a family are generative."""
+    return family in FAMILIES and FAMILIES[family].answers
 
 
 def _unknown(source: str, family: str) -> str:

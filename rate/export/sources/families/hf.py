@@ -30,7 +30,7 @@ from rate.types import Json
 
 EXTRA = "hf"
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
+_FETCHED = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _TINY_TEXT = {"num_hidden_layers": 1, "vocab_size": 2, "pad_token_id": 0}
@@ -95,9 +95,9 @@ def load(reference: Reference) -> Encoder:
     Raises:
         UsageError: the folder or id does not exist, the model is of another kind, or files or weights are missing.
     """
-    folder = _folder(reference.rest)
-    with _quiet():
-        config = _config(folder)
+    folder = local_folder(reference.rest)
+    with quiet():
+        config = config_of(folder)
         form = _form(config, folder)
         return Encoder(form, _load(form, config, folder), _tokenizer(folder), _geometry(config, folder))
 
@@ -133,7 +133,7 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
         raise UsageError(f"a checkpoint of transformers' {config.get('name')} cannot be opened by this version of rate")
     kind = getattr(need("transformers", EXTRA), form.model)
     described = config["config"] | {"text_config": config["config"]["text_config"] | _TINY_TEXT}
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         try:
             tower = form.tower(kind(kind.config_class.from_dict(described)))
         except Exception as error:  # a model's constructor raises arbitrary exceptions for a config of another model
@@ -142,12 +142,16 @@ def build_tower(config: Json, state: Mapping[str, Tensor]) -> nn.Module:
     return tower.eval()
 
 
-def _folder(name: str) -> Path:
-    """Return the folder ``name``, or the hub's local copy of the repository with that id."""
+def local_folder(name: str, kind: str = "hf") -> Path:
+    """Return the folder ``name``, or the hub's local copy of the repository with that id; SOURCE begins with ``kind``.
+
+    Raises:
+        UsageError: neither exists.
+    """
     if Path(name).is_dir():
         return Path(name)
     if not _ID.fullmatch(name):
-        raise UsageError(f"hf:{name} is no folder, and no id such as openai/clip-vit-base-patch32 either")
+        raise UsageError(f"{kind}:{name} is no folder, and no id such as openai/clip-vit-base-patch32 either")
     hub = need("huggingface_hub", EXTRA)
     try:
         folder = Path(hub.snapshot_download(name, allow_patterns=list(_FETCHED)))
@@ -155,17 +159,22 @@ def _folder(name: str) -> Path:
             hub.snapshot_download(name, allow_patterns=["pytorch_model*.bin"])
     except Exception as error:  # the hub's client raises whatever its transport raises
         raise UsageError(
-            f"hf:{name} is no folder here, and {name} cannot be downloaded from huggingface.co ({first_line(error)}); "
-            f"where there is a network: hf download {name} --local-dir DIR, then hf:DIR"
+            f"{kind}:{name} is no folder here, and {name} cannot be downloaded from huggingface.co "
+            f"({first_line(error)}); where there is a network: hf download {name} --local-dir DIR, then {kind}:DIR"
         ) from error
     return folder
 
 
-def _config(folder: Path) -> Any:
+def config_of(folder: Path, kind: str = "hf") -> Any:
+    """Read the config of a model's folder; SOURCE begins with ``kind``.
+
+    Raises:
+        UsageError: it is missing, or of no model that transformers knows.
+    """
     if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
         raise UsageError(f"hf:{folder} holds an adapter: write peft:{folder}, or peft:{folder}:BASE")
     if not (folder / "config.json").is_file():
-        raise UsageError(f"hf:{folder} has no config.json; expected a folder as save_pretrained writes it")
+        raise UsageError(f"{kind}:{folder} has no config.json; expected a folder as save_pretrained writes it")
     transformers = need("transformers", EXTRA)
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -275,10 +284,10 @@ def _naflex(told: Json, vision: Any) -> Geometry:
             f"up to {told['max_num_patches']} patches of {told['patch_size']} pixels, where the model has "
             f"{vision.num_patches} positions and patches of {vision.patch_size}; both must be one square"
         )
-    return _geometry_of(told, sides[0] * vision.patch_size, None)
+    return resized(told, sides[0] * vision.patch_size, None)
 
 
-def _geometry_of(told: Json, side: int, shortest: int | None) -> Geometry:
+def resized(told: Json, side: int, shortest: int | None) -> Geometry:
     """Build the geometry; ``shortest`` is the short side before the crop, and None squashes both sides."""
     steps = ("do_resize", "do_rescale", "do_normalize")
     if off := [step for step in steps if not told.get(step)]:
@@ -302,11 +311,11 @@ def _squared(told: Json, side: int) -> Geometry:
         raise ConfigError(f"the processor gives {sides - {side}} pixels a side, the model takes {side}")
     if shortest is None and crop and (size["height"], size["width"]) != (side, side):
         raise ConfigError(f"a crop of {side} out of a squashed image of {size['width']} x {size['height']} pixels")
-    return _geometry_of(told, side, shortest)
+    return resized(told, side, shortest)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' reports of loading; failures raise or are checked here."""
     logging = need("transformers", EXTRA).utils.logging
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
