@@ -40,5 +40,6 @@ def test_it_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.notebooks import executed, text_of
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
     shown = text_of(executed(ROOT / "examples" / "notebooks" / f"{name}.ipynb"))
     assert [said for said in SAID[name] if said not in shown] == []
