@@ -160,7 +160,7 @@ def measured(arguments: argparse.Namespace, recipe: graded_models.Recipe) -> lis
 
 def conclude(rows: list[Row], results: Path, plot: Path | None) -> None:
     """Judge every number of the table, and write the table, the figures and the plot."""
-    columns = dict.fromkeys(name for row in rows for name in row)
+    columns = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
     names = [name for name in columns if name not in ABOUT and not name.startswith("forwards_")]
     found = judged(rows, names, "true_share")
     write_rows(results / f"{NAME}.csv", rows)

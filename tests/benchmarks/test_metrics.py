@@ -85,7 +85,13 @@ def table(encoders: int = 5) -> list[metrics.Row]:
             about = ("vit" if number % 2 else "resnet", "tag" if number < 3 else "scene", 0.5, number, method)
             truth = {"pictures": 300, "masks": 512, "right": 200, "true_share": share, "true_pt": share**2}
             noisy = round(share + rng.normal(0, 0.2), 1)  # has ties
-            values = {"accuracy": rng.random(), "pt_swaps": noisy, "deletion": -share, "pt_rise_paper": 0.0}
+            values = {
+                "accuracy": rng.random(),
+                "pt_swaps": noisy,
+                "deletion": -share,
+                "pt_rise_paper": 0.0,
+                "pt_attention": None,
+            }
             forwards = {"forwards_swap": 20.0, "forwards_rise": 513.0}
             rows.append(dict(zip(metrics.KEY, about, strict=True)) | truth | values | forwards)
     return rows
@@ -167,6 +173,7 @@ def test_a_number_is_added_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert by_name["ours"]["behind"] == [0, 0, 0]
     assert found["metrics"][-1]["metric"] == "pt_rise_paper"  # which is 0 for every model
     assert by_name["pt_rise_paper"]["all"]["spearman"] is None
+    assert "pt_attention" not in by_name  # no model has attention
     kept = metrics.merged(metrics.read_rows(tmp_path / "metrics.csv"), rows[:1])
     assert len(kept) == 20
     assert sum(row.get("ours") is not None for row in kept) == 19
