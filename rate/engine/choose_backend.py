@@ -105,7 +105,8 @@ def _first(
                 say(f"passed over: {str(error).partition(';')[0]}")
             else:
                 stack.push(own.pop_all())
-                _tell(spec, choices, execution, say)
+                if not artifact.asks:
+                    _tell(spec, choices, execution, say)
                 return backend
     raise AssertionError("the last candidate is returned or raises")
 

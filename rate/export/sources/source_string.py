@@ -152,7 +152,7 @@ def _unknown(source: str, family: str) -> str:
     if (Path(source) / "adapter_config.json").is_file():
         return f"SOURCE {source!r} is an adapter of the peft library: write peft:{source}, or peft:{source}:BASE"
     if (Path(source) / "config.json").is_file():
-        return f"SOURCE {source!r} is a Hugging Face folder: write hf:{source}"
+        return f"SOURCE {source!r} is a Hugging Face folder: write hf:{source}, or hf-vlm:{source} if it generates text"
     close = difflib.get_close_matches(family or source, FAMILIES, n=1)
     meant = f"; did you mean {FAMILIES[close[0]].form}?" if close else ""
     return f"SOURCE {source!r} is neither a known kind of model nor a folder with checkpoint.json; {expected}{meant}"

@@ -190,7 +190,8 @@ def _form(config: Any, folder: Path) -> Form:
         why = "" if hasattr(config, "text_config") else ", which reads no text (timm: has image models)"
         raise UsageError(
             f"hf:{folder} is of the type {config.model_type!r}{why}; image-text models that can be exported are "
-            f"{', '.join(FORMS)}; another model can be exported with torch.onnx.export and given as onnx:FILE"
+            f"{', '.join(FORMS)}; one that generates text is hf-vlm:DIR, and another model can be exported with "
+            "torch.onnx.export and given as onnx:FILE"
         )
     declared = config.architectures or ()
     if unknown := [name for name in declared if not hasattr(need("transformers", EXTRA), name)]:
