@@ -16,6 +16,9 @@ UNION, LARGEST = "union", "largest"
 MASKS = ("mask_values", "mask_ignore", "mask_classes", "instances")
 """The settings about masks."""
 
+OF_MANIFESTS = ("root", *MASKS)
+"""The settings about manifests."""
+
 TABLES = ("columns", "box_format", "label_names")
 """The settings about sets that other libraries write, whose pictures lie in tables or shards."""
 

@@ -10,8 +10,9 @@ import typer
 
 from rate.cli.console import Steps, notice, print_json, say
 from rate.cli.inspect import describe
-from rate.cli.options import with_settings
-from rate.export.options import ExportOptions
+from rate.cli.options import Shown, with_settings
+from rate.export.options import INT8, ExportOptions
+from rate.reading import OF_MANIFESTS, Reading
 
 
 @with_settings
@@ -34,6 +35,7 @@ def export(
         ),
     ] = None,
     options: ExportOptions,
+    reading: Annotated[Reading, Shown(INT8, OF_MANIFESTS)],
     as_json: Annotated[bool, typer.Option("--json", help="Print artifact.json.")] = False,
 ) -> None:
     """Export a model with the perturbation in its graph, and prove that it computes the same.
@@ -46,7 +48,7 @@ def export(
     """
     from rate.export.export import export as export_measured
 
-    options = replace(options, heads=tuple(head or ()))
+    options = replace(options, heads=tuple(head or ()), reading=reading)
     with Steps() as steps:
         artifact = export_measured(
             source, out, options, notice, lambda share, phase: steps.stage("plan", 100, "%", int(100 * share), phase)

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from rate.cli.index import Boxes, Classes, Root, named, synset_names
-from rate.cli.layouts import app, layout
+from rate.cli.layouts import Out, app, built_in, layout, write_entries
+from rate.cli.options import Shown, with_settings
 from rate.data.make.layouts.layout import Layout
+from rate.reading import OF_MANIFESTS, Reading
 
 __all__ = ["app"]
 
@@ -60,18 +62,22 @@ def imagenet(
     return Layout(read_imagenet(root, split=split, boxes=boxes, names=synset_names(classes, synsets)), root)
 
 
-@layout("imagenet-c")
+@built_in("imagenet-c")
+@with_settings
 def imagenet_c(
-    root: Root,
+    folder: Root,  # not `root`, which is a field of `Reading`
+    *,
+    out: Out,
     clean: Annotated[Path, typer.Option(help="Manifest of the clean images, as `rate data index imagenet` writes it.")],
     corrupt: Annotated[list[str] | None, typer.Option(help="fog:3, fog, all:3; repeatable; all there is.")] = None,
-) -> Layout:
+    reading: Annotated[Reading, Shown("How the clean set is read", OF_MANIFESTS)],
+) -> None:
     """ImageNet-C, with labels and regions from the clean images; its splits are called fog:3."""
     from rate.data.images.corrupt import parse_corruption
     from rate.data.make.layouts.imagenet import read_imagenet_c
 
     wanted = None if corrupt is None else tuple(one for text in corrupt for one in parse_corruption(text))
-    return Layout(read_imagenet_c(root, clean=clean, corruptions=wanted), root)
+    write_entries(Layout(read_imagenet_c(folder, clean=clean, corruptions=wanted, reading=reading), folder), out)
 
 
 @layout("imagenet-s")

@@ -11,6 +11,7 @@ from rate.errors import ConfigError, UsageError
 from rate.execution import GPU_BATCH
 from rate.files import read_text
 from rate.option import Settings, option, separated
+from rate.reading import USUAL, Reading
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PLAN_BATCH = (64, GPU_BATCH)
@@ -26,7 +27,7 @@ HEAD_FORMS = {
 _GEOMETRY = ("size", "mean", "std", "interpolation", "crop_pct", "input", "output")
 
 
-_INT8, _BARE = "int8 only", "Bare ONNX models only"
+INT8, _BARE = "int8 only", "Bare ONNX models only"
 _CHANNELS = "three numbers such as 0.485,0.456,0.406"
 
 
@@ -67,10 +68,11 @@ class ExportOptions(Settings):
         expected="whole numbers separated by commas, as 8,32",
     )
     tokens: bool = option(False, "Also the form that drops patches (plain ViTs), for rise-tokens.")
-    calibrate: Path | str | None = option(None, "Manifest of images like those to evaluate.", panel=_INT8)
-    split: str | None = option(None, "Only its rows of this split.", panel=_INT8)
-    calibration_images: int = option(300, "Images at most.", within=(1, 1_000_000), panel=_INT8)
-    max_flips: float = option(0.02, "Largest share of verdicts or predictions it may change.", panel=_INT8)
+    calibrate: Path | str | None = option(None, "Manifest of images like those to evaluate.", panel=INT8)
+    split: str | None = option(None, "Only its rows of this split.", panel=INT8)
+    calibration_images: int = option(300, "Images at most.", within=(1, 1_000_000), panel=INT8)
+    max_flips: float = option(0.02, "Largest share of verdicts or predictions it may change.", panel=INT8)
+    reading: Reading = USUAL  # how the manifest of ``calibrate`` is read
     force: bool = option(False, "Replace an artifact that exists.")
     size: int | None = option(None, "Side of the square input, pixels.", panel=_BARE)
     mean: tuple[float, ...] | None = option(
@@ -124,6 +126,9 @@ class ExportOptions(Settings):
             )
         if self.precision != "int8" and (self.calibrate is not None or self.split is not None):
             raise ConfigError("--calibrate and --split are for --precision int8; leave them out, or add it")
+        if self.precision != "int8" and (said := self.reading.to_json()):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+            raise ConfigError(f"{flags}: say how --calibrate is read, for --precision int8; leave them out, or add it")
         if not 0.0 <= self.max_flips <= 1.0:
             raise ConfigError(f"--max-flips must be a share from 0 to 1, got {self.max_flips}; the default is 0.02")
 

@@ -60,7 +60,7 @@ def read_calibration(options: ExportOptions) -> Manifest:
     assert options.calibrate is not None, "the options of int8 are checked"
     need("openvino", "cpu")
     _nncf()
-    return read_manifest(Path(options.calibrate), split=options.split)
+    return read_manifest(Path(options.calibrate), split=options.split, reading=options.reading)
 
 
 def add_int8(

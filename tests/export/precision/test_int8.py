@@ -19,8 +19,9 @@ from rate.data.manifest import read_manifest
 from rate.errors import ConfigError, DataError, RateError
 from rate.export.export import ExportOptions, export_artifact
 from rate.export.precision.calibration import CHECKED, Feeds, choose, readable
-from rate.export.precision.int8 import quantize
-from rate.types import Sample
+from rate.export.precision.int8 import quantize, read_calibration
+from rate.reading import Reading
+from rate.types import MaskValues, Sample
 
 HEADS = (HeadInfo("a", "linear", ("dark", "light")), HeadInfo("b", "linear", ("light", "dark", "none")))
 
@@ -52,6 +53,20 @@ def test_samples_of_no_class_are_learnt_from_and_not_checked_on() -> None:
     assert (len(chosen.learn), len(chosen.check)) == (5, 2)
     with pytest.raises(DataError, match=r"--calibrate m.csv: no label, such as 'bird', is a class of every head"):
         choose(every[:3], HEADS, 10, "m.csv")
+
+
+def test_the_set_lies_in_roots_and_its_masks_mean_what_is_said(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "m.csv").write_text("image,label,mask\na.png,dark,b.png\n")
+    reading = Reading(root=(str(tmp_path / "elsewhere"),), mask_values=1, mask_ignore=3)
+    for name in ("a.png", "b.png"):
+        Image.new("L", (8, 8), 1).save(tmp_path / "elsewhere" / name)
+    options = ExportOptions(precision="int8", calibrate=tmp_path / "m.csv", reading=reading)
+    (sample,) = read_calibration(options).samples
+    assert sample.image == str(tmp_path / "elsewhere" / "a.png")
+    assert sample.values == MaskValues(((1, 1),), ((3, 3),))
+    with pytest.raises(ConfigError, match=r"--root, --mask-values, --mask-ignore: say how --calibrate is read"):
+        ExportOptions(reading=reading)
 
 
 def test_feeds_are_what_a_run_feeds(image_set: Callable[..., Path]) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 
 from rate.data.images.corrupt import CROP, EXTRA, TYPES, Corruption, mask_of_crop
 from rate.data.images.masks import Mask
-from rate.data.images.prepare import read_image
+from rate.data.images.prepare import chosen_boxes, read_image
 from rate.data.make.index import image_files
 from rate.data.make.layouts.base import (
     BROKEN,
@@ -48,6 +48,7 @@ from rate.data.make.layouts.write import stored
 from rate.data.manifest import read_manifest
 from rate.errors import DataError, SampleError
 from rate.files import read_text
+from rate.reading import USUAL, Reading
 from rate.types import Sample
 
 NO_BOX = "have no box of their class"
@@ -153,7 +154,7 @@ UNKNOWN = "are not in the clean manifest"
 
 
 def read_imagenet_c(
-    root: Path, *, clean: Path, corruptions: tuple[Corruption, ...] | None = None
+    root: Path, *, clean: Path, corruptions: tuple[Corruption, ...] | None = None, reading: Reading = USUAL
 ) -> Iterator[Entry | LeftOut]:
     """Yield every corrupted image with label and region of the clean one; split = `fog:3`, cluster = the clean image.
 
@@ -161,11 +162,12 @@ def read_imagenet_c(
         root: the folder that holds the corruptions.
         clean: manifest of the clean validation set, e.g. of `read_imagenet`; images are matched by name.
         corruptions: the corruptions to read; None = all that exist.
+        reading: where files of the clean manifest may lie, and what the values of its masks mean.
 
     Raises:
         DataError: the clean manifest cannot be used, or there is no corruption.
     """
-    samples = {Path(sample.image).stem: sample for sample in read_manifest(clean).samples}
+    samples = {Path(sample.image).stem: sample for sample in read_manifest(clean, reading=reading).samples}
     folders = [
         candidate for candidate in _corruption_folders(root) if corruptions is None or candidate[1] in corruptions
     ]
@@ -200,7 +202,7 @@ def _clean_region(sample: Sample) -> Region:
     """Return the clean region in pixels of the crop; a mask is made when it is written, once for all corruptions."""
     size, _ = stored(sample.image)
     if sample.boxes is not None:
-        return CROP.boxes_in_crop(sample.boxes, size)
+        return CROP.boxes_in_crop(chosen_boxes(sample), size)
     return lambda _: mask_of_crop(sample, size)
 
 

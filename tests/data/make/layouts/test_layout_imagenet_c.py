@@ -9,6 +9,8 @@ import pytest
 from layout_files import picture
 from PIL import Image
 
+from rate.cli.main import run
+from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.manifest_files import write_rows
 from rate.data.images.corrupt import CROP, Corruption
 from rate.data.images.geometry import Geometry
@@ -76,6 +78,24 @@ def test_masks_come_from_the_clean_set_and_are_written_once(root):
     assert len(samples) == 8
     assert {sample.mask for sample in samples} == {str(root.parent / f"c-masks/{name}.png") for name in (ONE, TWO)}
     np.testing.assert_array_equal(load_mask(samples[0].mask or "").object, CROP.region_from_mask(mask))
+
+
+def test_words_about_the_clean_set_are_those_of_every_other_command(root, tmp_path_factory):
+    trimap = np.full((375, 500), 2, np.uint8)
+    trimap[50:210, 140:430], trimap[60:200, 150:420] = 3, 1
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    clean(elsewhere)
+    Image.fromarray(trimap).save(elsewhere / "mask.png")
+    rows = [{"image": f"clean/{name}.JPEG", "label": "tench", "mask": "mask.png"} for name in (ONE, TWO)]
+    write_rows(root.parent / "clean.csv", rows)
+    command = ["data", "index", "imagenet-c", str(root), "--clean", str(root.parent / "clean.csv")]
+    command += ["--out", str(root.parent / "c.csv"), "--mask-values", "1", "--mask-ignore", "3"]
+    assert run([*command, "--root", str(elsewhere)]) == 0
+    samples = list(read_evaluation_set(str(root.parent / "c.csv")))
+    assert len(samples) == 8
+    mask = load_mask(samples[0].mask or "", values=samples[0].values)
+    np.testing.assert_array_equal(mask.object, CROP.region_from_mask(trimap == 1))
+    np.testing.assert_array_equal(mask.ignored, CROP.region_from_mask(trimap == 3))
 
 
 def test_some_corruptions_only(root):
