@@ -62,9 +62,8 @@ def export(
         processor: what prepares the inputs of a module: open_clip's tokenizer, or a processor of transformers.
         notify: receives the steps, one sentence each; what is assumed of a module is logged as a warning.
         options: the fields of `rate.export.options.ExportOptions` and, for the manifest of ``calibrate``, those of
-            `rate.reading.Reading`; a classifier in memory that does not say how its
-            images are prepared needs ``size``, and ``mean``, ``std``, ``interpolation`` and ``crop_pct`` if they are
-            not the usual ones.
+            `rate.reading.Reading`; a classifier in memory that does not say how its images are prepared needs ``size``,
+            and ``mean``, ``std``, ``interpolation`` and ``crop_pct`` if they are not the usual ones.
 
     Raises:
         UsageError: the source is unknown or unusable, or ``out`` exists.
@@ -84,8 +83,9 @@ def export(
 
 
 def _export_options(values: dict[str, Any]) -> ExportOptions:
-    chosen, reading = divided(values, ExportOptions, Reading)
-    return chosen if reading == USUAL else dataclasses.replace(chosen, reading=reading)
+    options, reading = divided(values, ExportOptions, Reading)
+    chosen: ExportOptions = options if reading == USUAL else dataclasses.replace(options, reading=reading)
+    return chosen
 
 
 def _files(**given: object) -> dict[str, Path]:

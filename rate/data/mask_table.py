@@ -1,14 +1,15 @@
 """What the values of a set's masks mean: by the side file of the set, by words of the user, or both.
 
-The side file of `set.csv` is `set.masks.json`, that of shards is `masks.json` in their folder; a remote set has none.
+The side file of `set.csv` is `set.masks.json`, that of shards is `masks.json` in their folder, on the disk or remote.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
@@ -16,6 +17,8 @@ from msgspec import Meta
 from rate.data.formats.manifest_files import Problem
 from rate.data.images.masks import IGNORED, OBJECT
 from rate.data.set_faults import suggestion
+from rate.data.storage.objects import url_of
+from rate.data.storage.remote_cache import fetched_as
 from rate.errors import DataError
 from rate.files import read_text
 from rate.reading import LARGEST, Reading, ranges
@@ -24,6 +27,9 @@ from rate.types import MaskValues, Sample
 
 if TYPE_CHECKING:
     from rate.data.manifest import ParsedRow
+
+_MANIFESTS = (".csv", ".jsonl", ".parquet")
+_PATTERN = re.compile(r"[*?\[{]")
 
 Values = Annotated[str | int, Meta(description="such as 1 or 1,3-5")]
 
@@ -103,14 +109,11 @@ def mask_table(data: str | None, reading: Reading) -> MaskTable | None:
     """
     place = None if data is None else side_file(data)
     document, source = MaskDocument(), "--mask-values"
-    if place is not None and place.is_file():
-        cure = 'expected such as {"schema": "rate.masks/1", "values": "1,3-5", "ignore": 255}'
-        document, source = read(place, MaskDocument, DataError, cure), str(place)
-        if document.values is not None and document.classes is not None:
-            raise DataError(f"{place} has values and classes, which both say what the object is; keep one of them")
+    if place is not None and (stated := _read_side_file(place)) is not None:
+        document, source = stated, place
     classes = reading.mask_classes
     if classes is not None:
-        listed = dict(classes) if isinstance(classes, Mapping) else read_classes(Path(classes))
+        listed = dict(classes) if isinstance(classes, Mapping) else read_classes(classes)
         document, source = _with(document, values=None, classes=listed), "--mask-classes"
     if reading.mask_values is not None:
         document = _with(document, values=reading.mask_values, classes=None)
@@ -119,6 +122,36 @@ def mask_table(data: str | None, reading: Reading) -> MaskTable | None:
     if reading.instances is not None:
         document = _with(document, instances=reading.instances)
     return None if document == MaskDocument() else MaskTable(document, source)
+
+
+def _read_side_file(place: str) -> MaskDocument | None:
+    """Read a side file; None = there is none, or the storage does not say whether there is."""
+    path: Path | None = Path(place)
+    if "://" in place:
+        with suppress(PermissionError):  # S3's answer for what is not there, to those who may not list the bucket
+            path = _fetched(place, ".json")
+    if path is None or not path.is_file():
+        return None
+    cure = 'expected such as {"schema": "rate.masks/1", "values": "1,3-5", "ignore": 255}'
+    try:
+        document = read(path, MaskDocument, DataError, cure)
+    except DataError as error:
+        raise DataError(str(error).replace(str(path), place)) from error
+    if document.values is not None and document.classes is not None:
+        raise DataError(f"{place} has values and classes, which both say what the object is; keep one of them")
+    return document
+
+
+def _fetched(url: str, suffix: str) -> Path | None:
+    """Return the local copy of a file; None = there is none."""
+    try:
+        return fetched_as(url, suffix)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(f"{url} cannot be fetched: {error}") from error
 
 
 def _with(document: MaskDocument, **changed: object) -> MaskDocument:
@@ -142,31 +175,38 @@ def recorded(data: str, reading: Reading) -> Reading:
     )
 
 
-def side_file(data: str) -> Path | None:
-    """Return the place of the side file of a set, which need not exist; None for a remote set."""
-    if "://" in data:
+def side_file(data: str) -> str | None:
+    """Return the place of the side file of a set, which need not exist, a path or a URL; None = it can have none.
+
+    Of a remote set that is a manifest or shards in one folder; a signed URL, or one inside of another, is of one file.
+    """
+    remote = "://" in data
+    folder, name = data.rsplit("/", 1) if remote else (str(Path(data).parent), Path(data).name)
+    shards = PurePath(name).suffix == ".tar" or _PATTERN.search(name)
+    if remote and ("::" in data or (data.startswith("http") and "?" in name) or _PATTERN.search(folder)):
         return None
-    path = Path(data)
-    shards = path.suffix == ".tar" or re.search(r"[*?\[{]", path.name)
-    return path.parent / "masks.json" if shards else path.with_name(f"{path.stem}.masks.json")
+    if remote and not shards and PurePath(name).suffix not in _MANIFESTS:
+        return None
+    return f"{folder}/masks.json" if shards else f"{folder}/{PurePath(name).stem}.masks.json"
 
 
 def write_side_file(data: Path, document: MaskDocument) -> None:
     """Write the side file of a set."""
     place = side_file(str(data))
     assert place is not None, "a set on the local disk"
-    write(place, document)
+    write(Path(place), document)
 
 
-def read_classes(path: Path) -> dict[str, str | int]:
+def read_classes(path: str | Path) -> dict[str, str | int]:
     """Read lines `VALUES CLASS`, such as `8 cat`; a class on several lines has the values of all of them.
 
     Raises:
         DataError: the file cannot be read, or a line has another form.
     """
     try:
-        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        local = Path(path) if (url := url_of(path)) is None else fetched_as(url, ".txt")
+        lines = [line.strip() for line in read_text(local).splitlines() if line.strip()]
+    except (OSError, ImportError, ValueError) as error:
         raise DataError(f"--mask-classes {path} cannot be read: {error}; expected lines such as `8 cat`") from error
     classes: dict[str, str | int] = {}
     for line in lines:

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,7 +19,8 @@ from rate.data.formats.pack import pack
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.data.mask_table import mask_table, recorded
+from rate.data.mask_table import mask_table, recorded, side_file
+from rate.data.storage import remote_cache
 from rate.errors import ConfigError, DataError
 from rate.reading import USUAL, Reading
 from rate.types import MaskValues
@@ -84,6 +86,54 @@ def test_a_side_file_of_shards_lies_in_their_folder_and_packing_writes_one(manif
         one, other = prepare(before, GEOMETRY), prepare(after, GEOMETRY)
         np.testing.assert_array_equal(one.region, other.region)
         np.testing.assert_array_equal(one.ignored, other.ignored)
+
+
+def test_side_files_and_tables_of_remote_sets_lie_beside_them(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote_cache, "_known", {})
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    side(manifest.with_name("m.masks.json"), values="8,12", ignore=255)
+    for name in ("m.csv", "image.png", "mask.png", "m.masks.json"):
+        memory.pipe(f"/far/{name}", (manifest.parent / name).read_bytes())
+    memory.pipe("/words/classes.txt", b"8 cat\n12 dog\n")
+    here, there = (read_evaluation_set(place) for place in (str(manifest), "memory://far/m.csv"))
+    assert [one.values for one in there] == [one.values for one in here] != [None, None]
+    by_class = Reading(mask_classes="memory://words/classes.txt")
+    assert recorded("memory://far/m.csv", by_class) == recorded(
+        str(manifest), Reading(mask_classes={"cat": "8", "dog": "12"})
+    )
+    report = pack(str(manifest), manifest.parent / "packed")
+    for path in (manifest.parent / "packed").iterdir():
+        memory.pipe(f"/shards/{path.name}", path.read_bytes())
+    local = [one.values for one in read_evaluation_set(report.pattern)]
+    assert [one.values for one in read_evaluation_set("memory://shards/*.tar")] == local != [None, None]
+    memory.pipe("/far/m.masks.json", b"{}")
+    remote_cache._known.clear()
+    with pytest.raises(DataError, match=r"^memory://far/m.masks.json has the schema None"):
+        read_evaluation_set("memory://far/m.csv")
+    with pytest.raises(DataError, match=r"--mask-classes memory://words/none.txt cannot be read: .*none.txt"):
+        read_evaluation_set("memory://shards/*.tar", reading=Reading(mask_classes="memory://words/none.txt"))
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ("set/m.csv", "set/m.masks.json"),
+        ("set/*.tar", "set/masks.json"),
+        ("s3://b/set/m.jsonl", "s3://b/set/m.masks.json"),
+        ("s3://b/set/{00..10}.tar", "s3://b/set/masks.json"),
+        ("s3://b/{x,y}/0.tar", None),
+        ("https://host/m.csv?X-Amz-Signature=1", None),
+        ("zip://m.csv::https://host/a.zip", None),
+        ("hf://datasets/user/name", None),
+        ("hf://datasets/user/name@refs/convert/parquet", None),
+    ],
+)
+def test_where_a_side_file_lies(data: str, place: str | None) -> None:
+    assert side_file(data) == place
 
 
 def test_what_masks_mean_is_part_of_the_digest_of_a_set(manifest: Path) -> None:

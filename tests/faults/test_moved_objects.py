@@ -107,7 +107,7 @@ def test_a_shard_that_is_replaced_while_it_is_fetched_is_refused(tmp_path: Path,
     replaced: list[str] = []
 
     def refuse(method: str, path: str) -> None:
-        if method == "GET" and not replaced:
+        if method == "GET" and path.endswith("set.tar") and not replaced:
             replaced.append(path)
             store.put("set.tar", other)
 
