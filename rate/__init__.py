@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from rate.api import gate as gate
     from rate.api import judge as judge
     from rate.api import load_run as load_run
+    from rate.api import log as log
     from rate.api import masks as masks
     from rate.api import open as open
     from rate.api import report as report
@@ -52,6 +53,7 @@ __all__ = [
     "gate",
     "judge",
     "load_run",
+    "log",
     "masks",
     "open",
     "report",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rate.report.gate.decide import Decision
     from rate.report.gate.policy import PolicySource
     from rate.report.html.render import Report
+    from rate.report.log import Target
     from rate.runs.summary.summarise import Summary
     from rate.studies.explanation import Explanation
     from rate.types import Box, Float32
@@ -266,7 +267,7 @@ def judge(
     """
     from rate.artifacts.artifact import load_artifact
     from rate.data.given_maps import GivenMaps
-    from rate.engine.judging.job import judged_job, open_judge
+    from rate.engine.judging.job import Predicting, judged_job, open_judge
     from rate.opened import carried_out
 
     execution, judging, reading = divided(settings, Execution, Judging, Reading)
@@ -274,17 +275,10 @@ def judge(
         given: GivenMaps | Callable[[str, Float32, str], Any] = GivenMaps.at(Path(maps))
     else:
         given = GivenMaps.of(maps) if isinstance(maps, Mapping) else maps
-    job = judged_job(
-        given,
-        str(data),
-        split,
-        judging,
-        execution,
-        reading,
-        artifact=None if artifact is None else load_artifact(artifact),
-        predictions=None if predictions is None else Path(predictions),
-        head=head,
+    predicting = Predicting(
+        None if artifact is None else load_artifact(artifact), None if predictions is None else Path(predictions), head
     )
+    job = judged_job(given, str(data), split, judging, execution, reading, predicting)
     return carried_out(job, lambda say: open_judge(given, job, say), out, progress)
 
 
@@ -361,6 +355,40 @@ def report(
 
     named = [str(reference) for reference in references]
     return write_named(named, Path(out), data=data, roots=roots, max_samples=max_samples, force=force)
+
+
+def log(
+    run: str | Path,
+    to: Target,
+    out: str | Path | None = None,
+    *,
+    force: bool = False,
+    max_samples: int = 200,
+) -> tuple[str, ...]:
+    """Put numbers and report of a finished run into a tracker or a model card, and return where they are, in words.
+
+    ``run`` is RUN, for all its heads, or RUN@HEAD; a card is of one head. ``out`` and ``force`` are for cards. What was
+    put into a tracker before is brought up to date there.
+
+    Raises:
+        UsageError: ``to`` is unknown, the run has no such head, or the card exists.
+        MissingExtra: the library of ``to`` is not installed.
+        RunError: the run is not complete, or damaged.
+        StorageError: the tracker does not take it.
+    """
+    from rate.report.log.send import log_run
+
+    places: list[str] = []
+    log_run(
+        str(run),
+        to,
+        None if out is None else Path(out),
+        force=force,
+        max_samples=max_samples,
+        say=places.append,
+        notify=_log.warning,
+    )
+    return tuple(places)
 
 
 def masks(

@@ -148,6 +148,11 @@ def _columns(given: str | Mapping[str, str]) -> dict[str, str]:
         )
     if twice := sorted({one for one, _ in pairs if [meaning for meaning, _ in pairs].count(one) > 1}):
         raise ConfigError(f"--columns {given!r} says {', '.join(twice)} twice; name one column for each")
+    if {"label", "caption"} <= dict(pairs).keys():
+        raise ConfigError(
+            f"--columns {given!r} says label and caption: the text that is explained is the name of a class or the "
+            "row's own; name one of them"
+        )
     return dict(pairs)
 
 

@@ -18,14 +18,21 @@ from rate.reading import Reading
 _READ, _MEASURE = "How the set is read", "What is measured"
 _EXECUTE, _OUTPUT = "How it is carried out", "Output"
 
-EXECUTION = ("backend", "precision", "batch", "threads", "io", "save_maps", "max_errors", "limit", "repair", "device")
+EXECUTION = (
+    *("backend", "precision", "batch", "threads", "io", "save_maps", "max_errors"),
+    *("limit", "shard", "repair", "device"),
+)
 """The settings of a run that are of use in one process."""
 
 
 @with_settings
 def judge(
     maps: Annotated[
-        Path, typer.Argument(help="Maps by the samples' ids: .npy, .npz, .png, .safetensors, or a folder.")
+        Path,
+        typer.Argument(
+            help="Maps by the samples' ids: .npy, .npz, .png, .safetensors, or a folder; or the URL of a .npz or "
+            ".safetensors file."
+        ),
     ],
     data: Annotated[str, typer.Argument(help="Manifest (.csv, .jsonl, .parquet), Parquet with images, or tar shards.")],
     *,
@@ -61,14 +68,13 @@ def judge(
     from rate.artifacts.artifact import load_artifact
     from rate.data.given_maps import GivenMaps
     from rate.data.storage.objects import url_of
-    from rate.engine.judging.job import judged_job, open_judge
+    from rate.engine.judging.job import Predicting, judged_job, open_judge
     from rate.runs.folder import refuse_foreign
     from rate.runs.remote import run_for_writing
 
     loaded, given = None if artifact is None else load_artifact(artifact), GivenMaps.at(maps)
-    job = judged_job(
-        given, data, split, judging, execution, reading, artifact=loaded, predictions=predictions, head=head
-    )
+    predicting = Predicting(loaded, predictions, head)
+    job = judged_job(given, data, split, judging, execution, reading, predicting)
     with run_for_writing(out) as folder:
         refuse_foreign(folder)  # before the model is opened
         summary = evaluated(job, open_judge(given, job, notice), folder, "judge")

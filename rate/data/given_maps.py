@@ -16,6 +16,8 @@ from PIL import Image
 from rate.data.digests import SetDigest
 from rate.data.images.prepare import read_image
 from rate.data.storage.limits import max_pixels
+from rate.data.storage.objects import url_of
+from rate.data.storage.remote_cache import fetched_as
 from rate.errors import DataError, SampleError, first_line
 from rate.types import Float64, Sample
 
@@ -49,8 +51,9 @@ class GivenMaps:
         Raises:
             DataError: there are none, two have one name, or a file of several cannot be read.
         """
-        files = MapFiles(path)
-        return cls(str(path), frozenset(files.places), files.read)
+        url = url_of(path)
+        files = MapFiles(path if url is None else _fetched(url))
+        return cls(url or str(path), frozenset(files.places), files.read)
 
     @classmethod
     def of(cls, maps: Mapping[str, object]) -> GivenMaps:
@@ -191,6 +194,17 @@ class MapFiles:
             return sorted(self._opened(file).keys())
         except Exception as error:  # as above
             raise DataError(f"{file} cannot be read: {first_line(error)}") from error
+
+
+def _fetched(url: str) -> Path:
+    """Return the local copy of a file of maps."""
+    suffix = PurePosixPath(url.partition("?")[0]).suffix.lower()
+    if suffix not in MANY_MAPS:
+        raise DataError(f"{url}: remote maps are in one file, {' or '.join(MANY_MAPS)}; put them in one, or fetch them")
+    try:
+        return fetched_as(url, suffix)
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(f"the maps {url} cannot be fetched: {error}") from error
 
 
 def _open(file: Path) -> Any:

@@ -50,13 +50,8 @@ class Attention(Explainer):
         reader = Reader(job.heads, job.measurement, self._model.logits(np.zeros((1, 3, size, size), np.float32)))
         source = Prefetch(samples, job.read, decode_threads(threads), 2 * batch, job.execution.io)
         with torch_threads(threads), source:
-            while True:
-                waited_s, ready, failed = source.waited_s, list[Prepared](), list[Outcome]()
-                while len(ready) + len(failed) < batch and (one := source.next()) is not None:
-                    ready.append(one) if isinstance(one, Prepared) else failed.append(one)
-                if not ready and not failed:
-                    return
-                stats = RunStats(len(ready), len(ready), len(ready), waiting_s=source.waited_s - waited_s)
+            for ready, failed, waiting_s in source.batches(batch):
+                stats = RunStats(len(ready), len(ready), len(ready), waiting_s=waiting_s)
                 yield Step((*failed, *(self._explained(job, reader, ready) if ready else ())), stats)
 
     def _explained(self, job: Job, reader: Reader, ready: list[Prepared]) -> Iterator[Outcome]:

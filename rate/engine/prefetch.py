@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 from rate.data.daemon_threads import DaemonThreads
@@ -67,6 +67,16 @@ class Prefetch:
             return Outcome(sample, error=str(error))
         finally:
             self.waited_s += time.perf_counter() - began
+
+    def batches(self, size: int) -> Iterator[tuple[list[Prepared], list[Outcome], float]]:
+        """Yield up to ``size`` samples at once: the prepared ones, those with an error, and the seconds of waiting."""
+        while True:
+            waited_s, ready, failed = self.waited_s, list[Prepared](), list[Outcome]()
+            while len(ready) + len(failed) < size and (one := self.next()) is not None:
+                ready.append(one) if isinstance(one, Prepared) else failed.append(one)
+            if not ready and not failed:
+                return
+            yield ready, failed, self.waited_s - waited_s
 
     def _refill(self) -> None:
         while len(self._queue) < self._ahead and (sample := next(self._samples, None)) is not None:

@@ -13,11 +13,13 @@ import pytest
 from function_models import evaluate, job, light
 from huggingface_hub import ModelCard
 
+import rate
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from rate.report.heads import load_head
 from rate.report.log.model_card import data_of
+from rate.report.log.trackers import identity
 from tests.conftest import write_images
 
 SHARES = ["accuracy", "background_only", "gap", "ir", "judged_accuracy", "object_only", "pt"]
@@ -63,6 +65,10 @@ def test_mlflow_holds_a_run_of_each_head(
         assert files == {"report.html", "run.json", "summary.json"}
         assert "<html" in Path(client.download_artifacts(one.info.run_id, "report.html")).read_text()
         assert any(one.info.run_id in line for line in said)
+    shutil.copytree(finished, tmp_path / "moved")
+    again = rate.log(tmp_path / "moved", "mlflow", max_samples=0)  # the same numbers, so the same runs
+    assert sorted(again) == sorted(said)
+    assert len(client.search_runs([experiment.experiment_id])) == 2
 
 
 def test_what_mlflow_refuses_is_said_with_its_own_cure(
@@ -168,6 +174,7 @@ def test_weights_and_biases_holds_a_run_offline(
     assert run(["log", f"{finished}@a", "--to", "wandb", "--max-samples", "0"]) == EXIT_DONE
     wandb.teardown()  # or else the next test has these settings, too
     [path] = Path(capsys.readouterr().out.split(": ")[1].strip()).glob("run-*.wandb")
+    assert path.name == f"run-{identity(load_head(f'{finished}@a'))}.wandb"
     stored = [Record.FromString(one) for one in records(path.read_bytes())]
     summary = {item.key: json.loads(item.value_json) for one in stored for item in one.summary.update if item.key}
     config = {item.key: json.loads(item.value_json) for one in stored for item in one.run.config.update}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
 from rate.data.given_maps import GivenMaps, MapShape, as_map
+from rate.data.storage import remote_cache
 from rate.errors import DataError, SampleError
 from rate.types import Sample
 
@@ -43,6 +45,27 @@ def test_a_map_is_named_by_the_id_with_or_without_its_suffix(folder: Path) -> No
     assert maps.name_of("cat") is None
     with pytest.raises(SampleError, match=r"has no map of sample 'cat/5.jpg'; name maps after the ids"):
         maps.of_sample("cat/5.jpg")
+
+
+def test_an_archive_of_maps_may_have_a_url(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote_cache, "_known", {})
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    np.savez(folder / "some.npz", **{"cat/3.jpg": GREY + 2})
+    save_file({"cat/4": GREY.astype(np.float32) + 4}, folder / "more.safetensors")
+    for file in folder.glob("*.*"):
+        memory.pipe(f"/maps/{file.name}", file.read_bytes())
+    for place, name, added in (("some.npz", "cat/3.jpg", 2), ("more.safetensors", "cat/4.png", 4)):
+        maps = GivenMaps.at(Path("memory:/maps") / place)  # as the command line gives it
+        assert maps.name == f"memory://maps/{place}"
+        np.testing.assert_array_equal(maps.of_sample(name), GREY + added)
+    for place, said in (
+        ("memory://maps", r"remote maps are in one file, .npz or .safetensors"),
+        ("memory://maps/none.npz", r"the maps memory://maps/none.npz cannot be fetched"),
+    ):
+        with pytest.raises(DataError, match=said):
+            GivenMaps.at(Path(place))
 
 
 @pytest.mark.parametrize(("mode", "values"), [("L", np.uint8), ("I;16", np.uint16), ("F", np.float32)])

@@ -19,6 +19,8 @@ from rate.data.open_data import open_rows
 from rate.data.storage.location import read_bytes
 from rate.errors import ConfigError, DataError, SampleError
 from rate.reading import USUAL, Reading
+from rate.report.heads import load_heads
+from rate.report.html.page import write_report
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 
@@ -66,6 +68,9 @@ def test_columns_by_other_names_and_numbers_that_a_file_names(expected, tmp_path
     columns = "label=fine,boxes=annotations.box,category=annotations.kind"
     words = Reading(columns=columns, box_format="xyxy", label_names=str(tmp_path / "names.txt"))
     assert evaluated(str(tmp_path / "set.parquet"), tmp_path / "run", words) == expected["boxes"]
+    heads, manifest = load_heads(str(tmp_path / "run")), write_csv(some_rows(), tmp_path / "moved")
+    [notice] = write_report(heads, tmp_path / "report.html", data=manifest).notices  # which has no such columns
+    assert notice.endswith("pictures are matched by id")
 
 
 def test_a_saved_dataset(expected, tmp_path: Path) -> None:
@@ -159,6 +164,7 @@ def test_what_shards_do_not_say(tmp_path: Path) -> None:
         **boxes, box_format="xyxy"
     )
     assert "needs one region, got none" in said(label_names=NAMES)
+    assert "s1.cls' holds class 1, and 1 classes have names, from 0 to 0" in said(label_names=NAMES[:1])
 
 
 def test_a_detection_set_without_labels_has_a_sample_for_each_class_of_an_image(tmp_path: Path) -> None:
@@ -206,6 +212,10 @@ def test_numbers_without_names_and_columns_that_could_be_meant(tmp_path: Path) -
     )
     with pytest.raises(ConfigError, match=r"says image twice; name one column for each"):
         Reading(columns="image=image,mask=mask,image=mask")
+    with pytest.raises(ConfigError, match=r"says label and caption: .* name one of them"):
+        Reading(columns="label=label,caption=text")
+    short = "label holds class 1, and 1 classes have names, from 0 to 0; --label-names FILE has a line for each class"
+    assert short in refused(unnamed, path, label_names=["light"])
     two = table.rename_column("label", "fine").add_column("coarse", [0, 1], feature=table.features["label"])
     assert "fine and coarse could be the label: say which with --columns label=" in refused(two, path)
     pictures = table.rename_columns({"image": "img", "mask": "annotation"})

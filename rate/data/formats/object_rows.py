@@ -41,7 +41,11 @@ class ObjectRows:
                 return
         named = None
         if isinstance(kinds, list) and isinstance(boxes, list) and len(kinds) == len(boxes):
-            named = [name_of(kind, self.category_names) for kind in kinds]
+            try:
+                named = [name_of(kind, self.category_names) for kind in kinds]
+            except ValueError as error:
+                yield refused(row, raw, f"{self.category} {error}")
+                return
         elif self.label is None and self.caption is None and boxes is not None:
             yield refused(row, raw, f"{self.category} must have a class for each box")
             return
@@ -49,7 +53,11 @@ class ObjectRows:
             yield _sample(raw | {"caption": value_of(cells, self.caption)}, boxes, None, row, place)
             return
         if self.label is not None:
-            label = name_of(value_of(cells, self.label), self.label_names)
+            try:
+                label = name_of(value_of(cells, self.label), self.label_names)
+            except ValueError as error:
+                yield refused(row, raw, f"{self.label} {error}")
+                return
             yield _sample(raw | {"label": label}, boxes, named, row, place)
             return
         for label in dict.fromkeys(named or ()):
@@ -85,7 +93,14 @@ def _sample(raw: Raw, boxes: object, named: Sequence[object] | None, row: int, p
 
 
 def name_of(value: object, names: Sequence[str]) -> object:
-    """Return the name of a class number; an invalid value is unchanged, and the row is refused later."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return names[value]
-    return value
+    """Return the name of a class number; of another value itself, and the row may be refused later.
+
+    Raises:
+        ValueError: the number has no name; reads on from the column's name.
+    """
+    if not names or not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 0 <= value < len(names):
+        known = f"{len(names)} classes have names, from 0 to {len(names) - 1}"
+        raise ValueError(f"holds class {value}, and {known}; --label-names FILE has a line for each class")
+    return names[value]

@@ -249,7 +249,11 @@ class _Shards:
         if text.isdigit() and not self.rows.label_names:
             cure = "name the numbers with --label-names FILE"
             raise ValueError(f"{name!r} holds the number {text}, not the name of a class; {cure}")
-        label, other = (name_of(one, self.rows.label_names) for one in (int(text) if text.isdigit() else text, told))
+        values = int(text) if text.isdigit() else text, told
+        try:
+            label, other = (name_of(one, self.rows.label_names) for one in values)
+        except ValueError as error:
+            raise ValueError(f"{name!r} {error}") from error
         if other is not None and other != label:
             raise ValueError(f"{name!r} says {label!r}, and the .json says {other!r}")
         return label

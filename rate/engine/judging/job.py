@@ -15,6 +15,7 @@ from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import check_first_masks
 from rate.data.mask_table import recorded
 from rate.data.predictions import CURE, read_predictions
+from rate.data.set_parts import Shard
 from rate.engine.choose_backend import Say, open_backend
 from rate.engine.job import Job, check_labels, choose_head
 from rate.engine.judging.judge import Ask, Judge, check_shape
@@ -47,6 +48,35 @@ class JudgedJob(Job):
         return Job.identity(self, backend, precision) | given
 
 
+@dataclass(frozen=True, slots=True)
+class Predicting:
+    """What says what is predicted: an artifact, a table, or else the set itself."""
+
+    artifact: Artifact | None = None
+    table: Path | None = None
+    head: str | None = None  # the artifact's head that the maps explain, None = the only one; or the result's name
+
+    def source(self, data: str) -> Table | Artifact:
+        """Return the artifact, or read the predictions.
+
+        Raises:
+            DataError: there are none.
+            ConfigError: both predict.
+        """
+        if self.artifact is not None and self.table is not None:
+            raise ConfigError(
+                f"--predictions {self.table} and --artifact {self.artifact.named} both predict; leave one out"
+            )
+        if self.artifact is not None:
+            cure = "give its predictions with --predictions FILE, or as a column of the set"
+            self.artifact.refuse_questions("judge", cure)
+            return self.artifact
+        if self.table is None and not Path(data).is_file():
+            raise DataError(f"{data} is no table with a prediction for each image; {CURE}")
+        table = Path(data) if self.table is None else self.table
+        return Table(read_predictions(table), str(table))
+
+
 def judged_job(
     maps: GivenMaps | Ask,
     data: str,
@@ -54,10 +84,7 @@ def judged_job(
     judging: Judging,
     execution: Execution,
     reading: Reading,
-    *,
-    artifact: Artifact | None,
-    predictions: Path | None,
-    head: str | None,
+    predicting: Predicting,
 ) -> JudgedJob:
     """Read the samples and their maps once, and check that they belong together.
 
@@ -66,11 +93,9 @@ def judged_job(
         data: the set, in a form of `rate.data.open_data.open_rows`.
         split: None = all.
         judging: what maps cover, and when they are valid.
-        execution: its limit is used.
+        execution: its limit and its shard are used.
         reading: how the set is read.
-        artifact: what predicts; None = predictions are given.
-        predictions: their table; None = ``data``, or the artifact predicts.
-        head: the head of the artifact that the maps explain, None = the only one; or the name of the result.
+        predicting: what says what is predicted.
 
     Raises:
         DataError: the data or the predictions cannot be used, no sample has a map, or most of the first maps cannot
@@ -78,23 +103,28 @@ def judged_job(
         ConfigError: settings exclude each other.
         UsageError: the artifact has no such head, or several and none is named.
     """
-    geometry, crop = geometry_of(judging, artifact)
+    if execution.runner != "local" or execution.workers > 1:
+        raise ConfigError("maps are judged in one process; leave --workers and --runner out, or use --shard")
+    geometry, crop = geometry_of(judging, predicting.artifact)
     bounds_under(judging.blur, geometry.size)
-    predicting = _predicting(artifact, predictions, data)
+    predictions = predicting.source(data)
     reading = recorded(data, reading)
-    chosen = read_evaluation_set(data, split, execution.limit, reading=reading)
+    whole = chosen = read_evaluation_set(data, split, execution.limit, reading=reading)
+    if (part := Shard.parse(execution.shard)) != Shard():
+        chosen = read_evaluation_set(data, split, execution.limit, part, reading=reading)
     check_first_masks(chosen)
-    if isinstance(predicting, Table):
-        own, weights = predicting.head(head or USUAL_NAME, chosen.labels), predicting.digest()
-        place = {"artifact": None, "predictions": predicting.place}
+    if isinstance(predictions, Table):
+        own, weights = predictions.head(predicting.head or USUAL_NAME, chosen.labels), predictions.digest()
+        place = {"artifact": None, "predictions": predictions.place}
     else:
-        own, weights, place = choose_head(predicting, head), predicting.digest, {"artifact": predicting.named}
+        own, weights = choose_head(predictions, predicting.head), predictions.digest
+        place = {"artifact": predictions.named}
     said = check_labels(chosen.labels, (own,), data)
     digest = None
     if isinstance(maps, GivenMaps):
-        digest, about = maps.digest(chosen)
+        digest, about = maps.digest(whole)  # that of every shard
         said += about
-    origin: Json = {"data": data, "split": split, "limit": execution.limit, "shard": None}
+    origin: Json = {"data": data, "split": split, "limit": execution.limit, "shard": execution.shard}
     origin |= place | {"maps": maps.name if isinstance(maps, GivenMaps) else "a function"}
     job = JudgedJob(
         heads=(own,),
@@ -110,7 +140,7 @@ def judged_job(
         ignoring=reading.mask_ignore is not None,
         maps=digest,
         crop=crop,
-        predictions=predicting,
+        predictions=predictions,
     )
     if isinstance(maps, GivenMaps):
         _check_first(maps, job, chosen)
@@ -131,18 +161,6 @@ def open_judge(maps: GivenMaps | Ask, job: JudgedJob, say: Say = lambda _: None)
         return
     with open_backend(job.predictions, job.execution.in_one_process, "pixels", say) as backend:
         yield Judge(maps, Forward(backend, job), job.crop)
-
-
-def _predicting(artifact: Artifact | None, predictions: Path | None, data: str) -> Table | Artifact:
-    if artifact is not None and predictions is not None:
-        raise ConfigError(f"--predictions {predictions} and --artifact {artifact.named} both predict; leave one out")
-    if artifact is not None:
-        artifact.refuse_questions("judge", "give its predictions with --predictions FILE, or as a column of the set")
-        return artifact
-    if predictions is None and not Path(data).is_file():
-        raise DataError(f"{data} is no table with a prediction for each image; {CURE}")
-    table = Path(data) if predictions is None else predictions
-    return Table(read_predictions(table), str(table))
 
 
 def geometry_of(judging: Judging, artifact: Artifact | None) -> tuple[Geometry, str]:

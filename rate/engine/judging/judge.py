@@ -42,15 +42,10 @@ class Judge(Explainer):
         batch, threads = job.execution.batch_on(self.backend), decode_threads(job.execution.threads)
         judged = _Verdicts(job, self._crop, self._predictor.forwards)
         with Prefetch(samples, job.read, threads, 2 * batch, job.execution.io) as source, one_blas_thread():
-            while True:
-                waited_s, ready, failed = source.waited_s, list[Prepared](), list[Outcome]()
-                while len(ready) + len(failed) < batch and (one := source.next()) is not None:
-                    ready.append(one) if isinstance(one, Prepared) else failed.append(one)
-                if not ready and not failed:
-                    return
+            for ready, failed, waiting_s in source.batches(batch):
                 forwards = len(ready) * self._predictor.forwards
                 rows = batch * self._predictor.forwards if ready else 0
-                stats = RunStats(forwards, forwards, rows, waiting_s=source.waited_s - waited_s)
+                stats = RunStats(forwards, forwards, rows, waiting_s=waiting_s)
                 predictions = self._predictor.predict(job, ready) if ready else ()
                 outcomes = [judged.outcome(*pair, self._map) for pair in zip(ready, predictions, strict=True)]
                 yield Step((*failed, *outcomes), stats)

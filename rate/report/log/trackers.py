@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +16,20 @@ EXPERIMENT = "rate"
 """The experiment or project, where the tracker's own variables name no other."""
 
 
-def log_to_mlflow(head: HeadRun, files: Sequence[Path]) -> str:
-    """Make an MLflow run of a head with ``files`` as its artifacts; return where it is, in words.
+TAG = "rate.head"
+"""The tag of an MLflow run that holds the `identity` of its head."""
 
-    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME say where.
+
+def identity(head: HeadRun) -> str:
+    """Return what is equal for all runs of the same weights, data, rule and seed: they have the same numbers."""
+    return hashlib.sha256(f"{head.run.key} {head.head}".encode()).hexdigest()[:32]
+
+
+def log_to_mlflow(head: HeadRun, files: Sequence[Path]) -> str:
+    """Make or update the MLflow run of a head, with ``files`` as its artifacts; return where it is, in words.
+
+    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME say where. MLflow lets no parameter change, so those of an earlier
+    call stay as they were.
 
     Raises:
         MissingExtra: MLflow is not installed.
@@ -30,12 +41,14 @@ def log_to_mlflow(head: HeadRun, files: Sequence[Path]) -> str:
         client = mlflow.MlflowClient()
         known = client.get_experiment_by_name(name)
         experiment = client.create_experiment(name) if known is None else known.experiment_id
-        run = client.create_run(experiment, run_name=head.name).info
-        now, entities = int(time.time() * 1000), mlflow.entities
+        earlier = client.search_runs([experiment], f"tags.`{TAG}` = '{identity(head)}'", max_results=1)
+        run = earlier[0] if earlier else client.create_run(experiment, tags={TAG: identity(head)}, run_name=head.name)
+        now, entities, kept = int(time.time() * 1000), mlflow.entities, run.data.params
+        run = run.info
         client.log_batch(
             run.run_id,
             metrics=[entities.Metric(key, value, now, 0) for key, value in metrics_of(head).items()],
-            params=[entities.Param(key, value) for key, value in settings_of(head).items()],
+            params=[entities.Param(key, value) for key, value in settings_of(head).items() if key not in kept],
         )
         for file in files:
             client.log_artifact(run.run_id, str(file))
@@ -48,7 +61,7 @@ def log_to_mlflow(head: HeadRun, files: Sequence[Path]) -> str:
 
 
 def log_to_wandb(head: HeadRun, files: Sequence[Path]) -> str:
-    """Make a run of Weights & Biases of a head with ``files`` as an artifact; return where it is, in words.
+    """Make or resume a head's run of Weights & Biases, with ``files`` as an artifact; return where it is, in words.
 
     WANDB_PROJECT, WANDB_MODE and its like say where; `offline` writes a folder that `wandb sync` sends later.
 
@@ -60,7 +73,11 @@ def log_to_wandb(head: HeadRun, files: Sequence[Path]) -> str:
     wandb = need("wandb", "wandb")
     quiet = wandb.Settings(silent=True, console="off", x_disable_meta=True)  # the command line may name a secret
     about = {"name": head.name, "job_type": "evaluation", "config": settings_of(head), "settings": quiet}
-    if wandb.setup(quiet).settings.mode == "online" and not wandb.api.api_key:  # wandb would ask for one
+    about |= {"id": identity(head)}
+    online = wandb.setup(quiet).settings.mode == "online"
+    if online:  # `wandb sync` resumes what was written offline
+        about |= {"resume": "allow"}
+    if online and not wandb.api.api_key:  # wandb would ask for one
         raise UsageError(
             "Weights & Biases has no API key here; use `wandb login`, or set WANDB_API_KEY, or WANDB_MODE=offline"
         )

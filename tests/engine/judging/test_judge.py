@@ -23,7 +23,7 @@ from rate.cli.main import run
 from rate.data.images.geometry import Geometry
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.errors import DataError, RunError, TooManyErrors, UsageError
+from rate.errors import ConfigError, DataError, RunError, TooManyErrors, UsageError
 from rate.report.schemas import all_schemas
 from rate.runs.run_document import read_run
 from rate.types import Float32, Float64, Json
@@ -338,3 +338,18 @@ def test_a_killed_run_goes_on_and_other_maps_are_refused(
     resumed = rate.judge(tmp_path / "maps.npz", images, tmp_path / "run")
     assert rows_of(resumed) == rows_of(whole)
     assert resumed.status == "complete"
+
+
+def test_shards_are_merged_to_the_run_of_all_maps_and_are_the_only_way_to_divide_it(
+    images: Path, maps: dict[str, Float64], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "maps.npz", **maps)
+    whole = rate.judge(maps, images, tmp_path / "whole")
+    command = ["judge", str(tmp_path / "maps.npz"), str(images)]
+    for part in (1, 2):
+        assert run([*command, "--shard", f"{part}/2", "--out", str(tmp_path / f"part-{part}")]) == 0
+    assert run(["merge", str(tmp_path / "part-1"), str(tmp_path / "part-2"), "--out", str(tmp_path / "merged")]) == 0
+    assert rows_of(rate.load_run(tmp_path / "merged")) == rows_of(whole)
+    assert read_run(tmp_path / "merged").key == read_run(tmp_path / "whole").key
+    with pytest.raises(ConfigError, match="maps are judged in one process; leave --workers and --runner out"):
+        rate.judge(maps, images, workers=2)

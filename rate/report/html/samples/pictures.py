@@ -9,7 +9,7 @@ file of this machine. Files that the user names with ``data`` or ``roots`` are r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -194,13 +194,23 @@ class Pictures:
                 if self.data is None and "://" in place:
                     raise DataError(f"{place} is remote, and is fetched only where --data names it")
                 reading = _reading(head.run, self.roots or roots_of(head.run.origin, head.folder))
-                dataset = read_evaluation_set(place, split, head.run.origin.limit, reading=reading)
+                dataset = self._read_set(place, split, head.run.origin.limit, reading)
                 self._compare(head, dataset)
             except DataError as error:
                 refused = error
             else:
                 return dataset
         raise refused
+
+    def _read_set(self, place: str, split: str | None, limit: int | None, reading: Reading) -> EvaluationSet:
+        try:
+            return read_evaluation_set(place, split, limit, reading=reading)
+        except ConfigError:
+            if self.data is None:
+                raise
+            # The run's words about a table of pictures say nothing of a manifest.
+            plain = replace(reading, columns=None, box_format=None, label_names=None)
+            return read_evaluation_set(place, split, limit, reading=plain)
 
     def _compare(self, head: HeadRun, dataset: EvaluationSet) -> None:
         if dataset.digest == head.run.identity.data:
