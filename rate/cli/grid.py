@@ -51,6 +51,8 @@ def wise(
 
     Exit codes: 0 done, 2 nothing could be started, 4 failed or too many failed samples, 130 interrupted (resumable).
     """
+    from rate.data.evaluation_set import read_evaluation_set
+    from rate.data.mask_table import recorded
     from rate.data.storage.objects import url_of
     from rate.records import write
     from rate.studies.wise_curve import ARTIFACTS, WISE, folder_of, load_curve
@@ -61,6 +63,8 @@ def wise(
     if (out / "run.json").exists():
         raise RunError(f"{out} is one run, and several are to be written; choose another --out")
     wanted = ExportOptions(classes=classes, templates=templates, heads=tuple(head or ()))
+    if not all((out / ARTIFACTS / folder_of(alpha)).is_dir() for alpha in shares):
+        read_evaluation_set(data, split, execution.limit, reading=recorded(data, reading))  # before minutes of exports
     for alpha in shares:
         artifact = _artifact(f"wise:{alpha:g}:{base},{tuned}", wanted, out / ARTIFACTS / folder_of(alpha))
         _run(artifact, data, split, (measurement, execution, reading), out / folder_of(alpha))

@@ -49,3 +49,12 @@ def test_a_curve_begins_with_the_runs_of_its_models(tiny_vit, image_set, tmp_pat
     ):
         assert run(wrong) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_set_that_is_not_there_is_refused_before_anything_is_exported(tiny_vit, tmp_path: Path, capsys) -> None:
+    asked = ["grid", "wise", tiny_vit.source, tiny_vit.source, str(tmp_path / "none.csv")]
+    assert run([*asked, "--classes", str(tiny_vit.classes), "--out", str(tmp_path / "curve")]) == 2
+    told = capsys.readouterr()
+    assert "none.csv does not exist; DATA is a manifest" in told.err
+    assert "exporting" not in told.err
+    assert not (tmp_path / "curve").exists()

@@ -57,7 +57,8 @@ def test_a_set_by_its_name_its_revision_a_folder_and_files(folder: Path, mirror:
         assert {row.sample.id: read_bytes(row.sample.image) for row in rows} == {
             row.id: png(row.picture) for row in ROWS
         }
-    assert sum("/resolve/" in request for request in mirror.requests) == 4  # @main names other URLs
+    fetched = [one for one in mirror.requests if "/resolve/" in one and one.endswith(".parquet")]
+    assert len(fetched) == 4  # @main names other URLs
 
 
 def test_what_the_hub_converted_and_shards(folder: Path, mirror: Mirror, tmp_path: Path) -> None:
@@ -71,6 +72,35 @@ def test_what_the_hub_converted_and_shards(folder: Path, mirror: Mirror, tmp_pat
     words = Reading(columns="image=image.png,mask=png", label_names=NAMES)
     shards = list(open_rows("hf://datasets/me/shards", words))
     assert [read_bytes(row.sample.mask) for row in shards] == [png(row.mask) for row in ROWS]
+
+
+def test_configurations_are_those_that_the_card_lists(folder: Path) -> None:
+    for name, rows in (("en", ROWS[:1]), ("de", ROWS[1:])):
+        dataset(rows).to_parquet(folder / "data" / f"{name}-test-00000-of-00001.parquet")
+    card = """---
+configs:
+- config_name: english
+  data_files: data/en-*.parquet
+- config_name: german{default}
+  data_files:
+  - split: test
+    path: [data/de-test-*.parquet]
+- config_name: both
+  data_dir: data
+  data_files: {{test: "*-test-*.parquet"}}
+---
+A set.
+"""
+    (folder / "README.md").write_text(card.format(default=""))
+    url = "hf://datasets/me/pictures"
+    assert f"the set's configurations are english, german, both; name one: {url}/german" in refused(url)
+    assert f"the set's configurations are english, german, both; name one: {url}/german" in refused(f"{url}/french")
+    asked = {"english": ["s0"], "german": ["s1", "s2", "s3"], "both": ["s1", "s2", "s3", "s0"]}
+    for name, ids in asked.items():
+        assert [row.sample.id for row in open_rows(f"{url}/{name}")] == ids
+    (folder / "README.md").write_text(card.format(default="\n  default: true"))
+    huggingface_hub.HfFileSystem.clear_instance_cache()
+    assert [row.sample.id for row in open_rows(url)] == asked["german"]
 
 
 def test_a_file_that_was_replaced(folder: Path) -> None:
