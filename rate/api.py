@@ -5,7 +5,6 @@ Every function imports what it needs when it is called, so that `import rate` st
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from rate.export.options import ExportOptions
 from rate.judging import Judging
 from rate.keywords import EvaluateKeywords, ExportKeywords, JudgeKeywords, divided, lists_fields
 from rate.methods import KEEP
-from rate.reading import USUAL, Reading
+from rate.reading import Reading
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rate")
 
 
-@lists_fields(ExportOptions, Reading)
+@lists_fields(ExportOptions)
 def export(
     source: str | nn.Module,
     out: str | Path | None = None,
@@ -62,9 +61,9 @@ def export(
         templates: a file with prompts, one a line; of a module also the prompts themselves.
         processor: what prepares the inputs of a module: open_clip's tokenizer, or a processor of transformers.
         notify: receives the steps, one sentence each; what is assumed of a module is logged as a warning.
-        options: the fields of `rate.export.options.ExportOptions` and, for the manifest of ``calibrate``, those of
-            `rate.reading.Reading`; a classifier in memory that does not say how its images are prepared needs ``size``,
-            and ``mean``, ``std``, ``interpolation`` and ``crop_pct`` if they are not the usual ones.
+        options: the fields of `rate.export.options.ExportOptions`; a classifier in memory that does not say how its
+            images are prepared needs ``size``, and ``mean``, ``std``, ``interpolation`` and ``crop_pct`` if they are
+            not the usual ones.
 
     Raises:
         UsageError: the source is unknown or unusable, or ``out`` exists.
@@ -75,18 +74,12 @@ def export(
 
     place = None if out is None else Path(out)
     if not isinstance(source, str | Path):
-        chosen = _export_options(options)
+        [chosen] = divided(options, ExportOptions)
         return export_measured(source, place, chosen, notify, told=Description(classes, templates, processor))
-    chosen = _export_options(options | _files(classes=classes, templates=templates))
+    [chosen] = divided(options | _files(classes=classes, templates=templates), ExportOptions)
     if processor is not None:
         raise ConfigError(f"processor: {source} says itself what prepares its inputs; leave it out")
     return export_measured(str(source), place, chosen, notify)
-
-
-def _export_options(values: dict[str, Any]) -> ExportOptions:
-    options, reading = divided(values, ExportOptions, Reading)
-    chosen: ExportOptions = options if reading == USUAL else dataclasses.replace(options, reading=reading)
-    return chosen
 
 
 def _files(**given: object) -> dict[str, Path]:

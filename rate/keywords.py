@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from rate.errors import ConfigError
+from rate.reading import Reading
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,6 +135,7 @@ class ExportKeywords(TypedDict, total=False):
     split: str | None
     calibration_images: int
     max_flips: float
+    reading: Reading
     force: bool
     size: int | None
     mean: tuple[float, ...] | None
