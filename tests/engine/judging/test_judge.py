@@ -333,7 +333,7 @@ def test_a_killed_run_goes_on_and_other_maps_are_refused(
     arguments = [sys.executable, "-c", KILLED, str(tmp_path / "maps.npz"), str(images), str(tmp_path / "run")]
     done = subprocess.run(arguments, check=False, capture_output=True, env=dict(os.environ))
     assert done.returncode == -9, done.stderr
-    with pytest.raises(RunError, match="maps: '"):
+    with pytest.raises(RunError, match=r"identity\.maps: [0-9a-f]{12}\.\.\. there"):
         rate.judge({name: values + 1 for name, values in maps.items()}, images, tmp_path / "run")
     resumed = rate.judge(tmp_path / "maps.npz", images, tmp_path / "run")
     assert rows_of(resumed) == rows_of(whole)
