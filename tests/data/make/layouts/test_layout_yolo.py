@@ -1,26 +1,18 @@
-"""YOLO: boxes and outlines, in the folders that several tools write; a real set in four forms."""
+"""YOLO: boxes and outlines, in the folders that several tools write."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from layout_files import picture
-from scipy import ndimage
 
-from rate.data.evaluation_set import read_evaluation_set
 from rate.data.images.prepare import load_mask
-from rate.data.make.layouts.class_masks import read_class_masks, read_class_numbers
-from rate.data.make.layouts.panoptic import read_panoptic
 from rate.data.make.layouts.write import LayoutReport, write_layout
 from rate.data.make.layouts.yolo import read_yolo
 from rate.data.manifest import read_manifest
-from rate.data.mask_table import MaskDocument
 from rate.errors import DataError
-from rate.types import Bool, Sample
 
 
 def labelled(root: Path, images: str, text: str) -> Path:
@@ -102,74 +94,3 @@ def test_a_yaml_that_cannot_be_used_is_refused(tmp_path: Path, yaml: str, said: 
         index(tmp_path / "data.yaml")
     with pytest.raises(DataError, match=r"is not a folder of images|cannot be read|not a data set|names"):
         index(tmp_path / "data.yaml", images=tmp_path / "nowhere")
-
-
-@pytest.fixture(scope="module")
-def regions(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Sample]]:
-    """The samples by id of the real set, in one of its forms."""
-    root = tmp_path_factory.mktemp("coco") / "set"
-    shutil.copytree(shared_data / "coco-regions", root, copy_function=shutil.copyfile)
-    for folder in (root, *root.rglob("*/")):
-        folder.chmod(0o755)
-    images = root / "images" / "train2017"
-    panoptic = root / "panoptic_segmentation" / "annotations" / "panoptic_train2017"
-    classes = read_class_numbers(root / "semantic_segmentation" / "config.yaml")
-    values = MaskDocument(ignore=0, classes={name: number for number, name in classes.items()})
-
-    def yolo(form: str):
-        return read_yolo(root / form / "config.yaml", images=images, labels=root / form / "labels" / "train2017")
-
-    forms = {
-        "boxes": lambda: (yolo("object_detection"), None),
-        "outlines": lambda: (yolo("instance_segmentation"), None),
-        "panoptic": lambda: (read_panoptic(panoptic.with_suffix(".json"), panoptic, images), None),
-        "class masks": lambda: (
-            read_class_masks(images, root / "semantic_segmentation" / "masks" / "train2017", classes, ignore="0"),
-            values,
-        ),
-    }
-    read: dict[str, dict[str, Sample]] = {}
-
-    def samples(form: str) -> dict[str, Sample]:
-        if form not in read:
-            entries, masks = forms[form]()
-            out = root / f"{form.replace(' ', '-')}.csv"
-            write_layout(entries, root, out, masks)
-            read[form] = {sample.id: sample for sample in read_evaluation_set(str(out))}
-        return read[form]
-
-    return samples
-
-
-def drawn(sample: Sample) -> Bool:
-    return load_mask(sample.mask or "", values=sample.values).object
-
-
-def beyond(one: Bool, other: Bool) -> int:
-    """The pixels of one that lie more than a pixel from the other, and the other way round."""
-    near = np.ones((3, 3), np.bool_)
-    return int((one & ~ndimage.binary_dilation(other, near) | other & ~ndimage.binary_dilation(one, near)).sum())
-
-
-def test_class_masks_and_panoptic_of_one_set_give_the_same_regions(regions) -> None:
-    panoptic, masks = regions("panoptic"), regions("class masks")
-    assert len(panoptic) == 291
-    for name, sample in panoptic.items():
-        np.testing.assert_array_equal(drawn(sample), drawn(masks[name]), err_msg=name)
-
-
-def test_outlines_and_boxes_of_the_set_agree_with_its_panoptic_regions(regions) -> None:
-    """The set's outlines join the parts of an object, which panoptic ones do not, and leave out no overlaps."""
-    panoptic, outlines, boxes = regions("panoptic"), regions("outlines"), regions("boxes")
-    assert panoptic.keys() == outlines.keys()
-    close = framed = 0
-    for name, sample in panoptic.items():
-        region = drawn(sample)
-        close += beyond(drawn(outlines[name]), region) <= 0.01 * region.sum()
-        rows, columns = np.nonzero(region)
-        box = np.array(boxes[name].boxes)
-        frame = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        extent = [*box[:, :2].min(axis=0), *box[:, 2:].max(axis=0)]
-        framed += bool(np.abs(np.subtract(frame, extent)).max() <= 1)
-    assert close >= 244
-    assert framed >= 256
