@@ -10,7 +10,8 @@ BIN := .venv/bin
 	touch $@
 
 .venv/.ready: .venv/.demo
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train]' --group dev --group docs
 	touch $@
 
 demo: .venv/.demo
