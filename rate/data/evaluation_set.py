@@ -181,6 +181,7 @@ def read_evaluation_set(
     draw: BankDraw | None = None,
     reading: Reading = USUAL,
     elsewhere: bool = False,
+    pinned: bool = True,
 ) -> EvaluationSet:
     """Read and validate a whole source before any work; images and masks need not exist yet.
 
@@ -194,6 +195,7 @@ def read_evaluation_set(
         draw: is offered every used row of all parts.
         reading: where files may lie, and what the values of masks mean.
         elsewhere: whether other machines read the images.
+        pinned: whether storages are asked for the versions of remote images, which are part of the digest.
 
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
@@ -209,7 +211,7 @@ def read_evaluation_set(
         chosen = block.rows_of(split)
         available += len(chosen)
         chosen = chosen[: None if limit is None else max(limit - len(first), 0)]
-        if block.has_objects:
+        if block.has_objects and pinned:
             block = with_pins(block, chosen, pins_of(list(block.samples(chosen)), listing), folder)
             unpinned += sum(map(is_unpinned, block.samples(chosen)))
         labels.update(block.labels if len(chosen) == len(block) else map(block.labels.__getitem__, chosen.tolist()))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,12 +81,15 @@ class MaskTable:
 def with_mask_values(rows: Iterator[ParsedRow], data: str, reading: Reading) -> Iterator[ParsedRow]:
     """Yield the rows with what the values of their masks mean, where a side file or the user says it.
 
+    A side file is read after the first row, so that a set that cannot be read is named by its own name.
+
     Raises:
         DataError: the side file or the table of classes cannot be read.
         ConfigError: one of them does not give values.
     """
-    table = mask_table(data, reading)
-    return rows if table is None else _applied(rows, table)
+    for first in rows:
+        table = mask_table(data, reading)
+        yield from chain([first], rows) if table is None else _applied(chain([first], rows), table)
 
 
 def _applied(rows: Iterator[ParsedRow], table: MaskTable) -> Iterator[ParsedRow]:

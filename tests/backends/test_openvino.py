@@ -54,7 +54,7 @@ def test_bf16_is_bf16_or_refused(artifact) -> None:
     spec = OpenVinoSpec(artifact.graph(), "bf16")
     method = Rise(artifact.geometry.size, 7, (0.5,), "fixed", 8, 0)
     if not cpu_has_bf16():
-        with pytest.raises(BackendError, match="does not compute in bf16"):
+        with pytest.raises(BackendError, match="does not compute in the requested bf16"):
             spec.open(method.perturbation, 1).__enter__()
         return
     images, rows = perturbing.pictures(2, method.size), perturbing.draw(method.perturbation, 2, 8)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, takewhile
 from typing import Any
 
+from rate.data.daemon_threads import DaemonThreads
 from rate.data.storage.limits import REMOTE_READS
 from rate.data.storage.objects import has_versions, is_s3, object_stamp, storage, version_of, version_stamp
 from rate.data.storage.retries import with_retries
@@ -67,7 +67,7 @@ class Listing:
         for bucket, group in groupby(urls, key=_bucket):
             own = list(group) if bucket not in self._refused else []
             parts += [own[start : start + PAGE] for start in range(0, len(own), PAGE)]
-        with ThreadPoolExecutor(REQUESTS) as threads:
+        with DaemonThreads(min(REQUESTS, len(parts)), "rate-list") as threads:
             for part, answer in zip(parts, threads.map(_versions, parts), strict=True):
                 if answer is None:
                     self._refused.add(_bucket(part[0]))
@@ -77,7 +77,7 @@ class Listing:
 
 def _asked(urls: list[str]) -> dict[str, Stamp | None]:
     """Return the stamps of objects; None = it is missing, or its storage says nothing that changes with it."""
-    with ThreadPoolExecutor(REMOTE_READS) as threads:
+    with DaemonThreads(min(REMOTE_READS, len(urls)), "rate-ask") as threads:
         return dict(zip(urls, threads.map(_stamp, urls), strict=True))
 
 

@@ -102,7 +102,7 @@ def test_class_labels_get_their_names(tmp_path):
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
     parsed = rows(write(tmp_path / "d.parquet", {**THREE, "label": [1, 0, 2]}, features=features))
     assert [row.sample and row.sample.label for row in parsed] == ["dog", "cat", None]
-    assert "must be the name of a class, got 2" in messages(parsed)[0]
+    assert "label holds class 2, and 2 classes have names, from 0 to 1" in messages(parsed)[0]
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -291,6 +291,7 @@ def test_a_run_of_somebody_else_makes_nothing_be_fetched(tmp_path: Path) -> None
         rows = [{**row, "image": f"watched://host/{row['image']}"} for row in csv.DictReader(file)]
     remote.write_text("".join(json.dumps(row) + "\n" for row in rows))
     digest = read_evaluation_set(str(remote)).digest
+    Watched.asked.clear()
     for number, data in enumerate(("watched://host/set.tar", "simplecache::watched://host/set.tar", str(remote))):
         document["origin"]["data"] = data
         document["identity"]["data"] = digest

@@ -203,8 +203,9 @@ class Pictures:
         raise refused
 
     def _read_set(self, place: str, split: str | None, limit: int | None, reading: Reading) -> EvaluationSet:
+        pinned = self.data is not None  # nothing is asked of a storage that the user does not name
         try:
-            return read_evaluation_set(place, split, limit, reading=reading)
+            return read_evaluation_set(place, split, limit, reading=reading, pinned=pinned)
         except ConfigError:
             if self.data is None:
                 raise
@@ -217,6 +218,8 @@ class Pictures:
             return
         said = f"{dataset.data} is not what {head.folder} evaluated (other samples, labels or regions)"
         if self.data is None:
+            if any("://" in sample.image for sample in dataset):
+                raise DataError(f"{dataset.data} has remote images, and storages are asked only where --data names it")
             raise DataError(said)
         self._notices.append(f"{said}; pictures are matched by id")
 
