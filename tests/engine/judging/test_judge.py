@@ -14,7 +14,7 @@ import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Tiny, write_images
+from tests.conftest import Tiny, write_images
 from PIL import Image
 from safetensors.numpy import save_file
 
