@@ -14,7 +14,6 @@ import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import Tiny, write_images
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -27,6 +26,7 @@ from rate.errors import ConfigError, DataError, RunError, TooManyErrors, UsageEr
 from rate.report.schemas import all_schemas
 from rate.runs.run_document import read_run
 from rate.types import Float32, Float64, Json
+from tests.conftest import Tiny, write_images
 
 SIDE = 32
 
