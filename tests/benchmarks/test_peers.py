@@ -82,6 +82,7 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     worker.close()
 
 
+@pytest.mark.slow
 def test_a_tool_that_cannot_be_installed_is_unavailable(tmp_path: Path) -> None:
     tool = replace(tools()["xaitk"], needs=(str(tmp_path / "no-such-package"),))
     with pytest.raises(Unavailable, match="pip install"):

@@ -13,6 +13,7 @@ pytest.importorskip("datasets")
 pytest.importorskip("webdataset")
 
 
+@pytest.mark.slow
 def test_every_reader_gives_the_regions_of_the_panoptic_masks(shared_data: Path, tmp_path: Path) -> None:
     known = photographs(shared_data / "coco-regions", most=8)
     pairs = sum(len(one.regions) for one in known.values())

@@ -146,7 +146,7 @@ def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
     assert process.poll() is None, f"finished before it could be stopped: {process.communicate()}"
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_stopped_run_is_resumed_to_the_same_verdicts(
     trained, never_stopped: Path, tmp_path: Path, how: signal.Signals
 ) -> None:

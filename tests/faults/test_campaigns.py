@@ -41,6 +41,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(out.read_text())["figures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_a_few_cases_of_a_campaign(name: str, figures: dict) -> None:
     found = figures[name]

@@ -102,7 +102,7 @@ def test_credentials_that_never_worked_are_not_waited_for(image_set, tmp_path: P
     with pytest.raises(CredentialsError, match=r"refuses the credentials \(ExpiredToken\)\. What"):
         job(remote)
     url = store.put("set.tar", Path(tar_set(tmp_path / "a", 3)).read_bytes())
-    with pytest.raises(CredentialsError, match=r"pictures/masks\.json: the storage refuses the credentials \(400\)"):
+    with pytest.raises(CredentialsError, match=r"pictures/set\.tar: the storage refuses the credentials \(400\)"):
         job(url)
     assert time.monotonic() - began < 5
 

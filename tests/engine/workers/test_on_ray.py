@@ -36,6 +36,7 @@ def on_ray(manifest: Path, out: Path, spec: FakeSpec) -> None:
     evaluate(job(manifest, workers=2, runner="ray"), spec, out)
 
 
+@pytest.mark.slow
 def test_actors_and_drivers_that_are_killed_lose_nothing(
     image_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

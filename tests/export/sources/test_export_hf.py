@@ -67,6 +67,7 @@ def test_siglip_adds_its_bias_and_squashes(classes: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(ours, inputs["pixel_values"].numpy(), atol=level)
 
 
+@pytest.mark.slow
 def test_naflex_reads_square_images_as_its_own_forward_does(classes: Path, tmp_path: Path) -> None:
     folder = hf_models.save_naflex(tmp_path / "naflex")
     notices: list[str] = []

@@ -31,7 +31,9 @@ def save(folder: Path, state: dict[str, torch.Tensor], name: str = "clip.pt") ->
     return f"openai:{folder / name}"
 
 
-@pytest.mark.parametrize("vision", [clip_weights.VIT, clip_weights.RESNET], ids=["vit", "resnet"])
+@pytest.mark.parametrize(
+    "vision", [clip_weights.VIT, pytest.param(clip_weights.RESNET, marks=pytest.mark.slow)], ids=["vit", "resnet"]
+)
 def test_the_graph_gives_the_logits_of_the_loader_that_open_clip_has(vision, classes: Path, tmp_path: Path) -> None:
     state = clip_weights.clip(vision)
     source = save(tmp_path, state)
