@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rate.data.evaluation_set import read_evaluation_set
 from rate.data.formats.tar_headers import whole_blocks
-from rate.data.formats.tar_index import NAME, Index, header
+from rate.data.formats.tar_index import Index, header
 from rate.data.images.prepare import load_mask
 from rate.data.mask_table import OF_MADE_MASKS, mask_table, write_side_file
 from rate.data.questions import cells_of
@@ -131,7 +131,9 @@ class _Shards:
         if self._tar is None:
             return
         content, path = self._index.content(), Path(str(self._tar.name))
-        self._tar.addfile(header(NAME, len(content)), io.BytesIO(content))
+        assert self._tar.fileobj is not None  # TarFile keeps the file that it has opened
+        self._tar.fileobj.write(content)
+        self._tar.offset += len(content)
         self._tar.close()
         self._tar, self._samples = None, 0
         self.bytes += path.stat().st_size

@@ -22,6 +22,7 @@ NAME = ".rate-index"
 _END = "\nrate.tar-index/1 {:012d}\n"
 _ENDS = re.compile(rb"\nrate\.tar-index/1 ([0-9]{12})\n\Z")
 _END_BYTES = len(_END.format(0))
+_MARK = b"rate-index/1"
 
 
 def header(name: str, size: int) -> TarInfo:
@@ -43,16 +44,16 @@ class Index:
         self._members.append(json.dumps([name, len(data), *text], ensure_ascii=False))
 
     def content(self) -> bytes:
-        """Return the bytes of the index, which fill whole blocks."""
+        """Return the bytes of the member with the index, which fill whole blocks."""
         data = ("[" + ",\n".join(self._members) + "]").encode()
         size = whole_blocks(len(data) + _END_BYTES)
-        return data.ljust(size - _END_BYTES) + _END.format(size).encode()
+        return _marked(size) + data.ljust(size - _END_BYTES) + _END.format(size).encode()
 
 
 def indexed(container: Container) -> Iterator[tuple[int, bytes]]:
     """Yield the offset and the bytes of every header and text that the index of an archive has; without one nothing.
 
-    An archive that was written anew with the index as a member of it has other headers, and its index is not used.
+    Tools that write an archive anew, with the index as a member of it, lose the mark, and its index is not used.
     """
     with suppress(
         EOFError, ValueError, TypeError, OverflowError, RecursionError
@@ -80,9 +81,16 @@ def _content(container: Container) -> tuple[bytes, int]:
     size = 0 if ending is None else int(ending[1])
     begin = end - size - BLOCKSIZE
     data = container.read(begin, BLOCKSIZE + size) if size and begin >= 0 else b""
-    if data[:BLOCKSIZE] != _block(NAME, size):
+    if data[:BLOCKSIZE] != _marked(size):
         raise ValueError("it has no index")
     return data[BLOCKSIZE:-_END_BYTES], begin
+
+
+def _marked(size: int) -> bytes:
+    """Return the header of the index, with a mark in the bytes of a header that have no meaning."""
+    block = _block(NAME, size)[: -len(_MARK)] + _MARK
+    checksum = sum(block[:148]) + 8 * ord(" ") + sum(block[156:])  # its own field counts as spaces
+    return block[:148] + f"{checksum:06o}\0".encode() + block[155:]
 
 
 def _block(name: str, size: int) -> bytes:
