@@ -123,6 +123,8 @@ def test_the_action_evaluates_and_keeps_words_in_quotes_whole(tmp_path: Path, sh
     (tmp_path / "set" / "a b.csv").write_text(rows.replace(",dark,", ",cat,").replace(",light,", ",dog,"))
     options = "--saliency occlusion --fill 'no folder'"
     given = {"artifact": str(shared_artifact.path), "data": "set/a b.csv", "run": "a run", "policy": "gate.toml"}
+    done, _ = act(tmp_path, package="", **given, eval_options="--saliency occlusion --tag 'not closed")
+    assert (done.returncode != 0, (tmp_path / "a run").exists()) == (True, False), done.stderr
     done, _ = act(tmp_path, package="", **given, eval_options=options)
     assert (done.returncode, "no folder" in done.stderr) == (2, True), done.stderr
     done, outputs = act(tmp_path, package="", **given, eval_options="--saliency occlusion")
@@ -156,6 +158,16 @@ def test_the_job_fails_where_the_gate_fails_or_shows_nothing(
     done = shell("\n".join(job["script"]), ready, **variables)
     assert done.returncode == seen, done.stderr
     assert (ready / job["artifacts"]["reports"]["junit"]).exists()
+
+
+def test_only_an_inconclusive_gate_ends_the_job_with_a_warning(ready: Path) -> None:
+    """With this variable pip ends with 3, too, outside a virtual environment."""
+    job = job_of(policy=policy_of(ready, 0).name, package="rate-engine")
+    (ready / "python").write_text("#!/bin/sh\nexit 3\n")
+    (ready / "python").chmod(0o755)
+    variables = {name: str(value) for name, value in job["variables"].items()}
+    done = shell('PATH="$PWD:$PATH"\n' + "\n".join(job["script"]), ready, **variables)
+    assert done.returncode == 1, done.stderr
 
 
 def test_every_input_of_the_component_is_used() -> None:
