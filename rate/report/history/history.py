@@ -193,7 +193,8 @@ def _baseline(heads: Sequence[HeadRun], names: Sequence[str], asked: str) -> int
     if asked == LAST:
         return len(heads) - 1
     if asked == BEST:  # of equal ones the latest
-        return max(range(len(heads)), key=lambda k: (heads[k].summary.pt.ratio.value or -1.0, k))
+        values = [head.summary.pt.ratio.value for head in heads]
+        return max(range(len(heads)), key=lambda k: (-1.0 if (value := values[k]) is None else value, k))
     for k, head in enumerate(heads):
         if asked in (names[k], head.name, head.folder.resolve().name, str(head.folder)):
             return k
