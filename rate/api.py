@@ -218,7 +218,7 @@ def explain(
     execution, measurement, reading = divided(usual | settings | {"fill": fill}, Execution, Measurement, Reading)
     asked = one_image.measurement_of_one(measurement)
     where = None if mask is None else Path(mask)
-    question = one_image.Question(Path(image), tuple(boxes), where, label, head, reading)
+    question = one_image.OneImage(Path(image), tuple(boxes), where, label, head, reading)
     loaded = load_artifact(artifact)
     loaded.refuse_questions("explain", one_image.ONE_ROW)
     with open_backend(loaded, execution, asked.form, _log.warning) as backend:

@@ -30,7 +30,7 @@ from rate.outputs import require_new_folder
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run
 from rate.runs.summary.summarise import HeadSummary, Summary
-from rate.studies.one_image import Question, explain
+from rate.studies.one_image import OneImage, explain
 
 SIZE = 64
 RHO = 0.7
@@ -157,7 +157,7 @@ def _evidence(folder: Path, artifact: Artifact, data: Path) -> dict[str, Path]:
     drawn, execution = {}, Execution()
     with open_backend(artifact, execution) as backend:
         for head in artifact.heads:
-            question = Question(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
+            question = OneImage(Path(sample.image), (), Path(str(sample.mask)), sample.label, head.name)
             explained = explain(artifact, backend, question, Measurement(verdict="map"), execution)
             drawn[head.name] = folder / f"evidence-{head.name}.png"
             explained.write(drawn[head.name])

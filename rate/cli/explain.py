@@ -59,7 +59,7 @@ def explain(
     picture_form(out)
     if mask is not None and boxes != "[]":
         raise ConfigError("--mask and --boxes both give the region; give one of them")
-    question = engine.Question(image, _boxes(boxes), mask, label, head, reading)
+    question = engine.OneImage(image, _boxes(boxes), mask, label, head, reading)
     asked = engine.measurement_of_one(measurement)
     loaded = load_artifact(artifact)
     loaded.refuse_questions("explain", engine.ONE_ROW)

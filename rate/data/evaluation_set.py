@@ -16,7 +16,7 @@ from rate.data.formats.manifest_files import Problem
 from rate.data.manifest import ParsedRow, check_split, duplicate_id, notices_of, refusal
 from rate.data.open_data import folder_of, open_blocks, open_rows
 from rate.data.pins import Pin, is_unpinned, pin_of, pins_of, unpinned_notice
-from rate.data.questions import Asked
+from rate.data.questions import AskedRows
 from rate.data.set_faults import BoxUnits
 from rate.data.set_parts import WHOLE, Shard, Shards
 from rate.data.storage.listing import Listing
@@ -119,7 +119,7 @@ class EvaluationSet:
     notices: tuple[str, ...] = ()  # notices for the user, one sentence each
     reading: Reading = USUAL
     headers: bool = False  # whether the images of remote shards are left there; see `tar_rows`
-    asked: Asked = field(default_factory=Asked)
+    asked: AskedRows = field(default_factory=AskedRows)
     own: frozenset[str] | None = None  # the containers of the part; None = the ids of samples decide
     _first: FirstReading = field(default_factory=FirstReading, compare=False, repr=False)
 
@@ -200,7 +200,7 @@ def read_evaluation_set(
     Raises:
         DataError: the source or a row of it is wrong (each is named), or ``split`` has no rows.
     """
-    totals, first, total, units, asked = _Totals(), FirstReading(), SetDigest(), BoxUnits(), Asked()
+    totals, first, total, units, asked = _Totals(), FirstReading(), SetDigest(), BoxUnits(), AskedRows()
     folder, listing = folder_of(data, reading), Listing()
     headers = elsewhere or shard != WHOLE
     shards = Shards(shard)

@@ -14,7 +14,7 @@ BETWEEN = "|"
 
 
 @dataclass(slots=True)
-class Asked:
+class AskedRows:
     """What the used rows of a set ask."""
 
     without: int = 0  # number of rows that ask nothing

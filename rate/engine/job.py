@@ -39,7 +39,7 @@ from rate.types import Json, Prepared, Sample, Samples
 from rate.version import NUMERICS
 
 
-class Evaluated(Protocol):
+class Evaluable(Protocol):
     """A model that can be evaluated: an artifact, or a module in memory."""
 
     @property
@@ -252,7 +252,7 @@ def decoder(measurement: Measurement, geometry: Geometry) -> Callable[[Sample], 
 
 
 def job_from_artifact(
-    artifact: Evaluated,
+    artifact: Evaluable,
     data: Path | str,
     split: str | None,
     measurement: Measurement,
@@ -345,7 +345,7 @@ def check_bank(bank: Bank, measurement: Measurement) -> None:
 
 
 def job_of_samples(
-    artifact: Evaluated,
+    artifact: Evaluable,
     samples: Sequence[Sample],
     measurement: Measurement,
     execution: Execution,
@@ -378,12 +378,12 @@ def job_of_samples(
     )
 
 
-def heads_of(artifact: Evaluated) -> tuple[Head, ...]:
+def heads_of(artifact: Evaluable) -> tuple[Head, ...]:
     """Return the heads of an artifact in the form of a job."""
     return tuple(Head(head.name, tuple(head.classes)) for head in artifact.heads)
 
 
-def choose_head(artifact: Evaluated, name: str | None) -> Head:
+def choose_head(artifact: Evaluable, name: str | None) -> Head:
     """Return the head called ``name``, or the only one.
 
     Raises:

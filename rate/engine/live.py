@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A module as it was when this was made; a `rate.engine.job.Evaluated`."""
+    """A module as it was when this was made; a `rate.engine.job.Evaluable`."""
 
     model: SourceModel
     device: str  # torch's name of the device that the module is on
@@ -67,7 +67,7 @@ class LiveModel:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that changes a result: weights of tower and heads, geometry, classes."""
+        """The sha256 of weights of tower and heads, geometry and classes; the code of a module is not in it."""
         states = [self.model.tower.state_dict(), *(head.module.state_dict() for head in self.model.heads)]
         content = {"weights": [state_digest(one) for one in states], "input": self.geometry, "heads": self.heads}
         return hashlib.sha256(canonical(plain(content))).hexdigest()

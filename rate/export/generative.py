@@ -20,7 +20,7 @@ from rate.artifacts.parity_sample import ASKED_HEAD, make_asked_sample, save_sam
 from rate.artifacts.records import HeadInfo
 from rate.backends.answering import AnsweringSpec
 from rate.backends.base import Prompt
-from rate.data.questions import Asked
+from rate.data.questions import AskedRows
 from rate.errors import ConfigError, DataError, RateError, SampleError, UsageError
 from rate.export.options import ExportOptions
 from rate.export.sources.source_string import parse_source
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rate.export.sources.answering import Answering
-    from rate.export.sources.families.hf_vlm import Answers
+    from rate.export.sources.families.hf_vlm import VlmFolder
 
 READ_FIRST = 1000
 """The number of different options that are read before a run."""
@@ -97,7 +97,7 @@ def spec_of_answers(artifact: Artifact, precision: str, device: str, threads: in
     return AnsweringSpec(load, (ASKED_HEAD,), artifact.geometry.size, precision, device, threads)
 
 
-def check_questions(artifact: Artifact, asked: Asked, data: object) -> None:
+def check_questions(artifact: Artifact, asked: AskedRows, data: object) -> None:
     """Refuse a set that a generative model cannot be asked, before any work; the weights are not loaded.
 
     Of rows with the same options the first question is read, of as many options as `READ_FIRST`. Others, which may be
@@ -122,7 +122,7 @@ def check_questions(artifact: Artifact, asked: Asked, data: object) -> None:
             raise DataError(f"{data}: {error}") from error
 
 
-def _reopened(artifact: Artifact) -> Answers:
+def _reopened(artifact: Artifact) -> VlmFolder:
     """Open the folder behind an artifact again, whatever its weights are by now."""
     from rate.export.sources.families.hf_vlm import open_answers
 
@@ -155,7 +155,7 @@ def _load(artifact: Artifact, precision: str) -> Answering:
     return Answering(answers, load_model(answers, precision))
 
 
-def _examples(answers: Answers) -> tuple[list[str], list[Prompt]]:
+def _examples(answers: VlmFolder) -> tuple[list[str], list[Prompt]]:
     """Return two prompts of different lengths, as texts and as tokens, whose answers lie all over the vocabulary."""
     known = int(answers.config.get_text_config().vocab_size)
     chosen = tuple(number * known // _ANSWERS for number in range(_ANSWERS))

@@ -33,7 +33,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OneImage:
     """A question about one image."""
 
     image: Path
@@ -79,7 +79,7 @@ def most_forwards(artifact: Artifact, measurement: Measurement) -> int:
 def explain(
     artifact: Artifact,
     backend: Backend,
-    question: Question,
+    question: OneImage,
     measurement: Measurement,
     execution: Execution,
     tick: Callable[[int], None] = lambda forwards: None,
@@ -130,7 +130,7 @@ def explain(
     return Explanation(verdict, drawn, job.decode(sample), explained, others)
 
 
-def _explained_mask(sample: Sample, question: Question) -> Sample:
+def _explained_mask(sample: Sample, question: OneImage) -> Sample:
     """Return the sample with what its mask means, if the question says it."""
     table = mask_table(None, question.reading)
     if table is None:

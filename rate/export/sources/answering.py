@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rate.backends.base import Prompt
 from rate.export.graph.perturbed import Perturbed
-from rate.export.sources.families.hf_vlm import PATCHES, Answers
+from rate.export.sources.families.hf_vlm import PATCHES, VlmFolder
 from rate.types import Float32, Question
 
 KEPT_PREFIXES = 4
@@ -33,7 +33,7 @@ VOID = float(torch.finfo(torch.float32).min)
 class Answering(nn.Module):
     """A model of transformers that answers questions about perturbed pictures; see `rate.backends.answering`."""
 
-    def __init__(self, answers: Answers, model: Any, keeps_prefixes: bool = True) -> None:
+    def __init__(self, answers: VlmFolder, model: Any, keeps_prefixes: bool = True) -> None:
         """Take the loaded model, and whether the text before the picture is computed once."""
         super().__init__()
         self.answers, self.model, self._keeps = answers, model, keeps_prefixes
@@ -79,7 +79,7 @@ class Answering(nn.Module):
         Args:
             images: normalised pixels [b,3,h,w].
             prompts: what each row asks, with as many options in every row.
-            texts: the same as `Answers.text` gives it.
+            texts: the same as `VlmFolder.text` gives it.
         """
         processor, rows = self.answers.processor, []
         geometry = self.answers.geometry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 _SECTION = "rate gate"
 
 
-class RateGate(Protocol):
+class RateGate:
     """What the fixture `rate_gate` gives."""
+
+    def __init__(self, test: pytest.Item) -> None:
+        self._test = test
 
     def __call__(
         self,
@@ -33,34 +36,23 @@ class RateGate(Protocol):
         Raises:
             RateError: nothing could be decided: the policy, a run or the baseline cannot be used.
         """
-        ...
-
-
-@pytest.fixture
-def rate_gate(request: pytest.FixtureRequest) -> RateGate:
-    """Decide gates within a test; the decision is in the summary of the test run."""
-
-    def decide(
-        run: str | Path,
-        policy: PolicySource,
-        baseline: str | Path | None = None,
-        *,
-        allow_partial: bool = False,
-        inconclusive: Literal["fail", "skip"] = "fail",
-    ) -> Decision:
         from rate.report.gate.grids import decide_named
         from rate.report.gate.policy import read_policy
 
         before = None if baseline is None else str(baseline)
         decision = decide_named(read_policy(policy), str(run), before, allow_partial=allow_partial)
-        request.node.add_report_section("call", _SECTION, decision.headline)
+        self._test.add_report_section("call", _SECTION, decision.headline)
         if decision.verdict == "inconclusive" and inconclusive == "skip":
             pytest.skip(decision.headline)
         if not decision.passed:
             pytest.fail(str(decision), pytrace=False)
         return decision
 
-    return decide
+
+@pytest.fixture
+def rate_gate(request: pytest.FixtureRequest) -> RateGate:
+    """Decide gates within a test; the decision is in the summary of the test run."""
+    return RateGate(request.node)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -56,7 +56,7 @@ class HistoryDocument(Document, frozen=True, tag="rate.history/1"):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class Release:
     """One head of one run, and how it changed."""
 
     title: str
@@ -101,7 +101,7 @@ class Entry:
 class History:
     """Heads over runs in order."""
 
-    series: dict[str, tuple[Entry, ...]]  # by head
+    series: dict[str, tuple[Release, ...]]  # by head
     baseline: str | None  # as it was asked for
 
     @property
@@ -168,15 +168,15 @@ def _names(heads: Sequence[HeadRun]) -> list[str]:
     return folders if short else named_apart(heads)
 
 
-def _series(heads: Sequence[HeadRun], names: Sequence[str], baseline: str | None) -> tuple[Entry, ...]:
+def _series(heads: Sequence[HeadRun], names: Sequence[str], baseline: str | None) -> tuple[Release, ...]:
     first = None if baseline is None else _baseline(heads, names, baseline)
     entries = []
     for k, head in enumerate(heads):
         before = k - 1 if first is None else first
         if before in (-1, k):
-            entries.append(Entry(names[k], head, None, None, None))
+            entries.append(Release(names[k], head, None, None, None))
         else:
-            entries.append(Entry(names[k], head, names[before], *_compared(heads[before], head)))
+            entries.append(Release(names[k], head, names[before], *_compared(heads[before], head)))
     return tuple(entries)
 
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rate.report.compare.compare import signed
-from rate.report.history.history import Entry, History
+from rate.report.history.history import History, Release
 from rate.report.tables.grid import TITLES
 from rate.runs.summary.numbers import number, number_table
 from rate.statistics.paired import Difference
@@ -31,7 +31,7 @@ def _series(history: History, name: str) -> Iterable[RenderableType]:
         yield Text("")
 
 
-def _value(entry: Entry, metric: str) -> tuple[str, str]:
+def _value(entry: Release, metric: str) -> tuple[str, str]:
     share = entry.metric(metric)
     if share is None or share.low is None or share.high is None:
         return number(None if share is None else share.value), ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rate.outputs import write_output
 from rate.records import plain
-from rate.report.history.history import Entry, History
+from rate.report.history.history import History, Release
 from rate.report.history.table import moved
 from rate.report.html.render import Report, check_output, rendered
 from rate.report.html.samples.gallery import Gallery
@@ -24,7 +24,7 @@ class SeriesView:
 
     name: str
     charts: tuple[tuple[str, Trend | None], ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[Release, ...]
     against: str | None  # the baseline; None: the run before each
 
 
@@ -55,7 +55,7 @@ def write_history(history: History, out: Path, *, force: bool = False) -> Report
     return Report(out, len(page), tuple(view.name for view in views), 0, 0, history.notices)
 
 
-def _view(history: History, name: str, entries: Sequence[Entry]) -> SeriesView:
+def _view(history: History, name: str, entries: Sequence[Release]) -> SeriesView:
     charts = []
     for metric in history.metrics:
         values = [(entry.title, entry.metric(metric)) for entry in entries]

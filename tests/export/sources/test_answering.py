@@ -15,7 +15,7 @@ from rate.backends.answering import AnsweringSpec
 from rate.backends.base import Asked, Prompt
 from rate.errors import SampleError, UsageError
 from rate.export.sources.answering import VOID, Answering
-from rate.export.sources.families.hf_vlm import Answers, load_model, open_answers
+from rate.export.sources.families.hf_vlm import VlmFolder, load_model, open_answers
 from rate.export.sources.source_string import parse_source
 from rate.kernels.separable import rise
 from rate.types import GRID, INSIDE, OUTSIDE, Question, Rows
@@ -27,7 +27,7 @@ RED = Question("is there a red square in the picture?", ("yes", "no"))
 KIND = Question("what is it?", ("cat", "dog", "bird"))
 
 
-def opened(source: str) -> Answers:
+def opened(source: str) -> VlmFolder:
     reference = parse_source(source)
     assert reference is not None
     return open_answers(reference)

@@ -39,7 +39,7 @@ _DECIDING = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
-class Answers:
+class VlmFolder:
     """A generative model's folder: how pictures and questions are given to it. The weights are not loaded."""
 
     source: str
@@ -136,7 +136,7 @@ class Answers:
         return tuple(self.processor.tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
-def open_answers(reference: Reference) -> Answers:
+def open_answers(reference: Reference) -> VlmFolder:
     """Open the folder of SOURCE without its weights.
 
     Raises:
@@ -156,10 +156,10 @@ def open_answers(reference: Reference) -> Answers:
             geometry = _geometry(config, processor, reference.file)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{KIND}:{folder} prepares images in a way that has no equal here: {error}") from error
-    return Answers(reference.text, folder, config, processor, geometry)
+    return VlmFolder(reference.text, folder, config, processor, geometry)
 
 
-def load_model(answers: Answers, precision: str) -> Any:
+def load_model(answers: VlmFolder, precision: str) -> Any:
     """Load the model with all its weights in eval mode on the CPU, as f32, fp16 or bf16.
 
     Raises:
