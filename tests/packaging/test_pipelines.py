@@ -157,6 +157,7 @@ def test_the_job_fails_where_the_gate_fails_or_shows_nothing(
     variables = {name: str(value) for name, value in job["variables"].items()}
     done = shell("\n".join(job["script"]), ready, **variables)
     assert done.returncode == seen, done.stderr
+    assert "is set" not in done.stderr, "no variable of the job is one that rate takes for its own"
     assert (ready / job["artifacts"]["reports"]["junit"]).exists()
 
 
