@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import jsonschema
@@ -95,3 +102,28 @@ def test_no_name_is_cut_where_there_is_no_terminal(tmp_path: Path, capsys: pytes
     assert run(["compare", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[5:8]] == ["accuracy, judged", "object-only", "background-only"]
+
+
+def test_nothing_is_cut_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    before, after = ["rr"] * 900 + ["rw"] * 600, ["rr"] * 700 + ["rw"] * 500 + ["wr"] * 300
+    folders = [
+        str(write_run(tmp_path / name, {"lp": own}, verdict="swap")) for name, own in (("a", before), ("b", after))
+    ]
+    reader, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with os.fdopen(reader, "rb", buffering=0) as screen:
+        command = [sys.executable, "-m", "rate", "compare", *folders, "--changed", "1"]
+        child = subprocess.Popen(command, stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        said = b""
+        try:
+            while part := screen.read(65_536):
+                said += part
+        except OSError:  # the other end is closed
+            pass
+    assert child.wait(60) == 0
+    text = re.sub(r"\x1b\[\d*m", "", said.decode())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for title in ("accuracy, judged", "object-only", "background-only", "gap", "(1200/1500)", "-0.042 to +0.009"):
+        assert title in text

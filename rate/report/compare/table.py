@@ -52,7 +52,7 @@ def _pair(pair: Pair, changed: int) -> Iterator[RenderableType]:
 
 
 def _metrics(pair: Pair) -> Table:
-    table = number_table("", "first", "second", "difference", "95 % interval", no_wrap=True)
+    table = number_table("", "first", "second", "difference", "95 % interval", folded=("first", "second"))
     for name, difference in pair.differences.items():
         table.add_row(TITLES[name], _share(difference.first), _share(difference.second), *_interval(difference))
     return table
@@ -71,13 +71,13 @@ def _interval(difference: Difference) -> tuple[str, str]:
 
 
 def _methods(pair: Pair) -> str:
-    """Name the method of all metrics, or each metric's if they differ."""
-    methods = {
-        TITLES[name]: difference.method for name, difference in pair.differences.items() if difference.low is not None
-    }
-    if len(set(methods.values())) <= 1 and len(methods) in (0, len(pair.differences)):
-        return next(iter(methods.values()), "no method: all are undefined")
-    return ", ".join(f"{method} ({title})" for title, method in methods.items())
+    """Name the method of all metrics, or each method with its metrics if they differ."""
+    methods: dict[str, list[str]] = {}
+    for name, difference in pair.differences.items():
+        methods.setdefault("undefined" if difference.low is None else difference.method, []).append(TITLES[name])
+    if len(methods) == 1:
+        return next(iter(methods)).replace("undefined", "no method: all are undefined")
+    return "; ".join(f"{method} ({', '.join(of)})" for method, of in methods.items() if method != "undefined")
 
 
 def _moves(pair: Pair) -> Table:

@@ -24,7 +24,7 @@ def _series(history: History, name: str) -> Iterable[RenderableType]:
     against = next((entry.against for entry in entries if history.baseline and entry.against), "the run before")
     yield Text(f"{name}: {len(entries)} runs; changes are against {against}", style="bold")
     for metric in history.metrics:
-        table = number_table(TITLES[metric], "value", "95 % interval", "change", "95 % interval", "", no_wrap=True)
+        table = number_table(TITLES[metric], "value", "95 % interval", "change", "95 % interval", "", folded=())
         for entry in entries:
             table.add_row(entry.title, *_value(entry, metric), *_change(entry.change(metric)))
         yield table
