@@ -115,7 +115,7 @@ def print_decisions(decisions: list[Decision], as_json: bool) -> None:
 def history(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN[@HEAD]...", help="Runs in order, or a folder of runs, which are ordered by time."),
+        typer.Argument(metavar="RUN[@HEAD]...", help="Runs in order, or a folder of runs, ordered by time."),
     ],
     baseline: Annotated[
         str | None,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated
 
 from msgspec import Meta
 
+from rate.data.images.corrupt import CLEAN
 from rate.errors import UsageError
 from rate.records import Count, Document, Record, RunStatus, record
 from rate.report.compare.compare import Pair, named_apart, pair
@@ -48,7 +50,7 @@ class EntryRecord(Record, frozen=True):
 
 
 class HistoryDocument(Document, frozen=True, tag="rate.history/1"):
-    """The document of `rate history --json`: by head, the runs in order."""
+    """The document of `rate history --json`: by head, and by corruption if there are several, the runs in order."""
 
     baseline: str | None
     heads: dict[str, tuple[EntryRecord, ...]]
@@ -138,34 +140,51 @@ def history(references: Sequence[str], baseline: str | None = None) -> History:
     """Hold runs in order against each other, each against the one before.
 
     Where every run gives one head, these are one series, whatever they are called; else the heads of a name are one.
+    Runs under several corruptions are a series for each.
 
     Args:
-        references: RUN[@HEAD] in order, or folders of runs, which are ordered by time.
-        baseline: ``best`` (the highest PT), ``last``, or the name of one of the runs: all others are held against it.
+        references: RUN[@HEAD] in order, or folders of runs, or of folders of runs, which are ordered by time.
+        baseline: ``best`` (the highest PT, on average over corruptions), ``last``, or the name of one of the
+            runs: all others are held against it.
 
     Raises:
         RunError: a run is missing or damaged.
         UsageError: fewer than two runs are named, or the baseline is none of them.
     """
     heads = releases(references)
-    if len({head.folder.resolve() for head in heads}) < 2:
-        raise UsageError(f"a history needs two runs or more, {' '.join(references)} names one; add RUN[@HEAD]")
     alone = len({head.folder.resolve() for head in heads}) == len(heads)
-    by_name: dict[str, list[HeadRun]] = {}
+    images = list(dict.fromkeys(head.run.measurement.get("corrupt") for head in heads))
+    by_name: dict[str, dict[str | None, list[HeadRun]]] = {}
     for head in heads:
-        by_name.setdefault("" if alone else head.head, []).append(head)
+        corrupt = head.run.measurement.get("corrupt")
+        by_name.setdefault("" if alone else head.head, {}).setdefault(corrupt, []).append(head)
+    if max((len(own) for some in by_name.values() for own in some.values()), default=0) < 2:
+        raise UsageError(
+            f"a history needs two runs or more of the same images, {' '.join(references)} names one; add RUN[@HEAD]"
+        )
     series = {}
-    for own in by_name.values():
-        called = {head.head for head in own}
-        series[called.pop() if len(called) == 1 else "runs"] = _series(own, _names(own), baseline)
+    for some in by_name.values():
+        names = {corrupt: _names(own) for corrupt, own in some.items()}
+        first = (
+            baseline
+            if baseline not in (BEST, LAST)
+            else _meant(baseline, list(zip(names.values(), some.values(), strict=True)))
+        )
+        for corrupt, own in some.items():
+            called = {head.head for head in own}
+            name = called.pop() if len(called) == 1 else "runs"
+            series[name if len(images) == 1 else f"{name}, {corrupt or CLEAN}"] = _series(own, names[corrupt], first)
     return History(series, baseline)
 
 
 def _names(heads: Sequence[HeadRun]) -> list[str]:
-    """Name runs by their folders if these differ and the heads do not."""
-    folders = [head.folder.resolve().name for head in heads]
-    short = len(set(folders)) == len(folders) and len({head.head for head in heads}) == 1
-    return folders if short else named_apart(heads)
+    """Name runs by their folders, or by what holds these, if that tells them apart and the heads do not."""
+    paths = [head.folder.resolve() for head in heads]
+    if len({head.head for head in heads}) == 1:
+        for names in ([path.name for path in paths], [path.parent.name for path in paths]):
+            if len(set(names)) == len(names):
+                return names
+    return named_apart(heads)
 
 
 def _series(heads: Sequence[HeadRun], names: Sequence[str], baseline: str | None) -> tuple[Release, ...]:
@@ -189,12 +208,20 @@ def _compared(before: HeadRun, head: HeadRun) -> tuple[Pair | None, str | None]:
         return None, "they have no sample in common"
 
 
+def _meant(word: str, series: Sequence[tuple[Sequence[str], Sequence[HeadRun]]]) -> str:
+    """Return the name of the last of the runs that every series has, or of that of the highest mean PT."""
+    values: dict[str, list[float]] = {}
+    for names, heads in series:
+        for name, head in zip(names, heads, strict=True):
+            value = head.summary.pt.ratio.value
+            values.setdefault(name, []).append(-1.0 if value is None else value)
+    means = {name: fmean(own) for name, own in values.items() if len(own) == len(series)}
+    if not means:
+        raise UsageError(f"--baseline {word}: none of {', '.join(values)} has all the corruptions; name one of them")
+    return [*means][-1] if word == LAST else max(reversed(means), key=means.__getitem__)  # of equal ones the latest
+
+
 def _baseline(heads: Sequence[HeadRun], names: Sequence[str], asked: str) -> int:
-    if asked == LAST:
-        return len(heads) - 1
-    if asked == BEST:  # of equal ones the latest
-        values = [head.summary.pt.ratio.value for head in heads]
-        return max(range(len(heads)), key=lambda k: (-1.0 if (value := values[k]) is None else value, k))
     for k, head in enumerate(heads):
         if asked in (names[k], head.name, head.folder.resolve().name, str(head.folder)):
             return k

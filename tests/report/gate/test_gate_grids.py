@@ -20,11 +20,11 @@ from rate.studies.corruption_grid import GRID, folder_of, load_grid
 RIGHT = {None: 95, "fog:1": 90, "fog:3": 76}  # of 100 correct predictions on valid evidence
 
 
-def grid(folder: Path, right: dict[str | None, int], heads: tuple[str, ...] = ("ft",)) -> Path:
+def grid(folder: Path, right: dict[str | None, int], heads: tuple[str, ...] = ("ft",), **run: str) -> Path:
     for corruption, rr in right.items():
         measurement = Measurement(corrupt=corruption).to_json()
         found = {head: states(rr=rr, rw=100 - rr) for head in heads}
-        write_run(folder / folder_of(corruption), found, measurement=measurement)
+        write_run(folder / folder_of(corruption), found, measurement=measurement, **run)
     write(folder / GRID, load_grid(folder).document)
     return folder
 
@@ -156,3 +156,20 @@ def test_a_grid_of_several_heads_needs_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no head 'xx'"):
         rate.gate(f"{found}@xx", pt())
     assert rate.gate(f"{found}@ft", pt(), f"{found}@lp").baseline.name == "grid@lp"
+
+
+def test_the_baseline_of_a_grid_is_one_of_those_beside_it(tmp_path: Path) -> None:
+    """The best has the highest mean PT of those over the same corruptions; one with fewer is none of them."""
+    versions = {"v1": RIGHT | {"fog:3": 99}, "v2": RIGHT, "v3": {None: 99}, "v4": RIGHT}
+    for day, (name, right) in enumerate(versions.items(), 1):
+        grid(tmp_path / name, right, started=f"2026-01-0{day}T00:00:00Z")
+    drop = [{"metric": "pt", "max_drop": 0.1}]
+    for word, name in (("best", "v1@ft"), ("last", "v2@ft"), ("v2", "v2@ft")):
+        decision = rate.gate(tmp_path / "v4", drop, word)
+        assert decision.baseline is not None
+        assert (decision.baseline.name, len(decision.results)) == (name, 3)
+    assert rate.gate(tmp_path / "v4", drop, "best").verdict == "failed"
+    with pytest.raises(RunError, match=r"no run of .* v3: v1 \(only one of the two has fog-1, fog-3\)"):
+        rate.gate(tmp_path / "v3", drop, "best")
+    with pytest.raises(UsageError, match="where v4 lies, has v1, v2, v3, v4; name one of them, best or last"):
+        rate.gate(tmp_path / "v4", drop, "v5")

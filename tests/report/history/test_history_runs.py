@@ -12,11 +12,13 @@ from gate_runs import states, write_run
 
 import rate
 from rate.cli.main import run
+from rate.config import Measurement
 from rate.errors import RunError, UsageError
 from rate.records import schema_of
 from rate.report.history.history import HistoryDocument, history
 from rate.report.history.releases import named_baseline
 from rate.runs.run_document import read_run
+from rate.studies.corruption_grid import folder_of
 
 VALID = {"b": 60, "a": 90, "c": 70}  # of 100 right predictions, in order of time
 
@@ -113,3 +115,24 @@ def test_only_complete_runs_that_measured_the_same_are_baselines(tmp_path: Path)
         named_baseline("best", str(tmp_path / "runs/new"))
     write_run(tmp_path / "runs/old", {"ft": states(rr=5)})
     assert named_baseline("last", str(tmp_path / "runs/new")) == str(tmp_path / "runs/old")
+
+
+def test_runs_under_several_corruptions_are_a_series_for_each(tmp_path: Path) -> None:
+    valid = {"v1": (60, 90), "v2": (70, 50), "v3": (65, 40)}  # of clean images, of those under fog
+    for day, (name, shares) in enumerate(valid.items(), 1):
+        for corrupt, rr in zip((None, "fog:3"), shares, strict=True):
+            measurement = Measurement(corrupt=corrupt).to_json()
+            began = f"2026-01-0{day}T00:00:00Z"
+            folder = tmp_path / "runs" / name / folder_of(corrupt)
+            write_run(folder, {"ft": states(rr=rr, rw=100 - rr)}, measurement=measurement, started=began)
+    found = history([str(tmp_path / "runs")], "best")
+    assert list(found.series) == ["ft, clean", "ft, fog:3"]
+    for entries in found.series.values():
+        assert {entry.title: entry.against for entry in entries} == {"v1": None, "v2": "v1", "v3": "v1"}
+    changes = [change.value for entry in found.series["ft, fog:3"] if (change := entry.change("pt")) is not None]
+    assert changes == pytest.approx([-0.4, -0.5])
+    named = history([f"{tmp_path / 'runs' / name}@ft" for name in ("v3", "v1")], "last")
+    assert [entry.title for entry in named.series["ft, clean"]] == ["v3", "v1"]
+    assert named.series["ft, fog:3"][0].against == "v1"
+    with pytest.raises(UsageError, match="two runs or more of the same images"):
+        history([str(tmp_path / "runs/v1")])
