@@ -40,7 +40,7 @@ FORWARD = """
 from rate.artifacts.artifact import load_artifact
 from rate.config import Measurement
 from rate.engine.evaluate import evaluate
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 

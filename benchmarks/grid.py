@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import photographs, record
 from rate.config import Measurement
 from rate.data.images.corrupt import parse_grid
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact

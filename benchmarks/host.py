@@ -26,7 +26,8 @@ from rate.config import Measurement
 from rate.data.bank import NO_BANK, Bank
 from rate.data.images.geometry import Geometry
 from rate.engine.engine import Engine, image_slots, slots_of
-from rate.engine.job import Job, bank_size
+from rate.engine.job import Job
+from rate.engine.make_job import bank_size
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdicts.fills import Fills
 from rate.engine.verdicts.prediction import Head

@@ -29,7 +29,7 @@ import re, sys
 from pathlib import Path
 from rate.config import Measurement
 from rate.execution import Execution
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.engine.evaluate import evaluate
 from rate.engine.open_runner import open_runner
 from rate.artifacts.artifact import load_artifact

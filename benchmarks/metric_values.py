@@ -21,7 +21,8 @@ from rate.artifacts.artifact import Artifact
 from rate.config import Measurement
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
-from rate.engine.job import Job, job_from_artifact
+from rate.engine.job import Job
+from rate.engine.make_job import job_from_artifact
 from rate.engine.outcome import Explainer
 from rate.engine.verdicts.verdict import Verdict
 from rate.execution import Execution

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import record
 from rate.backends.onnxruntime import OrtSpec
 from rate.config import Measurement
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact
 from rate.records import plain

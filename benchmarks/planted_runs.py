@@ -27,7 +27,8 @@ from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
-from rate.engine.job import bank_size, decoder, job_of_samples
+from rate.engine.job import decoder
+from rate.engine.make_job import bank_size, job_of_samples
 from rate.engine.verdicts.verdict import Verdict
 from rate.execution import Execution
 from rate.types import Bool, Box, Sample

@@ -40,7 +40,8 @@ from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.data.images.prepare import prepare
 from rate.data.manifest import read_manifest
-from rate.engine.job import Job, bank_size, decoder, job_of_samples
+from rate.engine.job import Job, decoder
+from rate.engine.make_job import bank_size, job_of_samples
 from rate.errors import ParityError, RateError
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact

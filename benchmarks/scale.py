@@ -17,7 +17,7 @@ from benchmarks import photographs, record
 from rate.artifacts.artifact import Artifact
 from rate.config import Measurement
 from rate.engine.evaluate import evaluate
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact

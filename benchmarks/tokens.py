@@ -21,7 +21,8 @@ from rate.artifacts.artifact import Artifact
 from rate.backends.process import usable_cores
 from rate.config import Measurement
 from rate.engine.evaluate import evaluate
-from rate.engine.job import Job, job_from_artifact
+from rate.engine.job import Job
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact

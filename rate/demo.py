@@ -19,7 +19,7 @@ from rate.data.make.synth import CLASSES, Synthetic, write_set
 from rate.data.manifest import read_manifest
 from rate.engine.choose_backend import open_backend
 from rate.engine.evaluate import evaluate
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rate.errors import ConfigError, UsageError
-from rate.plugins import Table, of_type, require_module
+from rate.plugins import Registry, of_type, require_module
 
 if TYPE_CHECKING:
     from rate.config import Measurement
@@ -150,7 +150,7 @@ def _accept(name: str, value: object) -> SaliencyMethod:
     return method
 
 
-METHODS = Table("rate.methods", _BUILT_IN, _accept)
+METHODS = Registry("rate.methods", _BUILT_IN, _accept)
 """Maps names to methods, in the order of help texts, which have the built-in ones."""
 
 

@@ -14,7 +14,8 @@ from rate.artifacts.artifact import load_artifact
 from rate.config import Measurement
 from rate.engine.choose_backend import Say
 from rate.engine.evaluate import Observe, Progress, evaluate
-from rate.engine.job import Job, job_from_artifact
+from rate.engine.job import Job
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.engine.outcome import Runner
 from rate.execution import Execution

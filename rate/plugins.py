@@ -1,4 +1,4 @@
-"""Plug-ins: what installed packages add to the tables of `rate` by entry points.
+"""Plug-ins: what installed packages add to the registries of `rate` by entry points.
 
 An entry point is looked for when a name is asked for that is not built in, or when all names are listed. So commands
 that use what is built in read nothing about other packages.
@@ -42,14 +42,14 @@ class Plugin:
         return f"{self.name} of {self.package} {self.version} ({self.group})"
 
 
-class Table(Mapping[str, T], Generic[T]):
+class Registry(Mapping[str, T], Generic[T]):
     """What goes by a name in one group: built in, or of a plug-in.
 
     A broken plug-in is left out with one `PluginWarning` a process.
     """
 
     def __init__(self, group: str, built_in: dict[str, T], accept: Callable[[str, Any], T]) -> None:
-        """Describe the table.
+        """Describe the registry.
 
         Args:
             group: name of the group of entry points, such as `rate.methods`.

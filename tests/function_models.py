@@ -23,7 +23,8 @@ from rate.data.set_parts import Shard
 from rate.engine.choose_backend import Say
 from rate.engine.evaluate import Observe
 from rate.engine.evaluate import evaluate as run
-from rate.engine.job import Job, bank_size, decoder, shuffled_share
+from rate.engine.job import Job, decoder
+from rate.engine.make_job import bank_size, shuffled_share
 from rate.engine.open_runner import divided, runner_on
 from rate.engine.verdicts.prediction import Head
 from rate.execution import Execution

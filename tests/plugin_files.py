@@ -7,9 +7,9 @@ from pathlib import Path
 from rate.cli.layouts import LAYOUTS
 from rate.export.sources.source_string import FAMILIES
 from rate.methods import METHODS
-from rate.plugins import Table
+from rate.plugins import Registry
 
-TABLES: tuple[Table, ...] = (FAMILIES, LAYOUTS, METHODS)
+REGISTRIES: tuple[Registry, ...] = (FAMILIES, LAYOUTS, METHODS)
 
 
 def install(folder: Path, package: str, version: str, points: dict[str, dict[str, str]], **modules: str) -> None:
@@ -27,7 +27,7 @@ def install(folder: Path, package: str, version: str, points: dict[str, dict[str
 
 def forget() -> None:
     """Let every table look for plug-ins again, as in a new process."""
-    for table in TABLES:
+    for table in REGISTRIES:
         table._loaded.clear()
         for name in ("_all", "_points", "_taken"):
             table.__dict__.pop(name, None)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_files import TABLES, forget, install
+from plugin_files import REGISTRIES, forget, install
 
 from rate.cli.main import run
 from rate.config import Measurement
@@ -42,7 +42,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.group)
+@pytest.mark.parametrize("table", REGISTRIES, ids=lambda table: table.group)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broken_one_is_one_warning_that_names_the_package(packages: Path, table, fault: str) -> None:
     at, text, said = FAULTS[fault]
@@ -144,6 +144,6 @@ def test_what_is_built_in_is_used_without_a_look_at_packages(
         assert run(line.split()) == 0
     Measurement(masks=100)
     packages_of("timm:resnet18")
-    assert not any("_all" in vars(table) for table in TABLES)
+    assert not any("_all" in vars(table) for table in REGISTRIES)
     assert run(["data", "index", "--help"]) == 0
-    assert [("_all" in vars(table)) for table in TABLES] == [False, True, False]
+    assert [("_all" in vars(table)) for table in REGISTRIES] == [False, True, False]

@@ -22,7 +22,7 @@ from rate.config import Measurement
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.evaluate import evaluate
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.execution import Execution
 from rate.runs.parts import read_rows
 from rate.runs.run_document import read_run

@@ -16,7 +16,8 @@ from rate.backends.base import Backend
 from rate.bench.settings import BenchSettings
 from rate.config import Measurement
 from rate.engine.choose_backend import Say, offers, on_one_gpu, open_backend, preferences
-from rate.engine.job import Job, job_from_artifact, job_of_samples
+from rate.engine.job import Job
+from rate.engine.make_job import job_from_artifact, job_of_samples
 from rate.engine.verdicts.prediction import Head
 from rate.errors import BackendError, DataError, MissingExtra, ParityError, RateError, SampleError, UsageError
 from rate.execution import ON_CUDA, Execution

@@ -82,7 +82,7 @@ def evaluate(
     """
     from rate.artifacts.artifact import load_artifact
     from rate.data.storage.objects import url_of
-    from rate.engine.job import job_from_artifact
+    from rate.engine.make_job import job_from_artifact
     from rate.runs.remote import run_for_writing
     from rate.studies.corruption_grid import folder_of
 

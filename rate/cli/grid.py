@@ -102,7 +102,7 @@ def _run(
     artifact: Artifact, data: str, split: str | None, settings: tuple[Measurement, Execution, Reading], out: Path
 ) -> None:
     from rate.engine.evaluate import evaluate
-    from rate.engine.job import job_from_artifact
+    from rate.engine.make_job import job_from_artifact
     from rate.engine.open_runner import open_runner
 
     job = job_from_artifact(artifact, data, split, *settings)

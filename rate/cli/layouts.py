@@ -14,9 +14,9 @@ from typer.core import TyperGroup
 from rate.cli.console import notice, say
 from rate.cli.data import counted, counts_text
 from rate.cli.options import with_literal_help
-from rate.data.make.layouts.layout import Layout, Reader
+from rate.data.make.layouts.layout import Layout, LayoutReader
 from rate.errors import UsageError
-from rate.plugins import Table
+from rate.plugins import Registry
 
 if TYPE_CHECKING:
     from rate.data.make.index import ManifestReport
@@ -52,12 +52,12 @@ def built_in(name: str) -> Callable[[Command], Command]:
     return register
 
 
-def layout(name: str) -> Callable[[Reader], Callable[..., None]]:
+def layout(name: str) -> Callable[[LayoutReader], Callable[..., None]]:
     """Register the command of a layout's reader under its name."""
     return lambda reader: built_in(name)(with_out(reader))
 
 
-def with_out(reader: Reader) -> Callable[..., None]:
+def with_out(reader: LayoutReader) -> Callable[..., None]:
     """Make the command of a reader: its parameters and `--out`, where the manifest of what it returns is written."""
     parameters = [*inspect.signature(reader, eval_str=True).parameters.values()]
     parameters.append(inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, annotation=Out))
@@ -93,7 +93,7 @@ def _accept(name: str, reader: Any) -> Callable[..., None]:
     return command
 
 
-LAYOUTS: Table[Callable[..., None]] = Table("rate.layouts", {}, _accept)
+LAYOUTS: Registry[Callable[..., None]] = Registry("rate.layouts", {}, _accept)
 """Maps the names of layouts to their commands."""
 
 

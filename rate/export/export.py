@@ -34,7 +34,8 @@ from rate.backends.openvino import OpenVinoSpec
 from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.data.manifest import Manifest
-from rate.engine.job import Job, bank_size, decoder, job_of_samples
+from rate.engine.job import Job, decoder
+from rate.engine.make_job import bank_size, job_of_samples
 from rate.errors import ConfigError, DataError, ParityError, UsageError, check_installed
 from rate.execution import Execution
 from rate.export.generative import export_answers, refuse_options

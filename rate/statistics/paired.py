@@ -27,7 +27,7 @@ from rate.statistics.metrics import STATES, Ratio, membership
 from rate.statistics.moments import Moments, add_products
 from rate.types import Bool, Codes, Float64, Int64, SampleValues
 
-Table: TypeAlias = Annotated[Int64, "7 7"]
+JointTable: TypeAlias = Annotated[Int64, "7 7"]
 Tables: TypeAlias = Annotated[Int64, "7 7"] | Annotated[Int64, "clusters 7 7"]
 Membership: TypeAlias = Annotated[Bool, "7 2"]
 
@@ -63,7 +63,7 @@ class Difference:
         return self.second.value - self.first.value
 
 
-def joint(first: Codes, second: Codes) -> Table:
+def joint(first: Codes, second: Codes) -> JointTable:
     """Count the samples in each pair of `STATES`; entry i, j is state i of the first head and j of the second.
 
     >>> table = joint(np.array([0, 0, 1]), np.array([0, 1, 1]))
@@ -235,7 +235,7 @@ def _limits(tables: Tables, marks: Membership, first: Ratio, second: Ratio) -> t
     return limits, "cluster-bootstrap"
 
 
-def _differing(table: Table, marks: Membership) -> int:
+def _differing(table: JointTable, marks: Membership) -> int:
     """Count the samples that enter the two ratios differently; all others cancel in the difference."""
     return int(table[(marks[:, None] != marks[None]).any(axis=2)].sum())
 
@@ -296,7 +296,7 @@ def _shares(sums: Annotated[Float64, "u 2"]) -> Annotated[Float64, "u"]:
     return np.asarray(np.divide(sums[:, 0], sums[:, 1], out=undefined, where=sums[:, 1] > 0))
 
 
-def _mover(table: Table, marks: Membership, first: Ratio, second: Ratio) -> tuple[float, float]:
+def _mover(table: JointTable, marks: Membership, first: Ratio, second: Ratio) -> tuple[float, float]:
     """Compute the limits of second - first from the Wilson limits of both (Zou and Donner 2008, equations 8 and 9)."""
     correlation = _correlation(marks.T @ table @ marks, first, second)
     low_1, high_1 = _distances_to_limits(first)

@@ -12,7 +12,8 @@ from rate.config import FEWEST_FILLS, Measurement
 from rate.data.bank import Bank, folder_bank
 from rate.data.mask_table import mask_table
 from rate.engine.engine import InProcess
-from rate.engine.job import Job, bank_size, choose_head, decoder, job_of_samples
+from rate.engine.job import Job, decoder
+from rate.engine.make_job import bank_size, choose_head, job_of_samples
 from rate.engine.schedule import CLEAN_ROWS
 from rate.engine.verdicts.stopping import stopping_for
 from rate.engine.verdicts.verdict import Verdict

@@ -18,7 +18,7 @@ from PIL import Image
 from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Measurement
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.errors import ConfigError
 from rate.execution import Execution
 from rate.records import read

@@ -13,7 +13,7 @@ from rate.artifacts.artifact import load_artifact
 from rate.cli.main import run
 from rate.config import Measurement
 from rate.data.images.prepare import prepare
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.execution import Execution
 from rate.export.sources.reopen import reopen
 from rate.kernels.region import hidden_steps, sketch

@@ -17,7 +17,7 @@ from rate.backends.openvino import cpu_has_bf16
 from rate.config import Measurement
 from rate.engine import choose_backend
 from rate.engine.choose_backend import preferences
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.errors import ConfigError, MissingExtra, ParityError, UsageError
 from rate.execution import Execution
 

@@ -16,7 +16,8 @@ from rate.config import Measurement
 from rate.data.images.prepare import prepare
 from rate.engine.choose_backend import open_backend
 from rate.engine.evaluate import evaluate
-from rate.engine.job import Job, job_from_artifact
+from rate.engine.job import Job
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.errors import ConfigError, UsageError
 from rate.execution import Execution

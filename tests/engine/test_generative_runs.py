@@ -19,7 +19,7 @@ from rate.config import Measurement
 from rate.engine.choose_backend import open_backend
 from rate.engine.engine import InProcess
 from rate.engine.evaluate import evaluate
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.errors import DataError
 from rate.execution import Execution
 from rate.export.export import ExportOptions, export_artifact

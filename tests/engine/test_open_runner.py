@@ -22,7 +22,7 @@ from rate.engine import choose_backend
 from rate.engine import open_runner as opening
 from rate.engine.choose_backend import for_reference, open_backend
 from rate.engine.evaluate import evaluate as run_on
-from rate.engine.job import job_from_artifact
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import open_runner
 from rate.errors import UsageError
 from rate.execution import Execution

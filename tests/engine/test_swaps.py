@@ -13,7 +13,8 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.config import FEWEST_FILLS, Measurement
-from rate.engine.job import Job, check_bank
+from rate.engine.job import Job
+from rate.engine.make_job import check_bank
 from rate.errors import ConfigError, DataError, RunError, SetChanged, TooManyErrors
 from rate.kernels.score import score
 from rate.option import options_of

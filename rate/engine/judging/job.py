@@ -17,9 +17,10 @@ from rate.data.mask_table import recorded
 from rate.data.predictions import CURE, read_predictions
 from rate.data.set_parts import Shard
 from rate.engine.choose_backend import Say, open_backend
-from rate.engine.job import Job, check_labels, choose_head
+from rate.engine.job import Job
 from rate.engine.judging.judge import Ask, Judge, check_shape
-from rate.engine.judging.predictors import Forward, Table
+from rate.engine.judging.predictors import Forward, PredictionTable
+from rate.engine.make_job import check_labels, choose_head
 from rate.errors import ConfigError, DataError, SampleError
 from rate.execution import Execution
 from rate.judging import CENTER, SIZE, SQUASH, WHOLE, Judging
@@ -40,7 +41,9 @@ class JudgedJob(Job):
 
     maps: str | None = None  # digest of the maps; None = a function makes them
     crop: str = WHOLE  # what a map covers
-    predictions: Table | Artifact = field(default_factory=lambda: Table({}, ""))  # what says what is predicted
+    predictions: PredictionTable | Artifact = field(
+        default_factory=lambda: PredictionTable({}, "")
+    )  # what says what is predicted
 
     def identity(self, backend: str, precision: str) -> Json:
         """See `Job`."""
@@ -56,7 +59,7 @@ class Predicting:
     table: Path | None = None
     head: str | None = None  # the artifact's head that the maps explain, None = the only one; or the result's name
 
-    def source(self, data: str) -> Table | Artifact:
+    def source(self, data: str) -> PredictionTable | Artifact:
         """Return the artifact, or read the predictions.
 
         Raises:
@@ -74,7 +77,7 @@ class Predicting:
         if self.table is None and not Path(data).is_file():
             raise DataError(f"{data} is no table with a prediction for each image; {CURE}")
         table = Path(data) if self.table is None else self.table
-        return Table(read_predictions(table), str(table))
+        return PredictionTable(read_predictions(table), str(table))
 
 
 def judged_job(
@@ -113,7 +116,7 @@ def judged_job(
     if (part := Shard.parse(execution.shard)) != Shard():
         chosen = read_evaluation_set(data, split, execution.limit, part, reading=reading)
     check_first_masks(chosen)
-    if isinstance(predictions, Table):
+    if isinstance(predictions, PredictionTable):
         own, weights = predictions.head(predicting.head or USUAL_NAME, chosen.labels), predictions.digest()
         place = {"artifact": None, "predictions": predictions.place}
     else:
@@ -156,7 +159,7 @@ def open_judge(maps: GivenMaps | Ask, job: JudgedJob, say: Say = lambda _: None)
         ParityError: the named backend does not reproduce the source's logits.
         BackendError: the named backend cannot load the graph.
     """
-    if isinstance(job.predictions, Table):
+    if isinstance(job.predictions, PredictionTable):
         yield Judge(maps, job.predictions, job.crop)
         return
     with open_backend(job.predictions, job.execution.in_one_process, "pixels", say) as backend:

@@ -39,7 +39,7 @@ class Predictor(Protocol):
         """Yield the prediction for each image, or why there is none."""
 
 
-class Table:
+class PredictionTable:
     """Predictions of a table."""
 
     name = precision = "none"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rate.errors import UsageError
-from rate.plugins import Table, of_type, require_module
+from rate.plugins import Registry, of_type, require_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _accept(_: str, value: object) -> SourceFamily:
 
 
 _ROOM = "rate.export.sources.families"
-FAMILIES = Table(
+FAMILIES = Registry(
     "rate.sources",
     {
         "timm": SourceFamily("timm:NAME[:FILE]", f"{_ROOM}.timm", ("timm",)),

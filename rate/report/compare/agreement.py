@@ -35,7 +35,7 @@ class WithoutVerdict(Record, frozen=True):
     both: Count
 
 
-class Table(Record, frozen=True):
+class VerdictTable(Record, frozen=True):
     """Samples whose evidence is valid in both, in one alone, in none."""
 
     both: Count
@@ -51,7 +51,7 @@ class AgreementDocument(Document, frozen=True, tag="rate.agreement/2"):
     second: Measured
     judged: Count  # samples with a verdict in both
     undefined: WithoutVerdict
-    table: Table
+    table: VerdictTable
     equal: RatioRecord  # share of equal verdicts among those
     kappa: Signed | None  # agreement beyond chance
     rank_correlation: Signed | None  # of what is compared with tau in the two
@@ -78,7 +78,7 @@ def agreement(first: HeadRun, second: HeadRun) -> AgreementDocument:
     one, other = (column.judged for column in columns)
     judged = one & other
     counts = quadrants(*(column.valid[judged] for column in columns))
-    table = Table(counts.rr, counts.rw, counts.wr, counts.ww)
+    table = VerdictTable(counts.rr, counts.rw, counts.wr, counts.ww)
     return AgreementDocument(
         first=Measured(first.name, first.summary.rule),
         second=Measured(second.name, second.summary.rule),
@@ -98,7 +98,7 @@ class _Column:
     value: Float64  # [m] that is compared with tau
 
     @classmethod
-    def of(cls, rows: pa.Table, head: HeadRun) -> _Column:
+    def of(cls, rows: pa.VerdictTable, head: HeadRun) -> _Column:
         """Take the verdicts of a head and the values behind them from its rows."""
         valid = rows["valid"]
         return cls(

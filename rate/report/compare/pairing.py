@@ -19,7 +19,7 @@ from rate.statistics.intervals import Units
 from rate.statistics.means import LEAST, SWAP_METRICS, swap_values, units
 from rate.statistics.metrics import STATES
 from rate.statistics.moments import Moments, add_products
-from rate.statistics.paired import Difference, Table, Tables, difference, difference_of_units
+from rate.statistics.paired import Difference, JointTable, Tables, difference, difference_of_units
 from rate.types import Codes, Int64
 
 STATE_COLUMNS = ["correct", "valid", "undefined_reason", "error"]
@@ -86,7 +86,7 @@ class JointSlice:
     means: dict[str, tuple[Moments, Moments, Int64]]  # of `SWAP_METRICS`: of both heads, and of the products
 
     @property
-    def moves(self) -> Table:
+    def moves(self) -> JointTable:
         """The joint table of all samples."""
         return np.asarray(self.by_cluster.sum(axis=0))
 

@@ -13,7 +13,8 @@ from function_models import light as model
 
 from rate.backends.fake import FakeSpec
 from rate.data.bank import NO_BANK
-from rate.engine.job import SHUFFLED_SHARE, SHUFFLED_SWAPS, Job, shuffled_share
+from rate.engine.job import Job
+from rate.engine.make_job import SHUFFLED_SHARE, SHUFFLED_SWAPS, shuffled_share
 from rate.engine.prefetch import Prefetch
 from rate.engine.verdicts.fills import Fills, order_met
 from rate.engine.verdicts.shuffle import Shuffle

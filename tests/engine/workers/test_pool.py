@@ -37,7 +37,8 @@ from rate.config import Measurement
 from rate.engine import open_runner
 from rate.engine.evaluate import Progress
 from rate.engine.evaluate import evaluate as run_on
-from rate.engine.job import Job, job_from_artifact
+from rate.engine.job import Job
+from rate.engine.make_job import job_from_artifact
 from rate.engine.open_runner import divided, runner_on
 from rate.engine.outcome import Work
 from rate.engine.workers.base import Answer, Assignment, Defect, Evaluated, Event, Failed, Ready, Setup

@@ -20,7 +20,8 @@ from rate.cli.inspect import describe
 from rate.config import Measurement
 from rate.data.bank import BankDraw
 from rate.data.manifest import read_manifest
-from rate.engine.job import bank_size, decoder, job_of_samples
+from rate.engine.job import decoder
+from rate.engine.make_job import bank_size, job_of_samples
 from rate.errors import ConfigError, UsageError
 from rate.execution import Execution
 from rate.export.options import ExportOptions

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from rate.backends.fake import FakeSpec
 from rate.cli.main import run
 from rate.errors import RunError
-from rate.report.compare.agreement import AgreementDocument, Table, WithoutVerdict, agreement
+from rate.report.compare.agreement import AgreementDocument, VerdictTable, WithoutVerdict, agreement
 from rate.report.heads import load_head
 from rate.report.schemas import all_schemas
 
@@ -35,7 +35,7 @@ def of(folders: tuple[Path, Path]) -> AgreementDocument:
 
 def test_counts_are_those_of_a_hand_count(folders) -> None:
     found = of(folders)
-    assert found.table == Table(2, 1, 1, 1)
+    assert found.table == VerdictTable(2, 1, 1, 1)
     assert found.undefined == WithoutVerdict(2, 1, 1)
     assert (found.equal.numerator, found.equal.denominator) == (3, 5)
     assert found.kappa == pytest.approx((0.6 - 0.52) / 0.48)

@@ -18,7 +18,8 @@ from PIL import Image
 from rate.backends.fake import FakeSpec
 from rate.data.bank import folder_bank
 from rate.data.images.prepare import prepare
-from rate.engine.job import Job, bank_size
+from rate.engine.job import Job
+from rate.engine.make_job import bank_size
 from rate.engine.verdicts.fills import order_met
 from rate.kernels.region import cut_of_swaps, sketch
 from rate.report.heads import load_heads

@@ -21,7 +21,7 @@ class Layout:
     masks: MaskDocument | None = None  # what the values of masks mean that are files of the set
 
 
-class Reader(Protocol):
+class LayoutReader(Protocol):
     """Reads a set in one layout: `rate data index NAME`.
 
     Its parameters are the arguments and options of the command, annotated as Typer has them; a parameter without a
