@@ -76,7 +76,7 @@ def test_the_order_and_the_form_of_fields_do_not_hide_one(tmp_path: Path) -> Non
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("bytes") / "m.onnx"
     path.write_bytes(data)

@@ -39,7 +39,7 @@ def mixed(count: int, seed: int = 0, images: int = 3) -> Rows:
     return Rows.under_masks(rng.integers(0, images, count), grid, drawn.offset, fill=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(count=st.integers(1, 20), seed=st.integers(0, 500), pad=st.booleans())
 def test_parts_joined_are_the_batch(count: int, seed: int, pad: bool) -> None:
     """On a model whose logits say exactly which patches of which image it was given."""

@@ -43,7 +43,7 @@ _ROWS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)  # every example syncs the disk twice
+@settings(max_examples=60)  # every example syncs the disk twice
 @given(st.lists(_ROWS, min_size=1, max_size=4), st.integers(0, 4))
 def test_rows_are_read_as_they_were_appended(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], at: int

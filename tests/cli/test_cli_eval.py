@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -111,62 +109,6 @@ def test_batch_and_threads_change_no_verdict(trained, finished: Path, tmp_path: 
     arguments = ["eval", str(trained.artifact), str(trained.manifest), "--out", str(tmp_path / "run")]
     assert run([*arguments, *FEW, *changes]) == 0
     assert_same_verdicts(finished, tmp_path / "run")
-
-
-def slow_evaluation(trained, out: Path) -> list[str]:
-    """A command that takes seconds, to be stopped in the midst of it."""
-    how = ["--masks", "300", "--batch", "8", "--threads", "1", "--backend", "onnxruntime"]
-    return ["eval", str(trained.artifact), str(trained.manifest), "--out", str(out), *how]
-
-
-@pytest.fixture(scope="module")
-def never_stopped(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("never-stopped") / "run"
-    assert run(slow_evaluation(trained, out)) == 0
-    return out
-
-
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rate", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Tests that run in the background ignore Ctrl-C, and their children inherit that; users do not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def wait_for_rows(process: subprocess.Popen[str], out: Path) -> None:
-    """Until the process has opened its run and computes."""
-    deadline = time.monotonic() + 60
-    while not (out / "run.json").exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-    time.sleep(0.4)
-    assert process.poll() is None, f"finished before it could be stopped: {process.communicate()}"
-
-
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
-def test_a_stopped_run_is_resumed_to_the_same_verdicts(
-    trained, never_stopped: Path, tmp_path: Path, how: signal.Signals
-) -> None:
-    cut = tmp_path / "cut"
-    arguments = slow_evaluation(trained, cut)
-    with start(arguments) as process:
-        wait_for_rows(process, cut)
-        process.send_signal(how)
-        _, said = process.communicate(timeout=60)
-    if how is not signal.SIGKILL:
-        assert process.returncode == 130, said
-        assert "run the same command again" in said
-        assert read_run(cut).status == "partial"
-    else:
-        assert process.returncode == -signal.SIGKILL
-        assert read_run(cut).status == "running"
-    assert len(rows_of(cut)) < 8
-    assert run(arguments) == 0
-    assert read_run(cut).status == "complete"
-    assert_same_verdicts(never_stopped, cut)
 
 
 def test_a_dry_run_counts_and_writes_nothing(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from gate_runs import states, write_run
 
+from rate.cli.main import run
+
 CODES = {"passed": 0, "failed": 1, "inconclusive": 3}
 BOUNDS = {"passed": 0.5, "failed": 0.99, "inconclusive": 0.9}
 
@@ -29,12 +31,9 @@ def gate(folder: Path, verdict: str, redirected: str, *options: str) -> subproce
     ("verdict", "form", "redirected"),
     [
         ("passed", "", ">&- 2>&-"),
-        ("passed", "--json", "2>&1 | true"),
-        ("failed", "", "| true"),
         ("failed", "", "2>&1 >/dev/null | true"),
         ("failed", "--json", "2>&-"),
-        ("inconclusive", "--json", ">&-"),
-        ("inconclusive", "", "2>&1 | true"),
+        ("inconclusive", "--json", "2>&1 | true"),
     ],
 )
 def test_closed_streams_change_neither_the_exit_code_nor_the_files(
@@ -71,7 +70,8 @@ def test_what_cannot_be_decided_is_never_exit_code_0_or_1(tmp_path: Path, redire
 
 def test_an_unread_notice_about_a_variable_does_not_end_a_gate(tmp_path: Path) -> None:
     """It is said before anything is decided, to a stderr that nobody reads."""
-    gate(tmp_path, "failed", "")
+    write_run(tmp_path / "run", {"ft": states(rr=90, rw=10)})
+    (tmp_path / "gate.toml").write_text('[[check]]\nmetric = "pt"\nmin = 0.99\n')
     script = f"RATE_SEED=1 {shlex.quote(sys.executable)} -m rate gate run --policy gate.toml 2>&1 >/dev/null | true"
     done = subprocess.run(["bash", "-c", f"{script}; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, check=False)
     assert done.returncode == 1
@@ -82,25 +82,24 @@ def test_stdout_on_a_full_disk_is_exit_code_4_and_the_files_are_there(tmp_path: 
         pytest.skip("this system has no /dev/full")
     done = gate(tmp_path, "passed", ">/dev/full")
     assert done.returncode == 4
-    assert "No space left" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "stdout cannot be written: No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("rate-crash*"))
     assert (tmp_path / "g.xml").exists()
 
 
 EVIL = "a\n::error::x ##[error]y"
 
 
-def test_no_name_in_a_run_is_a_command_to_the_ci(tmp_path: Path) -> None:
+def test_no_name_in_a_run_is_a_command_to_the_ci(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of classes, heads and folders: in results, notices and refusals."""
     folder = tmp_path / EVIL
     heads = {EVIL: states(rr=90, rw=10), "zs": states(rr=90, rw=10)}
     write_run(folder, heads, labels=[EVIL, "b"] * 50, status="partial")
     check = '[[check]]\nmetric = "pt"\nmin = 0.99\nslice = "class"\n'
     (tmp_path / "gate.toml").write_text(check)
-    words = [sys.executable, "-m", "rate", "gate", "--policy", str(tmp_path / "gate.toml")]
     for reference, code in ((f"{folder}@{EVIL}", 1), (str(folder), 2), (f"{folder}@{EVIL} ", 2)):
-        done = subprocess.run([*words, reference, "--allow-partial"], capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        lines = (done.stdout + done.stderr).splitlines()
+        assert run(["gate", "--policy", str(tmp_path / "gate.toml"), reference, "--allow-partial"]) == code
+        lines = "".join(capsys.readouterr()).splitlines()
         assert len(lines) > 0
         assert not [line for line in lines if line.lstrip().startswith("::") or "##[" in line], lines

@@ -78,7 +78,7 @@ def agree(path: Path, blocks: list[Block]) -> None:
 
 
 @given(tables(), st.sampled_from(SUFFIXES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_columns_say_what_rows_say(folder: Path, table: list[Raw], suffix: str) -> None:
     path = folder / f"m{suffix}"
     write_rows(path, table)
@@ -140,7 +140,7 @@ cells = st.lists(
 
 
 @given(st.lists(cells.map(",".join), max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_every_csv_is_read_as_python_reads_it(folder: Path, lines: list[str], end: str) -> None:
     path = folder / "any.csv"
     content = end.join(["image,label,mask", *lines])

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rate.data.evaluation_set import read_evaluation_set
@@ -46,7 +46,6 @@ def test_a_limit_takes_the_first_and_knows_of_the_others(tmp_path: Path) -> None
     assert some.digest != whole.digest
 
 
-@settings(deadline=None)  # it reads files
 @given(of=st.integers(1, 9))
 def test_every_sample_is_in_one_shard(tmp_path_factory: pytest.TempPathFactory, of: int) -> None:
     path = write(tmp_path_factory.mktemp("set") / "m.csv", 50)

@@ -78,7 +78,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @given(tables)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_formats_say_the_same(folder, table):
     read = []
     for suffix in SUFFIXES:
@@ -93,7 +93,7 @@ def test_the_formats_say_the_same(folder, table):
 
 
 @given(tables, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_rows_does_not_change_the_digest(folder, table, chance: random.Random):
     write_rows(folder / "o.jsonl", table)
     before = read_manifest(folder / "o.jsonl").digest()
@@ -103,7 +103,7 @@ def test_the_order_of_rows_does_not_change_the_digest(folder, table, chance: ran
 
 
 @given(tables)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_reading_twice_gives_the_same(folder, table):
     write_rows(folder / "t.csv", table)
     first, second = read_manifest(folder / "t.csv"), read_manifest(folder / "t.csv")

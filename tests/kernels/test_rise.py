@@ -29,7 +29,7 @@ def method(**changes) -> Rise:
 
 
 @pytest.mark.parametrize("cells", CELLS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(start=st.integers(0, 500), length=st.integers(1, 20), seed=st.integers(0, 2**63 - 1), name=st.text(max_size=8))
 def test_mask_i_depends_on_seed_id_and_i_alone(cells: str, start: int, length: int, seed: int, name: str) -> None:
     one = method(cells=cells, seed=seed)
@@ -114,7 +114,7 @@ def every_mask(one: Rise) -> Masks:
 
 
 @pytest.mark.parametrize(("cells", "keep"), [("fixed", (0.5,)), ("fixed", (0.25, 0.5, 0.75)), ("independent", (0.5,))])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000), nothing=st.floats(-5, 5))
 def test_the_signal_of_a_sum_of_pixels_is_what_each_adds_as_blurred_as_the_masks(
     cells: str, keep: tuple[float, ...], seed: int, nothing: float

@@ -24,7 +24,7 @@ def full(one: RiseTokens, sample_id: str = "a"):
     return masks, np.stack([reference.patch_mask(grid, one.size) for grid in masks.grid])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(side=st.integers(2, 8), patch=st.integers(1, 6), seed=st.integers(0, 1000))
 def test_a_mask_is_constant_on_each_patch(side: int, patch: int, seed: int) -> None:
     bits = (np.random.default_rng(seed).random((side, side)) < 0.5).astype(np.float32)
@@ -32,7 +32,7 @@ def test_a_mask_is_constant_on_each_patch(side: int, patch: int, seed: int) -> N
     np.testing.assert_array_equal(made, reference.patch_mask(bits, side * patch))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(side=st.integers(2, 9), keep=st.floats(0.2, 0.8), start=st.integers(0, 50), seed=st.integers(0, 9))
 def test_every_mask_keeps_the_same_number_and_is_a_function_of_its_number(
     side: int, keep: float, start: int, seed: int

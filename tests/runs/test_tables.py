@@ -35,7 +35,7 @@ def rows() -> pa.Table:
     return pa.Table.from_pylist([row(f"s{k}", "ft", state) for k, state in enumerate(("rr", "ww", "error"))], SCHEMA)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(found=st.lists(ROW, max_size=5), columns=st.lists(st.sampled_from(SCHEMA.names), min_size=1, unique=True))
 def test_any_rows_come_back_whole_and_in_columns(
     tmp_path_factory: pytest.TempPathFactory, found: list[dict], columns: list[str]

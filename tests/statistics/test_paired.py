@@ -29,7 +29,7 @@ TYPICAL[4, 4], TYPICAL[5, 0], TYPICAL[6, 6] = 0.01, 0.005, 0.005
 
 tables = arrays(np.int64, (7, 7), elements=st.integers(0, 60))
 metrics = st.sampled_from(METRICS)
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def codes(states: list[str]) -> np.ndarray:

@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     st.integers(1, 40_000),
     st.sampled_from(["csv", "jsonl", "parquet"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_packed_samples_are_the_same_samples(folder, table, samples, size, suffix):
     shutil.rmtree(folder / "out", ignore_errors=True)
     write_rows(folder / f"m.{suffix}", table)

@@ -237,7 +237,7 @@ GOOD = archive({**sample("a"), **sample("b" * 120), "c.jpg": b"x", "c.mask.png":
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=8), st.integers(0, len(GOOD)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_archive_raises_anything_but_a_refusal(tmp_path_factory, changes, length):
     data = bytearray(GOOD)
     for at, value in changes:
@@ -322,7 +322,6 @@ def test_places_that_cannot_be_read(tmp_path, place, what):
         ["/etc/passwd", "//etc/passwd", "///etc/passwd", "s3://b/x.tar", "memory://x.tar", "../x", "x.tar"]
     ),
 )
-@settings(deadline=None)
 def test_a_manifest_cannot_name_a_place_in_a_container(kind, numbers, rest):
     written = kind + numbers + rest
     try:

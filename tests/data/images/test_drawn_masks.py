@@ -26,7 +26,7 @@ def distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 @given(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_pixel_is_inside_where_its_centre_is(corners):
     width, height = 25, 17
     y, x = np.mgrid[0:height, 0:width] + 0.5
@@ -45,7 +45,7 @@ def test_a_rectangle_fills_its_pixels_whatever_its_direction(turned):
 
 
 @given(st.lists(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=6), min_size=1, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_union_holds_what_one_of_its_polygons_holds(polygons):
     outlines = [np.array(corners) for corners in polygons]
     expected = np.logical_or.reduce([polygon_mask(corners, (25, 17)) for corners in outlines])

@@ -60,7 +60,7 @@ coordinate = st.integers(-8, 88).map(lambda eighths: eighths / 2)
 
 
 @given(geometries, sides, sides, st.lists(st.tuples(*[coordinate] * 4), max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_boxes_follow_the_region_rule(geometry, width, height, corners):
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners]
 
@@ -80,7 +80,7 @@ def test_a_box_owns_the_centres_on_its_first_edge_and_not_on_its_last():
 
 
 @given(geometries, sides, sides, st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_masks_follow_the_region_rule(geometry, width, height, seed):
     mask = np.random.default_rng(seed).integers(0, 3, (height, width), dtype=np.uint8)
     expected = oracle_region(geometry, width, height, lambda x, y: mask[int(y), int(x)] != 0)
@@ -88,7 +88,7 @@ def test_masks_follow_the_region_rule(geometry, width, height, seed):
 
 
 @given(geometries, sides, sides, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_box_and_its_drawn_mask_are_the_same_region(geometry, width, height, data):
     x0, x1 = sorted((data.draw(st.integers(0, width)), data.draw(st.integers(0, width))))
     y0, y1 = sorted((data.draw(st.integers(0, height)), data.draw(st.integers(0, height))))
@@ -99,7 +99,7 @@ def test_a_box_and_its_drawn_mask_are_the_same_region(geometry, width, height, d
 
 
 @given(geometries, sides, sides)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_everything_is_full_and_nothing_is_empty(geometry, width, height):
     assert geometry.region_from_boxes([(0, 0, width, height)], (width, height)).all()
     assert not geometry.region_from_boxes([], (width, height)).any()
@@ -155,7 +155,7 @@ def test_pixels_are_those_of_torchvision(geometry, size):
     st.sampled_from(["center", "squash"]),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_pixels_are_those_of_the_whole_resized_image(size, more, width, height, interpolation, crop, smooth):
     """Up and down, odd sizes, narrow images; noise is the hardest picture, since every neighbour counts.
 

@@ -223,7 +223,7 @@ def test_not_an_image(tmp_path, content):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tif", "ppm", "jp2", "avif"])
 @given(share=st.floats(0, 0.95))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_cut_files_never_escape_as_another_error(tmp_path_factory, suffix, share):
     buffer = io.BytesIO()
     picture(64, 48).save(buffer, {"jpg": "jpeg", "tif": "tiff", "jp2": "jpeg2000"}.get(suffix, suffix))
@@ -244,7 +244,7 @@ def test_a_cut_jpeg_says_so(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "tif"])
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged metadata, which Pillow then passes over
 def test_damaged_files_never_escape_as_another_error(tmp_path_factory, suffix, data):
     buffer = io.BytesIO()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -26,7 +26,6 @@ masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda size: a
 
 
 @given(masks)
-@settings(deadline=None)
 def test_compressed_run_lengths_are_those_of_the_coco_api(mask):
     counts = api.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     np.testing.assert_array_equal(rle_mask(counts, mask.shape[1], mask.shape[0]), mask)
@@ -40,7 +39,6 @@ def test_long_runs_of_a_large_image():
 
 
 @given(masks)
-@settings(deadline=None)
 def test_uncompressed_run_lengths(mask):
     flat = mask.T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1

@@ -179,7 +179,7 @@ def test_a_whole_picture_is_itself_to_the_last_bit_whatever_stands_behind_it(gra
             np.testing.assert_array_equal(found, np.where(share[:, None] == 1.0, expected, expected[[1, 2, 0]]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 500))
 def test_the_slow_form_swaps_as_the_slow_form_of_a_swap_does(seed: int) -> None:
     masks, images, regions = rise(8, 3), perturbing.pictures(3, 8, seed), perturbing.regions(3, 8)

@@ -62,7 +62,7 @@ def test_every_share_is_the_hand_count_with_its_wilson_interval(metric: str, num
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(0.01, 0.99), st.sampled_from(["min", "max"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_interval_passes_fails_or_straddles(right: int, wrong: int, threshold: float, bound: str) -> None:
     result = one({"metric": "pt", bound: threshold}, head_run(states(rr=right, rw=wrong)))
     if right + wrong == 0:
@@ -74,7 +74,7 @@ def test_an_interval_passes_fails_or_straddles(right: int, wrong: int, threshold
 
 
 @given(st.integers(1, 80), st.integers(1, 80), st.floats(0.05, 0.95))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_named_number_of_samples_is_what_it_takes(right: int, wrong: int, threshold: float) -> None:
     """At the same share, the interval leaves the threshold out from that denominator on and not before."""
     result = one({"metric": "pt", "min": threshold}, head_run(states(rr=right, rw=wrong)))
@@ -446,7 +446,7 @@ HARMLESS = ("warn", "error", "inconclusive", "pass")
 
 
 @given(st.lists(st.sampled_from(BLOCKING), max_size=4), st.lists(st.sampled_from(HARMLESS), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_worst_of_the_checks_of_severity_error_is_the_verdict(blocking: list[str], harmless: list[str]) -> None:
     decision = made(*((state, "error") for state in blocking), *((state, "warn") for state in harmless))
     if "fail" in blocking:

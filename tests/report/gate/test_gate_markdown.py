@@ -39,7 +39,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Z"]), min_size=1).map(str.strip).filter(bool))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_printable_name_is_read_back_as_it_is(name: str) -> None:
     [row] = cells(markdown(by_class([name])))
     assert len(row) == 7

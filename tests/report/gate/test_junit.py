@@ -52,7 +52,7 @@ OUTCOMES = st.tuples(st.sampled_from(["fail", "error", "inconclusive", "pass"]),
 
 
 @given(st.lists(OUTCOMES, max_size=8), st.none() | st.just("nothing was decided"))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_counts_are_those_of_the_cases_and_red_is_a_code_other_than_0(outcomes: list, undecided: str | None) -> None:
     decision = made(outcomes, undecided)
     suite = suite_of(decision)
@@ -99,7 +99,7 @@ def against_jenkins_schema(element: ET.Element) -> list[str]:
 
 
 @given(st.lists(OUTCOMES, max_size=8), st.none() | st.just("nothing was decided"), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_file_follows_jenkins_schema(outcomes: list, undecided: str | None, noted: bool) -> None:
     decision = replace(made(outcomes, undecided), notices=("mind the gap",) if noted else ())
     assert against_jenkins_schema(defusedxml.ElementTree.fromstring(junit([decision]))) == []
@@ -144,7 +144,7 @@ def test_who_was_held_against_what_is_in_the_properties() -> None:
 
 
 @given(st.text(min_size=1).map(lambda text: text.encode(errors="replace").decode()))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_class_name_survives_or_is_replaced_character_by_character(name: str) -> None:
     head = head_run(["rr"], labels=[name])
     decision = decided(PASSING | {"slice": "class", "name": "c"}, head)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from report_runs import Plan, row, write_run
@@ -75,7 +75,6 @@ def test_a_reduced_region_keeps_its_share_and_never_grows(side: int, finest: int
     assert small.mean() == pytest.approx(region.mean(), abs=2 / finest)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 40))
 def test_a_selection_has_at_most_as_many_as_asked_and_no_sample_twice(tmp_path_factory, most: int) -> None:
     folder = tmp_path_factory.getbasetemp() / "selection"

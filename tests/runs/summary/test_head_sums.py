@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from run_rows import MEASUREMENT, SWAP
 
@@ -80,7 +80,6 @@ def counted(rows: pa.Table) -> Counts:
     return total
 
 
-@settings(deadline=None)
 @given(rows=st.lists(ROW, max_size=30), cuts=st.lists(st.integers(0, 30), max_size=3), backwards=st.booleans())
 def test_counts_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cuts: list[int], backwards: bool) -> None:
     whole = table(rows)
@@ -117,7 +116,6 @@ def test_counts_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cut
         )
 
 
-@settings(deadline=None)
 @given(rows=st.lists(SWAPPED, max_size=30), cuts=st.lists(st.integers(0, 30), max_size=3))
 def test_means_are_those_of_the_rows_however_they_are_cut(rows: list[dict], cuts: list[int]) -> None:
     whole = table(
