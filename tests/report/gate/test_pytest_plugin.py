@@ -44,7 +44,7 @@ def test_the_fixture_decides_and_the_summary_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "released", {"ft": states(rr=90, rw=10)})
     (tmp_path / "gate.toml").write_text('[[check]]\nmetric = "ir"\nmax_drop = 0.2\n')
     (tmp_path / "test_model.py").write_text(TESTS)
-    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "gates.md").read_text(), re.DOTALL)
+    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)
     (tmp_path / "test_guide.py").write_text(snippet)
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "--junitxml", "all.xml"]
