@@ -16,8 +16,8 @@ import numpy as np
 from msgspec import Meta
 
 from rate.records import Count, Record, Share
-from rate.statistics.intervals import MIN_CLUSTERS, Spread, score_interval, spread_over
-from rate.types import Bool, Codes, SampleFlags, SampleValues
+from rate.statistics.intervals import MIN_CLUSTERS, Spread, score_interval, spread_of, spread_over
+from rate.types import Bool, Codes, Int64, SampleFlags, SampleValues
 
 QUADRANTS = ("rr", "rw", "wr", "ww")
 """The first letter is the prediction, the second the rationale; r is right, w is wrong."""
@@ -182,6 +182,16 @@ def share_of(counted: SampleFlags, cluster: Codes | None) -> Ratio:
     """
     spread = None if cluster is None else spread_over(counted.astype(np.float64), cluster)
     return Ratio(int(counted.sum()), len(counted), spread)
+
+
+def share_by_cluster(counted: Int64, among: Int64, clustered: bool) -> Ratio:
+    """Compute the share of samples that count, from the number of these and of all in each cluster.
+
+    >>> share_by_cluster(np.array([3, 1]), np.array([4, 2]), clustered=False)
+    Ratio(numerator=4, denominator=6, spread=None)
+    """
+    sizes, sums = among.astype(np.float64), counted.astype(np.float64)
+    return Ratio(int(counted.sum()), int(among.sum()), spread_of(sizes, sums, sums) if clustered else None)
 
 
 def pt(counts: Counts) -> Ratio:

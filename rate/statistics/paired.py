@@ -21,9 +21,9 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from rate.statistics.intervals import MIN_CLUSTERS, score_interval, spread_of, student_quantile
+from rate.statistics.intervals import MIN_CLUSTERS, score_interval, student_quantile
 from rate.statistics.means import SampleMean, mean_of_units, residual_correlation, units
-from rate.statistics.metrics import STATES, Ratio, membership
+from rate.statistics.metrics import STATES, Ratio, membership, share_by_cluster
 from rate.statistics.moments import Moments, add_products
 from rate.types import Bool, Codes, Float64, Int64, SampleValues
 
@@ -212,12 +212,8 @@ def sign_flip(differences: Annotated[Int64, "clusters"]) -> float:
 
 def _ratio(tables: Tables, head: int, marks: Membership) -> Ratio:
     """Compute the ratio of the first head, 0, or of the second, 1."""
-    sums = tables.sum(axis=-1 if head == 0 else -2) @ marks
-    if tables.ndim == 2:
-        return Ratio(int(sums[0]), int(sums[1]))
-    counted, among = sums.sum(axis=0)
-    numerators, sizes = sums.T.astype(np.float64)
-    return Ratio(int(counted), int(among), spread_of(sizes, numerators, numerators))
+    counted, among = np.atleast_2d(tables.sum(axis=-1 if head == 0 else -2) @ marks).T
+    return share_by_cluster(counted, among, tables.ndim == 3)
 
 
 def _limits(tables: Tables, marks: Membership, first: Ratio, second: Ratio) -> tuple[tuple[float, float] | None, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from rate.runs.order import ranks
 from rate.runs.summary.slice_sums import Buckets, clusters_of, column_values, grown, states
 from rate.statistics.intervals import Units
 from rate.statistics.means import LEAST, SWAP_METRICS, swap_values, units
-from rate.statistics.metrics import STATES
+from rate.statistics.metrics import STATES, Ratio, share_by_cluster
 from rate.statistics.moments import Moments, add_products
 from rate.statistics.paired import Difference, JointTable, Tables, difference, difference_of_units
 from rate.types import Codes, Int64
@@ -104,6 +104,11 @@ class JointSlice:
     def units(self) -> Units:
         """The units of intervals and tests."""
         return Units(len(self.by_cluster) if self.clustered else None)
+
+    def became(self, state: str, after: Collection[str]) -> Ratio:
+        """Compute the share of the samples in a state of the first head that are in one of ``after`` in the second."""
+        rows = self.by_cluster[:, STATES.index(state)]
+        return share_by_cluster(rows[:, np.isin(STATES, list(after))].sum(axis=1), rows.sum(axis=1), self.clustered)
 
     def difference(self, metric: str) -> Difference:
         """Compute the difference of one of `METRICS`."""

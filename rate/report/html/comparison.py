@@ -66,11 +66,15 @@ def comparison_of(heads: Sequence[HeadRun], names: Sequence[str]) -> tuple[list[
         RunError: a part of a run is missing or damaged.
     """
     try:
-        pairs = pairs_of(heads, names, changed=0)
+        return views_of(pairs_of(heads, names, changed=0)), None
     except NoSampleInCommon as error:
         return [], str(error)
+
+
+def views_of(pairs: Sequence[Pair]) -> list[PairView]:
+    """Put pairs into words, all on one axis of differences."""
     ends = [abs(end) for pair in pairs for one in pair.differences.values() for end in (one.low, one.high) if end]
-    return [_view(pair, next(end for end in _ENDS if end >= max(ends, default=0.0))) for pair in pairs], None
+    return [_view(pair, next(end for end in _ENDS if end >= max(ends, default=0.0))) for pair in pairs]
 
 
 def _view(pair: Pair, end: float) -> PairView:

@@ -1,4 +1,4 @@
-"""The page of a folder of runs over corruptions: every run, worst first, and what the worst one changed."""
+"""The page of a folder of runs over corruptions: every run, worst first, and what each one changed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from rate.report.gate.decide import Decision
 from rate.report.gate.grids import decide_named
 from rate.report.gate.policy import Policy
 from rate.report.gate.table import result_lines
-from rate.report.heads import HeadRun, load_head, load_heads, split_reference
-from rate.report.html.comparison import comparison_of
+from rate.report.heads import HeadRun, split_reference
+from rate.report.html.comparison import views_of
+from rate.report.html.from_clean import BECAME, from_clean, loaded
 from rate.report.html.record import failures, record, runs_of
 from rate.report.html.render import Report, check_output, rendered
 from rate.report.html.samples.gallery import gallery_of
@@ -35,6 +36,9 @@ from rate.studies.corruption_grid import CellHead, CellRecord, Grid, MeanOf, Mea
 from rate.version import __version__
 
 GRID_SCHEMA_ID = "rate.grid-report/1"
+
+MOST_SHOWN = 5
+"""The number of corruptions of which there are pictures."""
 
 Metrics = tuple[RatioRecord | SampleMean | MeanOf | None, ...]
 
@@ -95,18 +99,22 @@ def write_grid_report(
         raise UsageError(f"{folder} has no head {wanted!r}; it has {', '.join(grid.heads)}")
     heads = grid.heads if wanted is None else (wanted,)
     every = worst_first(_row(grid, cell, head) for cell in grid.cells for head in heads)
-    shown = _shown(folder, grid, every)
+    runs = loaded(grid, heads)
+    pairs, apart = from_clean(grid, runs)
+    shown = _shown(grid, every, runs)
     names = [head.name for head in shown]
     pictures = Pictures(None if data is None else str(data), tuple(roots))
-    pairs, apart = comparison_of(shown, names) if len(shown) > 1 else ([], None)
-    gallery = gallery_of(shown, pictures, max_samples, compared=bool(pairs), among=[len(shown) - 1])
-    summaries = [head.summary for head in shown]
+    of_shown = [pairs[head.folder.name, head.head].pair for head in shown if (head.folder.name, head.head) in pairs]
+    is_compared = len(of_shown) == len(shown) - 1 > 0
+    among = [1] if is_compared else range(len(shown))
+    gallery = gallery_of(shown, pictures, max_samples, compared=is_compared, among=among)
+    rule = shown[-1].summary.rule
     page = rendered(
         "grid.html.j2",
         {"schema": GRID_SCHEMA_ID, "rate": __version__, "grid": plain(grid.document)},
         grid=grid,
         runs=runs_of(shown),
-        rule=rule_in_words(structs.replace(summaries[-1].rule, corrupt=None)),
+        rule=rule_in_words(structs.replace(rule, corrupt=None)),
         titles=[TITLES[name] for name in measured(grid)],
         overview=_overview(grid, heads, every),
         trends=[_trends(grid, head) for head in heads],
@@ -116,24 +124,31 @@ def write_grid_report(
         every=every,
         several=len(heads) > 1,
         decisions=[] if policy is None else [(one, result_lines(one)) for one in _decisions(grid, heads, policy)],
-        pairs=pairs,
+        from_clean=[pairs[row.name, row.head] for row in every if (row.name, row.head) in pairs],
+        became=[
+            what
+            for what in BECAME
+            if what != "no prediction" or any(one.became[what].numerator for one in pairs.values())
+        ],
+        pairs=views_of(of_shown) if is_compared else [],
         apart=apart,
-        heads=[ShownHead(k, names[k], summaries[k]) for k in range(len(shown))],
+        heads=[ShownHead(k, name, head.summary) for k, (name, head) in enumerate(zip(names, shown, strict=True))],
         gallery=gallery,
+        first_shown=among[0],
         quadrants=GROUPS,
         by_share=BY_SHARE,
-        quantity=summaries[-1].rule.quantity,
+        quantity=rule.quantity,
         reasons=REASONS,
-        by_swap=summaries[-1].swap is not None,
-        by_map=summaries[-1].swap is None,
-        notes=[explained_note(summaries[-1].rule)],
+        by_swap=rule.verdict == "swap",
+        by_map=rule.verdict == "map",
+        notes=[explained_note(rule)],
         record=record(runs_of(shown)),
         failures=failures(shown),
         table=None if table is None else quote(table.name),
         frame=FRAME,
     )
     if table is not None:
-        own = [load_head(f"{folder / cell.run}@{head}") for cell in grid.cells for head in heads]
+        own = [runs[cell.run, head] for cell in grid.cells for head in heads]
         write_output(table, lambda file: write_rows(own, [head.name for head in own], file))
     write_output(out, lambda file: file.write(page))
     cards = [card.picture is not None for card in gallery.all_cards]
@@ -174,12 +189,18 @@ def _is_corrupted(grid: Grid, row: GridRow) -> bool:
     return grid.clean is None or row.name != grid.clean.run
 
 
-def _shown(folder: Path, grid: Grid, every: Sequence[GridRow]) -> list[HeadRun]:
-    """Load the run whose pictures are shown, the worst one, after the same head on clean images if there are some."""
-    worst = next((row for row in every if _is_corrupted(grid, row)), every[0])
-    clean = grid.clean
-    names = [clean.run, worst.name] if clean is not None and clean.run != worst.name else [worst.name]
-    return [next(one for one in load_heads(str(folder / name)) if one.head == worst.head) for name in names]
+def _shown(grid: Grid, every: Sequence[GridRow], runs: dict[tuple[str, str], HeadRun]) -> list[HeadRun]:
+    """Choose the runs of which there are pictures, all of the head that is worst: the worst run of each of the
+    corruptions that are worst, after clean images if there are some.
+    """
+    corruption = {cell.run: cell.corruption for cell in grid.cells}
+    corrupted = [row for row in every if _is_corrupted(grid, row)] or list(every)
+    worst = {corruption[row.name]: row.name for row in reversed(corrupted) if row.head == corrupted[0].head}
+    chosen = [
+        row.name for row in corrupted if row.head == corrupted[0].head and worst[corruption[row.name]] == row.name
+    ]
+    clean = [] if grid.clean is None or grid.clean.run in chosen else [grid.clean.run]
+    return [runs[name, corrupted[0].head] for name in [*clean, *chosen[:MOST_SHOWN]]]
 
 
 def _trends(grid: Grid, head: str) -> HeadTrends:

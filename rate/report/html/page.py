@@ -159,6 +159,7 @@ def _render(
         table=None if table is None else quote(table.name),
         confusions=confusions(heads),
         gallery=gallery,
+        first_shown=None,
         quadrants=GROUPS,
         by_share=BY_SHARE,
         quantity=" or ".join(dict.fromkeys(view.summary.rule.quantity for view in views)),

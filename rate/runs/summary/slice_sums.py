@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rate.data.digests import fingerprint
-from rate.statistics.intervals import spread_of
 from rate.statistics.means import LEAST, SampleMean, SwapMeans, mean_of_units, swap_values, units
-from rate.statistics.metrics import QUADRANTS, STATES, Counts, Ratio, membership, quadrant_codes
+from rate.statistics.metrics import QUADRANTS, STATES, Counts, Ratio, membership, quadrant_codes, share_by_cluster
 from rate.statistics.moments import Moments
 from rate.types import Bool, Codes, Int64, SampleValues
 
@@ -110,12 +109,12 @@ class Slice:
     def ratio(self, metric: str) -> Ratio:
         """Compute one of `METRICS`."""
         counted, among = (self.states @ membership(metric)).T
-        return self._ratio(counted, among)
+        return share_by_cluster(counted, among, self.clustered)
 
     def share(self, what: str) -> Ratio:
         """Compute the share of the rows that are ``undefined``, ``capped`` or ``errors``."""
         columns = {"undefined": self.states[:, 4:6].sum(axis=1), "capped": self.capped, "errors": self.states[:, 6]}
-        return self._ratio(columns[what], self.states.sum(axis=1))
+        return share_by_cluster(columns[what], self.states.sum(axis=1), self.clustered)
 
     def mean(self, metric: str) -> SampleMean:
         """Compute one of the means of `LEAST`."""
@@ -125,11 +124,6 @@ class Slice:
         """Compute what swaps leave of the predictions."""
         swapped = self.moments["object_only"].count
         return SwapMeans(**{name: self.mean(name) for name in LEAST}, fills=self.fills / swapped if swapped else None)
-
-    def _ratio(self, counted: Int64, among: Int64) -> Ratio:
-        sizes, sums = among.astype(np.float64), counted.astype(np.float64)
-        spread = spread_of(sizes, sums, sums) if self.clustered else None
-        return Ratio(int(counted.sum()), int(among.sum()), spread)
 
 
 @dataclass(slots=True)

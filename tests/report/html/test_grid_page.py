@@ -19,6 +19,7 @@ from rate.report.gate.policy import read_policy
 from rate.report.html.grid import write_grid_report
 from rate.report.html.trend import BOTTOM, HEIGHT, TOP, Point, places, trend
 from rate.runs.folder import GRID
+from rate.statistics.metrics import Ratio
 from rate.studies.corruption_grid import folder_of, load_grid
 
 QUADRANTS = {
@@ -67,6 +68,23 @@ def test_the_pictures_are_failures_of_the_worst_run(tmp_path: Path) -> None:
     assert set(re.findall(r'class="card" data-head="(\d)"', samples)) == {"1"}
     assert samples.index('data-quadrant="rw"') < samples.index('data-quadrant="rr"')
     assert "Right in clean@lp, wrong in fog-3@lp" in page
+
+
+def test_every_run_is_paired_with_clean_images_by_id(tmp_path: Path) -> None:
+    """Of 16 samples 12 are right on valid evidence when clean: three of every four."""
+    page = write_grid_report(str(grid(tmp_path / "grid")), tmp_path / "page.html", max_samples=40).path.read_text()
+    rows = re.findall(r"<tr>(.*?)</tr>", section(page, "clean"), re.S)[1:]
+    cells = [re.sub(r"<.*?>", " ", row).split() for row in rows]
+    # run, of, share that stays so with its interval, then right on invalid evidence, right without verdict, and wrong
+    assert [(row[0], row[1], row[2], row[6::3][:3]) for row in cells] == [
+        ("fog-3", "12", "0.000", ["8", "0", "4"]),
+        ("snow-3", "12", "0.333", ["4", "0", "4"]),
+        ("fog-1", "12", "0.667", ["4", "0", "0"]),
+    ]
+    assert Ratio(4, 12).interval == pytest.approx([float(cells[1][3]), float(cells[1][5])], abs=5e-4)
+    options = re.findall(r"<option value=.\d.>(.*?)</option>", section(page, "changed"))
+    assert options == ["clean@lp → fog-3@lp", "clean@lp → snow-3@lp"]  # the worst run of each corruption
+    assert section(page, "changed").count('class="moved"') == 2
 
 
 def test_a_grid_without_clean_images_or_of_two_heads(tmp_path: Path) -> None:

@@ -171,6 +171,13 @@
     if (next && !next.hidden) one("button", next).focus();
   }
 
+  // Pairs of heads: one at a time.
+  one("#changed-pair")?.addEventListener("input", showPair);
+  function showPair() {
+    all("#changed .moved").forEach((moved, k) => (moved.hidden = k !== Number(one("#changed-pair").value)));
+  }
+  if (one("#changed-pair")) showPair();
+
   // Samples that changed: all of them match.
   for (const group of all("#changed .group")) {
     const show = () => showFirst(group, units(group));
