@@ -64,7 +64,8 @@ def head_run(
 
 def head_of(rows: pa.Table, run: RunDocument, whole: Summary) -> HeadRun:
     """A head in memory with these rows."""
-    table = in_order(rows)[0]
+    ordered, rank = in_order(rows)
+    table = ordered.append_column("rank", pa.array(rank))
     sums = read_sums(["ft"], run.rule, lambda: [table])
     return HeadRun(whole.run, "ft", run, sums["ft"], whole, lambda columns: iter([table]))
 

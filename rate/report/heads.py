@@ -32,7 +32,7 @@ class HeadRun:
     run: RunDocument
     sums: HeadSums
     whole: Summary  # summary of all heads of the folder
-    tables: Callable[[list[str]], Iterator[pa.Table]]  # reads ``id``, ``head`` and columns of all heads by rank
+    tables: Callable[[list[str]], Iterator[pa.Table]]  # reads ``id``, ``head``, columns and ``rank`` of all heads
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class HeadRun:
         return self.sums.whole
 
     def batches(self, columns: list[str]) -> Iterator[pa.Table]:
-        """Read ``id`` and columns of the rows of this head, part by part, in order of rank.
+        """Read ``id``, columns and ``rank`` of the rows of this head, part by part, in order of rank.
 
         Raises:
             RunError: a part is missing or damaged.

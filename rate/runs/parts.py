@@ -22,10 +22,11 @@ from rate.errors import RunError
 from rate.files import write_atomically
 from rate.runs.failures import FailureCounts
 from rate.runs.folder import LIST, part_name
-from rate.runs.order import groups_of, in_order, ranks
+from rate.runs.order import groups_of, ranks
 from rate.runs.part_list import RELIST, ListedPart, read_list
 from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
+from rate.types import UInt64
 
 PART_ROWS = 256
 PART_SECONDS = 30.0
@@ -107,7 +108,7 @@ def iter_parts(
 
 
 def iter_in_order(folder: Path, run: RunDocument, columns: list[str]) -> Iterator[pa.Table]:
-    """Yield ``id``, ``head`` and ``columns`` of the listed parts in order of rank; see `iter_parts`.
+    """Yield ``id``, ``head``, ``columns`` and ``rank`` of the listed parts in order of rank; see `iter_parts`.
 
     Of a finished run one part is held at a time; parts of an unfinished one whose ranges overlap are held together.
     """
@@ -117,9 +118,10 @@ def iter_in_order(folder: Path, run: RunDocument, columns: list[str]) -> Iterato
         tables = []
         for part in group:
             table = read_part(folder, part, list(dict.fromkeys(["id", "head", *columns])))
-            check.take(part, table)
-            tables.append(table.replace_schema_metadata(None))
-        yield in_order(pa.concat_tables(tables))[0]
+            rank = ranks(table["id"].to_pylist())
+            check.take(part, table, rank)
+            tables.append(table.replace_schema_metadata(None).append_column("rank", pa.array(rank)))
+        yield pa.concat_tables(tables).sort_by("rank")
     check.finish()
 
 
@@ -190,15 +192,15 @@ class ListCheck:
         self._ranks, self._samples = bytearray(), 0
         self._overlapping = {part.name for group in groups_of(parts) if len(group) > 1 for part in group}
 
-    def take(self, part: ListedPart, table: pa.Table) -> None:
-        """Check one part, of which at least ``id`` and ``head`` were read.
+    def take(self, part: ListedPart, table: pa.Table, rank: UInt64 | None = None) -> None:
+        """Check one part, of which at least ``id`` and ``head`` were read; ``rank`` is of its rows, if it is known.
 
         Raises:
             RunError: its rows are not those of its name and of the run's heads.
         """
         if fault := fault_of(table, part.name, self._run.key, self._heads):
             raise RunError(f"{self._folder / 'samples' / part.name} {fault}: the part was changed; {CURE}")
-        rank = ranks(pc.unique(table["id"]).to_pylist())
+        rank = np.unique(ranks(pc.unique(table["id"]).to_pylist()) if rank is None else rank)
         if (f"{rank.min():016x}", f"{rank.max():016x}") != (part.first, part.last):
             place = self._folder / "samples" / part.name
             raise RunError(f"{place} holds samples of other ranks than {LIST} says; {RELIST}")

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from rate.errors import RunError
 from rate.report.compare.document import StateChange
 from rate.report.heads import HeadRun
-from rate.runs.order import ranks
 from rate.runs.summary.slice_sums import Buckets, clusters_of, column_values, grown, states
 from rate.statistics.intervals import Units
 from rate.statistics.means import LEAST, SWAP_METRICS, swap_values, units
@@ -67,7 +66,7 @@ class _Ranked:
     def fill(self) -> bool:
         """Read on if no row is left; False at the end."""
         while not len(self.rank) and (rows := next(self._batches, None)) is not None:
-            self._rows, self.rank = rows, ranks(rows["id"].to_pylist())
+            self._rows, self.rank = rows, rows["rank"].to_numpy()
         return len(self.rank) > 0
 
     def upto(self, rank: np.uint64) -> pa.Table:
