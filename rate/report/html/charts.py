@@ -99,12 +99,13 @@ def histograms(heads: Sequence[HeadRun]) -> list[Histogram | None]:
 
 
 def sweep_of(head: HeadRun) -> Sweep | None:
-    """Draw the stored sweep; None for adaptive masks, since early stopping at one tau biases the other taus."""
+    """Draw the stored sweep; None without values, and for adaptive masks: to stop early at one tau biases others."""
     rule, points = head.summary.rule, head.summary.sweep
-    if not points or is_adaptive(head):
+    lines = curves({name.upper(): [(point.tau, getattr(point, name)) for point in points] for name in ("pt", "ir")})
+    if is_adaptive(head) or not any(line.end for line in lines):
         return None
     return Sweep(
-        lines=curves({name.upper(): [(point.tau, getattr(point, name)) for point in points] for name in ("pt", "ir")}),
+        lines=lines,
         ticks=ticks({value: f"{value:g}" for value in (0, 0.25, 0.5, 0.75, 1)}),
         levels=SHARES,
         threshold=_x(rule.tau, 0, 1),

@@ -26,8 +26,12 @@ def answer(summary: HeadSummary, bank: int = 0) -> list[str]:
         summary: the numbers of the head.
         bank: the number of other pictures that run.json lists.
     """
-    right = summary.accuracy
+    right, errors = summary.accuracy, summary.counts.errors
     first = f"{right.numerator:,} of {right.denominator:,} images are predicted right."
+    if errors:
+        first += (
+            f" {errors:,} more could not be predicted and count in none of these numbers; why is said in the record."
+        )
     swapped = [] if summary.swap is None else _swapped(summary.swap, bank)
     return [first, _trust(summary), _reliability(summary), *swapped]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from chromium import Browser
 from report_runs import Plan, write_run
 
 import rate
@@ -85,6 +86,16 @@ def test_every_run_is_paired_with_clean_images_by_id(tmp_path: Path) -> None:
     options = re.findall(r"<option value=.\d.>(.*?)</option>", section(page, "changed"))
     assert options == ["clean@lp → fog-3@lp", "clean@lp → snow-3@lp"]  # the worst run of each corruption
     assert section(page, "changed").count('class="moved"') == 2
+
+
+def test_one_corruption_is_shown_at_a_time(tmp_path: Path, browser: Browser) -> None:
+    browser.open(write_grid_report(str(grid(tmp_path / "grid")), tmp_path / "page.html", max_samples=40).path)
+    shown = "[...document.querySelectorAll('#changed .moved')].map((moved) => moved.checkVisibility())"
+    assert browser.ask(shown) == [True, False]
+    browser.ask(
+        "(s => { s.value = '1'; s.dispatchEvent(new Event('input')) })(document.querySelector('#changed-pair'))"
+    )
+    assert browser.ask(shown) == [False, True]
 
 
 def test_a_grid_without_clean_images_or_of_two_heads(tmp_path: Path) -> None:

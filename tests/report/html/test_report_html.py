@@ -381,6 +381,7 @@ def test_a_run_without_any_prediction_has_a_report(tmp_path: Path, kept: str) ->
     assert report.samples == 0
     assert "PT is undefined" in words
     assert f"{len(rows)} errors" in words
+    assert ("2 more could not be predicted" in words) == bool(len(rows))
     assert words.count("no such file") == (len(rows) + 1 if len(rows) else 0), "each of them, and their reason"
 
 
@@ -388,7 +389,9 @@ def test_a_run_without_any_verdict_has_a_report(tmp_path: Path) -> None:
     report, page = written(tmp_path, Plan(count=1, quadrants=("undefined",)))
     assert report.samples == 1
     assert "PT is undefined" in Elements(page).words
-    assert "No prediction has a verdict." in Elements(page).words
+    words = Elements(page).words
+    assert "No prediction has a verdict." in words
+    assert "PT and IR are undefined at every threshold." in words
 
 
 def test_every_table_has_scoped_headers_and_every_control_a_name(usual: tuple[Report, str]) -> None:

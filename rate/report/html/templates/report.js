@@ -112,7 +112,7 @@
     const name = element("th");
     name.scope = "row";
     name.append(breakable(row[place.name]));
-    made.append(name, element("td", data.heads[row[place.head]].name), element("td", row[place.images]));
+    made.append(name, element("td", data.heads[row[place.head]].name, "of-head"), element("td", row[place.images]));
     for (const key of ["accuracy", "pt", "ir"]) made.append(valueCell(row[place[key]]));
     for (const key of ["undefined", "errors"]) made.append(element("td", row[place[key]]));
     return made;
