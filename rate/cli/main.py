@@ -135,7 +135,7 @@ def run(arguments: list[str], is_stopped: Callable[[], bool] = lambda: False) ->
             return _interrupted()
         known = error if isinstance(error, RateError) else _of_the_system(error)
         if known is not None:
-            notice(f"error: {known}", level="error", exit_code=known.exit_code)
+            notice(f"error: {_cut_short(str(known), arguments)}", level="error", exit_code=known.exit_code)
             return known.exit_code
         said = _without_arguments(f"error: {type(error).__name__}: {error}")
         notice(f"{said}\nThis is a defect of {_behind(error)}; the traceback is {_kept_traceback()}")
@@ -186,6 +186,14 @@ def _of_the_system(error: Exception) -> RateError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
         return storage_error(Path(name), error)
     return None
+
+
+def _cut_short(text: str, arguments: list[str]) -> str:
+    """Cut arguments of more than 1,024 characters short: to Python 3.14 a file of too long a name is merely missing."""
+    for argument in arguments:
+        if len(argument) > 1024:
+            text = text.replace(argument, f"{argument[:60]}...")
+    return text
 
 
 def _interrupted() -> int:
