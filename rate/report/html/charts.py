@@ -19,6 +19,7 @@ from rate.types import Float64
 
 WIDTH, HEIGHT = 360.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 22.0, 18.0, 34.0
+FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
 
 BIN = 0.05
 """The width of a bar of the distribution, in units of localization or relevance mass."""

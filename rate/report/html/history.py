@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from rate.outputs import write_output
 from rate.records import plain
 from rate.report.history.history import History, Release
@@ -38,6 +40,9 @@ def write_history(history: History, out: Path, *, force: bool = False) -> Report
     check_output(out, None, 0, force)
     views = [_view(history, name, entries) for name, entries in history.series.items()]
     heads = [entry.head for view in views for entry in view.entries]
+    rules = [head.summary.rule for head in heads]
+    if len({rule.corrupt for rule in rules}) > 1:  # each series names its own
+        rules = [structs.replace(rule, corrupt=None) for rule in rules]
     page = rendered(
         "history.html.j2",
         plain(history.document),
@@ -45,7 +50,7 @@ def write_history(history: History, out: Path, *, force: bool = False) -> Report
         metrics=history.metrics,
         titles=[TITLES[name] for name in history.metrics],
         notices=history.notices,
-        rules=list(dict.fromkeys(rule_in_words(head.summary.rule) for head in heads)),
+        rules=list(dict.fromkeys(rule_in_words(rule) for rule in rules)),
         moved=_moved,
         gallery=Gallery((), ()),
         table=None,

@@ -14,7 +14,7 @@ from rate.report.gate.decide import Decision, decide
 from rate.report.gate.policy import Policy
 from rate.report.gate.table import result_lines
 from rate.report.heads import HeadRun, incompatibilities, load_heads, split_reference
-from rate.report.html.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Histogram, Sweep, histograms, is_adaptive, sweep_of
+from rate.report.html.charts import FRAME, Histogram, Sweep, histograms, is_adaptive, sweep_of
 from rate.report.html.comparison import PairView, comparison_of
 from rate.report.html.confusions import confusions
 from rate.report.html.embedded import report_data
@@ -33,8 +33,6 @@ from rate.studies.corruption_grid import is_grid
 
 MAX_SAMPLES = 200
 """The default number of samples."""
-
-_FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": 34.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ def _render(
         by_swap=any(view.summary.swap for view in views),
         by_map=any(view.summary.swap is None for view in views),
         notes=list(dict.fromkeys(view.note for view in views)),
-        frame=_FRAME,
+        frame=FRAME,
     )
 
 
