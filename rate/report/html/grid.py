@@ -37,8 +37,8 @@ from rate.version import __version__
 
 GRID_SCHEMA_ID = "rate.grid-report/1"
 
-MOST_SHOWN = 5
-"""The number of corruptions of which there are pictures."""
+MOST_SHOWN = 3
+"""The number of corruptions of which there are pictures; each puts the other pictures of its swaps under it again."""
 
 Metrics = tuple[RatioRecord | SampleMean | MeanOf | None, ...]
 
