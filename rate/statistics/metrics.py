@@ -184,7 +184,9 @@ def share_of(counted: SampleFlags, cluster: Codes | None) -> Ratio:
     return Ratio(int(counted.sum()), len(counted), spread)
 
 
-def share_by_cluster(counted: Int64, among: Int64, clustered: bool) -> Ratio:
+def share_by_cluster(
+    counted: Annotated[Int64, "clusters"], among: Annotated[Int64, "clusters"], clustered: bool
+) -> Ratio:
     """Compute the share of samples that count, from the number of these and of all in each cluster.
 
     >>> share_by_cluster(np.array([3, 1]), np.array([4, 2]), clustered=False)

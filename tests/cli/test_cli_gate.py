@@ -21,7 +21,7 @@ from rate.records import written
 from tests.conftest import write_images
 
 ROOT = Path(rate.__file__).parent.parent
-GUIDE = ROOT / "docs" / "gates.md"
+GUIDES = [ROOT / "docs" / name for name in ("gates.md", "pipelines.md")]
 FEW = ("--masks", "24", "--batch", "8", "--threads", "1", "--backend", "onnxruntime")
 LOOSE = '[[check]]\nmetric = "accuracy"\nmin = 0.01\n'
 STRICT = '[[check]]\nmetric = "pt"\nmin = 0.9\n[[check]]\nmetric = "errors"\nmax = 0\n'
@@ -196,7 +196,7 @@ def options_of(command: str) -> set[str]:
 
 
 def test_every_command_in_the_guide_has_the_options_it_is_given() -> None:
-    lines = GUIDE.read_text(encoding="utf-8").splitlines()
+    lines = [line for guide in GUIDES for line in guide.read_text(encoding="utf-8").splitlines()]
     commands = [shlex.split(line) for line in lines if re.match(r"rate (eval|gate) ", line)]
     assert len(commands) >= 2
     for words in commands:
@@ -205,7 +205,8 @@ def test_every_command_in_the_guide_has_the_options_it_is_given() -> None:
 
 
 def test_every_snippet_of_the_guide_gives_inputs_that_exist() -> None:
-    snippets = re.findall(r"```(yaml|python)\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    text = "".join(guide.read_text(encoding="utf-8") for guide in GUIDES)
+    snippets = re.findall(r"```(yaml|python)\n(.*?)```", text, re.DOTALL)
     assert [kind for kind, _ in snippets] == ["yaml", "yaml", "yaml", "python"]
     github, gitlab, hooks = (yaml.safe_load(content) for kind, content in snippets if kind == "yaml")
     files = ("action.yml", "templates/rate-gate.yml", ".pre-commit-hooks.yaml")
