@@ -29,6 +29,7 @@ from rate.kernels.separable import Perturbation, occlusion, rise
 from rate.types import INSIDE, OUTSIDE, Picture, Rows
 
 SIZE = 20
+torch.manual_seed(0)
 HEADS = {"a": nn.Linear(8, 5), "b": nn.Linear(8, 3)}
 FAMILIES = [rise(SIZE, 3), rise(SIZE, 9), occlusion(SIZE, 5, 3)]
 
