@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import numpy as np
 import pytest
+from made_once import made_once
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -88,14 +89,17 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A linear probe of a tiny timm tower (random weights) on dark and light images."""
-    from rate.export.export import ExportOptions, export_artifact
-    from rate.finetune.lp import LpSettings, finetune_lp
 
-    root = tmp_path_factory.mktemp("trained")
-    manifest = write_images(root / "set", 8, 80)
-    finetune_lp("timm:test_efficientnet", manifest, root / "lp", LpSettings(split="test", epochs=20, threads=1))
-    export_artifact(str(root / "lp"), root / "artifact", ExportOptions())
-    return Trained(root / "artifact", root / "lp", manifest)
+    def make(root: Path) -> None:
+        from rate.export.export import ExportOptions, export_artifact
+        from rate.finetune.lp import LpSettings, finetune_lp
+
+        manifest = write_images(root / "set", 8, 80)
+        finetune_lp("timm:test_efficientnet", manifest, root / "lp", LpSettings(split="test", epochs=20, threads=1))
+        export_artifact(str(root / "lp"), root / "artifact", ExportOptions())
+
+    root = made_once(tmp_path_factory, "trained", make)
+    return Trained(root / "artifact", root / "lp", root / "set" / "manifest.csv")
 
 
 TINY_CLIP = {
@@ -119,14 +123,19 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """An open_clip model of 32 pixels, pixel form and token form."""
-    from rate.export.export import ExportOptions, export_artifact
 
-    root = tmp_path_factory.mktemp("tiny-vit")
-    (root / "tiny.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {"mean": [0.5] * 3}}))
-    (root / "classes.txt").write_text("dark\nlight\n")
-    source = f"open_clip:{root / 'tiny.json'}"
-    export_artifact(source, root / "artifact", ExportOptions(classes=root / "classes.txt", tokens=True))
-    return Tiny(source, root / "classes.txt", root / "artifact", write_images(root / "set", 4, 40))
+    def make(root: Path) -> None:
+        from rate.export.export import ExportOptions, export_artifact
+
+        (root / "tiny.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {"mean": [0.5] * 3}}))
+        (root / "classes.txt").write_text("dark\nlight\n")
+        options = ExportOptions(classes=root / "classes.txt", tokens=True)
+        export_artifact(f"open_clip:{root / 'tiny.json'}", root / "artifact", options)
+        write_images(root / "set", 4, 40)
+
+    root = made_once(tmp_path_factory, "tiny-vit", make)
+    source, manifest = f"open_clip:{root / 'tiny.json'}", root / "set" / "manifest.csv"
+    return Tiny(source, root / "classes.txt", root / "artifact", manifest)
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from rate.engine.evaluate import Progress
     from rate.engine.job import Job
     from rate.engine.outcome import Runner
+    from rate.runs.summary.faithfulness import FaithfulnessDocument
     from rate.runs.summary.summarise import Summary
     from rate.studies.corruption_grid import Grid
-    from rate.studies.faithfulness import FaithfulnessDocument
 
 _READ, _MEASURE = "How the set is read", "What is measured"
 _EXECUTE, _OUTPUT = "How it is carried out", "Output"

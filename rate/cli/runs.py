@@ -11,9 +11,9 @@ from rate.cli.console import notice, print_json, results, say
 from rate.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rate.runs.summary.faithfulness import FaithfulnessDocument
     from rate.runs.summary.summarise import Summary
     from rate.studies.corruption_grid import Grid
-    from rate.studies.faithfulness import FaithfulnessDocument
     from rate.studies.wise_curve import Curve
 
 
@@ -40,7 +40,7 @@ def show(
 ) -> None:
     """Show accuracy, PT and IR of a run, over corruptions and severities, or over the weights between two models."""
     from rate.report.heads import load_named_summary, split_reference
-    from rate.report.tables.faithfulness import read_faithfulness
+    from rate.runs.summary.faithfulness import read_faithfulness
     from rate.studies.corruption_grid import is_grid, load_grid
     from rate.studies.wise_curve import is_curve, load_curve
 

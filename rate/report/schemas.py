@@ -21,10 +21,10 @@ from rate.runs.rows import SCHEMA
 from rate.runs.run_document import RunDocument
 from rate.runs.status import Status
 from rate.runs.summary.document import SummaryDocument
+from rate.runs.summary.faithfulness import FaithfulnessDocument
 from rate.studies.corruption_grid import GridDocument
 from rate.studies.dry_run import Estimate
 from rate.studies.explanation import ExplanationDocument
-from rate.studies.faithfulness import FaithfulnessDocument
 from rate.studies.grids import GridStatus
 from rate.studies.precision import PrecisionDocument
 from rate.studies.wise_curve import CurveDocument

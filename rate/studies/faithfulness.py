@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -32,47 +31,15 @@ from rate.export.graph.randomized import randomized_artifact
 from rate.kernels.faithfulness import STEPS, area_under_curve, kept_pixels, pixel_order, random_order
 from rate.kernels.score import softmax
 from rate.kernels.separable import rise
-from rate.records import Count, Document, Record, record, write
+from rate.records import record, write
 from rate.runs.summary.document import BesideUniform
+from rate.runs.summary.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulMean, FaithfulnessDocument
 from rate.runs.summary.summarise import ratio_json
 from rate.statistics.intervals import Z95
 from rate.statistics.metrics import Ratio, rank_correlation
 from rate.types import INSIDE, Float64, Int64, Picture, Sample
 
-FAITHFULNESS = "faithfulness.json"
 CURVES = ("deletion", "insertion", "random")
-
-
-class FaithfulMean(Record, frozen=True):
-    """A mean with its 95 % interval over samples; null where there are none, or too few."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: Count
-
-
-class FaithfulHead(Record, frozen=True):
-    """The faithfulness of the maps of one head."""
-
-    samples: Count
-    skipped: Count  # samples without a map or without finite scores
-    deletion: FaithfulMean
-    insertion: FaithfulMean
-    random: FaithfulMean
-    deletion_below_random: FaithfulMean
-    insertion_above_random: FaithfulMean
-    pointing: BesideUniform
-    randomized_model: FaithfulMean
-
-
-class FaithfulnessDocument(Document, frozen=True, kw_only=True, tag="rate.faithfulness/3"):
-    """faithfulness.json."""
-
-    steps: Count = STEPS
-    baseline: Literal["channel-mean"] = "channel-mean"
-    score: Literal["probability"] = "probability"
-    heads: dict[str, FaithfulHead]
 
 
 def explained(explainer: Explainer, job: Job) -> Iterator[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -354,7 +355,7 @@ def test_log_lines_are_json_where_asked(trained, tmp_path: Path) -> None:
 
 
 def test_labels_that_no_class_has_are_said_before_the_run(trained, tmp_path: Path) -> None:
-    manifest = trained.manifest.parent / "partly.csv"
+    manifest = Path(shutil.copytree(trained.manifest.parent, tmp_path / "set")) / "partly.csv"
     lines = trained.manifest.read_text().splitlines()
     manifest.write_text("\n".join([*lines[:-1], lines[-1].replace(",light,", ",Light,")]) + "\n")
     job = job_from_artifact(load_artifact(trained.artifact), manifest, None, Measurement(verdict="map"), Execution())

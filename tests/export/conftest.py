@@ -7,8 +7,9 @@ from functools import cache
 
 import pytest
 import torch
+from made_once import made_once
 
-from rate.artifacts.artifact import Artifact
+from rate.artifacts.artifact import Artifact, load_artifact
 from rate.export.export import ExportOptions, export_artifact
 
 
@@ -23,5 +24,11 @@ def one_torch_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
     """Models of timm by name, each exported once; copy one before changing anything."""
-    folder = tmp_path_factory.mktemp("timm")
-    return cache(lambda name: export_artifact(f"timm:{name}", folder / name, ExportOptions()))
+
+    def export(name: str) -> Artifact:
+        folder = made_once(
+            tmp_path_factory, name, lambda root: export_artifact(f"timm:{name}", root / "artifact", ExportOptions())
+        )
+        return load_artifact(folder / "artifact")
+
+    return cache(export)

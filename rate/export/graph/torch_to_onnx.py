@@ -80,8 +80,7 @@ def _trace(
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
         try:
             # A trace records the memory layout of its kernel, while the graph is made of the plain form of attention. A
-            # masked
-            # attention that is traced through a fused kernel cannot be exported.
+            # masked attention that is traced through a fused kernel cannot be exported.
             with sdpa_kernel(SDPBackend.MATH):
                 program = torch.onnx.export(
                     module,
@@ -99,7 +98,7 @@ def _trace(
                 "or give a graph made by other means as onnx:FILE"
             ) from error
     if program is None:
-        raise RateError("torch.onnx.export returned no program; this version of torch is too old, install 2.6 or newer")
+        raise RateError("torch.onnx.export returned no program; this version of torch is too old, install 2.8 or newer")
     return program
 
 

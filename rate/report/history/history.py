@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Annotated
 
 from msgspec import Meta
@@ -15,7 +14,7 @@ from rate.records import Count, Document, Record, RunStatus, record
 from rate.report.compare.compare import Pair, named_apart, pair
 from rate.report.compare.pairing import NoSampleInCommon
 from rate.report.heads import HeadRun, incompatibilities
-from rate.report.history.releases import BEST, LAST, releases
+from rate.report.history.releases import BEST, LAST, height, releases
 from rate.statistics.means import SampleMean
 from rate.statistics.metrics import Ratio, RatioRecord
 from rate.statistics.paired import Difference
@@ -210,12 +209,11 @@ def _compared(before: HeadRun, head: HeadRun) -> tuple[Pair | None, str | None]:
 
 def _meant(word: str, series: Sequence[tuple[Sequence[str], Sequence[HeadRun]]]) -> str:
     """Return the name of the last of the runs that every series has, or of that of the highest mean PT."""
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[float | None]] = {}
     for names, heads in series:
         for name, head in zip(names, heads, strict=True):
-            value = head.summary.pt.ratio.value
-            values.setdefault(name, []).append(-1.0 if value is None else value)
-    means = {name: fmean(own) for name, own in values.items() if len(own) == len(series)}
+            values.setdefault(name, []).append(head.summary.pt.ratio.value)
+    means = {name: height(own) for name, own in values.items() if len(own) == len(series)}
     if not means:
         raise UsageError(f"--baseline {word}: none of {', '.join(values)} has all the corruptions; name one of them")
     return [*means][-1] if word == LAST else max(reversed(means), key=means.__getitem__)  # of equal ones the latest

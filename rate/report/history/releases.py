@@ -62,7 +62,7 @@ def named_baseline(reference: str, run: str) -> str:
     What exists is itself. ``best``, ``last`` or the name of a run is one of the folder in which the other run lies, and
     FOLDER/best or FOLDER/last is one of that folder. Only complete runs that measured the same on the same data count
     for the two words; for a folder of runs over corruptions, only folders of complete runs over the same ones, of which
-    the best has the highest mean PT.
+    the best has the highest mean PT. A PT that is undefined counts as 0, below any that is 0.
 
     Raises:
         RunError: no run of the folder can be compared, or one is damaged.
@@ -98,7 +98,7 @@ def _beside(folder: Path, candidate: Path) -> list[Path]:
 def _chosen(word: str, folder: Path, candidate: Path, head: str | None) -> Path:
     own, refused = _runs(candidate), []
     name = head or next(iter(own.values())).heads[0].name
-    usable: list[tuple[float, Path]] = []
+    usable: list[tuple[tuple[float, int], Path]] = []
     for path in _beside(folder, candidate):
         if path.resolve() == candidate.resolve():
             continue
@@ -106,7 +106,7 @@ def _chosen(word: str, folder: Path, candidate: Path, head: str | None) -> Path:
         why = f"only one of the two has {', '.join(sorted(only_one))}" if only_one else _unlike(own, _runs(path), name)
         if why is None:
             values = [heads_of(path / at, run)[name].pt.value for at, run in _runs(path).items()]
-            usable.append((fmean(-1.0 if value is None else value for value in values), path))
+            usable.append((height(values), path))
         else:
             refused.append(f"{path.name} ({why})")
     if not usable:
@@ -114,6 +114,11 @@ def _chosen(word: str, folder: Path, candidate: Path, head: str | None) -> Path:
         raise RunError(f"--baseline {word}: no run of {folder} can be held against {candidate.name}{there}; name one")
     latest_first = [*reversed(usable)]
     return (latest_first[0] if word == LAST else max(latest_first, key=lambda one: one[0]))[1]
+
+
+def height(values: Sequence[float | None]) -> tuple[float, int]:
+    """Order releases by the mean of their PT, an undefined one counted as 0, and equal ones by how many are defined."""
+    return fmean(value or 0.0 for value in values), -values.count(None)
 
 
 def _names(release: Path) -> set[str]:

@@ -26,8 +26,9 @@ from rate.report.html.samples.pictures import Pictures
 from rate.report.html.samples.selection import BY_SHARE, GROUPS
 from rate.report.html.sentences import REASONS, answer, explained_note, rule_in_words
 from rate.report.html.shift import Shift, shift_of
-from rate.report.tables.faithfulness import Row, read_faithfulness, rows_of
+from rate.report.tables.faithfulness import Row, rows_of
 from rate.report.tables.rows import write_rows
+from rate.runs.summary.faithfulness import read_faithfulness
 from rate.runs.summary.summarise import HeadSummary
 from rate.studies.corruption_grid import is_grid
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -67,17 +68,7 @@ def rendered(template: str, data: Json, **values: Any) -> bytes:
         values: the names that the template uses.
     """
     style, script = _text("report.css"), _text("report.js")
-    environment = jinja2.Environment(
-        finalize=_shown,
-        loader=jinja2.PackageLoader("rate.report.html", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "share": share, "signed": signed, "p_value": p_value}
-    environment.filters |= {"data_name": data_name}
-    page = environment.get_template(template).render(
+    page = _templates().get_template(template).render(
         policy=content_policy(style, script),
         style=Markup(style),
         script=Markup(script),
@@ -86,6 +77,23 @@ def rendered(template: str, data: Json, **values: Any) -> bytes:
         **values,
     )
     return page.encode("utf-8")
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    """Make the environment once, which keeps the templates that it has compiled."""
+    environment = jinja2.Environment(
+        finalize=_shown,
+        loader=jinja2.PackageLoader("rate.report.html", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= {"number": number, "share": share, "signed": signed, "p_value": p_value}
+    environment.filters |= {"data_name": data_name}
+    return environment
 
 
 def content_policy(style: str, script: str) -> str:

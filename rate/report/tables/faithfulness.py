@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from rate.errors import RunError
-from rate.records import read
+from rate.runs.summary.faithfulness import FaithfulHead, FaithfulMean, FaithfulnessDocument
 from rate.runs.summary.numbers import number_table
 from rate.statistics.metrics import RatioRecord
-from rate.studies.faithfulness import FAITHFULNESS, FaithfulHead, FaithfulMean, FaithfulnessDocument
 
 Row = tuple[str, str, str, str]
 """Title, value, 95 % interval, number of samples."""
@@ -24,18 +21,6 @@ _TITLES = {
     "insertion_above_random": "  above a random order by",
     "randomized_model": "rank correlation with the maps of a model with random weights, 0 is good",
 }
-
-
-def read_faithfulness(run: Path) -> FaithfulnessDocument | None:
-    """Read faithfulness.json of a run folder; None if it was not measured.
-
-    Raises:
-        RunError: the file is of another origin.
-    """
-    path = run / FAITHFULNESS
-    if not path.exists():
-        return None
-    return read(path, FaithfulnessDocument, RunError, "delete it, and measure with --faithfulness again")
 
 
 def faithfulness_table(document: FaithfulnessDocument) -> RenderableType:

@@ -103,22 +103,23 @@ def test_parity_versions_and_geometry_are_recorded(exported) -> None:
     assert artifact.heads[0].classes[:2] == ("n01440764", "n01443537")
 
 
-def test_a_process_that_allows_itself_low_precision_exports_the_same(exported, tmp_path) -> None:
+def test_a_process_that_allows_itself_low_precision_compares_with_the_same_logits() -> None:
     """On CPUs with bf16, `medium` moves these logits by 1e-3: the comparison must not be made with it."""
+    model = open_source("timm:test_vit", ExportOptions())
+    images = np.random.default_rng(0).normal(size=(2, 3, 160, 160)).astype(np.float32)
+    expected = model.logits(images)["native"]
     torch.set_float32_matmul_precision("medium")
     try:
-        artifact = export_artifact("timm:test_vit", tmp_path / "artifact", ExportOptions())
+        found = model.logits(images)["native"]
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
-    assert artifact.digest == exported("test_vit").digest
-    assert artifact.weights == exported("test_vit").weights
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_several_heads_share_one_tower(tmp_path) -> None:
-    safetensors.torch.save_file(weights(classes=5), tmp_path / "five.safetensors")
-    source = f"timm:test_vit:{tmp_path / 'five.safetensors'}"
+    safetensors.torch.save_file(weights("test_resnet", classes=5), tmp_path / "five.safetensors")
+    source = f"timm:test_resnet:{tmp_path / 'five.safetensors'}"
     tower = open_tower(source)
     assert tower.heads == ()
     folder = linear_checkpoint(tower, tmp_path / "lp")
