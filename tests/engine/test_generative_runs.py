@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from rate.artifacts.artifact import Artifact, load_artifact
-from rate.backends.base import Asked, Backend, Pending
+from rate.backends.base import Backend, Pending
 from rate.cli.main import run
 from rate.config import Measurement
 from rate.engine.choose_backend import open_backend
@@ -100,24 +100,21 @@ def test_the_cue_is_found_in_the_region_and_missed_beside_it(
 
 
 def test_the_score_is_the_log_odds_of_the_answer_over_the_options(
-    artifact: Artifact, backend: Any, tmp_path: Path
+    artifact: Artifact, backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The share of a row is computed here from the logits of its own options on its own rows."""
     data = cued(tmp_path, CUE)
     seen: list[tuple[Rows, np.ndarray]] = []
 
-    class Watched:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(backend, name)
+    submit = type(backend).submit
 
-        def submit(self, rows: Rows) -> Pending:
-            pending = backend.submit(rows)
-            seen.append((rows, pending.wait()["answer"]))
-            return pending
+    def watched(self: Any, rows: Rows) -> Pending:
+        pending = submit(self, rows)
+        seen.append((rows, pending.wait()["answer"]))
+        return pending
 
-    watched = Watched()
-    assert isinstance(watched, Asked)
-    evaluated(artifact, watched, data, tmp_path / "run", batch=13)
+    monkeypatch.setattr(type(backend), "submit", watched)
+    evaluated(artifact, backend, data, tmp_path / "run", batch=13)
     assert read_run(tmp_path / "run").rule.score == "log-odds"
     assert [(head.name, head.classes, head.asks) for head in read_run(tmp_path / "run").heads] == [("answer", 0, True)]
     logits = next(values for _, values in seen)  # a sample takes 13 rows: itself, and three for each of four fills

@@ -69,7 +69,8 @@ def test_every_recipe_starts_from_it(image_set, tmp_path: Path) -> None:
 def test_a_torchscript_archive_is_refused_with_the_way_to_convert_it(classes: Path, tmp_path: Path) -> None:
     path = tmp_path / "ViT-B-32.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch goes on reading these archives, and so do users
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)  # torch goes on reading these archives, and so do users
         torch.jit.save(torch.jit.trace(torch.nn.Linear(3, 2).eval(), torch.zeros(2, 3)), path)
     with pytest.raises(UsageError, match=r"is a TorchScript archive.*torch.jit.load\('.*ViT-B-32.pt'.*state_dict\(\)"):
         open_source(f"openai:{path}", ExportOptions(classes=classes))
