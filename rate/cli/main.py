@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from inspect import get_annotations
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,8 +89,9 @@ def root(
         notice(text, level="warning")
 
 
+@cache
 def command() -> Any:
-    """Make the whole command line."""
+    """Make the whole command line, once."""
     _evaluate_annotations(app)
     whole = typer.main.get_command(app)
     name_variables(whole)
