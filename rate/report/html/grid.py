@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from msgspec import structs
@@ -29,6 +30,7 @@ from rate.report.html.sentences import REASONS, explained_note, rule_in_words
 from rate.report.html.trend import FRAME, Point, Trend, places, trend
 from rate.report.tables.grid import TITLES, measured
 from rate.report.tables.rows import write_rows
+from rate.runs.run_document import Rule
 from rate.runs.summary.summarise import HeadSummary
 from rate.statistics.means import SampleMean
 from rate.statistics.metrics import RatioRecord
@@ -102,50 +104,34 @@ def write_grid_report(
     runs = loaded(grid, heads)
     pairs, apart = from_clean(grid, runs)
     shown = _shown(grid, every, runs)
-    names = [head.name for head in shown]
     pictures = Pictures(None if data is None else str(data), tuple(roots))
     of_shown = [pairs[head.folder.name, head.head].pair for head in shown if (head.folder.name, head.head) in pairs]
     is_compared = len(of_shown) == len(shown) - 1 > 0
     among = [1] if is_compared else range(len(shown))
     gallery = gallery_of(shown, pictures, max_samples, compared=is_compared, among=among)
-    rule = shown[-1].summary.rule
     page = rendered(
         "grid.html.j2",
         {"schema": GRID_SCHEMA_ID, "rate": __version__, "grid": plain(grid.document)},
         grid=grid,
-        runs=runs_of(shown),
-        rule=rule_in_words(structs.replace(rule, corrupt=None)),
-        titles=[TITLES[name] for name in measured(grid)],
-        overview=_overview(grid, heads, every),
-        trends=[_trends(grid, head) for head in heads],
-        by_corruption=worst_first(
-            _mean_row(grid, one, head, grid.mean(head, None, one)) for one in grid.corruptions for head in heads
-        ),
-        every=every,
         several=len(heads) > 1,
         decisions=[] if policy is None else [(one, result_lines(one)) for one in _decisions(grid, heads, policy)],
+        **_tables(grid, heads, every),
         from_clean=[pairs[row.name, row.head] for row in every if (row.name, row.head) in pairs],
         became=[
             what
             for what in BECAME
             if what != "no prediction" or any(one.became[what].numerator for one in pairs.values())
         ],
-        pairs=views_of(of_shown) if is_compared else [],
         apart=apart,
-        heads=[ShownHead(k, name, head.summary) for k, (name, head) in enumerate(zip(names, shown, strict=True))],
+        **_of_rule(shown[-1].summary.rule),
+        runs=runs_of(shown),
+        pairs=views_of(of_shown) if is_compared else [],
+        heads=[ShownHead(k, head.name, head.summary) for k, head in enumerate(shown)],
         gallery=gallery,
         first_shown=among[0],
-        quadrants=GROUPS,
-        by_share=BY_SHARE,
-        quantity=rule.quantity,
-        reasons=REASONS,
-        by_swap=rule.verdict == "swap",
-        by_map=rule.verdict == "map",
-        notes=[explained_note(rule)],
         record=record(runs_of(shown)),
         failures=failures(shown),
         table=None if table is None else quote(table.name),
-        frame=FRAME,
     )
     if table is not None:
         own = [runs[cell.run, head] for cell in grid.cells for head in heads]
@@ -153,6 +139,34 @@ def write_grid_report(
     write_output(out, lambda file: file.write(page))
     cards = [card.picture is not None for card in gallery.all_cards]
     return Report(out, len(page), tuple(heads), len(cards), sum(cards), pictures.notices(), table)
+
+
+def _tables(grid: Grid, heads: Sequence[str], every: list[GridRow]) -> dict[str, Any]:
+    """Return what the page's tables and charts of numbers show, by the names of the template."""
+    return {
+        "titles": [TITLES[name] for name in measured(grid)],
+        "overview": _overview(grid, heads, every),
+        "trends": [_trends(grid, head) for head in heads],
+        "by_corruption": worst_first(
+            _mean_row(grid, one, head, grid.mean(head, None, one)) for one in grid.corruptions for head in heads
+        ),
+        "every": every,
+        "frame": FRAME,
+    }
+
+
+def _of_rule(rule: Rule) -> dict[str, Any]:
+    """Return what the page says of the rule and of the pictures by it, by the names of the template."""
+    return {
+        "rule": rule_in_words(structs.replace(rule, corrupt=None)),
+        "quadrants": GROUPS,
+        "by_share": BY_SHARE,
+        "quantity": rule.quantity,
+        "reasons": REASONS,
+        "by_swap": rule.verdict == "swap",
+        "by_map": rule.verdict == "map",
+        "notes": [explained_note(rule)],
+    }
 
 
 def worst_first(rows: Iterable[GridRow]) -> list[GridRow]:

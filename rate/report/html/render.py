@@ -68,13 +68,17 @@ def rendered(template: str, data: Json, **values: Any) -> bytes:
         values: the names that the template uses.
     """
     style, script = _text("report.css"), _text("report.js")
-    page = _templates().get_template(template).render(
-        policy=content_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
-        data=embedded_json(data),
-        version=__version__,
-        **values,
+    page = (
+        _templates()
+        .get_template(template)
+        .render(
+            policy=content_policy(style, script),
+            style=Markup(style),
+            script=Markup(script),
+            data=embedded_json(data),
+            version=__version__,
+            **values,
+        )
     )
     return page.encode("utf-8")
 
