@@ -104,11 +104,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout
 
 
-@pytest.mark.parametrize(("arguments", "seconds"), [(["-m", "rate", "--help"], 1.0), (["-c", "import rate"], 0.15)])
+@pytest.mark.parametrize(("arguments", "seconds"), [(["-m", "rate", "--help"], 0.6), (["-c", "import rate"], 0.15)])
 def test_help_and_import_are_quick(arguments: list[str], seconds: float) -> None:
     """0.4 s and 0.05 s of a quiet machine with compiled modules; the bounds here only catch a heavy import."""
     times = [_processor_seconds()]
-    for _ in range(3):
+    for _ in range(6):  # a busy machine slows some of them
         subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
         times.append(_processor_seconds())
     assert min(after - before for before, after in pairwise(times)) < seconds

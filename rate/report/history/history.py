@@ -14,7 +14,7 @@ from rate.records import Count, Document, Record, RunStatus, record
 from rate.report.compare.compare import Pair, named_apart, pair
 from rate.report.compare.pairing import NoSampleInCommon
 from rate.report.heads import HeadRun, incompatibilities
-from rate.report.history.releases import BEST, LAST, height, releases
+from rate.report.history.releases import BEST, LAST, order_by_pt, releases
 from rate.statistics.means import SampleMean
 from rate.statistics.metrics import Ratio, RatioRecord
 from rate.statistics.paired import Difference
@@ -213,7 +213,7 @@ def _meant(word: str, series: Sequence[tuple[Sequence[str], Sequence[HeadRun]]])
     for names, heads in series:
         for name, head in zip(names, heads, strict=True):
             values.setdefault(name, []).append(head.summary.pt.ratio.value)
-    means = {name: height(own) for name, own in values.items() if len(own) == len(series)}
+    means = {name: order_by_pt(own) for name, own in values.items() if len(own) == len(series)}
     if not means:
         raise UsageError(f"--baseline {word}: none of {', '.join(values)} has all the corruptions; name one of them")
     return [*means][-1] if word == LAST else max(reversed(means), key=means.__getitem__)  # of equal ones the latest

@@ -106,7 +106,7 @@ def _chosen(word: str, folder: Path, candidate: Path, head: str | None) -> Path:
         why = f"only one of the two has {', '.join(sorted(only_one))}" if only_one else _unlike(own, _runs(path), name)
         if why is None:
             values = [heads_of(path / at, run)[name].pt.value for at, run in _runs(path).items()]
-            usable.append((height(values), path))
+            usable.append((order_by_pt(values), path))
         else:
             refused.append(f"{path.name} ({why})")
     if not usable:
@@ -116,7 +116,7 @@ def _chosen(word: str, folder: Path, candidate: Path, head: str | None) -> Path:
     return (latest_first[0] if word == LAST else max(latest_first, key=lambda one: one[0]))[1]
 
 
-def height(values: Sequence[float | None]) -> tuple[float, int]:
+def order_by_pt(values: Sequence[float | None]) -> tuple[float, int]:
     """Order releases by the mean of their PT, an undefined one counted as 0, and equal ones by how many are defined."""
     return fmean(value or 0.0 for value in values), -values.count(None)
 

@@ -94,8 +94,7 @@ def test_axes_weights_and_what_the_graph_says_about_this_machine(name, exported)
 
 
 def test_parity_versions_and_geometry_are_recorded(exported) -> None:
-    artifact = load_artifact(exported("test_resnet").path)
-    assert artifact == exported("test_resnet")
+    artifact = exported("test_resnet")
     assert 0 < artifact.parity["pixels"].max_abs["native"] <= 1e-4
     assert artifact.parity["pixels"].runtime.startswith("onnxruntime ")
     assert {"rate", "torch", "timm", "onnx"} <= set(artifact.versions)
@@ -117,6 +116,19 @@ def test_a_process_that_allows_itself_low_precision_compares_with_the_same_logit
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
+def test_a_process_that_allows_itself_low_precision_exports_the_same(exported, tmp_path) -> None:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        artifact = export_artifact("timm:test_vit", tmp_path / "artifact", ExportOptions())
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert max(artifact.parity["pixels"].max_abs.values()) < 1e-4
+    assert artifact.digest == exported("test_vit").digest
+    assert artifact.weights == exported("test_vit").weights
+
+
 def test_several_heads_share_one_tower(tmp_path) -> None:
     safetensors.torch.save_file(weights("test_resnet", classes=5), tmp_path / "five.safetensors")
     source = f"timm:test_resnet:{tmp_path / 'five.safetensors'}"
@@ -128,6 +140,7 @@ def test_several_heads_share_one_tower(tmp_path) -> None:
     options = ExportOptions(classes=names, heads=(f"probe=linear:{folder}", f"again=linear:{folder}"))
     artifact = export_artifact(source, tmp_path / "artifact", options)
     assert [(head.name, len(head.classes)) for head in artifact.heads] == [("native", 5), ("probe", 3), ("again", 3)]
+    assert load_artifact(artifact.path) == artifact
     one_tower = sum(t.numel() * t.element_size() for t in tower.tower.state_dict().values())
     assert (artifact.path / "pixels.onnx.data").stat().st_size < 1.02 * one_tower + 10_000
     images = perturbing.pictures(1, 160)

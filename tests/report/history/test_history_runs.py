@@ -16,7 +16,7 @@ from rate.config import Measurement
 from rate.errors import RunError, UsageError
 from rate.records import schema_of
 from rate.report.history.history import HistoryDocument, history
-from rate.report.history.releases import height, named_baseline
+from rate.report.history.releases import named_baseline, order_by_pt
 from rate.runs.run_document import read_run
 from rate.studies.corruption_grid import folder_of
 
@@ -106,8 +106,8 @@ def test_a_gate_finds_its_baseline_among_the_runs_beside_it(tmp_path: Path) -> N
 
 
 def test_an_undefined_pt_is_below_0_alone_and_counts_as_0_in_a_mean() -> None:
-    assert height([None]) < height([0.0]) < height([0.1])
-    assert height([0.3, 0.3]) < height([0.9, None]) < height([0.5, 0.5])
+    assert order_by_pt([None]) < order_by_pt([0.0]) < order_by_pt([0.1])
+    assert order_by_pt([0.3, 0.3]) < order_by_pt([0.9, None]) < order_by_pt([0.5, 0.5])
 
 
 def test_only_complete_runs_that_measured_the_same_are_baselines(tmp_path: Path) -> None:
